@@ -1,0 +1,236 @@
+"""The one way for requests to a store: a shared budget, and retries.
+
+Every driver sends its requests through a `Dispatcher`. So one limit holds for all
+concurrent calls of a manager, and nothing retries behind anybody's back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TypeVar
+
+import anyio
+
+from aioassets.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+MAX_REQUESTS = 64
+"""Requests in flight: with 20 ms to the store, enough for 3,200 small objects a second."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes in flight: 8 parts of 8 MiB, which fill a 10 Gbit/s link at 50 ms."""
+RESERVED = 4
+"""Requests beyond `MAX_REQUESTS` kept for documents, so that a busy push can still renew its claim."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    nbytes: int
+    granted: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Budget:
+    """Requests and bytes in flight, taken together in one first-come first-served step.
+
+    Args:
+        requests: how many requests may be in flight.
+        nbytes: how many bytes may be in flight. A larger request is clamped to this.
+        reserved: how many more requests may be in flight if they are urgent.
+    """
+
+    def __init__(self, requests: int = MAX_REQUESTS, nbytes: int = MAX_BYTES, reserved: int = RESERVED) -> None:
+        self._requests = requests
+        self._nbytes = nbytes
+        self._reserved = reserved
+        self._requests_taken = 0
+        self._bytes_taken = 0
+        self._urgent: deque[_Waiter] = deque()
+        self._waiting: deque[_Waiter] = deque()
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Requests under way now."""
+        return self._requests_taken
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes under way now."""
+        return self._bytes_taken
+
+    @property
+    def max_requests(self) -> int:
+        """The most connections that can be busy at once, urgent ones included."""
+        return self._requests + self._reserved
+
+    def slot(self, nbytes: int = 0, *, urgent: bool = False) -> _Slot:
+        """One request's share, as an async context manager."""
+        return _Slot(self, min(nbytes, self._nbytes), urgent)
+
+    async def acquire(self, nbytes: int, urgent: bool) -> None:
+        """Wait for a share; `slot` is the safe way to do this."""
+        queue = self._urgent if urgent else self._waiting
+        if not queue and self._fits(nbytes, urgent):
+            self._take(nbytes)
+            return
+        waiter = _Waiter(nbytes)
+        queue.append(waiter)
+        try:
+            await waiter.granted.wait()
+        except BaseException:
+            if waiter.granted.is_set():
+                self.release(nbytes)
+            else:
+                queue.remove(waiter)
+                self._grant()
+            raise
+
+    def _fits(self, nbytes: int, urgent: bool) -> bool:
+        limit = self._requests + (self._reserved if urgent else 0)
+        return self._requests_taken < limit and self._bytes_taken + nbytes <= self._nbytes
+
+    def _take(self, nbytes: int) -> None:
+        self._requests_taken += 1
+        self._bytes_taken += nbytes
+
+    def release(self, nbytes: int) -> None:
+        """Give a share back."""
+        self._requests_taken -= 1
+        self._bytes_taken -= nbytes
+        self._grant()
+
+    def _grant(self) -> None:
+        for queue, urgent in ((self._urgent, True), (self._waiting, False)):
+            while queue and self._fits(queue[0].nbytes, urgent):
+                waiter = queue.popleft()
+                self._take(waiter.nbytes)
+                waiter.granted.set()
+
+
+class _Slot:
+    __slots__ = ("_budget", "_nbytes", "_urgent")
+
+    def __init__(self, budget: Budget, nbytes: int, urgent: bool) -> None:
+        self._budget = budget
+        self._nbytes = nbytes
+        self._urgent = urgent
+
+    async def __aenter__(self) -> None:
+        await self._budget.acquire(self._nbytes, self._urgent)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._budget.release(self._nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try a request again.
+
+    Attributes:
+        attempts: how often one request is sent at the most.
+        first_delay: seconds before the second attempt; doubled for each further one.
+        max_delay: the longest pause between attempts, in seconds. A store's own
+            Retry-After may ask for more, up to `total`.
+        total: seconds after which no new attempt is begun.
+        sleep: how to pause; tests pass one that doesn't.
+        clock: a monotonic clock, in seconds.
+        jitter: a number in [0, 1) to spread the pauses of many clients.
+    """
+
+    attempts: int = 6
+    first_delay: float = 0.1
+    max_delay: float = 10.0
+    total: float = 120.0
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    clock: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+
+    def pause(self, attempt: int, *, at_least: float | None = None) -> float:
+        """Seconds to wait after the `attempt`-th try (from 1): exponential, with equal jitter."""
+        pause = min(self.max_delay, self.first_delay * 2.0 ** (attempt - 1))
+        return max(pause * (0.5 + 0.5 * self.jitter()), at_least or 0.0)
+
+    def next_pause(self, attempt: int, started: float, error: StoreUnavailable) -> float | None:
+        """Seconds to wait before trying again, or `None` to give up."""
+        if attempt >= self.attempts:
+            return None
+        pause = self.pause(attempt, at_least=error.retry_after)
+        return pause if self.clock() - started + pause <= self.total else None
+
+
+NO_RETRY = RetryPolicy(attempts=1)
+"""Every failure at once, for tests."""
+
+
+class Dispatcher:
+    """Sends requests within a budget, and again where that is safe.
+
+    Args:
+        budget: shared by everything that must stay within one limit.
+        retry: when to try again.
+    """
+
+    def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
+        self.budget = budget or Budget()
+        self.retry = retry or RetryPolicy()
+
+    async def send(self, request: Callable[[], Awaitable[T]], *, nbytes: int = 0, urgent: bool = False) -> T:
+        """Send a request that may be repeated, holding its share of the budget only while it is under way.
+
+        Args:
+            request: sends it once; raises `StoreUnavailable` where another try may help.
+            nbytes: the bytes that it keeps in memory.
+            urgent: whether it may use the reserved requests (documents and cleaning up).
+
+        Raises:
+            StoreUnavailable: the last failure, `uncertain` where any attempt may have taken effect.
+        """
+        started = self.retry.clock()
+        attempt = 1
+        uncertain = False
+        while True:
+            try:
+                async with self.budget.slot(nbytes, urgent=urgent):
+                    return await request()
+            except StoreUnavailable as error:
+                uncertain = error.uncertain = uncertain or error.uncertain
+                pause = self.retry.next_pause(attempt, started, error)
+                if pause is None:
+                    raise
+            await self.retry.sleep(pause)
+            attempt += 1
+
+    async def stream(
+        self, open_at: Callable[[int], AsyncIterator[bytes]], start: int, stop: int
+    ) -> AsyncIterator[bytes]:
+        """Stream a range that can be resumed where it broke.
+
+        Args:
+            open_at: streams from an offset up to `stop`; raises `StoreUnavailable` where it breaks.
+        """
+        started = self.retry.clock()
+        attempt = 1
+        offset = start
+        while True:
+            try:
+                async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        offset += len(chunk)
+                        attempt, started = 1, self.retry.clock()
+                        yield chunk
+                return
+            except StoreUnavailable as error:
+                if offset >= stop:
+                    return
+                pause = self.retry.next_pause(attempt, started, error)
+                if pause is None:
+                    raise
+            await self.retry.sleep(pause)
+            attempt += 1

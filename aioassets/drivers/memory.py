@@ -1,0 +1,133 @@
+"""Objects in this process's memory: for tests, examples and dry runs of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from anyio.lowlevel import checkpoint
+
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.errors import ObjectNotFound, PreconditionFailed
+
+CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    data: bytes
+    revision: Revision
+    modified: datetime
+    sha256: str
+
+
+class MemoryDriver:
+    """A store that lasts as long as this object.
+
+    Args:
+        name: appears in `url`, as `memory://name`.
+        dispatcher: the budget and retries to use.
+    """
+
+    def __init__(self, name: str = "memory", *, dispatcher: Dispatcher | None = None) -> None:
+        self.url = f"memory://{name}"
+        self.identity = f"{self.url}#{id(self)}"
+        self._dispatcher = dispatcher or Dispatcher()
+        self._objects: dict[str, _Object] = {}
+        self._generations = itertools.count(1)
+
+    async def read(self, key: str) -> Document:
+        """See `Driver.read`."""
+        await checkpoint()
+        found = self._get(key)
+        return Document(found.data, found.revision, found.modified, datetime.now(UTC))
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        """See `Driver.write`."""
+        await checkpoint()
+        found = self._objects.get(key)
+        if expected is Expect.ABSENT:
+            refused = found is not None
+        else:
+            refused = expected is not Expect.ANYTHING and (found is None or found.revision != expected)
+        if refused:
+            raise PreconditionFailed(self._url(key))
+        return self._put(key, data).revision
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """See `Driver.stat`."""
+        await checkpoint()
+        return self._info(key)
+
+    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        """See `Driver.upload`."""
+        async with self._dispatcher.budget.slot(source.size):
+            pieces = [
+                await source.read(offset, min(CHUNK, source.size - offset)) for offset in range(0, source.size, CHUNK)
+            ]
+            data = b"".join(pieces)
+            found = self._objects.get(key)
+            if found is not None and expected is Expect.ABSENT:
+                if found.data != data:
+                    raise PreconditionFailed(self._url(key))
+                return Uploaded(created=False)
+            self._put(key, data)
+            return Uploaded(created=True)
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncIterator[bytes]:
+        """See `Driver.read_range`."""
+        async with self._dispatcher.budget.slot(stop - start):
+            found = self._get(key)
+            if revision is not None and found.revision != revision:
+                raise PreconditionFailed(self._url(key))
+            stop = min(stop, len(found.data))
+            for offset in range(start, stop, CHUNK):
+                await checkpoint()
+                yield found.data[offset : min(offset + CHUNK, stop)]
+
+    async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        """See `Driver.list`."""
+        await checkpoint()
+        folded = ""
+        for key in sorted(key for key in self._objects if key.startswith(prefix)):
+            head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+            if found:
+                if prefix + head + found != folded:
+                    folded = prefix + head + found
+                    yield CommonPrefix(folded)
+            elif key in self._objects:
+                yield self._info(key)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """See `Driver.delete`."""
+        await checkpoint()
+        for key in keys:
+            self._objects.pop(key, None)
+
+    async def aclose(self) -> None:
+        """See `Driver.aclose`; the objects stay."""
+
+    def _url(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+    def _get(self, key: str) -> _Object:
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise ObjectNotFound(self._url(key)) from None
+
+    def _info(self, key: str) -> ObjectInfo:
+        found = self._get(key)
+        return ObjectInfo(key, len(found.data), found.revision, found.modified, {"sha256": found.sha256})
+
+    def _put(self, key: str, data: bytes) -> _Object:
+        revision = Revision(str(next(self._generations)))
+        made = _Object(bytes(data), revision, datetime.now(UTC), hashlib.sha256(data).hexdigest())
+        self._objects[key] = made
+        return made

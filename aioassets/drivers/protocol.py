@@ -1,0 +1,189 @@
+"""What a driver is: one bucket, container or folder that keeps objects by key.
+
+*Documents* are small and written conditionally; *blobs* are large and streamed.
+A driver knows keys, bytes and its SDK, and nothing of assets.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NewType, Protocol
+
+Revision = NewType("Revision", str)
+"""A driver's opaque token for one state of one object (an ETag, a generation)."""
+
+
+class Expect(enum.Enum):
+    """What a write expects to find, where that isn't a `Revision`."""
+
+    ABSENT = "absent"
+    """Nothing: the write creates the object, or is refused."""
+    ANYTHING = "anything"
+    """Whatever there is: the write is not conditional."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small object, read whole.
+
+    Attributes:
+        data: its bytes.
+        revision: the state that was read.
+        modified: when it was written, by the store's clock.
+        answered: when the store answered, by the same clock.
+    """
+
+    data: bytes
+    revision: Revision
+    modified: datetime
+    answered: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of an object.
+
+    Attributes:
+        key: its full key.
+        size: in bytes.
+        revision: its present state (in a listing, empty where the store's listing doesn't tell).
+        modified: when it was written, by the store's clock.
+        checksums: digests of the whole content that the store vouches for, algorithm to lower-case hex.
+    """
+
+    key: str
+    size: int
+    revision: Revision
+    modified: datetime
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPrefix:
+    """Keys that a listing with a delimiter folded into one row; ends with the delimiter."""
+
+    prefix: str
+
+
+class Source(Protocol):
+    """Bytes to upload, readable again from any offset.
+
+    A driver reads each part at least once, and for the first time in ascending
+    order without gaps, so that the source can hash what passes.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    @property
+    def path(self) -> Path | None:
+        """The local file, where it is one (for `copy_file_range` and the like)."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Digests of the whole content (algorithm to lower-case hex); empty until all of it was read once."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes from `offset`.
+
+        Raises:
+            SourceChanged: the bytes are no longer those that were scanned.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """How an upload ended.
+
+    Attributes:
+        created: `False` where the same bytes were there already, so that nothing was written.
+    """
+
+    created: bool
+
+
+class Driver(Protocol):
+    """One bucket, container or folder.
+
+    Every method raises `AccessDenied`, `BucketNotFound` or `StoreUnavailable` where
+    that is what happened; a 403 or a 503 is never `ObjectNotFound`. Requests that are
+    safe to repeat are repeated before `StoreUnavailable` is raised.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where this is, for people: `s3://models`. Without a trailing slash."""
+
+    @property
+    def identity(self) -> str:
+        """`url` plus what tells two stores of that name apart (an endpoint)."""
+
+    async def read(self, key: str) -> Document:
+        """Read a document.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        """Write a document if its present state is the expected one, atomically.
+
+        Documents are written so that no cache on the way keeps them.
+
+        Returns:
+            The revision that this write made.
+
+        Raises:
+            PreconditionFailed: its state is another one (also where it is gone). After a
+                lost answer this may be the answer to our own write: compare the content.
+        """
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """Describe an object without reading it.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
+
+    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        """Store a blob; the same bytes already there count as success.
+
+        When this raises or is cancelled, it leaves no open multipart upload behind as
+        far as the store answers.
+
+        Raises:
+            PreconditionFailed: other bytes are there.
+            StoreUnavailable: with `uncertain` set where the object may appear later.
+        """
+
+    def read_range(self, key: str, start: int, stop: int, *, revision: Revision | None = None) -> AsyncIterator[bytes]:
+        """Stream the bytes from `start` up to `stop`, fewer where the object is shorter.
+
+        Close the iterator (`contextlib.aclosing`) if it isn't exhausted. A connection that
+        breaks is resumed where it broke.
+
+        Args:
+            revision: read only this state.
+
+        Raises:
+            ObjectNotFound: there is no such object.
+            PreconditionFailed: it is at another revision.
+        """
+
+    def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        """List the keys that begin with `prefix`, in ascending order.
+
+        Args:
+            delimiter: fold keys that hold it behind the prefix into one `CommonPrefix` each.
+        """
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, in batches where the store can; a key that isn't there is no error."""
+
+    async def aclose(self) -> None:
+        """Release connections. Safe to call twice."""
