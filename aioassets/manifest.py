@@ -1,0 +1,359 @@
+"""What `.meta` and `.versions` objects hold, and their JSON.
+
+Whatever is parsed here comes from a store, so it is untrusted: it is checked whole, and
+each problem is one `ValueError` with a sentence.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+SHA256: Final = "sha256"
+
+_CLAIM: Final = "aioassets_claim"
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it isn't JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError("it isn't a JSON object")  # noqa: TRY004 - the type of data, not of an argument
+    return value
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _typed(value: Any, kind: type, what: str) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"its {what} isn't of type {kind.__name__}")
+    return value
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    return tuple(_typed(item, str, what) for item in _typed(value, list, what))
+
+
+def _timestamp(text: Any) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(_typed(text, str, "push_date"))
+    except ValueError:
+        raise ValueError("its push_date isn't an ISO 8601 time") from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def path_problem(path: str) -> str | None:
+    """Why a relative path can't stand in a manifest, or `None` where it can."""
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in path):
+        return "it holds a control character"
+    if "\\" in path:
+        return "it holds a backslash"
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        return "it isn't a relative path of plain segments"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "it isn't valid UTF-8"
+    return None
+
+
+def _check_paths(files: Iterable[str], folders: Iterable[str]) -> None:
+    seen: set[str] = set()
+    inner: set[str] = set()
+    for path in files:
+        if (problem := path_problem(path)) is not None:
+            raise ValueError(f"it lists the path {path!r}: {problem}")
+        if path in seen:
+            raise ValueError(f"it lists the path {path!r} twice")
+        seen.add(path)
+        inner.update(parents(path))
+    for path in folders:
+        if (problem := path_problem(path)) is not None:
+            raise ValueError(f"it lists the folder {path!r}: {problem}")
+        inner.update((path, *parents(path)))
+    if both := seen & inner:
+        raise ValueError(f"it lists {min(both)!r} both as a file and as a folder")
+
+
+def parents(path: str) -> Iterator[str]:
+    """The folders above a relative path, innermost first."""
+    while (cut := path.rfind("/")) > 0:
+        path = path[:cut]
+        yield path
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a version.
+
+    Attributes:
+        path: relative to the asset, with `/`; empty for a file asset.
+        size: in bytes; `None` where modelkit pushed it.
+        digests: algorithm to lower-case hex; empty where modelkit pushed it.
+        executable: whether the owner may execute it.
+    """
+
+    path: str
+    size: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    executable: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as a JSON value."""
+        value: dict[str, Any] = {"path": self.path, "size": self.size, "digests": dict(self.digests)}
+        return {**value, "executable": True} if self.executable else value
+
+    @classmethod
+    def from_json(cls, value: Any) -> FileEntry:
+        """Parse one entry; raises `ValueError`."""
+        entry = _typed(value, dict, "file entry")
+        size = _typed(entry.get("size"), int, "file size")
+        if size < 0:
+            raise ValueError("it lists a negative file size")
+        digests = _typed(entry.get("digests", {}), dict, "digests")
+        return cls(
+            path=_typed(entry.get("path"), str, "file path"),
+            size=size,
+            digests={_typed(k, str, "digest"): _typed(v, str, "digest") for k, v in digests.items()},
+            executable=_typed(entry.get("executable", False), bool, "executable flag"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pusher:
+    """Who pushed, and from where; either may be withheld."""
+
+    user: str | None = None
+    host: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """As a JSON value, without what is withheld."""
+        return {key: value for key, value in (("user", self.user), ("host", self.host)) if value is not None}
+
+    def __str__(self) -> str:
+        return "@".join(part for part in (self.user, self.host) if part) or "somebody"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a sealed `.meta` holds: one complete version.
+
+    Attributes:
+        push_date: when it was sealed, by the pusher's clock, with a time zone.
+        is_directory: whether the asset is a directory tree.
+        files: sorted by path; exactly one, with an empty path, for a file asset.
+        empty_directories: sorted relative paths.
+        pushed_by: who pushed it, where known.
+        tool: which program pushed it, like `aioassets/0.1.0`; `None` for modelkit.
+        message: free text of the pusher.
+        labels: key-value pairs of the pusher.
+        token: tells this push from any other; `None` for modelkit.
+    """
+
+    push_date: datetime
+    is_directory: bool
+    files: tuple[FileEntry, ...]
+    empty_directories: tuple[str, ...] = ()
+    pushed_by: Pusher = field(default_factory=Pusher)
+    tool: str | None = None
+    message: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    token: str | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, or `None` where modelkit pushed it."""
+        sizes = [file.size for file in self.files]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether each file has a digest to verify it by."""
+        return all(file.digests for file in self.files)
+
+    def to_json(self) -> bytes:
+        """The manifest as stored; modelkit reads the first three fields."""
+        value: dict[str, Any] = {"push_date": self.push_date.isoformat(), "is_directory": self.is_directory}
+        if self.is_directory:
+            value["contents"] = [file.path for file in self.files]
+        value["files"] = [file.to_json() for file in self.files]
+        if self.empty_directories:
+            value["empty_directories"] = list(self.empty_directories)
+        optional = {
+            "pushed_by": self.pushed_by.to_json(),
+            "tool": self.tool,
+            "message": self.message,
+            "labels": dict(self.labels),
+            "token": self.token,
+        }
+        return _dump(value | {key: item for key, item in optional.items() if item})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Parse a sealed `.meta`; raises `ValueError`."""
+        return cls._from_value(_load(data))
+
+    @classmethod
+    def _from_value(cls, value: dict[str, Any]) -> Manifest:
+        is_directory = _typed(value.get("is_directory"), bool, "is_directory")
+        files = cls._files(value, is_directory=is_directory)
+        folders = _texts(value.get("empty_directories", []), "empty_directories")
+        if is_directory:
+            _check_paths((file.path for file in files), folders)
+        elif [file.path for file in files] != [""]:
+            raise ValueError("it is of a file, but lists other files")
+        pushed_by = _typed(value.get("pushed_by", {}), dict, "pushed_by")
+        labels = _typed(value.get("labels", {}), dict, "labels")
+        return cls(
+            push_date=_timestamp(value.get("push_date")),
+            is_directory=is_directory,
+            files=files,
+            empty_directories=folders,
+            pushed_by=Pusher(_optional(pushed_by, "user"), _optional(pushed_by, "host")),
+            tool=_optional(value, "tool"),
+            message=_optional(value, "message"),
+            labels={key: _typed(item, str, "label") for key, item in labels.items()},
+            token=_optional(value, "token"),
+        )
+
+    @staticmethod
+    def _files(value: dict[str, Any], *, is_directory: bool) -> tuple[FileEntry, ...]:
+        contents = _texts(value.get("contents", []), "contents") if is_directory else ("",)
+        if "files" not in value:
+            return tuple(FileEntry(path) for path in contents)
+        files = tuple(FileEntry.from_json(item) for item in _typed(value["files"], list, "files"))
+        if sorted(file.path for file in files) != sorted(contents):
+            raise ValueError("its contents and its files don't name the same paths")
+        return files
+
+
+def _optional(value: Mapping[str, Any], key: str) -> str | None:
+    item = value.get(key)
+    return None if item is None else str(_typed(item, str, key))
+
+
+class ClaimState(enum.Enum):
+    """Where a `.meta` that isn't sealed stands in its life."""
+
+    CLAIMED = "claimed"
+    """A push holds the number, or died holding it."""
+    ABANDONED = "abandoned"
+    """The push gave up; content may be left, or still arrive."""
+    RELEASED = "released"
+    """The push gave up and left nothing: the number may be claimed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The content of a `.meta` before it is sealed: one push reserves one version number.
+
+    Attributes:
+        token: tells this push from any other.
+        operation: `create`, `update` or `bump_major`.
+        fingerprint: of the source (paths, sizes, times of change).
+        machine: a digest that is equal for processes that can see one another.
+        pid: the pusher's process, on that machine.
+        started: when that process started, as the system tells it; tells reused pids apart.
+        holder: who pushes, for people.
+        state: where it stands.
+        renewals: how often it was renewed; makes each renewal another content.
+    """
+
+    token: str
+    operation: str
+    fingerprint: str
+    machine: str
+    pid: int
+    started: str
+    holder: Pusher = field(default_factory=Pusher)
+    state: ClaimState = ClaimState.CLAIMED
+    renewals: int = 0
+
+    def renewed(self) -> Claim:
+        """The same claim, once more."""
+        return replace(self, renewals=self.renewals + 1)
+
+    def in_state(self, state: ClaimState) -> Claim:
+        """The same claim in another state."""
+        return replace(self, state=state)
+
+    def to_json(self) -> bytes:
+        """The claim as stored; it has none of the fields by which modelkit knows a manifest."""
+        claim = {
+            "state": self.state.value,
+            "token": self.token,
+            "operation": self.operation,
+            "fingerprint": self.fingerprint,
+            "machine": self.machine,
+            "pid": self.pid,
+            "started": self.started,
+            "holder": self.holder.to_json(),
+            "renewals": self.renewals,
+        }
+        return _dump({_CLAIM: claim})
+
+    @classmethod
+    def _from_value(cls, value: Any) -> Claim:
+        claim = _typed(value, dict, "claim")
+        holder = _typed(claim.get("holder", {}), dict, "holder")
+        try:
+            state = ClaimState(claim.get("state"))
+        except ValueError:
+            raise ValueError("its claim is in an unknown state") from None
+        return cls(
+            token=_typed(claim.get("token"), str, "token"),
+            operation=_typed(claim.get("operation"), str, "operation"),
+            fingerprint=_typed(claim.get("fingerprint"), str, "fingerprint"),
+            machine=_typed(claim.get("machine"), str, "machine"),
+            pid=_typed(claim.get("pid"), int, "pid"),
+            started=_typed(claim.get("started"), str, "started"),
+            holder=Pusher(_optional(holder, "user"), _optional(holder, "host")),
+            state=state,
+            renewals=_typed(claim.get("renewals", 0), int, "renewals"),
+        )
+
+
+def parse_meta(data: bytes) -> Manifest | Claim:
+    """Tell a sealed `.meta` from a claim; raises `ValueError` where it is neither."""
+    value = _load(data)
+    if _CLAIM in value:
+        return Claim._from_value(value[_CLAIM])  # noqa: SLF001 - one module, one format
+    return Manifest._from_value(value)  # noqa: SLF001
+
+
+@dataclass(frozen=True, slots=True)
+class VersionIndex:
+    """What a `.versions` object holds.
+
+    Attributes:
+        versions: latest first, as listed.
+        extra: fields that we don't know, kept when the index is rewritten.
+    """
+
+    versions: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_versions(self, versions: Sequence[str]) -> VersionIndex:
+        """The same index with other versions."""
+        return replace(self, versions=tuple(versions))
+
+    def to_json(self) -> bytes:
+        """The index as stored."""
+        return _dump({**self.extra, "versions": list(self.versions)})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> VersionIndex:
+        """Parse an index; raises `ValueError`."""
+        value = _load(data)
+        if "versions" not in value:
+            raise ValueError("it has no versions")
+        versions = _texts(value.pop("versions"), "versions")
+        return cls(tuple(dict.fromkeys(versions)), value)

@@ -1,0 +1,317 @@
+"""Scanning and reading a local source."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aioassets.errors import SourceChanged, SourceError, SourceNotFound
+from aioassets.manifest import SHA256, path_problem
+from aioassets.threads import in_thread
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+READ_CHUNK: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a change of a file is noticed.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when it was last written.
+        inode: which file it is.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file at this moment."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """One file to push.
+
+    Attributes:
+        path: relative to the asset, with `/`; empty for a file asset.
+        source: where it is on disk.
+        stamp: its state when it was scanned.
+        executable: whether its owner may execute it.
+    """
+
+    path: str
+    source: str
+    stamp: Stamp
+    executable: bool
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was scanned."""
+        return self.stamp.size
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A scanned local source.
+
+    Attributes:
+        root: as it was given.
+        is_directory: whether it is a directory.
+        files: sorted by path.
+        empty_directories: sorted relative paths.
+    """
+
+    root: str
+    is_directory: bool
+    files: tuple[LocalFile, ...]
+    empty_directories: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(file.size for file in self.files)
+
+    def fingerprint(self) -> str:
+        """A digest of paths, sizes and times of change: equal when a push is repeated unchanged."""
+        digest = hashlib.sha256(b"directory" if self.is_directory else b"file")
+        for file in self.files:
+            row = (file.path, file.stamp.size, file.stamp.mtime_ns, file.executable)
+            digest.update(repr(row).encode(errors="surrogatepass"))
+        digest.update(repr(self.empty_directories).encode(errors="surrogatepass"))
+        return digest.hexdigest()
+
+
+async def scan(root: str | os.PathLike[str], *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Tree:
+    """Scan what is to be pushed, in a thread.
+
+    Hidden files and empty directories are kept, symbolic links are followed.
+
+    Args:
+        root: a file or a directory.
+        include: gitignore-style patterns; where given, only files that match one are kept.
+        exclude: gitignore-style patterns; files and folders that match one are left out.
+
+    Raises:
+        SourceNotFound: there is nothing at `root`.
+        SourceError: a link is broken or leads into a loop, an entry is neither file nor
+            directory or can't be read, or a name can't be stored.
+    """
+    return await in_thread(_scan, os.fspath(root), include, exclude, abandon_on_cancel=True)
+
+
+def _scan(root: str, include: Sequence[str], exclude: Sequence[str]) -> Tree:
+    try:
+        status = os.stat(root)
+    except FileNotFoundError:
+        raise SourceNotFound(root) from None
+    except OSError as error:
+        raise SourceError(root, _reason(error)) from error
+    if stat.S_ISREG(status.st_mode):
+        return Tree(root, False, (_local_file("", root, status),))
+    if not stat.S_ISDIR(status.st_mode):
+        raise SourceError(root, "it is neither a file nor a directory")
+    walk = _Walk(_Filter(include, exclude))
+    walk.visit(root, "", status)
+    return Tree(
+        root,
+        True,
+        tuple(sorted(walk.files, key=lambda file: file.path)),
+        tuple(sorted(walk.empty_directories)),
+    )
+
+
+class _Filter:
+    """Which paths of a tree are wanted."""
+
+    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+        self._include = _patterns(include)
+        self._exclude = _patterns(exclude)
+
+    def wants_file(self, path: str) -> bool:
+        if self._exclude is not None and self._exclude.match_file(path):
+            return False
+        return self._include is None or self._include.match_file(path)
+
+    def wants_directory(self, path: str) -> bool:
+        return self._exclude is None or not self._exclude.match_file(f"{path}/")
+
+    def wants_empty_directory(self, path: str) -> bool:
+        return self._include is None or self._include.match_file(f"{path}/")
+
+
+def _patterns(patterns: Sequence[str]) -> GitIgnoreSpec | None:
+    if not patterns:
+        return None
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only where patterns are used
+
+    return GitIgnoreSpec.from_lines(patterns)
+
+
+@dataclass(slots=True)
+class _Walk:
+    wanted: _Filter
+    files: list[LocalFile] = field(default_factory=list)
+    empty_directories: list[str] = field(default_factory=list)
+    _above: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def visit(self, directory: str, relative: str, status: os.stat_result) -> None:
+        identity = (status.st_dev, status.st_ino)
+        if identity in self._above:
+            raise SourceError(directory, f"it is a link into a loop, back to {self._above[identity]!r}")
+        self._above[identity] = directory
+        entries = sorted(_entries(directory))
+        for name in entries:
+            self._entry(os.path.join(directory, name), f"{relative}/{name}" if relative else name)
+        if not entries and relative and self.wanted.wants_empty_directory(relative):
+            self.empty_directories.append(_checked(directory, relative))
+        del self._above[identity]
+
+    def _entry(self, source: str, path: str) -> None:
+        try:
+            status = _status(source)
+        except SourceError:
+            if self.wanted.wants_file(path):
+                raise
+            return
+        if stat.S_ISDIR(status.st_mode):
+            if self.wanted.wants_directory(path):
+                self.visit(source, path, status)
+        elif self.wanted.wants_file(path):
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError(source, "it is neither a file nor a directory")
+            self.files.append(_local_file(_checked(source, path), source, status))
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        raise SourceError(directory, _reason(error)) from error
+
+
+def _status(source: str) -> os.stat_result:
+    try:
+        return os.stat(source)
+    except FileNotFoundError:
+        raise SourceError(source, "it is a broken link, or vanished while it was scanned") from None
+    except OSError as error:
+        raise SourceError(source, _reason(error)) from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a link into a loop"
+    return error.strerror or str(error)
+
+
+def _checked(source: str, path: str) -> str:
+    """The path, if a store and modelkit's readers can take it."""
+    problem = path_problem(path)
+    if problem is None and path.endswith(".versions"):
+        problem = "its name ends in '.versions', which would be taken for an asset"
+    if problem is not None:
+        raise SourceError(source, f"{problem}; rename or exclude it")
+    return path
+
+
+def _local_file(path: str, source: str, status: os.stat_result) -> LocalFile:
+    return LocalFile(path, source, Stamp.of(status), bool(status.st_mode & stat.S_IXUSR))
+
+
+class LocalSource:
+    """A `Source` that reads a scanned file, hashes what passes, and notices changes.
+
+    Args:
+        file: as it was scanned.
+    """
+
+    def __init__(self, file: LocalFile) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def size(self) -> int:
+        """See `Source.size`."""
+        return self._file.size
+
+    @property
+    def path(self) -> Path | None:
+        """See `Source.path`."""
+        return Path(self._file.source)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Source.digests`."""
+        return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See `Source.read`."""
+        return await in_thread(self._read, offset, size)
+
+    async def finish(self) -> Mapping[str, str]:
+        """Hash what wasn't read yet, and make sure that the file is still the one that was scanned.
+
+        Returns:
+            The digests of the whole content.
+
+        Raises:
+            SourceChanged: it isn't.
+        """
+        await in_thread(self._finish)
+        return self.digests
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with _opened(self._file) as descriptor:
+            data = os.pread(descriptor, size, offset)
+            while len(data) < size:  # a read may stop early; at the end of the file it returns nothing
+                more = os.pread(descriptor, size - len(data), offset + len(data))
+                if not more:
+                    raise SourceChanged(self._file.source)
+                data += more
+        if offset == self._hashed:
+            self._hash.update(data)
+            self._hashed += len(data)
+        return data
+
+    def _finish(self) -> None:
+        while self._hashed < self.size:
+            self._read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
+        with _opened(self._file):
+            pass
+
+
+@contextlib.contextmanager
+def _opened(file: LocalFile) -> Iterator[int]:
+    """Open a scanned file, which must be unchanged both before and after; yields its descriptor."""
+    try:
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SourceChanged(file.source) from None
+    except OSError as error:
+        raise SourceError(file.source, _reason(error)) from error
+    try:
+        _check_unchanged(file, descriptor)
+        yield descriptor
+        _check_unchanged(file, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_unchanged(file: LocalFile, descriptor: int) -> None:
+    if Stamp.of(os.fstat(descriptor)) != file.stamp:
+        raise SourceChanged(file.source)
