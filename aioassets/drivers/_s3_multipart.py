@@ -1,0 +1,185 @@
+"""Multipart uploads to S3: parts read in order, sent in parallel, and never left open."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers._s3_errors import code_of
+from aioassets.drivers.protocol import Source
+from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
+from aioassets.threads import in_thread
+
+MIB: Final = 1024 * 1024
+MAX_PARTS: Final = 10_000
+"""S3's limit for one upload."""
+GRACE: Final = 5.0
+"""Seconds that a failed or cancelled upload may take to tidy up behind itself."""
+
+Call = Callable[..., Awaitable[Any]]
+
+
+class UploadGone(Exception):
+    """The store knows the upload no more: start it anew."""
+
+
+class MultipartUpload:
+    """One upload in parts; to be run once.
+
+    Args:
+        call: sends one request, as `call(operation, key, **parameters)`, and translates errors.
+        dispatcher: the budget and retries to use.
+        part_size: bytes of a part; more where that would make too many parts.
+        created_with: parameters of the request that begins the upload.
+        completed_with: parameters of the request that ends it: the condition.
+        checksums: whether to send a CRC32 with each part.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        dispatcher: Dispatcher,
+        key: str,
+        source: Source,
+        *,
+        part_size: int,
+        created_with: Mapping[str, str],
+        completed_with: Mapping[str, str],
+        checksums: bool,
+    ) -> None:
+        self._call = call
+        self._dispatcher = dispatcher
+        self._key = key
+        self._source = source
+        self._part_size = fitting_part_size(source.size, part_size)
+        self._created_with = created_with | ({"ChecksumAlgorithm": "CRC32"} if checksums else {})  # type: ignore[operator]
+        self._completed_with = completed_with
+        self._checksums = checksums
+        self._sent: dict[int, dict[str, Any]] = {}
+        self._upload_id: str | None = None
+        self._completing = False
+
+    async def run(self) -> None:
+        """Upload everything.
+
+        Raises:
+            UploadGone: the store dropped the upload when it was to be completed.
+            StoreUnavailable: with `uncertain` set only if it was to be completed already,
+                since parts alone never become an object.
+        """
+        try:
+            await self._dispatcher.send(self._begin)
+            await self._send_parts()
+            await self._dispatcher.send(self._complete, urgent=True)
+        except BaseException as error:
+            await self._abort()
+            if isinstance(error, StoreUnavailable) and not self._completing:
+                error.uncertain = False
+            raise
+
+    async def _begin(self) -> None:
+        # An upload whose id we never learn can't be aborted: wait for the answer even when cancelled.
+        async with _finished_despite_cancellation():
+            answer = await self._call("create_multipart_upload", self._key, **self._created_with)
+            self._upload_id = answer["UploadId"]
+
+    async def _send_parts(self) -> None:
+        async with _task_group() as tasks:
+            for number, offset in enumerate(range(0, self._source.size, self._part_size), 1):
+                # The next part asks for its share of the budget when this one was read: so the source
+                # is read in order, and no more parts are in memory than the budget allows.
+                has_read = anyio.Event()
+                tasks.start_soon(self._send_part, number, offset, has_read)
+                await has_read.wait()
+
+    async def _send_part(self, number: int, offset: int, has_read: anyio.Event) -> None:
+        size = min(self._part_size, self._source.size - offset)
+
+        async def put() -> None:
+            data = await self._source.read(offset, size)
+            has_read.set()
+            checksum = {"ChecksumCRC32": await crc32(data)} if self._checksums else {}
+            answer = await self._call(
+                "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body_of(data), **checksum
+            )
+            self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **checksum}
+
+        await self._dispatcher.send(put, nbytes=size)
+
+    async def _complete(self) -> None:
+        self._completing = True
+        parts = [part for _, part in sorted(self._sent.items())]
+        try:
+            await self._call(
+                "complete_multipart_upload",
+                self._key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": parts},
+                **self._completed_with,
+            )
+        except StoreError as error:
+            if code_of(error) in ("ConditionalRequestConflict", "NoSuchUpload"):
+                raise UploadGone from error
+            raise
+
+    async def _abort(self) -> None:
+        if self._upload_id is None:
+            return
+        with anyio.move_on_after(GRACE, shield=True), contextlib.suppress(AioAssetsError):
+            await self._dispatcher.send(
+                lambda: self._call("abort_multipart_upload", self._key, UploadId=self._upload_id), urgent=True
+            )
+
+
+def fitting_part_size(size: int, part_size: int) -> int:
+    """The size of all parts but the last, so that there are not too many."""
+    least = -(-size // MAX_PARTS)
+    return part_size if least <= part_size else -(-least // MIB) * MIB
+
+
+def body_of(data: bytes) -> bytes | io.BytesIO:
+    """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
+    return data if len(data) <= MIB // 4 else io.BytesIO(data)
+
+
+async def crc32(data: bytes) -> str:
+    """CRC32 in S3's notation."""
+    return base64.b64encode((await in_thread(zlib.crc32, data)).to_bytes(4, "big")).decode()
+
+
+@contextlib.asynccontextmanager
+async def _task_group() -> AsyncIterator[TaskGroup]:
+    """A task group that raises its first error by itself."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from first.__cause__
+
+
+@contextlib.asynccontextmanager
+async def _finished_despite_cancellation() -> AsyncIterator[None]:
+    """Go on for a while when cancelled, so that a short request is answered."""
+
+    async def watch() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            scope.deadline = anyio.current_time() + GRACE
+
+    async with _task_group() as tasks:
+        with anyio.CancelScope(shield=True) as scope:
+            tasks.start_soon(watch)
+            yield
+        tasks.cancel_scope.cancel()

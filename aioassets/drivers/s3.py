@@ -1,0 +1,458 @@
+"""Amazon S3 and stores that speak its protocol, by aiobotocore."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers._s3_errors import Kind, Refusal, Request, code_of, translate
+from aioassets.drivers._s3_multipart import MIB, MultipartUpload, UploadGone, body_of
+from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.errors import InvalidSetting, ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable
+from aioassets.threads import in_thread
+
+PART_SIZE: Final = 8 * MIB
+"""What the AWS tools use: large enough that a request's overhead doesn't count."""
+MIN_PART_SIZE: Final = 5 * MIB
+"""S3's own limit, for all parts but the last."""
+CHUNK: Final = MIB
+"""Bytes handed on at once when reading; the SDK's pieces of some KiB would cost a thread hop each."""
+BATCH: Final = 1000
+"""Keys that one DeleteObjects request may name."""
+UPLOADS: Final = 3
+"""How often a multipart upload is begun for one blob, where the store drops it."""
+
+_VERBS: Final = {
+    "get_object": "read",
+    "head_object": "read",
+    "list_objects_v2": "list",
+    "delete_objects": "delete",
+}
+
+
+class S3Driver:
+    """One bucket of S3 or of a store that speaks its protocol.
+
+    The connection is made at the first request, in a worker thread, because the SDK's
+    import and its client take most of a second. The driver reads no environment variables
+    itself; the SDK does, for whatever isn't given here (credentials, region, profile,
+    `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, its configuration files).
+
+    Args:
+        bucket: the bucket's name.
+        dispatcher: the budget and retries to use; the SDK's own retries are off.
+        endpoint_url: where the store is, if it isn't AWS. `identity` can only show an endpoint
+            that is given here, not one that the SDK finds in its configuration.
+        region: the bucket's region.
+        profile: a profile of the AWS configuration files.
+        access_key_id: static credentials; without them the SDK's provider chain is asked at
+            each request, so that temporary ones are renewed during long uploads.
+        secret_access_key: belongs to `access_key_id`.
+        session_token: belongs to `access_key_id`, for temporary credentials.
+        addressing_style: `path`, `virtual` or `auto`; `auto` unless given.
+        sse: server-side encryption to ask for: `AES256`, `aws:kms` or `aws:kms:dsse`.
+        sse_kms_key_id: the key for `aws:kms`.
+        checksums: whether to send digests for the store to verify (SHA-256 of whole objects,
+            CRC32 of parts). Switch it off for a store that refuses them.
+        request_checksum_calculation: `when_required` or `when_supported`: whether the SDK adds
+            checksums where this driver sends none. Many stores refuse those.
+        verify: whether to verify the server's TLS certificate.
+        ca_bundle: a file of certificate authorities to trust instead of the usual ones.
+        part_size: bytes; larger blobs are uploaded in parts of this size.
+        connect_timeout: seconds.
+        read_timeout: seconds without a byte before a connection is given up.
+        client: an aiobotocore S3 client to use in place of all of the above; it isn't closed. Make it with
+            `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`.
+
+    Raises:
+        InvalidSetting: a value can't be used.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        dispatcher: Dispatcher | None = None,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        profile: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        addressing_style: str | None = None,
+        sse: str | None = None,
+        sse_kms_key_id: str | None = None,
+        checksums: bool = True,
+        request_checksum_calculation: str = "when_required",
+        verify: bool = True,
+        ca_bundle: str | os.PathLike[str] | None = None,
+        part_size: int = PART_SIZE,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        client: Any = None,
+    ) -> None:
+        if not bucket:
+            raise InvalidSetting("An S3 bucket needs a name.")
+        if part_size < MIN_PART_SIZE:
+            raise InvalidSetting(f"part_size={part_size} is below S3's limit of {MIN_PART_SIZE} bytes.")
+        self.url = f"s3://{bucket}"
+        self.identity = f"{self.url}@{endpoint_url}" if endpoint_url else self.url
+        self._bucket = bucket
+        self._dispatcher = dispatcher or Dispatcher()
+        self._part_size = part_size
+        self._checksums = checksums
+        self._encryption = _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id)
+        self._profile = profile
+        self._client_options: dict[str, Any] = {
+            "endpoint_url": endpoint_url,
+            "region_name": region,
+            "aws_access_key_id": access_key_id,
+            "aws_secret_access_key": secret_access_key,
+            "aws_session_token": session_token,
+            "verify": (None if ca_bundle is None else os.fspath(ca_bundle)) if verify else False,
+        }
+        self._config: dict[str, Any] = {
+            "connect_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+            "max_pool_connections": self._dispatcher.budget.max_requests,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "request_checksum_calculation": request_checksum_calculation,
+            "response_checksum_validation": "when_required",
+            # A signed payload would be hashed on the event loop.
+            "s3": {"payload_signing_enabled": False, **_given(addressing_style=addressing_style)},
+        }
+        self._opening = anyio.Lock()
+        self._owned = client is None
+        self._client = client
+        if client is not None:
+            _send_bodies_at_once(client)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def read(self, key: str) -> Document:
+        """See `Driver.read`."""
+
+        async def get() -> Document:
+            answer = await self._call("get_object", key)
+            with self._translating("read", key):
+                async with answer["Body"] as body:
+                    data = await body.read()
+            return Document(data, _revision(answer), _utc(answer["LastModified"]), _answered(answer))
+
+        return await self._dispatcher.send(get, urgent=True)
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        """See `Driver.write`."""
+        digest = await in_thread(_sha256, data) if len(data) > CHUNK else _sha256(data)
+        put = partial(
+            self._put,
+            key,
+            data,
+            digest=digest,
+            CacheControl="no-store",
+            ContentType="application/json",
+            **_condition(expected),
+        )
+        try:
+            answer = await self._dispatcher.send(put, urgent=True)
+        except ObjectNotFound as error:  # AWS says so of a swap, where others say that the condition isn't met
+            raise PreconditionFailed(self._url(key)) from error
+        return _revision(answer)
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """See `Driver.stat`."""
+        head = partial(self._call, "head_object", key, ChecksumMode="ENABLED")
+        answer = await self._dispatcher.send(head, urgent=True)
+        return ObjectInfo(
+            key, answer["ContentLength"], _revision(answer), _utc(answer["LastModified"]), _whole_checksums(answer)
+        )
+
+    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        """See `Driver.upload`."""
+        send = self._upload_whole if source.size <= self._part_size else self._upload_parts
+        try:
+            await send(key, source, expected)
+        except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
+            if expected is not Expect.ABSENT or not await self._holds(key, source):
+                raise
+            return Uploaded(created=False)
+        return Uploaded(created=True)
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncIterator[bytes]:
+        """See `Driver.read_range`."""
+        if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
+            if (await self.stat(key)).revision != revision and revision is not None:
+                raise PreconditionFailed(self._url(key))
+            return
+        pinned = revision
+
+        async def open_at(offset: int) -> AsyncGenerator[bytes]:
+            nonlocal pinned
+            answer = await self._get_range(key, offset, stop, pinned)
+            if answer is None:
+                return
+            pinned = _revision(answer)  # what follows a break must be of the same state
+            async with answer["Body"] as body:
+                while chunk := await self._chunk(key, body):
+                    yield chunk
+
+        async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        """See `Driver.list`."""
+        position: dict[str, str] = {}
+        while True:
+            page = await self._dispatcher.send(
+                partial(self._call, "list_objects_v2", Prefix=prefix, **_given(Delimiter=delimiter), **position),
+                urgent=True,
+            )
+            for row in _rows(page):
+                yield row
+            if not page.get("IsTruncated"):
+                return
+            position = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """See `Driver.delete`."""
+        remaining = iter(keys)
+        while batch := tuple(islice(remaining, BATCH)):
+            await self._dispatcher.send(partial(self._delete_batch, batch), urgent=True)
+
+    async def aclose(self) -> None:
+        """See `Driver.aclose`; the next request would connect again."""
+        async with self._opening:
+            if self._owned and self._client is not None:
+                client, self._client = self._client, None
+                await client.close()
+
+    async def _put(self, key: str, data: bytes, *, digest: str | None, **params: Any) -> Any:
+        checksum = {"ChecksumSHA256": _base64(digest)} if digest and self._checksums else {}
+        return await self._call("put_object", key, Body=body_of(data), **checksum, **self._encryption, **params)
+
+    async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
+        async def put() -> None:
+            data = await source.read(0, source.size)
+            await self._put(key, data, digest=source.digests.get("sha256"), **_condition(expected))
+
+        await self._dispatcher.send(put, nbytes=source.size)
+
+    async def _upload_parts(self, key: str, source: Source, expected: Expect) -> None:
+        # Looking first spares all the parts, and covers stores that ignore a condition at the end of an upload.
+        if expected is Expect.ABSENT and await self._exists(key):
+            raise PreconditionFailed(self._url(key))
+        cause: Exception | None = None
+        for _ in range(UPLOADS):
+            upload = MultipartUpload(
+                self._call,
+                self._dispatcher,
+                key,
+                source,
+                part_size=self._part_size,
+                created_with=self._encryption,
+                completed_with=_condition(expected),
+                checksums=self._checksums,
+            )
+            try:
+                return await upload.run()
+            except UploadGone as gone:
+                if await self._holds(key, source):  # it was completed, and the answer was lost
+                    return None
+                cause = gone
+        raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
+
+    async def _exists(self, key: str) -> bool:
+        try:
+            await self.stat(key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    async def _holds(self, key: str, source: Source) -> bool:
+        """Whether the object has the source's bytes."""
+        try:
+            info = await self.stat(key)
+            if info.size != source.size:
+                return False
+            if "sha256" not in source.digests:
+                for offset in range(0, source.size, CHUNK):
+                    await source.read(offset, min(CHUNK, source.size - offset))
+            found = info.checksums.get("sha256") or await self._hash_stored(info)
+        except (ObjectNotFound, PreconditionFailed):
+            return False
+        return found == source.digests.get("sha256")
+
+    async def _hash_stored(self, info: ObjectInfo) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, info.size, self._part_size):
+            stop = min(start + self._part_size, info.size)
+            async for chunk in self.read_range(info.key, start, stop, revision=info.revision):
+                await in_thread(digest.update, chunk)
+        return digest.hexdigest()
+
+    async def _get_range(self, key: str, start: int, stop: int, revision: Revision | None) -> Any:
+        """The answer to a ranged GET; `None` where the object ends before the range begins."""
+        try:
+            answer = await self._call("get_object", key, Range=f"bytes={start}-{stop - 1}", **_given(IfMatch=revision))
+        except StoreError as error:
+            if code_of(error) in ("InvalidRange", "416"):
+                return None
+            raise
+        if "ContentRange" not in answer and (start or answer["ContentLength"] > stop):
+            answer["Body"].close()
+            raise StoreError(f"{self._url(key)} can't be read in ranges: the store sends all of it.")
+        return answer
+
+    async def _chunk(self, key: str, body: Any) -> bytes:
+        pieces = bytearray()
+        with self._translating("read", key):
+            while len(pieces) < CHUNK and (piece := await body.read(CHUNK - len(pieces))):
+                pieces += piece
+        return bytes(pieces)
+
+    async def _delete_batch(self, keys: tuple[str, ...]) -> None:
+        objects = [{"Key": key} for key in keys]
+        answer = await self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+        for row in answer.get("Errors", ()):
+            refusal = Refusal(row.get("Code", ""), row.get("Message", ""))
+            if refusal.kind is not Kind.MISSING:
+                raise refusal.translate(Request(self.url, "delete", row.get("Key", "")))
+
+    async def _call(self, operation: str, key: str = "", **params: Any) -> Any:
+        """Send one request, once."""
+        client = await self._connected()
+        target = {"Bucket": self._bucket, "Key": key} if key else {"Bucket": self._bucket}
+        conditional = "IfMatch" in params or "IfNoneMatch" in params
+        with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
+            return await getattr(client, operation)(**target, **params)
+
+    @contextlib.contextmanager
+    def _translating(self, verb: str, key: str = "", *, conditional: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            translated = translate(error, Request(self.url, verb, key, conditional))
+            if translated is error:
+                raise
+            raise translated from error
+
+    async def _connected(self) -> Any:
+        if self._client is None:
+            async with self._opening:
+                if self._client is None:
+                    self._client = await in_thread(self._open_client, abandon_on_cancel=True)
+        return self._client
+
+    def _open_client(self) -> Any:
+        """Import the SDK and make its client, which blocks: to be run in a worker thread.
+
+        It runs on a loop of its own, for credentials that have to be fetched. The client
+        can be used on another loop all the same: its connections, and the loop to which
+        its locks belong, are made when they are first used.
+        """
+        try:
+            from aiobotocore.config import AioConfig  # noqa: PLC0415 - optional, and slow
+            from aiobotocore.session import AioSession  # noqa: PLC0415
+        except ImportError as error:
+            raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
+
+        async def enter() -> Any:
+            session = AioSession(profile=self._profile)
+            return await session.create_client(
+                "s3", config=AioConfig(**self._config), **self._client_options
+            ).__aenter__()
+
+        with self._translating("open"):
+            try:
+                client = asyncio.run(enter())
+            except ValueError as error:  # the SDK's word for an endpoint that is no URL
+                raise InvalidSetting(f"{self.identity} can't be used: {error}") from error
+        _send_bodies_at_once(client)
+        return client
+
+    def _url(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+
+def _send_bodies_at_once(client: Any) -> None:
+    """Don't wait for `100 Continue`: a round trip per part, and for ever where a store never sends it."""
+    client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
+
+
+def _drop_expect(params: dict[str, Any], **_: Any) -> None:
+    params["headers"].pop("Expect", None)
+
+
+def _given(**params: str | None) -> dict[str, str]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _condition(expected: Revision | Expect) -> dict[str, str]:
+    if expected is Expect.ABSENT:
+        return {"IfNoneMatch": "*"}
+    return {} if isinstance(expected, Expect) else {"IfMatch": expected}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _base64(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def _revision(answer: Mapping[str, Any]) -> Revision:
+    """The ETag without its quotes: all stores take it so in a condition, and one takes nothing else."""
+    return Revision(answer["ETag"].strip('"'))
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _answered(answer: Mapping[str, Any]) -> datetime:
+    try:
+        return _utc(parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]))
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
+
+
+def _whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of the whole content; a composite one, of the parts' digests, ends with their number."""
+    value = answer.get("ChecksumSHA256", "")
+    if not value or "-" in value or answer.get("ChecksumType") == "COMPOSITE":
+        return {}
+    return {"sha256": base64.b64decode(value).hex()}
+
+
+def _rows(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
+    """Objects and folded prefixes of one page, in one ascending order."""
+    rows: dict[str, ObjectInfo | CommonPrefix] = {
+        row["Prefix"]: CommonPrefix(row["Prefix"]) for row in page.get("CommonPrefixes", ())
+    }
+    for row in page.get("Contents", ()):
+        info = ObjectInfo(row["Key"], row["Size"], _revision(row), _utc(row["LastModified"]))
+        rows[info.key] = info
+    return [row for _, row in sorted(rows.items())]
