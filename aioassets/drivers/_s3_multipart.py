@@ -6,12 +6,12 @@ import base64
 import contextlib
 import io
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 
+from aioassets.concurrency import Stop, stoppable, unwrapped
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._s3_errors import code_of
 from aioassets.drivers.protocol import Source
@@ -60,7 +60,7 @@ class MultipartUpload:
         self._key = key
         self._source = source
         self._part_size = fitting_part_size(source.size, part_size)
-        self._created_with = created_with | ({"ChecksumAlgorithm": "CRC32"} if checksums else {})  # type: ignore[operator]
+        self._created_with = {**created_with, **({"ChecksumAlgorithm": "CRC32"} if checksums else {})}
         self._completed_with = completed_with
         self._checksums = checksums
         self._sent: dict[int, dict[str, Any]] = {}
@@ -86,19 +86,23 @@ class MultipartUpload:
             raise
 
     async def _begin(self) -> None:
+        async def ask(stop: Stop) -> None:
+            with stop.bounded():
+                answer = await self._call("create_multipart_upload", self._key, **self._created_with)
+                self._upload_id = answer["UploadId"]
+
         # An upload whose id we never learn can't be aborted: wait for the answer even when cancelled.
-        async with _finished_despite_cancellation():
-            answer = await self._call("create_multipart_upload", self._key, **self._created_with)
-            self._upload_id = answer["UploadId"]
+        await stoppable(ask, grace=GRACE)
 
     async def _send_parts(self) -> None:
-        async with _task_group() as tasks:
-            for number, offset in enumerate(range(0, self._source.size, self._part_size), 1):
-                # The next part asks for its share of the budget when this one was read: so the source
-                # is read in order, and no more parts are in memory than the budget allows.
-                has_read = anyio.Event()
-                tasks.start_soon(self._send_part, number, offset, has_read)
-                await has_read.wait()
+        with unwrapped():
+            async with anyio.create_task_group() as tasks:
+                for number, offset in enumerate(range(0, self._source.size, self._part_size), 1):
+                    # The next part asks for its share of the budget when this one was read: so the source
+                    # is read in order, and no more parts are in memory than the budget allows.
+                    has_read = anyio.Event()
+                    tasks.start_soon(self._send_part, number, offset, has_read)
+                    await has_read.wait()
 
     async def _send_part(self, number: int, offset: int, has_read: anyio.Event) -> None:
         size = min(self._part_size, self._source.size - offset)
@@ -153,33 +157,3 @@ def body_of(data: bytes) -> bytes | io.BytesIO:
 async def crc32(data: bytes) -> str:
     """CRC32 in S3's notation."""
     return base64.b64encode((await in_thread(zlib.crc32, data)).to_bytes(4, "big")).decode()
-
-
-@contextlib.asynccontextmanager
-async def _task_group() -> AsyncIterator[TaskGroup]:
-    """A task group that raises its first error by itself."""
-    try:
-        async with anyio.create_task_group() as tasks:
-            yield tasks
-    except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from first.__cause__
-
-
-@contextlib.asynccontextmanager
-async def _finished_despite_cancellation() -> AsyncIterator[None]:
-    """Go on for a while when cancelled, so that a short request is answered."""
-
-    async def watch() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            scope.deadline = anyio.current_time() + GRACE
-
-    async with _task_group() as tasks:
-        with anyio.CancelScope(shield=True) as scope:
-            tasks.start_soon(watch)
-            yield
-        tasks.cancel_scope.cancel()

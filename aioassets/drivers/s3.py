@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -20,6 +17,17 @@ import anyio
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._s3_errors import Kind, Refusal, Request, code_of, translate
 from aioassets.drivers._s3_multipart import MIB, MultipartUpload, UploadGone, body_of
+from aioassets.drivers._s3_values import (
+    answered_at,
+    base64_of,
+    condition_for,
+    given,
+    in_utc,
+    revision_of,
+    rows_of,
+    sha256_of,
+    whole_checksums,
+)
 from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
 from aioassets.errors import InvalidSetting, ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
@@ -114,7 +122,7 @@ class S3Driver:
         self._dispatcher = dispatcher or Dispatcher()
         self._part_size = part_size
         self._checksums = checksums
-        self._encryption = _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id)
+        self._encryption = given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id)
         self._profile = profile
         self._client_options: dict[str, Any] = {
             "endpoint_url": endpoint_url,
@@ -132,7 +140,7 @@ class S3Driver:
             "request_checksum_calculation": request_checksum_calculation,
             "response_checksum_validation": "when_required",
             # A signed payload would be hashed on the event loop.
-            "s3": {"payload_signing_enabled": False, **_given(addressing_style=addressing_style)},
+            "s3": {"payload_signing_enabled": False, **given(addressing_style=addressing_style)},
         }
         self._opening = anyio.Lock()
         self._owned = client is None
@@ -156,13 +164,13 @@ class S3Driver:
             with self._translating("read", key):
                 async with answer["Body"] as body:
                     data = await body.read()
-            return Document(data, _revision(answer), _utc(answer["LastModified"]), _answered(answer))
+            return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
         return await self._dispatcher.send(get, urgent=True)
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
-        digest = await in_thread(_sha256, data) if len(data) > CHUNK else _sha256(data)
+        digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
         put = partial(
             self._put,
             key,
@@ -170,20 +178,20 @@ class S3Driver:
             digest=digest,
             CacheControl="no-store",
             ContentType="application/json",
-            **_condition(expected),
+            **condition_for(expected),
         )
         try:
             answer = await self._dispatcher.send(put, urgent=True)
         except ObjectNotFound as error:  # AWS says so of a swap, where others say that the condition isn't met
             raise PreconditionFailed(self._url(key)) from error
-        return _revision(answer)
+        return revision_of(answer)
 
     async def stat(self, key: str) -> ObjectInfo:
         """See `Driver.stat`."""
         head = partial(self._call, "head_object", key, ChecksumMode="ENABLED")
         answer = await self._dispatcher.send(head, urgent=True)
         return ObjectInfo(
-            key, answer["ContentLength"], _revision(answer), _utc(answer["LastModified"]), _whole_checksums(answer)
+            key, answer["ContentLength"], revision_of(answer), in_utc(answer["LastModified"]), whole_checksums(answer)
         )
 
     async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
@@ -199,7 +207,7 @@ class S3Driver:
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
         if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
             if (await self.stat(key)).revision != revision and revision is not None:
@@ -207,29 +215,33 @@ class S3Driver:
             return
         pinned = revision
 
-        async def open_at(offset: int) -> AsyncGenerator[bytes]:
+        async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
             nonlocal pinned
             answer = await self._get_range(key, offset, stop, pinned)
             if answer is None:
                 return
-            pinned = _revision(answer)  # what follows a break must be of the same state
+            pinned = revision_of(answer)  # what follows a break must be of the same state
             async with answer["Body"] as body:
                 while chunk := await self._chunk(key, body):
                     yield chunk
 
-        async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:  # type: ignore[type-var]
+        async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """See `Driver.list`."""
+        """See `Driver.list`.
+
+        Each page is in ascending order, and so is the whole on S3. SeaweedFS sorts by path
+        segments: `a/x` before `a-b`.
+        """
         position: dict[str, str] = {}
         while True:
             page = await self._dispatcher.send(
-                partial(self._call, "list_objects_v2", Prefix=prefix, **_given(Delimiter=delimiter), **position),
+                partial(self._call, "list_objects_v2", Prefix=prefix, **given(Delimiter=delimiter), **position),
                 urgent=True,
             )
-            for row in _rows(page):
+            for row in rows_of(page):
                 yield row
             if not page.get("IsTruncated"):
                 return
@@ -249,13 +261,13 @@ class S3Driver:
                 await client.close()
 
     async def _put(self, key: str, data: bytes, *, digest: str | None, **params: Any) -> Any:
-        checksum = {"ChecksumSHA256": _base64(digest)} if digest and self._checksums else {}
+        checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}
         return await self._call("put_object", key, Body=body_of(data), **checksum, **self._encryption, **params)
 
     async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
         async def put() -> None:
             data = await source.read(0, source.size)
-            await self._put(key, data, digest=source.digests.get("sha256"), **_condition(expected))
+            await self._put(key, data, digest=source.digests.get("sha256"), **condition_for(expected))
 
         await self._dispatcher.send(put, nbytes=source.size)
 
@@ -272,7 +284,7 @@ class S3Driver:
                 source,
                 part_size=self._part_size,
                 created_with=self._encryption,
-                completed_with=_condition(expected),
+                completed_with=condition_for(expected),
                 checksums=self._checksums,
             )
             try:
@@ -315,7 +327,7 @@ class S3Driver:
     async def _get_range(self, key: str, start: int, stop: int, revision: Revision | None) -> Any:
         """The answer to a ranged GET; `None` where the object ends before the range begins."""
         try:
-            answer = await self._call("get_object", key, Range=f"bytes={start}-{stop - 1}", **_given(IfMatch=revision))
+            answer = await self._call("get_object", key, Range=f"bytes={start}-{stop - 1}", **given(IfMatch=revision))
         except StoreError as error:
             if code_of(error) in ("InvalidRange", "416"):
                 return None
@@ -403,56 +415,3 @@ def _send_bodies_at_once(client: Any) -> None:
 
 def _drop_expect(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("Expect", None)
-
-
-def _given(**params: str | None) -> dict[str, str]:
-    return {name: value for name, value in params.items() if value is not None}
-
-
-def _condition(expected: Revision | Expect) -> dict[str, str]:
-    if expected is Expect.ABSENT:
-        return {"IfNoneMatch": "*"}
-    return {} if isinstance(expected, Expect) else {"IfMatch": expected}
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _base64(digest: str) -> str:
-    return base64.b64encode(bytes.fromhex(digest)).decode()
-
-
-def _revision(answer: Mapping[str, Any]) -> Revision:
-    """The ETag without its quotes: all stores take it so in a condition, and one takes nothing else."""
-    return Revision(answer["ETag"].strip('"'))
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
-
-
-def _answered(answer: Mapping[str, Any]) -> datetime:
-    try:
-        return _utc(parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]))
-    except (KeyError, ValueError):
-        return datetime.now(UTC)
-
-
-def _whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
-    """The SHA-256 of the whole content; a composite one, of the parts' digests, ends with their number."""
-    value = answer.get("ChecksumSHA256", "")
-    if not value or "-" in value or answer.get("ChecksumType") == "COMPOSITE":
-        return {}
-    return {"sha256": base64.b64decode(value).hex()}
-
-
-def _rows(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
-    """Objects and folded prefixes of one page, in one ascending order."""
-    rows: dict[str, ObjectInfo | CommonPrefix] = {
-        row["Prefix"]: CommonPrefix(row["Prefix"]) for row in page.get("CommonPrefixes", ())
-    }
-    for row in page.get("Contents", ()):
-        info = ObjectInfo(row["Key"], row["Size"], _revision(row), _utc(row["LastModified"]))
-        rows[info.key] = info
-    return [row for _, row in sorted(rows.items())]

@@ -1,0 +1,495 @@
+"""For those who write a driver: what every driver promises, as tests to inherit.
+
+::
+
+    class TestMyDriver(DriverConformance):
+        @pytest.fixture
+        async def driver(self):
+            async with MyDriver(fresh_bucket()) as driver:
+                yield driver
+
+Needs pytest, and pytest-asyncio in its auto mode. For telling failures, call
+`pytest.register_assert_rewrite("aioassets.testing")` in a `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aioassets.concurrency import for_each
+from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, Revision
+from aioassets.errors import ObjectNotFound, PreconditionFailed
+
+__all__ = ["BytesSource", "DriverConformance"]
+
+RACERS = 20
+MANY = 1100
+"""More than one page of a listing, and more than one batch of deletions."""
+CLOCK_TOLERANCE = timedelta(seconds=5)
+
+
+class BytesSource:
+    """A `Source` over bytes in memory.
+
+    Args:
+        data: the content.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def size(self) -> int:
+        """See `Source.size`."""
+        return len(self._data)
+
+    @property
+    def path(self) -> Path | None:
+        """See `Source.path`: there is none."""
+        return None
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Source.digests`."""
+        return {"sha256": self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See `Source.read`."""
+        assert offset <= self._hashed, f"read at {offset} before the bytes from {self._hashed}"
+        data = self._data[offset : offset + size]
+        assert len(data) == size, f"asked for {size} bytes at {offset} of {self.size}"
+        if offset == self._hashed:
+            self._hash.update(data)
+            self._hashed += size
+        return data
+
+
+class _BrokenSource(BytesSource):
+    """Raises when the second half is to be read."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset + size > self.size // 2:
+            raise BrokenSource
+        return await super().read(offset, size)
+
+
+class _StuckSource(BytesSource):
+    """Waits for ever when the second half is to be read, and tells so."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.stuck = anyio.Event()
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset + size > self.size // 2:
+            self.stuck.set()
+            await anyio.sleep_forever()
+        return await super().read(offset, size)
+
+
+class BrokenSource(Exception):
+    """What a source of this suite raises when it breaks."""
+
+
+class DriverConformance:
+    """What `aioassets.drivers.protocol.Driver` promises, as tests.
+
+    A subclass provides the fixture `driver`: a fresh one over an empty bucket.
+
+    Attributes:
+        part_size: bytes; blobs that are larger go to the store in several parts. S3 allows no
+            less than this; a driver that has no parts may say less.
+    """
+
+    part_size = 5 * 1024 * 1024
+
+    # Documents
+
+    async def test_a_written_document_is_read_back(self, driver: Driver) -> None:
+        """What was written is what is read, with the revision that writing returned."""
+        revision = await driver.write("team/model.versions", b'{"versions": []}', expected=Expect.ABSENT)
+        document = await driver.read("team/model.versions")
+        assert document.data == b'{"versions": []}'
+        assert document.revision == revision
+
+    async def test_an_empty_document_is_a_document(self, driver: Driver) -> None:
+        """No bytes are not no object."""
+        await driver.write("empty", b"", expected=Expect.ABSENT)
+        assert (await driver.read("empty")).data == b""
+        assert (await driver.stat("empty")).size == 0
+
+    async def test_a_missing_document_is_not_found(self, driver: Driver) -> None:
+        """Reading names the object that isn't there."""
+        with pytest.raises(ObjectNotFound, match="nothing/here"):
+            await driver.read("nothing/here")
+
+    async def test_a_document_is_created_once(self, driver: Driver) -> None:
+        """A second create is refused and changes nothing."""
+        await driver.write("key", b"first", expected=Expect.ABSENT)
+        with pytest.raises(PreconditionFailed, match="key"):
+            await driver.write("key", b"second", expected=Expect.ABSENT)
+        assert (await driver.read("key")).data == b"first"
+
+    async def test_a_document_is_swapped_at_its_revision(self, driver: Driver) -> None:
+        """A swap takes effect at the revision it names, and makes another one."""
+        first = await driver.write("key", b"first", expected=Expect.ABSENT)
+        second = await driver.write("key", b"second", expected=first)
+        document = await driver.read("key")
+        assert (document.data, document.revision) == (b"second", second)
+        assert second != first
+
+    async def test_a_stale_revision_is_refused(self, driver: Driver) -> None:
+        """A swap at a revision that is gone changes nothing."""
+        first = await driver.write("key", b"first", expected=Expect.ABSENT)
+        await driver.write("key", b"second", expected=first)
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", b"third", expected=first)
+        assert (await driver.read("key")).data == b"second"
+
+    async def test_swapping_a_missing_document_is_refused(self, driver: Driver) -> None:
+        """A document that is gone is at no revision, and isn't created by a swap."""
+        revision = await driver.write("key", b"first", expected=Expect.ABSENT)
+        await driver.delete(["key"])
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", b"second", expected=revision)
+        with pytest.raises(ObjectNotFound):
+            await driver.read("key")
+
+    async def test_an_unconditional_write_creates_and_overwrites(self, driver: Driver) -> None:
+        """`ANYTHING` is no condition."""
+        await driver.write("key", b"first", expected=Expect.ANYTHING)
+        await driver.write("key", b"second", expected=Expect.ANYTHING)
+        assert (await driver.read("key")).data == b"second"
+
+    async def test_of_racing_creates_one_wins(self, driver: Driver) -> None:
+        """However many create a document at once, one does, and it is the one that is read."""
+        results = await _race(lambda n: driver.write("key", b"by %d" % n, expected=Expect.ABSENT))
+        (winner,) = _winners(results)
+        assert (await driver.read("key")).data == b"by %d" % winner
+
+    async def test_of_racing_swaps_one_wins(self, driver: Driver) -> None:
+        """However many swap one revision at once, one does, and it is the one that is read."""
+        revision = await driver.write("key", b"before", expected=Expect.ABSENT)
+        results = await _race(lambda n: driver.write("key", b"by %d" % n, expected=revision))
+        (winner,) = _winners(results)
+        document = await driver.read("key")
+        assert (document.data, document.revision) == (b"by %d" % winner, results[winner])
+
+    async def test_a_document_tells_its_age(self, driver: Driver) -> None:
+        """Both times are the store's, so right after a write they are close to one another."""
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        document = await driver.read("key")
+        assert document.modified.utcoffset() is not None
+        assert document.answered.utcoffset() is not None
+        assert abs(document.answered - document.modified) < CLOCK_TOLERANCE
+
+    # Describing
+
+    async def test_an_object_is_described(self, driver: Driver) -> None:
+        """Size, revision and age agree with what reading says."""
+        revision = await driver.write("key", b"data", expected=Expect.ABSENT)
+        info = await driver.stat("key")
+        assert (info.key, info.size, info.revision) == ("key", 4, revision)
+        assert info.revision == (await driver.read("key")).revision
+        assert info.modified.utcoffset() is not None
+
+    async def test_describing_a_missing_object_is_not_found(self, driver: Driver) -> None:
+        """As reading it is."""
+        with pytest.raises(ObjectNotFound):
+            await driver.stat("nothing/here")
+
+    async def test_checksums_that_a_store_vouches_for_are_right(self, driver: Driver) -> None:
+        """A store needs not vouch for any; those that it gives are digests of the whole content."""
+        await driver.upload("key", BytesSource(b"data"))
+        checksums = (await driver.stat("key")).checksums
+        assert checksums.get("sha256") in (None, hashlib.sha256(b"data").hexdigest())
+
+    # Uploading
+
+    @pytest.mark.parametrize("parts", [0, 0.001, 1, 2.5], ids=["empty", "small", "one part", "several parts"])
+    async def test_a_blob_is_stored(self, driver: Driver, parts: float) -> None:
+        """Whatever its size, all its bytes arrive."""
+        data = self._content(parts)
+        assert (await driver.upload("blob", BytesSource(data))).created
+        assert (await driver.stat("blob")).size == len(data)
+        assert await _content(driver, "blob", 0, len(data) + 1) == data
+
+    @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
+    async def test_the_same_blob_again_is_success(self, driver: Driver, parts: float) -> None:
+        """The same bytes are already there, so that nothing has to be written."""
+        data = self._content(parts)
+        await driver.upload("blob", BytesSource(data))
+        before = await driver.stat("blob")
+        assert not (await driver.upload("blob", BytesSource(data))).created
+        assert await driver.stat("blob") == before
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_a_blob_is_never_overwritten(self, driver: Driver, parts: float) -> None:
+        """Other bytes of the same size, or of another size, are refused."""
+        data = self._content(parts)
+        await driver.upload("blob", BytesSource(data))
+        for other in (data[:-1] + b"!", data + b"!", b""):
+            with pytest.raises(PreconditionFailed, match="blob"):
+                await driver.upload("blob", BytesSource(other))
+        assert await _content(driver, "blob", 0, len(data)) == data
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_a_blob_is_overwritten_on_demand(self, driver: Driver, parts: float) -> None:
+        """`ANYTHING` is no condition."""
+        data = self._content(parts)
+        await driver.upload("blob", BytesSource(b"before"))
+        assert (await driver.upload("blob", BytesSource(data), expected=Expect.ANYTHING)).created
+        assert await _content(driver, "blob", 0, len(data)) == data
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_of_racing_uploads_of_other_bytes_one_wins(self, driver: Driver, parts: float) -> None:
+        """The bytes of several uploads are never mixed."""
+        blobs = [self._content(parts, salt=n) for n in range(4)]
+        results = await _race(lambda n: driver.upload("blob", BytesSource(blobs[n])), racers=4)
+        (winner,) = _winners(results)
+        assert await _content(driver, "blob", 0, len(blobs[winner])) == blobs[winner]
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_a_source_that_breaks_leaves_nothing(self, driver: Driver, parts: float) -> None:
+        """Its very error is raised, and no object is there."""
+        with pytest.raises(BrokenSource):
+            await driver.upload("blob", _BrokenSource(self._content(parts)))
+        await _assert_empty(driver, "blob")
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_a_cancelled_upload_leaves_nothing(self, driver: Driver, parts: float) -> None:
+        """No object is there, and the next upload of the key succeeds."""
+        data = self._content(parts)
+        source = _StuckSource(data)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(driver.upload, "blob", source)
+            await source.stuck.wait()
+            tasks.cancel_scope.cancel()
+        await _assert_empty(driver, "blob")
+        assert (await driver.upload("blob", BytesSource(data))).created
+
+    # Reading ranges
+
+    async def test_ranges_are_read(self, driver: Driver) -> None:
+        """The whole, the middle, the end, one byte, none."""
+        data = bytes(range(256)) * 16
+        await driver.upload("blob", BytesSource(data))
+        for start, stop in ((0, 4096), (100, 300), (4000, 4096), (4095, 4096), (7, 7)):
+            assert await _content(driver, "blob", start, stop) == data[start:stop]
+
+    async def test_a_range_ends_where_the_object_ends(self, driver: Driver) -> None:
+        """Asking for more yields what there is, which behind the end is nothing."""
+        await driver.upload("blob", BytesSource(b"0123456789"))
+        assert await _content(driver, "blob", 6, 100) == b"6789"
+        assert await _content(driver, "blob", 10, 20) == b""
+        assert await _content(driver, "blob", 50, 60) == b""
+
+    async def test_an_empty_object_has_empty_ranges(self, driver: Driver) -> None:
+        """Reading from its start is reading behind its end."""
+        await driver.upload("blob", BytesSource(b""))
+        assert await _content(driver, "blob", 0, 10) == b""
+        assert await _content(driver, "blob", 0, 0) == b""
+
+    async def test_a_range_of_a_large_blob_is_read(self, driver: Driver) -> None:
+        """Across the border of its parts."""
+        data = self._content(2.5)
+        await driver.upload("blob", BytesSource(data))
+        start, stop = self.part_size - 10, 2 * self.part_size + 10
+        assert await _content(driver, "blob", start, stop) == data[start:stop]
+
+    async def test_a_range_of_a_pinned_revision_is_read(self, driver: Driver) -> None:
+        """As long as the object is at that revision, and then no more."""
+        revision = await driver.write("key", b"first", expected=Expect.ABSENT)
+        assert await _content(driver, "key", 0, 5, revision=revision) == b"first"
+        await driver.write("key", b"other", expected=revision)
+        with pytest.raises(PreconditionFailed):
+            await _content(driver, "key", 0, 5, revision=revision)
+
+    async def test_a_range_of_a_missing_object_is_not_found(self, driver: Driver) -> None:
+        """With or without a revision."""
+        revision = await driver.write("key", b"data", expected=Expect.ABSENT)
+        with pytest.raises(ObjectNotFound):
+            await _content(driver, "nothing", 0, 10)
+        await driver.delete(["key"])
+        with pytest.raises((ObjectNotFound, PreconditionFailed)):
+            await _content(driver, "key", 0, 10, revision=revision)
+
+    async def test_a_range_can_be_left_early(self, driver: Driver) -> None:
+        """Closing the iterator ends it, and the driver goes on working."""
+        data = self._content(2.5)
+        await driver.upload("blob", BytesSource(data))
+        async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
+            first = await anext(chunks)
+        assert data.startswith(first)
+        assert await _content(driver, "blob", 0, 10) == data[:10]
+
+    # Listing
+
+    async def test_nothing_is_listed_where_nothing_is(self, driver: Driver) -> None:
+        """An empty bucket, and a prefix that no key has."""
+        assert await _keys(driver, "") == []
+        await driver.write("key", b"", expected=Expect.ABSENT)
+        assert await _keys(driver, "other") == []
+        assert await _keys(driver, "key/") == []
+
+    async def test_keys_are_listed_by_prefix(self, driver: Driver) -> None:
+        """A prefix needs not be a folder, and all keys are listed in ascending order."""
+        keys = ["team/a", "team/model.versions", "team/model/1.0.meta", "team/model/1.0/x", "teams/b", "z"]
+        await _write_all(driver, reversed(keys))
+        assert await _keys(driver, "") == keys
+        assert await _keys(driver, "team") == keys[:5]
+        assert await _keys(driver, "team/") == keys[:4]
+        assert await _keys(driver, "team/mod") == keys[1:4]
+        assert await _keys(driver, "team/model/1.0") == keys[2:4]
+
+    async def test_a_delimiter_folds_keys(self, driver: Driver) -> None:
+        """Each folder is one row, in order among the keys."""
+        await _write_all(driver, ["a/1", "a/2/x", "b", "c/1", "d/e/f"])
+        assert await _rows(driver, "", "/") == ["a/...", "b", "c/...", "d/..."]
+        assert await _rows(driver, "a/", "/") == ["a/1", "a/2/..."]
+        assert await _rows(driver, "d/e", "/") == ["d/e/..."]
+        assert await _rows(driver, "d/e/", "/") == ["d/e/f"]
+
+    async def test_a_listing_describes_its_objects(self, driver: Driver) -> None:
+        """Size and age as `stat` tells them; a revision where the store's listing has it."""
+        revision = await driver.write("key", b"data", expected=Expect.ABSENT)
+        (row,) = [row async for row in driver.list("")]
+        assert isinstance(row, ObjectInfo)
+        assert (row.key, row.size) == ("key", 4)
+        assert row.revision in (revision, "")
+        assert abs(row.modified - (await driver.stat("key")).modified) < CLOCK_TOLERANCE
+
+    async def test_many_keys_are_written_listed_and_deleted(self, driver: Driver) -> None:
+        """More than a store lists or deletes in one request."""
+        keys = [f"many/{n:05}" for n in range(MANY)]
+        await _write_all(driver, keys)
+        assert await _keys(driver, "many/") == keys
+        await driver.delete(key for key in keys)
+        assert await _keys(driver, "many/") == []
+
+    # Keys
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "with space/and more.txt",
+            "ünïcödé/日本語.bin",
+            "per%20cent/100%",
+            "plus+and&and=and;and,",
+            "hash#and?question",
+            "'single' \"double\"",
+            ".hidden/.file",
+            "dots/..a/b..",
+            "tilde~/at@colon:/(round)[square]{curly}",
+            "/".join(["long", *["x" * 244] * 4, "y" * 15]),
+        ],
+        ids=lambda key: key if len(key) < 100 else f"{len(key)} bytes",
+    )
+    async def test_odd_keys_are_keys(self, driver: Driver, key: str) -> None:
+        """Written, read, uploaded, listed and deleted like any other."""
+        await driver.write(key, b"document", expected=Expect.ABSENT)
+        assert (await driver.read(key)).data == b"document"
+        assert (await driver.stat(key)).key == key
+        assert await _keys(driver, key) == [key]
+        folder = key.rpartition("/")[0]
+        assert await _keys(driver, folder) == [key]
+        await driver.delete([key])
+        await driver.upload(key, BytesSource(b"blob"))
+        assert await _content(driver, key, 0, 4) == b"blob"
+        await driver.delete([key])
+        assert await _keys(driver, "") == []
+
+    # Deleting and closing
+
+    async def test_deleting_what_is_not_there_is_no_error(self, driver: Driver) -> None:
+        """Nor is deleting nothing, or something twice."""
+        await driver.write("here", b"", expected=Expect.ABSENT)
+        await driver.delete([])
+        await driver.delete(["here", "not/here"])
+        await driver.delete(["here"])
+        assert await _keys(driver, "") == []
+
+    async def test_deleting_leaves_neighbours_alone(self, driver: Driver) -> None:
+        """A key is not a prefix."""
+        await _write_all(driver, ["a/b", "a/bc", "a/c/d"])
+        await driver.delete(["a/b", "a/c"])
+        assert await _keys(driver, "") == ["a/bc", "a/c/d"]
+
+    async def test_a_driver_says_where_it_is(self, driver: Driver) -> None:
+        """As a URL, which its identity begins with."""
+        assert "://" in driver.url
+        assert not driver.url.endswith("/")
+        assert driver.identity.startswith(driver.url)
+
+    async def test_closing_twice_is_harmless(self, driver: Driver) -> None:
+        """Also after use."""
+        await driver.write("key", b"", expected=Expect.ABSENT)
+        await driver.aclose()
+        await driver.aclose()
+
+    def _content(self, parts: float, *, salt: int = 0) -> bytes:
+        """Bytes that differ from part to part, so that parts in a wrong order are noticed."""
+        size = int(parts * self.part_size)
+        block = b"".join((n + salt).to_bytes(4, "big") for n in range(16 * 1024))
+        blocks = (n.to_bytes(4, "big") + block for n in range(-(-size // len(block))))
+        return b"".join(blocks)[:size]
+
+
+async def _race(attempt: Callable[[int], Awaitable[Any]], racers: int = RACERS) -> Sequence[Any]:
+    """The result of each racer, or its refusal."""
+    results: list[Any] = [None] * racers
+
+    async def run(number: int) -> None:
+        try:
+            results[number] = await attempt(number)
+        except PreconditionFailed as refused:
+            results[number] = refused
+
+    await for_each(range(racers), run, limit=racers)
+    return results
+
+
+def _winners(results: Sequence[Any]) -> list[int]:
+    return [number for number, result in enumerate(results) if not isinstance(result, PreconditionFailed)]
+
+
+async def _content(driver: Driver, key: str, start: int, stop: int, *, revision: Revision | None = None) -> bytes:
+    async with contextlib.aclosing(driver.read_range(key, start, stop, revision=revision)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def _keys(driver: Driver, prefix: str) -> list[str]:
+    return [row.key async for row in driver.list(prefix) if isinstance(row, ObjectInfo)]
+
+
+async def _rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
+    """Keys, and folded prefixes with an ellipsis behind them."""
+    return [
+        row.prefix + "..." if isinstance(row, CommonPrefix) else row.key
+        async for row in driver.list(prefix, delimiter=delimiter)
+    ]
+
+
+async def _write_all(driver: Driver, keys: Iterable[str]) -> None:
+    async def write(key: str) -> None:
+        await driver.write(key, key.encode(), expected=Expect.ABSENT)
+
+    await for_each(keys, write, limit=RACERS)
+
+
+async def _assert_empty(driver: Driver, key: str) -> None:
+    with pytest.raises(ObjectNotFound):
+        await driver.stat(key)
+    with pytest.raises(ObjectNotFound):
+        await _content(driver, key, 0, 10)
+    assert await _keys(driver, "") == []

@@ -1,0 +1,40 @@
+"""Fixtures for all tests: servers, and no blocking call in an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster
+from servers import S3Server, start_rclone_s3, start_seaweedfs
+
+pytest.register_assert_rewrite("aioassets.testing")
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """A call that blocks an event loop fails the test."""
+    blockbuster = BlockBuster()
+    for function in blockbuster.functions.values():
+        # Both run on loops of their own that nobody else waits for: in a worker thread, and in a sync fixture.
+        function.can_block_in("aioassets/drivers/s3.py", "_open_client")
+        function.can_block_in("tests/servers.py", "_with_client")
+    blockbuster.activate()
+    try:
+        yield
+    finally:
+        blockbuster.deactivate()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that honours conditions."""
+    with start_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that accepts conditions and ignores them."""
+    with start_rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
+        yield server

@@ -1,0 +1,20 @@
+"""The in-memory driver keeps a driver's promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aioassets.drivers.memory import MemoryDriver
+from aioassets.testing import DriverConformance
+
+
+class TestMemoryDriver(DriverConformance):
+    part_size = 1024 * 1024
+
+    @pytest.fixture
+    async def driver(self) -> AsyncIterator[MemoryDriver]:
+        driver = MemoryDriver()
+        yield driver
+        await driver.aclose()

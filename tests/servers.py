@@ -1,0 +1,200 @@
+"""Real store servers, each started once per session, on free ports, with its data in a temporary folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ACCESS_KEY = "key"
+SECRET_KEY = "secret"
+START_TIMEOUT = 60.0
+"""Seconds; SeaweedFS takes about five on two cores."""
+POLL = 0.05
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server that speaks S3.
+
+    Attributes:
+        endpoint_url: where it listens.
+        make_bucket: makes a bucket of this name.
+    """
+
+    endpoint_url: str
+    make_bucket: Callable[[str], None]
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `S3Driver` needs to reach it."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "region": "us-east-1",
+            "access_key_id": ACCESS_KEY,
+            "secret_access_key": SECRET_KEY,
+            "addressing_style": "path",
+        }
+
+    def fresh_bucket(self) -> str:
+        """The name of a new, empty bucket. Blocks: for sync fixtures."""
+        name = f"bucket-{next(self._numbers)}"
+        self.make_bucket(name)
+        return name
+
+
+def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
+    """SeaweedFS: a production S3 server that honours conditions."""
+    # Each service listens on its port and, for gRPC, on another one that has to be named too.
+    names = ("master.port", "volume.port", "filer.port", "s3.port")
+    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
+    config = directory / "s3.json"
+    identity = {
+        "name": "admin",
+        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config.write_text(json.dumps({"identities": [identity]}))
+    data = directory / "data"
+    data.mkdir()
+    command = [
+        binary("weed"),
+        "server",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-filer",
+        "-s3",
+        f"-s3.config={config}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=128",  # else it reserves gigabytes per bucket, and runs out of volumes
+        "-volume.max=0",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    return _running("seaweedfs", command, directory, S3Server(endpoint, lambda name: _make_bucket(endpoint, name)))
+
+
+def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
+    """`rclone serve s3`: accepts conditions and ignores them."""
+    (port,) = free_ports(1)
+    data = directory / "data"
+    data.mkdir()
+    command = [
+        binary("rclone"),
+        "--config=",
+        "serve",
+        "s3",
+        f"--addr=127.0.0.1:{port}",
+        f"--auth-key={ACCESS_KEY},{SECRET_KEY}",
+        str(data),
+    ]
+    endpoint = f"http://127.0.0.1:{port}"
+    return _running("rclone", command, directory, S3Server(endpoint, lambda name: _make_bucket(endpoint, name)))
+
+
+def binary(name: str) -> str:
+    """The path of a server's binary, beside the interpreter or on the search path.
+
+    Without it, the test is skipped, except in CI (environment variable `CI`), where it fails.
+    """
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if found is None:
+        message = f"the server {name!r} isn't installed (dependency group `test`)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    with contextlib.ExitStack() as open_sockets:
+        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def _running(name: str, command: Sequence[str], directory: Path, server: S3Server) -> Iterator[S3Server]:
+    log = directory / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=directory)
+    try:
+        _wait_until_writable(name, server, process, log)
+        yield server
+    finally:
+        process.kill()  # nobody needs its data any more, and an orderly end takes SeaweedFS ten seconds
+        process.wait()
+
+
+def _wait_until_writable(name: str, server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    """The port answers long before writes work, so try a first write."""
+    deadline = time.monotonic() + START_TIMEOUT
+    trouble: Exception | None = None
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            _first_write(server)
+        except Exception as error:  # whatever a half-started server answers
+            trouble = error
+            time.sleep(POLL)
+        else:
+            return
+    tail = log.read_text(errors="replace")[-4000:]
+    pytest.fail(f"{name} didn't start (exit code {process.poll()}, last trouble {trouble!r}). Its log ends:\n{tail}")
+
+
+def _first_write(server: S3Server) -> None:
+    async def write(client: Any) -> None:
+        with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+            await client.create_bucket(Bucket="first-write")
+        await client.put_object(Bucket="first-write", Key="key", Body=b"data")
+
+    _with_client(server.endpoint_url, write)
+
+
+def _make_bucket(endpoint_url: str, name: str) -> None:
+    _with_client(endpoint_url, lambda client: client.create_bucket(Bucket=name))
+
+
+def _with_client(endpoint_url: str, work: Callable[[Any], Any]) -> None:
+    """Run something with a client of its own, on a loop of its own."""
+    from aiobotocore.config import AioConfig  # noqa: PLC0415 - only where a server of S3 is used
+    from aiobotocore.session import AioSession  # noqa: PLC0415
+
+    async def run() -> None:
+        config = AioConfig(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            connect_timeout=5,
+            read_timeout=20,
+            request_checksum_calculation="when_required",
+        )
+        async with AioSession().create_client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=config,
+        ) as client:
+            await work(client)
+
+    asyncio.run(run())
