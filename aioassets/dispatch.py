@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
@@ -208,8 +208,8 @@ class Dispatcher:
             attempt += 1
 
     async def stream(
-        self, open_at: Callable[[int], AsyncIterator[bytes]], start: int, stop: int
-    ) -> AsyncIterator[bytes]:
+        self, open_at: Callable[[int], AsyncGenerator[bytes, None]], start: int, stop: int
+    ) -> AsyncGenerator[bytes, None]:
         """Stream a range that can be resumed where it broke.
 
         Args:
@@ -220,7 +220,7 @@ class Dispatcher:
         offset = start
         while True:
             try:
-                async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:  # type: ignore[type-var]
+                async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:
                     async for chunk in chunks:
                         offset += len(chunk)
                         attempt, started = 1, self.retry.clock()

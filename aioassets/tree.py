@@ -134,6 +134,21 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str]) -> Tree:
     )
 
 
+async def check_unchanged(tree: Tree) -> None:
+    """Raise `SourceChanged` if any file isn't the one that was scanned."""
+    await in_thread(_check_all_unchanged, tree)
+
+
+def _check_all_unchanged(tree: Tree) -> None:
+    for file in tree.files:
+        try:
+            unchanged = Stamp.of(os.stat(file.source)) == file.stamp
+        except OSError:
+            unchanged = False
+        if not unchanged:
+            raise SourceChanged(file.source)
+
+
 class _Filter:
     """Which paths of a tree are wanted."""
 

@@ -1,1 +1,121 @@
-"""Drivers: where objects are kept."""
+"""Drivers: from a bucket, as a user names it, to the object that keeps things there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import unquote, urlsplit
+
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers.protocol import Driver
+from aioassets.errors import InvalidSetting
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LIKE_A_PATH: Final = ("/", "./", "../", "~")
+
+
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    module: str
+    factory: str
+    scheme: str
+
+
+_PROVIDERS: Final = {
+    "local": _Provider("aioassets.drivers.local", "LocalDriver", "file"),
+    "s3": _Provider("aioassets.drivers.s3", "S3Driver", "s3"),
+    "memory": _Provider("aioassets.drivers.memory", "MemoryDriver", "memory"),
+}
+_BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
+
+_ADVICE: Final = "Name one like ./store, file:///path or s3://name."
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Which bucket of which provider.
+
+    Attributes:
+        provider: `local`, `s3` or `memory`.
+        bucket: its name, or the folder's path.
+    """
+
+    provider: str
+    bucket: str
+
+    @classmethod
+    def parse(cls, bucket: str, storage_provider: str | None = None) -> Location:
+        """Tell URLs, paths and bare names apart.
+
+        Args:
+            bucket: `s3://name`, `file:///path`, a path, or a bare name.
+            storage_provider: what a bare name stands for; `None` for a folder.
+
+        Raises:
+            InvalidSetting: the URL or the provider isn't one that is known.
+        """
+        if storage_provider is not None and storage_provider not in _PROVIDERS:
+            raise InvalidSetting(
+                f"There is no storage provider {storage_provider!r}: choose one of {', '.join(sorted(_PROVIDERS))}."
+            )
+        if _SCHEME.match(bucket):
+            return cls._from_url(bucket)
+        if bucket.startswith(_LIKE_A_PATH) or bucket in (".", ".."):
+            return cls("local", bucket)
+        return cls(storage_provider or "local", bucket)
+
+    @classmethod
+    def _from_url(cls, url: str) -> Location:
+        parts = urlsplit(url)
+        provider = _BY_SCHEME.get(parts.scheme.lower())
+        if provider is None:
+            raise InvalidSetting(f"{url!r} is of an unknown kind of store. {_ADVICE}")
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise InvalidSetting(f"A bucket's URL takes no credentials, query or fragment. {_ADVICE}")
+        if provider == "local":
+            if parts.netloc not in ("", "localhost") or not parts.path:
+                raise InvalidSetting(f"{url!r} names no folder on this machine: write file:///path.")
+            return cls(provider, unquote(parts.path))
+        if not parts.netloc or parts.path.strip("/"):
+            raise InvalidSetting(
+                f"{url!r} is not a bucket: write {parts.scheme}://name, and give the path inside it as the prefix."
+            )
+        return cls(provider, parts.netloc)
+
+
+def make_driver(
+    location: Location,
+    *,
+    dispatcher: Dispatcher,
+    options: Mapping[str, Any] | None = None,
+    timeouts: Mapping[str, float] | None = None,
+) -> Driver:
+    """Make the driver for a location; it connects at its first request.
+
+    Args:
+        dispatcher: the budget and retries that it shares.
+        options: keyword arguments of the driver. Those written `provider.option` are for that
+            provider alone, and left out for the others.
+        timeouts: `connect_timeout` and `read_timeout`, in seconds, for drivers that have them.
+
+    Raises:
+        InvalidSetting: the driver has no such option, or its extra isn't installed.
+    """
+    provider = _PROVIDERS[location.provider]
+    factory = getattr(importlib.import_module(provider.module), provider.factory)
+    known = set(inspect.signature(factory).parameters) - {"dispatcher", "client"}
+    chosen = {key: value for key, value in (timeouts or {}).items() if key in known}
+    for key, value in (options or {}).items():
+        owner, _, option = key.rpartition(".")
+        if owner not in ("", location.provider):
+            continue
+        if option not in known:
+            raise InvalidSetting(f"The {location.provider} store has no option {option!r}.")
+        chosen[option] = value
+    target = os.path.expanduser(location.bucket) if location.provider == "local" else location.bucket
+    return cast("Driver", factory(target, dispatcher=dispatcher, **chosen))

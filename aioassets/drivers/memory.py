@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -80,7 +80,7 @@ class MemoryDriver:
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
         async with self._dispatcher.budget.slot(stop - start):
             found = self._get(key)

@@ -7,7 +7,7 @@ A driver knows keys, bytes and its SDK, and nothing of assets.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -161,7 +161,9 @@ class Driver(Protocol):
             StoreUnavailable: with `uncertain` set where the object may appear later.
         """
 
-    def read_range(self, key: str, start: int, stop: int, *, revision: Revision | None = None) -> AsyncIterator[bytes]:
+    def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Stream the bytes from `start` up to `stop`, fewer where the object is shorter.
 
         Close the iterator (`contextlib.aclosing`) if it isn't exhausted. A connection that

@@ -1,0 +1,287 @@
+"""The assets directory: what is there, and placing more without anybody seeing it half-done.
+
+======================================================  ================================================
+`{assets_dir}/{name}/{version}`                         a complete, verified payload
+`{assets_dir}/.aioassets/{name}/{version}.json`         its record, written last
+`{assets_dir}/.aioassets/{name}/{version}.parts/`       single files of a version that isn't here whole
+`{assets_dir}/.aioassets/{name}/{version}.parts.json`   the record of these
+`{assets_dir}/.aioassets/{name}/{version}.lock`         held while any of them changes
+`{assets_dir}/.aioassets/{name}/{version}.staging/`     what its holder is downloading
+======================================================  ================================================
+
+Methods block, and are to be run in a thread; they let `OSError` pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import filecmp
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aioassets.errors import IntegrityError
+from aioassets.manifest import FileEntry, Manifest
+from aioassets.transfer import check_digest, sha256_of
+
+OURS: Final = ".aioassets"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a version in the assets directory.
+
+    Attributes:
+        source: the identity of the store that it came from.
+        manifest: what it consists of.
+    """
+
+    source: str
+    manifest: Manifest
+
+    def to_json(self) -> bytes:
+        """The record as stored."""
+        head = json.dumps({"source": self.source}).encode()
+        return head[:-1] + b',"manifest":' + self.manifest.to_json() + b"}"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Record:
+        """Parse a record; raises `ValueError`."""
+        value = json.loads(data)
+        if not isinstance(value, dict) or not isinstance(value.get("source"), str):
+            raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
+        return cls(value["source"], Manifest.from_json(json.dumps(value.get("manifest")).encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one version is kept, or would be.
+
+    Attributes:
+        assets_dir: the assets directory.
+        name: the asset.
+        version: the version.
+    """
+
+    assets_dir: Path
+    name: str
+    version: str
+
+    @property
+    def payload(self) -> Path:
+        """The version itself, complete or absent."""
+        return self.assets_dir / self.name / self.version
+
+    @property
+    def parts(self) -> Path:
+        """Single files of the version."""
+        return self._own(".parts")
+
+    @property
+    def staging(self) -> Path:
+        """What is being downloaded."""
+        return self._own(".staging")
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"{self.name}:{self.version}"
+
+    def _own(self, suffix: str) -> Path:
+        return self.assets_dir / OURS / self.name / f"{self.version}{suffix}"
+
+    # Looking up
+
+    def record(self) -> Record | None:
+        """The record of the complete version, if there is one."""
+        return _load(self._own(".json")) if self.payload.exists() else None
+
+    def parts_record(self) -> Record | None:
+        """The record of its single files, if there is one."""
+        return _load(self._own(".parts.json"))
+
+    def has_parts(self, entries: Iterable[FileEntry]) -> bool:
+        """Whether each of these files was fetched and verified before."""
+        return all(_is_file_of(self.parts / entry.path, entry) for entry in entries)
+
+    # Locking
+
+    def try_lock(self) -> int | None:
+        """Take the version's lock: a descriptor to close, or `None` where somebody holds it."""
+        path = self._own(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        return descriptor
+
+    # Staging and placing; the lock is held
+
+    def clear_staging(self) -> None:
+        """Remove what is staged."""
+        if self.staging.exists():
+            shutil.rmtree(self.staging)
+
+    def prepare_staging(self, folders: Iterable[Path]) -> None:
+        """Begin an empty staging folder with these folders inside."""
+        self.clear_staging()
+        self.staging.mkdir(parents=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def reuse(self, entry: FileEntry, target: Path) -> bool:
+        """Take a file that was fetched and verified as a single one, if there is such."""
+        known = self.parts / entry.path
+        if not _is_file_of(known, entry):
+            return False
+        _link_or_copy(known, target)
+        return True
+
+    def place(self, staged: Path, record: Record) -> None:
+        """Make what is staged the version.
+
+        Where the version is there already, only the files that differ are replaced, and nothing is
+        removed that others may be reading.
+        """
+        manifest = record.manifest
+        if self.payload.exists() and self.payload.is_dir() != manifest.is_directory:
+            self.set_aside()
+        if not self.payload.exists():
+            self.payload.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(staged, self.payload)
+            self.write_record(record)
+            return
+        for folder in manifest.empty_directories:
+            (self.payload / folder).mkdir(parents=True, exist_ok=True)
+        for entry in manifest.files:
+            new, old = staged / entry.path, self.payload / entry.path
+            old.parent.mkdir(parents=True, exist_ok=True)
+            if not (old.is_file() and filecmp.cmp(new, old, shallow=False)):
+                os.replace(new, old)
+        self.write_record(record)
+
+    def place_parts(self, staged: Path, entries: Iterable[FileEntry], folders: Iterable[str], record: Record) -> None:
+        """Make staged files available as single ones."""
+        write_atomically(self._own(".parts.json"), record.to_json())
+        for folder in folders:
+            (self.parts / folder).mkdir(parents=True, exist_ok=True)
+        for entry in entries:
+            target = self.parts / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged / entry.path, target)
+
+    def write_record(self, record: Record) -> None:
+        """Declare the payload complete."""
+        write_atomically(self._own(".json"), record.to_json())
+
+    def set_aside(self) -> None:
+        """Move a payload of unknown content out of the way, keeping it."""
+        aside = self._own(f".aside-{secrets.token_hex(4)}")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(self.payload, aside)
+
+    # Verifying
+
+    def verify(self, manifest: Manifest) -> None:
+        """Hash the payload.
+
+        Raises:
+            IntegrityError: a file is missing or isn't the one that was pushed.
+        """
+        for entry in manifest.files:
+            verify_file(self.payload / entry.path, entry, self.what(entry))
+
+    def verify_parts(self, entries: Iterable[FileEntry]) -> None:
+        """Hash single files; raises as `verify`."""
+        for entry in entries:
+            verify_file(self.parts / entry.path, entry, self.what(entry))
+
+    def what(self, entry: FileEntry) -> str:
+        """What errors call a file."""
+        return f"{self.label}[{entry.path}]" if entry.path else self.label
+
+    def holds_exactly(self, manifest: Manifest) -> bool:
+        """Whether a payload without a record is what a manifest with digests describes."""
+        if not manifest.verifiable or self.payload.is_dir() != manifest.is_directory:
+            return False
+        try:
+            self.verify(manifest)
+        except (IntegrityError, OSError):
+            return False
+        if not manifest.is_directory:
+            return True
+        found = {
+            str((Path(base) / name).relative_to(self.payload))
+            for base, _, names in os.walk(self.payload)
+            for name in names
+        }
+        folders = all((self.payload / folder).is_dir() for folder in manifest.empty_directories)
+        return folders and found == {entry.path for entry in manifest.files}
+
+
+def verify_file(path: Path, entry: FileEntry, what: str) -> None:
+    """Compare a file's size and SHA-256 with what a manifest records, as far as it does."""
+    try:
+        size = path.stat().st_size
+        if entry.size is not None and size != entry.size:
+            raise IntegrityError(what, f"{entry.size} bytes", str(size))
+        if entry.digests:
+            check_digest(what, entry, sha256_of(path))
+    except FileNotFoundError:
+        raise IntegrityError(what, f"{entry.size} bytes", "nothing") from None
+
+
+def cached_versions(assets_dir: Path, name: str) -> list[str]:
+    """The versions of an asset that are here complete, in no order."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return [
+            version
+            for entry in os.scandir(assets_dir / OURS / name)
+            if (version := entry.name.removesuffix(".json")) != entry.name
+            and not version.endswith(".parts")
+            and (assets_dir / name / version).exists()
+        ]
+    return []
+
+
+def _load(path: Path) -> Record | None:
+    try:
+        return Record.from_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _is_file_of(path: Path, entry: FileEntry) -> bool:
+    try:
+        return path.is_file() and entry.size in (None, path.stat().st_size)
+    except OSError:
+        return False
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Make a small file appear whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

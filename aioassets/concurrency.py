@@ -1,0 +1,142 @@
+"""Structured concurrency: fan-out, and work that is asked to stop before it is made to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """Ends work that was asked to stop; never leaves this package."""
+
+
+@contextlib.contextmanager
+def unwrapped() -> Iterator[None]:
+    """Let an exception group of a task group pass as its first exception that isn't a cancellation."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first = _first_of(group)
+        raise first from first.__cause__
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, limit: int) -> None:
+    """Run `work` on each item, at most `limit` at a time; items are taken lazily, in order.
+
+    The first exception cancels the rest and is raised as it is.
+    """
+    remaining = iter(items)
+
+    async def worker(item: T) -> None:
+        await work(item)
+        for following in remaining:
+            await work(following)
+
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(limit):
+                try:
+                    first = next(remaining)
+                except StopIteration:
+                    break
+                tasks.start_soon(worker, first)
+
+
+async def supervised(work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work` in a task of its own.
+
+    A native `Task.cancel()` ignores anyio's shields; this turns it into a cancellation of the
+    child's scope, which respects them.
+    """
+    result: list[T] = []
+
+    async def child() -> None:
+        result.append(await work())
+
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+    return result[0]
+
+
+class Stop:
+    """How work that must end in good order learns that it was cancelled.
+
+    Args:
+        grace: seconds that it may then still take.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._requested_at: float | None = None
+        self._bounded: list[tuple[anyio.CancelScope, float]] = []
+
+    @property
+    def requested(self) -> bool:
+        """Whether the work should end."""
+        return self._requested_at is not None
+
+    def check(self) -> None:
+        """Raise `Stopped` if the work should end."""
+        if self.requested:
+            raise Stopped
+
+    def request(self) -> None:
+        """Ask the work to end."""
+        self._requested_at = anyio.current_time()
+        for scope, share in self._bounded:
+            scope.deadline = min(scope.deadline, self._requested_at + share * self._grace)
+
+    @contextlib.contextmanager
+    def bounded(self, share: float = 1.0) -> Iterator[anyio.CancelScope]:
+        """A phase that, once the work should end, is cut off after this share of the grace."""
+        scope = anyio.CancelScope()
+        if self._requested_at is not None:
+            scope.deadline = self._requested_at + share * self._grace
+        entry = (scope, share)
+        self._bounded.append(entry)
+        try:
+            with scope:
+                yield scope
+        finally:
+            self._bounded.remove(entry)
+
+
+async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float) -> T:
+    """Run `work` shielded from cancellation; when it comes, ask it to stop instead.
+
+    The work bounds its own phases by `Stop.bounded`, cleans up and raises `Stopped`; the
+    cancellation is raised after that.
+
+    Args:
+        grace: seconds between the cancellation and the end of the last bounded phase.
+    """
+    stop = Stop(grace)
+    result: list[T] = []
+
+    async def watch() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stop.request()
+
+    async def shielded(watching: anyio.CancelScope) -> None:
+        with anyio.CancelScope(shield=True), contextlib.suppress(Stopped):
+            result.append(await work(stop))
+        watching.cancel()
+
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            tasks.start_soon(shielded, tasks.cancel_scope)
+    return result[0]

@@ -1,0 +1,243 @@
+"""A folder as a key-value store, with plain blocking calls; `local` makes it a driver."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import filecmp
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision
+
+OURS: Final = ".aioassets"
+"""The folder for temporary files and locks: on the same file system, and never listed."""
+STRIPES: Final = 64
+"""Lock files in all: a key always maps to the same one, and none is ever removed."""
+JITTER_NS: Final = 1_000_000
+"""Times of change are spread by up to this much, since file systems tick only every few milliseconds."""
+RETRIES: Final = 100
+"""How often a folder may be pruned under our hands before that is an error."""
+
+
+class Folder:
+    """Files by key below one folder.
+
+    Creating is `link(2)`, which fails where the name is taken; swapping and deleting hold a
+    `flock(2)`. Every method lets `OSError` pass: `FileExistsError` is a refused condition.
+
+    Args:
+        root: the folder, absolute.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def exists(self) -> bool:
+        """Whether the folder itself is there."""
+        return os.path.isdir(self.root)
+
+    def path(self, key: str) -> str:
+        """Where an object is kept."""
+        segments = key.split("/")
+        if not {"", ".", ".."}.isdisjoint(segments) or segments[0] == OURS:
+            raise OSError(errno.EINVAL, "the key has an empty or reserved segment")
+        return os.path.join(self.root, *segments)
+
+    def temporary_path(self) -> str:
+        """A name for a file that is to be placed later."""
+        return os.path.join(self.root, OURS, "tmp", secrets.token_hex(16))
+
+    def read(self, key: str) -> Document:
+        """Read an object whole."""
+        with open(self.path(key), "rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read()
+        return Document(data, revision_of(status), _time(status.st_mtime), self._now())
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Describe an object."""
+        path = self.path(key)
+        status = os.stat(path)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return _info(key, status)
+
+    def append(self, temporary: str, data: bytes) -> None:
+        """Add to a temporary file, making it first where needed."""
+        with contextlib.suppress(FileNotFoundError):
+            return _append(temporary, data)
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)
+        return _append(temporary, data)
+
+    def write(self, key: str, data: bytes, expected: Revision | Expect) -> Revision:
+        """Write an object if its present state is the expected one."""
+        temporary = self.temporary_path()
+        try:
+            self.append(temporary, data)
+            status = _touch(temporary, after=0)
+            if expected is Expect.ABSENT:
+                self._link(temporary, key)
+                return revision_of(status)
+            with self._locked(key):
+                return self._swap(temporary, key, status, expected)
+        finally:
+            unlink(temporary)
+
+    def place(self, temporary: str, key: str, expected: Expect) -> bool:
+        """Make a temporary file an object; `False` where the same bytes are there already."""
+        if expected is Expect.ANYTHING:
+            with self._locked(key):
+                os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
+                os.replace(temporary, self.path(key))
+            return True
+        try:
+            self._link(temporary, key)
+        except FileExistsError:
+            path = self.path(key)
+            if not (os.path.isfile(path) and filecmp.cmp(temporary, path, shallow=False)):
+                raise
+            return False
+        return True
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, and the folders that this leaves empty."""
+        if not self.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for key in keys:
+            path = self.path(key)
+            with self._locked(key), contextlib.suppress(NotADirectoryError, IsADirectoryError):
+                unlink(path)
+            self._prune(os.path.dirname(path))
+
+    def walk(self, prefix: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
+        """List keys in ascending order, whole or folded at the next `/`."""
+        if not self.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        base, slash, start = prefix.rpartition("/")
+        yield from self._walk(base + slash, start, deep=deep)
+
+    def _walk(self, base: str, start: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
+        for entry in _sorted_entries(os.path.join(self.root, base)):
+            if not entry.name.startswith(start) or (not base and entry.name == OURS):
+                continue
+            key = base + entry.name
+            if not entry.is_dir():
+                with contextlib.suppress(FileNotFoundError):
+                    yield _info(key, entry.stat())
+            elif deep:
+                yield from self._walk(f"{key}/", "", deep=True)
+            elif next(self._walk(f"{key}/", "", deep=True), None) is not None:
+                yield CommonPrefix(f"{key}/")
+
+    def _link(self, temporary: str, key: str) -> None:
+        path = self.path(key)
+        for _ in range(RETRIES):
+            with contextlib.suppress(FileNotFoundError):  # the folder isn't there, or was just pruned
+                os.link(temporary, path)
+                return
+            with contextlib.suppress(FileNotFoundError):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+        raise OSError(errno.EAGAIN, "its folder keeps vanishing")
+
+    def _swap(self, temporary: str, key: str, status: os.stat_result, expected: Revision | Expect) -> Revision:
+        path = self.path(key)
+        try:
+            present = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            if expected is not Expect.ANYTHING:
+                raise FileExistsError(errno.EEXIST, "it is gone") from None
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        else:
+            if expected is not Expect.ANYTHING and revision_of(present) != expected:
+                raise FileExistsError(errno.EEXIST, "it is at another revision")
+            status = _touch(temporary, after=present.st_mtime_ns)
+        os.replace(temporary, path)
+        return revision_of(status)
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        path = os.path.join(self.root, OURS, "locks", f"{zlib.crc32(key.encode()) % STRIPES:02d}")
+        descriptor = _open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _prune(self, directory: str) -> None:
+        with contextlib.suppress(OSError):  # not empty, or somebody else was faster
+            while directory.startswith(self.root + os.sep):
+                os.rmdir(directory)
+                directory = os.path.dirname(directory)
+
+    def _now(self) -> datetime:
+        """The file system's clock, which on a network is not this machine's; read-only ones have no say."""
+        probe = self.temporary_path()
+        try:
+            descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return _time(time.time())
+        try:
+            return _time(os.fstat(descriptor).st_mtime)
+        finally:
+            os.close(descriptor)
+            unlink(probe)
+
+
+def revision_of(status: os.stat_result) -> Revision:
+    """The revision of a file in this state."""
+    return Revision(f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
+
+
+def unlink(path: str) -> None:
+    """Remove a file that may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _append(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
+def _open_making_folder(path: str, flags: int) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path, flags, 0o666)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return os.open(path, flags, 0o666)
+
+
+def _touch(path: str, *, after: int) -> os.stat_result:
+    """Give a file a time of change of its own, later than `after`, so that its revision is unique."""
+    status = os.stat(path)
+    mtime = max(status.st_mtime_ns, after) + 1 + secrets.randbelow(JITTER_NS)
+    os.utime(path, ns=(status.st_atime_ns, mtime))
+    return os.stat(path)
+
+
+def _sorted_entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(entries, key=lambda entry: f"{entry.name}/" if entry.is_dir() else entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, revision_of(status), _time(status.st_mtime))
+
+
+def _time(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

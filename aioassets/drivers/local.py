@@ -1,0 +1,151 @@
+"""Objects as files below one folder."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+import aiofiles
+import anyio
+
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers.folder import Folder, revision_of, unlink
+from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.errors import (
+    AccessDenied,
+    AioAssetsError,
+    BucketNotFound,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+)
+from aioassets.threads import in_thread
+
+T = TypeVar("T")
+
+CHUNK: Final = 1024 * 1024
+PAGE: Final = 1000
+
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class LocalDriver:
+    """A folder as a store, safe for any number of processes that share it.
+
+    The file system must know hard links and locks, as those of Linux and macOS do. The first
+    object that is created makes the folder.
+
+    Args:
+        path: the folder; a leading `~` is the user's home.
+        dispatcher: the budget and retries to use.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None) -> None:
+        self._folder = Folder(os.path.abspath(os.path.expanduser(os.fspath(path))))
+        self.url = Path(self._folder.root).as_uri()
+        self.identity = self.url
+        self._budget = (dispatcher or Dispatcher()).budget
+
+    async def __aenter__(self) -> LocalDriver:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def read(self, key: str) -> Document:
+        """See `Driver.read`."""
+        return await self._small("read", key, self._folder.read, key)
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        """See `Driver.write`."""
+        return await self._small("write", key, self._folder.write, key, data, expected)
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """See `Driver.stat`."""
+        return await self._small("read", key, self._folder.stat, key)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """See `Driver.delete`."""
+        remaining = iter(keys)
+        while batch := list(itertools.islice(remaining, PAGE)):
+            await self._small("delete", batch[0], self._folder.delete, batch)
+
+    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        """See `Driver.upload`."""
+        temporary = self._folder.temporary_path()
+        try:
+            for offset in range(0, max(source.size, 1), CHUNK):
+                size = min(CHUNK, source.size - offset)
+                async with self._budget.slot(size):
+                    data = await source.read(offset, size)
+                    await self._run("write", key, self._folder.append, temporary, data)
+            return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await in_thread(unlink, temporary)
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `Driver.read_range`."""
+        try:
+            async with (
+                self._budget.slot(min(CHUNK, stop - start)),
+                aiofiles.open(self._folder.path(key), "rb") as file,
+            ):
+                if revision is not None and revision_of(await in_thread(os.fstat, file.fileno())) != revision:
+                    raise PreconditionFailed(self._url(key))
+                await file.seek(start)
+                while start < stop and (chunk := await file.read(min(CHUNK, stop - start))):
+                    start += len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise await in_thread(self._translated, error, "read", key) from error
+
+    async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        """See `Driver.list`; the only delimiter is `/`."""
+        if delimiter not in (None, "/"):
+            raise ValueError("a folder has no other delimiter than '/'")
+        walk = self._folder.walk(prefix, deep=delimiter is None)
+        while page := await self._small("list", prefix, _page, walk):
+            for item in page:
+                yield item
+
+    async def aclose(self) -> None:
+        """See `Driver.aclose`; nothing is held open."""
+
+    def _url(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+    async def _small(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
+        async with self._budget.slot(urgent=True):
+            return await self._run(doing, key, work, *args)
+
+    async def _run(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
+        def translating() -> T:
+            try:
+                return work(*args)
+            except OSError as error:
+                raise self._translated(error, doing, key) from error
+
+        return await in_thread(translating)
+
+    def _translated(self, error: OSError, doing: str, key: str) -> AioAssetsError:
+        if error.errno in _DENIED:
+            return AccessDenied(self.url, f"{doing} {key!r}", f"{error.strerror}.")
+        if isinstance(error, FileExistsError) or (doing == "write" and error.errno in _MISSING):
+            return PreconditionFailed(self._url(key))
+        if error.errno not in _MISSING:
+            return StoreError(f"{self._url(key)} can't be used: {error.strerror or error}.")
+        if self._folder.exists():
+            return ObjectNotFound(self._url(key))
+        return BucketNotFound(self.url, creatable=True)
+
+
+def _page(walk: Iterator[ObjectInfo | CommonPrefix]) -> list[ObjectInfo | CommonPrefix]:
+    return list(itertools.islice(walk, PAGE))

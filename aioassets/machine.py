@@ -1,0 +1,63 @@
+"""Who and where this process is, and whether another one still lives."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+from aioassets.manifest import Pusher
+
+
+@functools.cache
+def machine_id() -> str:
+    """A digest that is equal for processes that can see one another: same host, boot and pid namespace."""
+    parts = (
+        platform.node(),
+        _contents("/proc/sys/kernel/random/boot_id"),
+        _link("/proc/self/ns/pid"),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def process_started(pid: int) -> str:
+    """When a process of this machine started, as the system tells it; empty where it doesn't."""
+    # The name in the second field may hold spaces and parentheses; the start is the 20th field behind it.
+    fields = _contents(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def process_is_gone(pid: int, started: str) -> bool:
+    """Whether a process of this machine has ended (its pid may be in use again)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return bool(started) and process_started(pid) not in ("", started)
+
+
+def whoami(*, user: bool, host: bool) -> Pusher:
+    """This user and this machine, as far as they may be told."""
+    name = None
+    if user:
+        with contextlib.suppress(OSError, KeyError):  # a user without a name, as in some containers
+            name = getpass.getuser()
+    return Pusher(name, platform.node() or None if host else None)
+
+
+def _contents(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    return ""
+
+
+def _link(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return ""

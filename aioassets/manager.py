@@ -1,0 +1,582 @@
+"""The manager: each public coroutine reads as prose."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import anyio
+
+from aioassets._version import __version__
+from aioassets.cache import OURS
+from aioassets.concurrency import for_each, supervised, unwrapped
+from aioassets.conditions import SingleWriter, Verdicts
+from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
+from aioassets.drivers import Location, make_driver
+from aioassets.drivers.protocol import Driver, Expect
+from aioassets.errors import (
+    AioAssetsError,
+    AssetNotFound,
+    BucketNotFound,
+    BulkUpdateError,
+    InvalidSetting,
+    ManagerStateError,
+    SourceError,
+)
+from aioassets.layout import MAX_KEY_BYTES, Layout
+from aioassets.machine import whoami
+from aioassets.manifest import Pusher, VersionIndex
+from aioassets.progress import Progress, ignore
+from aioassets.publication import (
+    BUMP_MAJOR,
+    CREATE,
+    UPDATE,
+    Publication,
+    PushContext,
+    PushPlan,
+    PushResult,
+    check_exists,
+    next_version,
+)
+from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
+from aioassets.settings import Settings
+from aioassets.spec import AssetSpec, parse_name, parse_new_name
+from aioassets.store import AssetStore, IndexState
+from aioassets.threads import in_thread
+from aioassets.tree import Tree, scan
+from aioassets.versioning import Bump, VersioningScheme, scheme_named
+
+T = TypeVar("T")
+
+ASSETS_AT_ONCE: Final = 16
+"""Assets that `update_assets` pushes at once; the budget bounds their requests."""
+INDEXES_AT_ONCE: Final = 32
+"""Indexes that a listing reads at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetVersions:
+    """An asset in a listing.
+
+    Attributes:
+        name: the asset.
+        versions: as its index lists them, latest first.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    message: str | None
+    labels: Mapping[str, str]
+    include: Sequence[str]
+    exclude: Sequence[str]
+
+
+class AssetsManager:
+    """Versions assets on one store, and fetches them to one local directory.
+
+    Works as an async context manager, or without: then it opens at first use, and is closed by
+    `aclose`. It belongs to the event loop that first uses it, and serves any number of concurrent
+    calls there. What isn't given comes from the environment: each argument names its variable.
+
+    Args:
+        bucket: a URL (`s3://name`, `file:///path`), a path, or a bare name together with
+            `storage_provider` (`AIOASSETS_BUCKET`). Without one, only what is cached can be fetched.
+        assetsmanager_prefix: what keys begin with (`AIOASSETS_PREFIX`; default `assets`).
+        storage_provider: `local` or `s3` (`AIOASSETS_STORAGE_PROVIDER`).
+        assets_dir: where fetched assets are kept (`AIOASSETS_DIR`; default the platform's cache folder).
+        versioning: `major_minor`, `simple_date`, or a scheme of your own (`AIOASSETS_VERSIONING`).
+        driver: use this driver instead of a bucket; it isn't closed with the manager.
+        storage_options: options of the driver, such as `endpoint_url` or `region` for S3
+            (`AIOASSETS_S3_ENDPOINT_URL` and so on).
+        max_requests: requests in flight (`AIOASSETS_MAX_REQUESTS`; default 64).
+        max_bytes: bytes in flight (`AIOASSETS_MAX_BYTES`; default 64 MiB).
+        connect_timeout: seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
+        read_timeout: seconds to wait for the next bytes of an answer (`AIOASSETS_READ_TIMEOUT`; default 60).
+        cleanup_timeout: seconds that a cancelled push may take to clean up
+            (`AIOASSETS_CLEANUP_TIMEOUT`; default 5).
+        offline: resolve among what is cached, without the network (`AIOASSETS_OFFLINE`).
+        single_writer: declare that only one writer pushes at a time, for stores without conditional
+            writes (`AIOASSETS_SINGLE_WRITER`).
+        record_user: name the user in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
+        record_host: name the machine in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
+        retry: when requests are tried again.
+
+    Raises:
+        InvalidSetting: an argument or variable can't be used.
+    """
+
+    def __init__(
+        self,
+        bucket: str | os.PathLike[str] | None = None,
+        *,
+        assetsmanager_prefix: str | None = None,
+        storage_provider: str | None = None,
+        assets_dir: str | os.PathLike[str] | None = None,
+        versioning: str | VersioningScheme | None = None,
+        driver: Driver | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        max_requests: int | None = None,
+        max_bytes: int | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        cleanup_timeout: float | None = None,
+        offline: bool | None = None,
+        single_writer: bool | None = None,
+        record_user: bool | None = None,
+        record_host: bool | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        if driver is not None and bucket is not None:
+            raise InvalidSetting("Give either a bucket or a driver, not both.")
+        self._settings = Settings.resolve(
+            bucket=bucket,
+            prefix=assetsmanager_prefix,
+            storage_provider=storage_provider,
+            assets_dir=assets_dir,
+            versioning=versioning if isinstance(versioning, str) else None,
+            max_requests=max_requests,
+            max_bytes=max_bytes,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            cleanup_timeout=cleanup_timeout,
+            offline=offline,
+            single_writer=single_writer,
+            record_user=record_user,
+            record_host=record_host,
+            storage_options=storage_options,
+        )
+        if versioning is None or isinstance(versioning, str):
+            versioning = scheme_named(self._settings.versioning)
+        self._scheme = versioning
+        self._retry = retry or RetryPolicy()
+        self._owned = self._make_driver() if driver is None else None
+        self._store = self._make_store(driver or self._owned)
+        self._verdicts = Verdicts(self._settings.assets_dir / OURS / "stores")
+        self._locks = Locks()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> AssetsManager:
+        self._check_usable()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the manager and the connections that it opened. Safe to call twice."""
+        self._closed = True
+        if self._owned is not None:
+            await self._owned.aclose()
+
+    @property
+    def url(self) -> str | None:
+        """Where assets are pushed to and fetched from; `None` without a bucket."""
+        return self._store.url if self._store is not None else None
+
+    # Push
+
+    async def create_asset(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        *,
+        message: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PushResult:
+        """Push the first version of a new asset.
+
+        Args:
+            asset_path: a file or a directory.
+            name: the new asset's name.
+            message: free text for the manifest.
+            labels: key-value pairs for the manifest.
+            include: gitignore-style patterns of what to push; all where none are given.
+            exclude: gitignore-style patterns of what to leave out.
+            dry_run: do everything but write, and return what would be pushed.
+            progress: receives events while the push runs.
+
+        Raises:
+            AssetExists: there is an asset of this name, or it is just being created.
+            InvalidName: the name can't be used.
+            SourceNotFound: there is nothing at `asset_path`.
+            SourceError: the files can't be pushed as they are, or changed meanwhile.
+            PublicationUncertain: the version is complete, but perhaps not listed.
+            StoreError: the store can't do its part.
+            AccessDenied: the store refuses these credentials.
+        """
+        plan = await self.plan_create(
+            asset_path, name, message=message, labels=labels, include=include, exclude=exclude
+        )
+        return _forecast(plan) if dry_run else await self.push(plan, progress=progress)
+
+    async def update_asset(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        bump_major: bool = False,
+        major: int | str | None = None,
+        *,
+        message: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PushResult:
+        """Push another version of an asset: `V.v` becomes `V.(v+1)`.
+
+        Args:
+            asset_path: a file or a directory.
+            name: the asset's name.
+            bump_major: begin the next major instead: `(V+1).0`.
+            major: bump the latest version of this major; `None` for the latest of all.
+            message: free text for the manifest.
+            labels: key-value pairs for the manifest.
+            include: gitignore-style patterns of what to push; all where none are given.
+            exclude: gitignore-style patterns of what to leave out.
+            dry_run: do everything but write, and return what would be pushed.
+            progress: receives events while the push runs.
+
+        Raises:
+            AssetNotFound: there is no asset of this name.
+            VersionNotFound: it has no such major.
+            UsageError: both `bump_major` and `major` are given.
+            SourceNotFound: there is nothing at `asset_path`.
+            SourceError: the files can't be pushed as they are, or changed meanwhile.
+            PublicationUncertain: the version is complete, but perhaps not listed.
+            StoreError: the store can't do its part.
+            AccessDenied: the store refuses these credentials.
+        """
+        plan = await self.plan_update(
+            asset_path,
+            name,
+            bump_major,
+            major,
+            message=message,
+            labels=labels,
+            include=include,
+            exclude=exclude,
+        )
+        return _forecast(plan) if dry_run else await self.push(plan, progress=progress)
+
+    async def update_assets(
+        self,
+        assets: Mapping[str, str | os.PathLike[str]],
+        *,
+        create_missing: bool = False,
+        bump_major: bool = False,
+        message: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> dict[str, PushResult]:
+        """Push many assets in parallel, within the one budget. One failure doesn't stop the others.
+
+        Args:
+            assets: what to push, by asset name.
+            create_missing: create those that don't exist, instead of failing.
+            bump_major: begin the next major of those that exist.
+            message: as for `update_asset`, for each.
+            labels: as for `update_asset`, for each.
+            include: as for `update_asset`, for each.
+            exclude: as for `update_asset`, for each.
+            progress: receives the events of all.
+
+        Returns:
+            What was published, by asset name, in the order of `assets`.
+
+        Raises:
+            BulkUpdateError: some failed; it carries what was published and why the others weren't.
+        """
+        published: dict[str, PushResult] = {}
+        failed: dict[str, Exception] = {}
+        bump = Bump(None, bump_major)
+        operation = None if create_missing else _operation(bump)
+        details = _Details(message, labels or {}, include, exclude)
+
+        async def push_one(name: str) -> None:
+            try:
+                plan = await self._plan(assets[name], name, operation, bump, details)
+                published[name] = await self._push(plan, progress or ignore)
+            except AioAssetsError as error:
+                failed[name] = error
+
+        await self._run(lambda: for_each(assets, push_one, limit=ASSETS_AT_ONCE))
+        published = {name: published[name] for name in assets if name in published}
+        if failed:
+            raise BulkUpdateError(published, failed)
+        return published
+
+    async def plan_create(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        *,
+        message: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> PushPlan:
+        """Find out what `create_asset` would do, and write nothing; `push` does it.
+
+        Arguments and errors are those of `create_asset`.
+        """
+        details = _Details(message, labels or {}, include, exclude)
+        return await self._run(lambda: self._plan(asset_path, name, CREATE, Bump(), details))
+
+    async def plan_update(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        bump_major: bool = False,
+        major: int | str | None = None,
+        *,
+        message: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> PushPlan:
+        """Find out what `update_asset` would do, and write nothing; `push` does it.
+
+        Arguments and errors are those of `update_asset`.
+        """
+        bump = Bump(None if major is None else str(major), bump_major)
+        details = _Details(message, labels or {}, include, exclude)
+        return await self._run(lambda: self._plan(asset_path, name, _operation(bump), bump, details))
+
+    async def push(self, plan: PushPlan, *, progress: Progress | None = None) -> PushResult:
+        """Do what was planned. The version may be a later one than planned, where others pushed meanwhile.
+
+        Raises:
+            AioAssetsError: as `create_asset` and `update_asset`.
+        """
+        return await self._run(lambda: self._push(plan, progress or ignore))
+
+    # Fetch and list
+
+    async def fetch_asset(
+        self,
+        spec: str | AssetSpec,
+        *,
+        force_download: bool = False,
+        verify: bool = False,
+        offline: bool | None = None,
+        progress: Progress | None = None,
+    ) -> FetchedAsset:
+        """Bring a version, or a part of one, to the local disk.
+
+        What is cached complete is served without the network where the spec names it exactly.
+
+        Args:
+            spec: `name`, `name:1` or `name:1.2`, each with an optional `[sub/part]`.
+            force_download: fetch anew, and replace what differs.
+            verify: hash what is cached instead of trusting its record.
+            offline: resolve among what is cached; `None` as the manager was set.
+            progress: receives events while bytes move.
+
+        Raises:
+            AssetNotFound: there is no such asset (offline: in the cache).
+            VersionNotFound: it has no such version.
+            PartNotFound: nothing in it is called like the sub-part.
+            IntegrityError: a file isn't the one that was pushed; nothing was placed.
+            StoreUnavailable: the store can't be reached; names what is cached.
+            CacheError: the local assets directory can't be used.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        offline = self._settings.offline if offline is None else offline
+        context = FetchContext(None if offline else self._store, self._settings.assets_dir, self._scheme, self._locks)
+        retrieval = Retrieval(context, parsed, progress or ignore, force_download=force_download, verify=verify)
+        return await self._run(retrieval.run)
+
+    async def list_versions(self, name: str) -> list[str]:
+        """The versions of an asset, latest first, as its index lists them.
+
+        Raises:
+            AssetNotFound: there is no such asset.
+        """
+        parse_name(name)
+        store = self._required_store()
+        state = await self._run(lambda: store.read_index(name))
+        if not state.exists:
+            raise AssetNotFound(name, store.url)
+        return list(state.index.versions)
+
+    async def list_assets(self, prefix: str = "") -> AsyncIterator[AssetVersions]:
+        """All assets whose names begin with `prefix`, sorted by name, with their versions.
+
+        The cost grows with the number of assets and versions, not of files.
+        """
+        store = self._required_store()
+        names = await self._run(lambda: _collect(store.asset_names(prefix)))
+        for start in range(0, len(names), INDEXES_AT_ONCE):
+            for found in await self._read_indexes(store, names[start : start + INDEXES_AT_ONCE]):
+                yield found
+
+    async def _read_indexes(self, store: AssetStore, names: Sequence[str]) -> list[AssetVersions]:
+        found: dict[str, AssetVersions] = {}
+
+        async def read(name: str) -> None:
+            state = await store.read_index(name)
+            if state.exists:
+                found[name] = AssetVersions(name, state.index.versions)
+
+        await self._run(lambda: for_each(names, read, limit=INDEXES_AT_ONCE))
+        return [found[name] for name in names if name in found]
+
+    # Beneath
+
+    async def _plan(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        operation: str | None,
+        bump: Bump,
+        details: _Details,
+    ) -> PushPlan:
+        """Look at the source and the index at once; an operation of `None` is whichever fits."""
+        parse_new_name(name)
+        store = self._required_store()
+        tree, state = await _both(
+            lambda: scan(asset_path, include=details.include, exclude=details.exclude),
+            lambda: _index_before_push(store, name, may_create=operation in (CREATE, None)),
+        )
+        if operation is None:
+            operation = _operation(bump) if state.exists else CREATE
+        check_exists(state, operation, name, store.url)
+        version = next_version(state, self._scheme, name, bump, store.url)
+        _check_keys(tree, store.layout, name, version)
+        return PushPlan(
+            name=name,
+            version=version,
+            operation=operation,
+            versions=state.index.versions,
+            url=store.url_of(name, version),
+            files=len(tree.files),
+            size=tree.size,
+            tree=tree,
+            bump=bump,
+            message=details.message,
+            labels=dict(details.labels),
+        )
+
+    async def _push(self, plan: PushPlan, report: Progress) -> PushResult:
+        store = self._required_store()
+        if not self._settings.single_writer:
+            await self._verdicts.require(store.driver, store.layout)
+        context = PushContext(
+            store=store,
+            scheme=self._scheme,
+            pusher=await in_thread(self._whoami),
+            tool=f"aioassets/{__version__}",
+            cleanup_timeout=self._settings.cleanup_timeout,
+            retry=self._retry,
+        )
+        return await Publication(context, plan, report).run()
+
+    def _whoami(self) -> Pusher:
+        return whoami(user=self._settings.record_user, host=self._settings.record_host)
+
+    def _make_driver(self) -> Driver | None:
+        settings = self._settings
+        if settings.bucket is None:
+            return None
+        return make_driver(
+            Location.parse(settings.bucket, settings.storage_provider),
+            dispatcher=Dispatcher(Budget(settings.max_requests, settings.max_bytes), self._retry),
+            options=settings.storage_options,
+            timeouts={"connect_timeout": settings.connect_timeout, "read_timeout": settings.read_timeout},
+        )
+
+    def _make_store(self, driver: Driver | None) -> AssetStore | None:
+        if driver is None:
+            return None
+        settings = self._settings
+        layout = Layout(settings.prefix)
+        local = settings.assets_dir.absolute().as_uri()
+        if local in (driver.url, f"{driver.url}/{layout.prefix}"):
+            raise InvalidSetting(
+                f"The assets directory {str(settings.assets_dir)!r} is the store itself: "
+                "fetched assets need a folder of their own (assets_dir, AIOASSETS_DIR)."
+            )
+        return AssetStore(SingleWriter(driver) if settings.single_writer else driver, layout)
+
+    def _required_store(self) -> AssetStore:
+        if self._store is None:
+            raise InvalidSetting(
+                "There is no bucket to use: name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…); "
+                "the quickest is a folder, --bucket ./store."
+            )
+        return self._store
+
+    async def _run(self, work: Callable[[], Awaitable[T]]) -> T:
+        self._check_usable()
+        return await supervised(work)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ManagerStateError("This manager is closed: make a new one.")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ManagerStateError("This manager belongs to another event loop: make one for each loop.")
+
+
+def _operation(bump: Bump) -> str:
+    return BUMP_MAJOR if bump.bump_major else UPDATE
+
+
+def _forecast(plan: PushPlan) -> PushResult:
+    return PushResult(plan.name, plan.version, plan.url, plan.files, plan.size, dry_run=True)
+
+
+async def _index_before_push(store: AssetStore, name: str, *, may_create: bool) -> IndexState:
+    try:
+        return await store.read_index(name)
+    except BucketNotFound as error:
+        if may_create and error.creatable:
+            return IndexState(VersionIndex(), Expect.ABSENT)
+        raise
+
+
+def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
+    room = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
+    for file in tree.files:
+        if len(file.path.encode()) > room:
+            raise SourceError(
+                file.source, f"its path makes a key of more than {MAX_KEY_BYTES} bytes; shorten, exclude or pack it"
+            )
+
+
+async def _collect(names: AsyncIterator[str]) -> list[str]:
+    return sorted([name async for name in names])
+
+
+U = TypeVar("U")
+
+
+async def _both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+    """Run two things at once."""
+    results: dict[str, Any] = {}
+
+    async def run(key: str, work: Callable[[], Awaitable[Any]]) -> None:
+        results[key] = await work()
+
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run, "first", first)
+            tasks.start_soon(run, "second", second)
+    return results["first"], results["second"]

@@ -1,0 +1,365 @@
+"""Fetching one version: resolve, look up, download, verify, place, record."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+
+from aioassets.cache import Record, Slot, cached_versions
+from aioassets.drivers.protocol import ObjectInfo
+from aioassets.errors import (
+    AccessDenied,
+    AssetNotFound,
+    CacheError,
+    IntegrityError,
+    InvalidSetting,
+    InvalidVersion,
+    ObjectNotFound,
+    PartNotFound,
+    StoreUnavailable,
+    VersionNotFound,
+)
+from aioassets.manifest import FileEntry, Manifest, parents
+from aioassets.progress import Progress, TransferFinished, TransferStarted
+from aioassets.spec import AssetSpec
+from aioassets.store import AssetStore
+from aioassets.threads import in_thread
+from aioassets.transfer import Download, Downloader
+from aioassets.versioning import VersioningScheme
+
+T = TypeVar("T")
+
+POLL: Final = 0.05
+"""Seconds between tries for a lock that another process holds, on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAsset(os.PathLike[str]):
+    """A version, or part of one, on the local disk.
+
+    Attributes:
+        path: the file or directory.
+        name: the asset.
+        version: the version that the spec resolved to.
+        part: the sub-part that was asked for.
+        from_cache: whether it was there already, so that nothing was downloaded.
+        verified: whether every file has a digest that it was verified by; `False` for what
+            modelkit pushed.
+        manifest: what the version consists of.
+    """
+
+    path: Path
+    name: str
+    version: str
+    part: str | None
+    from_cache: bool
+    verified: bool
+    manifest: Manifest = field(repr=False)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files and empty folders of a version that are asked for."""
+
+    files: tuple[FileEntry, ...]
+    folders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
+        """Match whole path segments; all of the version where no sub-part is asked for.
+
+        Raises:
+            PartNotFound: nothing matches.
+        """
+        if spec.part is None:
+            return cls(manifest.files, manifest.empty_directories)
+        inside = f"{spec.part}/"
+        files = tuple(file for file in manifest.files if file.path == spec.part or file.path.startswith(inside))
+        folders = tuple(path for path in manifest.empty_directories if path == spec.part or path.startswith(inside))
+        if not (files or folders):
+            raise PartNotFound(spec.name, version, spec.part)
+        return cls(files, folders)
+
+    def all_folders(self) -> list[str]:
+        """Every folder that must exist, outer ones first."""
+        inner = {folder for file in self.files for folder in parents(file.path)}
+        return sorted({*self.folders, *inner})
+
+
+class Locks:
+    """One holder at a time for each version: within this process, and among processes."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Slot, tuple[anyio.Lock, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def holding(self, slot: Slot, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+        """Hold a version's lock; a holder that is killed loses it at once."""
+        lock, users = self._locks.get(slot, (anyio.Lock(), 0))
+        self._locks[slot] = (lock, users + 1)
+        try:
+            async with lock:
+                while (descriptor := await in_thread(slot.try_lock)) is None:
+                    await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
+                try:
+                    yield
+                finally:
+                    os.close(descriptor)
+        finally:
+            lock, users = self._locks.pop(slot)
+            if users > 1:
+                self._locks[slot] = (lock, users - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchContext:
+    """What all fetches of a manager share.
+
+    Attributes:
+        store: where from; `None` where only the cache is used.
+        assets_dir: where to.
+        scheme: how versions are numbered.
+        locks: keeps concurrent fetches of one version apart.
+        sleep: how to pause while another process holds a lock.
+    """
+
+    store: AssetStore | None
+    assets_dir: Path
+    scheme: VersioningScheme
+    locks: Locks
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+
+class Retrieval:
+    """One fetch.
+
+    Args:
+        context: what it shares with other fetches.
+        spec: what to fetch.
+        report: receives events.
+        force_download: fetch anew, and replace what differs.
+        verify: hash what is cached.
+    """
+
+    def __init__(
+        self, context: FetchContext, spec: AssetSpec, report: Progress, *, force_download: bool, verify: bool
+    ) -> None:
+        self._context = context
+        self._scheme = context.scheme
+        self._spec = spec
+        self._report = report
+        self._force = force_download
+        self._verify = verify
+
+    async def run(self) -> FetchedAsset:
+        """Fetch; see `AssetsManager.fetch_asset`."""
+        with self._disk_errors():
+            version = await self._resolve()
+            slot = Slot(self._context.assets_dir, self._spec.name, version)
+            if not self._force and (found := await self._look_up(slot)) is not None:
+                return found
+            store = self._context.store
+            if store is None:
+                raise self._not_cached(version, await self._cached())
+            async with self._context.locks.holding(slot, sleep=self._context.sleep):
+                if not self._force and (found := await self._look_up(slot)) is not None:
+                    return found
+                return await self._download(store, slot)
+
+    # Resolve
+
+    async def _resolve(self) -> str:
+        spec = self._spec
+        if spec.version is not None:
+            self._scheme.check(spec.version)
+            if self._scheme.is_version(spec.version):
+                return spec.version
+        if self._context.store is None:
+            if self._force:
+                raise InvalidSetting("force_download needs a store: name a bucket, and don't work offline.")
+            return self._select(await self._cached(), f"{self._context.assets_dir} (offline)")
+        return self._select(await self._listed(self._context.store), self._context.store.url)
+
+    async def _listed(self, store: AssetStore) -> Sequence[str]:
+        try:
+            state = await store.read_index(self._spec.name)
+        except StoreUnavailable as error:
+            cached = self._scheme.select(None, await self._cached())
+            there = f"cached are {', '.join(cached)}; name one exactly" if cached else "nothing of it is cached"
+            raise StoreUnavailable(
+                error.where, f"so {self._spec} can't be resolved, and {there}. ({error})", uncertain=False
+            ) from error
+        if not state.exists:
+            raise AssetNotFound(self._spec.name, store.url)
+        for version in state.index.versions:
+            if not self._scheme.is_version(version):
+                raise InvalidVersion(
+                    version,
+                    f"{self._spec.name!r} is not versioned by the scheme {self._scheme.name}; "
+                    "choose its own scheme (versioning=…, --versioning, AIOASSETS_VERSIONING)",
+                )
+        return state.index.versions
+
+    def _select(self, versions: Sequence[str], where: str) -> str:
+        selected = self._scheme.select(self._spec.version, versions)
+        if selected:
+            return selected[0]
+        if not versions or self._spec.version is None:
+            raise AssetNotFound(self._spec.name, where)
+        raise VersionNotFound(self._spec.name, self._spec.version, where, tuple(self._scheme.select(None, versions)))
+
+    async def _cached(self) -> list[str]:
+        found = await in_thread(cached_versions, self._context.assets_dir, self._spec.name)
+        return [version for version in found if self._scheme.is_version(version)]
+
+    def _not_cached(self, version: str, cached: list[str]) -> VersionNotFound:
+        where = f"{self._context.assets_dir} (offline)"
+        return VersionNotFound(self._spec.name, version, where, tuple(self._scheme.select(None, cached)))
+
+    # Look up
+
+    async def _look_up(self, slot: Slot) -> FetchedAsset | None:
+        """What is cached, without a lock and without writing anything."""
+        return await in_thread(self._look_up_blocking, slot)
+
+    def _look_up_blocking(self, slot: Slot) -> FetchedAsset | None:
+        record = slot.record()
+        if record is not None and self._is_ours(record):
+            selection = Selection.of(record.manifest, self._spec, slot.version)
+            if self._verify:
+                slot.verify(replace(record.manifest, files=selection.files))
+            return self._fetched(slot, slot.payload, record.manifest, from_cache=True)
+        if self._spec.part is None:
+            return None
+        record = slot.parts_record()
+        if record is None or not self._is_ours(record):
+            return None
+        selection = Selection.of(record.manifest, self._spec, slot.version)
+        if not slot.has_parts(selection.files):
+            return None
+        if self._verify:
+            slot.verify_parts(selection.files)
+        return self._fetched(slot, slot.parts, record.manifest, from_cache=True)
+
+    def _is_ours(self, record: Record) -> bool:
+        """Whether it is from the store that is asked; offline, any store will do."""
+        return self._context.store is None or record.source == self._context.store.identity
+
+    def _fetched(self, slot: Slot, root: Path, manifest: Manifest, *, from_cache: bool) -> FetchedAsset:
+        path = root / self._spec.part if self._spec.part is not None else root
+        return FetchedAsset(path, slot.name, slot.version, self._spec.part, from_cache, manifest.verifiable, manifest)
+
+    # Download, verify, place, record; the lock is held
+
+    async def _download(self, store: AssetStore, slot: Slot) -> FetchedAsset:
+        manifest = await self._manifest(store, slot.version)
+        record = Record(store.identity, manifest)
+        selection = Selection.of(manifest, self._spec, slot.version)
+        if not self._force and await in_thread(_adopt, slot, record):
+            return self._fetched(slot, slot.payload, manifest, from_cache=True)
+        try:
+            staged = await in_thread(_prepare, slot, manifest, selection)
+            await self._fill(store, slot, staged, selection)
+            if self._spec.part is not None:
+                await in_thread(slot.place_parts, staged, selection.files, selection.folders, record)
+                return self._fetched(slot, slot.parts, manifest, from_cache=False)
+            await in_thread(slot.place, staged, record)
+            return self._fetched(slot, slot.payload, manifest, from_cache=False)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await in_thread(slot.clear_staging)
+
+    async def _manifest(self, store: AssetStore, version: str) -> Manifest:
+        try:
+            content = (await store.read_meta(self._spec.name, version)).content
+        except ObjectNotFound:
+            content = None
+        if isinstance(content, Manifest):
+            return content
+        state = await store.read_index(self._spec.name)
+        if not state.exists:
+            raise AssetNotFound(self._spec.name, store.url)
+        raise VersionNotFound(self._spec.name, version, store.url, state.index.versions)
+
+    async def _fill(self, store: AssetStore, slot: Slot, staged: Path, selection: Selection) -> None:
+        """Download into the staging folder what isn't known already."""
+        known = await in_thread(self._reuse, slot, staged, selection)
+        missing = [entry for entry in selection.files if entry.path not in known]
+        listed = await self._sizes(store, slot) if any(entry.size is None for entry in missing) else {}
+        downloads = [self._planned(store, slot, staged, entry, listed) for entry in missing]
+        nbytes = sum(download.size for download in downloads)
+        self._report(TransferStarted(slot.name, slot.version, len(downloads), nbytes))
+        await Downloader(store.driver, slot.name, self._report).run(downloads)
+        self._report(TransferFinished(slot.name, slot.version))
+
+    def _reuse(self, slot: Slot, staged: Path, selection: Selection) -> set[str]:
+        if self._force or slot.parts_record() is None:
+            return set()
+        return {entry.path for entry in selection.files if slot.reuse(entry, staged / entry.path)}
+
+    def _planned(
+        self, store: AssetStore, slot: Slot, staged: Path, entry: FileEntry, listed: dict[str, ObjectInfo]
+    ) -> Download:
+        key = store.layout.content(slot.name, slot.version, entry.path)
+        target, what = str(staged / entry.path), slot.what(entry)
+        if entry.size is not None:
+            return Download(entry, key, target, what, entry.size)
+        info = listed.get(key)
+        if info is None:
+            raise IntegrityError(what, "an object", "nothing")
+        return Download(entry, key, target, what, info.size, info.revision or None)
+
+    async def _sizes(self, store: AssetStore, slot: Slot) -> dict[str, ObjectInfo]:
+        """What the store has of a version whose manifest doesn't tell sizes, since modelkit pushed it."""
+        content = store.layout.content(slot.name, slot.version)
+        found = {item.key: item async for item in store.driver.list(f"{content}/") if isinstance(item, ObjectInfo)}
+        with contextlib.suppress(ObjectNotFound):
+            found[content] = await store.driver.stat(content)
+        return found
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = str(error.filename or self._context.assets_dir)
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise AccessDenied(str(self._context.assets_dir), f"write {path!r}", f"{error.strerror}.") from error
+            raise CacheError(path, error.strerror or str(error)) from error
+
+
+def _adopt(slot: Slot, record: Record) -> bool:
+    """Whether a payload that is there is the version, though nothing usable says so; else it is out of the way."""
+    if not slot.payload.exists():
+        return False
+    known = slot.record()
+    if known is not None and known.manifest != record.manifest:
+        raise CacheError(
+            str(slot.payload),
+            f"it is {slot.label} of another store ({known.source}); "
+            "use another assets directory for this store, or force_download to replace it",
+        )
+    if known is None and not slot.holds_exactly(record.manifest):
+        slot.set_aside()
+        return False
+    slot.write_record(record)
+    return True
+
+
+def _prepare(slot: Slot, manifest: Manifest, selection: Selection) -> Path:
+    """Begin a staging folder; returns where the payload is to be put together."""
+    staged = slot.staging / "payload"
+    folders = [staged / folder for folder in selection.all_folders()]
+    slot.prepare_staging([staged, *folders] if manifest.is_directory else [])
+    return staged

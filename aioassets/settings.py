@@ -1,0 +1,184 @@
+"""Settings: an argument beats the environment, our variables beat modelkit's. The only reader of `os.environ`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from aioassets.dispatch import MAX_BYTES, MAX_REQUESTS
+from aioassets.errors import InvalidSetting
+
+T = TypeVar("T")
+
+DEFAULT_PREFIX: Final = "assets"
+MODELKIT_PREFIX: Final = "modelkit-assets"
+
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off", ""})
+
+_S3_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, resolved.
+
+    Attributes:
+        bucket: a URL, a path or a bare name; `None` where there is none.
+        prefix: what keys begin with, without outer slashes.
+        storage_provider: what a bare bucket name stands for; `None` where only URLs and paths are used.
+        assets_dir: where fetched assets are kept.
+        versioning: the name of the versioning scheme.
+        max_requests: requests in flight.
+        max_bytes: bytes in flight.
+        connect_timeout: seconds to wait for a connection.
+        read_timeout: seconds to wait for the next bytes of an answer.
+        cleanup_timeout: seconds that a cancelled or failing push may take to clean up.
+        offline: resolve among what is cached, without the network.
+        single_writer: the user declares that only one writer pushes at a time.
+        record_user: whether manifests name the user who pushed.
+        record_host: whether manifests name the machine that pushed.
+        storage_options: options of the driver, by name.
+    """
+
+    bucket: str | None
+    prefix: str
+    storage_provider: str | None
+    assets_dir: Path
+    versioning: str
+    max_requests: int
+    max_bytes: int
+    connect_timeout: float
+    read_timeout: float
+    cleanup_timeout: float
+    offline: bool
+    single_writer: bool
+    record_user: bool
+    record_host: bool
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        bucket: str | os.PathLike[str] | None = None,
+        prefix: str | None = None,
+        storage_provider: str | None = None,
+        assets_dir: str | os.PathLike[str] | None = None,
+        versioning: str | None = None,
+        max_requests: int | None = None,
+        max_bytes: int | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        cleanup_timeout: float | None = None,
+        offline: bool | None = None,
+        single_writer: bool | None = None,
+        record_user: bool | None = None,
+        record_host: bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Fill what wasn't given from the environment and the defaults.
+
+        Raises:
+            InvalidSetting: a variable or argument can't be used; says which and why.
+        """
+        env = _Environment(os.environ if environ is None else environ)
+        bucket_text = os.fspath(bucket) if bucket is not None else env.text("BUCKET", "MODELKIT_STORAGE_BUCKET")
+        of_modelkit = bucket is None and not env.has("BUCKET") and bucket_text is not None
+        provider = storage_provider or env.text("STORAGE_PROVIDER", "MODELKIT_STORAGE_PROVIDER")
+        if prefix is None:
+            prefix = env.text("PREFIX", "MODELKIT_STORAGE_PREFIX")
+        if prefix is None:
+            prefix = MODELKIT_PREFIX if of_modelkit else DEFAULT_PREFIX
+        directory = os.fspath(assets_dir) if assets_dir is not None else env.text("DIR")
+        return cls(
+            bucket=bucket_text or None,
+            prefix=_checked_prefix(prefix),
+            storage_provider=provider,
+            assets_dir=Path(directory).expanduser() if directory else _default_assets_dir(),
+            versioning=versioning or env.text("VERSIONING", "MODELKIT_ASSETS_VERSIONING_SYSTEM") or "major_minor",
+            max_requests=_positive("max_requests", env.pick(max_requests, "MAX_REQUESTS", int, MAX_REQUESTS)),
+            max_bytes=_positive("max_bytes", env.pick(max_bytes, "MAX_BYTES", int, MAX_BYTES)),
+            connect_timeout=_positive("connect_timeout", env.pick(connect_timeout, "CONNECT_TIMEOUT", float, 10.0)),
+            read_timeout=_positive("read_timeout", env.pick(read_timeout, "READ_TIMEOUT", float, 60.0)),
+            cleanup_timeout=_positive("cleanup_timeout", env.pick(cleanup_timeout, "CLEANUP_TIMEOUT", float, 5.0)),
+            offline=env.pick(offline, "OFFLINE", _boolean, False),
+            single_writer=env.pick(single_writer, "SINGLE_WRITER", _boolean, False),
+            record_user=env.pick(record_user, "RECORD_USER", _boolean, True),
+            record_host=env.pick(record_host, "RECORD_HOST", _boolean, True),
+            storage_options={**env.storage_options(), **(storage_options or {})},
+        )
+
+
+def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `AIOASSETS_DEBUG` asks for tracebacks."""
+    return _Environment(os.environ if environ is None else environ).pick(None, "DEBUG", _boolean, False)
+
+
+class _Environment:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def has(self, name: str) -> bool:
+        return bool(self._environ.get(f"AIOASSETS_{name}"))
+
+    def text(self, name: str, *fallbacks: str) -> str | None:
+        """A variable of ours, else of somebody else's; empty counts as unset."""
+        return next((found for key in (f"AIOASSETS_{name}", *fallbacks) if (found := self._environ.get(key))), None)
+
+    def pick(self, argument: T | None, name: str, parse: Callable[[str], T], default: T) -> T:
+        if argument is not None:
+            return argument
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise InvalidSetting(f"AIOASSETS_{name}={text!r} can't be used: {error}.") from None
+
+    def storage_options(self) -> dict[str, Any]:
+        """`AIOASSETS_S3_REGION=…` sets the option `s3.region`, and so on for each provider and option."""
+        options = {
+            f"{provider.lower()}.{option.lower()}": value
+            for provider in ("LOCAL", "S3", "GCS", "AZURE")
+            for key, value in self._environ.items()
+            if value and (option := key.removeprefix(f"AIOASSETS_{provider}_")) != key
+        }
+        if endpoint := next((found for key in _S3_ENDPOINTS if (found := self._environ.get(key))), None):
+            options.setdefault("s3.endpoint_url", endpoint)
+        if kms_key := self._environ.get("AWS_KMS_KEY_ID"):  # modelkit's name
+            options.setdefault("s3.sse", "aws:kms")
+            options.setdefault("s3.sse_kms_key_id", kms_key)
+        return options
+
+
+def _boolean(text: str) -> bool:
+    if (word := text.strip().lower()) in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("write true or false")
+
+
+def _positive(name: str, value: T) -> T:
+    if not value > 0:  # type: ignore[operator]
+        raise InvalidSetting(f"{name} must be greater than zero, not {value}.")
+    return value
+
+
+def _checked_prefix(prefix: str) -> str:
+    prefix = prefix.strip("/")
+    if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
+        raise InvalidSetting(f"The prefix {prefix!r} must not hold empty, '.' or '..' segments.")
+    return prefix
+
+
+def _default_assets_dir() -> Path:
+    from platformdirs import user_cache_path  # noqa: PLC0415 - only where it is needed
+
+    return user_cache_path("aioassets", appauthor=False)

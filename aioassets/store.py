@@ -1,0 +1,129 @@
+"""The documents of assets in a driver: indexes, claims and manifests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, Revision
+from aioassets.errors import ObjectNotFound, StoreCorrupt
+from aioassets.layout import Layout
+from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta
+from aioassets.spec import looks_like_version
+from aioassets.threads import in_thread
+
+INLINE: Final = 64 * 1024
+"""Bytes of JSON that are parsed on the event loop, in about a millisecond; more go to a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """An index as it was read.
+
+    Attributes:
+        index: what it holds; empty where it doesn't exist.
+        revision: its state; `Expect.ABSENT` where it doesn't exist.
+    """
+
+    index: VersionIndex
+    revision: Revision | Expect
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such an asset."""
+        return self.revision is not Expect.ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class MetaState:
+    """A `.meta` as it was read.
+
+    Attributes:
+        content: what it holds.
+        revision: its state.
+        age: since it was written, by the store's clock.
+    """
+
+    content: Manifest | Claim
+    revision: Revision
+    age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class AssetStore:
+    """Assets below one prefix of one driver.
+
+    Attributes:
+        driver: where objects are.
+        layout: what their keys are.
+    """
+
+    driver: Driver
+    layout: Layout
+
+    @property
+    def url(self) -> str:
+        """Where the assets are, for people."""
+        return f"{self.driver.url}/{self.layout.prefix}".rstrip("/")
+
+    @property
+    def identity(self) -> str:
+        """What tells this store from any other of the same URL."""
+        return f"{self.driver.identity}/{self.layout.prefix}"
+
+    def url_of(self, name: str, version: str) -> str:
+        """Where a version's content is."""
+        return f"{self.driver.url}/{self.layout.content(name, version)}"
+
+    async def read_index(self, name: str) -> IndexState:
+        """Read an asset's index, which may be absent.
+
+        Raises:
+            StoreCorrupt: it isn't an index.
+        """
+        key = self.layout.versions(name)
+        try:
+            found = await self.driver.read(key)
+        except ObjectNotFound:
+            return IndexState(VersionIndex(), Expect.ABSENT)
+        try:
+            return IndexState(VersionIndex.from_json(found.data), found.revision)
+        except ValueError as error:
+            raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
+
+    async def read_meta(self, name: str, version: str) -> MetaState:
+        """Read the `.meta` of a version.
+
+        Raises:
+            ObjectNotFound: there is none.
+            StoreCorrupt: it is neither a claim nor a manifest.
+        """
+        key = self.layout.meta(name, version)
+        found = await self.driver.read(key)
+        try:
+            content = await in_thread(parse_meta, found.data) if len(found.data) > INLINE else parse_meta(found.data)
+        except ValueError as error:
+            raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
+        return MetaState(content, found.revision, found.answered - found.modified)
+
+    async def numbers(self, name: str) -> dict[str, bool]:
+        """All that stands in an asset's folder by version, listed or not; true where it has a `.meta`."""
+        found: dict[str, bool] = {}
+        async for item in self.driver.list(self.layout.folder(name), delimiter="/"):
+            key = item.prefix if isinstance(item, CommonPrefix) else item.key
+            if version := self.layout.version_of(name, key):
+                found[version] = found.get(version, False) or key == self.layout.meta(name, version)
+        return found
+
+    async def asset_names(self, prefix: str) -> AsyncIterator[str]:
+        """The assets whose names begin with `prefix`; never lists inside a version."""
+        pending = [f"{self.layout.root}{prefix}"]
+        while pending:
+            async for item in self.driver.list(pending.pop(), delimiter="/"):
+                if not isinstance(item, CommonPrefix):
+                    if name := self.layout.asset_of(item.key):
+                        yield name
+                elif not looks_like_version(item.prefix.rstrip("/").rpartition("/")[2]):
+                    pending.append(item.prefix)

@@ -1,0 +1,332 @@
+"""Moving the bytes of assets: what has to move, and doing it in parallel within the budget."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
+from aioassets.drivers.protocol import Driver, ObjectInfo, Revision, Uploaded
+from aioassets.errors import IntegrityError, ObjectNotFound, StoreUnavailable
+from aioassets.manifest import SHA256, FileEntry
+from aioassets.progress import BytesTransferred, FileTransferred, Progress
+from aioassets.threads import in_thread
+from aioassets.tree import LocalFile, LocalSource
+
+FILES_AT_ONCE: Final = 64
+"""Files under way at once; the budget bounds their requests."""
+RANGE: Final = 8 * 1024 * 1024
+"""Bytes of one range of a download: long enough that its round trip doesn't count."""
+WRITE: Final = 1024 * 1024
+"""Bytes written to disk in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file to upload.
+
+    Attributes:
+        file: where it is.
+        key: where it goes.
+    """
+
+    file: LocalFile
+    key: str
+
+
+@dataclass(slots=True)
+class UploadLedger:
+    """What is known of the uploads of one push, also when it fails.
+
+    Attributes:
+        entries: the files that are stored, by path.
+        created: the keys that this push created.
+        uncertain: whether a request was sent whose effect isn't known, so that an object may still appear.
+    """
+
+    entries: dict[str, FileEntry] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+    uncertain: bool = False
+
+
+class _WatchedSource(LocalSource):
+    """Reports what is read for the first time, and ends when the push should."""
+
+    def __init__(self, file: LocalFile, check: Callable[[], None], report: Callable[[int], None]) -> None:
+        super().__init__(file)
+        self._check = check
+        self._report = report
+        self._reported = 0
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See `Source.read`."""
+        self._check()
+        data = await super().read(offset, size)
+        if fresh := max(0, offset + len(data) - self._reported):
+            self._reported += fresh
+            self._report(fresh)
+        return data
+
+
+@dataclass(slots=True)
+class Uploader:
+    """Uploads the files of one push.
+
+    A failure or a stop begins no further request, but lets those under way end: so it is known
+    what they did, and the version number can be used again.
+
+    Attributes:
+        driver: where to.
+        name: the asset, for events.
+        ledger: records what happens.
+        stop: ends the uploads in good order.
+        report: receives events.
+        present: what is there already by key, where a push is resumed.
+    """
+
+    driver: Driver
+    name: str
+    ledger: UploadLedger
+    stop: Stop
+    report: Progress
+    present: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    _failure: Exception | None = None
+
+    async def run(self, uploads: Iterable[Upload]) -> None:
+        """Upload everything; each object only if it isn't there.
+
+        Raises:
+            PreconditionFailed: other bytes are there.
+            SourceChanged: a file isn't the one that was scanned.
+            Stopped: the push should end.
+        """
+        await for_each(uploads, self._upload, limit=FILES_AT_ONCE)
+        if self._failure is not None:
+            raise self._failure
+        self.stop.check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise Stopped
+        self.stop.check()
+
+    async def _upload(self, upload: Upload) -> None:
+        try:
+            self._check()
+            await self._store(upload)
+        except Stopped:
+            return
+        except Exception as error:
+            self._failure = self._failure or error
+
+    async def _store(self, upload: Upload) -> None:
+        source = _WatchedSource(upload.file, self._check, self._report_bytes)
+        skipped = await self._is_there(upload, source)
+        if not skipped:
+            uploaded = await self._send(upload.key, source)
+            if uploaded.created:
+                self.ledger.created.append(upload.key)
+        digests = await source.finish()
+        file = upload.file
+        self.ledger.entries[file.path] = FileEntry(file.path, file.size, digests, file.executable)
+        self.report(FileTransferred(self.name, file.path, file.size, skipped))
+
+    def _report_bytes(self, nbytes: int) -> None:
+        self.report(BytesTransferred(self.name, nbytes))
+
+    async def _is_there(self, upload: Upload, source: LocalSource) -> bool:
+        found = self.present.get(upload.key)
+        if found is None or found.size != upload.file.size:
+            return False
+        digests = await source.finish()
+        checksums = (await self.driver.stat(upload.key)).checksums
+        return checksums.get(SHA256) == digests[SHA256]
+
+    async def _send(self, key: str, source: LocalSource) -> Uploaded:
+        try:
+            return await self.driver.upload(key, source)
+        except StoreUnavailable as error:
+            self.ledger.uncertain |= error.uncertain
+            raise
+        except anyio.get_cancelled_exc_class():
+            self.ledger.uncertain = True
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One file to download.
+
+    Attributes:
+        entry: what the manifest says of it.
+        key: where it is in the store.
+        target: where it goes; its folder exists.
+        what: how errors call it: asset, version and part.
+        size: in bytes.
+        revision: the only state to read, where the manifest has no digest to tell.
+    """
+
+    entry: FileEntry
+    key: str
+    target: str
+    what: str
+    size: int
+    revision: Revision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Downloader:
+    """Downloads and verifies files.
+
+    Attributes:
+        driver: where from.
+        name: the asset, for events.
+        report: receives events.
+    """
+
+    driver: Driver
+    name: str
+    report: Progress
+
+    async def run(self, downloads: Iterable[Download]) -> None:
+        """Download everything.
+
+        Raises:
+            IntegrityError: a file isn't the one that was pushed.
+        """
+        await for_each(downloads, self._download, limit=FILES_AT_ONCE)
+
+    async def _download(self, download: Download) -> None:
+        try:
+            if download.size <= RANGE:
+                digest = await self._small(download)
+            else:
+                digest = await self._large(download)
+        except ObjectNotFound as error:
+            raise IntegrityError(download.what, f"{download.size} bytes", "nothing") from error
+        check_digest(download.what, download.entry, digest)
+        self.report(FileTransferred(self.name, download.entry.path, download.size))
+
+    async def _small(self, download: Download) -> str:
+        data = bytearray()
+        if download.size:
+            async with contextlib.aclosing(self._read(download, 0, download.size)) as chunks:
+                async for chunk in chunks:
+                    data += chunk
+                    self.report(BytesTransferred(self.name, len(chunk)))
+        _check_size(download, len(data))
+        return await in_thread(_write_new, download.target, data, download.entry.executable)
+
+    async def _large(self, download: Download) -> str:
+        """Ranges in parallel, hashed in order from the page cache as they become complete."""
+        descriptor = await in_thread(_create, download.target, download.entry.executable)
+        try:
+            ranges = [_Range(start, min(start + RANGE, download.size)) for start in range(0, download.size, RANGE)]
+
+            async def fetch(part: _Range) -> None:
+                await self._range(download, part, descriptor)
+                part.complete.set()
+
+            with unwrapped():
+                async with anyio.create_task_group() as tasks:
+                    hashing = _InOrderHash(descriptor, ranges)
+                    tasks.start_soon(hashing.run)
+                    await for_each(ranges, fetch, limit=FILES_AT_ONCE)
+            return hashing.hexdigest()
+        finally:
+            os.close(descriptor)
+
+    async def _range(self, download: Download, part: _Range, descriptor: int) -> None:
+        offset = part.start
+        pending = bytearray()
+        async with contextlib.aclosing(self._read(download, part.start, part.stop)) as chunks:
+            async for chunk in chunks:
+                pending += chunk
+                self.report(BytesTransferred(self.name, len(chunk)))
+                if len(pending) >= WRITE:
+                    await in_thread(_pwrite, descriptor, bytes(pending), offset)
+                    offset += len(pending)
+                    pending.clear()
+            await in_thread(_pwrite, descriptor, bytes(pending), offset)
+        if offset + len(pending) != part.stop:
+            raise IntegrityError(download.what, f"{download.size} bytes", "fewer")
+
+    def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        return self.driver.read_range(download.key, start, stop, revision=download.revision)
+
+
+@dataclass(slots=True, eq=False)
+class _Range:
+    start: int
+    stop: int
+    complete: anyio.Event = field(default_factory=anyio.Event)
+
+
+class _InOrderHash:
+    def __init__(self, descriptor: int, ranges: Sequence[_Range]) -> None:
+        self._descriptor = descriptor
+        self._ranges = ranges
+        self._hash = hashlib.sha256()
+
+    async def run(self) -> None:
+        for part in self._ranges:
+            await part.complete.wait()
+            await in_thread(_hash_range, self._hash, self._descriptor, part.start, part.stop)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def check_digest(what: str, entry: FileEntry, found: str) -> None:
+    """Raise `IntegrityError` if a file's SHA-256 isn't the one that its manifest records, where it records one."""
+    expected = entry.digests.get(SHA256)
+    if expected is not None and expected != found:
+        raise IntegrityError(what, f"SHA-256 {expected}", found)
+
+
+def _check_size(download: Download, found: int) -> None:
+    if found != download.size:
+        raise IntegrityError(download.what, f"{download.size} bytes", str(found))
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, as lower-case hex; blocking."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _create(path: str, executable: bool) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
+
+
+def _write_new(path: str, data: bytearray, executable: bool) -> str:
+    descriptor = _create(path, executable)
+    try:
+        _pwrite(descriptor, data, 0)
+    finally:
+        os.close(descriptor)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _pwrite(descriptor: int, data: bytes | bytearray, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        offset += written
+        view = view[written:]
+
+
+def _hash_range(digest: hashlib._Hash, descriptor: int, start: int, stop: int) -> None:
+    while start < stop:
+        data = os.pread(descriptor, min(WRITE, stop - start), start)
+        if not data:
+            raise OSError(f"the file shrank to {start} bytes while it was hashed")
+        digest.update(data)
+        start += len(data)
