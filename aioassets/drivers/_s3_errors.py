@@ -145,7 +145,7 @@ class Refusal:
         """The refusal in words."""
         return f"{self.code or self.status}: {self.message or 'no details'}".rstrip(".") + "."
 
-    def translate(self, request: Request) -> AioAssetsError:  # noqa: PLR0911 - one row per kind
+    def translate(self, request: Request) -> AioAssetsError:
         """The error of ours that says the same."""
         match self.kind:
             case Kind.MISSING:
@@ -170,11 +170,11 @@ class Refusal:
 
 def code_of(error: BaseException) -> str:
     """S3's own code of a translated error; empty where there is none."""
-    response = getattr(error.__cause__, "response", {})
-    return Refusal.from_response(response).code
+    response = getattr(error.__cause__, "response", None)  # some errors of the SDK have one that is None
+    return Refusal.from_response(response or {}).code
 
 
-def translate(error: Exception, request: Request) -> Exception:  # noqa: PLR0911 - one row per family
+def translate(error: Exception, request: Request) -> Exception:
     """The error of ours for one of the SDK's; the very same error where it isn't the SDK's."""
     import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
     from botocore import exceptions as sdk  # noqa: PLC0415

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import io
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import anyio
@@ -19,6 +19,8 @@ from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
 
 MIB: Final = 1024 * 1024
+WHOLE: Final = 64 * 1024
+"""Bodies up to this many bytes are handed to the socket at once."""
 MAX_PARTS: Final = 10_000
 """S3's limit for one upload."""
 GRACE: Final = 5.0
@@ -108,12 +110,12 @@ class MultipartUpload:
         size = min(self._part_size, self._source.size - offset)
 
         async def put() -> None:
-            data = await self._source.read(offset, size)
-            has_read.set()
-            checksum = {"ChecksumCRC32": await crc32(data)} if self._checksums else {}
-            answer = await self._call(
-                "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body_of(data), **checksum
-            )
+            with body_of(await self._source.read(offset, size)) as body:
+                has_read.set()
+                checksum = {"ChecksumCRC32": await crc32(body)} if self._checksums else {}
+                answer = await self._call(
+                    "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body, **checksum
+                )
             self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 
         await self._dispatcher.send(put, nbytes=size)
@@ -149,11 +151,19 @@ def fitting_part_size(size: int, part_size: int) -> int:
     return part_size if least <= part_size else -(-least // MIB) * MIB
 
 
-def body_of(data: bytes) -> bytes | io.BytesIO:
+@contextlib.contextmanager
+def body_of(data: bytes) -> Iterator[bytes | io.BytesIO]:
     """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
-    return data if len(data) <= MIB // 4 else io.BytesIO(data)
+    if len(data) <= WHOLE:
+        yield data
+        return
+    body = io.BytesIO(data)
+    del data  # aiohttp makes the stream copy it, so nobody should keep the original
+    with body:  # closed, because the SDK's requests live on in cycles until the next collection
+        yield body
 
 
-async def crc32(data: bytes) -> str:
+async def crc32(body: bytes | io.BytesIO) -> str:
     """CRC32 in S3's notation."""
-    return base64.b64encode((await in_thread(zlib.crc32, data)).to_bytes(4, "big")).decode()
+    with memoryview(body) if isinstance(body, bytes) else body.getbuffer() as view:
+        return base64.b64encode((await in_thread(zlib.crc32, view)).to_bytes(4, "big")).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from functools import partial
@@ -171,15 +172,11 @@ class S3Driver:
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
-        put = partial(
-            self._put,
-            key,
-            data,
-            digest=digest,
-            CacheControl="no-store",
-            ContentType="application/json",
-            **condition_for(expected),
-        )
+
+        async def put() -> Any:
+            with body_of(data) as body:
+                return await self._put(key, body, digest=digest, CacheControl="no-store", **condition_for(expected))
+
         try:
             answer = await self._dispatcher.send(put, urgent=True)
         except ObjectNotFound as error:  # AWS says so of a swap, where others say that the condition isn't met
@@ -260,14 +257,14 @@ class S3Driver:
                 client, self._client = self._client, None
                 await client.close()
 
-    async def _put(self, key: str, data: bytes, *, digest: str | None, **params: Any) -> Any:
+    async def _put(self, key: str, body: bytes | io.BytesIO, *, digest: str | None, **params: Any) -> Any:
         checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}
-        return await self._call("put_object", key, Body=body_of(data), **checksum, **self._encryption, **params)
+        return await self._call("put_object", key, Body=body, **checksum, **self._encryption, **params)
 
     async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
         async def put() -> None:
-            data = await source.read(0, source.size)
-            await self._put(key, data, digest=source.digests.get("sha256"), **condition_for(expected))
+            with body_of(await source.read(0, source.size)) as body:
+                await self._put(key, body, digest=source.digests.get("sha256"), **condition_for(expected))
 
         await self._dispatcher.send(put, nbytes=source.size)
 

@@ -1,14 +1,39 @@
-"""The S3 driver keeps a driver's promises, and names what goes wrong."""
+"""The S3 driver keeps a driver's promises, names what goes wrong, and survives lost answers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+import aiohttp
+import anyio
 import pytest
-from servers import S3Server
+from botocore.exceptions import ClientError, ConnectionClosedError
+from servers import S3Server, free_ports
 
+from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
+from aioassets.drivers._s3_errors import Refusal, Request
+from aioassets.drivers._s3_multipart import MAX_PARTS, MIB, fitting_part_size
+from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
-from aioassets.testing import DriverConformance
+from aioassets.errors import (
+    AccessDenied,
+    BucketNotFound,
+    InvalidSetting,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
+from aioassets.testing import BytesSource, DriverConformance
+
+servers = pytest.mark.servers
+TWO_PARTS = bytes(MIN_PART_SIZE + 1)
 
 
 @pytest.fixture
@@ -16,11 +41,489 @@ def bucket(seaweedfs: S3Server) -> str:
     return seaweedfs.fresh_bucket()
 
 
-@pytest.mark.servers
+@pytest.fixture
+def pauses() -> list[float]:
+    """The pauses that retries asked for; nobody waits for them."""
+    return []
+
+
+@pytest.fixture
+def retry(pauses: list[float]) -> RetryPolicy:
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    return RetryPolicy(sleep=sleep)
+
+
+@pytest.fixture
+async def driver(seaweedfs: S3Server, bucket: str, retry: RetryPolicy) -> AsyncIterator[S3Driver]:
+    dispatcher = Dispatcher(retry=retry)
+    async with S3Driver(bucket, part_size=MIN_PART_SIZE, dispatcher=dispatcher, **seaweedfs.options) as driver:
+        yield driver
+
+
+Send = Callable[..., Awaitable[Any]]
+Intercept = Callable[[str, Callable[..., Awaitable[Any]]], Awaitable[None]]
+
+
+@pytest.fixture
+def intercept(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Intercept:
+    """Puts a function around an operation of the driver's client; it is called with the real operation first."""
+
+    async def install(operation: str, around: Callable[..., Awaitable[Any]]) -> None:
+        client = await driver._connected()
+        real = getattr(client, operation)
+        monkeypatch.setattr(client, operation, lambda **params: around(real, **params))
+
+    return install
+
+
+def first_answer_lost() -> Callable[..., Awaitable[Any]]:
+    """An operation that takes effect, but whose first answer never arrives."""
+    lost = False
+
+    async def around(real: Send, **params: Any) -> Any:
+        nonlocal lost
+        answer = await real(**params)
+        if not lost:
+            lost = True
+            raise ConnectionClosedError(endpoint_url="http://store")
+        return answer
+
+    return around
+
+
+def first_refused(code: str, status: int, **headers: str) -> Callable[..., Awaitable[Any]]:
+    """An operation that the store refuses once."""
+    refused = False
+
+    async def around(real: Send, **params: Any) -> Any:
+        nonlocal refused
+        if not refused:
+            refused = True
+            raise ClientError(_response(code, status, **headers), "Operation")
+        return await real(**params)
+
+    return around
+
+
+def _response(code: str, status: int, **headers: str) -> Any:
+    return {
+        "Error": {"Code": code, "Message": "Said by the store."},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
+    }
+
+
+async def _open_uploads(driver: S3Driver) -> int:
+    client = await driver._connected()
+    answer = await client.list_multipart_uploads(Bucket=driver._bucket)
+    return len(answer.get("Uploads", ()))
+
+
+@servers
 class TestS3Driver(DriverConformance):
     part_size = MIN_PART_SIZE
 
-    @pytest.fixture
-    async def driver(self, seaweedfs: S3Server, bucket: str) -> AsyncIterator[S3Driver]:
-        async with S3Driver(bucket, part_size=self.part_size, **seaweedfs.options) as driver:
-            yield driver
+
+@servers
+class TestWhatGoesWrong:
+    @pytest.mark.parametrize("wrong", [{"access_key_id": "unknown"}, {"secret_access_key": "not-the-one"}])
+    async def test_wrong_credentials_are_access_denied(
+        self, seaweedfs: S3Server, bucket: str, wrong: dict[str, str]
+    ) -> None:
+        async with S3Driver(bucket, **{**seaweedfs.options, **wrong}) as driver:
+            for attempt in (
+                driver.read("key"),
+                driver.stat("key"),
+                driver.write("key", b"", expected=Expect.ABSENT),
+                driver.upload("key", BytesSource(TWO_PARTS)),
+                driver.delete(["key"]),
+                anext(aiter(driver.list(""))),
+                anext(driver.read_range("key", 0, 1)),
+            ):
+                with pytest.raises(AccessDenied, match=f"s3://{bucket} doesn't allow to") as caught:
+                    await attempt
+                assert "not-the-one" not in str(caught.value)
+                assert isinstance(caught.value.__cause__, ClientError)
+
+    async def test_a_missing_bucket_is_named(self, seaweedfs: S3Server) -> None:
+        """SeaweedFS makes the bucket for an administrator who writes to it, so only reading is tried."""
+        async with S3Driver("not-there", **seaweedfs.options) as driver:
+            for attempt in (driver.read("key"), anext(aiter(driver.list(""))), anext(driver.read_range("key", 0, 1))):
+                with pytest.raises(BucketNotFound, match="s3://not-there doesn't exist"):
+                    await attempt
+
+    async def test_a_server_that_cannot_be_reached_is_unavailable(self, seaweedfs: S3Server) -> None:
+        options = seaweedfs.options | {"endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"}
+        async with S3Driver("bucket", dispatcher=Dispatcher(retry=NO_RETRY), **options) as driver:
+            with pytest.raises(StoreUnavailable, match="Cannot connect to host") as caught:
+                await driver.write("key", b"", expected=Expect.ABSENT)
+        assert not caught.value.uncertain
+
+    async def test_an_endpoint_that_is_no_url_is_an_invalid_setting(self) -> None:
+        async with S3Driver("bucket", endpoint_url="not a url") as driver:
+            with pytest.raises(InvalidSetting, match="s3://bucket@not a url"):
+                await driver.read("key")
+
+    async def test_a_profile_that_is_not_there_is_access_denied(self) -> None:
+        async with S3Driver("bucket", profile="nobody-has-this") as driver:
+            with pytest.raises(AccessDenied, match="nobody-has-this"):
+                await driver.read("key")
+
+    async def test_throttling_is_waited_for(self, driver: S3Driver, intercept: Intercept, pauses: list[float]) -> None:
+        await intercept("put_object", first_refused("SlowDown", 503, **{"retry-after": "7"}))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert pauses == [7.0]
+
+    async def test_a_conflict_of_conditions_is_tried_again(
+        self, driver: S3Driver, intercept: Intercept, pauses: list[float]
+    ) -> None:
+        await intercept("put_object", first_refused("ConditionalRequestConflict", 409))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert len(pauses) == 1
+
+    async def test_keys_that_a_batch_could_not_delete_are_reported(
+        self, driver: S3Driver, intercept: Intercept
+    ) -> None:
+        async def around(real: Send, **params: Any) -> Any:
+            return {"Errors": [{"Key": "a", "Code": "NoSuchKey"}, {"Key": "b", "Code": "AccessDenied"}]}
+
+        await intercept("delete_objects", around)
+        with pytest.raises(AccessDenied, match="delete 'b'"):
+            await driver.delete(["a", "b"])
+
+
+@servers
+class TestLostAnswers:
+    async def test_an_upload_whose_answer_was_lost_is_success(self, driver: S3Driver, intercept: Intercept) -> None:
+        await intercept("put_object", first_answer_lost())
+        await driver.upload("blob", BytesSource(b"data"))
+        assert (await driver.read("blob")).data == b"data"
+
+    async def test_a_completion_whose_answer_was_lost_is_success(self, driver: S3Driver, intercept: Intercept) -> None:
+        await intercept("complete_multipart_upload", first_answer_lost())
+        await driver.upload("blob", BytesSource(TWO_PARTS))
+        assert (await driver.stat("blob")).size == len(TWO_PARTS)
+        assert await _open_uploads(driver) == 0
+
+    async def test_a_create_whose_answer_was_lost_is_refused(self, driver: S3Driver, intercept: Intercept) -> None:
+        """Only the caller can tell whether a document is its own."""
+        await intercept("put_object", first_answer_lost())
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", b"mine", expected=Expect.ABSENT)
+        assert (await driver.read("key")).data == b"mine"
+
+    @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "NoSuchUpload"])
+    async def test_an_upload_that_the_store_dropped_is_begun_anew(
+        self, driver: S3Driver, intercept: Intercept, code: str
+    ) -> None:
+        await intercept("complete_multipart_upload", first_refused(code, 409))
+        assert (await driver.upload("blob", BytesSource(TWO_PARTS))).created
+        assert await _open_uploads(driver) == 0
+
+    async def test_an_upload_that_the_store_drops_again_and_again_fails(
+        self, driver: S3Driver, intercept: Intercept
+    ) -> None:
+        async def around(real: Send, **params: Any) -> Any:
+            raise ClientError(_response("NoSuchUpload", 404), "Operation")
+
+        await intercept("complete_multipart_upload", around)
+        with pytest.raises(StoreUnavailable, match="dropped 3 uploads of 'blob'"):
+            await driver.upload("blob", BytesSource(TWO_PARTS))
+
+    async def test_parts_that_fail_leave_no_doubt(self, driver: S3Driver, intercept: Intercept) -> None:
+        """Before completion is asked for, an upload can't become an object."""
+
+        async def around(real: Send, **params: Any) -> Any:
+            raise ConnectionClosedError(endpoint_url="http://store")
+
+        await intercept("upload_part", around)
+        with pytest.raises(StoreUnavailable) as caught:
+            await driver.upload("blob", BytesSource(TWO_PARTS))
+        assert not caught.value.uncertain
+        assert await _open_uploads(driver) == 0
+
+    async def test_a_broken_download_is_resumed_at_the_same_revision(
+        self, driver: S3Driver, intercept: Intercept
+    ) -> None:
+        data = bytes(range(256)) * (3 * MIB // 256)
+        await driver.upload("blob", BytesSource(data))
+        asked: list[tuple[str, str | None]] = []
+
+        async def around(real: Send, **params: Any) -> Any:
+            answer = await real(**params)
+            if not asked:
+                answer["Body"] = _BreakingBody(answer["Body"], after=2 * MIB)
+            asked.append((params["Range"], params.get("IfMatch")))
+            return answer
+
+        await intercept("get_object", around)
+        async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
+            assert b"".join([chunk async for chunk in chunks]) == data
+        revision = (await driver.stat("blob")).revision
+        assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB}-{3 * MIB - 1}", revision)]
+
+
+class _BreakingBody:
+    """An answer's body that breaks after so many bytes."""
+
+    def __init__(self, body: Any, after: int) -> None:
+        self._body = body
+        self._left = after
+
+    async def __aenter__(self) -> _BreakingBody:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._body.close()
+
+    async def read(self, size: int) -> bytes:
+        if not self._left:
+            raise aiohttp.ClientPayloadError("the connection broke")
+        data: bytes = await self._body.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+class _Stuck(BytesSource):
+    """Is never done reading what lies behind the first part."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reached = anyio.Event()
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset:
+            self.reached.set()
+            await anyio.sleep_forever()
+        return await super().read(offset, size)
+
+
+class _Broken(BytesSource):
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset:
+            raise ZeroDivisionError
+        return await super().read(offset, size)
+
+
+@servers
+class TestMultipart:
+    async def test_a_failed_upload_is_aborted(self, driver: S3Driver) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await driver.upload("blob", _Broken(TWO_PARTS))
+        assert await _open_uploads(driver) == 0
+
+    async def test_a_cancelled_upload_is_aborted(self, driver: S3Driver) -> None:
+        """Also by a native cancellation, which ignores the shields of anyio."""
+        source = _Stuck(TWO_PARTS)
+        task = asyncio.create_task(driver.upload("blob", source))
+        await source.reached.wait()
+        assert await _open_uploads(driver) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await _open_uploads(driver) == 0
+
+    async def test_an_upload_that_is_cancelled_as_it_begins_is_aborted(
+        self, driver: S3Driver, intercept: Intercept
+    ) -> None:
+        """Its id is waited for, since without it nobody could abort the upload."""
+        begun, answered = anyio.Event(), anyio.Event()
+
+        async def around(real: Send, **params: Any) -> Any:
+            answer = await real(**params)
+            begun.set()
+            await answered.wait()
+            return answer
+
+        await intercept("create_multipart_upload", around)
+        task = asyncio.create_task(driver.upload("blob", BytesSource(TWO_PARTS)))
+        await begun.wait()
+        task.cancel()
+        asyncio.get_running_loop().call_soon(answered.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await _open_uploads(driver) == 0
+
+    async def test_no_more_parts_are_in_memory_than_the_budget_allows(
+        self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        budget = Budget(nbytes=2 * MIN_PART_SIZE)
+        source = BytesSource(bytes(6 * MIN_PART_SIZE))
+        held = sent = most = 0
+
+        async def read(offset: int, size: int) -> bytes:
+            nonlocal held, most
+            held += size
+            most = max(most, held)
+            return await BytesSource.read(source, offset, size)
+
+        monkeypatch.setattr(source, "read", read)
+        async with S3Driver(
+            bucket, part_size=MIN_PART_SIZE, dispatcher=Dispatcher(budget), **seaweedfs.options
+        ) as driver:
+            client = await driver._connected()
+            upload_part = client.upload_part
+
+            async def around(**params: Any) -> Any:
+                nonlocal held, sent
+                answer = await upload_part(**params)
+                held -= MIN_PART_SIZE
+                sent += 1
+                return answer
+
+            monkeypatch.setattr(client, "upload_part", around)
+            await driver.upload("blob", source)
+        assert sent == 6
+        assert most == 2 * MIN_PART_SIZE
+
+    async def test_a_blob_that_is_there_costs_no_parts(self, driver: S3Driver, intercept: Intercept) -> None:
+        await driver.upload("blob", BytesSource(TWO_PARTS))
+
+        async def around(real: Send, **params: Any) -> Any:
+            raise AssertionError("began an upload")
+
+        await intercept("create_multipart_upload", around)
+        assert not (await driver.upload("blob", BytesSource(TWO_PARTS))).created
+
+
+@servers
+class TestTheClient:
+    async def test_one_client_serves_all(self, seaweedfs: S3Server, bucket: str) -> None:
+        opened = 0
+
+        class Counting(S3Driver):
+            def _open_client(self) -> Any:
+                nonlocal opened
+                opened += 1
+                return super()._open_client()
+
+        async with Counting(bucket, **seaweedfs.options) as driver, anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(_write, driver, f"key-{number}")
+        assert opened == 1
+
+    async def test_a_client_from_outside_is_not_closed(self, seaweedfs: S3Server, bucket: str) -> None:
+        async with S3Driver(bucket, **seaweedfs.options) as owner:
+            client = await owner._connected()
+            async with S3Driver(bucket, client=client) as guest:
+                await _write(guest, "key")
+            assert (await owner.read("key")).data == b"data"
+
+    async def test_caches_are_told_to_keep_no_documents(self, driver: S3Driver, bucket: str) -> None:
+        await _write(driver, "key")
+        answer = await (await driver._connected()).head_object(Bucket=bucket, Key="key")
+        assert answer["CacheControl"] == "no-store"
+
+    async def test_the_store_vouches_for_small_blobs(self, driver: S3Driver) -> None:
+        source = BytesSource(b"data")
+        await driver.upload("blob", source)
+        assert (await driver.stat("blob")).checksums == source.digests
+
+    async def test_checksums_can_be_left_out(self, seaweedfs: S3Server, bucket: str) -> None:
+        async with S3Driver(bucket, checksums=False, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
+            await driver.upload("small", BytesSource(b"data"))
+            await driver.upload("large", BytesSource(TWO_PARTS))
+            assert not (await driver.upload("small", BytesSource(b"data"))).created
+            with pytest.raises(PreconditionFailed):
+                await driver.upload("small", BytesSource(b"atad"))
+
+
+async def _write(driver: S3Driver, key: str) -> None:
+    await driver.write(key, b"data", expected=Expect.ABSENT)
+
+
+@servers
+async def test_a_store_may_accept_conditions_and_ignore_them(rclone_s3: S3Server) -> None:
+    """The driver can't see it in any one answer; whoever depends on conditions has to try."""
+    bucket = await asyncio.to_thread(rclone_s3.fresh_bucket)
+    async with S3Driver(bucket, **rclone_s3.options) as driver:
+        await driver.write("key", b"first", expected=Expect.ABSENT)
+        await driver.write("key", b"second", expected=Expect.ABSENT)
+        assert (await driver.read("key")).data == b"second"
+
+
+class TestWithoutAServer:
+    async def test_a_missing_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "aiobotocore.session", None)
+        with pytest.raises(InvalidSetting, match=r"pip install 'aioassets\[s3\]'"):
+            await S3Driver("bucket").read("key")
+
+    def test_the_sdk_is_not_imported_before_it_is_needed(self) -> None:
+        code = "import sys, aioassets.drivers.s3; sys.exit('botocore' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_the_identity_tells_endpoints_apart(self) -> None:
+        assert S3Driver("models").url == S3Driver("models", endpoint_url="http://here").url == "s3://models"
+        assert S3Driver("models").identity == "s3://models"
+        assert S3Driver("models", endpoint_url="http://here").identity == "s3://models@http://here"
+
+    @pytest.mark.parametrize("options", [{"bucket": ""}, {"bucket": "models", "part_size": MIB}])
+    def test_settings_that_cannot_work_are_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(InvalidSetting):
+            S3Driver(**options)
+
+    async def test_closing_what_was_never_opened_is_harmless(self) -> None:
+        await S3Driver("models").aclose()
+
+    def test_parts_grow_where_there_would_be_too_many(self) -> None:
+        assert fitting_part_size(MAX_PARTS * 8 * MIB, 8 * MIB) == 8 * MIB
+        assert fitting_part_size(MAX_PARTS * 8 * MIB + 1, 8 * MIB) == 9 * MIB
+
+    @pytest.mark.parametrize(
+        ("code", "status", "expected"),
+        [
+            ("NoSuchKey", 404, ObjectNotFound),
+            ("404", 404, ObjectNotFound),
+            ("NoSuchBucket", 404, BucketNotFound),
+            ("NoSuchUpload", 404, StoreError),
+            ("PreconditionFailed", 412, PreconditionFailed),
+            ("PreconditionFailed", 200, PreconditionFailed),
+            ("412", 412, PreconditionFailed),
+            ("AccessDenied", 403, AccessDenied),
+            ("403", 403, AccessDenied),
+            ("ExpiredToken", 400, AccessDenied),
+            ("SignatureDoesNotMatch", 403, AccessDenied),
+            ("SomethingNew", 403, AccessDenied),
+            ("SlowDown", 503, StoreUnavailable),
+            ("InternalError", 200, StoreUnavailable),
+            ("SomethingNew", 502, StoreUnavailable),
+            ("NotImplemented", 501, StoreUnsuitable),
+            ("InvalidArgument", 400, StoreError),
+        ],
+    )
+    def test_refusals_are_translated_by_code_then_by_status(
+        self, code: str, status: int, expected: type[Exception]
+    ) -> None:
+        request = Request("s3://bucket", "write", "key", conditional=True)
+        assert type(Refusal.from_response(_response(code, status)).translate(request)) is expected
+
+    @pytest.mark.parametrize(
+        ("code", "status", "uncertain"),
+        [
+            ("SlowDown", 503, False),
+            ("429", 429, False),
+            ("ConditionalRequestConflict", 409, False),
+            ("ServiceUnavailable", 503, True),
+            ("InternalError", 500, True),
+            ("RequestTimeout", 400, True),
+        ],
+    )
+    def test_only_what_was_surely_refused_is_certain(self, code: str, status: int, uncertain: bool) -> None:
+        error = Refusal.from_response(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
+        assert isinstance(error, StoreUnavailable)
+        assert error.uncertain is uncertain
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [("3", 3.0), ("Wed, 21 Oct 2026 07:28:10 GMT", 10.0), ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0), ("soon", None)],
+    )
+    def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
+        response = _response("SlowDown", 503, **{"retry-after": value, "date": "Wed, 21 Oct 2026 07:28:00 GMT"})
+        assert Refusal.from_response(response).retry_after == seconds
+
+    def test_only_refused_conditions_make_a_store_unsuitable(self) -> None:
+        refusal = Refusal.from_response(_response("NotImplemented", 501))
+        assert type(refusal.translate(Request("s3://bucket", "write", "key"))) is StoreError
+        with pytest.raises(StoreUnsuitable, match="refuses conditional writes"):
+            raise refusal.translate(Request("s3://bucket", "write", "key", conditional=True))
