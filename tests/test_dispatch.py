@@ -1,0 +1,339 @@
+"""Requests keep within one budget, and are repeated where that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
+from aioassets.errors import AccessDenied, StoreUnavailable
+
+
+class Clock:
+    """Time that passes only in pauses."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+        await checkpoint()
+
+    def policy(self, **options: float) -> RetryPolicy:
+        return RetryPolicy(sleep=self.sleep, clock=lambda: self.now, jitter=lambda: 0.0, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def unavailable(*, uncertain: bool = True, retry_after: float | None = None) -> StoreUnavailable:
+    return StoreUnavailable("s3://bucket", "busy.", uncertain=uncertain, retry_after=retry_after)
+
+
+class Request:
+    """Raises what it is told to, one at each attempt, and then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.attempts = 0
+
+    async def __call__(self) -> str:
+        self.attempts += 1
+        await checkpoint()
+        if self.errors:
+            raise self.errors.pop(0)
+        return "answer"
+
+
+class Holder:
+    """A task that holds a share of the budget until told otherwise."""
+
+    def __init__(self, budget: Budget, nbytes: int = 0, *, urgent: bool = False) -> None:
+        self._slot = budget.slot(nbytes, urgent=urgent)
+        self.holding = anyio.Event()
+        self._release = anyio.Event()
+        self.scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        with self.scope:
+            async with self._slot:
+                self.holding.set()
+                await self._release.wait()
+
+    def has_it(self) -> bool:
+        return self.holding.is_set() and not self._release.is_set()
+
+    def release(self) -> None:
+        self._release.set()
+
+
+@contextlib.asynccontextmanager
+async def holding(*holders: Holder) -> AsyncGenerator[None]:
+    """Start holders in this order, and let them go in the end."""
+    async with anyio.create_task_group() as tasks:
+        for holder in holders:
+            tasks.start_soon(holder.run)
+        await settled()
+        yield
+        for holder in holders:
+            holder.release()
+
+
+async def settled() -> None:
+    """Let everybody run who can."""
+    for _ in range(10):
+        await checkpoint()
+
+
+def states(holders: Sequence[Holder]) -> list[bool]:
+    return [holder.has_it() for holder in holders]
+
+
+class TestBudget:
+    async def test_no_more_requests_than_allowed_are_in_flight(self) -> None:
+        budget = Budget(requests=2, reserved=0)
+        holders = [Holder(budget) for _ in range(3)]
+        async with holding(*holders):
+            assert states(holders) == [True, True, False]
+            assert budget.requests_in_flight == 2
+            holders[0].release()
+            await settled()
+            assert states(holders) == [False, True, True]
+        assert budget.requests_in_flight == 0
+
+    async def test_no_more_bytes_than_allowed_are_in_flight(self) -> None:
+        budget = Budget(nbytes=100)
+        holders = [Holder(budget, 60), Holder(budget, 60)]
+        async with holding(*holders):
+            assert states(holders) == [True, False]
+            assert budget.bytes_in_flight == 60
+        assert budget.bytes_in_flight == 0
+
+    async def test_who_comes_first_is_served_first(self) -> None:
+        """A small request doesn't overtake a large one, which would otherwise never get its turn."""
+        budget = Budget(nbytes=100)
+        large, waiting, small = holders = [Holder(budget, 80), Holder(budget, 80), Holder(budget, 10)]
+        async with holding(*holders):
+            assert states(holders) == [True, False, False]
+            large.release()
+            await settled()
+            assert waiting.has_it()
+            assert small.has_it()
+
+    async def test_a_request_larger_than_the_budget_is_clamped_to_it(self) -> None:
+        """It goes alone instead of never."""
+        budget = Budget(nbytes=100)
+        holders = [Holder(budget, 1000), Holder(budget, 1)]
+        async with holding(*holders):
+            assert states(holders) == [True, False]
+            assert budget.bytes_in_flight == 100
+            holders[0].release()
+            await settled()
+            assert holders[1].has_it()
+        assert budget.bytes_in_flight == 0
+
+    async def test_urgent_requests_have_a_reserve(self) -> None:
+        """So that a claim can be renewed while a push is busy."""
+        budget = Budget(requests=1, reserved=1)
+        holders = [Holder(budget), Holder(budget), Holder(budget, urgent=True), Holder(budget, urgent=True)]
+        async with holding(*holders):
+            assert states(holders) == [True, False, True, False]
+            assert budget.requests_in_flight == budget.max_requests == 2
+
+    async def test_urgent_requests_go_before_those_that_wait(self) -> None:
+        budget = Budget(requests=1, reserved=0)
+        busy, waiting, urgent = Holder(budget), Holder(budget), Holder(budget, urgent=True)
+        async with holding(busy, waiting, urgent):
+            busy.release()
+            await settled()
+            assert states([waiting, urgent]) == [False, True]
+
+    async def test_who_is_cancelled_while_waiting_takes_nothing(self) -> None:
+        budget = Budget(nbytes=100)
+        busy, cancelled, waiting = Holder(budget, 60), Holder(budget, 60), Holder(budget, 40)
+        async with holding(busy, cancelled, waiting):
+            assert not waiting.has_it()
+            cancelled.scope.cancel()
+            await settled()
+            assert waiting.has_it()
+            assert budget.bytes_in_flight == 100
+        assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
+
+    async def test_who_is_cancelled_as_its_turn_comes_gives_it_back(self) -> None:
+        """The cancellation arrives when the share is granted, but before the waiter has run."""
+        budget = Budget(requests=1, reserved=0)
+        cancelled, waiting = Holder(budget), Holder(budget)
+        await budget.acquire(0, urgent=False)
+        task = asyncio.create_task(cancelled.run())
+        async with holding(waiting):
+            budget.release(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await settled()
+            assert (cancelled.has_it(), waiting.has_it()) == (False, True)
+        assert budget.requests_in_flight == 0
+
+    async def test_who_is_cancelled_while_holding_gives_it_back(self) -> None:
+        budget = Budget(requests=1, nbytes=100, reserved=0)
+        busy, waiting = Holder(budget, 100), Holder(budget, 100)
+        async with holding(busy, waiting):
+            busy.scope.cancel()
+            await settled()
+            assert waiting.has_it()
+
+    async def test_a_request_that_fails_gives_its_share_back(self) -> None:
+        budget = Budget()
+        with pytest.raises(ZeroDivisionError):
+            async with budget.slot(10):
+                raise ZeroDivisionError
+        assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
+
+
+class TestRetrying:
+    async def test_an_answer_is_returned(self, clock: Clock) -> None:
+        request = Request()
+        assert await Dispatcher(retry=clock.policy()).send(request) == "answer"
+        assert (request.attempts, clock.pauses) == (1, [])
+
+    async def test_an_unavailable_store_is_asked_again_after_longer_and_longer_pauses(self, clock: Clock) -> None:
+        request = Request(*(unavailable() for _ in range(4)))
+        policy = clock.policy(first_delay=1.0, max_delay=4.0)
+        assert await Dispatcher(retry=policy).send(request) == "answer"
+        assert clock.pauses == [0.5, 1.0, 2.0, 2.0]  # half of 1, 2, 4, 4: no jitter here
+
+    async def test_jitter_spreads_the_pauses(self) -> None:
+        policy = RetryPolicy(first_delay=1.0, jitter=lambda: 0.5)
+        assert policy.pause(1) == 0.75
+
+    async def test_the_last_failure_is_raised(self, clock: Clock) -> None:
+        errors = [unavailable() for _ in range(3)]
+        request = Request(*errors)
+        with pytest.raises(StoreUnavailable) as caught:
+            await Dispatcher(retry=clock.policy(attempts=3)).send(request)
+        assert caught.value is errors[2]
+        assert len(clock.pauses) == 2
+
+    async def test_other_errors_are_raised_at_once(self, clock: Clock) -> None:
+        request = Request(AccessDenied("s3://bucket", "read", "no."))
+        with pytest.raises(AccessDenied):
+            await Dispatcher(retry=clock.policy()).send(request)
+        assert clock.pauses == []
+
+    async def test_retries_can_be_switched_off(self) -> None:
+        request = Request(unavailable())
+        with pytest.raises(StoreUnavailable):
+            await Dispatcher(retry=NO_RETRY).send(request)
+        assert request.attempts == 1
+
+    async def test_a_store_may_ask_for_a_longer_pause(self, clock: Clock) -> None:
+        await Dispatcher(retry=clock.policy(max_delay=10.0)).send(Request(unavailable(retry_after=30.0)))
+        assert clock.pauses == [30.0]
+
+    async def test_no_attempt_begins_after_the_total_time(self, clock: Clock) -> None:
+        request = Request(*(unavailable(retry_after=50.0) for _ in range(5)))
+        with pytest.raises(StoreUnavailable):
+            await Dispatcher(retry=clock.policy(total=120.0)).send(request)
+        assert clock.pauses == [50.0, 50.0]
+
+    @pytest.mark.parametrize(
+        ("attempts", "uncertain"),
+        [([False, False], False), ([True, False], True), ([False, True], True)],
+    )
+    async def test_one_uncertain_attempt_makes_the_outcome_uncertain(
+        self, clock: Clock, attempts: list[bool], uncertain: bool
+    ) -> None:
+        request = Request(*(unavailable(uncertain=each) for each in attempts))
+        with pytest.raises(StoreUnavailable) as caught:
+            await Dispatcher(retry=clock.policy(attempts=2)).send(request)
+        assert caught.value.uncertain is uncertain
+
+    async def test_nothing_is_held_during_a_pause(self) -> None:
+        budget = Budget()
+        held: list[tuple[int, int]] = []
+
+        async def sleep(seconds: float) -> None:
+            held.append((budget.requests_in_flight, budget.bytes_in_flight))
+
+        async def request() -> None:
+            held.append((budget.requests_in_flight, budget.bytes_in_flight))
+            if len(held) == 1:
+                raise unavailable()
+
+        await Dispatcher(budget, RetryPolicy(sleep=sleep)).send(request, nbytes=10)
+        assert held == [(1, 10), (0, 0), (1, 10)]
+
+
+class Stream:
+    """A store's range that breaks where it is told to."""
+
+    def __init__(self, data: bytes, *breaks: int, chunk: int = 2) -> None:
+        self.data = data
+        self.breaks = list(breaks)
+        self.chunk = chunk
+        self.opened_at: list[int] = []
+        self.closed = 0
+
+    async def __call__(self, offset: int) -> AsyncGenerator[bytes, None]:
+        self.opened_at.append(offset)
+        try:
+            for start in range(offset, len(self.data), self.chunk):
+                if self.breaks and start >= self.breaks[0]:
+                    self.breaks.pop(0)
+                    raise unavailable()
+                await checkpoint()
+                yield self.data[start : start + self.chunk]
+        finally:
+            self.closed += 1
+
+
+class TestStreaming:
+    async def test_a_stream_resumes_where_it_broke(self, clock: Clock) -> None:
+        stream = Stream(b"0123456789", 4, 8)
+        dispatcher = Dispatcher(retry=clock.policy())
+        assert b"".join([chunk async for chunk in dispatcher.stream(stream, 0, 10)]) == b"0123456789"
+        assert stream.opened_at == [0, 4, 8]
+        assert stream.closed == 3
+
+    async def test_progress_renews_the_patience(self, clock: Clock) -> None:
+        """A long download may break more often than one request may fail."""
+        stream = Stream(b"0123456789", 2, 4, 6, 8)
+        dispatcher = Dispatcher(retry=clock.policy(attempts=2))
+        assert b"".join([chunk async for chunk in dispatcher.stream(stream, 0, 10)]) == b"0123456789"
+
+    async def test_without_progress_it_gives_up(self, clock: Clock) -> None:
+        stream = Stream(b"0123456789", 4, 4, 4)
+        got: list[bytes] = []
+
+        async def collect() -> None:
+            async for chunk in Dispatcher(retry=clock.policy(attempts=3)).stream(stream, 0, 10):
+                got.append(chunk)  # noqa: PERF401 - what came before the error counts
+
+        with pytest.raises(StoreUnavailable):
+            await collect()
+        assert got == [b"01", b"23"]
+        assert stream.opened_at == [0, 4, 4]
+
+    async def test_a_stream_that_breaks_behind_its_end_is_complete(self, clock: Clock) -> None:
+        stream = Stream(b"0123456789", 4)
+        dispatcher = Dispatcher(retry=clock.policy())
+        assert [chunk async for chunk in dispatcher.stream(stream, 0, 4)] == [b"01", b"23"]
+        assert clock.pauses == []
+
+    async def test_a_stream_that_is_left_early_gives_everything_back(self) -> None:
+        budget = Budget()
+        stream = Stream(b"0123456789")
+        async with contextlib.aclosing(Dispatcher(budget).stream(stream, 0, 10)) as chunks:
+            assert await anext(chunks) == b"01"
+            assert (budget.requests_in_flight, budget.bytes_in_flight) == (1, 10)
+        assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
+        assert stream.closed == 1
