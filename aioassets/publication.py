@@ -232,7 +232,7 @@ class Publication:
             version = free.pop(0) if free else self._following(listed, series)
 
     async def _try(self, version: str) -> Contest:
-        claim = new_claim(self._plan.operation, self._fingerprint, self._context.pusher)
+        claim = await in_thread(new_claim, self._plan.operation, self._fingerprint, self._context.pusher)
         outcome = await contest(self._store, self._plan.name, version, claim)
         if outcome.sealed:
             self._unlisted.add(version)

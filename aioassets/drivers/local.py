@@ -46,7 +46,7 @@ class LocalDriver:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None) -> None:
-        self._folder = Folder(os.path.abspath(os.path.expanduser(os.fspath(path))))
+        self._folder = Folder(_absolute(os.path.expanduser(os.fspath(path))))
         self.url = Path(self._folder.root).as_uri()
         self.identity = self.url
         self._budget = (dispatcher or Dispatcher()).budget
@@ -145,6 +145,11 @@ class LocalDriver:
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
         return BucketNotFound(self.url, creatable=True)
+
+
+def _absolute(path: str) -> str:
+    # Asking for the working directory counts as a blocking call, so that is done only where it must be.
+    return os.path.normpath(path) if os.path.isabs(path) else os.path.abspath(path)
 
 
 def _page(walk: Iterator[ObjectInfo | CommonPrefix]) -> list[ObjectInfo | CommonPrefix]:

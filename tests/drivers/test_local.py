@@ -1,0 +1,78 @@
+"""The local driver keeps the promises of the protocol, and those of a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from aioassets import AccessDenied, BucketNotFound, LocalDriver
+from aioassets.drivers.protocol import Expect
+from aioassets.testing import BytesSource, DriverConformance
+
+
+class TestConformance(DriverConformance):
+    """The suite that all drivers pass."""
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[LocalDriver]:
+        """A driver over an empty folder."""
+        (tmp_path / "store").mkdir()
+        async with LocalDriver(tmp_path / "store") as driver:
+            yield driver
+
+
+async def test_the_first_creation_makes_the_folder(tmp_path: Path) -> None:
+    """Reading from a folder that isn't there is an error, creating in it is not."""
+    driver = LocalDriver(tmp_path / "not" / "there")
+    with pytest.raises(BucketNotFound) as caught:
+        await driver.read("a")
+    assert caught.value.creatable
+    await driver.write("a", b"data", expected=Expect.ABSENT)
+    assert (await driver.read("a")).data == b"data"
+
+
+async def test_deleting_leaves_no_empty_folder(tmp_path: Path) -> None:
+    """What a push created is gone with its folders."""
+    driver = LocalDriver(tmp_path)
+    await driver.upload("a/b/c/d", BytesSource(b"data"))
+    await driver.delete(["a/b/c/d"])
+    assert not (tmp_path / "a").exists()
+
+
+async def test_objects_of_its_own_are_not_listed(tmp_path: Path) -> None:
+    """Locks and temporary files stand in a folder that no listing shows."""
+    driver = LocalDriver(tmp_path)
+    revision = await driver.write("a", b"1", expected=Expect.ABSENT)
+    await driver.write("a", b"2", expected=revision)
+    assert (tmp_path / ".aioassets").is_dir()
+    assert [item.key async for item in driver.list("")] == ["a"]  # type: ignore[union-attr]
+
+
+async def test_a_failed_upload_leaves_no_temporary_file(tmp_path: Path) -> None:
+    """The temporary file goes where the upload ends."""
+    driver = LocalDriver(tmp_path)
+    await driver.upload("a", BytesSource(b"1"))
+    with pytest.raises(Exception, match="changed by somebody else"):
+        await driver.upload("a", BytesSource(b"2"))
+    assert list((tmp_path / ".aioassets" / "tmp").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+async def test_a_folder_without_permission_is_denied(tmp_path: Path) -> None:
+    """A refusal of the file system isn't an absence."""
+    driver = LocalDriver(tmp_path)
+    tmp_path.chmod(0o500)
+    with pytest.raises(AccessDenied):
+        await driver.write("a", b"1", expected=Expect.ABSENT)
+
+
+async def test_revisions_differ_although_size_and_tick_are_the_same(tmp_path: Path) -> None:
+    """Swaps that follow one another within one tick of the clock get revisions of their own."""
+    driver = LocalDriver(tmp_path)
+    revisions = {await driver.write("a", b"0", expected=Expect.ABSENT)}
+    for _ in range(50):
+        revisions.add(await driver.write("a", b"1", expected=(await driver.read("a")).revision))
+    assert len(revisions) == 51

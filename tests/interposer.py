@@ -1,0 +1,140 @@
+"""A driver that lets a test step in before and after each call of another one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.errors import StoreUnavailable
+
+T = TypeVar("T")
+Hook = Callable[[str, str, str], Awaitable[None]]
+
+
+async def nothing(moment: str, method: str, key: str) -> None:
+    """The hook that does nothing."""
+
+
+class Interposer:
+    """Passes every call on, and awaits `hook("before" or "after", method, key)` around it.
+
+    Attributes:
+        calls: method and key of every call, in order.
+        hook: may wait, and may raise.
+    """
+
+    def __init__(self, driver: Driver, hook: Hook = nothing) -> None:
+        self.driver = driver
+        self.hook = hook
+        self.calls: list[tuple[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return self.driver.url
+
+    @property
+    def identity(self) -> str:
+        return self.driver.identity
+
+    async def read(self, key: str) -> Document:
+        return await self._around("read", key, lambda: self.driver.read(key))
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        return await self._around("write", key, lambda: self.driver.write(key, data, expected=expected))
+
+    async def stat(self, key: str) -> ObjectInfo:
+        return await self._around("stat", key, lambda: self.driver.stat(key))
+
+    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        return await self._around("upload", key, lambda: self.driver.upload(key, source, expected=expected))
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        self.calls.append(("read_range", key))
+        await self.hook("before", "read_range", key)
+        async for chunk in self.driver.read_range(key, start, stop, revision=revision):
+            yield chunk
+        await self.hook("after", "read_range", key)
+
+    async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        self.calls.append(("list", prefix))
+        await self.hook("before", "list", prefix)
+        async for item in self.driver.list(prefix, delimiter=delimiter):
+            yield item
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        gone = list(keys)
+        for key in gone:
+            self.calls.append(("delete", key))
+            await self.hook("before", "delete", key)
+        await self.driver.delete(gone)
+
+    async def aclose(self) -> None:
+        await self.driver.aclose()
+
+    async def _around(self, method: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        self.calls.append((method, key))
+        await self.hook("before", method, key)
+        result = await call()
+        await self.hook("after", method, key)
+        return result
+
+
+class Pause:
+    """A hook that stops at one call until the test lets it go on.
+
+    Args:
+        moment: `before` or `after`.
+        method: of the driver.
+        ending: what the key ends with.
+    """
+
+    def __init__(self, moment: str, method: str, ending: str) -> None:
+        self._where = (moment, method, ending)
+        self.reached = anyio.Event()
+        self.go_on = anyio.Event()
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        wanted_moment, wanted_method, ending = self._where
+        if (moment, method) == (wanted_moment, wanted_method) and key.endswith(ending) and not self.reached.is_set():
+            self.reached.set()
+            await self.go_on.wait()
+
+
+class Fail:
+    """A hook that fails one call, or every one of its kind.
+
+    Args:
+        moment: `before` (it never reached the store) or `after` (its answer was lost).
+        method: of the driver.
+        ending: what the key ends with.
+        error: what to raise.
+        times: how often.
+    """
+
+    def __init__(self, moment: str, method: str, ending: str, error: Exception | None = None, times: int = 1) -> None:
+        self._where = (moment, method, ending)
+        self._error = error or StoreUnavailable("the store", "a test says so.", uncertain=moment == "after")
+        self._times = times
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        wanted_moment, wanted_method, ending = self._where
+        if (moment, method) == (wanted_moment, wanted_method) and key.endswith(ending) and self._times > 0:
+            self._times -= 1
+            raise self._error
+
+
+class LostAnswers(Interposer):
+    """Repeats every write and upload, as a retry does whose first answer was lost."""
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        await self.driver.write(key, data, expected=expected)
+        return await self.driver.write(key, data, expected=expected)
+
+    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        await self.driver.upload(key, source, expected=expected)
+        return await self.driver.upload(key, source, expected=expected)
