@@ -1,0 +1,415 @@
+"""The life of a version number: claimed, sealed, abandoned, released, resumed, stepped over."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+from factories import Files, ManagerFactory
+from inspection import exists, keys, store_of
+from interposer import Fail, Interposer, LostAnswers, Pause
+
+from aioassets import (
+    AssetExists,
+    Driver,
+    Manifest,
+    MemoryDriver,
+    PublicationUncertain,
+    PushContended,
+    SourceChanged,
+    StoreUnavailable,
+)
+from aioassets.claim import contest, is_dead, new_claim, renewing
+from aioassets.drivers.protocol import Expect, Revision
+from aioassets.manifest import Claim, ClaimState, Pusher
+from aioassets.store import MetaState
+from aioassets.testing import BytesSource
+from aioassets.tree import scan
+
+META = "assets/model/0.1.meta"
+
+
+async def state_of(driver: Driver, version: str = "0.1") -> ClaimState | type[Manifest]:
+    content = (await store_of(driver).read_meta("model", version)).content
+    return content.state if isinstance(content, Claim) else Manifest
+
+
+def gone_pid() -> int:
+    """A process that has just ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+async def live_claim(operation: str = "update", state: ClaimState = ClaimState.CLAIMED) -> Claim:
+    """A claim of this very process."""
+    claim = await asyncio.to_thread(new_claim, operation, "of something else", Pusher("ann", "host"))
+    return claim.in_state(state)
+
+
+async def dead_claim(operation: str = "update", fingerprint: str = "of something else") -> Claim:
+    """A claim of a process that ended on this machine."""
+    return dataclasses.replace(await live_claim(operation), pid=gone_pid(), fingerprint=fingerprint)
+
+
+async def put_claim(driver: Driver, claim: Claim, key: str = META) -> None:
+    await driver.write(key, claim.to_json(), expected=Expect.ABSENT)
+
+
+async def test_a_live_claim_is_stepped_over(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Its number isn't waited for."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await live_claim())
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.0"]
+    assert await state_of(driver) is ClaimState.CLAIMED
+
+
+async def test_a_create_that_meets_a_live_claim_names_its_holder(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Two creations can't both be the first."""
+    await put_claim(driver, await live_claim("create"), "assets/model/0.0.meta")
+    with pytest.raises(AssetExists, match="another create is under way, by ann@host"):
+        await make_manager(driver).create_asset(files("a"), "model")
+
+
+async def test_a_create_steps_over_a_dead_claim(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """So a first version may be 0.1."""
+    await put_claim(driver, await dead_claim("create"), "assets/model/0.0.meta")
+    assert (await make_manager(driver).create_asset(files("a"), "model")).version == "0.1"
+
+
+async def test_a_push_that_died_is_resumed_under_its_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """The same push of the same source takes its claim over, and keeps what is there."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await dead_claim(fingerprint=(await scan(tree)).fingerprint()))
+    await driver.upload("assets/model/0.1/weights/w.bin", BytesSource(b"w" * 3000))
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
+    fetched = await manager.fetch_asset("model:0.1")
+    assert (fetched.path / "weights" / "w.bin").read_bytes() == b"w" * 3000
+
+
+async def test_a_dead_claim_of_another_source_is_stepped_over(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Under its number other bytes may be."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await dead_claim())
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+
+
+async def test_a_released_number_is_used_again(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Nothing is left under it, and nothing will appear."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await live_claim(state=ClaimState.RELEASED))
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+
+
+async def test_a_released_number_between_claims_is_used_again(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The survey that follows a lost claim finds it."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    for number, state in ((1, ClaimState.CLAIMED), (2, ClaimState.RELEASED), (3, ClaimState.ABANDONED)):
+        await put_claim(driver, await live_claim(state=state), f"assets/model/0.{number}.meta")
+    assert [(await manager.update_asset(files(c), "model")).version for c in "bc"] == ["0.2", "0.4"]
+
+
+async def test_a_sealed_version_that_was_not_listed_is_listed_by_the_next_push(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Its pusher died between sealing and listing."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions")))
+    with pytest.raises(PublicationUncertain) as caught:
+        await failing.update_asset(files("b"), "model")
+    assert (caught.value.name, caught.value.version) == ("model", "0.1")
+    assert await manager.list_versions("model") == ["0.0"]
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+    assert (await manager.update_asset(files("c"), "model")).version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.1", "0.0"]
+
+
+async def test_foreign_bytes_under_a_claimed_number_are_left_alone(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The push starts again on another number, and deletes nothing."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await driver.upload("assets/model/0.1", BytesSource(b"of somebody else"))
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+    assert await exists(driver, "assets/model/0.1")
+    assert await state_of(driver) is ClaimState.ABANDONED
+
+
+async def test_a_claim_taken_away_is_left_alone(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Whoever finds its claim in other hands starts again on another number."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    async def take_away(moment: str, method: str, key: str) -> None:
+        if (moment, method, key) == ("after", "upload", "assets/model/0.1"):
+            found = await store_of(driver).read_meta("model", "0.1")
+            assert isinstance(found.content, Claim)
+            abandoned = found.content.in_state(ClaimState.ABANDONED)
+            await driver.write(META, abandoned.to_json(), expected=found.revision)
+
+    pushed = await make_manager(Interposer(driver, take_away)).update_asset(files("b"), "model")
+    assert pushed.version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.0"]
+    assert await state_of(driver) is ClaimState.ABANDONED
+
+
+async def test_a_number_that_is_always_taken_away_ends_the_push(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Three times are enough."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    for number in range(1, 9):
+        await memory.upload(f"assets/model/0.{number}", BytesSource(b"of somebody else"))
+
+    async def hide(moment: str, method: str, key: str) -> None:
+        """Without a survey, the push would never meet the foreign bytes."""
+
+    driver = Interposer(memory, hide)
+    driver.list = lambda prefix, *, delimiter=None: memory.list("nothing", delimiter=delimiter)  # type: ignore[method-assign]
+    with pytest.raises(PushContended):
+        await make_manager(driver).update_asset(files("b"), "model")
+    assert await manager.list_versions("model") == ["0.0"]
+
+
+async def test_lost_answers_are_recognised_as_our_own_writes(
+    driver: Driver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """A retry that is refused because the first try worked is no conflict."""
+    manager = make_manager(LostAnswers(driver), single_writer=False)
+    assert [(await manager.create_asset(tree, "model")).version] == ["0.0"]
+    assert [(await manager.update_asset(tree, "model")).version for _ in range(3)] == ["0.1", "0.2", "0.3"]
+    assert await manager.list_versions("model") == ["0.3", "0.2", "0.1", "0.0"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "method", "ending"),
+    [("before", "upload", "/x.bin"), ("before", "write", "0.1.meta")],
+    ids=["content", "claim"],
+)
+async def test_a_push_that_fails_leaves_nothing_and_burns_no_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files, moment: str, method: str, ending: str
+) -> None:
+    """Content is deleted, the number released."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail(moment, method, ending)))
+    with pytest.raises(StoreUnavailable):
+        await failing.update_asset(tree, "model")
+    assert [key for key in await keys(driver) if "/0.1/" in key] == []
+    assert await manager.list_versions("model") == ["0.0"]
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
+
+
+async def test_a_push_whose_fate_is_unknown_burns_its_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """A request without an answer may still write, so nobody else may use that number."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin")))
+    with pytest.raises(StoreUnavailable):
+        await failing.update_asset(tree, "model")
+    assert await state_of(driver) is ClaimState.ABANDONED
+    assert (await manager.update_asset(tree, "model")).version == "0.2"
+
+
+async def test_a_seal_without_an_answer_is_uncertain(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The error names the version; nothing is deleted."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    class LosesTheSeal(Interposer):
+        async def write(self, key, data, *, expected):  # type: ignore[no-untyped-def]
+            revision = await self.driver.write(key, data, expected=expected)
+            if key == META and b"push_date" in data:
+                raise StoreUnavailable("the store", "a test says so.", uncertain=True)
+            return revision
+
+    with pytest.raises(PublicationUncertain) as caught:
+        await make_manager(LosesTheSeal(driver)).update_asset(files("b"), "model")
+    assert caught.value.version == "0.1"
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+async def test_a_source_that_changes_meanwhile_fails_the_push(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """What was pushed would not be what was there at any moment."""
+    manager = make_manager(driver)
+    source = files("a")
+    await manager.create_asset(source, "model")
+
+    async def change(moment: str, method: str, key: str) -> None:
+        if (moment, method, key) == ("after", "upload", "assets/model/0.1"):
+            await asyncio.to_thread(source.write_text, "changed")
+
+    with pytest.raises(SourceChanged):
+        await make_manager(Interposer(driver, change)).update_asset(source, "model")
+    assert await manager.list_versions("model") == ["0.0"]
+    assert not await exists(driver, "assets/model/0.1")
+    assert (await manager.update_asset(source, "model")).version == "0.1"
+
+
+@pytest.mark.parametrize(
+    "pause",
+    [
+        ("before", "write", "0.1.meta"),
+        ("after", "write", "0.1.meta"),
+        ("before", "upload", "/x.bin"),
+        ("after", "upload", "/x.bin"),
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("natively", [False, True], ids=["by scope", "natively"])
+async def test_a_cancelled_push_leaves_nothing_and_burns_no_number(
+    driver: Driver,
+    make_manager: ManagerFactory,
+    tree: Path,
+    files: Files,
+    pause: tuple[str, str, str],
+    natively: bool,
+) -> None:
+    """Requests under way are let finish, so that it is known what they did."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    gate = Pause(*pause)
+    interposer = Interposer(driver, gate)
+    await cancel_at(gate, interposer, make_manager, tree, natively=natively)
+    assert [key for key in await keys(driver) if "/0.1/" in key] == []
+    assert await manager.list_versions("model") == ["0.0"]
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
+
+
+async def cancel_at(gate: Pause, driver: Driver, make_manager: ManagerFactory, source: Path, *, natively: bool) -> None:
+    """Cancel an update that has reached the gate, then let it go on."""
+    manager = make_manager(driver)
+    if natively:
+        task = asyncio.ensure_future(manager.update_asset(source, "model"))
+        await gate.reached.wait()
+        task.cancel()
+        await anyio.lowlevel.checkpoint()
+        gate.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(manager.update_asset, source, "model")
+            await gate.reached.wait()
+            scope.cancel()
+            gate.go_on.set()
+    assert scope.cancelled_caught
+
+
+async def test_a_push_cancelled_while_it_is_listed_is_listed(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Sealing is the point of no return."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    gate = Pause("before", "write", "model.versions")
+    await cancel_at(gate, Interposer(driver, gate), make_manager, files("b"), natively=True)
+    assert await manager.list_versions("model") == ["0.1", "0.0"]
+
+
+async def test_a_cancelled_push_waits_no_longer_than_it_may(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """A request that never ends is cut off; its number is abandoned, not released."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    gate = Pause("before", "upload", "model/0.1")
+    impatient = make_manager(Interposer(memory, gate), cleanup_timeout=0.01)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(impatient.update_asset, files("b"), "model")
+            await gate.reached.wait()
+            scope.cancel()
+    assert await state_of(memory) in (ClaimState.ABANDONED, ClaimState.CLAIMED)
+    assert await manager.list_versions("model") == ["0.0"]
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+
+
+async def test_another_call_goes_on_where_one_is_cancelled(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Calls on one manager don't share their fate."""
+    await make_manager(memory).create_asset(files("a"), "model")
+    gate = Pause("before", "upload", "model/0.1")
+    manager = make_manager(Interposer(memory, gate))
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as doomed:
+                doomed.start_soon(manager.update_asset, files("b"), "model")
+                await gate.reached.wait()
+                tasks.start_soon(manager.update_asset, files("c"), "model")
+                scope.cancel()
+                gate.go_on.set()
+    assert (await manager.fetch_asset("model")).path.read_text() == "c"
+
+
+async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver, files: Files) -> None:
+    """A long push doesn't look dead."""
+
+    store = store_of(memory)
+    claim = await live_claim()
+    held = (await contest(store, "model", "0.1", claim)).held
+    assert held is not None
+    pauses: list[float] = []
+    renewed = anyio.Event()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 3:
+            renewed.set()
+            await anyio.sleep_forever()
+
+    async with renewing(held, sleep=sleep):
+        await renewed.wait()
+    assert pauses == [60.0] * 4
+    content = (await store.read_meta("model", "0.1")).content
+    assert isinstance(content, Claim)
+    assert content.renewals == 3
+
+
+async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
+    """A process is gone only where that can be seen."""
+
+    mine = await live_claim()
+    gone = dataclasses.replace(mine, pid=gone_pid())
+    reused = dataclasses.replace(mine, started="1")
+    elsewhere = dataclasses.replace(gone, machine="another")
+
+    async def judged(minutes: int, *claims: Claim) -> list[bool]:
+        age = timedelta(minutes=minutes)
+        return [await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), age), claim) for claim in claims]
+
+    assert mine.pid == os.getpid()
+    assert await judged(1, mine, gone, reused, elsewhere) == [False, True, True, False]
+    assert await judged(16, mine, elsewhere) == [True, True]
