@@ -106,9 +106,10 @@ class Slot:
         """The record of its single files, if there is one."""
         return _load(self._own(".parts.json"))
 
-    def has_parts(self, entries: Iterable[FileEntry]) -> bool:
-        """Whether each of these files was fetched and verified before."""
-        return all(_is_file_of(self.parts / entry.path, entry) for entry in entries)
+    def has_parts(self, entries: Iterable[FileEntry], folders: Iterable[str]) -> bool:
+        """Whether each of these files was fetched and verified before, and each folder made."""
+        files = all(_is_file_of(self.parts / entry.path, entry) for entry in entries)
+        return files and all((self.parts / folder).is_dir() for folder in folders)
 
     # Locking
 

@@ -115,8 +115,8 @@ class FileEntry:
     def from_json(cls, value: Any) -> FileEntry:
         """Parse one entry; raises `ValueError`."""
         entry = _typed(value, dict, "file entry")
-        size = _typed(entry.get("size"), int, "file size")
-        if size < 0:
+        size = entry.get("size")
+        if size is not None and _typed(size, int, "file size") < 0:
             raise ValueError("it lists a negative file size")
         digests = _typed(entry.get("digests", {}), dict, "digests")
         return cls(

@@ -246,7 +246,7 @@ class Retrieval:
         if record is None or not self._is_ours(record):
             return None
         selection = Selection.of(record.manifest, self._spec, slot.version)
-        if not slot.has_parts(selection.files):
+        if not slot.has_parts(selection.files, selection.folders):
             return None
         if self._verify:
             slot.verify_parts(selection.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -11,6 +12,7 @@ from typing import Final, TypeVar
 
 import aiofiles
 import anyio
+from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers.folder import Folder, revision_of, unlink
@@ -94,10 +96,7 @@ class LocalDriver:
     ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
         try:
-            async with (
-                self._budget.slot(min(CHUNK, stop - start)),
-                aiofiles.open(self._folder.path(key), "rb") as file,
-            ):
+            async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
                 if revision is not None and revision_of(await in_thread(os.fstat, file.fileno())) != revision:
                     raise PreconditionFailed(self._url(key))
                 await file.seek(start)
@@ -145,6 +144,18 @@ class LocalDriver:
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
         return BucketNotFound(self.url, creatable=True)
+
+
+@contextlib.asynccontextmanager
+async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
+    # A cancellation while aiofiles opens or closes would leak the file that its thread has opened.
+    with anyio.CancelScope(shield=True):
+        file = await aiofiles.open(path, "rb")
+    try:
+        yield file
+    finally:
+        with anyio.CancelScope(shield=True):
+            await file.close()
 
 
 def _absolute(path: str) -> str:
