@@ -116,7 +116,7 @@ def binary(name: str) -> str:
     """
     found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if found is None:
-        message = f"the server {name!r} isn't installed (dependency group `test`)"
+        message = f"the server {name!r} isn't installed (dependency group `servers`)"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
