@@ -1,0 +1,62 @@
+"""The examples do what they say, without a warning."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(tmp_path: Path, example: str, *args: str) -> subprocess.CompletedProcess[str]:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIOASSETS_", "MODELKIT_"))}
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / example), *args],
+        env={**environ, "AIOASSETS_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_quickstart_creates_updates_lists_and_fetches(tmp_path: Path) -> None:
+    done = run(tmp_path, "quickstart.py")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "created   team/model:0.0" in done.stdout
+    assert "updated   team/model:0.1" in done.stdout
+    assert "bumped    team/model:1.0" in done.stdout
+    assert "team/model has 1.0, 0.1, 0.0" in done.stdout
+    assert "w.bin holds b'third, of another shape'" in done.stdout
+    assert "only weights of team/model:0.1" in done.stdout
+    assert done.stdout.endswith("from the cache, without asking the store: True\n")
+
+
+def test_the_quickstart_uses_the_folder_that_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+
+    first, second = (run(tmp_path, "quickstart.py", str(folder)) for _ in range(2))
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (folder / "cache" / "team" / "model" / "1.0" / "weights" / "w.bin").is_file()
+    assert (folder / "store" / "assets" / "team" / "model.versions").is_file()
+    assert second.returncode == 1
+    assert "name a new folder" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_the_bulk_upload_publishes_all_but_what_is_missing(tmp_path: Path) -> None:
+    done = run(tmp_path, "bulk_upload.py", str(tmp_path / "store"))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    pushed = re.findall(r"pushed +(\d+) assets.*versions (.*)", done.stdout)
+    assert pushed == [("200", "0.0"), ("199", "0.1")]
+    assert re.findall(r"failed +(\S+):", done.stdout) == ["shops/0000/prices"]
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"quickstart.py", "bulk_upload.py"}
