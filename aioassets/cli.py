@@ -1,0 +1,272 @@
+"""The command line: its commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields
+from typing import Any, Final, NoReturn, TypeVar
+
+import anyio
+import asyncclick as click
+
+from aioassets._version import __version__
+from aioassets.console import ask, can_ask, forecast, print_assets, say, shown
+from aioassets.errors import UsageError
+from aioassets.manager import AssetsManager
+from aioassets.options import ASSETS_DIR, JSON, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
+from aioassets.process import DONE, FAILED, run
+from aioassets.publication import PushPlan, PushResult
+from aioassets.retrieval import FetchedAsset, Selection
+from aioassets.spec import AssetSpec
+
+EPILOG: Final = """
+Every setting may come from the environment: each option names its variable. An option beats it.
+AIOASSETS_DEBUG=1 shows the traceback of an error.
+
+\b
+Exit codes:
+    0  done
+    1  failed, or declined
+    2  usage
+    3  asset, version or path not found
+    4  conflict: it exists already
+    5  integrity: what was fetched is not what was pushed
+    6  permission or credentials
+    7  store unreachable or unsuitable
+  130  interrupted (SIGINT), with the cleanup done
+  143  terminated (SIGTERM), with the cleanup done
+
+\b
+Shell completion, for .bashrc (likewise zsh_source and fish_source):
+  eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"
+"""
+
+T = TypeVar("T")
+
+
+class _InOrder(click.Group):
+    """Lists its commands as they are written here."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group.list_commands`."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="aioassets", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Versioned assets (files and directory trees) on object stores."""
+
+
+@cli.command(short_help="Push the first version of a new asset.")
+@click.argument("path", type=click.Path())
+@click.argument("name")
+@gathered(PushOptions, "push", *PUSH)
+@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> int:
+    """Push PATH, a file or a directory, as the first version of a new asset.
+
+    Shows what would be pushed where, and asks. Prints the new version.
+    """
+    spec = AssetSpec.parse(name)
+    if spec.version is not None or spec.part is not None:
+        _refuse(f"A new asset gets its first version by itself: write {spec.name} instead of {name}.")
+    return await _push(path, store, push, lambda manager: manager.plan_create(path, name, **push.details()))
+
+
+@cli.command(short_help="Push the next version of an asset.")
+@click.argument("path", type=click.Path())
+@click.argument("name", metavar="NAME[:MAJOR]")
+@click.option("--bump-major", is_flag=True, help="Begin the next major: 1.2 is followed by 2.0.")
+@gathered(PushOptions, "push", *PUSH)
+@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+async def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> int:
+    """Push PATH, a file or a directory, as the next version of an asset.
+
+    1.2 is followed by 1.3; NAME:0 goes on with major 0. Shows what would be pushed where, and
+    asks. Prints the new version.
+    """
+    spec = _updatable(name, bump_major)
+    return await _push(
+        path,
+        store,
+        push,
+        lambda manager: manager.plan_update(path, spec.name, bump_major, spec.version, **push.details()),
+    )
+
+
+@cli.command("list")
+@click.argument("prefix", default="")
+@JSON
+@gathered(StoreOptions, "store", *STORE)
+async def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> None:
+    """List assets with their versions, latest first.
+
+    With PREFIX, only those whose names begin with it.
+    """
+    async with store.manager() as manager:
+        async with shown("Listing assets"):
+            assets = await _all(manager.list_assets(prefix))
+        if as_json:
+            _print_json({"assets": [{"name": asset.name, "versions": asset.versions} for asset in assets]})
+        elif assets:
+            print_assets(assets)
+        else:
+            say(f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else "."))
+
+
+@cli.command()
+@click.argument("name")
+@JSON
+@gathered(StoreOptions, "store", *STORE)
+async def versions(name: str, as_json: bool, store: StoreOptions) -> None:
+    """List the versions of an asset, latest first, a line each."""
+    async with store.manager() as manager, shown(f"Reading the versions of {name}"):
+        found = await manager.list_versions(name)
+    if as_json:
+        _print_json({"name": name, "versions": found})
+    else:
+        for version in found:
+            click.echo(version)
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("--force-download", is_flag=True, help="Download anew, and replace what differs.")
+@click.option("--verify", is_flag=True, help="Hash what is cached, instead of trusting its record.")
+@click.option("--offline", is_flag=True, default=None, help="Use only what is cached. [AIOASSETS_OFFLINE]")
+@JSON
+@gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
+async def fetch(
+    spec: str, force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
+) -> None:
+    """Bring an asset to the local disk, and print its path.
+
+    SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part: 'NAME:1[weights/w.bin]'.
+    """
+    async with store.manager() as manager, shown(f"Looking for {spec}", "Downloading") as tally:
+        fetched = await manager.fetch_asset(
+            spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
+        )
+    if not fetched.verified:
+        say(f"{fetched.name}:{fetched.version} was pushed without digests, so its content couldn't be verified.")
+    if as_json:
+        _print_json(_described(fetched))
+    else:
+        click.echo(os.fsencode(fetched.path))  # as it is on disk, also where that isn't valid text
+
+
+def _refuse(message: str) -> NoReturn:
+    raise click.UsageError(message, click.get_current_context())
+
+
+def _updatable(name: str, bump_major: bool) -> AssetSpec:
+    """Parse `NAME[:MAJOR]`."""
+    spec = AssetSpec.parse(name)
+    if spec.part is not None:
+        _refuse(f"A part of an asset can't be pushed: write {AssetSpec(spec.name, spec.version)} instead of {name}.")
+    if spec.version is not None and not spec.version.isdecimal():
+        _refuse(f"A push makes a new version: write {spec.name}, or {spec.name}:1 for major 1, instead of {name}.")
+    if spec.version is not None and bump_major:
+        _refuse(f"--bump-major begins the next major of all: write {spec.name} instead of {name}.")
+    return spec
+
+
+async def _push(
+    path: str, store: StoreOptions, push: PushOptions, planned: Callable[[AssetsManager], Awaitable[PushPlan]]
+) -> int:
+    """Look, show, ask, push."""
+    async with store.manager() as manager:
+        async with shown(f"Looking at {path} and {manager.url}"):
+            plan = await planned(manager)
+        for line in forecast(plan, path, str(manager.url)):
+            say(line)
+        if push.dry_run:
+            return _dry_run(plan, push)
+        if not (push.yes or await _confirmed(plan)):
+            say("Declined: nothing was pushed.")
+            return FAILED
+        result = await _pushed(manager, plan)
+    if result.version != plan.version:
+        say(f"{plan.version} was taken by another push meanwhile.")
+    _print_result(result, push)
+    return DONE
+
+
+def _dry_run(plan: PushPlan, push: PushOptions) -> int:
+    say("Dry run: nothing was pushed.")
+    if push.as_json:
+        _print_result(PushResult(plan.name, plan.version, plan.url, plan.files, plan.size, dry_run=True), push)
+    return DONE
+
+
+async def _confirmed(plan: PushPlan) -> bool:
+    if not can_ask():
+        raise UsageError("There is no terminal to ask for confirmation: push with --yes, or look with --dry-run.")
+    return await ask(f"Push {plan.name}:{plan.version}?")
+
+
+async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
+    async with shown(f"Preparing {plan.name}", "Uploading") as tally:
+        try:
+            return await manager.push(plan, progress=tally.receive)
+        except anyio.get_cancelled_exc_class():
+            if tally.finished is not None:  # it came too late
+                say(f"{plan.name}:{tally.finished} was published all the same.")
+            raise
+
+
+def _print_result(result: PushResult, push: PushOptions) -> None:
+    if push.as_json:
+        _print_json({field.name: getattr(result, field.name) for field in fields(result)})
+    else:
+        click.echo(f"{result.name}:{result.version}")
+
+
+def _described(fetched: FetchedAsset) -> dict[str, Any]:
+    manifest = fetched.manifest
+    spec = AssetSpec(fetched.name, fetched.version, fetched.part)
+    files = Selection.of(manifest, spec, fetched.version).files
+    sizes = [file.size for file in files if file.size is not None]
+    return {
+        "path": str(fetched.path),
+        "name": fetched.name,
+        "version": fetched.version,
+        "part": fetched.part,
+        "from_cache": fetched.from_cache,
+        "verified": fetched.verified,
+        "files": len(files),
+        "size": sum(sizes) if len(sizes) == len(files) else None,
+        "is_directory": manifest.is_directory,
+        "push_date": manifest.push_date.isoformat(),
+        "pushed_by": manifest.pushed_by.to_json(),
+        "tool": manifest.tool,
+        "message": manifest.message,
+        "labels": dict(manifest.labels),
+    }
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+async def _all(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
+
+
+def main() -> NoReturn:
+    """Run the command line of this process, and end it."""
+    try:
+        code = anyio.run(run, cli)
+    except KeyboardInterrupt:  # before or after signals are heeded
+        code = 128 + signal.SIGINT
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the interpreter shuts down
+    sys.exit(code)

@@ -1,0 +1,242 @@
+"""What people see on a terminal: forecasts, questions, progress. rich is imported only to draw."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import asyncclick as click
+
+from aioassets.concurrency import unwrapped
+from aioassets.manager import AssetVersions
+from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
+from aioassets.publication import PushPlan
+from aioassets.threads import in_thread
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+MOMENT: Final = 0.5
+"""Seconds that an operation may take without being drawn."""
+FRAME: Final = 0.1
+"""Seconds between two drawings."""
+VERSIONS_SHOWN: Final = 6
+"""Versions of one major that a forecast names."""
+
+
+def say(line: str = "") -> None:
+    """Print a line for people, on standard error."""
+    click.echo(line, err=True)
+
+
+def human_bytes(nbytes: int) -> str:
+    """A size as people read it, in powers of 1000."""
+    if nbytes < 1000:
+        return f"{nbytes} byte{'' if nbytes == 1 else 's'}"
+    size = float(nbytes)
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} PB"
+
+
+def human_files(files: int, nbytes: int) -> str:
+    """How much there is to upload."""
+    return f"{files:,} file{'' if files == 1 else 's'}, {human_bytes(nbytes)}"
+
+
+# Forecasts and questions
+
+
+def forecast(plan: PushPlan, source: str, store: str) -> list[str]:
+    """What a push would do, in aligned lines."""
+    return [
+        f"Asset     {plan.name}",
+        f"Store     {store}",
+        *_aligned("Existing", _existing(plan.versions)),
+        f"Version   {plan.version} (forecast)",
+        f"Upload    {human_files(plan.files, plan.size)}, from {source}",
+    ]
+
+
+def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
+    for heading, text in itertools.zip_longest([title], texts, fillvalue=""):
+        yield f"{heading:<10}{text}"
+
+
+def _existing(versions: Sequence[str]) -> list[str]:
+    """The versions that are there, latest first; a line for each major where they have majors."""
+    if not versions:
+        return ["nothing yet"]
+    if not all("." in version for version in versions):
+        return [_abridged(versions)]
+    return [
+        f"major {major}: {_abridged(list(group))}"
+        for major, group in itertools.groupby(versions, lambda version: version.partition(".")[0])
+    ]
+
+
+def _abridged(versions: Sequence[str]) -> str:
+    rest = len(versions) - VERSIONS_SHOWN
+    return ", ".join(versions[:VERSIONS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def can_ask() -> bool:
+    """Whether somebody may answer."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+async def ask(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no. Waiting doesn't block the loop, so it can be cancelled."""
+    click.echo(f"{question} [y/N] ", nl=False, err=True)
+    descriptor = sys.stdin.fileno()
+    try:
+        await anyio.wait_readable(descriptor)
+    except anyio.get_cancelled_exc_class():
+        say()
+        raise
+    try:
+        answer = os.read(descriptor, 1024).decode(errors="replace")
+    except OSError:  # the terminal is gone
+        answer = ""
+    if not answer.endswith("\n"):
+        say()  # Ctrl-D leaves the cursor behind the question
+    return answer.strip().lower() in ("y", "yes")
+
+
+# Progress
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far an operation is, as its events tell.
+
+    Attributes:
+        waiting: what goes on until it is known what has to move.
+        moving: what goes on from then on, without the asset.
+        transfer: what goes on, with the asset; `None` until it is known what has to move.
+        files: how many have to move.
+        nbytes: how many they hold; `None` where that isn't known.
+        files_done: how many have moved.
+        nbytes_done: how many have moved.
+        finished: the version, once all is done.
+    """
+
+    waiting: str
+    moving: str = ""
+    transfer: str | None = None
+    files: int = 0
+    nbytes: int | None = None
+    files_done: int = 0
+    nbytes_done: int = 0
+    finished: str | None = None
+
+    def receive(self, event: Event) -> None:
+        """Take an event into account; a `Progress` callback."""
+        match event:
+            case TransferStarted():  # once more where a version number was lost to another push
+                self.transfer = f"{self.moving} {event.name}:{event.version}"
+                self.files, self.nbytes = event.files, event.nbytes
+                self.files_done = self.nbytes_done = 0
+            case BytesTransferred():
+                self.nbytes_done += event.nbytes
+            case FileTransferred():
+                self.files_done += 1
+                self.nbytes_done += event.nbytes if event.skipped else 0
+            case TransferFinished():
+                self.finished = event.version
+
+
+@contextlib.asynccontextmanager
+async def shown(waiting: str, moving: str = "") -> AsyncIterator[Tally]:
+    """Draw an operation while it runs, if it takes longer than a moment and there is a terminal."""
+    tally = Tally(waiting, moving)
+    if not sys.stderr.isatty():
+        yield tally
+        return
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_draw, tally)
+            yield tally
+            tasks.cancel_scope.cancel()
+
+
+async def _draw(tally: Tally) -> None:
+    await anyio.sleep(MOMENT)
+    spinner, bar = await in_thread(_drawings)
+    with spinner:
+        spinner.add_task(tally.waiting, total=None)
+        while tally.transfer is None:
+            spinner.refresh()
+            await anyio.sleep(FRAME)
+    with bar:
+        task = bar.add_task(tally.transfer, total=tally.nbytes, files="")
+        while True:
+            files = f"{tally.files_done:,}/{tally.files:,} files"
+            bar.update(task, description=tally.transfer, completed=tally.nbytes_done, total=tally.nbytes, files=files)
+            bar.refresh()
+            await anyio.sleep(FRAME)
+
+
+def _drawings() -> tuple[Progress, Progress]:
+    """What is drawn before, and after it is known what has to move; both vanish when they end."""
+    from rich import progress  # noqa: PLC0415 - slow to import, and only terminals need it
+    from rich.console import Console  # noqa: PLC0415
+    from rich.constrain import Constrain  # noqa: PLC0415
+
+    class Drawing(progress.Progress):
+        def get_renderable(self) -> Constrain:
+            """Leave room for the ^C that terminals echo: on the next line, it would displace what is drawn."""
+            return Constrain(super().get_renderable(), console.width - 4)
+
+    console = Console(stderr=True)
+    description = progress.TextColumn("{task.description}", markup=False)  # a spec may hold brackets
+    drawing = functools.partial(
+        Drawing, console=console, transient=True, auto_refresh=False, redirect_stdout=False, expand=True
+    )
+    return drawing(progress.SpinnerColumn(), description), drawing(
+        description,
+        progress.BarColumn(bar_width=None),
+        progress.TextColumn("{task.fields[files]}"),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(compact=True),
+    )
+
+
+def show_cursor() -> None:
+    """Show the cursor, which a drawing that isn't ended properly leaves hidden."""
+    if sys.stderr.isatty():
+        click.echo("\x1b[?25h", err=True, color=True)
+
+
+# Listings
+
+
+def print_assets(assets: Iterable[AssetVersions]) -> None:
+    """A table on a terminal; elsewhere a line for each asset, its name and versions apart by a tab."""
+    if sys.stdout.isatty():
+        _print_table(assets)
+        return
+    for asset in assets:
+        click.echo(f"{asset.name}\t{','.join(asset.versions)}")
+
+
+def _print_table(assets: Iterable[AssetVersions]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("Asset", overflow="fold")
+    table.add_column("Versions", overflow="fold")
+    for asset in assets:
+        table.add_row(asset.name, ", ".join(asset.versions))
+    Console(markup=False, highlight=False, emoji=False).print(table)
