@@ -1,0 +1,188 @@
+"""The house is in order: its surface, its layers, and what the README says of both."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aioassets
+from aioassets.drivers.s3 import S3Driver
+from aioassets.process import EXIT_CODES
+from aioassets.settings import Settings, debug_wanted
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PACKAGE = Path(aioassets.__file__).parent
+
+LAYERS = (
+    {"_version", "errors"},
+    {"concurrency", "dispatch", "layout", "manifest", "progress", "spec", "threads", "versioning", "drivers.protocol"},
+    {"drivers", "machine", "settings", "store", "transfer", "tree"},
+    {"cache", "claim", "conditions", "publication", "retrieval"},
+    {"manager"},
+    {"cli", "console", "options", "process"},
+)
+"""A module imports from its own layer and from those before it."""
+OUTSIDE = {"", "__main__", "testing"}
+"""What stands above the layers: the public surface, the program, and what drivers' tests inherit."""
+
+
+def modules() -> dict[str, ast.Module]:
+    """The syntax trees of all modules, by name within the package."""
+    found = (info.name for info in pkgutil.walk_packages([str(PACKAGE)], "aioassets."))
+    names = ["aioassets", *found]
+    return {
+        name.partition(".")[2]: ast.parse(Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8"))  # type: ignore[union-attr, arg-type]
+        for name in names
+    }
+
+
+MODULES = modules()
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.partition(".")[2] for name in names if name.partition(".")[0] == "aioassets"}
+    return found
+
+
+def layer(module: str) -> int:
+    """Which layer a module is in; a driver's parts are where drivers are."""
+    for number, names in enumerate(LAYERS):
+        if module in names:
+            return number
+    assert module.startswith("drivers."), f"{module} has no place in the layers: give it one"
+    return layer("drivers")
+
+
+class TestSurface:
+    def test_all_lists_what_the_package_exports_in_order(self) -> None:
+        exported = {
+            name for name, value in vars(aioassets).items() if not name.startswith("_") and not inspect.ismodule(value)
+        }
+
+        assert set(aioassets.__all__) == exported | {"__version__"}
+        assert len(aioassets.__all__) == len(set(aioassets.__all__))
+
+    @pytest.mark.parametrize("name", sorted(set(aioassets.__all__) - {"__version__"}))
+    def test_everything_public_is_documented(self, name: str) -> None:
+        value = getattr(aioassets, name)
+        if not inspect.isclass(value):
+            assert name in documented_aliases()
+            return
+        undocumented = [member for member, function in own_members(value) if not inspect.getdoc(function)]
+
+        assert not (vars(value)["__doc__"] or f"{name}(").startswith(f"{name}(")  # a dataclass makes one up
+        assert undocumented == []
+
+
+def own_members(kind: type) -> Iterator[tuple[str, Any]]:
+    """The public methods and properties that a class of ours defines."""
+    for name, value in vars(kind).items():
+        member = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+            yield name, member
+
+
+def documented_aliases() -> set[str]:
+    """The names of modules' values that a string explains."""
+    found = set()
+    for tree in MODULES.values():
+        for node, following in zip(tree.body, tree.body[1:], strict=False):
+            explained = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            if isinstance(node, ast.Assign) and explained:
+                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+class TestLayers:
+    @pytest.mark.parametrize("module", sorted(MODULES.keys() - OUTSIDE))
+    def test_imports_run_one_way(self, module: str) -> None:
+        above = {other for other in imported(MODULES[module]) if layer(other) > layer(module)}
+
+        assert above == set()
+
+    def test_no_import_leads_back(self) -> None:
+        graph = {module: imported(tree) for module, tree in MODULES.items()}
+
+        graphlib.TopologicalSorter(graph).prepare()
+
+    def test_settings_are_read_by_the_manager_and_the_command_line_alone(self) -> None:
+        readers = {module for module, tree in MODULES.items() if "settings" in imported(tree)}
+
+        assert readers <= {"manager", *LAYERS[-1]}
+
+    def test_only_settings_read_the_environment(self) -> None:
+        readers = {
+            module
+            for module, tree in MODULES.items()
+            for node in ast.walk(tree)
+            if (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"))
+            or (isinstance(node, ast.alias) and node.name in ("environ", "getenv", "environb"))
+        }
+
+        assert readers == {"settings"}
+
+
+class Asked(dict[str, str]):
+    """An empty environment that remembers what was looked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return default
+
+
+def section(title: str) -> str:
+    """A section of the README, down to the next one of its level."""
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"the README has no section {title!r}"
+    return found[1]
+
+
+class TestReadme:
+    def test_its_tables_name_exactly_the_variables_that_are_read(self) -> None:
+        asked = Asked()
+        Settings.resolve(environ=asked)
+        debug_wanted(asked)
+
+        rows = re.findall(r"^\| (`[A-Z].*?) \|", section("Environment"), re.MULTILINE)
+        named = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
+
+        assert named == asked.names
+
+    def test_its_numbers_are_the_defaults(self, tmp_path: Path) -> None:
+        rows = re.findall(r"^\| `AIOASSETS_([A-Z_]+)` \| (\d+) \|", section("Environment"), re.MULTILINE)
+        defaults = Settings.resolve(assets_dir=tmp_path, environ={})
+
+        assert len(rows) == 5
+        assert {name: float(text) for name, text in rows} == {name: getattr(defaults, name.lower()) for name, _ in rows}
+
+    def test_its_table_of_s3_options_names_exactly_those_of_the_driver(self) -> None:
+        options = set(inspect.signature(S3Driver).parameters) - {"bucket", "dispatcher", "client"}
+        options -= {"connect_timeout", "read_timeout"}  # settings of their own
+
+        assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", section("Environment"), re.MULTILINE)) == options
+
+    def test_its_exit_codes_are_those_of_the_command_line(self) -> None:
+        rows = {int(row) for row in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)}
+
+        assert rows == {0, *(code for _, code in EXIT_CODES), 130, 143}

@@ -1,0 +1,143 @@
+"""The public types as users see them: checked by mypy, never run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, assert_type
+
+from aioassets import (
+    AioAssetsError,
+    AssetsManager,
+    AssetSpec,
+    AssetVersions,
+    Budget,
+    BulkUpdateError,
+    BytesTransferred,
+    Dispatcher,
+    Driver,
+    Event,
+    FetchedAsset,
+    FileEntry,
+    FileTransferred,
+    InvalidSetting,
+    LocalDriver,
+    MajorMinor,
+    ManagerStateError,
+    Manifest,
+    MemoryDriver,
+    Progress,
+    Pusher,
+    PushPlan,
+    PushResult,
+    RetryPolicy,
+    SimpleDate,
+    TransferFinished,
+    TransferStarted,
+    VersioningScheme,
+    VersionNotFound,
+)
+
+
+async def managers() -> None:
+    async with AssetsManager("s3://models", assetsmanager_prefix="assets") as manager:
+        assert_type(manager, AssetsManager)
+        assert_type(manager.url, str | None)
+    AssetsManager()
+    AssetsManager(Path("store"), assets_dir=Path("cache"), versioning="simple_date")
+    AssetsManager("models", storage_provider="s3", storage_options={"endpoint_url": "https://example.org"})
+    AssetsManager("store", versioning=MajorMinor(), retry=RetryPolicy(attempts=2), offline=True, max_requests=8)
+    AssetsManager(driver=MemoryDriver(dispatcher=Dispatcher(Budget(8), RetryPolicy())))
+    AssetsManager("store", offline="yes")  # type: ignore[arg-type]
+
+
+async def pushing(manager: AssetsManager, path: Path) -> None:
+    assert_type(await manager.create_asset(path, "team/model"), PushResult)
+    assert_type(await manager.create_asset("folder", "team/model", labels={"stage": "test"}, dry_run=True), PushResult)
+    assert_type(await manager.update_asset(path, "team/model", bump_major=True), PushResult)
+    assert_type(await manager.update_asset(path, "team/model", major=1), PushResult)
+    assert_type(await manager.update_asset(path, "team/model", major="1"), PushResult)
+    assert_type(await manager.update_assets({"a": path}, create_missing=True), dict[str, PushResult])
+
+    plan = await manager.plan_update(path, "team/model")
+    assert_type(plan, PushPlan)
+    assert_type(plan.versions, tuple[str, ...])
+    result = await manager.push(plan)
+    assert_type((result.name, result.version, result.url), tuple[str, str, str])
+    assert_type((result.files, result.size, result.dry_run), tuple[int, int, bool])
+
+
+async def fetching(manager: AssetsManager) -> None:
+    fetched = await manager.fetch_asset("team/model:1[weights/w.bin]", force_download=True)
+    assert_type(fetched, FetchedAsset)
+    assert_type(await manager.fetch_asset(AssetSpec("team/model", "1")), FetchedAsset)
+    assert_type(fetched.path, Path)
+    assert_type(fetched.version, str)
+    assert_type(fetched.part, str | None)
+    assert_type((fetched.from_cache, fetched.verified), tuple[bool, bool])
+    assert_type(os.fspath(fetched), str)
+    assert_type(Path(fetched), Path)
+    with open(fetched, "rb"):
+        pass
+
+    manifest = fetched.manifest
+    assert_type(manifest, Manifest)
+    assert_type(manifest.push_date, datetime)
+    assert_type(manifest.files, tuple[FileEntry, ...])
+    assert_type(manifest.files[0].size, int | None)
+    assert_type(manifest.files[0].digests, Mapping[str, str])
+    assert_type(manifest.pushed_by, Pusher)
+    assert_type(manifest.labels, Mapping[str, str])
+
+
+async def listing(manager: AssetsManager) -> None:
+    assert_type(await manager.list_versions("team/model"), list[str])
+    assert_type(manager.list_assets("team/"), AsyncIterator[AssetVersions])
+    async for asset in manager.list_assets():
+        assert_type(asset.name, str)
+        assert_type(asset.versions, tuple[str, ...])
+
+
+async def watching(manager: AssetsManager, path: Path) -> None:
+    def watch(event: Event) -> None:
+        match event:
+            case TransferStarted():
+                assert_type(event.nbytes, int | None)
+            case BytesTransferred():
+                assert_type(event.nbytes, int)
+            case FileTransferred():
+                assert_type(event.skipped, bool)
+            case TransferFinished():
+                assert_type(event.version, str)
+
+    progress: Progress = watch
+    await manager.create_asset(path, "team/model", progress=progress)
+    await manager.fetch_asset("team/model", progress=print)
+
+
+async def failing(manager: AssetsManager) -> None:
+    try:
+        await manager.update_assets({})
+    except BulkUpdateError as error:
+        assert_type(error.published, dict[str, Any])
+        assert_type(error.failed, dict[str, Exception])
+    except VersionNotFound as error:
+        assert_type(error.available, tuple[str, ...])
+    except (InvalidSetting, ManagerStateError) as error:
+        as_base: AioAssetsError = error
+        as_builtin: ValueError | RuntimeError = error
+        raise as_base from as_builtin
+
+
+def protocols() -> tuple[list[Driver], list[VersioningScheme]]:
+    return [LocalDriver("store"), MemoryDriver()], [MajorMinor(), SimpleDate()]
+
+
+def specs() -> None:
+    spec = AssetSpec.parse("team/model:1.2[part]")
+    assert_type(spec.name, str)
+    assert_type(spec.version, str | None)
+    assert_type(spec.part, str | None)
+    spec.name = "other"  # type: ignore[misc]
