@@ -17,7 +17,7 @@ from aioassets._version import __version__
 from aioassets.console import ask, can_ask, forecast, print_assets, say, shown
 from aioassets.errors import UsageError
 from aioassets.manager import AssetsManager
-from aioassets.options import ASSETS_DIR, JSON, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
+from aioassets.options import ASSETS_DIR, JSON, PATH, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
 from aioassets.process import DONE, FAILED, run
 from aioassets.publication import PushPlan, PushResult
 from aioassets.retrieval import FetchedAsset, Selection
@@ -67,7 +67,7 @@ def cli() -> None:
 
 
 @cli.command(short_help="Push the first version of a new asset.")
-@click.argument("path", type=click.Path())
+@PATH
 @click.argument("name")
 @gathered(PushOptions, "push", *PUSH)
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
@@ -83,7 +83,7 @@ async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> i
 
 
 @cli.command(short_help="Push the next version of an asset.")
-@click.argument("path", type=click.Path())
+@PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
 @click.option("--bump-major", is_flag=True, help="Begin the next major: 1.2 is followed by 2.0.")
 @gathered(PushOptions, "push", *PUSH)

@@ -87,6 +87,8 @@ def _completing(*values: str, kind: str = "plain") -> Callable[..., list[Complet
 
 _A_FOLDER = _completing("", kind="dir")
 
+PATH = click.argument("path", shell_complete=_completing("", kind="file"))
+
 STORE = (
     click.option(
         "--bucket",
