@@ -1,0 +1,185 @@
+"""How tests run the command line: in this process, in another one, and on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aioassets.cli import cli
+from aioassets.process import run
+
+PATIENCE = 60
+"""Seconds after which something that a test waits for counts as missing."""
+
+WITH_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that ^C reaches us
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+
+Invoke = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own with a store, a cache and nothing of the user's settings."""
+    for name in list(os.environ):
+        if name.startswith(("AIOASSETS_", "MODELKIT_", "AWS_", "S3_", "COLUMNS")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AIOASSETS_BUCKET", str(tmp_path / "store"))
+    monkeypatch.setenv("AIOASSETS_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LANGUAGE", "C")  # or else asyncclick looks on the disk for translations of its words
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A directory to push."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"first")
+    (folder / "b").write_bytes(b"second")
+    return folder
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Callable[..., None]:
+    """Make an asset whose index lists these versions."""
+
+    def make(name: str, *versions: str) -> None:
+        index = tmp_path / "store" / "assets" / f"{name}.versions"
+        index.parent.mkdir(parents=True, exist_ok=True)
+        index.write_text(json.dumps({"versions": versions}))
+
+    return make
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command in this process, without a terminal."""
+
+    def run_here(*args: object) -> Ran:
+        capsys.readouterr()
+        code = anyio.run(run, cli, [str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run_here
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Run a command in a process of its own, after a script that prepares it; without a terminal."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*args: object, script: str = "") -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-c", f"{script}\nfrom aioassets.cli import main\nmain()", *map(str, args)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+class Terminal:
+    """A process on a terminal; its standard output is the terminal as well, or a pipe."""
+
+    def __init__(self, argv: Sequence[str], *, piped: bool, pass_fds: Sequence[int] = ()) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            argv,
+            stdin=slave,
+            stdout=subprocess.PIPE if piped else slave,
+            stderr=slave,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+        os.close(slave)
+        self.screen = ""
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def expect(self, text: str) -> None:
+        """Wait until this appears behind what was expected before."""
+        begin = len(self.screen)
+        while text not in self.screen[begin:]:
+            if not self._read():
+                pytest.fail(f"{text!r} didn't appear on the terminal: {self.screen!r}")
+
+    def ended(self) -> Ran:
+        """Wait for the end of the process."""
+        while self._read():
+            pass
+        out = self.process.stdout.read().decode() if self.process.stdout else ""
+        return Ran(self.process.wait(PATIENCE), out, self.screen)
+
+    def close(self) -> None:
+        """End the process, if it hasn't ended."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+        os.close(self._master)
+
+    def _read(self) -> bool:
+        if not select.select([self._master], [], [], PATIENCE)[0]:
+            pytest.fail(f"nothing more appeared on the terminal: {self.screen!r}")
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # how Linux says that nobody writes any more
+            return False
+        self.screen += data.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.fixture
+def on_terminal() -> Iterator[Callable[..., Terminal]]:
+    """Run a command on a terminal."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            *args: object, script: str = "", piped: bool = False, argv: Sequence[str] = (), pass_fds: Sequence[int] = ()
+        ) -> Terminal:
+            code = f"{WITH_TERMINAL}\n{script}\nfrom aioassets.cli import main\nmain()"
+            command = argv or [sys.executable, "-c", code, *map(str, args)]
+            terminal = Terminal(command, piped=piped, pass_fds=pass_fds)
+            stack.callback(terminal.close)
+            return terminal
+
+        yield start

@@ -1,0 +1,275 @@
+"""What the commands do and print, without a terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from aioassets import AssetsManager, __version__
+
+Invoke = Callable[..., Any]
+Listed = Callable[..., None]
+
+
+def test_new_begins_at_0_0(invoke: Invoke, source: Path) -> None:
+    ran = invoke("new", source, "team/model", "--yes")
+    assert (ran.code, ran.out) == (0, "team/model:0.0\n")
+
+
+@pytest.mark.parametrize(
+    ("there", "args", "expected"),
+    [
+        (("1.1", "0.1"), ["name"], "1.2"),
+        (("1.0", "0.1"), ["name", "--bump-major"], "2.0"),
+        (("1.0", "0.1"), ["name:0"], "0.2"),
+        (("10.3", "9.0", "1.1"), ["name:1"], "1.2"),
+        (("10.3", "9.0", "1.1"), ["name"], "10.4"),
+    ],
+)
+def test_update_makes_the_next_version(
+    invoke: Invoke, listed: Listed, source: Path, there: tuple[str, ...], args: list[str], expected: str
+) -> None:
+    listed("name", *there)
+    ran = invoke("update", source, *args, "--yes")
+    assert (ran.code, ran.out) == (0, f"name:{expected}\n")
+    assert invoke("versions", "name").out.splitlines().count(expected) == 1
+
+
+def test_a_push_shows_what_it_would_do(invoke: Invoke, listed: Listed, source: Path, tmp_path: Path) -> None:
+    listed("name", "1.1", "1.0", "0.1")
+    ran = invoke("update", source, "name", "--yes")
+    assert ran.err.splitlines() == [
+        "Asset     name",
+        f"Store     {(tmp_path / 'store' / 'assets').as_uri()}",
+        "Existing  major 1: 1.1, 1.0",
+        "          major 0: 0.1",
+        "Version   1.2 (forecast)",
+        f"Upload    2 files, 11 bytes, from {source}",
+    ]
+
+
+def test_a_push_names_only_the_latest_of_many_versions(invoke: Invoke, listed: Listed, source: Path) -> None:
+    listed("name", *(f"0.{minor}" for minor in reversed(range(10))))
+    assert "Existing  major 0: 0.9, 0.8, 0.7, 0.6, 0.5, 0.4 and 4 more" in invoke("update", source, "name", "-y").err
+
+
+def test_times_as_versions_are_shown_without_majors(invoke: Invoke, listed: Listed, source: Path) -> None:
+    listed("name", "2026-03-09T17-05-00Z", "2025-03-09T17-05-00Z")
+    ran = invoke("update", source, "name", "--versioning", "simple_date", "--dry-run")
+    assert "Existing  2026-03-09T17-05-00Z, 2025-03-09T17-05-00Z" in ran.err
+
+
+def test_a_dry_run_writes_nothing(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    ran = invoke("new", source, "name", "--dry-run")
+    assert (ran.code, ran.out) == (0, "")
+    assert "Version   0.0" in ran.err
+    assert ran.err.endswith("Dry run: nothing was pushed.\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_prints_its_forecast_as_json(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    ran = invoke("new", source, "name", "--dry-run", "--json")
+    assert ran.document == {
+        "name": "name",
+        "version": "0.0",
+        "url": (tmp_path / "store" / "assets" / "name" / "0.0").as_uri(),
+        "files": 2,
+        "size": 11,
+        "dry_run": True,
+    }
+
+
+def test_a_push_prints_its_result_as_json(invoke: Invoke, source: Path) -> None:
+    document = invoke("new", source, "name", "--yes", "--json").document
+    assert (document["version"], document["dry_run"]) == ("0.0", False)
+
+
+def test_a_push_says_when_another_version_than_forecast_was_made(
+    invoke: Invoke, listed: Listed, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed("name", "0.0")
+    planned = AssetsManager.plan_update
+
+    async def overtaken(self: AssetsManager, *args: Any, **options: Any) -> Any:
+        plan = await planned(self, *args, **options)
+        await anyio.to_thread.run_sync(listed, "name", "0.1", "0.0")
+        return plan
+
+    monkeypatch.setattr(AssetsManager, "plan_update", overtaken)
+    ran = invoke("update", source, "name", "--yes")
+    assert ran.out == "name:0.2\n"
+    assert ran.err.endswith("0.1 was taken by another push meanwhile.\n")
+
+
+def test_without_a_terminal_a_push_needs_yes(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    ran = invoke("new", source, "name")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith(
+        "Error: There is no terminal to ask for confirmation: push with --yes, or look with --dry-run.\n"
+    )
+    assert not (tmp_path / "store").exists()
+
+
+def test_list_prints_a_line_for_each_asset(invoke: Invoke, listed: Listed) -> None:
+    listed("team/b", "1.0", "0.0")
+    listed("team/a", "0.0")
+    listed("other", "0.0")
+    assert invoke("list").out == "other\t0.0\nteam/a\t0.0\nteam/b\t1.0,0.0\n"
+    assert invoke("list", "team/").out == "team/a\t0.0\nteam/b\t1.0,0.0\n"
+
+
+def test_list_says_when_there_is_nothing(invoke: Invoke, listed: Listed) -> None:
+    listed("name", "0.0")
+    ran = invoke("list", "nix")
+    assert (ran.code, ran.out) == (0, "")
+    assert "whose names begin with 'nix'" in ran.err
+
+
+def test_list_prints_json(invoke: Invoke, listed: Listed) -> None:
+    listed("name", "1.0", "0.0")
+    assert invoke("list", "--json").document == {"assets": [{"name": "name", "versions": ["1.0", "0.0"]}]}
+    assert invoke("list", "nix", "--json").document == {"assets": []}
+
+
+def test_versions_prints_a_line_for_each(invoke: Invoke, listed: Listed) -> None:
+    listed("name", "1.0", "0.0")
+    assert invoke("versions", "name").out == "1.0\n0.0\n"
+    assert invoke("versions", "name", "--json").document == {"name": "name", "versions": ["1.0", "0.0"]}
+
+
+def test_fetch_prints_the_path_only(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    ran = invoke("fetch", "name")
+    assert (ran.out, ran.err) == (f"{tmp_path / 'cache' / 'name' / '0.0'}\n", "")
+    assert (Path(ran.out.strip()) / "b").read_bytes() == b"second"
+
+
+def test_fetch_tells_all_as_json(invoke: Invoke, source: Path) -> None:
+    invoke("new", source, "name", "--yes", "-m", "hello", "--label", "stage=test", "--label", "empty=")
+    document = invoke("fetch", "name[b]", "--json").document
+    assert Path(document.pop("path")).read_bytes() == b"second"
+    for changing in ("push_date", "pushed_by", "tool"):
+        assert document.pop(changing)
+    assert document == {
+        "name": "name",
+        "version": "0.0",
+        "part": "b",
+        "from_cache": False,
+        "verified": True,
+        "files": 1,
+        "size": 6,
+        "is_directory": True,
+        "message": "hello",
+        "labels": {"stage": "test", "empty": ""},
+    }
+
+
+def test_fetch_says_when_content_could_not_be_verified(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
+    listed("name", "0.0")
+    (tmp_path / "store" / "assets" / "name").mkdir()
+    (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"from elsewhere")
+    meta = {"push_date": "2024-01-01T00:00:00", "is_directory": False}
+    (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
+    ran = invoke("fetch", "name")
+    assert Path(ran.out.strip()).read_bytes() == b"from elsewhere"
+    assert ran.err == "name:0.0 was pushed without digests, so its content couldn't be verified.\n"
+    assert invoke("fetch", "name", "--json").document["verified"] is False
+
+
+def test_fetch_works_offline_on_what_is_cached(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    path = invoke("fetch", "name").out
+    (tmp_path / "store").rename(tmp_path / "away")
+    assert invoke("fetch", "name", "--offline", "--verify").out == path
+    assert invoke("fetch", "name").code == 7
+
+
+def test_force_download_replaces_what_differs(invoke: Invoke, source: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    cached = Path(invoke("fetch", "name").out.strip()) / "a"
+    cached.write_bytes(b"tampered")
+    invoke("fetch", "name", "--force-download")
+    assert cached.read_bytes() == b"first"
+
+
+def test_include_and_exclude_choose_the_files(invoke: Invoke, source: Path) -> None:
+    ran = invoke("new", source, "name", "--dry-run", "--json", "--include", "a", "--include", "b", "--exclude", "b")
+    assert (ran.document["files"], ran.document["size"]) == (1, 5)
+
+
+def test_options_beat_the_environment(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    options = ("--bucket", tmp_path / "other", "--assetsmanager-prefix", "p", "--storage-provider", "local")
+    invoke("new", source, "name", "--yes", *options)
+    assert (tmp_path / "other" / "p" / "name" / "0.0" / "a").is_file()
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_option_of_the_store_is_a_usage_error(invoke: Invoke) -> None:
+    ran = invoke("list", "-o", "colour=blue")
+    assert (ran.code, ran.err) == (2, "Error: The local store has no option 'colour'.\n")
+
+
+def test_version_is_printed(invoke: Invoke) -> None:
+    assert invoke("--version").out == f"aioassets {__version__}\n"
+
+
+def test_python_m_aioassets_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "aioassets", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"aioassets {__version__}\n"
+
+
+def test_help_tells_exit_codes_and_how_to_complete(invoke: Invoke) -> None:
+    ran = invoke("--help")
+    assert ran.code == 0
+    for line in ("    3  asset, version or path not found", "  130  interrupted (SIGINT), with the cleanup done"):
+        assert line in ran.out
+    assert 'eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"' in ran.out
+
+
+@pytest.mark.parametrize("command", ["new", "update", "list", "versions", "fetch"])
+def test_each_command_takes_the_store_and_names_its_variables(invoke: Invoke, command: str) -> None:
+    text = invoke(command, "--help").out
+    for option in ("--bucket", "--assetsmanager-prefix", "--storage-provider", "--versioning", "--storage-option"):
+        assert option in text
+    for variable in ("AIOASSETS_BUCKET", "AIOASSETS_PREFIX", "AIOASSETS_STORAGE_PROVIDER"):
+        assert variable in text
+
+
+@pytest.mark.parametrize("args", [["--help"], ["list"]])
+def test_neither_rich_nor_sdks_are_imported_without_need(args: list[str], listed: Listed) -> None:
+    listed("name", "0.0")
+    code = (
+        "import atexit, sys\n"
+        "heavy = {'rich', 'aiohttp', 'aiobotocore', 'botocore'}\n"
+        "atexit.register(lambda: print('imported', heavy & set(sys.modules)))\n"
+        "from aioassets.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("imported set()\n")
+
+
+def test_nobody_reading_the_output_is_no_error(listed: Listed) -> None:
+    listed("name", "0.0")
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()\nfrom aioassets.cli import main\nmain()", "list"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        process.wait()

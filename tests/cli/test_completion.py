@@ -1,0 +1,79 @@
+"""Shell completion, in a real bash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioassets.versioning import SCHEMES
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+SETUP = 'eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"'
+
+
+@pytest.fixture(autouse=True)
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `aioassets` that shells find."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "aioassets"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aioassets "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def completed(*words: str) -> list[str]:
+    asked = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _aioassets_completion "$1"; printf "%s\\n" "${COMPREPLY[@]}"'
+    script = f"{SETUP}; {asked}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script, "bash", "aioassets", *words], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_commands_are_completed() -> None:
+    assert completed("") == ["new", "update", "list", "versions", "fetch"]
+    assert completed("u") == ["update"]
+
+
+def test_options_are_completed() -> None:
+    assert completed("update", ".", "name", "--b") == ["--bump-major", "--bucket"]
+    assert "--force-download" in completed("fetch", "--")
+
+
+def test_values_are_completed() -> None:
+    assert completed("list", "--storage-provider", "") == ["local", "s3"]
+    assert completed("list", "--versioning", "") == list(SCHEMES)
+
+
+def test_tab_completes_in_an_interactive_bash(on_terminal: Callable[..., Any], source: Path) -> None:
+    terminal = on_terminal(argv=["bash", "--norc", "--noprofile", "-i"])
+    terminal.type(f"PS1='ready''> '; {SETUP}\n")
+    terminal.expect("ready> ")
+    terminal.type("aioassets upd\t")
+    terminal.expect("update ")
+    terminal.type(source.name[:3] + "\t")
+    terminal.expect("source/")
+    terminal.type(" name --bump\t")
+    terminal.expect("--bump-major ")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_have_a_script_too(shell: str) -> None:
+    done = subprocess.run(
+        ["aioassets"],
+        env=os.environ | {"_AIOASSETS_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "_aioassets_completion" in done.stdout

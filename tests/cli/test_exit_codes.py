@@ -1,0 +1,198 @@
+"""Each exit code, and the message that comes with it. 130 and 143 are in test_signals."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aioassets
+from aioassets import AccessDenied, AioAssetsError, AssetsManager
+from aioassets.process import EXIT_CODES
+
+Invoke = Callable[..., Any]
+Listed = Callable[..., None]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+def failing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*args: object, **options: object) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(AssetsManager, "list_versions", fail)
+
+
+def test_0_done(invoke: Invoke, source: Path) -> None:
+    assert invoke("new", source, "name", "--yes").code == 0
+
+
+def test_1_failed(invoke: Invoke, source: Path) -> None:
+    (source / "c").symlink_to("nowhere")
+    ran = invoke("new", source, "name", "--yes")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"Error: '{source / 'c'}' can't be pushed: ")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["new", ".", "name:1"], "write name instead of name:1."),
+        (["new", ".", "name[part]"], "write name instead of name[part]."),
+        (["update", ".", "name:1.2"], "write name, or name:1 for major 1, instead of name:1.2."),
+        (["update", ".", "name:1", "--bump-major"], "write name instead of name:1."),
+        (["update", ".", "name:1[part]"], "write name:1 instead of name:1[part]."),
+        (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
+        (["updat", ".", "name"], "No such command 'updat'."),
+        (["list", "--colour"], "No such option"),
+        (["list", "-o", "region"], "'region' is not of the form KEY=VALUE."),
+        (["new", ".", "name", "--label", "=x"], "'=x' is not of the form KEY=VALUE."),
+    ],
+)
+def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
+    ran = invoke(*args)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: aioassets")
+    assert message in ran.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' can't be an asset name: its segment '1.0' would be"),
+        (["fetch", "name:"], "Error: '' is not a valid version: "),
+        (["list", "--storage-provider", "ftp"], "Error: There is no storage provider 'ftp': "),
+        (["list", "--versioning", "roman"], "Error: There is no versioning scheme 'roman': "),
+        (["list", "--bucket", ""], "Error: There is no bucket to use: "),
+    ],
+)
+def test_2_what_the_library_calls_wrong_is_one_sentence(invoke: Invoke, args: list[str], message: str) -> None:
+    ran = invoke(*args)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith(message)
+
+
+def test_2_a_push_without_a_bucket_shows_how_to_name_one(
+    invoke: Invoke, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIOASSETS_BUCKET")
+    ran = invoke("new", source, "name", "--yes")
+    assert ran.code == 2
+    assert "--bucket ./store" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["versions", "nix"], "There is no asset 'nix' in "),
+        (["fetch", "nix"], "There is no asset 'nix' in "),
+        (["update", "source", "nix", "-y"], "There is no asset 'nix' in "),
+        (["update", "source", "name:3", "-y"], "Asset 'name' has no version 3 in "),
+        (["update", "source", "name:3"], "Asset 'name' has no version 3 in "),
+        (["fetch", "name:0.7"], "Asset 'name' has no version 0.7 in "),
+        (["new", "./nix", "other", "-y"], "There is nothing at './nix' to push."),
+        (["update", "./nix", "name", "-y"], "There is nothing at './nix' to push."),
+        (["update", "./nix", "name", "-y", "--json"], "There is nothing at './nix' to push."),
+    ],
+)
+def test_3_not_found(invoke: Invoke, listed: Listed, source: Path, args: list[str], message: str) -> None:
+    listed("name", "0.0")
+    ran = invoke(*args)
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith(f"Error: {message}")
+
+
+def test_3_a_part_that_is_not_there(invoke: Invoke, source: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    ran = invoke("fetch", "name[c]")
+    assert (ran.code, ran.err) == (3, "Error: name:0.0 holds nothing at 'c': whole path segments are matched.\n")
+
+
+def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    ran = invoke("new", source, "name", "--yes")
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err == (
+        f"Error: Asset 'name' can't be created: it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
+        "(its latest version is 0.0). Use update to push a new version.\n"
+    )
+
+
+def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    (tmp_path / "store" / "assets" / "name" / "0.0" / "a").write_bytes(b"fIrst")
+    ran = invoke("fetch", "name")
+    assert (ran.code, ran.out) == (5, "")
+    assert ran.err.startswith("Error: name:0.0[a] is not what was pushed: expected SHA-256 ")
+
+
+def test_6_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PYTHONWARNINGS")  # SDKs warn of themselves
+    process = spawn("list", "--bucket", "s3://name", "-o", "endpoint_url=http://127.0.0.1:1", "-o", "region=us-east-1")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (6, "")
+    assert err.startswith("Error: s3://name doesn't allow to list: ")
+
+
+def test_7_store(invoke: Invoke, tmp_path: Path) -> None:
+    ran = invoke("list")
+    assert (ran.code, ran.out) == (7, "")
+    assert ran.err.startswith(f"Error: {(tmp_path / 'store').as_uri()} doesn't exist. ")
+
+
+def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
+    codes = {
+        name: next(code for kind, code in EXIT_CODES if issubclass(error, kind))
+        for name in aioassets.__all__
+        if isinstance(error := getattr(aioassets, name), type) and issubclass(error, AioAssetsError)
+    }
+    assert {name for name, code in codes.items() if code == 1} == {
+        "AioAssetsError",
+        "BulkUpdateError",
+        "CacheError",
+        "ManagerStateError",
+        "PublicationUncertain",
+        "SourceChanged",
+        "SourceError",
+    }
+    assert {name for name, code in codes.items() if code == 4} == {"Conflict", "AssetExists", "PushContended"}
+    assert codes["InvalidSetting"] == 2
+    assert codes["StoreUnsuitable"] == 7
+
+
+def test_a_bug_is_called_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(RuntimeError("oops"), monkeypatch)
+    ran = invoke("versions", "name")
+    assert ran.code == 1
+    assert ran.err == "Error: This is a bug in aioassets: RuntimeError('oops'). AIOASSETS_DEBUG=1 shows where.\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("oops"), AccessDenied("s3://name", "read", "oops.")])
+def test_tracebacks_are_shown_on_request_only(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing(error, monkeypatch)
+    assert "Traceback" not in invoke("versions", "name").err
+    monkeypatch.setenv("AIOASSETS_DEBUG", "1")
+    assert invoke("versions", "name").err.startswith("Traceback (most recent call last):\n")
+
+
+def test_tracebacks_hold_no_signatures(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(RuntimeError("GET https://h/k?X-Amz-Signature=c0ffee&part=1, Authorization: Bearer c0ffee"), monkeypatch)
+    monkeypatch.setenv("AIOASSETS_DEBUG", "1")
+    ran = invoke("versions", "name")
+    assert "c0ffee" not in ran.err
+    assert "X-Amz-Signature=***&part=1" in ran.err
+
+
+def test_a_debug_setting_that_is_none_is_a_usage_error(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOASSETS_DEBUG", "perhaps")
+    ran = invoke("list")
+    assert (ran.code, ran.err) == (2, "Error: AIOASSETS_DEBUG='perhaps' can't be used: write true or false.\n")

@@ -1,0 +1,129 @@
+"""SIGINT and SIGTERM end a command in good order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Invoke = Callable[..., Any]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+STUCK_UPLOAD = """
+import anyio
+from aioassets.drivers.local import LocalDriver
+
+upload = LocalDriver.upload
+
+async def stuck(self, key, source, **options):
+    if key.endswith("/b"):
+        print("stuck", flush=True)
+        await anyio.sleep_forever()
+    return await upload(self, key, source, **options)
+
+LocalDriver.upload = stuck
+"""
+
+STUCK_DOWNLOAD = """
+import anyio
+from aioassets.drivers.local import LocalDriver
+
+read_range = LocalDriver.read_range
+
+async def stuck(self, key, *args, **options):
+    if key.endswith("/b"):
+        print("stuck", flush=True)
+        await anyio.sleep_forever()
+    async for chunk in read_range(self, key, *args, **options):
+        yield chunk
+
+LocalDriver.read_range = stuck
+"""
+
+TOO_LATE = """
+import os, signal
+import aioassets.cli
+from aioassets.publication import Publication
+
+listing = Publication._list
+
+async def interrupted(self, *args):
+    os.kill(os.getpid(), signal.SIGINT)
+    await listing(self, *args)
+
+Publication._list = interrupted
+"""
+
+ENDINGS = [(signal.SIGINT, 130, "Interrupted.\n"), (signal.SIGTERM, 143, "Terminated.\n")]
+
+
+def until_stuck(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stuck\n"
+
+
+@pytest.mark.parametrize(("number", "code", "message"), ENDINGS)
+def test_a_push_that_is_ended_leaves_nothing_to_fetch(
+    spawn: Spawn,
+    invoke: Invoke,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "0.2")
+    process = spawn("new", source, "name", "--yes", script=STUCK_UPLOAD)
+    until_stuck(process)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (code, "")
+    assert "Traceback" not in err
+    assert err.endswith(message)
+    assert invoke("fetch", "name:0.0").code == 3
+    assert invoke("list").out == ""
+    assert not [path for path in (tmp_path / "store" / "assets" / "name" / "0.0").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(("number", "code", "message"), ENDINGS)
+def test_a_fetch_that_is_ended_leaves_nothing_behind(
+    spawn: Spawn, invoke: Invoke, source: Path, tmp_path: Path, number: signal.Signals, code: int, message: str
+) -> None:
+    invoke("new", source, "name", "--yes")
+    process = spawn("fetch", "name", script=STUCK_DOWNLOAD)
+    until_stuck(process)
+    process.send_signal(number)
+    assert process.communicate() == ("", message)
+    assert process.returncode == code
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.name in ("a", "b")]
+
+
+def test_a_second_signal_ends_a_cleanup_that_takes_long(
+    spawn: Spawn, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "3600")
+    process = spawn("new", source, "name", "--yes", script=STUCK_UPLOAD)
+    until_stuck(process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line == "Cleaning up; the same again ends it at once.\n":
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_signal_that_comes_too_late_is_answered_with_what_was_published(
+    spawn: Spawn, invoke: Invoke, source: Path
+) -> None:
+    process = spawn("new", source, "name", "--yes", script=TOO_LATE)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("name:0.0 was published all the same.\nInterrupted.\n")
+    assert invoke("versions", "name").out == "0.0\n"
