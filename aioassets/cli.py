@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import fields
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import anyio
 import asyncclick as click
@@ -16,12 +15,14 @@ import asyncclick as click
 from aioassets._version import __version__
 from aioassets.console import ask, can_ask, forecast, print_assets, say, shown
 from aioassets.errors import UsageError
-from aioassets.manager import AssetsManager
 from aioassets.options import ASSETS_DIR, JSON, PATH, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
 from aioassets.process import DONE, FAILED, run
-from aioassets.publication import PushPlan, PushResult
-from aioassets.retrieval import FetchedAsset, Selection
 from aioassets.spec import AssetSpec
+
+if TYPE_CHECKING:
+    from aioassets.manager import AssetsManager
+    from aioassets.publication import PushPlan, PushResult
+    from aioassets.retrieval import FetchedAsset
 
 EPILOG: Final = """
 Every setting may come from the environment: each option names its variable. An option beats it.
@@ -159,7 +160,7 @@ async def fetch(
     if not fetched.verified:
         say(f"{fetched.name}:{fetched.version} was pushed without digests, so its content couldn't be verified.")
     if as_json:
-        _print_json(_described(fetched))
+        _print_json(_described_fetch(fetched))
     else:
         click.echo(os.fsencode(fetched.path))  # as it is on disk, also where that isn't valid text
 
@@ -197,14 +198,17 @@ async def _push(
         result = await _pushed(manager, plan)
     if result.version != plan.version:
         say(f"{plan.version} was taken by another push meanwhile.")
-    _print_result(result, push)
+    if push.as_json:
+        _print_json(_described_push(result, dry_run=False))
+    else:
+        click.echo(f"{result.name}:{result.version}")
     return DONE
 
 
 def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     say("Dry run: nothing was pushed.")
     if push.as_json:
-        _print_result(PushResult(plan.name, plan.version, plan.url, plan.files, plan.size, dry_run=True), push)
+        _print_json(_described_push(plan, dry_run=True))
     return DONE
 
 
@@ -224,14 +228,20 @@ async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
             raise
 
 
-def _print_result(result: PushResult, push: PushOptions) -> None:
-    if push.as_json:
-        _print_json({field.name: getattr(result, field.name) for field in fields(result)})
-    else:
-        click.echo(f"{result.name}:{result.version}")
+def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "name": pushed.name,
+        "version": pushed.version,
+        "url": pushed.url,
+        "files": pushed.files,
+        "size": pushed.size,
+        "dry_run": dry_run,
+    }
 
 
-def _described(fetched: FetchedAsset) -> dict[str, Any]:
+def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
+    from aioassets.retrieval import Selection  # noqa: PLC0415 - what `--help` needn't wait for
+
     manifest = fetched.manifest
     spec = AssetSpec(fetched.name, fetched.version, fetched.part)
     files = Selection.of(manifest, spec, fetched.version).files

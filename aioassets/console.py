@@ -15,13 +15,14 @@ import anyio
 import asyncclick as click
 
 from aioassets.concurrency import unwrapped
-from aioassets.manager import AssetVersions
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
-from aioassets.publication import PushPlan
 from aioassets.threads import in_thread
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from aioassets.manager import AssetVersions
+    from aioassets.publication import PushPlan
 
 MOMENT: Final = 0.5
 """Seconds that an operation may take without being drawn."""

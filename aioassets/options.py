@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncclick as click
 from asyncclick.shell_completion import CompletionItem
 
-from aioassets.manager import AssetsManager
-from aioassets.versioning import SCHEMES
+if TYPE_CHECKING:
+    from aioassets.manager import AssetsManager
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +45,8 @@ class StoreOptions:
 
     def manager(self) -> AssetsManager:
         """A manager of that store."""
+        from aioassets.manager import AssetsManager  # noqa: PLC0415 - what `--help` needn't wait for
+
         return AssetsManager(
             self.bucket,
             assetsmanager_prefix=self.assetsmanager_prefix,
@@ -110,7 +112,7 @@ STORE = (
     click.option(
         "--versioning",
         metavar="SCHEME",
-        shell_complete=_completing(*SCHEMES),
+        shell_complete=_completing("major_minor", "simple_date"),
         help="How versions are numbered: major_minor (default) or simple_date. [AIOASSETS_VERSIONING]",
     ),
     click.option(
