@@ -8,13 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+PROJECT = Path(__file__).parent.parent
+EXAMPLES = PROJECT / "examples"
+QUICKSTART = str(EXAMPLES / "quickstart.py")
+BULK_UPLOAD = str(EXAMPLES / "bulk_upload.py")
 
 
-def run(tmp_path: Path, example: str, *args: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIOASSETS_", "MODELKIT_"))}
     return subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / example), *args],
+        [sys.executable, "-W", "error", *args],
+        cwd=tmp_path,
         env={**environ, "AIOASSETS_DIR": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
@@ -24,7 +28,7 @@ def run(tmp_path: Path, example: str, *args: str) -> subprocess.CompletedProcess
 
 
 def test_the_quickstart_creates_updates_lists_and_fetches(tmp_path: Path) -> None:
-    done = run(tmp_path, "quickstart.py")
+    done = run(tmp_path, QUICKSTART)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "created   team/model:0.0" in done.stdout
@@ -39,7 +43,7 @@ def test_the_quickstart_creates_updates_lists_and_fetches(tmp_path: Path) -> Non
 def test_the_quickstart_uses_the_folder_that_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "here"
 
-    first, second = (run(tmp_path, "quickstart.py", str(folder)) for _ in range(2))
+    first, second = (run(tmp_path, QUICKSTART, str(folder)) for _ in range(2))
 
     assert (first.returncode, first.stderr) == (0, "")
     assert (folder / "cache" / "team" / "model" / "1.0" / "weights" / "w.bin").is_file()
@@ -50,12 +54,24 @@ def test_the_quickstart_uses_the_folder_that_is_named(tmp_path: Path) -> None:
 
 
 def test_the_bulk_upload_publishes_all_but_what_is_missing(tmp_path: Path) -> None:
-    done = run(tmp_path, "bulk_upload.py", str(tmp_path / "store"))
+    done = run(tmp_path, BULK_UPLOAD, str(tmp_path / "store"))
 
     assert (done.returncode, done.stderr) == (0, "")
     pushed = re.findall(r"pushed +(\d+) assets.*versions (.*)", done.stdout)
     assert pushed == [("200", "0.0"), ("199", "0.1")]
     assert re.findall(r"failed +(\S+):", done.stdout) == ["shops/0000/prices"]
+
+
+def test_the_example_of_the_readme_runs_as_it_is(tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
+
+    done = run(tmp_path, "-c", example[1])
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"0.1 {tmp_path / 'cache' / 'team' / 'notes' / '0.1'}\n"
 
 
 def test_every_example_is_run_here() -> None:
