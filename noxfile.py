@@ -54,7 +54,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, those that users see included."""
-    session.install("-e.[all]", *groups("types"))
+    session.install("-e.[all]", *groups("types", "test"))
     session.run("mypy", "aioassets", "examples", "noxfile.py", "tests/typing")
 
 
