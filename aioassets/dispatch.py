@@ -17,14 +17,14 @@ from typing import TypeVar
 
 import anyio
 
-from aioassets.errors import StoreUnavailable
+from aioassets.errors import AioAssetsError, StoreUnavailable
 
 T = TypeVar("T")
 
 MAX_REQUESTS = 64
 """Requests in flight: with 20 ms to the store, enough for 3,200 small objects a second."""
-MAX_BYTES = 64 * 1024 * 1024
-"""Bytes in flight: 8 parts of 8 MiB, which fill a 10 Gbit/s link at 50 ms."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Bytes in flight: 4 parts of 8 MiB, which fill a 5 Gbit/s link at 50 ms; clients copy each about twice."""
 RESERVED = 4
 """Requests beyond `MAX_REQUESTS` kept for documents, so that a busy push can still renew its claim."""
 
@@ -190,7 +190,7 @@ class Dispatcher:
             urgent: whether it may use the reserved requests (documents and cleaning up).
 
         Raises:
-            StoreUnavailable: the last failure, `uncertain` where any attempt may have taken effect.
+            AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
         """
         started = self.retry.clock()
         attempt = 1
@@ -199,8 +199,10 @@ class Dispatcher:
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
-            except StoreUnavailable as error:
+            except AioAssetsError as error:
                 uncertain = error.uncertain = uncertain or error.uncertain
+                if not isinstance(error, StoreUnavailable):
+                    raise
                 pause = self.retry.next_pause(attempt, started, error)
                 if pause is None:
                     raise

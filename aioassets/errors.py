@@ -74,7 +74,13 @@ __all__ = [
 
 
 class AioAssetsError(Exception):
-    """Base of everything that aioassets raises on purpose."""
+    """Base of everything that aioassets raises on purpose.
+
+    Attributes:
+        uncertain: whether a request may have taken effect all the same.
+    """
+
+    uncertain: bool = False
 
 
 class UsageError(AioAssetsError, ValueError):

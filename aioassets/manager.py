@@ -96,7 +96,7 @@ class AssetsManager:
         storage_options: options of the driver, such as `endpoint_url` or `region` for S3
             (`AIOASSETS_S3_ENDPOINT_URL` and so on).
         max_requests: requests in flight (`AIOASSETS_MAX_REQUESTS`; default 64).
-        max_bytes: bytes in flight (`AIOASSETS_MAX_BYTES`; default 64 MiB).
+        max_bytes: bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
         connect_timeout: seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
         read_timeout: seconds to wait for the next bytes of an answer (`AIOASSETS_READ_TIMEOUT`; default 60).
         cleanup_timeout: seconds that a cancelled push may take to clean up

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aioassets.dispatch import MAX_BYTES, MAX_REQUESTS
+from aioassets.drivers import parse_boolean
 from aioassets.errors import InvalidSetting
 
 T = TypeVar("T")
 
 DEFAULT_PREFIX: Final = "assets"
 MODELKIT_PREFIX: Final = "modelkit-assets"
-
-_TRUE: Final = frozenset({"true", "1", "yes", "on"})
-_FALSE: Final = frozenset({"false", "0", "no", "off", ""})
 
 _S3_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
 
@@ -106,17 +104,17 @@ class Settings:
             connect_timeout=_positive("connect_timeout", env.pick(connect_timeout, "CONNECT_TIMEOUT", float, 10.0)),
             read_timeout=_positive("read_timeout", env.pick(read_timeout, "READ_TIMEOUT", float, 60.0)),
             cleanup_timeout=_positive("cleanup_timeout", env.pick(cleanup_timeout, "CLEANUP_TIMEOUT", float, 5.0)),
-            offline=env.pick(offline, "OFFLINE", _boolean, False),
-            single_writer=env.pick(single_writer, "SINGLE_WRITER", _boolean, False),
-            record_user=env.pick(record_user, "RECORD_USER", _boolean, True),
-            record_host=env.pick(record_host, "RECORD_HOST", _boolean, True),
+            offline=env.pick(offline, "OFFLINE", parse_boolean, False),
+            single_writer=env.pick(single_writer, "SINGLE_WRITER", parse_boolean, False),
+            record_user=env.pick(record_user, "RECORD_USER", parse_boolean, True),
+            record_host=env.pick(record_host, "RECORD_HOST", parse_boolean, True),
             storage_options={**env.storage_options(), **(storage_options or {})},
         )
 
 
 def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
     """Whether `AIOASSETS_DEBUG` asks for tracebacks."""
-    return _Environment(os.environ if environ is None else environ).pick(None, "DEBUG", _boolean, False)
+    return _Environment(os.environ if environ is None else environ).pick(None, "DEBUG", parse_boolean, False)
 
 
 class _Environment:
@@ -155,14 +153,6 @@ class _Environment:
             options.setdefault("s3.sse", "aws:kms")
             options.setdefault("s3.sse_kms_key_id", kms_key)
         return options
-
-
-def _boolean(text: str) -> bool:
-    if (word := text.strip().lower()) in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("write true or false")
 
 
 def _positive(name: str, value: T) -> T:

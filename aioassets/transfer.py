@@ -13,8 +13,8 @@ from typing import Final
 import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
-from aioassets.drivers.protocol import Driver, ObjectInfo, Revision, Uploaded
-from aioassets.errors import IntegrityError, ObjectNotFound, StoreUnavailable
+from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Uploaded
+from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound
 from aioassets.manifest import SHA256, FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.threads import in_thread
@@ -65,7 +65,7 @@ class _WatchedSource(LocalSource):
         self._report = report
         self._reported = 0
 
-    async def read(self, offset: int, size: int) -> bytes:
+    async def read(self, offset: int, size: int) -> Data:
         """See `Source.read`."""
         self._check()
         data = await super().read(offset, size)
@@ -151,13 +151,16 @@ class Uploader:
 
     async def _send(self, key: str, source: LocalSource) -> Uploaded:
         try:
-            return await self.driver.upload(key, source)
-        except StoreUnavailable as error:
+            uploaded = await self.driver.upload(key, source)
+        except AioAssetsError as error:
             self.ledger.uncertain |= error.uncertain
             raise
         except anyio.get_cancelled_exc_class():
             self.ledger.uncertain = True
             raise
+        # The same bytes there already: ours, by an answer that was lost, or somebody's. It may not be deleted.
+        self.ledger.uncertain |= not uploaded.created
+        return uploaded
 
 
 @dataclass(frozen=True, slots=True)

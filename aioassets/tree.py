@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from aioassets.drivers.protocol import Data
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
 from aioassets.manifest import SHA256, path_problem
 from aioassets.threads import in_thread
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 READ_CHUNK: Final = 1024 * 1024
+MAPPED: Final = 1024 * 1024
+"""Bytes from which on a read gets memory pages of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +278,7 @@ class LocalSource:
         """See `Source.digests`."""
         return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
 
-    async def read(self, offset: int, size: int) -> bytes:
+    async def read(self, offset: int, size: int) -> Data:
         """See `Source.read`."""
         return await in_thread(self._read, offset, size)
 
@@ -290,14 +294,11 @@ class LocalSource:
         await in_thread(self._finish)
         return self.digests
 
-    def _read(self, offset: int, size: int) -> bytes:
+    def _read(self, offset: int, size: int) -> Data:
         with _opened(self._file) as descriptor:
-            data = os.pread(descriptor, size, offset)
-            while len(data) < size:  # a read may stop early; at the end of the file it returns nothing
-                more = os.pread(descriptor, size - len(data), offset + len(data))
-                if not more:
-                    raise SourceChanged(self._file.source)
-                data += more
+            data = _read_exactly(descriptor, offset, size)
+            if len(data) < size:
+                raise SourceChanged(self._file.source)
         if offset == self._hashed:
             self._hash.update(data)
             self._hashed += len(data)
@@ -308,6 +309,21 @@ class LocalSource:
             self._read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
         with _opened(self._file):
             pass
+
+
+def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
+    """Read `size` bytes, fewer only at the end of the file."""
+    if size < MAPPED:
+        data = os.pread(descriptor, size, offset)
+        while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
+            data += more
+        return data
+    # Memory of its own goes back to the system at once; malloc's arenas, one a thread, keep what parts leave behind.
+    buffer = memoryview(mmap.mmap(-1, size))
+    filled = 0
+    while filled < size and (count := os.preadv(descriptor, [buffer[filled:]], offset + filled)):
+        filled += count
+    return buffer[:filled]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -12,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ SECRET_KEY = "secret"
 START_TIMEOUT = 60.0
 """Seconds; SeaweedFS takes about five on two cores."""
 POLL = 0.05
+BUCKETS = 4
+"""More than one test uses at once."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class S3Server:
     Attributes:
         endpoint_url: where it listens.
         make_bucket: makes a bucket of this name.
+        empty_bucket: removes all that is in a bucket.
     """
 
     endpoint_url: str
     make_bucket: Callable[[str], None]
-    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    empty_bucket: Callable[[str], None]
+    _used: list[str] = field(default_factory=list)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -51,9 +56,17 @@ class S3Server:
         }
 
     def fresh_bucket(self) -> str:
-        """The name of a new, empty bucket. Blocks: for sync fixtures."""
-        name = f"bucket-{next(self._numbers)}"
-        self.make_bucket(name)
+        """The name of an empty bucket, nobody else's for the next few calls. Blocks: for sync fixtures.
+
+        Making one takes SeaweedFS half a second, so a few are used in turn.
+        """
+        if len(self._used) < BUCKETS:
+            name = f"bucket-{len(self._used)}"
+            self.make_bucket(name)
+        else:
+            name = self._used.pop(0)
+            self.empty_bucket(name)
+        self._used.append(name)
         return name
 
 
@@ -69,6 +82,8 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     config.write_text(json.dumps({"identities": [identity]}))
+    # One volume for a bucket that needs more room, not seven: each test has a bucket of its own.
+    (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
     data = directory / "data"
     data.mkdir()
     command = [
@@ -83,12 +98,16 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=128",  # else it reserves gigabytes per bucket, and runs out of volumes
+        "-master.volumeSizeLimitMB=64",  # else it reserves gigabytes per bucket, and runs out of volumes
         "-volume.max=0",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    return _running("seaweedfs", command, directory, S3Server(endpoint, lambda name: _make_bucket(endpoint, name)))
+    folders = f"http://127.0.0.1:{ports['filer.port']}/buckets"
+    server = S3Server(
+        endpoint, lambda name: _make_bucket(endpoint, name), lambda name: _empty_folder(f"{folders}/{name}/")
+    )
+    return _running("seaweedfs", command, directory, server)
 
 
 def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
@@ -106,7 +125,8 @@ def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         str(data),
     ]
     endpoint = f"http://127.0.0.1:{port}"
-    return _running("rclone", command, directory, S3Server(endpoint, lambda name: _make_bucket(endpoint, name)))
+    server = S3Server(endpoint, lambda name: _make_bucket(endpoint, name), lambda name: _empty_directory(data / name))
+    return _running("rclone", command, directory, server)
 
 
 def binary(name: str) -> str:
@@ -172,6 +192,21 @@ def _first_write(server: S3Server) -> None:
 
 def _make_bucket(endpoint_url: str, name: str) -> None:
     _with_client(endpoint_url, lambda client: client.create_bucket(Bucket=name))
+
+
+def _empty_folder(url: str) -> None:
+    """Remove all that is below a folder of SeaweedFS's filer."""
+    listing = urllib.request.Request(f"{url}?limit=100000", headers={"Accept": "application/json"})
+    with urllib.request.urlopen(listing) as answer:
+        entries = json.load(answer).get("Entries") or []
+    for entry in entries:
+        name = urllib.parse.quote(entry["FullPath"].rpartition("/")[2])
+        urllib.request.urlopen(urllib.request.Request(f"{url}{name}?recursive=true", method="DELETE")).close()
+
+
+def _empty_directory(path: Path) -> None:
+    shutil.rmtree(path)
+    path.mkdir()
 
 
 def _with_client(endpoint_url: str, work: Callable[[Any], Any]) -> None:

@@ -108,7 +108,8 @@ def make_driver(
     """
     provider = _PROVIDERS[location.provider]
     factory = getattr(importlib.import_module(provider.module), provider.factory)
-    known = set(inspect.signature(factory).parameters) - {"dispatcher", "client"}
+    parameters = inspect.signature(factory).parameters
+    known = set(parameters) - {"dispatcher", "client"}
     chosen = {key: value for key, value in (timeouts or {}).items() if key in known}
     for key, value in (options or {}).items():
         owner, _, option = key.rpartition(".")
@@ -116,6 +117,28 @@ def make_driver(
             continue
         if option not in known:
             raise InvalidSetting(f"The {location.provider} store has no option {option!r}.")
-        chosen[option] = value
+        chosen[option] = _parsed(option, value, str(parameters[option].annotation))
     target = os.path.expanduser(location.bucket) if location.provider == "local" else location.bucket
     return cast("Driver", factory(target, dispatcher=dispatcher, **chosen))
+
+
+def _parsed(option: str, value: Any, annotation: str) -> Any:
+    """Options of the environment and the command line are texts; give them the type that the driver wants."""
+    if not isinstance(value, str):
+        return value
+    for kind, parse in (("bool", parse_boolean), ("int", int), ("float", float)):
+        if kind in annotation:
+            try:
+                return parse(value)
+            except ValueError as error:
+                raise InvalidSetting(f"The option {option}={value!r} can't be used: {error}.") from None
+    return value
+
+
+def parse_boolean(text: str) -> bool:
+    """Read `true`, `1`, `yes`, `on` and their opposites; raises `ValueError`."""
+    if (word := text.strip().lower()) in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("write true or false")

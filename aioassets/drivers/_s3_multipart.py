@@ -14,7 +14,7 @@ import anyio
 from aioassets.concurrency import Stop, stoppable, unwrapped
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._s3_errors import code_of
-from aioassets.drivers.protocol import Source
+from aioassets.drivers.protocol import Data, Source
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
 
@@ -152,10 +152,10 @@ def fitting_part_size(size: int, part_size: int) -> int:
 
 
 @contextlib.contextmanager
-def body_of(data: bytes) -> Iterator[bytes | io.BytesIO]:
+def body_of(data: Data) -> Iterator[bytes | io.BytesIO]:
     """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
     if len(data) <= WHOLE:
-        yield data
+        yield bytes(data)
         return
     body = io.BytesIO(data)
     del data  # aiohttp makes the stream copy it, so nobody should keep the original

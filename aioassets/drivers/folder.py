@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision
+from aioassets.drivers.protocol import CommonPrefix, Data, Document, Expect, ObjectInfo, Revision
 
 OURS: Final = ".aioassets"
 """The folder for temporary files and locks: on the same file system, and never listed."""
@@ -69,7 +69,7 @@ class Folder:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return _info(key, status)
 
-    def append(self, temporary: str, data: bytes) -> None:
+    def append(self, temporary: str, data: Data) -> None:
         """Add to a temporary file, making it first where needed."""
         with contextlib.suppress(FileNotFoundError):
             return _append(temporary, data)
@@ -202,7 +202,7 @@ def unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _append(path: str, data: bytes) -> None:
+def _append(path: str, data: Data) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         view = memoryview(data)

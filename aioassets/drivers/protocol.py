@@ -16,6 +16,9 @@ from typing import NewType, Protocol
 Revision = NewType("Revision", str)
 """A driver's opaque token for one state of one object (an ETag, a generation)."""
 
+Data = bytes | memoryview
+"""Bytes in memory; a view may be of pages that go back to the system with it."""
+
 
 class Expect(enum.Enum):
     """What a write expects to find, where that isn't a `Revision`."""
@@ -86,9 +89,12 @@ class Source(Protocol):
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Digests of the whole content (algorithm to lower-case hex); empty until all of it was read once."""
+        """The `sha256` of the whole content, and perhaps more (algorithm to lower-case hex).
 
-    async def read(self, offset: int, size: int) -> bytes:
+        Empty until all of it was read once.
+        """
+
+    async def read(self, offset: int, size: int) -> Data:
         """Exactly `size` bytes from `offset`.
 
         Raises:
@@ -178,7 +184,7 @@ class Driver(Protocol):
         """
 
     def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """List the keys that begin with `prefix`, in ascending order.
+        """List the keys that begin with `prefix`, in the store's order.
 
         Args:
             delimiter: fold keys that hold it behind the prefix into one `CommonPrefix` each.
