@@ -1,99 +1,268 @@
 """Versioned assets on object stores, asyncio-native and with no server of its own."""
 
-from aioassets._version import __version__
-from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
-from aioassets.drivers.local import LocalDriver
-from aioassets.drivers.memory import MemoryDriver
-from aioassets.drivers.protocol import Driver
-from aioassets.errors import (
-    AccessDenied,
-    AioAssetsError,
-    AssetExists,
-    AssetNotFound,
-    BucketNotFound,
-    BulkUpdateError,
-    CacheError,
-    Conflict,
-    IntegrityError,
-    InvalidName,
-    InvalidSetting,
-    InvalidSpec,
-    InvalidVersion,
-    ManagerStateError,
-    NotFound,
-    PartNotFound,
-    PublicationUncertain,
-    PushContended,
-    SourceChanged,
-    SourceError,
-    SourceNotFound,
-    StoreCorrupt,
-    StoreError,
-    StoreUnavailable,
-    StoreUnsuitable,
-    UsageError,
-    VersionNotFound,
-)
-from aioassets.manager import AssetsManager, AssetVersions
-from aioassets.manifest import FileEntry, Manifest, Pusher
-from aioassets.progress import BytesTransferred, Event, FileTransferred, Progress, TransferFinished, TransferStarted
-from aioassets.publication import PushPlan, PushResult
-from aioassets.retrieval import FetchedAsset
-from aioassets.spec import AssetSpec
-from aioassets.versioning import Bump, MajorMinor, SimpleDate, VersioningScheme
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "AccessDenied",
-    "AioAssetsError",
-    "AssetExists",
-    "AssetNotFound",
-    "AssetSpec",
-    "AssetVersions",
-    "AssetsManager",
-    "BucketNotFound",
-    "Budget",
-    "BulkUpdateError",
-    "Bump",
-    "BytesTransferred",
-    "CacheError",
-    "Conflict",
-    "Dispatcher",
-    "Driver",
-    "Event",
-    "FetchedAsset",
-    "FileEntry",
-    "FileTransferred",
-    "IntegrityError",
-    "InvalidName",
-    "InvalidSetting",
-    "InvalidSpec",
-    "InvalidVersion",
-    "LocalDriver",
-    "MajorMinor",
-    "ManagerStateError",
-    "Manifest",
-    "MemoryDriver",
-    "NotFound",
-    "PartNotFound",
-    "Progress",
-    "PublicationUncertain",
-    "PushContended",
-    "PushPlan",
-    "PushResult",
-    "Pusher",
-    "RetryPolicy",
-    "SimpleDate",
-    "SourceChanged",
-    "SourceError",
-    "SourceNotFound",
-    "StoreCorrupt",
-    "StoreError",
-    "StoreUnavailable",
-    "StoreUnsuitable",
-    "TransferFinished",
-    "TransferStarted",
-    "UsageError",
-    "VersionNotFound",
-    "VersioningScheme",
-    "__version__",
-]
+from aioassets._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from aioassets.dispatch import (
+        Budget as Budget,
+    )
+    from aioassets.dispatch import (
+        Dispatcher as Dispatcher,
+    )
+    from aioassets.dispatch import (
+        RetryPolicy as RetryPolicy,
+    )
+    from aioassets.drivers.local import (
+        LocalDriver as LocalDriver,
+    )
+    from aioassets.drivers.memory import (
+        MemoryDriver as MemoryDriver,
+    )
+    from aioassets.drivers.protocol import (
+        Driver as Driver,
+    )
+    from aioassets.drivers.s3 import (
+        S3Driver as S3Driver,
+    )
+    from aioassets.errors import (
+        AccessDenied as AccessDenied,
+    )
+    from aioassets.errors import (
+        AioAssetsError as AioAssetsError,
+    )
+    from aioassets.errors import (
+        AssetExists as AssetExists,
+    )
+    from aioassets.errors import (
+        AssetNotFound as AssetNotFound,
+    )
+    from aioassets.errors import (
+        BucketNotFound as BucketNotFound,
+    )
+    from aioassets.errors import (
+        BulkUpdateError as BulkUpdateError,
+    )
+    from aioassets.errors import (
+        CacheError as CacheError,
+    )
+    from aioassets.errors import (
+        Conflict as Conflict,
+    )
+    from aioassets.errors import (
+        IntegrityError as IntegrityError,
+    )
+    from aioassets.errors import (
+        InvalidName as InvalidName,
+    )
+    from aioassets.errors import (
+        InvalidSetting as InvalidSetting,
+    )
+    from aioassets.errors import (
+        InvalidSpec as InvalidSpec,
+    )
+    from aioassets.errors import (
+        InvalidVersion as InvalidVersion,
+    )
+    from aioassets.errors import (
+        ManagerStateError as ManagerStateError,
+    )
+    from aioassets.errors import (
+        MissingCredentials as MissingCredentials,
+    )
+    from aioassets.errors import (
+        NotFound as NotFound,
+    )
+    from aioassets.errors import (
+        ObjectNotFound as ObjectNotFound,
+    )
+    from aioassets.errors import (
+        PartNotFound as PartNotFound,
+    )
+    from aioassets.errors import (
+        PreconditionFailed as PreconditionFailed,
+    )
+    from aioassets.errors import (
+        PublicationUncertain as PublicationUncertain,
+    )
+    from aioassets.errors import (
+        PushContended as PushContended,
+    )
+    from aioassets.errors import (
+        SourceChanged as SourceChanged,
+    )
+    from aioassets.errors import (
+        SourceError as SourceError,
+    )
+    from aioassets.errors import (
+        SourceNotFound as SourceNotFound,
+    )
+    from aioassets.errors import (
+        StoreCorrupt as StoreCorrupt,
+    )
+    from aioassets.errors import (
+        StoreError as StoreError,
+    )
+    from aioassets.errors import (
+        StoreUnavailable as StoreUnavailable,
+    )
+    from aioassets.errors import (
+        StoreUnsuitable as StoreUnsuitable,
+    )
+    from aioassets.errors import (
+        UsageError as UsageError,
+    )
+    from aioassets.errors import (
+        VersionNotFound as VersionNotFound,
+    )
+    from aioassets.manager import (
+        AssetsManager as AssetsManager,
+    )
+    from aioassets.manager import (
+        AssetVersions as AssetVersions,
+    )
+    from aioassets.manifest import (
+        FileEntry as FileEntry,
+    )
+    from aioassets.manifest import (
+        Manifest as Manifest,
+    )
+    from aioassets.manifest import (
+        Pusher as Pusher,
+    )
+    from aioassets.progress import (
+        BytesTransferred as BytesTransferred,
+    )
+    from aioassets.progress import (
+        Event as Event,
+    )
+    from aioassets.progress import (
+        FileTransferred as FileTransferred,
+    )
+    from aioassets.progress import (
+        Progress as Progress,
+    )
+    from aioassets.progress import (
+        TransferFinished as TransferFinished,
+    )
+    from aioassets.progress import (
+        TransferStarted as TransferStarted,
+    )
+    from aioassets.publication import (
+        PushPlan as PushPlan,
+    )
+    from aioassets.publication import (
+        PushResult as PushResult,
+    )
+    from aioassets.retrieval import (
+        FetchedAsset as FetchedAsset,
+    )
+    from aioassets.spec import (
+        AssetSpec as AssetSpec,
+    )
+    from aioassets.versioning import (
+        Bump as Bump,
+    )
+    from aioassets.versioning import (
+        MajorMinor as MajorMinor,
+    )
+    from aioassets.versioning import (
+        SimpleDate as SimpleDate,
+    )
+    from aioassets.versioning import (
+        VersioningScheme as VersioningScheme,
+    )
+
+_HOMES = {
+    name: module
+    for module, names in {
+        "aioassets.dispatch": (
+            "Budget",
+            "Dispatcher",
+            "RetryPolicy",
+        ),
+        "aioassets.drivers.local": ("LocalDriver",),
+        "aioassets.drivers.memory": ("MemoryDriver",),
+        "aioassets.drivers.s3": ("S3Driver",),
+        "aioassets.drivers.protocol": ("Driver",),
+        "aioassets.errors": (
+            "AccessDenied",
+            "AioAssetsError",
+            "AssetExists",
+            "AssetNotFound",
+            "BucketNotFound",
+            "BulkUpdateError",
+            "CacheError",
+            "Conflict",
+            "IntegrityError",
+            "InvalidName",
+            "InvalidSetting",
+            "InvalidSpec",
+            "InvalidVersion",
+            "ManagerStateError",
+            "ObjectNotFound",
+            "PreconditionFailed",
+            "MissingCredentials",
+            "NotFound",
+            "PartNotFound",
+            "PublicationUncertain",
+            "PushContended",
+            "SourceChanged",
+            "SourceError",
+            "SourceNotFound",
+            "StoreCorrupt",
+            "StoreError",
+            "StoreUnavailable",
+            "StoreUnsuitable",
+            "UsageError",
+            "VersionNotFound",
+        ),
+        "aioassets.manager": (
+            "AssetVersions",
+            "AssetsManager",
+        ),
+        "aioassets.manifest": (
+            "FileEntry",
+            "Manifest",
+            "Pusher",
+        ),
+        "aioassets.progress": (
+            "BytesTransferred",
+            "Event",
+            "FileTransferred",
+            "Progress",
+            "TransferFinished",
+            "TransferStarted",
+        ),
+        "aioassets.publication": (
+            "PushPlan",
+            "PushResult",
+        ),
+        "aioassets.retrieval": ("FetchedAsset",),
+        "aioassets.spec": ("AssetSpec",),
+        "aioassets.versioning": (
+            "Bump",
+            "MajorMinor",
+            "SimpleDate",
+            "VersioningScheme",
+        ),
+    }.items()
+    for name in names
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - names of ours
+
+
+def __getattr__(name: str) -> Any:
+    # Each part is imported at its first use, so that `aioassets --help` and imports stay quick.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Stopped(Exception):
@@ -50,6 +51,25 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
                 except StopIteration:
                     break
                 tasks.start_soon(worker, first)
+
+
+async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+    """Run two things at once; where both fail, the error is always that of the first."""
+    results: dict[int, Any] = {}
+    errors: dict[int, Exception] = {}
+
+    async def run(number: int, work: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            results[number] = await work()
+        except Exception as error:
+            errors[number] = error
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, 1, first)
+        tasks.start_soon(run, 2, second)
+    if errors:
+        raise errors[min(errors)]
+    return results[1], results[2]
 
 
 async def supervised(work: Callable[[], Awaitable[T]]) -> T:

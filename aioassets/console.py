@@ -61,7 +61,7 @@ def forecast(plan: PushPlan, source: str, store: str) -> list[str]:
     """What a push would do, in aligned lines."""
     return [
         f"Asset     {plan.name}",
-        f"Store     {store}",
+        f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
         *_aligned("Existing", _existing(plan.versions)),
         f"Version   {plan.version} (forecast)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",

@@ -19,6 +19,7 @@
     │   └── SourceChanged          it changed while it was being pushed
     ├── IntegrityError             bytes are not the ones that were pushed
     ├── AccessDenied               permission or credentials
+    │   └── MissingCredentials
     ├── StoreError                 the store can't do its part
     │   ├── BucketNotFound
     │   ├── StoreUnavailable       unreachable, throttling or failing: trying later may help
@@ -54,6 +55,7 @@ __all__ = [
     "InvalidSpec",
     "InvalidVersion",
     "ManagerStateError",
+    "MissingCredentials",
     "NotFound",
     "ObjectError",
     "ObjectNotFound",
@@ -255,6 +257,14 @@ class AccessDenied(AioAssetsError):
     def __init__(self, where: str, doing: str, detail: str) -> None:
         self.where = where
         super().__init__(f"{where} doesn't allow to {doing}: {detail} Check the credentials and their permissions.")
+
+
+class MissingCredentials(AccessDenied):
+    """There are no usable credentials, so the store wasn't even asked."""
+
+    def __init__(self, where: str, detail: str) -> None:
+        self.where = where
+        AioAssetsError.__init__(self, f"There are no usable credentials for {where}: {detail}")
 
 
 class StoreError(AioAssetsError):

@@ -7,12 +7,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-
-import anyio
+from urllib.parse import unquote, urlsplit
 
 from aioassets._version import __version__
 from aioassets.cache import OURS
-from aioassets.concurrency import for_each, supervised, unwrapped
+from aioassets.concurrency import both, for_each, supervised
 from aioassets.conditions import SingleWriter, Verdicts
 from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
 from aioassets.drivers import Location, make_driver
@@ -449,8 +448,10 @@ class AssetsManager:
         """Look at the source and the index at once; an operation of `None` is whichever fits."""
         parse_new_name(name)
         store = self._required_store()
-        tree, state = await _both(
-            lambda: scan(asset_path, include=details.include, exclude=details.exclude),
+        tree, (state, new_store) = await both(
+            lambda: scan(
+                asset_path, include=details.include, exclude=details.exclude, store=_local_path(store.driver.url)
+            ),
             lambda: _index_before_push(store, name, may_create=operation in (CREATE, None)),
         )
         if operation is None:
@@ -470,6 +471,7 @@ class AssetsManager:
             bump=bump,
             message=details.message,
             labels=dict(details.labels),
+            new_store=new_store,
         )
 
     async def _push(self, plan: PushPlan, report: Progress) -> PushResult:
@@ -543,13 +545,19 @@ def _forecast(plan: PushPlan) -> PushResult:
     return PushResult(plan.name, plan.version, plan.url, plan.files, plan.size, dry_run=True)
 
 
-async def _index_before_push(store: AssetStore, name: str, *, may_create: bool) -> IndexState:
+async def _index_before_push(store: AssetStore, name: str, *, may_create: bool) -> tuple[IndexState, bool]:
+    """The index, and whether the store itself is still to be made."""
     try:
-        return await store.read_index(name)
+        return await store.read_index(name), False
     except BucketNotFound as error:
         if may_create and error.creatable:
-            return IndexState(VersionIndex(), Expect.ABSENT)
+            return IndexState(VersionIndex(), Expect.ABSENT), True
         raise
+
+
+def _local_path(url: str) -> str | None:
+    parts = urlsplit(url)
+    return unquote(parts.path) if parts.scheme == "file" else None
 
 
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
@@ -563,20 +571,3 @@ def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
 
 async def _collect(names: AsyncIterator[str]) -> list[str]:
     return sorted([name async for name in names])
-
-
-U = TypeVar("U")
-
-
-async def _both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
-    """Run two things at once."""
-    results: dict[str, Any] = {}
-
-    async def run(key: str, work: Callable[[], Awaitable[Any]]) -> None:
-        results[key] = await work()
-
-    with unwrapped():
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run, "first", first)
-            tasks.start_soon(run, "second", second)
-    return results["first"], results["second"]

@@ -62,6 +62,7 @@ class PushPlan:
         bump: what is asked of the versioning scheme.
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
+        new_store: whether the store's folder doesn't exist yet, and the push would make it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class PushPlan:
     bump: Bump = field(default_factory=Bump)
     message: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    new_store: bool = False
 
 
 @dataclass(frozen=True, slots=True)

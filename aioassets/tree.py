@@ -99,7 +99,13 @@ class Tree:
         return digest.hexdigest()
 
 
-async def scan(root: str | os.PathLike[str], *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Tree:
+async def scan(
+    root: str | os.PathLike[str],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    store: str | None = None,
+) -> Tree:
     """Scan what is to be pushed, in a thread.
 
     Hidden files and empty directories are kept, symbolic links are followed.
@@ -108,16 +114,17 @@ async def scan(root: str | os.PathLike[str], *, include: Sequence[str] = (), exc
         root: a file or a directory.
         include: gitignore-style patterns; where given, only files that match one are kept.
         exclude: gitignore-style patterns; files and folders that match one are left out.
+        store: a folder that must not be part of what is pushed, since it is pushed to.
 
     Raises:
         SourceNotFound: there is nothing at `root`.
         SourceError: a link is broken or leads into a loop, an entry is neither file nor
             directory or can't be read, or a name can't be stored.
     """
-    return await in_thread(_scan, os.fspath(root), include, exclude, abandon_on_cancel=True)
+    return await in_thread(_scan, os.fspath(root), include, exclude, store, abandon_on_cancel=True)
 
 
-def _scan(root: str, include: Sequence[str], exclude: Sequence[str]) -> Tree:
+def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str | None) -> Tree:
     try:
         status = os.stat(root)
     except FileNotFoundError:
@@ -128,7 +135,7 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str]) -> Tree:
         return Tree(root, False, (_local_file("", root, status),))
     if not stat.S_ISDIR(status.st_mode):
         raise SourceError(root, "it is neither a file nor a directory")
-    walk = _Walk(_Filter(include, exclude))
+    walk = _Walk(_Filter(include, exclude), _identity_of(store))
     walk.visit(root, "", status)
     return Tree(
         root,
@@ -183,12 +190,15 @@ def _patterns(patterns: Sequence[str]) -> GitIgnoreSpec | None:
 @dataclass(slots=True)
 class _Walk:
     wanted: _Filter
+    store: tuple[int, int] | None
     files: list[LocalFile] = field(default_factory=list)
     empty_directories: list[str] = field(default_factory=list)
     _above: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def visit(self, directory: str, relative: str, status: os.stat_result) -> None:
         identity = (status.st_dev, status.st_ino)
+        if identity == self.store:
+            raise SourceError(directory, "it is the store to push to; push what is beside it, or exclude it")
         if identity in self._above:
             raise SourceError(directory, f"it is a link into a loop, back to {self._above[identity]!r}")
         self._above[identity] = directory
@@ -213,6 +223,14 @@ class _Walk:
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError(source, "it is neither a file nor a directory")
             self.files.append(_local_file(_checked(source, path), source, status))
+
+
+def _identity_of(folder: str | None) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder) if folder is not None else None
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status is not None else None
 
 
 def _entries(directory: str) -> list[str]:

@@ -8,6 +8,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,13 +74,28 @@ def layer(module: str) -> int:
 
 
 class TestSurface:
-    def test_all_lists_what_the_package_exports_in_order(self) -> None:
-        exported = {
-            name for name, value in vars(aioassets).items() if not name.startswith("_") and not inspect.ismodule(value)
+    def test_all_lists_what_type_checkers_see(self) -> None:
+        seen = {
+            alias.asname: node.module
+            for node in ast.walk(MODULES[""])
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname == alias.name
         }
 
-        assert set(aioassets.__all__) == exported | {"__version__"}
-        assert len(aioassets.__all__) == len(set(aioassets.__all__))
+        assert set(aioassets.__all__) == set(seen)
+        assert len(aioassets.__all__) == len(set(aioassets.__all__)) == len(dir(aioassets))
+
+    def test_all_that_is_listed_is_there(self) -> None:
+        assert [name for name in aioassets.__all__ if not hasattr(aioassets, name)] == []
+        with pytest.raises(AttributeError, match="nonsense"):
+            aioassets.nonsense  # noqa: B018
+
+    def test_importing_the_package_imports_none_of_its_parts(self) -> None:
+        code = "import sys, aioassets; print([name for name in sys.modules if name.startswith('aioassets.')])"
+        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+        assert output.strip() == "['aioassets._version']"
 
     @pytest.mark.parametrize("name", sorted(set(aioassets.__all__) - {"__version__"}))
     def test_everything_public_is_documented(self, name: str) -> None:

@@ -13,6 +13,7 @@ from aioassets.errors import (
     AioAssetsError,
     BucketNotFound,
     InvalidSetting,
+    MissingCredentials,
     ObjectNotFound,
     PreconditionFailed,
     StoreError,
@@ -196,7 +197,7 @@ def translate(error: Exception, request: Request) -> Exception:
             | sdk.SSOError()
             | sdk.TokenRetrievalError()
         ):
-            return AccessDenied(request.bucket, request.doing, f"{error}".rstrip(".") + ".")
+            return MissingCredentials(request.bucket, f"{error}".rstrip(".") + ".")
         case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError():
             return StoreUnavailable(request.bucket, _connection_trouble(error), uncertain=not _never_sent(error))
         case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():

@@ -138,7 +138,7 @@ def test_6_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     process = spawn("list", "--bucket", "s3://name", "-o", "endpoint_url=http://127.0.0.1:1", "-o", "region=us-east-1")
     out, err = process.communicate()
     assert (process.returncode, out) == (6, "")
-    assert err.startswith("Error: s3://name doesn't allow to list: ")
+    assert err == "Error: There are no usable credentials for s3://name: Unable to locate credentials.\n"
 
 
 def test_7_store(invoke: Invoke, tmp_path: Path) -> None:
@@ -158,6 +158,8 @@ def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
         "BulkUpdateError",
         "CacheError",
         "ManagerStateError",
+        "ObjectNotFound",
+        "PreconditionFailed",
         "PublicationUncertain",
         "SourceChanged",
         "SourceError",

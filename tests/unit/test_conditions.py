@@ -1,0 +1,120 @@
+"""Stores that ignore conditions are found out before any harm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from interposer import Interposer
+
+from aioassets import AssetsManager, MemoryDriver, PreconditionFailed, StoreUnsuitable
+from aioassets.conditions import REMEMBER, SingleWriter, Verdicts, probe
+from aioassets.drivers.protocol import Expect, Revision
+from aioassets.layout import Layout
+from aioassets.testing import BytesSource
+
+LAYOUT = Layout("assets")
+
+
+class Ignoring(MemoryDriver):
+    """Accepts conditions, and ignores some."""
+
+    def __init__(self, *ignored: str) -> None:
+        super().__init__()
+        self.ignored = ignored
+        self.writes: list[str] = []
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        self.writes.append(key)
+        kind = "create" if expected is Expect.ABSENT else "swap"
+        return await super().write(key, data, expected=Expect.ANYTHING if kind in self.ignored else expected)
+
+
+class Refusing(MemoryDriver):
+    """Refuses every swap, also the right ones."""
+
+    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        if not isinstance(expected, Expect):
+            raise PreconditionFailed(key)
+        return await super().write(key, data, expected=expected)
+
+
+async def keys(driver: MemoryDriver) -> list[str]:
+    return [item.key async for item in driver.list("")]  # type: ignore[union-attr]
+
+
+async def test_a_suitable_store_passes_and_is_left_clean() -> None:
+    driver = MemoryDriver()
+    await probe(driver, LAYOUT)
+    assert await keys(driver) == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "observed"),
+    [
+        (Ignoring("create"), "it created an object that existed already"),
+        (Ignoring("swap"), "it replaced an object that was at another revision"),
+        (Refusing(), "it refused to replace an object at the very revision"),
+    ],
+)
+async def test_an_unsuitable_store_is_refused_with_what_it_did(driver: MemoryDriver, observed: str) -> None:
+    with pytest.raises(StoreUnsuitable, match=observed):
+        await probe(driver, LAYOUT)
+    assert await keys(driver) == []
+
+
+async def test_a_push_to_an_unsuitable_store_writes_nothing_but_the_probe(tmp_path: Path) -> None:
+    driver = Ignoring("create", "swap")
+    (tmp_path / "a").write_text("a")
+    async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
+        with pytest.raises(StoreUnsuitable, match="single_writer"):
+            await manager.create_asset(tmp_path / "a", "model")
+    assert await keys(driver) == []
+    assert {key.rpartition("/")[0] for key in driver.writes} == {"assets/.aioassets-probe"}
+
+
+async def test_a_declared_single_writer_may_use_it(tmp_path: Path) -> None:
+    driver = Ignoring("create", "swap")
+    (tmp_path / "a").write_text("a")
+    async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache", single_writer=True) as manager:
+        await manager.create_asset(tmp_path / "a", "model")
+        await manager.update_asset(tmp_path / "a", "model")
+        assert await manager.list_versions("model") == ["0.1", "0.0"]
+        assert (await manager.fetch_asset("model:0.1")).path.read_text() == "a"
+
+
+async def test_a_single_writer_still_sees_what_is_there() -> None:
+    driver = SingleWriter(Ignoring("create", "swap"))
+    revision = await driver.write("a", b"1", expected=Expect.ABSENT)
+    for expected in (Expect.ABSENT, Revision("other")):
+        with pytest.raises(PreconditionFailed):
+            await driver.write("a", b"2", expected=expected)
+    await driver.write("a", b"2", expected=revision)
+    assert (await driver.upload("b", BytesSource(b"1"))).created
+    assert not (await driver.upload("b", BytesSource(b"1"))).created
+    with pytest.raises(PreconditionFailed):
+        await driver.upload("b", BytesSource(b"2"))
+
+
+async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
+    driver = Interposer(MemoryDriver())
+    now = 1000.0
+
+    async def probes() -> int:
+        driver.calls.clear()
+        await Verdicts(tmp_path, now=lambda: now).require(driver, LAYOUT)
+        return len(driver.calls)
+
+    assert await probes() > 0
+    assert await probes() == 0
+    now += REMEMBER + 1
+    assert await probes() > 0
+    (note,) = tmp_path.iterdir()
+    note.write_text(json.dumps({"probed": "nonsense"}))
+    assert await probes() > 0
+
+
+async def test_a_verdict_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    await Verdicts(tmp_path / "file" / "stores").require(MemoryDriver(), LAYOUT)
