@@ -184,6 +184,10 @@ class SingleWriter:
         """See `Driver.read_range`."""
         return self._driver.read_range(key, start, stop, revision=revision)
 
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """See `Driver.copy`."""
+        return await self._driver.copy(source, info, key)
+
     def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`."""
         return self._driver.list(prefix, delimiter=delimiter)

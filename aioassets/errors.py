@@ -31,6 +31,7 @@
     ├── BulkUpdateError            some assets of an `update_assets` failed
     ├── ManagerStateError          a manager that is closed, or used from another event loop
     └── ObjectError                between drivers and their callers
+        ├── NotSameStore
         ├── ObjectNotFound
         └── PreconditionFailed
 """
@@ -57,6 +58,7 @@ __all__ = [
     "ManagerStateError",
     "MissingCredentials",
     "NotFound",
+    "NotSameStore",
     "ObjectError",
     "ObjectNotFound",
     "PartNotFound",
@@ -423,3 +425,9 @@ class PreconditionFailed(ObjectError):
     """The object exists already, or is not at the expected revision."""
 
     problem = "was changed by somebody else"
+
+
+class NotSameStore(ObjectError):
+    """The store can't copy this object by itself: its bytes have to be streamed."""
+
+    problem = "can't be copied by the store itself"

@@ -60,6 +60,9 @@ class Interposer:
             yield chunk
         await self.hook("after", "read_range", key)
 
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        return await self._around("copy", key, lambda: self.driver.copy(source, info, key))
+
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         self.calls.append(("list", prefix))
         await self.hook("before", "list", prefix)

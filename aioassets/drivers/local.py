@@ -16,11 +16,12 @@ from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers.folder import Folder, revision_of, unlink
-from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
     BucketNotFound,
+    NotSameStore,
     ObjectNotFound,
     PreconditionFailed,
     StoreError,
@@ -105,6 +106,10 @@ class LocalDriver:
                     yield chunk
         except OSError as error:
             raise await in_thread(self._translated, error, "read", key) from error
+
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """See `Driver.copy`; a folder copies nothing by itself."""
+        raise NotSameStore(f"{source.url}/{info.key}")
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`; the only delimiter is `/`."""

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from anyio.lowlevel import checkpoint
 
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
-from aioassets.errors import ObjectNotFound, PreconditionFailed
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
 
 CHUNK = 1024 * 1024
 
@@ -90,6 +90,21 @@ class MemoryDriver:
             for offset in range(start, stop, CHUNK):
                 await checkpoint()
                 yield found.data[offset : min(offset + CHUNK, stop)]
+
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """See `Driver.copy`; between memory drivers."""
+        await checkpoint()
+        if not isinstance(source, MemoryDriver):
+            raise NotSameStore(f"{source.url}/{info.key}")
+        original = source._get(info.key)  # noqa: SLF001 - of the same class
+        if original.revision != info.revision:
+            raise PreconditionFailed(f"{source.url}/{info.key}")
+        present = self._objects.get(key)
+        if present is None:
+            self._put(key, original.data)
+        elif present.data != original.data:
+            raise PreconditionFailed(self._url(key))
+        return self._info(key)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`."""

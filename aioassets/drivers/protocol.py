@@ -183,6 +183,26 @@ class Driver(Protocol):
             PreconditionFailed: it is at another revision.
         """
 
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """Copy an object on the store's side, without its bytes passing through here.
+
+        Written create-only where the store can; an object of the same size and digest that is
+        there already counts as success.
+
+        Args:
+            source: the driver of the bucket to copy from, perhaps this one.
+            info: the object to copy; only this revision of it is.
+            key: where to.
+
+        Returns:
+            The new object, with the checksums that the store vouches for.
+
+        Raises:
+            NotSameStore: this store can't reach that one; stream the bytes instead.
+            ObjectNotFound: there is no such object any more.
+            PreconditionFailed: it is at another revision, or other bytes are at `key`.
+        """
+
     def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """List the keys that begin with `prefix`, in the store's order.
 

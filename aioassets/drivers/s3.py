@@ -29,8 +29,15 @@ from aioassets.drivers._s3_values import (
     sha256_of,
     whole_checksums,
 )
-from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, Revision, Source, Uploaded
-from aioassets.errors import InvalidSetting, ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.errors import (
+    InvalidSetting,
+    NotSameStore,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+)
 from aioassets.threads import in_thread
 
 PART_SIZE: Final = 8 * MIB
@@ -225,6 +232,10 @@ class S3Driver:
         async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """See `Driver.copy`."""
+        raise NotSameStore(f"{source.url}/{info.key}")
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`.
