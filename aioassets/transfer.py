@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,12 +13,12 @@ from typing import Final
 import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
-from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Uploaded
+from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Source
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound
 from aioassets.manifest import SHA256, FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.threads import in_thread
-from aioassets.tree import LocalFile, LocalSource
+from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
 """Files under way at once; the budget bounds their requests."""
@@ -37,7 +37,7 @@ class Upload:
         key: where it goes.
     """
 
-    file: LocalFile
+    file: SourceFile
     key: str
 
 
@@ -56,19 +56,30 @@ class UploadLedger:
     uncertain: bool = False
 
 
-class _WatchedSource(LocalSource):
+class _WatchedSource:
     """Reports what is read for the first time, and ends when the push should."""
 
-    def __init__(self, file: LocalFile, check: Callable[[], None], report: Callable[[int], None]) -> None:
-        super().__init__(file)
+    def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
+        self._source = source
         self._check = check
         self._report = report
         self._reported = 0
 
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    @property
+    def path(self) -> Path | None:
+        return self._source.path
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._source.digests
+
     async def read(self, offset: int, size: int) -> Data:
-        """See `Source.read`."""
         self._check()
-        data = await super().read(offset, size)
+        data = await self._source.read(offset, size)
         if fresh := max(0, offset + len(data) - self._reported):
             self._reported += fresh
             self._report(fresh)
@@ -127,21 +138,30 @@ class Uploader:
             self._failure = self._failure or error
 
     async def _store(self, upload: Upload) -> None:
-        source = _WatchedSource(upload.file, self._check, self._report_bytes)
-        skipped = await self._is_there(upload, source)
-        if not skipped:
-            uploaded = await self._send(upload.key, source)
-            if uploaded.created:
-                self.ledger.created.append(upload.key)
-        digests = await source.finish()
         file = upload.file
+        digests = await self._copy(upload)
+        skipped = False
+        if digests is None:
+            source = file.opened()
+            skipped = await self._is_there(upload, source)
+            if not skipped:
+                await self._send(upload.key, _WatchedSource(source, self._check, self._report_bytes))
+            digests = await source.finish()
         self.ledger.entries[file.path] = FileEntry(file.path, file.size, digests, file.executable)
         self.report(FileTransferred(self.name, file.path, file.size, skipped))
 
     def _report_bytes(self, nbytes: int) -> None:
         self.report(BytesTransferred(self.name, nbytes))
 
-    async def _is_there(self, upload: Upload, source: LocalSource) -> bool:
+    async def _copy(self, upload: Upload) -> Mapping[str, str] | None:
+        with self._doubting():
+            digests = await upload.file.copied(self.driver, upload.key)
+        if digests is not None:
+            self.ledger.created.append(upload.key)
+            self._report_bytes(upload.file.size)
+        return digests
+
+    async def _is_there(self, upload: Upload, source: HashedSource) -> bool:
         found = self.present.get(upload.key)
         if found is None or found.size != upload.file.size:
             return False
@@ -149,18 +169,25 @@ class Uploader:
         checksums = (await self.driver.stat(upload.key)).checksums
         return checksums.get(SHA256) == digests[SHA256]
 
-    async def _send(self, key: str, source: LocalSource) -> Uploaded:
-        try:
+    async def _send(self, key: str, source: Source) -> None:
+        with self._doubting():
             uploaded = await self.driver.upload(key, source)
+        if uploaded.created:
+            self.ledger.created.append(key)
+        else:  # the same bytes there already: ours, by an answer that was lost, or somebody's: it may not be deleted
+            self.ledger.uncertain = True
+
+    @contextlib.contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """Take note where it isn't known what a request did."""
+        try:
+            yield
         except AioAssetsError as error:
             self.ledger.uncertain |= error.uncertain
             raise
         except anyio.get_cancelled_exc_class():
             self.ledger.uncertain = True
             raise
-        # The same bytes there already: ours, by an answer that was lost, or somebody's. It may not be deleted.
-        self.ledger.uncertain |= not uploaded.created
-        return uploaded
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from aioassets.drivers.protocol import Data
+from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
 from aioassets.manifest import SHA256, path_problem
 from aioassets.threads import in_thread
@@ -64,8 +64,78 @@ class LocalFile:
 
     @property
     def size(self) -> int:
-        """Its size in bytes when it was scanned."""
+        """See `SourceFile.size`."""
         return self.stamp.size
+
+    @property
+    def identity(self) -> str:
+        """See `SourceFile.identity`."""
+        return f"{self.stamp.size} {self.stamp.mtime_ns}"
+
+    def opened(self) -> LocalSource:
+        """See `SourceFile.opened`."""
+        return LocalSource(self)
+
+    def changed(self) -> bool:
+        """See `SourceFile.changed`."""
+        try:
+            return Stamp.of(os.stat(self.source)) != self.stamp
+        except OSError:
+            return True
+
+    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+        """See `SourceFile.copied`: no store can reach a file here."""
+
+
+class HashedSource(Source, Protocol):
+    """A `Source` that hashes what passes."""
+
+    async def finish(self) -> Mapping[str, str]:
+        """Hash what wasn't read yet.
+
+        Returns:
+            The digests of the whole content.
+
+        Raises:
+            SourceChanged: it isn't any more what was scanned.
+        """
+
+
+class SourceFile(Protocol):
+    """One file of a tree, wherever it is."""
+
+    @property
+    def path(self) -> str:
+        """Relative to the asset, with `/`; empty for a file asset."""
+
+    @property
+    def source(self) -> str:
+        """Where it is, for people."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was scanned."""
+
+    @property
+    def executable(self) -> bool:
+        """Whether its owner may execute it."""
+
+    @property
+    def identity(self) -> str:
+        """What changes when its content does."""
+
+    def opened(self) -> HashedSource:
+        """Its content, to be read once or more."""
+
+    def changed(self) -> bool:
+        """Whether it isn't any more what was scanned, as far as can be told; may block."""
+
+    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+        """Let the store copy it to this key without its bytes passing through here.
+
+        Returns:
+            The digests that the store vouches for, or `None` where it has to be uploaded.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +151,7 @@ class Tree:
 
     root: str
     is_directory: bool
-    files: tuple[LocalFile, ...]
+    files: tuple[SourceFile, ...]
     empty_directories: tuple[str, ...] = ()
 
     @property
@@ -93,7 +163,7 @@ class Tree:
         """A digest of paths, sizes and times of change: equal when a push is repeated unchanged."""
         digest = hashlib.sha256(b"directory" if self.is_directory else b"file")
         for file in self.files:
-            row = (file.path, file.stamp.size, file.stamp.mtime_ns, file.executable)
+            row = (file.path, file.identity, file.executable)
             digest.update(repr(row).encode(errors="surrogatepass"))
         digest.update(repr(self.empty_directories).encode(errors="surrogatepass"))
         return digest.hexdigest()
@@ -135,7 +205,7 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
         return Tree(root, False, (_local_file("", root, status),))
     if not stat.S_ISDIR(status.st_mode):
         raise SourceError(root, "it is neither a file nor a directory")
-    walk = _Walk(_Filter(include, exclude), _identity_of(store))
+    walk = _Walk(Filter(include, exclude), _identity_of(store))
     walk.visit(root, "", status)
     return Tree(
         root,
@@ -152,30 +222,34 @@ async def check_unchanged(tree: Tree) -> None:
 
 def _check_all_unchanged(tree: Tree) -> None:
     for file in tree.files:
-        try:
-            unchanged = Stamp.of(os.stat(file.source)) == file.stamp
-        except OSError:
-            unchanged = False
-        if not unchanged:
+        if file.changed():
             raise SourceChanged(file.source)
 
 
-class _Filter:
-    """Which paths of a tree are wanted."""
+class Filter:
+    """Which paths of a tree are wanted.
+
+    Args:
+        include: gitignore-style patterns; where given, only files that match one are wanted.
+        exclude: gitignore-style patterns of what isn't.
+    """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
         self._include = _patterns(include)
         self._exclude = _patterns(exclude)
 
     def wants_file(self, path: str) -> bool:
+        """Whether a file is."""
         if self._exclude is not None and self._exclude.match_file(path):
             return False
         return self._include is None or self._include.match_file(path)
 
     def wants_directory(self, path: str) -> bool:
+        """Whether a folder is to be looked into."""
         return self._exclude is None or not self._exclude.match_file(f"{path}/")
 
     def wants_empty_directory(self, path: str) -> bool:
+        """Whether an empty folder is."""
         return self._include is None or self._include.match_file(f"{path}/")
 
 
@@ -189,7 +263,7 @@ def _patterns(patterns: Sequence[str]) -> GitIgnoreSpec | None:
 
 @dataclass(slots=True)
 class _Walk:
-    wanted: _Filter
+    wanted: Filter
     store: tuple[int, int] | None
     files: list[LocalFile] = field(default_factory=list)
     empty_directories: list[str] = field(default_factory=list)
@@ -206,7 +280,7 @@ class _Walk:
         for name in entries:
             self._entry(os.path.join(directory, name), f"{relative}/{name}" if relative else name)
         if not entries and relative and self.wanted.wants_empty_directory(relative):
-            self.empty_directories.append(_checked(directory, relative))
+            self.empty_directories.append(checked(directory, relative))
         del self._above[identity]
 
     def _entry(self, source: str, path: str) -> None:
@@ -222,7 +296,7 @@ class _Walk:
         elif self.wanted.wants_file(path):
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError(source, "it is neither a file nor a directory")
-            self.files.append(_local_file(_checked(source, path), source, status))
+            self.files.append(_local_file(checked(source, path), source, status))
 
 
 def _identity_of(folder: str | None) -> tuple[int, int] | None:
@@ -255,8 +329,8 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _checked(source: str, path: str) -> str:
-    """The path, if a store and modelkit's readers can take it."""
+def checked(source: str, path: str) -> str:
+    """The path, if a store and modelkit's readers can take it; raises `SourceError`."""
     problem = path_problem(path)
     if problem is None and path.endswith(".versions"):
         problem = "its name ends in '.versions', which would be taken for an asset"
@@ -301,15 +375,9 @@ class LocalSource:
         return await in_thread(self._read, offset, size)
 
     async def finish(self) -> Mapping[str, str]:
-        """Hash what wasn't read yet, and make sure that the file is still the one that was scanned.
-
-        Returns:
-            The digests of the whole content.
-
-        Raises:
-            SourceChanged: it isn't.
-        """
-        await in_thread(self._finish)
+        """See `HashedSource.finish`."""
+        if self._hashed < self.size:
+            await in_thread(self._finish)
         return self.digests
 
     def _read(self, offset: int, size: int) -> Data:
@@ -325,8 +393,6 @@ class LocalSource:
     def _finish(self) -> None:
         while self._hashed < self.size:
             self._read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
-        with _opened(self._file):
-            pass
 
 
 def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
