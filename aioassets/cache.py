@@ -28,7 +28,7 @@ from typing import Final
 
 from aioassets.errors import IntegrityError
 from aioassets.manifest import FileEntry, Manifest
-from aioassets.transfer import check_digest, sha256_of
+from aioassets.transfer import check_digest, digest_of
 
 OURS: Final = ".aioassets"
 
@@ -237,8 +237,7 @@ def verify_file(path: Path, entry: FileEntry, what: str) -> None:
         size = path.stat().st_size
         if entry.size is not None and size != entry.size:
             raise IntegrityError(what, f"{entry.size} bytes", str(size))
-        if entry.digests:
-            check_digest(what, entry, sha256_of(path))
+        check_digest(what, entry, digest_of(path, entry))
     except FileNotFoundError:
         raise IntegrityError(what, f"{entry.size} bytes", "nothing") from None
 

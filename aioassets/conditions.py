@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 
 from aioassets.cache import write_atomically
+from aioassets.digests import SHA256
 from aioassets.drivers.protocol import (
     CommonPrefix,
     Document,
@@ -26,7 +27,6 @@ from aioassets.drivers.protocol import (
 )
 from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreUnsuitable
 from aioassets.layout import Layout
-from aioassets.manifest import SHA256
 from aioassets.threads import in_thread
 
 REMEMBER: Final = 7 * 24 * 3600.0

@@ -14,7 +14,7 @@ from aioassets.cache import OURS
 from aioassets.concurrency import both, for_each, supervised
 from aioassets.conditions import SingleWriter, Verdicts
 from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
-from aioassets.drivers import Location, make_driver
+from aioassets.drivers import Location, make_driver, split_url
 from aioassets.drivers.protocol import Driver, Expect
 from aioassets.errors import (
     AioAssetsError,
@@ -40,6 +40,7 @@ from aioassets.publication import (
     check_exists,
     next_version,
 )
+from aioassets.remote import scan_store
 from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
 from aioassets.settings import Settings
 from aioassets.spec import AssetSpec, parse_name, parse_new_name
@@ -155,7 +156,11 @@ class AssetsManager:
             versioning = scheme_named(self._settings.versioning)
         self._scheme = versioning
         self._retry = retry or RetryPolicy()
-        self._owned = self._make_driver() if driver is None else None
+        self._location: Location | None = None
+        if driver is None and self._settings.bucket is not None:
+            self._location = Location.parse(self._settings.bucket, self._settings.storage_provider)
+        self._owned = self._make_driver()
+        self._sources: dict[Location, Driver] = {}
         self._store = self._make_store(driver or self._owned)
         self._verdicts = Verdicts(self._settings.assets_dir / OURS / "stores")
         self._locks = Locks()
@@ -172,8 +177,9 @@ class AssetsManager:
     async def aclose(self) -> None:
         """Close the manager and the connections that it opened. Safe to call twice."""
         self._closed = True
-        if self._owned is not None:
-            await self._owned.aclose()
+        owned = [self._owned] if self._owned is not None else []
+        for driver in (*owned, *self._sources.values()):
+            await driver.aclose()
 
     @property
     def url(self) -> str | None:
@@ -197,7 +203,7 @@ class AssetsManager:
         """Push the first version of a new asset.
 
         Args:
-            asset_path: a file or a directory.
+            asset_path: a file or a directory, or the URL (`s3://…`) of an object or of a prefix.
             name: the new asset's name.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
@@ -237,7 +243,7 @@ class AssetsManager:
         """Push another version of an asset: `V.v` becomes `V.(v+1)`.
 
         Args:
-            asset_path: a file or a directory.
+            asset_path: a file or a directory, or the URL (`s3://…`) of an object or of a prefix.
             name: the asset's name.
             bump_major: begin the next major instead: `(V+1).0`.
             major: bump the latest version of this major; `None` for the latest of all.
@@ -449,9 +455,7 @@ class AssetsManager:
         parse_new_name(name)
         store = self._required_store()
         tree, (state, new_store) = await both(
-            lambda: scan(
-                asset_path, include=details.include, exclude=details.exclude, store=_local_path(store.driver.url)
-            ),
+            lambda: self._scan(asset_path, details, store),
             lambda: _index_before_push(store, name, may_create=operation in (CREATE, None)),
         )
         if operation is None:
@@ -474,6 +478,32 @@ class AssetsManager:
             new_store=new_store,
         )
 
+    async def _scan(self, asset_path: str | os.PathLike[str], details: _Details, store: AssetStore) -> Tree:
+        """Scan a path on this machine, or an object or prefix by its URL."""
+        text = os.fspath(asset_path)
+        located = split_url(text)
+        if located is None:
+            path = _local_path(text) or text
+            return await scan(
+                path, include=details.include, exclude=details.exclude, store=_local_path(store.driver.url)
+            )
+        location, key = located
+        driver = self._source_driver(location)
+        return await scan_store(driver, key, include=details.include, exclude=details.exclude)
+
+    def _source_driver(self, location: Location) -> Driver:
+        """The driver to read sources by: one for each bucket, with a budget of its own.
+
+        An upload that holds its share of the budget waits for its source, which must not have to
+        wait for that same budget.
+        """
+        if location not in self._sources:
+            settings = self._settings
+            same_provider = self._location is not None and self._location.provider == location.provider
+            options = {key: value for key, value in settings.storage_options.items() if same_provider or "." in key}
+            self._sources[location] = self._drive(location, options)
+        return self._sources[location]
+
     async def _push(self, plan: PushPlan, report: Progress) -> PushResult:
         store = self._required_store()
         if not self._settings.single_writer:
@@ -492,13 +522,16 @@ class AssetsManager:
         return whoami(user=self._settings.record_user, host=self._settings.record_host)
 
     def _make_driver(self) -> Driver | None:
-        settings = self._settings
-        if settings.bucket is None:
+        if self._location is None:
             return None
+        return self._drive(self._location, self._settings.storage_options)
+
+    def _drive(self, location: Location, options: Mapping[str, Any]) -> Driver:
+        settings = self._settings
         return make_driver(
-            Location.parse(settings.bucket, settings.storage_provider),
+            location,
             dispatcher=Dispatcher(Budget(settings.max_requests, settings.max_bytes), self._retry),
-            options=settings.storage_options,
+            options=options,
             timeouts={"connect_timeout": settings.connect_timeout, "read_timeout": settings.read_timeout},
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-SHA256: Final = "sha256"
+from aioassets.digests import PREFERRED, best_of
 
 _CLAIM: Final = "aioassets_claim"
 
@@ -176,8 +176,14 @@ class Manifest:
 
     @property
     def verifiable(self) -> bool:
-        """Whether each file has a digest to verify it by."""
-        return all(file.digests for file in self.files)
+        """Whether each file has a digest that it can be verified by here."""
+        return all(best_of(file.digests) for file in self.files)
+
+    @property
+    def verified_by(self) -> tuple[str, ...]:
+        """The algorithms that its files can be verified by here, strongest first."""
+        used = {best_of(file.digests) for file in self.files}
+        return tuple(algorithm for algorithm in PREFERRED if algorithm in used)
 
     def to_json(self) -> bytes:
         """The manifest as stored; modelkit reads the first three fields."""

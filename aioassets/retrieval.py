@@ -53,6 +53,8 @@ class FetchedAsset(os.PathLike[str]):
         from_cache: whether it was there already, so that nothing was downloaded.
         verified: whether every file has a digest that it was verified by; `False` for what
             modelkit pushed.
+        verified_by: the algorithms of these digests, strongest first: `sha256` for what passed
+            through aioassets, what the store vouches for where it copied by itself.
         manifest: what the version consists of.
     """
 
@@ -62,6 +64,7 @@ class FetchedAsset(os.PathLike[str]):
     part: str | None
     from_cache: bool
     verified: bool
+    verified_by: tuple[str, ...]
     manifest: Manifest = field(repr=False)
 
     def __fspath__(self) -> str:
@@ -258,7 +261,16 @@ class Retrieval:
 
     def _fetched(self, slot: Slot, root: Path, manifest: Manifest, *, from_cache: bool) -> FetchedAsset:
         path = root / self._spec.part if self._spec.part is not None else root
-        return FetchedAsset(path, slot.name, slot.version, self._spec.part, from_cache, manifest.verifiable, manifest)
+        return FetchedAsset(
+            path=path,
+            name=slot.name,
+            version=slot.version,
+            part=self._spec.part,
+            from_cache=from_cache,
+            verified=manifest.verifiable,
+            verified_by=manifest.verified_by,
+            manifest=manifest,
+        )
 
     # Download, verify, place, record; the lock is held
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ from typing import Final
 import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
+from aioassets.digests import SHA256, Hash, best_of, new_hash
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Source
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound
-from aioassets.manifest import SHA256, FileEntry
+from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.threads import in_thread
 from aioassets.tree import HashedSource, SourceFile
@@ -252,7 +252,7 @@ class Downloader:
                     data += chunk
                     self.report(BytesTransferred(self.name, len(chunk)))
         _check_size(download, len(data))
-        return await in_thread(_write_new, download.target, data, download.entry.executable)
+        return await in_thread(_write_new, download.target, data, download.entry)
 
     async def _large(self, download: Download) -> str:
         """Ranges in parallel, hashed in order from the page cache as they become complete."""
@@ -266,7 +266,7 @@ class Downloader:
 
             with unwrapped():
                 async with anyio.create_task_group() as tasks:
-                    hashing = _InOrderHash(descriptor, ranges)
+                    hashing = _InOrderHash(descriptor, ranges, hash_for(download.entry))
                     tasks.start_soon(hashing.run)
                     await for_each(ranges, fetch, limit=FILES_AT_ONCE)
             return hashing.hexdigest()
@@ -300,25 +300,37 @@ class _Range:
 
 
 class _InOrderHash:
-    def __init__(self, descriptor: int, ranges: Sequence[_Range]) -> None:
+    def __init__(self, descriptor: int, ranges: Sequence[_Range], digest: Hash | None) -> None:
         self._descriptor = descriptor
         self._ranges = ranges
-        self._hash = hashlib.sha256()
+        self._hash = digest
 
     async def run(self) -> None:
+        if self._hash is None:
+            return
         for part in self._ranges:
             await part.complete.wait()
             await in_thread(_hash_range, self._hash, self._descriptor, part.start, part.stop)
 
     def hexdigest(self) -> str:
-        return self._hash.hexdigest()
+        return self._hash.hexdigest() if self._hash is not None else ""
+
+
+def hash_for(entry: FileEntry) -> Hash | None:
+    """What a file is to be verified by; `None` where its manifest records nothing that is known here."""
+    algorithm = best_of(entry.digests)
+    return new_hash(algorithm) if algorithm is not None else None
 
 
 def check_digest(what: str, entry: FileEntry, found: str) -> None:
-    """Raise `IntegrityError` if a file's SHA-256 isn't the one that its manifest records, where it records one."""
-    expected = entry.digests.get(SHA256)
-    if expected is not None and expected != found:
-        raise IntegrityError(what, f"SHA-256 {expected}", found)
+    """Raise `IntegrityError` if a file's digest isn't the one that its manifest records.
+
+    Args:
+        found: by the algorithm of `hash_for`.
+    """
+    algorithm = best_of(entry.digests)
+    if algorithm is not None and entry.digests[algorithm] != found:
+        raise IntegrityError(what, f"{algorithm} {entry.digests[algorithm]}", found)
 
 
 def _check_size(download: Download, found: int) -> None:
@@ -326,23 +338,31 @@ def _check_size(download: Download, found: int) -> None:
         raise IntegrityError(download.what, f"{download.size} bytes", str(found))
 
 
-def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, as lower-case hex; blocking."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest_of(path: str | Path, entry: FileEntry) -> str:
+    """The digest of a file by the algorithm of `hash_for`; empty where there is none. Blocking."""
+    digest = hash_for(entry)
+    if digest is None:
+        return ""
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(WRITE):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def _create(path: str, executable: bool) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
 
 
-def _write_new(path: str, data: bytearray, executable: bool) -> str:
-    descriptor = _create(path, executable)
+def _write_new(path: str, data: bytearray, entry: FileEntry) -> str:
+    descriptor = _create(path, entry.executable)
     try:
         _pwrite(descriptor, data, 0)
     finally:
         os.close(descriptor)
-    return hashlib.sha256(data).hexdigest()
+    if (digest := hash_for(entry)) is None:
+        return ""
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def _pwrite(descriptor: int, data: bytes | bytearray, offset: int) -> None:
@@ -353,7 +373,7 @@ def _pwrite(descriptor: int, data: bytes | bytearray, offset: int) -> None:
         view = view[written:]
 
 
-def _hash_range(digest: hashlib._Hash, descriptor: int, start: int, stop: int) -> None:
+def _hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
     while start < stop:
         data = os.pread(descriptor, min(WRITE, stop - start), start)
         if not data:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from aioassets.digests import SHA256
 from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
-from aioassets.manifest import SHA256, path_problem
+from aioassets.manifest import path_problem
 from aioassets.threads import in_thread
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ PACKAGE = Path(aioassets.__file__).parent
 
 LAYERS = (
     {"_version", "errors"},
-    {"concurrency", "dispatch", "layout", "manifest", "progress", "spec", "threads", "versioning", "drivers.protocol"},
-    {"drivers", "machine", "settings", "store", "transfer", "tree"},
+    {"concurrency", "digests", "dispatch", "layout", "manifest", "progress", "spec", "threads", "versioning", "drivers.protocol"},
+    {"drivers", "machine", "remote", "settings", "store", "transfer", "tree"},
     {"cache", "claim", "conditions", "publication", "retrieval"},
     {"manager"},
     {"cli", "console", "options", "process"},

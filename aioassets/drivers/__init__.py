@@ -6,8 +6,9 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,9 @@ from aioassets.errors import InvalidSetting
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LIKE_A_PATH: Final = ("/", "./", "../", "~")
+
+PLUGINS: Final = "aioassets.drivers"
+"""The entry-point group that maps a URL scheme to a driver of somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Location:
         Raises:
             InvalidSetting: the URL or the provider isn't one that is known.
         """
-        if storage_provider is not None and storage_provider not in _PROVIDERS:
+        if storage_provider is not None and not _is_provider(storage_provider):
             raise InvalidSetting(
                 f"There is no storage provider {storage_provider!r}: choose one of {', '.join(sorted(_PROVIDERS))}."
             )
@@ -72,8 +76,9 @@ class Location:
     @classmethod
     def _from_url(cls, url: str) -> Location:
         parts = urlsplit(url)
-        provider = _BY_SCHEME.get(parts.scheme.lower())
-        if provider is None:
+        scheme = parts.scheme.lower()
+        provider = _BY_SCHEME.get(scheme, scheme)
+        if not _is_provider(provider):
             raise InvalidSetting(f"{url!r} is of an unknown kind of store. {_ADVICE}")
         if parts.query or parts.fragment or "@" in parts.netloc:
             raise InvalidSetting(f"A bucket's URL takes no credentials, query or fragment. {_ADVICE}")
@@ -106,8 +111,7 @@ def make_driver(
     Raises:
         InvalidSetting: the driver has no such option, or its extra isn't installed.
     """
-    provider = _PROVIDERS[location.provider]
-    factory = getattr(importlib.import_module(provider.module), provider.factory)
+    factory = _factory(location.provider)
     parameters = inspect.signature(factory).parameters
     known = set(parameters) - {"dispatcher", "client"}
     chosen = {key: value for key, value in (timeouts or {}).items() if key in known}
@@ -120,6 +124,36 @@ def make_driver(
         chosen[option] = _parsed(option, value, str(parameters[option].annotation))
     target = os.path.expanduser(location.bucket) if location.provider == "local" else location.bucket
     return cast("Driver", factory(target, dispatcher=dispatcher, **chosen))
+
+
+def split_url(url: str) -> tuple[Location, str] | None:
+    """The bucket and the key that an object's URL names; `None` for a path on this machine.
+
+    A key is taken as it is written, without decoding anything.
+
+    Raises:
+        InvalidSetting: the URL is of an unknown kind of store, or names no bucket.
+    """
+    if not _SCHEME.match(url) or url.lower().startswith("file:"):
+        return None
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    return Location.parse(f"{scheme}://{bucket}"), key
+
+
+def _is_provider(name: str) -> bool:
+    return name in _PROVIDERS or bool(entry_points(group=PLUGINS, name=name))
+
+
+def _factory(provider: str) -> Callable[..., Any]:
+    """The class or function that makes a provider's drivers; only the one that is asked for is loaded."""
+    if (built_in := _PROVIDERS.get(provider)) is not None:
+        return cast("Callable[..., Any]", getattr(importlib.import_module(built_in.module), built_in.factory))
+    (plugin, *_) = entry_points(group=PLUGINS, name=provider)
+    try:
+        return cast("Callable[..., Any]", plugin.load())
+    except Exception as error:
+        raise InvalidSetting(f"The driver for {provider}:// ({plugin.value}) can't be loaded: {error}") from error
 
 
 def _parsed(option: str, value: Any, annotation: str) -> Any:

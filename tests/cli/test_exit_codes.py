@@ -127,7 +127,7 @@ def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "assets" / "name" / "0.0" / "a").write_bytes(b"fIrst")
     ran = invoke("fetch", "name")
     assert (ran.code, ran.out) == (5, "")
-    assert ran.err.startswith("Error: name:0.0[a] is not what was pushed: expected SHA-256 ")
+    assert ran.err.startswith("Error: name:0.0[a] is not what was pushed: expected sha256 ")
 
 
 def test_6_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:

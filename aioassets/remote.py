@@ -1,0 +1,172 @@
+"""Scanning and reading a source that is in a store: an object, or all that is below a prefix."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioassets.digests import SHA256
+from aioassets.drivers.protocol import Data, Driver, ObjectInfo
+from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
+from aioassets.threads import in_thread
+from aioassets.tree import READ_CHUNK, Filter, HashedSource, Tree, checked
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One object to push.
+
+    Attributes:
+        path: relative to the asset, with `/`; empty for a file asset.
+        driver: the bucket that it is in.
+        info: the object, at the one revision that is pushed.
+    """
+
+    path: str
+    driver: Driver
+    info: ObjectInfo
+
+    @property
+    def source(self) -> str:
+        """See `SourceFile.source`."""
+        return f"{self.driver.url}/{self.info.key}"
+
+    @property
+    def size(self) -> int:
+        """See `SourceFile.size`."""
+        return self.info.size
+
+    @property
+    def executable(self) -> bool:
+        """See `SourceFile.executable`: stores don't tell."""
+        return False
+
+    @property
+    def identity(self) -> str:
+        """See `SourceFile.identity`."""
+        return self.info.revision
+
+    def opened(self) -> HashedSource:
+        """See `SourceFile.opened`."""
+        return StoredSource(self)
+
+    def changed(self) -> bool:
+        """See `SourceFile.changed`: what is read or copied is pinned to its revision."""
+        return False
+
+    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+        """See `SourceFile.copied`."""
+        try:
+            copy = await driver.copy(self.driver, self.info, key)
+        except NotSameStore:
+            return None
+        except ObjectNotFound as error:
+            raise SourceChanged(self.source) from error
+        return copy.checksums
+
+
+class StoredSource:
+    """A `HashedSource` that reads an object, pinned to its revision.
+
+    Args:
+        file: the object as it was listed.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def size(self) -> int:
+        """See `Source.size`."""
+        return self._file.size
+
+    @property
+    def path(self) -> Path | None:
+        """See `Source.path`."""
+        return None
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Source.digests`."""
+        return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    async def read(self, offset: int, size: int) -> Data:
+        """See `Source.read`."""
+        data = await self._fetched(offset, size) if size else b""
+        if offset == self._hashed:
+            await in_thread(self._hash.update, data)
+            self._hashed += len(data)
+        return data
+
+    async def finish(self) -> Mapping[str, str]:
+        """See `HashedSource.finish`."""
+        while self._hashed < self.size:
+            await self.read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
+        return self.digests
+
+    async def _fetched(self, offset: int, size: int) -> bytes:
+        info = self._file.info
+        pieces: list[bytes] = []
+        try:
+            async with aclosing(
+                self._file.driver.read_range(info.key, offset, offset + size, revision=info.revision)
+            ) as chunks:
+                async for chunk in chunks:
+                    pieces.append(chunk)  # noqa: PERF401 - closed by `aclosing` wherever it ends
+        except (ObjectNotFound, PreconditionFailed) as error:
+            raise SourceChanged(self._file.source) from error
+        data = b"".join(pieces)
+        if len(data) != size:
+            raise SourceChanged(self._file.source)
+        return data
+
+
+async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Tree:
+    """Scan an object, or all that is below a prefix, with its sub-folders.
+
+    Args:
+        driver: the bucket.
+        key: of the object, or the prefix; with a `/` at its end, or empty, the prefix.
+        include: gitignore-style patterns; where given, only objects that match one are kept.
+        exclude: gitignore-style patterns of objects to leave out.
+
+    Raises:
+        SourceNotFound: there is neither.
+        SourceError: a key can't become a path.
+    """
+    root = f"{driver.url}/{key}"
+    if key and not key.endswith("/"):
+        try:
+            return Tree(root, False, (StoredFile("", driver, await driver.stat(key)),))
+        except ObjectNotFound:
+            pass
+    return await _scan_prefix(driver, root, f"{key.rstrip('/')}/" if key else "", Filter(include, exclude))
+
+
+async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -> Tree:
+    files: list[StoredFile] = []
+    folders: set[str] = set()
+    async for item in driver.list(prefix):
+        if not isinstance(item, ObjectInfo) or item.key == prefix:
+            continue
+        path = item.key[len(prefix) :]
+        if path.endswith("/"):  # what consoles write for an empty folder
+            folders.add(path.rstrip("/"))
+        elif wanted.wants_file(path):
+            files.append(StoredFile(checked(f"{driver.url}/{item.key}", path), driver, item))
+    files.sort(key=lambda file: file.path)
+    empty = _empty(folders, [file.path for file in files])
+    empty = [checked(f"{root}/{path}", path) for path in empty if wanted.wants_empty_directory(path)]
+    if not files and not empty:
+        raise SourceNotFound(root)
+    return Tree(root, True, tuple(files), tuple(sorted(empty)))
+
+
+def _empty(folders: set[str], paths: Sequence[str]) -> list[str]:
+    """The folders that nothing else is in."""
+    return [folder for folder in folders if not any(path.startswith(f"{folder}/") for path in (*paths, *folders))]
