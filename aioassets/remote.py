@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioassets.digests import SHA256
+from aioassets.digests import SHA256, best_of
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
 from aioassets.threads import in_thread
@@ -65,7 +65,20 @@ class StoredFile:
             return None
         except ObjectNotFound as error:
             raise SourceChanged(self.source) from error
-        return copy.checksums
+        except PreconditionFailed as error:  # of the source, or of the target
+            if await self._is_current():
+                raise
+            raise SourceChanged(self.source) from error
+        if best_of(copy.checksums) is not None:
+            return copy.checksums
+        # The store vouches for nothing that can be checked later, so read what it copied, once.
+        return await StoredSource(StoredFile(self.path, driver, copy)).finish()
+
+    async def _is_current(self) -> bool:
+        try:
+            return (await self.driver.stat(self.info.key)).revision == self.info.revision
+        except ObjectNotFound:
+            return False
 
 
 class StoredSource:

@@ -26,7 +26,7 @@ import pytest
 
 from aioassets.concurrency import for_each
 from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, Revision
-from aioassets.errors import ObjectNotFound, PreconditionFailed
+from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
 
 __all__ = ["BytesSource", "DriverConformance"]
 
@@ -424,6 +424,49 @@ class DriverConformance:
         await _write_all(driver, ["a/b", "a/bc", "a/c/d"])
         await driver.delete(["a/b", "a/c"])
         assert await _keys(driver, "") == ["a/bc", "a/c/d"]
+
+    async def test_an_object_is_copied_by_the_store(self, driver: Driver) -> None:
+        """Its bytes don't pass through here; the copy has the digests that the store vouches for."""
+        data = b"content" * 100
+        await driver.upload("source", BytesSource(data))
+        info = await driver.stat("source")
+        try:
+            copy = await driver.copy(driver, info, "folder/copy of it")
+        except NotSameStore:
+            return  # this store copies nothing by itself
+        assert (copy.key, copy.size) == ("folder/copy of it", len(data))
+        assert copy.checksums == info.checksums
+        assert await _content(driver, "folder/copy of it", 0, 10_000) == data
+
+    async def test_a_copy_overwrites_nothing(self, driver: Driver) -> None:
+        """The same bytes there already are success, other bytes are refused."""
+        for key in ("source", "same"):
+            await driver.upload(key, BytesSource(b"content"))
+        await driver.upload("other", BytesSource(b"CONTENT"))
+        info = await driver.stat("source")
+        try:
+            assert (await driver.copy(driver, info, "same")).size == info.size
+        except NotSameStore:
+            return  # this store copies nothing by itself
+        with pytest.raises(PreconditionFailed):
+            await driver.copy(driver, info, "other")
+        assert await _content(driver, "other", 0, 100) == b"CONTENT"
+
+    async def test_a_copy_is_of_one_revision(self, driver: Driver) -> None:
+        """An object that was changed or removed meanwhile isn't copied."""
+        await driver.upload("source", BytesSource(b"before"))
+        info = await driver.stat("source")
+        await driver.upload("source", BytesSource(b"after!"), expected=Expect.ANYTHING)
+        try:
+            with pytest.raises(PreconditionFailed):
+                await driver.copy(driver, info, "copy")
+        except NotSameStore:
+            return  # this store copies nothing by itself
+        await driver.delete(["source"])
+        with pytest.raises((ObjectNotFound, PreconditionFailed)):
+            await driver.copy(driver, info, "copy")
+        with pytest.raises(ObjectNotFound):
+            await driver.stat("copy")
 
     async def test_a_driver_says_where_it_is(self, driver: Driver) -> None:
         """As a URL, which its identity begins with."""

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -17,7 +18,7 @@ import anyio
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._s3_errors import Kind, Refusal, Request, code_of, translate
-from aioassets.drivers._s3_multipart import MIB, MultipartUpload, UploadGone, body_of
+from aioassets.drivers._s3_multipart import MIB, MultipartCopy, MultipartUpload, UploadGone, body_of
 from aioassets.drivers._s3_values import (
     answered_at,
     base64_of,
@@ -48,6 +49,10 @@ CHUNK: Final = MIB
 """Bytes handed on at once when reading; the SDK's pieces of some KiB would cost a thread hop each."""
 BATCH: Final = 1000
 """Keys that one DeleteObjects request may name."""
+MAX_COPY: Final = 5 * 1024 * MIB
+"""S3's limit for one CopyObject; larger objects are copied in parts."""
+COPY_PART: Final = 256 * MIB
+"""Bytes of a part that the store copies: large, since none of them pass through here."""
 UPLOADS: Final = 3
 """How often a multipart upload is begun for one blob, where the store drops it."""
 
@@ -126,6 +131,7 @@ class S3Driver:
             raise InvalidSetting(f"part_size={part_size} is below S3's limit of {MIN_PART_SIZE} bytes.")
         self.url = f"s3://{bucket}"
         self.identity = f"{self.url}@{endpoint_url}" if endpoint_url else self.url
+        self._endpoint = endpoint_url
         self._bucket = bucket
         self._dispatcher = dispatcher or Dispatcher()
         self._part_size = part_size
@@ -234,8 +240,21 @@ class S3Driver:
                 yield chunk
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
-        """See `Driver.copy`."""
-        raise NotSameStore(f"{source.url}/{info.key}")
+        """See `Driver.copy`; between buckets of one endpoint, with this driver's credentials."""
+        if not isinstance(source, S3Driver) or source._endpoint != self._endpoint:  # noqa: SLF001 - of the same class
+            raise NotSameStore(f"{source.url}/{info.key}")
+        vouched = (await source.stat(info.key)).checksums
+        try:
+            await self._copy(source._bucket, info, key)  # noqa: SLF001
+        except PreconditionFailed as error:  # of the source, of the target, or the answer to a request sent twice
+            copy = await self._present(key)
+            if copy is None:
+                raise PreconditionFailed(f"{source.url}/{info.key}") from error
+            if copy.size != info.size or not copy.checksums or copy.checksums != vouched:
+                raise
+            return copy
+        copy = await self.stat(key)
+        return replace(copy, checksums={**vouched, **copy.checksums})
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`.
@@ -281,7 +300,7 @@ class S3Driver:
 
     async def _upload_parts(self, key: str, source: Source, expected: Expect) -> None:
         # Looking first spares all the parts, and covers stores that ignore a condition at the end of an upload.
-        if expected is Expect.ABSENT and await self._exists(key):
+        if expected is Expect.ABSENT and await self._present(key) is not None:
             raise PreconditionFailed(self._url(key))
         cause: Exception | None = None
         for _ in range(UPLOADS):
@@ -303,12 +322,33 @@ class S3Driver:
                 cause = gone
         raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
 
-    async def _exists(self, key: str) -> bool:
+    async def _copy(self, bucket: str, info: ObjectInfo, key: str) -> None:
+        if await self._present(key) is not None:  # some stores ignore the condition on copies
+            raise PreconditionFailed(self._url(key))
+        pinned = {"CopySource": {"Bucket": bucket, "Key": info.key}, "CopySourceIfMatch": info.revision}
+        absent = condition_for(Expect.ABSENT)
+        if info.size > MAX_COPY:
+            copy = MultipartCopy(
+                self._call,
+                self._dispatcher,
+                key,
+                info.size,
+                pinned,
+                part_size=COPY_PART,
+                created_with=self._encryption,
+                completed_with=absent,
+            )
+            return await copy.run()
+        checksum = {"ChecksumAlgorithm": "SHA256"} if self._checksums else {}
+        call = partial(self._call, "copy_object", key, **pinned, **checksum, **self._encryption, **absent)
+        await self._dispatcher.send(call)
+        return None
+
+    async def _present(self, key: str) -> ObjectInfo | None:
         try:
-            await self.stat(key)
+            return await self.stat(key)
         except ObjectNotFound:
-            return False
-        return True
+            return None
 
     async def _holds(self, key: str, source: Source) -> bool:
         """Whether the object has the source's bytes."""
