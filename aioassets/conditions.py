@@ -90,6 +90,9 @@ class Verdicts:
 
     def _remember(self, note: Path, identity: str) -> None:
         with contextlib.suppress(OSError):
+            for old in self._folder.glob("*.json"):
+                if not self._is_fresh(old):
+                    old.unlink(missing_ok=True)
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(note, json.dumps({"store": identity, "probed": self._now()}).encode())
 

@@ -92,7 +92,8 @@ class AssetsManager:
         storage_provider: `local` or `s3` (`AIOASSETS_STORAGE_PROVIDER`).
         assets_dir: where fetched assets are kept (`AIOASSETS_DIR`; default the platform's cache folder).
         versioning: `major_minor`, `simple_date`, or a scheme of your own (`AIOASSETS_VERSIONING`).
-        driver: use this driver instead of a bucket; it isn't closed with the manager.
+        driver: use this driver instead of a bucket; it isn't closed with the manager. Its own
+            dispatcher then says how many requests and bytes are in flight, and when they are retried.
         storage_options: options of the driver, such as `endpoint_url` or `region` for S3
             (`AIOASSETS_S3_ENDPOINT_URL` and so on).
         max_requests: requests in flight (`AIOASSETS_MAX_REQUESTS`; default 64).

@@ -141,11 +141,13 @@ class _Environment:
 
     def storage_options(self) -> dict[str, Any]:
         """`AIOASSETS_S3_REGION=…` sets the option `s3.region`, and so on for each provider and option."""
-        options = {
+        # What isn't an option, like AIOASSETS_MAX_REQUESTS, becomes one of a provider that nobody has.
+        options: dict[str, Any] = {
             f"{provider.lower()}.{option.lower()}": value
-            for provider in ("LOCAL", "S3", "GCS", "AZURE")
             for key, value in self._environ.items()
-            if value and (option := key.removeprefix(f"AIOASSETS_{provider}_")) != key
+            if key.startswith("AIOASSETS_") and value
+            for provider, _, option in [key.removeprefix("AIOASSETS_").partition("_")]
+            if option
         }
         if endpoint := next((found for key in _S3_ENDPOINTS if (found := self._environ.get(key))), None):
             options.setdefault("s3.endpoint_url", endpoint)

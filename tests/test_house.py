@@ -26,7 +26,18 @@ PACKAGE = Path(aioassets.__file__).parent
 
 LAYERS = (
     {"_version", "errors"},
-    {"concurrency", "digests", "dispatch", "layout", "manifest", "progress", "spec", "threads", "versioning", "drivers.protocol"},
+    {
+        "concurrency",
+        "digests",
+        "dispatch",
+        "layout",
+        "manifest",
+        "progress",
+        "spec",
+        "threads",
+        "versioning",
+        "drivers.protocol",
+    },
     {"drivers", "machine", "remote", "settings", "store", "transfer", "tree"},
     {"cache", "claim", "conditions", "publication", "retrieval"},
     {"manager"},
