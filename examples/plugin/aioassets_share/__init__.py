@@ -19,3 +19,4 @@ class ShareDriver(LocalDriver):
     def __init__(self, bucket: str, *, dispatcher: Dispatcher | None = None, mount: str = "/mnt/share") -> None:
         super().__init__(Path(mount) / bucket, dispatcher=dispatcher)
         self.url = f"share://{bucket}"
+        self.identity = f"{self.url}@{mount}"  # two mounts are two stores
