@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from aioassets._version import __version__
@@ -168,7 +168,7 @@ class AssetsManager:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def __aenter__(self) -> AssetsManager:
+    async def __aenter__(self) -> Self:
         self._check_usable()
         return self
 

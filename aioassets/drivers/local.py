@@ -8,7 +8,7 @@ import itertools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 import aiofiles
 import anyio
@@ -54,7 +54,7 @@ class LocalDriver:
         self.identity = self.url
         self._budget = (dispatcher or Dispatcher()).budget
 
-    async def __aenter__(self) -> LocalDriver:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
