@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from aioassets.dispatch import (
         RetryPolicy as RetryPolicy,
     )
+    from aioassets.drivers.azure import (
+        AzureDriver as AzureDriver,
+    )
     from aioassets.drivers.local import (
         LocalDriver as LocalDriver,
     )
@@ -183,6 +186,7 @@ _HOMES = {
             "Dispatcher",
             "RetryPolicy",
         ),
+        "aioassets.drivers.azure": ("AzureDriver",),
         "aioassets.drivers.local": ("LocalDriver",),
         "aioassets.drivers.memory": ("MemoryDriver",),
         "aioassets.drivers.s3": ("S3Driver",),

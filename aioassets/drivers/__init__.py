@@ -34,7 +34,10 @@ _PROVIDERS: Final = {
     "local": _Provider("aioassets.drivers.local", "LocalDriver", "file"),
     "s3": _Provider("aioassets.drivers.s3", "S3Driver", "s3"),
     "memory": _Provider("aioassets.drivers.memory", "MemoryDriver", "memory"),
+    "azure": _Provider("aioassets.drivers.azure", "AzureDriver", "az"),
 }
+_ALIASES: Final = {"az": "azure"}
+"""What modelkit calls a provider."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
 _ADVICE: Final = "Name one like ./store, file:///path or s3://name."
@@ -45,7 +48,7 @@ class Location:
     """Which bucket of which provider.
 
     Attributes:
-        provider: `local`, `s3` or `memory`.
+        provider: `local`, `s3`, `azure` or `memory`.
         bucket: its name, or the folder's path.
     """
 
@@ -63,6 +66,7 @@ class Location:
         Raises:
             InvalidSetting: the URL or the provider isn't one that is known.
         """
+        storage_provider = _ALIASES.get(storage_provider or "", storage_provider)
         if storage_provider is not None and not _is_provider(storage_provider):
             raise InvalidSetting(
                 f"There is no storage provider {storage_provider!r}: choose one of {', '.join(sorted(_PROVIDERS))}."

@@ -1,0 +1,259 @@
+"""Requests to Azure Blob Storage, sent through the SDK's client."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import anyio
+
+from aioassets.drivers._azure_errors import AzureRefusal, RefusedError, translate
+from aioassets.drivers._azure_values import Account
+from aioassets.drivers._s3_errors import Request
+from aioassets.errors import InvalidSetting, MissingCredentials
+from aioassets.threads import in_thread
+
+MIB: Final = 1024 * 1024
+API_VERSION: Final = "2021-12-02"
+"""Of the REST API that the requests here are written against; old enough for installed emulators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the store answered to a request.
+
+    Attributes:
+        headers: of any case.
+        body: all of it.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """How to connect, where no client is given.
+
+    Attributes:
+        account: where, and with which key or signature.
+        credential: a token credential of the SDK's, instead of those.
+        anonymous: use no credential at all.
+        verify: whether to verify the server's certificate.
+        ca_bundle: certificate authorities to trust instead of the usual ones.
+        connect_timeout: seconds.
+        read_timeout: seconds without a byte.
+        connections: how many there may be at once.
+    """
+
+    account: Account
+    credential: Any
+    anonymous: bool
+    verify: bool
+    ca_bundle: str | os.PathLike[str] | None
+    connect_timeout: float
+    read_timeout: float
+    connections: int
+
+
+class AzureClient:
+    """One container, by the requests of the REST API.
+
+    The SDK's client gives credentials, signatures and connections: its pipeline. Its own
+    operations aren't used, because they hash and copy whole bodies on the event loop, read
+    downloads into memory, and retry those behind the caller's back.
+
+    Args:
+        url: the container's, for people.
+        container: its name.
+        connecting: how to make a client; `None` where one is given.
+        client: a `ContainerClient` of somebody else's.
+    """
+
+    def __init__(self, url: str, container: str, connecting: Connecting | None, client: Any = None) -> None:
+        self._url = url
+        self._container = container
+        self._connecting = connecting
+        self._client = client
+        self._credential: Any = None
+        self._opening = anyio.Lock()
+
+    async def account(self) -> str:
+        """The account's host, which tells whether two containers are of one account."""
+        return str((await self._connected()).primary_hostname)
+
+    async def blob_url(self, key: str) -> str:
+        """Where a blob is; with the signature, where access is by one."""
+        return self._target(await self._connected(), key, {})
+
+    async def call(
+        self,
+        method: str,
+        key: str = "",
+        *,
+        verb: str = "write",
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | BytesIO | None = None,
+    ) -> Answer:
+        """Send one request, once, and read its answer.
+
+        Args:
+            verb: what it does, for people: `read`, `write`, `list` or `delete`.
+        """
+        async with self.stream(method, key, verb=verb, query=query, headers=headers, body=body) as (answer, pieces):
+            return Answer(answer.headers, b"".join([piece async for piece in pieces]))
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        key: str = "",
+        *,
+        verb: str = "read",
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | BytesIO | None = None,
+    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Send one request, once, and read its answer's body piece by piece; closed on leaving."""
+        client = await self._connected()
+        headers = headers or {}
+        request = Request(self._url, verb, key, "If-Match" in headers or "If-None-Match" in headers)
+        with self._translating(request):
+            response = await self._send(client, method, self._target(client, key, query or {}), headers, body)
+        try:
+            with self._translating(request):
+                if response.status_code >= 300:
+                    await response.read()  # so that the connection can be used again
+                    raise RefusedError(
+                        AzureRefusal.from_answer(response.status_code, response.reason, response.headers)
+                    )
+            async with contextlib.aclosing(self._pieces(response, request)) as pieces:
+                yield Answer(response.headers), pieces
+        finally:
+            await response.close()
+
+    async def aclose(self) -> None:
+        """Close a client that was made here."""
+        async with self._opening:
+            if self._connecting is not None and self._client is not None:
+                client, self._client = self._client, None
+                await client.close()
+                if self._credential is not None:
+                    await self._credential.close()
+
+    async def _send(
+        self, client: Any, method: str, url: str, headers: Mapping[str, str], body: bytes | BytesIO | None
+    ) -> Any:
+        from azure.core.rest import HttpRequest  # noqa: PLC0415 - loaded with the client
+
+        request = HttpRequest(method, url, headers={"x-ms-version": API_VERSION, **headers}, content=body)
+        # The client's own operations go through this very pipeline; it has no public name.
+        return (await client._pipeline.run(request, stream=True)).http_response  # noqa: SLF001
+
+    async def _pieces(self, response: Any, request: Request) -> AsyncGenerator[bytes, None]:
+        with self._translating(request):
+            async with contextlib.aclosing(response.iter_raw()) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    def _target(self, client: Any, key: str, query: Mapping[str, str]) -> str:
+        base, _, signature = client.url.partition("?")
+        path = f"{base}/{quote(key, safe='~/')}" if key else base
+        fields = "&".join(filter(None, (urlencode(query, quote_via=quote), signature)))
+        return f"{path}?{fields}" if fields else path
+
+    @contextlib.contextmanager
+    def _translating(self, request: Request) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            translated = translate(error, request)
+            if translated is error:
+                raise
+            raise translated from error
+
+    async def _connected(self) -> Any:
+        if self._client is None and self._connecting is not None:
+            async with self._opening:
+                if self._client is None:
+                    self._client = await self._open(self._connecting)
+        return self._client
+
+    async def _open(self, how: Connecting) -> Any:
+        client, transport, trust = await in_thread(self._make_client, how, abandon_on_cancel=True)
+        import aiohttp  # noqa: PLC0415 - loaded by now
+
+        # As the SDK makes it, but with as many connections as there may be requests. It belongs to this loop.
+        transport.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=how.connections, ssl=trust),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=True,
+        )
+        return client
+
+    def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext | bool]:
+        """Import the SDK and make its client, which blocks: to be run in a worker thread."""
+        try:
+            from azure.core.pipeline.transport import AioHttpTransport  # noqa: PLC0415 - optional, and slow
+            from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415
+        except ImportError as error:
+            raise InvalidSetting(
+                "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
+            ) from error
+        transport = AioHttpTransport(
+            connection_timeout=how.connect_timeout,
+            read_timeout=how.read_timeout,
+            connection_data_block_size=MIB,
+        )
+        try:
+            client = ContainerClient(
+                how.account.url,
+                self._container,
+                credential=self._credential_for(how),
+                transport=transport,
+                retry_total=0,  # retrying is the dispatcher's
+            )
+        except ValueError as error:  # for example a token over plain HTTP
+            raise InvalidSetting(f"{self._url} can't be used: {error}") from error
+        return client, transport, _trusting(how)
+
+    def _credential_for(self, how: Connecting) -> Any:
+        account = how.account
+        if how.anonymous:
+            return None
+        if how.credential is not None:
+            return how.credential
+        if account.key:
+            return {"account_name": account.name, "account_key": account.key}
+        if account.sas:
+            return account.sas
+        try:
+            from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - optional, and slow
+        except ImportError as error:
+            raise MissingCredentials(
+                self._url,
+                "set connection_string (AZURE_STORAGE_CONNECTION_STRING), account_key or sas_token, install "
+                "azure-identity, or set anonymous=true for a public container.",
+            ) from error
+        self._credential = DefaultAzureCredential()
+        return self._credential
+
+
+def _trusting(how: Connecting) -> ssl.SSLContext | bool:
+    """What a connection needs to verify the server."""
+    if not how.verify:
+        return False
+    if how.ca_bundle is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=os.fspath(how.ca_bundle))
+    except OSError as error:
+        raise InvalidSetting(f"The certificate authorities in {how.ca_bundle!r} can't be read: {error}.") from error

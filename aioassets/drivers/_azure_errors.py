@@ -1,0 +1,115 @@
+"""What Azure Blob Storage and its SDK raise, as errors of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aioassets.drivers._s3_errors import Kind, Refusal, Request
+from aioassets.errors import AioAssetsError, MissingCredentials, StoreError, StoreUnavailable
+
+_BY_CODE: Final[Mapping[str, Kind]] = {
+    "BlobNotFound": Kind.MISSING,
+    "ContainerBeingDeleted": Kind.NO_BUCKET,
+    "ContainerNotFound": Kind.NO_BUCKET,
+    "ResourceNotFound": Kind.NO_BUCKET,  # also the answer to a stranger who asks for a private container
+    "BlobAlreadyExists": Kind.CONDITION,
+    "ConditionNotMet": Kind.CONDITION,
+    "SourceConditionNotMet": Kind.CONDITION,
+    "TargetConditionNotMet": Kind.CONDITION,
+    "LeaseIdMissing": Kind.DENIED,  # a 412, as the next, that says nothing of the content: somebody holds a lease
+    "LeaseIdMismatchWithBlobOperation": Kind.DENIED,
+    "BlobImmutableDueToPolicy": Kind.DENIED,
+    "InvalidAuthenticationInfo": Kind.DENIED,
+    "PublicAccessNotPermitted": Kind.DENIED,
+    "AccountBeingCreated": Kind.REFUSED,
+    "Crc64Mismatch": Kind.REFUSED,  # damaged on the way
+    "Md5Mismatch": Kind.REFUSED,
+    "PendingCopyOperation": Kind.REFUSED,
+    "ServerBusy": Kind.REFUSED,
+    "InternalError": Kind.FAILED,
+    "OperationTimedOut": Kind.FAILED,
+    "ConditionHeadersNotSupported": Kind.UNSUPPORTED,
+    "MultipleConditionHeadersNotSupported": Kind.UNSUPPORTED,
+}
+_BY_STATUS: Final[Mapping[int, Kind]] = {
+    401: Kind.DENIED,
+    403: Kind.DENIED,
+    408: Kind.FAILED,
+    429: Kind.REFUSED,
+    501: Kind.UNSUPPORTED,
+}
+"""For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""
+
+
+@dataclass(frozen=True, slots=True)
+class AzureRefusal(Refusal):
+    """An error as Azure states it: its code is a header, also where the answer has no body."""
+
+    @classmethod
+    def from_answer(cls, status: int, reason: str | None, headers: Mapping[str, str]) -> AzureRefusal:
+        """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
+        seconds = headers.get("Retry-After", "").strip()
+        return cls(
+            headers.get("x-ms-error-code", ""), reason or "", status, float(seconds) if seconds.isdigit() else None
+        )
+
+    @property
+    def kind(self) -> Kind:
+        """What it means."""
+        known = _BY_CODE.get(self.code) or _BY_STATUS.get(self.status)
+        return known or (Kind.FAILED if self.status >= 500 else Kind.OTHER)
+
+
+class RefusedError(Exception):
+    """The cause of a translated refusal: what the store answered.
+
+    Attributes:
+        refusal: its code, sentence and status.
+    """
+
+    def __init__(self, refusal: AzureRefusal) -> None:
+        self.refusal = refusal
+        super().__init__(f"{refusal.status} {refusal.sentence}")
+
+
+def code_of(error: BaseException) -> str:
+    """Azure's own code of a translated error; empty where there is none."""
+    return error.__cause__.refusal.code if isinstance(error.__cause__, RefusedError) else ""
+
+
+def translate(error: Exception, request: Request) -> Exception:
+    """The error of ours for one of the SDK's; the very same error where it isn't the SDK's."""
+    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+    from azure.core import exceptions as sdk  # noqa: PLC0415
+
+    match error:
+        case AioAssetsError():
+            return error
+        case RefusedError():
+            return error.refusal.translate(request)
+        case sdk.ServiceRequestError() | sdk.ServiceResponseError() | sdk.IncompleteReadError():
+            return _unavailable(error, request)
+        case sdk.ClientAuthenticationError():  # of a credential that got no token, or can't sign
+            return MissingCredentials(request.bucket, f"{_first_line(error)}.")
+        case sdk.AzureError():
+            return StoreError(f"{request.bucket} can't {request.doing}: {_first_line(error)}.")
+        case aiohttp.ClientError() | TimeoutError() | OSError():
+            return _unavailable(error, request)
+    return error
+
+
+def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
+    import aiohttp  # noqa: PLC0415
+
+    inner: Any = getattr(error, "inner_exception", None) or error
+    # The SDK calls a connection that broke under a request a request that couldn't be sent; only these weren't.
+    never_sent = isinstance(inner, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    advice = " (for a private certificate authority, set ca_bundle)" if "SSL" in f"{type(inner).__mro__}" else ""
+    return StoreUnavailable(request.bucket, f"{_first_line(inner)}{advice}.", uncertain=not never_sent)
+
+
+def _first_line(error: Exception) -> str:
+    """The SDK adds request ids, and what was to be signed, on further lines."""
+    return (f"{error}".strip().splitlines() or [type(error).__name__])[0].rstrip(".")
