@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster
-from servers import S3Server, start_rclone_s3, start_seaweedfs
+from servers import AzureServer, S3Server, start_azurite, start_rclone_s3, start_seaweedfs
 
 pytest.register_assert_rewrite("aioassets.testing")
 
@@ -39,4 +39,11 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server that accepts conditions and ignores them."""
     with start_rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    """A server of Azure Blob Storage's API."""
+    with start_azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import pytest
+from platformdirs import user_cache_path
+
+T = TypeVar("T")
 
 ACCESS_KEY = "key"
 SECRET_KEY = "secret"
+AZURITE_VERSION = "3.35.0"
+"""The last one for any Node.js; later ones want a recent one."""
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Public: it is in Azurite's documentation."""
 START_TIMEOUT = 60.0
 """Seconds; SeaweedFS takes about five on two cores."""
 POLL = 0.05
@@ -70,6 +80,44 @@ class S3Server:
         return name
 
 
+@dataclass(frozen=True)
+class AzureServer:
+    """A server that speaks the API of Azure Blob Storage.
+
+    Attributes:
+        account_url: its account's endpoint.
+    """
+
+    account_url: str
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `AzureDriver` needs to reach it."""
+        fields = {
+            "DefaultEndpointsProtocol": "http",
+            "AccountName": AZURITE_ACCOUNT,
+            "AccountKey": AZURITE_KEY,
+            "BlobEndpoint": self.account_url,
+        }
+        return {"connection_string": ";".join(f"{name}={value}" for name, value in fields.items())}
+
+    def client(self, container: str) -> Any:
+        """The SDK's own blocking client: for sync fixtures."""
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415 - only where a server of Azure is used
+
+        return ContainerClient.from_connection_string(
+            self.options["connection_string"], container, retry_total=0, api_version="2021-12-02"
+        )
+
+    def fresh_container(self) -> str:
+        """The name of an empty container, nobody else's."""
+        name = f"container-{next(self._numbers)}"
+        with self.client(name) as client:
+            client.create_container()
+        return name
+
+
 def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
     """SeaweedFS: a production S3 server that honours conditions."""
     # Each service listens on its port and, for gRPC, on another one that has to be named too.
@@ -107,7 +155,7 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
     server = S3Server(
         endpoint, lambda name: _make_bucket(endpoint, name), lambda name: _empty_folder(f"{folders}/{name}/")
     )
-    return _running("seaweedfs", command, directory, server)
+    return _running("seaweedfs", command, directory, server, lambda: _first_write(server))
 
 
 def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
@@ -126,21 +174,61 @@ def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Serv
     ]
     endpoint = f"http://127.0.0.1:{port}"
     server = S3Server(endpoint, lambda name: _make_bucket(endpoint, name), lambda name: _empty_directory(data / name))
-    return _running("rclone", command, directory, server)
+    return _running("rclone", command, directory, server, lambda: _first_write(server))
 
 
-def binary(name: str) -> str:
+def start_azurite(directory: Path) -> contextlib.AbstractContextManager[AzureServer]:
+    """Azurite: Microsoft's emulator of Azure Blob Storage."""
+    (port,) = free_ports(1)
+    command = [
+        str(_azurite()),
+        "--blobHost=127.0.0.1",
+        f"--blobPort={port}",
+        "--inMemoryPersistence",
+        "--skipApiVersionCheck",
+        "--disableTelemetry",
+        "--silent",
+    ]
+    server = AzureServer(f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}")
+    return _running("azurite", command, directory, server, server.fresh_container)
+
+
+def _azurite() -> Path:
+    """Azurite's program, installed by npm into the user's cache when it is first needed."""
+    folder = user_cache_path("aioassets-tests", appauthor=False) / f"azurite-{AZURITE_VERSION}"
+    program = Path("node_modules", ".bin", "azurite-blob")
+    if not (folder / program).exists():
+        npm = binary("npm", "Node.js")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            made = Path(temporary, "made")
+            command = [npm, "install", f"--prefix={made}", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(
+                [*command, f"azurite@{AZURITE_VERSION}"], capture_output=True, text=True, check=False, cwd=temporary
+            )
+            if done.returncode:
+                unavailable(f"npm can't install azurite: {done.stderr.strip()[-1000:]}")
+            with contextlib.suppress(OSError):  # another session was first
+                made.rename(folder)
+    return folder / program
+
+
+def binary(name: str, source: str = "dependency group `servers`") -> str:
     """The path of a server's binary, beside the interpreter or on the search path.
 
     Without it, the test is skipped, except in CI (environment variable `CI`), where it fails.
     """
     found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if found is None:
-        message = f"the server {name!r} isn't installed (dependency group `servers`)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        unavailable(f"the server {name!r} isn't installed ({source})")
     return found
+
+
+def unavailable(message: str) -> NoReturn:
+    """Skip the test, except in CI (environment variable `CI`), where it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def free_ports(count: int) -> list[int]:
@@ -153,25 +241,29 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _running(name: str, command: Sequence[str], directory: Path, server: S3Server) -> Iterator[S3Server]:
+def _running(
+    name: str, command: Sequence[str], directory: Path, server: T, first_write: Callable[[], object]
+) -> Iterator[T]:
     log = directory / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=directory)
     try:
-        _wait_until_writable(name, server, process, log)
+        _wait_until_writable(name, first_write, process, log)
         yield server
     finally:
         process.kill()  # nobody needs its data any more, and an orderly end takes SeaweedFS ten seconds
         process.wait()
 
 
-def _wait_until_writable(name: str, server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_writable(
+    name: str, first_write: Callable[[], object], process: subprocess.Popen[bytes], log: Path
+) -> None:
     """The port answers long before writes work, so try a first write."""
     deadline = time.monotonic() + START_TIMEOUT
     trouble: Exception | None = None
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            _first_write(server)
+            first_write()
         except Exception as error:  # whatever a half-started server answers
             trouble = error
             time.sleep(POLL)

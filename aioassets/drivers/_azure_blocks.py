@@ -93,7 +93,11 @@ class BlockUpload:
 
         async def put() -> None:
             data = await self._source.read(offset, size)
-            headers = {"Content-Length": str(size), "Content-MD5": await in_thread(self._hash, offset, data)}
+            headers = {
+                "Content-Length": str(size),
+                "Content-MD5": await in_thread(self._hash, offset, data),
+                "Content-Type": "application/octet-stream",  # left out, it would be added behind the signature
+            }
             has_read.set()
             with body_of(data) as body:
                 del data  # the body is a copy of it

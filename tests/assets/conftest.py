@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 from factories import Files, ManagerFactory
-from servers import S3Server
+from servers import AzureServer, S3Server
 
-from aioassets import AssetsManager, Dispatcher, Driver, LocalDriver, MemoryDriver
+from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, LocalDriver, MemoryDriver
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
 
-STORES = ["memory", "local", pytest.param("s3", marks=pytest.mark.servers)]
+STORES = [
+    "memory",
+    "local",
+    pytest.param("s3", marks=pytest.mark.servers),
+    pytest.param("azure", marks=pytest.mark.servers),
+]
 
 
 @pytest.fixture(params=STORES)
@@ -22,6 +27,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     if request.param == "s3":  # servers are started outside of any event loop
         server: S3Server = request.getfixturevalue("seaweedfs")
         return {"kind": "s3", "bucket": server.fresh_bucket(), **server.options}
+    if request.param == "azure":
+        azurite: AzureServer = request.getfixturevalue("azurite")
+        return {"kind": "azure", "container": azurite.fresh_container(), **azurite.options}
     return {"kind": request.param, "path": tmp_path / "store"}
 
 
@@ -36,6 +44,9 @@ async def driver(place: dict[str, Any]) -> AsyncIterator[Driver]:
         case {"kind": "s3", **options}:
             async with S3Driver(part_size=MIN_PART_SIZE, **options) as s3:
                 yield s3
+        case {"kind": "azure", **options}:
+            async with AzureDriver(**options) as azure:
+                yield azure
 
 
 @pytest.fixture

@@ -55,7 +55,10 @@ async def test_racing_majors_skip_numbers_that_are_taken(
     assert sorted(r.version for r in results[4:]) == ["0.1", "0.2", "0.3", "0.4"]
 
 
-@pytest.mark.parametrize("kind", ["local", pytest.param("s3", marks=pytest.mark.servers)])
+@pytest.mark.parametrize(
+    "kind",
+    ["local", pytest.param("s3", marks=pytest.mark.servers), pytest.param("azure", marks=pytest.mark.servers)],
+)
 def test_forty_updates_from_eight_processes_are_forty_versions(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -64,6 +67,9 @@ def test_forty_updates_from_eight_processes_are_forty_versions(
     if kind == "s3":
         server = request.getfixturevalue("seaweedfs")
         place = {"bucket": f"s3://{server.fresh_bucket()}", "options": server.options}
+    if kind == "azure":
+        azurite = request.getfixturevalue("azurite")
+        place = {"bucket": f"az://{azurite.fresh_container()}", "options": azurite.options}
     asyncio.run(_race(place, tmp_path))
 
 
