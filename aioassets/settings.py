@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +18,13 @@ DEFAULT_PREFIX: Final = "assets"
 MODELKIT_PREFIX: Final = "modelkit-assets"
 
 _S3_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
+_AZURE_ACCOUNT: Final = {
+    "azure.account_url": ("AZURE_STORAGE_ACCOUNT_URL", "AZURE_STORAGE_SERVICE_ENDPOINT"),
+    "azure.account_name": ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"),
+    "azure.account_key": ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"),
+    "azure.sas_token": ("AZURE_STORAGE_SAS_TOKEN",),
+}
+"""The names that the az command and others read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class Settings:
             prefix = env.text("PREFIX", "MODELKIT_STORAGE_PREFIX")
         if prefix is None:
             prefix = MODELKIT_PREFIX if of_modelkit else DEFAULT_PREFIX
+        options = {**env.storage_options(), **(storage_options or {})}
         directory = os.fspath(assets_dir) if assets_dir is not None else env.text("DIR")
         return cls(
             bucket=bucket_text or None,
@@ -108,7 +116,7 @@ class Settings:
             single_writer=env.pick(single_writer, "SINGLE_WRITER", parse_boolean, False),
             record_user=env.pick(record_user, "RECORD_USER", parse_boolean, True),
             record_host=env.pick(record_host, "RECORD_HOST", parse_boolean, True),
-            storage_options={**env.storage_options(), **(storage_options or {})},
+            storage_options={**env.azure_account(options), **options},
         )
 
 
@@ -126,7 +134,7 @@ class _Environment:
 
     def text(self, name: str, *fallbacks: str) -> str | None:
         """A variable of ours, else of somebody else's; empty counts as unset."""
-        return next((found for key in (f"AIOASSETS_{name}", *fallbacks) if (found := self._environ.get(key))), None)
+        return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def pick(self, argument: T | None, name: str, parse: Callable[[str], T], default: T) -> T:
         if argument is not None:
@@ -149,12 +157,29 @@ class _Environment:
             for provider, _, option in [key.removeprefix("AIOASSETS_").partition("_")]
             if option
         }
-        if endpoint := next((found for key in _S3_ENDPOINTS if (found := self._environ.get(key))), None):
+        if endpoint := self._first(_S3_ENDPOINTS):
             options.setdefault("s3.endpoint_url", endpoint)
+        if emulator := self._environ.get("STORAGE_EMULATOR_HOST"):  # as Google's own clients call it
+            options.setdefault("gcs.api_root", emulator)
         if kms_key := self._environ.get("AWS_KMS_KEY_ID"):  # modelkit's name
             options.setdefault("s3.sse", "aws:kms")
             options.setdefault("s3.sse_kms_key_id", kms_key)
         return options
+
+    def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
+        """What others' variables say of an account on Azure, where these options name none.
+
+        A connection string holds all, and isn't mixed with what is said of another account.
+        """
+        said = {name.removeprefix("azure.") for name in options}
+        parts = {option: found for option, names in _AZURE_ACCOUNT.items() if (found := self._first(names))}
+        whole = self._first(("AZURE_STORAGE_CONNECTION_STRING",))  # modelkit's name, and everybody's
+        if not said.isdisjoint(("connection_string", "account_url", "account_name")):
+            return {}
+        return {"azure.connection_string": whole} if whole else parts
+
+    def _first(self, names: Iterable[str]) -> str | None:
+        return next((found for name in names if (found := self._environ.get(name))), None)
 
 
 def _positive(name: str, value: T) -> T:
