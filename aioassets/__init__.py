@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from aioassets.drivers.azure import (
         AzureDriver as AzureDriver,
     )
+    from aioassets.drivers.gcs import (
+        GCSDriver as GCSDriver,
+    )
     from aioassets.drivers.local import (
         LocalDriver as LocalDriver,
     )
@@ -187,6 +190,7 @@ _HOMES = {
             "RetryPolicy",
         ),
         "aioassets.drivers.azure": ("AzureDriver",),
+        "aioassets.drivers.gcs": ("GCSDriver",),
         "aioassets.drivers.local": ("LocalDriver",),
         "aioassets.drivers.memory": ("MemoryDriver",),
         "aioassets.drivers.s3": ("S3Driver",),

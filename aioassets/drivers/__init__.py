@@ -33,6 +33,7 @@ class _Provider:
 _PROVIDERS: Final = {
     "local": _Provider("aioassets.drivers.local", "LocalDriver", "file"),
     "s3": _Provider("aioassets.drivers.s3", "S3Driver", "s3"),
+    "gcs": _Provider("aioassets.drivers.gcs", "GCSDriver", "gs"),
     "memory": _Provider("aioassets.drivers.memory", "MemoryDriver", "memory"),
     "azure": _Provider("aioassets.drivers.azure", "AzureDriver", "az"),
 }
@@ -48,7 +49,7 @@ class Location:
     """Which bucket of which provider.
 
     Attributes:
-        provider: `local`, `s3`, `azure` or `memory`.
+        provider: `local`, `s3`, `gcs`, `azure` or `memory`.
         bucket: its name, or the folder's path.
     """
 

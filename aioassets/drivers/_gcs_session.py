@@ -1,0 +1,320 @@
+"""The SDK's session and token, and single requests on them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import io
+import json
+import math
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from aioassets.drivers._gcs_errors import Refusal, Request, connection_trouble, translate
+from aioassets.drivers._gcs_values import Checksum
+from aioassets.drivers.protocol import Data
+from aioassets.errors import InvalidSetting, MissingCredentials, StoreError, StoreUnavailable
+from aioassets.threads import in_thread
+
+SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+PIECE: Final = 64 * 1024
+"""Bytes handed to the socket at once; smaller bodies go there in one piece."""
+RESUME_INCOMPLETE: Final = 308
+ADVICE: Final = (
+    "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
+    "`gcloud auth application-default login`, or ask for anonymous access."
+)
+
+
+class Body:
+    """A request's body, handed to the socket piece by piece and only once.
+
+    It is an iterator, so that the HTTP client neither copies it nor sends it a second time by itself.
+
+    Args:
+        pieces: what it consists of.
+    """
+
+    def __init__(self, *pieces: Data) -> None:
+        self.size = sum(len(piece) for piece in pieces)
+        whole = (b"".join(pieces),) if self.size <= PIECE else pieces
+        self._left = [memoryview(piece) for piece in reversed(whole) if piece]
+        self._begun = self._dropped = False
+        self._patience = math.inf
+        self._scope = anyio.CancelScope()
+
+    def __aiter__(self) -> Body:
+        if self._begun:
+            raise ConnectionError("the connection broke before the request was sent.")
+        self._begun = True
+        return self
+
+    async def __anext__(self) -> memoryview:
+        if self._dropped:
+            raise ConnectionResetError("the answer came before all was sent.")  # so the connection isn't used again
+        if not self._left:
+            self._scope.deadline = math.inf  # from here the client waits for an answer, and times that itself
+            raise StopAsyncIteration
+        self._scope.deadline = anyio.current_time() + self._patience
+        first = self._left.pop()
+        if len(first) > PIECE:
+            self._left.append(first[PIECE:])
+        return first[:PIECE]
+
+    @contextlib.contextmanager
+    def being_sent(self, patience: float) -> Iterator[None]:
+        """Give up where no piece is taken for `patience` seconds: the client limits reading only."""
+        self._patience = patience
+        with self._scope:
+            yield
+        if self._scope.cancelled_caught:
+            raise TimeoutError
+
+    def close(self) -> None:
+        """Let the memory go: the client's objects live on in cycles until the next collection."""
+        self._dropped = bool(self._left)
+        self._left.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, read whole.
+
+    Attributes:
+        status: of HTTP.
+        headers: by name, in any case.
+        body: the content.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """What a driver sends its requests on.
+
+    It is opened at the first request, the blocking parts of that in a worker thread.
+
+    Args:
+        url: the bucket's URL, for errors.
+        root: where the API is.
+        service_file: a file of credentials; `None` for the environment's (application-default credentials).
+        anonymous: send no credentials.
+        connect_timeout: seconds.
+        read_timeout: seconds without a byte before a connection is given up.
+        max_connections: how many may be open.
+        client: a `gcloud.aio.storage.Storage` whose session and token to use; it isn't closed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        root: str,
+        *,
+        service_file: str | os.PathLike[str] | None,
+        anonymous: bool,
+        connect_timeout: float,
+        read_timeout: float,
+        max_connections: int,
+        client: Any = None,
+    ) -> None:
+        self._url = url
+        self._root = root
+        self._service_file = service_file
+        self._anonymous = anonymous
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._max_connections = max_connections
+        self._opening = anyio.Lock()
+        self._owned = client is None
+        self._client = client
+        self._timeout: Any = None
+
+    async def open(self) -> None:
+        """Import the SDK and look for credentials, unless that was done."""
+        if self._timeout is None:
+            async with self._opening:
+                if self._timeout is None:
+                    await self._open()
+
+    async def aclose(self) -> None:
+        """Close the session, if it is ours; the next request would open another one."""
+        async with self._opening:
+            self._timeout = None
+            if self._owned and self._client is not None:
+                client, self._client = self._client, None
+                await client.session.session.close()
+
+    async def call(
+        self,
+        request: Request,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        secret: bool = False,
+    ) -> Answer:
+        """Send one request, once.
+
+        Args:
+            secret: whether the URL is a credential: it is then sent no other, and no error shows it.
+
+        Raises:
+            AioAssetsError: what the store answered, or that it couldn't be reached.
+        """
+        async with self.exchange(request, method, url, headers=headers, body=body, secret=secret) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+            if answer.status >= 400:
+                raise Refusal.from_answer(answer.status, answer.headers, answer.body, secret=url if secret else None)
+            return answer
+
+    async def ask(self, request: Request, method: str, url: str, *, body: Body | None = None, **headers: str) -> Any:
+        """Send one request, once, and read the JSON of its answer."""
+        answer = await self.call(request, method, url, headers=headers, body=body)
+        return self.parsed(request, answer)
+
+    def parsed(self, request: Request, answer: Answer) -> Any:
+        """The JSON of an answer."""
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(
+                f"{self._url} gave an answer that isn't Google's JSON API's to: {request.doing}. Check api_root."
+            )
+        return found
+
+    @contextlib.asynccontextmanager
+    async def exchange(
+        self,
+        request: Request,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        secret: bool = False,
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """One request, with its answer still to be read; its errors are translated as long as the block runs."""
+        await self.open()
+        from yarl import URL  # noqa: PLC0415 - loaded with the SDK
+
+        body = body or Body()
+        sent = {**(headers or {}), **({} if secret else await self._authorization())}
+        if method != "GET":
+            sent["Content-Length"] = str(body.size)
+            options["data"] = body
+        with self._translating(request, secret=secret), contextlib.closing(body):
+            with body.being_sent(self._read_timeout):
+                response = await self._client.session.request(
+                    method,
+                    URL(url, encoded=True),
+                    sent,
+                    auto_raise_for_status=False,
+                    allow_redirects=False,  # 308 has a meaning of its own here
+                    timeout=self._timeout,
+                    **options,
+                )
+            async with response:
+                yield response
+
+    @contextlib.contextmanager
+    def _translating(self, request: Request, *, secret: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            translated = translate(error, request)
+            if translated is error:
+                raise
+            raise translated from (error if isinstance(error, Refusal) or not secret else None)
+
+    async def _open(self) -> None:
+        aiohttp = await in_thread(self._import, abandon_on_cancel=True)
+        # Never a total: a large chunk may take its time, as long as bytes flow.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
+        if self._client is None:
+            connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver())
+            session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+            try:
+                self._client = await in_thread(self._make_client, session)
+            except BaseException:
+                await session.close()
+                raise
+        self._timeout = timeout
+
+    def _import(self) -> Any:
+        try:
+            import aiohttp  # noqa: PLC0415 - optional, and slow
+            import gcloud.aio.storage  # noqa: F401, PLC0415
+        except ImportError as error:
+            raise InvalidSetting(
+                "Google Cloud Storage needs the package gcloud-aio-storage: pip install 'aioassets[gcs]'."
+            ) from error
+        Checksum()  # imports what it needs
+        return aiohttp
+
+    def _make_client(self, session: Any) -> Any:
+        """Read the credentials, which blocks: to be run in a worker thread."""
+        from gcloud.aio.storage import Storage  # noqa: PLC0415
+
+        token: Any = object() if self._anonymous else self._make_token(session)
+        return Storage(session=session, token=token, api_root=self._root)
+
+    def _make_token(self, session: Any) -> Any:
+        from gcloud.aio.auth import Token  # noqa: PLC0415
+
+        try:
+            token: Any = Token(service_file=self._credentials(), session=session, scopes=[SCOPE])
+        except OSError as error:
+            raise MissingCredentials(
+                self._url, f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
+            ) from error
+        except Exception as error:  # the SDK has no class for what it can't use
+            raise MissingCredentials(
+                self._url, f"the file of credentials is of no known kind ({type(error).__name__}: {error}). {ADVICE}"
+            ) from error
+        # The dispatcher retries, and knows for how long; the SDK's own retries would come on top.
+        token.acquire_access_token = partial(inspect.unwrap(type(token).acquire_access_token), token)
+        return token
+
+    def _credentials(self) -> io.StringIO | None:
+        """The content of the file that was named; one that isn't JSON is otherwise passed over in silence."""
+        if self._service_file is None:
+            return None
+        text = Path(self._service_file).expanduser().read_text(encoding="utf-8")
+        json.loads(text)["type"]
+        return io.StringIO(text)
+
+    async def _authorization(self) -> dict[str, str]:
+        if self._anonymous:
+            return {}
+        try:
+            # Others may wait for the same token: who is cancelled must not cancel its acquisition.
+            token = await asyncio.shield(asyncio.ensure_future(self._client.token.get()))
+        except Exception as error:
+            raise self._without_token(error) from error
+        return {"Authorization": f"Bearer {token}"}
+
+    def _without_token(self, error: Exception) -> Exception:
+        import aiohttp  # noqa: PLC0415
+
+        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
+            stated = Refusal.from_answer(error.status, {}, error.message.partition(": ")[2].encode()).sentence
+            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
+        if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
+            return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
+        if "metadata" in str(getattr(self._client.token, "token_type", "")).lower():
+            return MissingCredentials(self._url, f"none are set up, and this is no machine of Google's. {ADVICE}")
+        detail = f"its token service can't be reached: {connection_trouble(error)}"
+        return StoreUnavailable(self._url, detail, uncertain=False)
