@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster
-from servers import AzureServer, S3Server, start_azurite, start_rclone_s3, start_seaweedfs
+from servers import (
+    AzureServer,
+    GCSServer,
+    S3Server,
+    start_azurite,
+    start_gcs,
+    start_gcs_emulator,
+    start_rclone_s3,
+    start_seaweedfs,
+)
 
 pytest.register_assert_rewrite("aioassets.testing")
 
@@ -46,4 +55,18 @@ def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
     """A server of Azure Blob Storage's API."""
     with start_azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
+    """A server of Google Cloud Storage's JSON API that honours conditions."""
+    with start_gcs(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
+    """A server of Google Cloud Storage's JSON API that accepts conditions and ignores them."""
+    with start_gcs_emulator(tmp_path_factory.mktemp("gcs-emulator")) as server:
         yield server

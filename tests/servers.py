@@ -118,6 +118,54 @@ class AzureServer:
         return name
 
 
+@dataclass(frozen=True)
+class GCSServer:
+    """A server that speaks the JSON API of Google Cloud Storage.
+
+    Attributes:
+        api_root: where it listens.
+    """
+
+    api_root: str
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `GCSDriver` needs to reach it."""
+        return {"api_root": self.api_root}
+
+    def fresh_bucket(self) -> str:
+        """The name of an empty bucket, nobody else's."""
+        name = f"bucket-{next(self._numbers)}"
+        self.ask("POST", "/storage/v1/b?project=tests", {"name": name})
+        return name
+
+    def set(self, bucket: str, **settings: Any) -> None:
+        """Change how our own server treats a bucket: see `gcs_server`."""
+        self.ask("PUT", f"/_settings/{bucket}", settings)
+
+    def fail(self, bucket: str, operation: str, do: str, **fault: Any) -> None:
+        """Have our own server fail at an operation: see `gcs_server`."""
+        self.ask("POST", f"/_faults/{bucket}", [{"operation": operation, "do": do, **fault}])
+
+    def requests(self, bucket: str, *operations: str) -> list[dict[str, Any]]:
+        """What our own server was asked for in a bucket."""
+        requests: list[dict[str, Any]] = self.ask("GET", f"/_log/{bucket}")["requests"]
+        return [each for each in requests if not operations or each["operation"] in operations]
+
+    def open_uploads(self, bucket: str) -> int:
+        """How many sessions of our own server are under way in a bucket."""
+        return int(self.ask("GET", f"/_log/{bucket}")["sessions"])
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request and read its JSON. Blocks, but not for long."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.api_root}{path}", data=data, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+
 def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
     """SeaweedFS: a production S3 server that honours conditions."""
     # Each service listens on its port and, for gRPC, on another one that has to be named too.
@@ -191,6 +239,22 @@ def start_azurite(directory: Path) -> contextlib.AbstractContextManager[AzureSer
     ]
     server = AzureServer(f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}")
     return _running("azurite", command, directory, server, server.fresh_container)
+
+
+def start_gcs(directory: Path) -> contextlib.AbstractContextManager[GCSServer]:
+    """A server of our own, for what no emulator implements."""
+    (port,) = free_ports(1)
+    server = GCSServer(f"http://127.0.0.1:{port}")
+    command = [sys.executable, str(Path(__file__).with_name("gcs_server.py")), str(port)]
+    return _running("gcs_server", command, directory, server, server.fresh_bucket)
+
+
+def start_gcs_emulator(directory: Path) -> contextlib.AbstractContextManager[GCSServer]:
+    """gcp-storage-emulator: accepts conditions and ignores them."""
+    (port,) = free_ports(1)
+    server = GCSServer(f"http://127.0.0.1:{port}")
+    command = [binary("gcp-storage-emulator"), "start", "--host=127.0.0.1", f"--port={port}", "--in-memory"]
+    return _running("gcp-storage-emulator", command, directory, server, server.fresh_bucket)
 
 
 def _azurite() -> Path:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from factories import Files, ManagerFactory
-from servers import AzureServer, S3Server
+from servers import AzureServer, GCSServer, S3Server
 
-from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, LocalDriver, MemoryDriver
+from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, GCSDriver, LocalDriver, MemoryDriver
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
 
 STORES = [
@@ -18,6 +18,7 @@ STORES = [
     "local",
     pytest.param("s3", marks=pytest.mark.servers),
     pytest.param("azure", marks=pytest.mark.servers),
+    pytest.param("gcs", marks=pytest.mark.servers),
 ]
 
 
@@ -30,6 +31,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     if request.param == "azure":
         azurite: AzureServer = request.getfixturevalue("azurite")
         return {"kind": "azure", "container": azurite.fresh_container(), **azurite.options}
+    if request.param == "gcs":
+        gcs: GCSServer = request.getfixturevalue("gcs")
+        return {"kind": "gcs", "bucket": gcs.fresh_bucket(), **gcs.options}
     return {"kind": request.param, "path": tmp_path / "store"}
 
 
@@ -47,6 +51,9 @@ async def driver(place: dict[str, Any]) -> AsyncIterator[Driver]:
         case {"kind": "azure", **options}:
             async with AzureDriver(**options) as azure:
                 yield azure
+        case {"kind": "gcs", **options}:
+            async with GCSDriver(**options) as gcs:
+                yield gcs
 
 
 @pytest.fixture

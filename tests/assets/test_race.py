@@ -57,7 +57,7 @@ async def test_racing_majors_skip_numbers_that_are_taken(
 
 @pytest.mark.parametrize(
     "kind",
-    ["local", pytest.param("s3", marks=pytest.mark.servers), pytest.param("azure", marks=pytest.mark.servers)],
+    ["local", *(pytest.param(kind, marks=pytest.mark.servers) for kind in ("s3", "azure", "gcs", "throttling gcs"))],
 )
 def test_forty_updates_from_eight_processes_are_forty_versions(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -70,6 +70,11 @@ def test_forty_updates_from_eight_processes_are_forty_versions(
     if kind == "azure":
         azurite = request.getfixturevalue("azurite")
         place = {"bucket": f"az://{azurite.fresh_container()}", "options": azurite.options}
+    if kind.endswith("gcs"):
+        gcs = request.getfixturevalue("gcs")
+        bucket = gcs.fresh_bucket()
+        gcs.set(bucket, seconds_per_write=0.2 if kind == "throttling gcs" else 0)
+        place = {"bucket": f"gs://{bucket}", "options": gcs.options}
     asyncio.run(_race(place, tmp_path))
 
 
