@@ -21,6 +21,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from aioassets.manifest import FileEntry, Manifest
 from aioassets.transfer import check_digest, digest_of
 
 OURS: Final = ".aioassets"
+
+_PARTS: Final = ".parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,38 +145,50 @@ class Slot:
             folder.mkdir(parents=True, exist_ok=True)
 
     def reuse(self, entry: FileEntry, target: Path) -> bool:
-        """Take a file that was fetched and verified as a single one, if there is such."""
+        """Take a file that was fetched and verified as a single one of this very version, if there is such."""
         known = self.parts / entry.path
         if not _is_file_of(known, entry):
             return False
         _link_or_copy(known, target)
         return True
 
-    def place(self, staged: Path, record: Record) -> None:
+    def differing(self, staged: Path, record: Record) -> list[FileEntry] | None:
+        """The files of the version that aren't what is staged; `None` where something else is there, or nothing."""
+        known = self.record()
+        if known is None or known.manifest != record.manifest:
+            return None
+        return [
+            entry for entry in record.manifest.files if not _same_file(staged / entry.path, self.payload / entry.path)
+        ]
+
+    def place(self, staged: Path, record: Record, differing: Iterable[FileEntry] | None) -> None:
         """Make what is staged the version.
 
-        Where the version is there already, only the files that differ are replaced, and nothing is
-        removed that others may be reading.
+        Args:
+            differing: where the version is there already, the only files to replace; nothing is
+                removed that others may be reading. `None` puts whatever is there aside, as a whole.
         """
-        manifest = record.manifest
-        if self.payload.exists() and self.payload.is_dir() != manifest.is_directory:
-            self.set_aside()
-        if not self.payload.exists():
+        if differing is None:
+            if self.payload.exists():
+                self.set_aside(self.payload)
             self.payload.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged, self.payload)
-            self.write_record(record)
-            return
-        for folder in manifest.empty_directories:
-            (self.payload / folder).mkdir(parents=True, exist_ok=True)
-        for entry in manifest.files:
-            new, old = staged / entry.path, self.payload / entry.path
-            old.parent.mkdir(parents=True, exist_ok=True)
-            if not (old.is_file() and filecmp.cmp(new, old, shallow=False)):
-                os.replace(new, old)
+        else:
+            self._replace(staged, record.manifest, differing)
         self.write_record(record)
 
+    def _replace(self, staged: Path, manifest: Manifest, differing: Iterable[FileEntry]) -> None:
+        for folder in manifest.empty_directories:
+            (self.payload / folder).mkdir(parents=True, exist_ok=True)
+        for entry in differing:
+            target = self.payload / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged / entry.path, target)
+
     def place_parts(self, staged: Path, entries: Iterable[FileEntry], folders: Iterable[str], record: Record) -> None:
-        """Make staged files available as single ones."""
+        """Make staged files available as single ones, apart from those of any other version of this name."""
+        if self.parts.exists() and self.parts_record() != record:
+            self.set_aside(self.parts)
         write_atomically(self._own(".parts.json"), record.to_json())
         for folder in folders:
             (self.parts / folder).mkdir(parents=True, exist_ok=True)
@@ -186,11 +201,11 @@ class Slot:
         """Declare the payload complete."""
         write_atomically(self._own(".json"), record.to_json())
 
-    def set_aside(self) -> None:
-        """Move a payload of unknown content out of the way, keeping it."""
+    def set_aside(self, path: Path) -> None:
+        """Move files of another content out of the way, keeping them."""
         aside = self._own(f".aside-{secrets.token_hex(4)}")
         aside.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(self.payload, aside)
+        os.rename(path, aside)
 
     # Verifying
 
@@ -244,15 +259,31 @@ def verify_file(path: Path, entry: FileEntry, what: str) -> None:
 
 def cached_versions(assets_dir: Path, name: str) -> list[str]:
     """The versions of an asset that are here complete, in no order."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return [
-            version
-            for entry in os.scandir(assets_dir / OURS / name)
-            if (version := entry.name.removesuffix(".json")) != entry.name
-            and not version.endswith(".parts")
-            and (assets_dir / name / version).exists()
-        ]
+    return [
+        version
+        for version in _recorded(assets_dir, name, ".json")
+        if not version.endswith(_PARTS) and (assets_dir / name / version).exists()
+    ]
+
+
+def partly_cached_versions(assets_dir: Path, name: str) -> list[str]:
+    """The versions of an asset that single files are here of, in no order."""
+    return _recorded(assets_dir, name, f"{_PARTS}.json")
+
+
+def _recorded(assets_dir: Path, name: str, ending: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(assets_dir / OURS / name) as entries:
+        return [entry.name.removesuffix(ending) for entry in entries if entry.name.endswith(ending)]
     return []
+
+
+def _same_file(new: Path, old: Path) -> bool:
+    """Whether a file has the bytes and the executable bit of another one."""
+    try:
+        same_bit = not (new.stat().st_mode ^ old.stat().st_mode) & stat.S_IXUSR
+    except FileNotFoundError:
+        return False
+    return same_bit and old.is_file() and filecmp.cmp(new, old, shallow=False)
 
 
 def _load(path: Path) -> Record | None:

@@ -17,7 +17,14 @@ from typing import Final
 import anyio
 
 from aioassets.drivers.protocol import Expect, Revision
-from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreCorrupt, StoreUnavailable, StoreUnsuitable
+from aioassets.errors import (
+    AioAssetsError,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreCorrupt,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
 from aioassets.machine import machine_id, process_is_gone, process_started
 from aioassets.manifest import Claim, ClaimState, Manifest, Pusher
 from aioassets.store import AssetStore, MetaState
@@ -37,6 +44,15 @@ class ClaimLost(Exception):
     """The number is no longer ours; never leaves this package."""
 
 
+_GIVEN_UP: Final[set[str]] = set()
+"""Tokens of claims that this process holds no more, though their `.meta` may not say so."""
+
+
+def give_up(token: str) -> None:
+    """Remember that a claim of this process will never be sealed."""
+    _GIVEN_UP.add(token)
+
+
 def new_claim(operation: str, fingerprint: str, holder: Pusher) -> Claim:
     """A claim of this process."""
     return Claim(
@@ -52,7 +68,7 @@ def new_claim(operation: str, fingerprint: str, holder: Pusher) -> Claim:
 
 def is_dead(meta: MetaState, claim: Claim) -> bool:
     """Whether nobody will seal this claim any more, as far as can be told from here."""
-    if claim.machine == machine_id() and process_is_gone(claim.pid, claim.started):
+    if claim.token in _GIVEN_UP or (claim.machine == machine_id() and process_is_gone(claim.pid, claim.started)):
         return True
     return meta.age > DEAD_AFTER
 
@@ -122,8 +138,12 @@ class HeldClaim:
         while True:
             try:
                 self.revision = await self.store.driver.write(key, data, expected=self.revision)
-            except PreconditionFailed:
-                found = await self._present(data)
+            except PreconditionFailed as refusal:
+                try:
+                    found = await self._present(data)
+                except AioAssetsError as error:  # the refused write may be the second try of one that worked
+                    error.uncertain |= refusal.uncertain
+                    raise
                 if found is None:
                     return
                 true_refusals += found == self.revision
@@ -206,6 +226,7 @@ async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> C
         StoreUnavailable: whether it is claimed isn't known.
     """
     key = store.layout.meta(name, version)
+    took_over = False
     for _ in range(CONTESTS):
         try:
             revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)
@@ -222,16 +243,16 @@ async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> C
         if isinstance(content, Manifest):
             return Contest(sealed=True)
         if content.token == claim.token:  # our own write, whose answer was lost
-            return Contest(HeldClaim(store, name, version, claim, meta.revision))
+            return Contest(HeldClaim(store, name, version, claim, meta.revision, resumed=took_over))
         dead = await in_thread(is_dead, meta, content)
         resumable = dead and (content.operation, content.fingerprint) == (claim.operation, claim.fingerprint)
         if content.state is ClaimState.RELEASED or (content.state is ClaimState.CLAIMED and resumable):
+            took_over = content.state is ClaimState.CLAIMED
             try:
                 revision = await store.driver.write(key, claim.to_json(), expected=meta.revision)
             except PreconditionFailed:
                 continue  # somebody else was faster, perhaps ourselves with a lost answer
-            resumed = content.state is ClaimState.CLAIMED
-            return Contest(HeldClaim(store, name, version, claim, revision, resumed))
+            return Contest(HeldClaim(store, name, version, claim, revision, resumed=took_over))
         live = content if content.state is ClaimState.CLAIMED and not dead else None
         return Contest(live=live)
     raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {CONTESTS} times")

@@ -25,10 +25,12 @@ from aioassets.drivers.protocol import (
     Source,
     Uploaded,
 )
-from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
 from aioassets.layout import Layout
 from aioassets.threads import in_thread
 
+TIDY_UP: Final = 5.0
+"""Seconds that removing the scratch object may take."""
 REMEMBER: Final = 7 * 24 * 3600.0
 """Seconds that a store is taken to stay as it was found."""
 
@@ -48,7 +50,9 @@ async def probe(driver: Driver, layout: Layout) -> None:
         await _must_succeed(driver, key, b"3", first, "replace an object at the very revision it had given")
         await _must_be_refused(driver, key, b"4", first, "it replaced an object that was at another revision")
     finally:
-        await driver.delete([key])
+        # What was found out matters more than whether the scratch object could be removed.
+        with anyio.move_on_after(TIDY_UP, shield=True), contextlib.suppress(AioAssetsError):
+            await driver.delete([key])
 
 
 class Verdicts:
@@ -121,6 +125,10 @@ async def _read(driver: Driver, key: str) -> Document | None:
         return await driver.read(key)
     except ObjectNotFound:
         return None
+    except BucketNotFound as error:
+        if error.creatable:  # by the write that follows
+            return None
+        raise
 
 
 class SingleWriter:
@@ -168,6 +176,9 @@ class SingleWriter:
                 found = await self._driver.stat(key)
             except ObjectNotFound:
                 pass
+            except BucketNotFound as error:
+                if not error.creatable:
+                    raise
             else:
                 return await self._compared(found, source)
         return await self._driver.upload(key, source, expected=Expect.ANYTHING)
@@ -177,9 +188,18 @@ class SingleWriter:
         if found.size == source.size:
             for offset in range(0, source.size, chunk):
                 await source.read(offset, min(chunk, source.size - offset))
-            if found.checksums.get(SHA256) == source.digests.get(SHA256, ""):
+            stored = found.checksums.get(SHA256) or await self._hash_stored(found)
+            if stored == source.digests.get(SHA256):
                 return Uploaded(created=False)
         raise PreconditionFailed(f"{self.url}/{found.key}")
+
+    async def _hash_stored(self, found: ObjectInfo) -> str:
+        digest = hashlib.sha256()
+        chunks = self._driver.read_range(found.key, 0, found.size, revision=found.revision)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                await in_thread(digest.update, chunk)
+        return digest.hexdigest()
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None

@@ -10,7 +10,8 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
@@ -129,6 +130,31 @@ class _Slot:
         self._budget.release(self._nbytes)
 
 
+@dataclass(slots=True)
+class Doubt:
+    """Whether a request was sent whose effect isn't known, also where a later try of it succeeded.
+
+    Attributes:
+        arisen: whether there was one.
+    """
+
+    arisen: bool = False
+
+
+_doubt: ContextVar[Doubt | None] = ContextVar("aioassets_doubt", default=None)
+
+
+@contextlib.contextmanager
+def watching_for_doubt() -> Iterator[Doubt]:
+    """Watch all requests that are sent in this block, and in the tasks that it starts."""
+    doubt = Doubt()
+    token = _doubt.set(doubt)
+    try:
+        yield doubt
+    finally:
+        _doubt.reset(token)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When to try a request again.
@@ -201,6 +227,8 @@ class Dispatcher:
                     return await request()
             except AioAssetsError as error:
                 uncertain = error.uncertain = uncertain or error.uncertain
+                if uncertain and (doubt := _doubt.get()) is not None:
+                    doubt.arisen = True
                 if not isinstance(error, StoreUnavailable):
                     raise
                 pause = self.retry.next_pause(attempt, started, error)

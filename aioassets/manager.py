@@ -15,19 +15,19 @@ from aioassets.concurrency import both, for_each, supervised
 from aioassets.conditions import SingleWriter, Verdicts
 from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
 from aioassets.drivers import Location, make_driver, split_url
-from aioassets.drivers.protocol import Driver, Expect
+from aioassets.drivers.protocol import Driver
 from aioassets.errors import (
-    AioAssetsError,
+    AssetExists,
     AssetNotFound,
-    BucketNotFound,
     BulkUpdateError,
+    InvalidName,
     InvalidSetting,
     ManagerStateError,
     SourceError,
 )
 from aioassets.layout import MAX_KEY_BYTES, Layout
 from aioassets.machine import whoami
-from aioassets.manifest import Pusher, VersionIndex
+from aioassets.manifest import Pusher
 from aioassets.progress import Progress, ignore
 from aioassets.publication import (
     BUMP_MAJOR,
@@ -44,7 +44,7 @@ from aioassets.remote import scan_store
 from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
 from aioassets.settings import Settings
 from aioassets.spec import AssetSpec, parse_name, parse_new_name
-from aioassets.store import AssetStore, IndexState
+from aioassets.store import AssetStore
 from aioassets.threads import in_thread
 from aioassets.tree import Tree, scan
 from aioassets.versioning import Bump, VersioningScheme, scheme_named
@@ -315,9 +315,8 @@ class AssetsManager:
 
         async def push_one(name: str) -> None:
             try:
-                plan = await self._plan(assets[name], name, operation, bump, details)
-                published[name] = await self._push(plan, progress or ignore)
-            except AioAssetsError as error:
+                published[name] = await self._push_either(assets[name], name, operation, bump, details, progress)
+            except Exception as error:
                 failed[name] = error
 
         await self._run(lambda: for_each(assets, push_one, limit=ASSETS_AT_ONCE))
@@ -426,6 +425,8 @@ class AssetsManager:
         The cost grows with the number of assets and versions, not of files.
         """
         store = self._required_store()
+        if ".." in prefix.split("/"):
+            raise InvalidName(prefix, "a prefix of names has no '..' segments")
         names = await self._run(lambda: _collect(store.asset_names(prefix)))
         for start in range(0, len(names), INDEXES_AT_ONCE):
             for found in await self._read_indexes(store, names[start : start + INDEXES_AT_ONCE]):
@@ -455,12 +456,14 @@ class AssetsManager:
         """Look at the source and the index at once; an operation of `None` is whichever fits."""
         parse_new_name(name)
         store = self._required_store()
-        tree, (state, new_store) = await both(
+        tree, state = await both(
             lambda: self._scan(asset_path, details, store),
-            lambda: _index_before_push(store, name, may_create=operation in (CREATE, None)),
+            lambda: store.read_index(name, creating=operation in (CREATE, None)),
         )
         if operation is None:
             operation = _operation(bump) if state.exists else CREATE
+        if operation == CREATE:
+            bump = Bump()
         check_exists(state, operation, name, store.url)
         version = next_version(state, self._scheme, name, bump, store.url)
         _check_keys(tree, store.layout, name, version)
@@ -476,8 +479,27 @@ class AssetsManager:
             bump=bump,
             message=details.message,
             labels=dict(details.labels),
-            new_store=new_store,
+            new_store=state.new_store,
         )
+
+    async def _push_either(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        operation: str | None,
+        bump: Bump,
+        details: _Details,
+        progress: Progress | None,
+    ) -> PushResult:
+        """Push; where nobody says whether to create or to update, a creation that comes too late is an update."""
+        plan = await self._plan(asset_path, name, operation, bump, details)
+        try:
+            return await self._push(plan, progress or ignore)
+        except AssetExists:
+            if operation is not None or not (await self._required_store().read_index(name)).exists:
+                raise
+        plan = await self._plan(asset_path, name, _operation(bump), bump, details)
+        return await self._push(plan, progress or ignore)
 
     async def _scan(self, asset_path: str | os.PathLike[str], details: _Details, store: AssetStore) -> Tree:
         """Scan a path on this machine, or an object or prefix by its URL."""
@@ -577,16 +599,6 @@ def _operation(bump: Bump) -> str:
 
 def _forecast(plan: PushPlan) -> PushResult:
     return PushResult(plan.name, plan.version, plan.url, plan.files, plan.size, dry_run=True)
-
-
-async def _index_before_push(store: AssetStore, name: str, *, may_create: bool) -> tuple[IndexState, bool]:
-    """The index, and whether the store itself is still to be made."""
-    try:
-        return await store.read_index(name), False
-    except BucketNotFound as error:
-        if may_create and error.creatable:
-            return IndexState(VersionIndex(), Expect.ABSENT), True
-        raise
 
 
 def _local_path(url: str) -> str | None:

@@ -214,8 +214,8 @@ class Manifest:
         folders = _texts(value.get("empty_directories", []), "empty_directories")
         if is_directory:
             _check_paths((file.path for file in files), folders)
-        elif [file.path for file in files] != [""]:
-            raise ValueError("it is of a file, but lists other files")
+        elif folders or [file.path for file in files] != [""]:
+            raise ValueError("it is of a file, but lists other files or folders")
         pushed_by = _typed(value.get("pushed_by", {}), dict, "pushed_by")
         labels = _typed(value.get("labels", {}), dict, "labels")
         return cls(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,9 +10,9 @@ from typing import Final
 
 import anyio
 
-from aioassets.claim import ClaimLost, Contest, HeldClaim, contest, new_claim, renewing
+from aioassets.claim import ClaimLost, Contest, HeldClaim, contest, give_up, is_dead, new_claim, renewing
 from aioassets.concurrency import Stop, Stopped, for_each, stoppable, unwrapped
-from aioassets.dispatch import RetryPolicy
+from aioassets.dispatch import Doubt, RetryPolicy, watching_for_doubt
 from aioassets.drivers.protocol import ObjectInfo
 from aioassets.errors import (
     AioAssetsError,
@@ -23,13 +24,12 @@ from aioassets.errors import (
     PublicationUncertain,
     PushContended,
     StoreCorrupt,
-    StoreUnavailable,
     StoreUnsuitable,
     VersionNotFound,
 )
-from aioassets.manifest import Manifest, Pusher
+from aioassets.manifest import Claim, ClaimState, Manifest, Pusher
 from aioassets.progress import Progress, TransferFinished, TransferStarted
-from aioassets.store import AssetStore, IndexState
+from aioassets.store import AssetStore, IndexState, MetaState
 from aioassets.threads import in_thread
 from aioassets.transfer import Upload, Uploader, UploadLedger
 from aioassets.tree import Tree, check_unchanged
@@ -175,8 +175,12 @@ class Publication:
         self._plan = plan
         self._report = report
         self._fingerprint = ""
+        self._doubt = Doubt()
+        self._ledger = UploadLedger()
+        self._tokens: set[str] = set()
         self._unlisted: set[str] = set()
         self._taken: set[str] = set()
+        self._trying: tuple[str, Claim] | None = None
 
     async def run(self) -> PushResult:
         """Publish, and clean up where that fails or is cancelled before it is sealed.
@@ -188,6 +192,15 @@ class Publication:
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
     async def _run(self, stop: Stop) -> PushResult:
+        with watching_for_doubt() as self._doubt:
+            try:
+                return await self._publish(stop)
+            except BaseException:
+                for token in self._tokens:
+                    give_up(token)
+                raise
+
+    async def _publish(self, stop: Stop) -> PushResult:
         self._fingerprint = await in_thread(self._plan.tree.fingerprint)
         for _ in range(ATTEMPTS):
             stop.check()
@@ -210,12 +223,27 @@ class Publication:
     # Claim
 
     async def _claim(self, stop: Stop) -> HeldClaim:
-        with stop.bounded(0.5):
-            return await self._claim_some_number()
-        raise Stopped
+        try:
+            with stop.bounded(0.5):
+                return await self._claim_some_number()
+            raise Stopped
+        except BaseException:
+            await self._take_back(stop)
+            raise
+
+    async def _take_back(self, stop: Stop) -> None:
+        """Abandon a claim that was made, though its answer never came."""
+        if self._trying is None:
+            return
+        version, claim = self._trying
+        with stop.bounded(), contextlib.suppress(AioAssetsError):
+            meta = await self._store.read_meta(self._plan.name, version)
+            if meta.content == claim:
+                held = HeldClaim(self._store, self._plan.name, version, claim, meta.revision, resumed=True)
+                await self._give_up(held, None, stop)
 
     async def _claim_some_number(self) -> HeldClaim:
-        state = await self._store.read_index(self._plan.name)
+        state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
         check_exists(state, self._plan.operation, self._plan.name, self._store.url)
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
         series = self._scheme.series(version)
@@ -235,12 +263,22 @@ class Publication:
 
     async def _try(self, version: str) -> Contest:
         claim = await in_thread(new_claim, self._plan.operation, self._fingerprint, self._context.pusher)
+        self._tokens.add(claim.token)
+        self._trying = (version, claim)
         outcome = await contest(self._store, self._plan.name, version, claim)
+        self._trying = None
         if outcome.sealed:
             self._unlisted.add(version)
+            if self._plan.operation == CREATE:
+                await self._exists_already(version)
         if outcome.live is not None and self._plan.operation == CREATE:
             raise AssetExists(self._plan.name, f"another create is under way, by {outcome.live.holder}.")
         return outcome
+
+    async def _exists_already(self, version: str) -> None:
+        """A create met a complete version: list it, since its pusher may have died before that, and give way."""
+        await self._add_to_index({version})
+        raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
 
     def _following(self, listed: Sequence[str], series: str) -> str:
         """The next number after all that are known to be taken."""
@@ -269,7 +307,7 @@ class Publication:
         async def look(version: str) -> None:
             if not numbers[version] or not await self._may_claim(version):
                 self._taken.add(version)
-            else:
+            elif not self._plan.bump.bump_major:  # whose next number is counted from all majors that are taken
                 free.append(version)
 
         await for_each(above, look, limit=READ_AT_ONCE)
@@ -303,12 +341,12 @@ class Publication:
 
     async def _upload(self, held: HeldClaim, stop: Stop) -> Manifest:
         """Upload everything under a claim; on any failure give the claim up."""
-        ledger = UploadLedger()
+        ledger = self._ledger = UploadLedger()
         try:
             with stop.bounded(0.5), unwrapped():
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
-                    await self._check_before_sealing()
+                    await self._check_before_sealing(held)
                 stop.check()
                 return self._manifest(held, ledger)
             raise Stopped  # the phase was cut off
@@ -318,7 +356,7 @@ class Publication:
             await self._give_up(held, None, stop)
             raise ClaimLost from None  # foreign bytes under our number
         except BaseException:
-            await self._give_up(held, ledger, stop)
+            await self._give_up(held, self._ledger, stop)
             raise
 
     async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: Stop) -> None:
@@ -345,11 +383,33 @@ class Publication:
         except ObjectNotFound:
             return {}
 
-    async def _check_before_sealing(self) -> None:
+    async def _check_before_sealing(self, held: HeldClaim) -> None:
         await check_unchanged(self._plan.tree)
         if self._plan.operation == CREATE:
             state = await self._store.read_index(self._plan.name)
             check_exists(state, CREATE, self._plan.name, self._store.url)
+            if held.version != self._scheme.first():
+                await self._check_other_creates(held.version)
+
+    async def _check_other_creates(self, version: str) -> None:
+        """Where first versions differ, as dates do, creates don't meet at one number: the lower one goes on."""
+        for other, has_meta in (await self._store.numbers(self._plan.name)).items():
+            if other == version or not has_meta or not self._scheme.is_version(other):
+                continue
+            try:
+                meta = await self._store.read_meta(self._plan.name, other)
+            except (ObjectNotFound, StoreCorrupt):
+                continue
+            if isinstance(meta.content, Manifest):
+                await self._exists_already(other)
+            elif self._scheme.sort_key(other) < self._scheme.sort_key(version) and await self._is_live(meta):
+                raise AssetExists(self._plan.name, f"another create is under way, by {meta.content.holder}.")
+
+    async def _is_live(self, meta: MetaState) -> bool:
+        content = meta.content
+        if not isinstance(content, Claim) or content.state is not ClaimState.CLAIMED:
+            return False
+        return not await in_thread(is_dead, meta, content)
 
     def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> Manifest:
         plan = self._plan
@@ -377,7 +437,7 @@ class Publication:
                 if ledger is None:
                     return
                 await self._store.driver.delete(ledger.created)
-                if not (ledger.uncertain or held.resumed):
+                if not (ledger.uncertain or self._doubt.arisen or held.resumed):
                     await held.release()
             except (ClaimLost, AioAssetsError):
                 return  # refused or unknown: nothing more may be deleted
@@ -389,15 +449,10 @@ class Publication:
         with stop.bounded():
             try:
                 await held.seal(manifest)
-            except StoreUnavailable as error:
+            except AioAssetsError as error:
                 if error.uncertain:
                     raise uncertain from error
-                await self._give_up(held, None, stop)
-                raise
-            except ClaimLost:
-                raise
-            except AioAssetsError:
-                await self._give_up(held, None, stop)
+                await self._give_up(held, self._ledger, stop)
                 raise
             return
         raise uncertain

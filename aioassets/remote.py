@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from aioassets.digests import SHA256, best_of
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
 from aioassets.threads import in_thread
-from aioassets.tree import READ_CHUNK, Filter, HashedSource, Tree, checked
+from aioassets.tree import READ_CHUNK, Filter, HashedSource, Tree, checked, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,10 @@ class StoredSource:
             self._hashed += len(data)
         return data
 
-    async def finish(self) -> Mapping[str, str]:
+    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """See `HashedSource.finish`."""
         while self._hashed < self.size:
+            check()
             await self.read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
         return self.digests
 

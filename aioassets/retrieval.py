@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from aioassets.cache import Record, Slot, cached_versions
+from aioassets.cache import Record, Slot, cached_versions, partly_cached_versions
 from aioassets.drivers.protocol import ObjectInfo
 from aioassets.errors import (
     AccessDenied,
@@ -167,6 +167,8 @@ class Retrieval:
 
     async def run(self) -> FetchedAsset:
         """Fetch; see `AssetsManager.fetch_asset`."""
+        if self._force and self._context.store is None:
+            raise InvalidSetting("force_download needs a store: name a bucket, and don't work offline.")
         with self._disk_errors():
             version = await self._resolve()
             slot = Slot(self._context.assets_dir, self._spec.name, version)
@@ -189,8 +191,6 @@ class Retrieval:
             if self._scheme.is_version(spec.version):
                 return spec.version
         if self._context.store is None:
-            if self._force:
-                raise InvalidSetting("force_download needs a store: name a bucket, and don't work offline.")
             return self._select(await self._cached(), f"{self._context.assets_dir} (offline)")
         return self._select(await self._listed(self._context.store), self._context.store.url)
 
@@ -223,8 +223,27 @@ class Retrieval:
         raise VersionNotFound(self._spec.name, self._spec.version, where, tuple(self._scheme.select(None, versions)))
 
     async def _cached(self) -> list[str]:
-        found = await in_thread(cached_versions, self._context.assets_dir, self._spec.name)
+        return await in_thread(self._cached_blocking, abandon_on_cancel=True)
+
+    def _cached_blocking(self) -> list[str]:
+        """The versions that are here complete, or as far as the spec asks for them."""
+        directory, name = self._context.assets_dir, self._spec.name
+        found = set(cached_versions(directory, name))
+        if self._spec.part is not None:
+            found.update(
+                v for v in partly_cached_versions(directory, name) if self._has_parts(Slot(directory, name, v))
+            )
         return [version for version in found if self._scheme.is_version(version)]
+
+    def _has_parts(self, slot: Slot) -> bool:
+        record = slot.parts_record()
+        if record is None or not self._is_ours(record):
+            return False
+        try:
+            selection = Selection.of(record.manifest, self._spec, slot.version)
+        except PartNotFound:
+            return False
+        return slot.has_parts(selection.files, selection.folders)
 
     def _not_cached(self, version: str, cached: list[str]) -> VersionNotFound:
         where = f"{self._context.assets_dir} (offline)"
@@ -234,7 +253,7 @@ class Retrieval:
 
     async def _look_up(self, slot: Slot) -> FetchedAsset | None:
         """What is cached, without a lock and without writing anything."""
-        return await in_thread(self._look_up_blocking, slot)
+        return await in_thread(self._look_up_blocking, slot, abandon_on_cancel=True)
 
     def _look_up_blocking(self, slot: Slot) -> FetchedAsset | None:
         record = slot.record()
@@ -278,19 +297,37 @@ class Retrieval:
         manifest = await self._manifest(store, slot.version)
         record = Record(store.identity, manifest)
         selection = Selection.of(manifest, self._spec, slot.version)
-        if not self._force and await in_thread(_adopt, slot, record):
+        if not self._force and await self._adopt(slot, record):
             return self._fetched(slot, slot.payload, manifest, from_cache=True)
         try:
             staged = await in_thread(_prepare, slot, manifest, selection)
-            await self._fill(store, slot, staged, selection)
+            await self._fill(store, slot, staged, selection, record)
             if self._spec.part is not None:
                 await in_thread(slot.place_parts, staged, selection.files, selection.folders, record)
                 return self._fetched(slot, slot.parts, manifest, from_cache=False)
-            await in_thread(slot.place, staged, record)
+            differing = await in_thread(slot.differing, staged, record, abandon_on_cancel=True)
+            await in_thread(slot.place, staged, record, differing)
             return self._fetched(slot, slot.payload, manifest, from_cache=False)
         finally:
             with anyio.CancelScope(shield=True):
                 await in_thread(slot.clear_staging)
+
+    async def _adopt(self, slot: Slot, record: Record) -> bool:
+        """Whether a payload that is there is the version, though nothing usable says so; else it is out of the way."""
+        if not await in_thread(slot.payload.exists):
+            return False
+        known = await in_thread(slot.record)
+        if known is not None and known.manifest != record.manifest:
+            raise CacheError(
+                str(slot.payload),
+                f"it is {slot.label} of another store ({known.source}); "
+                "use another assets directory for this store, or force_download to replace it",
+            )
+        if known is None and not await in_thread(slot.holds_exactly, record.manifest, abandon_on_cancel=True):
+            await in_thread(slot.set_aside, slot.payload)
+            return False
+        await in_thread(slot.write_record, record)
+        return True
 
     async def _manifest(self, store: AssetStore, version: str) -> Manifest:
         try:
@@ -304,19 +341,19 @@ class Retrieval:
             raise AssetNotFound(self._spec.name, store.url)
         raise VersionNotFound(self._spec.name, version, store.url, state.index.versions)
 
-    async def _fill(self, store: AssetStore, slot: Slot, staged: Path, selection: Selection) -> None:
+    async def _fill(self, store: AssetStore, slot: Slot, staged: Path, selection: Selection, record: Record) -> None:
         """Download into the staging folder what isn't known already."""
-        known = await in_thread(self._reuse, slot, staged, selection)
+        known = await in_thread(self._reuse, slot, staged, selection, record)
         missing = [entry for entry in selection.files if entry.path not in known]
         listed = await self._sizes(store, slot) if any(entry.size is None for entry in missing) else {}
-        downloads = [self._planned(store, slot, staged, entry, listed) for entry in missing]
-        nbytes = sum(download.size for download in downloads)
-        self._report(TransferStarted(slot.name, slot.version, len(downloads), nbytes))
+        downloads = (self._planned(store, slot, staged, entry, listed) for entry in missing)
+        nbytes = None if listed else sum(entry.size or 0 for entry in missing)
+        self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
         await Downloader(store.driver, slot.name, self._report).run(downloads)
         self._report(TransferFinished(slot.name, slot.version))
 
-    def _reuse(self, slot: Slot, staged: Path, selection: Selection) -> set[str]:
-        if self._force or slot.parts_record() is None:
+    def _reuse(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> set[str]:
+        if self._force or slot.parts_record() != record:
             return set()
         return {entry.path for entry in selection.files if slot.reuse(entry, staged / entry.path)}
 
@@ -324,7 +361,7 @@ class Retrieval:
         self, store: AssetStore, slot: Slot, staged: Path, entry: FileEntry, listed: dict[str, ObjectInfo]
     ) -> Download:
         key = store.layout.content(slot.name, slot.version, entry.path)
-        target, what = str(staged / entry.path), slot.what(entry)
+        target, what = f"{staged}/{entry.path}" if entry.path else str(staged), slot.what(entry)
         if entry.size is not None:
             return Download(entry, key, target, what, entry.size)
         info = listed.get(key)
@@ -349,24 +386,6 @@ class Retrieval:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise AccessDenied(str(self._context.assets_dir), f"write {path!r}", f"{error.strerror}.") from error
             raise CacheError(path, error.strerror or str(error)) from error
-
-
-def _adopt(slot: Slot, record: Record) -> bool:
-    """Whether a payload that is there is the version, though nothing usable says so; else it is out of the way."""
-    if not slot.payload.exists():
-        return False
-    known = slot.record()
-    if known is not None and known.manifest != record.manifest:
-        raise CacheError(
-            str(slot.payload),
-            f"it is {slot.label} of another store ({known.source}); "
-            "use another assets directory for this store, or force_download to replace it",
-        )
-    if known is None and not slot.holds_exactly(record.manifest):
-        slot.set_aside()
-        return False
-    slot.write_record(record)
-    return True
 
 
 def _prepare(slot: Slot, manifest: Manifest, selection: Selection) -> Path:

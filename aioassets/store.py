@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, Revision
-from aioassets.errors import ObjectNotFound, StoreCorrupt
+from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.layout import Layout
 from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta
 from aioassets.spec import looks_like_version
@@ -25,10 +25,12 @@ class IndexState:
     Attributes:
         index: what it holds; empty where it doesn't exist.
         revision: its state; `Expect.ABSENT` where it doesn't exist.
+        new_store: whether the store itself is still to be made.
     """
 
     index: VersionIndex
     revision: Revision | Expect
+    new_store: bool = False
 
     @property
     def exists(self) -> bool:
@@ -77,8 +79,11 @@ class AssetStore:
         """Where a version's content is."""
         return f"{self.driver.url}/{self.layout.content(name, version)}"
 
-    async def read_index(self, name: str) -> IndexState:
+    async def read_index(self, name: str, *, creating: bool = False) -> IndexState:
         """Read an asset's index, which may be absent.
+
+        Args:
+            creating: whether the store may be absent as well, where the first write makes it.
 
         Raises:
             StoreCorrupt: it isn't an index.
@@ -88,6 +93,10 @@ class AssetStore:
             found = await self.driver.read(key)
         except ObjectNotFound:
             return IndexState(VersionIndex(), Expect.ABSENT)
+        except BucketNotFound as error:
+            if creating and error.creatable:
+                return IndexState(VersionIndex(), Expect.ABSENT, new_store=True)
+            raise
         try:
             return IndexState(VersionIndex.from_json(found.data), found.revision)
         except ValueError as error:

@@ -14,7 +14,7 @@ import anyio
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
 from aioassets.digests import SHA256, Hash, best_of, new_hash
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Source
-from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound
+from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.threads import in_thread
@@ -24,6 +24,8 @@ FILES_AT_ONCE: Final = 64
 """Files under way at once; the budget bounds their requests."""
 RANGE: Final = 8 * 1024 * 1024
 """Bytes of one range of a download: long enough that its round trip doesn't count."""
+SMALL: Final = 256 * 1024
+"""Bytes up to which a file is kept in memory until it is written in one go, beside the budget."""
 WRITE: Final = 1024 * 1024
 """Bytes written to disk in one go."""
 
@@ -146,7 +148,7 @@ class Uploader:
             skipped = await self._is_there(upload, source)
             if not skipped:
                 await self._send(upload.key, _WatchedSource(source, self._check, self._report_bytes))
-            digests = await source.finish()
+            digests = await source.finish(self._check)
         self.ledger.entries[file.path] = FileEntry(file.path, file.size, digests, file.executable)
         self.report(FileTransferred(self.name, file.path, file.size, skipped))
 
@@ -165,8 +167,11 @@ class Uploader:
         found = self.present.get(upload.key)
         if found is None or found.size != upload.file.size:
             return False
-        digests = await source.finish()
-        checksums = (await self.driver.stat(upload.key)).checksums
+        digests = await source.finish(self._check)
+        try:
+            checksums = (await self.driver.stat(upload.key)).checksums
+        except ObjectNotFound:
+            return False
         return checksums.get(SHA256) == digests[SHA256]
 
     async def _send(self, key: str, source: Source) -> None:
@@ -235,12 +240,14 @@ class Downloader:
 
     async def _download(self, download: Download) -> None:
         try:
-            if download.size <= RANGE:
+            if download.size <= SMALL:
                 digest = await self._small(download)
             else:
                 digest = await self._large(download)
         except ObjectNotFound as error:
             raise IntegrityError(download.what, f"{download.size} bytes", "nothing") from error
+        except PreconditionFailed as error:
+            raise IntegrityError(download.what, f"revision {download.revision}", "another one") from error
         check_digest(download.what, download.entry, digest)
         self.report(FileTransferred(self.name, download.entry.path, download.size))
 

@@ -8,7 +8,7 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -22,9 +22,14 @@ from aioassets.threads import in_thread
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-READ_CHUNK: Final = 1024 * 1024
+READ_CHUNK: Final = 8 * 1024 * 1024
+"""Bytes hashed in one go, between which the work can be ended."""
 MAPPED: Final = 1024 * 1024
 """Bytes from which on a read gets memory pages of its own."""
+
+
+def nothing() -> None:
+    """A check that never ends anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,11 @@ class LocalFile:
 class HashedSource(Source, Protocol):
     """A `Source` that hashes what passes."""
 
-    async def finish(self) -> Mapping[str, str]:
+    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """Hash what wasn't read yet.
+
+        Args:
+            check: is called before each piece, and may raise to end it.
 
         Returns:
             The digests of the whole content.
@@ -375,10 +383,11 @@ class LocalSource:
         """See `Source.read`."""
         return await in_thread(self._read, offset, size)
 
-    async def finish(self) -> Mapping[str, str]:
+    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """See `HashedSource.finish`."""
-        if self._hashed < self.size:
-            await in_thread(self._finish)
+        while self._hashed < self.size:
+            check()
+            await in_thread(self._read, self._hashed, min(READ_CHUNK, self.size - self._hashed))
         return self.digests
 
     def _read(self, offset: int, size: int) -> Data:
@@ -390,10 +399,6 @@ class LocalSource:
             self._hash.update(data)
             self._hashed += len(data)
         return data
-
-    def _finish(self) -> None:
-        while self._hashed < self.size:
-            self._read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
 
 
 def _read_exactly(descriptor: int, offset: int, size: int) -> Data:

@@ -121,6 +121,8 @@ class Folder:
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         base, slash, start = prefix.rpartition("/")
+        if ".." in base.split("/"):
+            raise OSError(errno.EINVAL, "the prefix leads out of the folder")
         yield from self._walk(base + slash, start, deep=deep)
 
     def _walk(self, base: str, start: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -17,17 +18,21 @@ from inspection import exists, keys, store_of
 from interposer import Fail, Interposer, LostAnswers, Pause
 
 from aioassets import (
+    AccessDenied,
     AssetExists,
+    Dispatcher,
     Driver,
     Manifest,
     MemoryDriver,
     PublicationUncertain,
     PushContended,
+    RetryPolicy,
+    SimpleDate,
     SourceChanged,
     StoreUnavailable,
 )
 from aioassets.claim import contest, is_dead, new_claim, renewing
-from aioassets.drivers.protocol import Expect, Revision
+from aioassets.drivers.protocol import Expect, Revision, Source, Uploaded
 from aioassets.manifest import Claim, ClaimState, Pusher
 from aioassets.store import MetaState
 from aioassets.testing import BytesSource
@@ -245,7 +250,7 @@ async def test_a_seal_without_an_answer_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class LosesTheSeal(Interposer):
-        async def write(self, key, data, *, expected):  # type: ignore[no-untyped-def]
+        async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
             if key == META and b"push_date" in data:
                 raise StoreUnavailable("the store", "a test says so.", uncertain=True)
@@ -413,3 +418,137 @@ async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
     assert mine.pid == os.getpid()
     assert await judged(1, mine, gone, reused, elsewhere) == [False, True, True, False]
     assert await judged(16, mine, elsewhere) == [True, True]
+
+
+async def test_a_new_major_never_takes_a_number_of_an_old_one(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Also where one of those was released."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await live_claim(state=ClaimState.RELEASED))
+    await put_claim(driver, await live_claim(), "assets/model/1.0.meta")
+    assert (await manager.update_asset(files("b"), "model", bump_major=True)).version == "2.0"
+
+
+async def test_a_number_under_which_something_may_still_happen_is_not_released(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """A try without an answer may take effect later, even if the next one succeeded."""
+    await make_manager(memory).create_asset(files("a"), "model")
+    dispatcher = Dispatcher(retry=RetryPolicy(first_delay=0))
+
+    class Retrying(Interposer):
+        unanswered = 1
+
+        async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+            async def send() -> Uploaded:
+                if self.unanswered:
+                    self.unanswered -= 1
+                    raise StoreUnavailable("the store", "a test says so.", uncertain=True)
+                return await self.driver.upload(key, source, expected=expected)
+
+            await self.hook("before", "upload", key)
+            return await dispatcher.send(send)
+
+    failing = Retrying(memory, Fail("before", "upload", "/x.bin"))
+    with pytest.raises(StoreUnavailable):
+        await make_manager(failing).update_asset(tree, "model")
+    assert failing.unanswered == 0
+    assert await state_of(memory) is ClaimState.ABANDONED
+
+
+async def test_a_seal_whose_retry_is_denied_is_uncertain(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Whatever the last answer says, the first try may have worked."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+
+    class DeniesTheRetry(Interposer):
+        async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            if key == META and b"push_date" in data:
+                error = AccessDenied("the store", "write", "A test says so.")
+                error.uncertain = True
+                raise error
+            return revision
+
+    with pytest.raises(PublicationUncertain):
+        await make_manager(DeniesTheRetry(memory)).update_asset(files("b"), "model")
+    assert await state_of(memory) is Manifest
+
+
+async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memory: MemoryDriver) -> None:
+    """What the push that died has left isn't ours to release."""
+    await put_claim(memory, await dead_claim())
+    driver = LostAnswers(memory)
+    held = (await contest(store_of(driver), "model", "0.1", await live_claim())).held
+    assert held is not None
+    assert held.resumed
+
+
+async def test_a_seal_that_certainly_failed_leaves_nothing(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Its content is deleted, its number released."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    class RefusesTheSeal(Interposer):
+        async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+            if key == META and b"push_date" in data:
+                raise StoreUnavailable("the store", "a test says so.", uncertain=False)
+            return await self.driver.write(key, data, expected=expected)
+
+    with pytest.raises(StoreUnavailable):
+        await make_manager(RefusesTheSeal(driver)).update_asset(files("b"), "model")
+    assert not await exists(driver, "assets/model/0.1")
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+
+
+async def test_a_create_that_meets_a_sealed_version_lists_it_and_gives_way(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Of two creates, one is the first."""
+    failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions")))
+    with pytest.raises(PublicationUncertain):
+        await failing.create_asset(files("a"), "model")
+    manager = make_manager(driver)
+    with pytest.raises(AssetExists, match=r"0\.0 was just published"):
+        await manager.create_asset(files("b"), "model")
+    assert await manager.list_versions("model") == ["0.0"]
+
+
+async def test_creates_of_different_seconds_have_one_winner(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Dates don't meet at one number, so the later create looks for others before it seals."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    gate = Pause("before", "upload", early.strftime("%Y-%m-%dT%H-%M-%SZ"))
+    # Clocks that go on, so that the scheme's first version isn't the claimed one any more.
+    ticks = {moment: itertools.count() for moment in (early, late)}
+    schemes = {
+        moment: SimpleDate(lambda moment=moment: moment + timedelta(seconds=next(ticks[moment]) // 2))
+        for moment in (early, late)
+    }
+    first = make_manager(Interposer(memory, gate), versioning=schemes[early])
+    second = make_manager(memory, versioning=schemes[late])
+    creation = asyncio.ensure_future(first.create_asset(files("a"), "model"))
+    await gate.reached.wait()
+    with pytest.raises(AssetExists, match="another create is under way"):
+        await second.create_asset(files("b"), "model")
+    gate.go_on.set()
+    created = await creation
+    assert await second.list_versions("model") == [created.version]
+
+
+async def test_a_create_that_lost_the_answer_to_its_claim_does_not_block_itself(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """It knows its own claim when it is tried again."""
+    failing = make_manager(Interposer(driver, Fail("after", "write", "0.0.meta")))
+    with pytest.raises(StoreUnavailable):
+        await failing.create_asset(files("a"), "model")
+    manager = make_manager(driver)
+    assert (await manager.create_asset(files("a"), "model")).version == "0.1"

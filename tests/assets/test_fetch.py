@@ -202,6 +202,83 @@ async def test_one_assets_directory_does_not_mix_two_stores(make_manager: Manage
     assert forced.path.read_text() == "other"
 
 
+async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, tmp_path: Path) -> None:
+    """A part of the one is never taken for a part of the other."""
+    managers = {}
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in "ab":
+            (folder / part).write_text(f"{name:>5} {part}")
+        managers[name] = make_manager(MemoryDriver(name))
+        await managers[name].create_asset(folder, "model")
+    await managers["one"].fetch_asset("model:0.0[a]")
+    assert (await managers["other"].fetch_asset("model:0.0[b]")).path.read_text() == "other b"
+    part = await managers["other"].fetch_asset("model:0.0[a]")
+    assert (part.from_cache, part.path.read_text()) == (False, "other a")
+    await managers["one"].fetch_asset("model:0.0[a]")
+    whole = await managers["other"].fetch_asset("model:0.0")
+    assert contents(whole.path) == {part: (f"other {part}".encode(), False) for part in "ab"}
+
+
+async def test_a_forced_download_over_another_content_keeps_nothing_of_it(
+    make_manager: ManagerFactory, tmp_path: Path
+) -> None:
+    """It is put aside as a whole."""
+    for name, parts in (("one", ("a", "only in one")), ("other", ("a", "b"))):
+        (tmp_path / name).mkdir()
+        for part in parts:
+            (tmp_path / name / part).write_text(name)
+    one, other = make_manager(MemoryDriver("one")), make_manager(MemoryDriver("other"))
+    await one.create_asset(tmp_path / "one", "model")
+    await other.create_asset(tmp_path / "other", "model")
+    await one.fetch_asset("model")
+    fetched = await other.fetch_asset("model", force_download=True)
+    assert contents(fetched.path) == contents(tmp_path / "other")
+
+
+async def test_a_forced_download_restores_the_executable_bit(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """It is part of what was pushed."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    fetched = await manager.fetch_asset("model")
+    (fetched.path / "run.sh").chmod(0o644)
+    again = await manager.fetch_asset("model", force_download=True)
+    assert contents(again.path) == contents(tree)
+
+
+async def test_offline_finds_parts_too(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Whatever the spec leaves open."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    await manager.fetch_asset("model[weights]")
+    offline = make_manager(memory, offline=True)
+    for spec in ("model[weights/w.bin]", "model:0[weights]", "model:0.0[weights]"):
+        assert (await offline.fetch_asset(spec)).from_cache
+    with pytest.raises(AssetNotFound):
+        await offline.fetch_asset("model[.hidden]")
+    with pytest.raises(InvalidSetting):
+        await offline.fetch_asset("model:0.0", force_download=True)
+
+
+async def test_an_object_that_is_replaced_meanwhile_is_not_what_was_pushed(
+    memory: MemoryDriver, make_manager: ManagerFactory
+) -> None:
+    """What modelkit pushed is pinned to what was listed."""
+    meta = {"push_date": "2024-05-06T07:08:09Z", "is_directory": True, "contents": ["a"]}
+    await memory.write("assets/model/0.0.meta", json.dumps(meta).encode(), expected=Expect.ABSENT)
+    await memory.upload("assets/model/0.0/a", BytesSource(b"a"))
+
+    async def replace(moment: str, method: str, key: str) -> None:
+        if (moment, method) == ("before", "read_range"):
+            await memory.upload(key, BytesSource(b"b"), expected=Expect.ANYTHING)
+
+    with pytest.raises(IntegrityError, match=r"model:0\.0\[a\]"):
+        await make_manager(Interposer(memory, replace)).fetch_asset("model:0.0")
+
+
 async def test_offline_resolves_among_what_is_cached(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:

@@ -155,6 +155,7 @@ async def test_a_file_url_is_a_path(memory: MemoryDriver, make_manager: ManagerF
 @pytest.mark.servers
 def test_an_s3_bucket_is_pushed_from_by_its_url(seaweedfs: S3Server, tmp_path: Path) -> None:
     """The source is reached with the manager's own options where it is of the same provider."""
+
     async def push(source: str, target: str, options: dict[str, Any]) -> None:
         async with S3Driver(source, **options) as driver:
             await fill(driver)

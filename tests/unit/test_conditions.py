@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import anyio
 import pytest
 from interposer import Interposer
 
-from aioassets import AssetsManager, MemoryDriver, PreconditionFailed, StoreUnsuitable
+from aioassets import AccessDenied, AssetsManager, LocalDriver, MemoryDriver, PreconditionFailed, StoreUnsuitable
 from aioassets.conditions import REMEMBER, SingleWriter, Verdicts, probe
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.layout import Layout
@@ -118,3 +120,67 @@ async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
 async def test_a_verdict_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     await Verdicts(tmp_path / "file" / "stores").require(MemoryDriver(), LAYOUT)
+
+
+async def test_a_single_writer_may_begin_a_folder(tmp_path: Path) -> None:
+    """The first creation makes it, as it does otherwise."""
+    (tmp_path / "a").write_text("a")
+    async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache", single_writer=True) as manager:
+        assert (await manager.create_asset(tmp_path / "a", "model")).version == "0.0"
+
+
+async def test_a_single_writer_knows_its_own_bytes_without_a_checksum(tmp_path: Path) -> None:
+    """Where the store vouches for nothing, what is there is read."""
+    driver = SingleWriter(LocalDriver(tmp_path))
+    assert (await driver.upload("b", BytesSource(b"1"))).created
+    assert not (await driver.upload("b", BytesSource(b"1"))).created
+    with pytest.raises(PreconditionFailed):
+        await driver.upload("b", BytesSource(b"2"))
+
+
+async def test_whoever_may_not_delete_may_push(tmp_path: Path) -> None:
+    """The scratch object stays, then."""
+
+    async def deny(moment: str, method: str, key: str) -> None:
+        if method == "delete":
+            raise AccessDenied("the store", "delete", "A test says so.")
+
+    await probe(Interposer(MemoryDriver(), deny), LAYOUT)
+
+
+async def test_whoever_may_not_write_hears_of_writing(tmp_path: Path) -> None:
+    """Not of the cleaning up that fails after it."""
+
+    async def deny(moment: str, method: str, key: str) -> None:
+        if method in ("write", "delete"):
+            raise AccessDenied("the store", method, "A test says so.")
+
+    with pytest.raises(AccessDenied, match="to write"):
+        await probe(Interposer(MemoryDriver(), deny), LAYOUT)
+
+
+async def test_a_cancelled_probe_is_left_clean() -> None:
+    """Its scratch object is removed all the same."""
+    memory = MemoryDriver()
+    seen: list[str] = []
+
+    async def cancel(moment: str, method: str, key: str) -> None:
+        seen.append(method)
+        if (moment, method) == ("after", "write"):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.CancelScope() as scope:
+        await probe(Interposer(memory, cancel), LAYOUT)
+    assert scope.cancelled_caught
+    assert "delete" in seen
+    assert await keys(memory) == []
+
+
+async def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """Although its verdict is remembered."""
+    (tmp_path / "a").write_text("a")
+    for _ in range(2):
+        async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache") as manager:
+            assert (await manager.create_asset(tmp_path / "a", "model")).version == "0.0"
+        shutil.rmtree(tmp_path / "store")

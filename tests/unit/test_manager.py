@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 from interposer import Interposer
 
-from aioassets import AssetsManager, AssetVersions, InvalidSetting, ManagerStateError, MemoryDriver, StoreCorrupt
+from aioassets import (
+    AssetsManager,
+    AssetVersions,
+    BulkUpdateError,
+    Event,
+    InvalidName,
+    InvalidSetting,
+    ManagerStateError,
+    MemoryDriver,
+    StoreCorrupt,
+)
 from aioassets.drivers.protocol import Expect
 
 
@@ -107,3 +117,44 @@ async def test_an_index_of_nonsense_is_named(tmp_path: Path) -> None:
     manager = AssetsManager(driver=driver, assets_dir=tmp_path)
     with pytest.raises(StoreCorrupt, match=r"assets/model\.versions"):
         await manager.list_versions("model")
+
+
+@pytest.mark.parametrize("prefix", ["../", "a/../../b"])
+async def test_a_prefix_leads_nowhere_else(tmp_path: Path, prefix: str) -> None:
+    """A listing stays below the store."""
+    await index(outside := MemoryDriver(), "model", "0.0")
+    manager = AssetsManager(driver=outside, assets_dir=tmp_path)
+    with pytest.raises(InvalidName):
+        _ = [asset async for asset in manager.list_assets(prefix)]
+
+
+async def test_any_failure_of_one_asset_leaves_the_others_alone(tmp_path: Path) -> None:
+    """Also one that isn't ours, such as that of a callback."""
+    (tmp_path / "a").write_text("a")
+
+    def report(event: Event) -> None:
+        if event.name == "two":
+            raise ValueError("of the callback")
+
+    manager = AssetsManager(driver=MemoryDriver(), assets_dir=tmp_path / "cache")
+    paths = dict.fromkeys(("one", "two", "three"), tmp_path / "a")
+    with pytest.raises(BulkUpdateError) as caught:
+        await manager.update_assets(paths, create_missing=True, progress=report)
+    assert set(caught.value.published) == {"one", "three"}
+    assert str(caught.value.failed["two"]) == "of the callback"
+
+
+async def test_a_creation_that_comes_too_late_is_an_update(tmp_path: Path) -> None:
+    """Where nobody said which of the two it is to be."""
+    memory = MemoryDriver()
+    (tmp_path / "a").write_text("a")
+    other = AssetsManager(driver=memory, assets_dir=tmp_path / "cache")
+
+    async def be_faster(moment: str, method: str, key: str) -> None:
+        if (moment, method, key) == ("before", "write", "assets/model/0.0.meta") and not created:
+            created.append((await other.create_asset(tmp_path / "a", "model")).version)
+
+    created: list[str] = []
+    manager = AssetsManager(driver=Interposer(memory, be_faster), assets_dir=tmp_path / "cache")
+    results = await manager.update_assets({"model": tmp_path / "a"}, create_missing=True)
+    assert (created, results["model"].version) == (["0.0"], "0.1")

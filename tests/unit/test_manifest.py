@@ -103,6 +103,12 @@ def test_a_manifest_that_is_not_sound_is_refused(change: dict[str, Any], reason:
         parse_meta(json.dumps(DIRECTORY | change).encode())
 
 
+def test_a_file_has_no_folders() -> None:
+    value = {"push_date": "2024-05-06T07:08:09Z", "is_directory": False, "empty_directories": ["/outside", "../up"]}
+    with pytest.raises(ValueError, match="folders"):
+        parse_meta(json.dumps(value).encode())
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"aioassets_claim": {}}', b"{}"]
 )
