@@ -135,9 +135,9 @@ class BlockUpload:
         """Nobody else's, so that racing uploads of one key can't mix their blocks.
 
         All blocks of a key must have ids of one length, also those that somebody left there: this is
-        the length of those that the SDK makes.
+        the length of those that the SDK makes at present.
         """
-        return base64.b64encode(f"{self._series}{number:014}".encode()).decode()
+        return base64.b64encode(f"{self._series}{number:016}".encode()).decode()
 
 
 def fitting_block_size(size: int, block_size: int) -> int:

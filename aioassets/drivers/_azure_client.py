@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -208,6 +209,8 @@ class AzureClient:
             raise InvalidSetting(
                 "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
             ) from error
+        # The SDK warns of what it raises, too; unless somebody set up logging, that would be on standard error.
+        logging.getLogger("azure").addHandler(logging.NullHandler())
         transport = AioHttpTransport(
             connection_timeout=how.connect_timeout,
             read_timeout=how.read_timeout,

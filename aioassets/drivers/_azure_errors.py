@@ -16,6 +16,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "ResourceNotFound": Kind.NO_BUCKET,  # also the answer to a stranger who asks for a private container
     "BlobAlreadyExists": Kind.CONDITION,
     "ConditionNotMet": Kind.CONDITION,
+    "InvalidBlobOrBlock": Kind.CONDITION,  # somebody else has sent blocks for the key, with ids of another length
     "SourceConditionNotMet": Kind.CONDITION,
     "TargetConditionNotMet": Kind.CONDITION,
     "LeaseIdMissing": Kind.DENIED,  # a 412, as the next, that says nothing of the content: somebody holds a lease
@@ -92,7 +93,9 @@ def translate(error: Exception, request: Request) -> Exception:
         case sdk.ServiceRequestError() | sdk.ServiceResponseError() | sdk.IncompleteReadError():
             return _unavailable(error, request)
         case sdk.ClientAuthenticationError():  # of a credential that got no token, or can't sign
-            return MissingCredentials(request.bucket, f"{_first_line(error)}.")
+            return MissingCredentials(
+                request.bucket, f"{_first_line(error)}. Check the key or signature, or sign in with Azure."
+            )
         case sdk.AzureError():
             return StoreError(f"{request.bucket} can't {request.doing}: {_first_line(error)}.")
         case aiohttp.ClientError() | TimeoutError() | OSError():

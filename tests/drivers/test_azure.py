@@ -1,17 +1,57 @@
-"""The Azure driver keeps a driver's promises."""
+"""The Azure driver keeps a driver's promises, names what goes wrong, and survives lost answers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import hashlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import aiohttp
+import anyio
 import pytest
-from servers import AzureServer
+from azure.core.exceptions import IncompleteReadError, ServiceRequestError
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from azure.storage.blob.aio import ContainerClient
+from multidict import CIMultiDict
+from servers import AZURITE_ACCOUNT, AZURITE_KEY, AzureServer, free_ports
 
-from aioassets.drivers._azure_client import MIB
-from aioassets.drivers.azure import AzureDriver
-from aioassets.testing import DriverConformance
+from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
+from aioassets.drivers import Location, make_driver
+from aioassets.drivers._azure_blocks import MAX_BLOCKS, fitting_block_size
+from aioassets.drivers._azure_client import MIB, AzureClient
+from aioassets.drivers._azure_errors import AzureRefusal, RefusedError, translate
+from aioassets.drivers._azure_values import Account, parse_listing
+from aioassets.drivers._s3_errors import Request
+from aioassets.drivers.azure import MAX_PART_SIZE, AzureDriver
+from aioassets.drivers.memory import MemoryDriver
+from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
+from aioassets.errors import (
+    AccessDenied,
+    BucketNotFound,
+    InvalidSetting,
+    MissingCredentials,
+    NotSameStore,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
+from aioassets.settings import Settings
+from aioassets.testing import BytesSource, DriverConformance
 
 servers = pytest.mark.servers
+TWO_BLOCKS = bytes(MIB + 1)
+
+Send = Callable[[], Awaitable[Any]]
+Around = Callable[[str, str, Send], Awaitable[Any]]
+"""Is called with the method, the URL and what sends the request; returns the answer."""
+Intercept = Callable[[Around], None]
 
 
 @pytest.fixture
@@ -20,11 +60,652 @@ def container(azurite: AzureServer) -> str:
 
 
 @pytest.fixture
-async def driver(azurite: AzureServer, container: str) -> AsyncIterator[AzureDriver]:
-    async with AzureDriver(container, part_size=MIB, **azurite.options) as driver:
+def pauses() -> list[float]:
+    """The pauses that were asked for; nobody waits for them."""
+    return []
+
+
+@pytest.fixture
+def dispatcher(pauses: list[float]) -> Dispatcher:
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    return Dispatcher(retry=RetryPolicy(sleep=sleep))
+
+
+@pytest.fixture
+async def driver(azurite: AzureServer, container: str, dispatcher: Dispatcher) -> AsyncIterator[AzureDriver]:
+    async with AzureDriver(container, part_size=MIB, dispatcher=dispatcher, **azurite.options) as driver:
         yield driver
+
+
+@pytest.fixture
+def intercept(monkeypatch: pytest.MonkeyPatch) -> Intercept:
+    """Puts a function around all requests."""
+
+    def install(around: Around) -> None:
+        real = AzureClient._send
+
+        async def send(self: AzureClient, client: Any, method: str, url: str, *rest: Any) -> Any:
+            return await around(method, url, lambda: real(self, client, method, url, *rest))
+
+        monkeypatch.setattr(AzureClient, "_send", send)
+
+    return install
+
+
+class FakeAnswer:
+    """An answer that no store gave."""
+
+    def __init__(self, status: int, reason: str = "", **headers: str) -> None:
+        self.status_code = status
+        self.reason = reason
+        self.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def close(self) -> None:
+        pass
+
+
+def first(concerned: Callable[[str, str], bool], instead: Around) -> Around:
+    """Something happens to the first request of a kind."""
+    done = False
+
+    async def around(method: str, url: str, send: Send) -> Any:
+        nonlocal done
+        if done or not concerned(method, url):
+            return await send()
+        done = True
+        return await instead(method, url, send)
+
+    return around
+
+
+def writes(method: str, url: str) -> bool:
+    return method == "PUT" and "?" not in url
+
+
+def commits(method: str, url: str) -> bool:
+    return "comp=blocklist" in url
+
+
+async def lost(_method: str, _url: str, send: Send) -> Any:
+    """The request takes effect, but its answer never arrives."""
+    await (await send()).read()
+    raise broken()
+
+
+def broken() -> ServiceRequestError:
+    """What the SDK makes of a connection that breaks under a request."""
+    error = aiohttp.ServerDisconnectedError()
+    return ServiceRequestError(error, error=error)
+
+
+def refused(code: str, status: int, **headers: str) -> Around:
+    async def around(_method: str, _url: str, _send: Send) -> Any:
+        return FakeAnswer(status, "Said by the store.", x_ms_error_code=code, **headers)
+
+    return around
 
 
 @servers
 class TestAzureDriver(DriverConformance):
     part_size = MIB
+
+
+@servers
+class TestWhatGoesWrong:
+    async def test_a_wrong_key_is_access_denied(self, azurite: AzureServer, container: str) -> None:
+        options = {"account_url": azurite.account_url, "account_key": "bm90LXRoZS1vbmU="}
+        async with AzureDriver(container, part_size=MIB, **options) as driver:
+            for attempt in attempts(driver):
+                with pytest.raises(AccessDenied, match=f"az://{container} doesn't allow to") as caught:
+                    await attempt
+                assert "bm90LXRoZS1vbmU" not in str(caught.value)
+                assert isinstance(caught.value.__cause__, RefusedError)
+
+    async def test_a_key_that_is_none_is_missing_credentials(self, azurite: AzureServer, container: str) -> None:
+        async with AzureDriver(container, account_url=azurite.account_url, account_key="abc") as driver:
+            with pytest.raises(MissingCredentials, match="Check the key"):
+                await driver.read("key")
+
+    async def test_a_missing_container_is_named(self, azurite: AzureServer) -> None:
+        async with AzureDriver("not-there", part_size=MIB, **azurite.options) as driver:
+            for attempt in attempts(driver):
+                with pytest.raises(BucketNotFound, match="az://not-there doesn't exist"):
+                    await attempt
+
+    async def test_a_server_that_cannot_be_reached_is_unavailable(self) -> None:
+        url = f"http://127.0.0.1:{free_ports(1)[0]}/{AZURITE_ACCOUNT}"
+        driver = AzureDriver("models", account_url=url, account_key=AZURITE_KEY, dispatcher=Dispatcher(retry=NO_RETRY))
+        async with driver:
+            with pytest.raises(StoreUnavailable, match="Cannot connect to host") as caught:
+                await driver.write("key", b"", expected=Expect.ABSENT)
+        assert not caught.value.uncertain
+
+    async def test_a_token_over_plain_http_is_refused(self, azurite: AzureServer, container: str) -> None:
+        pytest.importorskip("azure.identity")
+        async with AzureDriver(container, account_url=azurite.account_url) as driver:
+            with pytest.raises(InvalidSetting, match="HTTPS"):
+                await driver.read("key")
+
+    async def test_throttling_is_waited_for(
+        self, driver: AzureDriver, intercept: Intercept, pauses: list[float]
+    ) -> None:
+        intercept(first(writes, refused("ServerBusy", 503, retry_after="7")))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert pauses == [7.0]
+
+    async def test_damage_on_the_way_is_noticed_by_the_store(
+        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("aioassets.drivers.azure.md5_of", lambda _: "XUFAKrxLKna5cZ2REBfFkg==")
+        with pytest.raises(StoreError, match="can't"):  # Azurite's word for it varies
+            await driver.upload("blob", BytesSource(b"other"))
+        with pytest.raises(ObjectNotFound):
+            await driver.stat("blob")
+
+
+def attempts(driver: AzureDriver) -> tuple[Awaitable[Any], ...]:
+    """Every kind of request."""
+    return (
+        driver.read("key"),
+        driver.stat("key"),
+        driver.write("key", b"", expected=Expect.ABSENT),
+        driver.upload("key", BytesSource(b"small")),
+        driver.upload("key", BytesSource(TWO_BLOCKS)),
+        driver.delete(["key"]),
+        anext(aiter(driver.list(""))),
+        anext(driver.read_range("key", 0, 1)),
+    )
+
+
+@servers
+class TestLostAnswers:
+    async def test_an_upload_whose_answer_was_lost_is_success(self, driver: AzureDriver, intercept: Intercept) -> None:
+        intercept(first(writes, lost))
+        await driver.upload("blob", BytesSource(b"data"))
+        assert (await driver.read("blob")).data == b"data"
+
+    @pytest.mark.parametrize("expected", [Expect.ABSENT, Expect.ANYTHING])
+    async def test_a_commit_whose_answer_was_lost_is_success(
+        self, driver: AzureDriver, intercept: Intercept, expected: Expect
+    ) -> None:
+        intercept(first(commits, lost))
+        await driver.upload("blob", BytesSource(TWO_BLOCKS), expected=expected)
+        assert (await driver.stat("blob")).size == len(TWO_BLOCKS)
+
+    async def test_a_create_whose_answer_was_lost_is_refused(self, driver: AzureDriver, intercept: Intercept) -> None:
+        """Only the caller can tell whether a document is its own."""
+        intercept(first(writes, lost))
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", b"mine", expected=Expect.ABSENT)
+        assert (await driver.read("key")).data == b"mine"
+
+    async def test_blocks_that_fail_leave_no_doubt(self, driver: AzureDriver, intercept: Intercept) -> None:
+        """Blocks alone never become an object."""
+
+        async def around(method: str, url: str, send: Send) -> Any:
+            if "comp=block&" in url:
+                raise broken()
+            return await send()
+
+        intercept(around)
+        with pytest.raises(StoreUnavailable) as caught:
+            await driver.upload("blob", BytesSource(TWO_BLOCKS))
+        assert not caught.value.uncertain
+
+    async def test_a_commit_that_fails_leaves_doubt(self, driver: AzureDriver, intercept: Intercept) -> None:
+        async def around(method: str, url: str, send: Send) -> Any:
+            if commits(method, url):
+                raise broken()
+            return await send()
+
+        intercept(around)
+        with pytest.raises(StoreUnavailable) as caught:
+            await driver.upload("blob", BytesSource(TWO_BLOCKS))
+        assert caught.value.uncertain
+
+    async def test_blocks_that_the_store_dropped_are_sent_again(
+        self, driver: AzureDriver, intercept: Intercept
+    ) -> None:
+        intercept(first(commits, refused("InvalidBlockList", 400)))
+        assert (await driver.upload("blob", BytesSource(TWO_BLOCKS))).created
+        assert (await driver.stat("blob")).size == len(TWO_BLOCKS)
+
+    async def test_blocks_that_the_store_drops_again_and_again_fail(
+        self, driver: AzureDriver, intercept: Intercept
+    ) -> None:
+        async def around(method: str, url: str, send: Send) -> Any:
+            return await (refused("InvalidBlockList", 400)(method, url, send) if commits(method, url) else send())
+
+        intercept(around)
+        with pytest.raises(StoreUnavailable, match="dropped the blocks of 'blob' 3 times"):
+            await driver.upload("blob", BytesSource(TWO_BLOCKS))
+
+    async def test_a_broken_download_is_resumed_at_the_same_revision(
+        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = bytes(range(256)) * (3 * MIB // 256)
+        await driver.upload("blob", BytesSource(data))
+        asked: list[tuple[str, str | None]] = []
+        real = AzureClient._send
+
+        async def send(self: AzureClient, client: Any, method: str, url: str, headers: Any, body: Any) -> Any:
+            answer = await real(self, client, method, url, headers, body)
+            if not asked:
+                monkeypatch.setattr(answer, "iter_raw", lambda: breaking(answer, after=2 * MIB), raising=False)
+            asked.append((headers["x-ms-range"], headers.get("If-Match")))
+            return answer
+
+        revision = (await driver.stat("blob")).revision
+        monkeypatch.setattr(AzureClient, "_send", send)
+        async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
+            assert b"".join([chunk async for chunk in chunks]) == data
+        assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB}-{3 * MIB - 1}", f'"{revision}"')]
+
+
+async def breaking(answer: Any, *, after: int) -> AsyncIterator[bytes]:
+    """An answer's body, up to where the connection breaks."""
+    yield (await answer.read())[:after]
+    error = aiohttp.ClientPayloadError("the connection broke")
+    raise IncompleteReadError(error, error=error)
+
+
+@servers
+class TestBlocks:
+    async def test_no_more_is_in_memory_than_the_budget_allows(
+        self, azurite: AzureServer, container: str, monkeypatch: pytest.MonkeyPatch, intercept: Intercept
+    ) -> None:
+        source = BytesSource(bytes(6 * MIB))
+        held = most = sent = 0
+
+        async def read(offset: int, size: int) -> bytes:
+            nonlocal held, most
+            held += size
+            most = max(most, held)
+            return await BytesSource.read(source, offset, size)
+
+        async def around(method: str, url: str, send: Send) -> Any:
+            nonlocal held, sent
+            answer = await send()
+            if "comp=block&" in url:
+                held -= MIB
+                sent += 1
+            return answer
+
+        monkeypatch.setattr(source, "read", read)
+        intercept(around)
+        dispatcher = Dispatcher(Budget(nbytes=2 * MIB))
+        async with AzureDriver(container, part_size=MIB, dispatcher=dispatcher, **azurite.options) as driver:
+            await driver.upload("blob", source)
+        assert sent == 6
+        assert most == 2 * MIB
+
+    async def test_a_blob_that_is_there_costs_no_blocks(self, driver: AzureDriver, intercept: Intercept) -> None:
+        await driver.upload("blob", BytesSource(TWO_BLOCKS))
+
+        async def around(method: str, url: str, send: Send) -> Any:
+            assert method != "PUT"
+            return await send()
+
+        intercept(around)
+        assert not (await driver.upload("blob", BytesSource(TWO_BLOCKS))).created
+
+    @pytest.mark.parametrize("content", [b"data", TWO_BLOCKS])
+    async def test_the_store_tells_the_md5(self, driver: AzureDriver, content: bytes) -> None:
+        await driver.upload("blob", BytesSource(content))
+        assert (await driver.stat("blob")).checksums == {"md5": hashlib.md5(content).hexdigest()}
+
+    async def test_a_blob_without_an_md5_is_compared_by_its_bytes(
+        self, driver: AzureDriver, azurite: AzureServer, container: str
+    ) -> None:
+        async with ContainerClient.from_connection_string(
+            azurite.options["connection_string"], container, max_single_put_size=1, max_block_size=MIB
+        ) as theirs:
+            await theirs.upload_blob("blob", TWO_BLOCKS)
+        assert (await driver.stat("blob")).checksums == {}
+        assert not (await driver.upload("blob", BytesSource(TWO_BLOCKS))).created
+        with pytest.raises(PreconditionFailed):
+            await driver.upload("blob", BytesSource(TWO_BLOCKS[:-1] + b"!"))
+
+    async def test_blocks_of_somebody_else_are_left_alone(
+        self, driver: AzureDriver, azurite: AzureServer, container: str
+    ) -> None:
+        """Azure takes no blocks with ids of another length beside them: the key is somebody else's."""
+        with azurite.client(container) as client:
+            blob = client.get_blob_client("blob")
+            await asyncio.to_thread(blob.stage_block, "theirs", b"data")
+            with pytest.raises(PreconditionFailed):
+                await driver.upload("blob", BytesSource(TWO_BLOCKS))
+            _, uncommitted = await asyncio.to_thread(blob.get_block_list, "uncommitted")
+        assert [block.id for block in uncommitted] == ["theirs"]
+
+
+@servers
+class TestCopies:
+    @pytest.fixture
+    async def info(self, driver: AzureDriver) -> ObjectInfo:
+        await driver.upload("source", BytesSource(b"content"))
+        return await driver.stat("source")
+
+    async def test_between_containers_of_one_account(
+        self, driver: AzureDriver, info: ObjectInfo, azurite: AzureServer
+    ) -> None:
+        async with AzureDriver(azurite.fresh_container(), **azurite.options) as other:
+            copy = await other.copy(driver, info, "copy")
+            assert copy.checksums == info.checksums
+            assert (await other.read("copy")).data == b"content"
+
+    async def test_not_between_stores(self, driver: AzureDriver, info: ObjectInfo) -> None:
+        elsewhere = AzureDriver("models", account_name="elsewhere", account_key=AZURITE_KEY)
+        for source in (MemoryDriver(), elsewhere):
+            with pytest.raises(NotSameStore):
+                await driver.copy(source, info, "copy")
+        await elsewhere.aclose()
+
+    async def test_what_the_store_may_not_read_is_streamed(
+        self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
+    ) -> None:
+        intercept(first(writes, refused("CannotVerifyCopySource", 403)))
+        with pytest.raises(NotSameStore):
+            await driver.copy(driver, info, "copy")
+
+    async def test_a_lost_answer_is_success(self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept) -> None:
+        intercept(first(writes, lost))
+        assert (await driver.copy(driver, info, "copy")).checksums == info.checksums
+
+    async def test_a_slow_one_is_waited_for(
+        self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept, pauses: list[float]
+    ) -> None:
+        intercept(pending(looks=3))
+        assert (await driver.copy(driver, info, "copy")).size == info.size
+        assert pauses == [0.1, 0.2, 0.4]
+
+    async def test_one_that_stands_still_is_given_up(
+        self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept, pauses: list[float]
+    ) -> None:
+        intercept(pending(looks=1000))
+        with pytest.raises(StoreUnavailable, match="stands still") as caught:
+            await driver.copy(driver, info, "copy")
+        assert 120 <= sum(pauses) < 130
+        assert not caught.value.uncertain
+        assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["source"]
+
+    async def test_one_that_the_store_gives_up_leaves_nothing(
+        self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
+    ) -> None:
+        intercept(pending(looks=1, then="failed"))
+        with pytest.raises(StoreUnavailable, match="gave up copying to 'copy': 500 InternalServerError"):
+            await driver.copy(driver, info, "copy")
+        assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["source"]
+
+    async def test_a_cancelled_one_leaves_nothing(
+        self, azurite: AzureServer, container: str, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
+    ) -> None:
+        waiting = anyio.Event()
+
+        async def sleep(_: float) -> None:
+            waiting.set()
+            await anyio.sleep_forever()
+
+        dispatcher = Dispatcher(retry=RetryPolicy(sleep=sleep))
+        intercept(pending(looks=1000))
+        async with AzureDriver(container, dispatcher=dispatcher, **azurite.options) as copying:
+            task = asyncio.create_task(copying.copy(driver, info, "copy"))
+            await waiting.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["source"]
+
+
+def pending(*, looks: int, then: str = "success") -> Around:
+    """A store that copies after its answer: so many looks show it at work."""
+    left = looks
+
+    async def around(method: str, url: str, send: Send) -> Any:
+        nonlocal left
+        if "comp=copy" in url:
+            return FakeAnswer(409, x_ms_error_code="NoPendingCopyOperation")
+        answer = await send()
+        if method == "HEAD" and url.endswith("/copy") and answer.status_code == 200:
+            left -= 1
+            answer.headers["x-ms-copy-status"] = "pending" if left >= 0 else then
+            answer.headers["x-ms-copy-status-description"] = "500 InternalServerError"
+            answer.headers["x-ms-copy-id"] = "some-id"
+        return answer
+
+    return around
+
+
+@servers
+class TestTheClient:
+    async def test_a_client_from_outside_is_not_closed(self, azurite: AzureServer, container: str) -> None:
+        async with ContainerClient.from_connection_string(
+            azurite.options["connection_string"], container, retry_total=0
+        ) as client:
+            for _ in range(2):
+                async with AzureDriver(container, client=client) as guest:
+                    assert guest.identity == f"az://{container}@{azurite.account_url}/{container}"
+                    await guest.write("key", b"data", expected=Expect.ANYTHING)
+
+    async def test_caches_are_told_to_keep_no_documents(
+        self, driver: AzureDriver, azurite: AzureServer, container: str
+    ) -> None:
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        with azurite.client(container) as client:
+            properties = await asyncio.to_thread(client.get_blob_client("key").get_blob_properties)
+        assert properties.content_settings.cache_control == "no-store"
+
+    async def test_a_signature_is_enough(self, azurite: AzureServer, container: str) -> None:
+        """Also for what is copied, whose URL is handed to the store."""
+        sas = generate_container_sas(
+            AZURITE_ACCOUNT,
+            container,
+            account_key=AZURITE_KEY,
+            permission=ContainerSasPermissions(read=True, write=True, list=True, delete=True),
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        for options in (
+            {"account_url": azurite.account_url, "sas_token": sas},
+            {"account_url": f"{azurite.account_url}?{sas}"},
+            {"connection_string": f"BlobEndpoint={azurite.account_url};SharedAccessSignature={sas}"},
+        ):
+            async with AzureDriver(container, part_size=MIB, **options) as driver:
+                assert "sig=" not in driver.identity + driver.url
+                await driver.upload("blob", BytesSource(TWO_BLOCKS))
+                await driver.copy(driver, await driver.stat("blob"), "folder/copy of it")
+                keys = [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)]
+                assert keys == ["blob", "folder/copy of it"]
+                await driver.delete(keys)
+
+    async def test_a_signature_that_does_not_suffice_is_access_denied(
+        self, azurite: AzureServer, container: str
+    ) -> None:
+        """As that of a principal who may only read."""
+        sas = generate_container_sas(
+            AZURITE_ACCOUNT,
+            container,
+            account_key=AZURITE_KEY,
+            permission=ContainerSasPermissions(read=True, list=True),
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        async with AzureDriver(container, account_url=azurite.account_url, sas_token=sas) as driver:
+            assert [row async for row in driver.list("")] == []
+            with pytest.raises(AccessDenied, match="doesn't allow to write 'key'") as caught:
+                await driver.write("key", b"", expected=Expect.ABSENT)
+            assert "sig=" not in str(caught.value)
+
+    async def test_marks_of_folders_are_no_objects(
+        self, driver: AzureDriver, azurite: AzureServer, container: str
+    ) -> None:
+        with azurite.client(container) as client:
+            mark = client.get_blob_client("folder")
+            await asyncio.to_thread(mark.upload_blob, b"", metadata={"hdi_isfolder": "true"})
+        await driver.write("folder/key", b"", expected=Expect.ABSENT)
+        assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["folder/key"]
+
+
+class TestWithoutAServer:
+    async def test_a_missing_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "azure.storage.blob.aio", None)
+        with pytest.raises(InvalidSetting, match=r"pip install 'aioassets\[azure\]'"):
+            await AzureDriver("models", account_name="account").read("key")
+
+    async def test_without_any_credential_ways_to_give_one_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "azure.identity.aio", None)
+        with pytest.raises(MissingCredentials, match="install azure-identity"):
+            await AzureDriver("models", account_name="account").read("key")
+
+    def test_the_sdk_is_not_imported_before_it_is_needed(self) -> None:
+        code = "import sys, aioassets.drivers.azure; sys.exit('azure.core' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_the_identity_tells_accounts_apart(self) -> None:
+        driver = AzureDriver("models", account_name="one")
+        assert driver.url == "az://models"
+        assert driver.identity == "az://models@https://one.blob.core.windows.net"
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"container": "", "account_name": "one"},
+            {"account_name": "one", "part_size": 0},
+            {"account_name": "one", "part_size": MAX_PART_SIZE + 1},
+            {"account_url": "one.blob.core.windows.net?sig=secret"},
+            {"connection_string": "secret"},
+        ],
+    )
+    def test_settings_that_cannot_work_are_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(InvalidSetting) as caught:
+            AzureDriver(**{"container": "models", **options})
+        assert "secret" not in str(caught.value)
+
+    async def test_certificate_authorities_that_cannot_be_read_are_named(self) -> None:
+        async with AzureDriver("models", account_name="one", anonymous=True, ca_bundle="/not/there") as driver:
+            with pytest.raises(InvalidSetting, match="/not/there"):
+                await driver.read("key")
+
+    async def test_closing_what_was_never_opened_is_harmless(self) -> None:
+        await AzureDriver("models", account_name="one").aclose()
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (
+                {"connection_string": "AccountName=one;AccountKey=a2V5=="},
+                Account("https://one.blob.core.windows.net", "one", "a2V5=="),
+            ),
+            (
+                {"connection_string": "AccountName=one;EndpointSuffix=core.chinacloudapi.cn;AccountKey=a2V5;"},
+                Account("https://one.blob.core.chinacloudapi.cn", "one", "a2V5"),
+            ),
+            (
+                {"connection_string": "UseDevelopmentStorage=true"},
+                Account("http://127.0.0.1:10000/devstoreaccount1", "devstoreaccount1", AZURITE_KEY),
+            ),
+            (
+                {"account_url": "https://one.blob.core.windows.net/", "sas_token": "?sig=a"},
+                Account("https://one.blob.core.windows.net", "one", None, "sig=a"),
+            ),
+            (
+                {"account_name": "two", "account_key": "a2V5", "connection_string": "AccountName=one;AccountKey=no"},
+                Account("https://two.blob.core.windows.net", "two", "a2V5"),
+            ),
+        ],
+    )
+    def test_an_account_is_named_in_several_ways(self, options: dict[str, str], expected: Account) -> None:
+        assert Account.from_options(**options) == expected
+
+    def test_the_account_comes_from_the_variables_that_others_read(self) -> None:
+        environ = {"AZURE_STORAGE_ACCOUNT": "one", "AZURE_STORAGE_KEY": "a2V5"}
+        string = {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=two"}
+
+        def resolve(environ: dict[str, str], **options: str) -> Any:
+            return Settings.resolve(environ=environ, storage_options=options).storage_options
+
+        assert resolve(environ) == {"azure.account_name": "one", "azure.account_key": "a2V5"}
+        assert resolve(environ | string) == {"azure.connection_string": "AccountName=two"}
+        assert resolve(environ | string, account_name="three") == {"account_name": "three"}
+        ours = {"AIOASSETS_AZURE_ACCOUNT_URL": "https://four"}
+        assert resolve(environ | string | ours) == {"azure.account_url": "https://four"}
+
+    @pytest.mark.parametrize(("bucket", "provider"), [("az://models", None), ("models", "azure"), ("models", "az")])
+    def test_it_is_known_by_url_and_by_provider(self, bucket: str, provider: str | None) -> None:
+        location = Location.parse(bucket, provider)
+        driver = make_driver(location, dispatcher=Dispatcher(), options={"azure.account_name": "one"})
+        assert isinstance(driver, AzureDriver)
+        assert driver.url == "az://models"
+
+    def test_blocks_grow_where_there_would_be_too_many(self) -> None:
+        assert fitting_block_size(MAX_BLOCKS * 8 * MIB, 8 * MIB) == 8 * MIB
+        assert fitting_block_size(MAX_BLOCKS * 8 * MIB + 1, 8 * MIB) == 9 * MIB
+
+    def test_a_listing_in_any_order_is_read(self) -> None:
+        properties = (
+            "<Properties><Last-Modified>Wed, 21 Oct 2026 07:28:00 GMT</Last-Modified><Etag>0x1</Etag>"
+            "<Content-Length>4</Content-Length><Content-MD5 /></Properties>"
+        )
+        rows = (
+            f'<Blob><Name Encoded="true">b%0B</Name>{properties}</Blob>'
+            f"<Blob><Name>c</Name>{properties}</Blob><BlobPrefix><Name>a/</Name></BlobPrefix>"
+        )
+        page = f"<EnumerationResults><Blobs>{rows}</Blobs><NextMarker>c!</NextMarker></EnumerationResults>"
+        found, marker = parse_listing(page.encode())
+        assert marker == "c!"
+        assert found[0] == CommonPrefix("a/")
+        assert [row.key for row in found[1:] if isinstance(row, ObjectInfo)] == ["b\x0b", "c"]
+
+    @pytest.mark.parametrize(
+        ("code", "status", "expected"),
+        [
+            ("BlobNotFound", 404, ObjectNotFound),
+            ("ContainerNotFound", 404, BucketNotFound),
+            ("ResourceNotFound", 404, BucketNotFound),
+            ("", 404, StoreError),
+            ("BlobAlreadyExists", 409, PreconditionFailed),
+            ("ConditionNotMet", 412, PreconditionFailed),
+            ("InvalidBlobOrBlock", 400, PreconditionFailed),
+            ("LeaseIdMissing", 412, AccessDenied),
+            ("AuthenticationFailed", 403, AccessDenied),
+            ("AuthorizationPermissionMismatch", 403, AccessDenied),
+            ("NoAuthenticationInformation", 401, AccessDenied),
+            ("PublicAccessNotPermitted", 409, AccessDenied),
+            ("ServerBusy", 503, StoreUnavailable),
+            ("", 502, StoreUnavailable),
+            ("", 429, StoreUnavailable),
+            ("ConditionHeadersNotSupported", 400, StoreUnsuitable),
+            ("OutOfRangeInput", 400, StoreError),
+        ],
+    )
+    def test_refusals_are_translated_by_code_then_by_status(
+        self, code: str, status: int, expected: type[Exception]
+    ) -> None:
+        request = Request("az://models", "write", "key", conditional=True)
+        assert type(AzureRefusal(code, "", status).translate(request)) is expected
+
+    @pytest.mark.parametrize(
+        ("code", "status", "uncertain"),
+        [
+            ("ServerBusy", 503, False),
+            ("Md5Mismatch", 400, False),
+            ("", 429, False),
+            ("InternalError", 500, True),
+            ("OperationTimedOut", 500, True),
+            ("", 503, True),
+        ],
+    )
+    def test_only_what_was_surely_refused_is_certain(self, code: str, status: int, uncertain: bool) -> None:
+        error = AzureRefusal(code, "", status).translate(Request("az://models", "write", "key"))
+        assert isinstance(error, StoreUnavailable)
+        assert error.uncertain is uncertain
+
+    def test_a_connection_that_broke_leaves_doubt(self) -> None:
+        """Though the SDK says that the request couldn't be sent."""
+        error = translate(broken(), Request("az://models", "write", "key"))
+        assert isinstance(error, StoreUnavailable)
+        assert error.uncertain
