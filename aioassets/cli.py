@@ -73,7 +73,7 @@ def cli() -> None:
 @gathered(PushOptions, "push", *PUSH)
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> int:
-    """Push PATH, a file or a directory, as the first version of a new asset.
+    """Push PATH, a file or a directory (or the URL of an object or prefix), as the first version of a new asset.
 
     Shows what would be pushed where, and asks. Prints the new version.
     """
@@ -90,7 +90,7 @@ async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> i
 @gathered(PushOptions, "push", *PUSH)
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 async def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> int:
-    """Push PATH, a file or a directory, as the next version of an asset.
+    """Push PATH, a file or a directory (or the URL of an object or prefix), as the next version of an asset.
 
     1.2 is followed by 1.3; NAME:0 goes on with major 0. Shows what would be pushed where, and
     asks. Prints the new version.
