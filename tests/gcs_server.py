@@ -25,10 +25,11 @@ Not Google's, but to steer it:
 - `PUT /_settings/B`: `seconds_per_write`, `tokens` (a bearer token's rights, `rw` or `r`; none for a public
   bucket), `page`, `rewrite_step`
 - `POST /_faults/B`: a list of faults, each of an operation (`insert`, `begin`, `chunk`, `status`, `cancel`, `get`,
-  `media`, `list`, `delete`, `rewrite`) and used up after `times`. `do` says what happens: `refuse` (`status`,
-  `reason`, `headers`; nothing is done), `lose` (done, but the connection is closed without an answer), `part` (of a
-  chunk or of an answer with content, only `keep` bytes pass before the connection is closed), `damage` (a byte of
-  the content changes on its way to the disk), `forget` (the session is gone: `status`)
+  `media`, `list`, `delete`, `rewrite`), after `after` of them, and used up after `times`. `do` says what happens:
+  `refuse` (`status`, `reason`, `message`, `headers`; nothing is done), `lose` (done, but the connection is closed
+  without an answer), `part` (of a chunk or of an answer with content, only `keep` bytes pass before the connection is
+  closed), `damage` (a byte of the content changes on its way to the disk), `forget` (the session is gone: `status`),
+  `name_session` (refused, with the session's URL in the message)
 - `GET /_log/B`: what was asked, with the bytes received
 - `POST /token`: an OAuth token endpoint that accepts any assertion
 """
@@ -130,6 +131,9 @@ class Bucket:
         """The next fault of an operation that is of one of these kinds; it is used up by this."""
         for found in self.faults:
             if found["operation"] == operation and found["do"] in kinds and found.setdefault("times", 1) > 0:
+                if found.setdefault("after", 0) > 0:
+                    found["after"] -= 1
+                    continue
                 found["times"] -= 1
                 return found
         return None
@@ -277,6 +281,8 @@ class Server:
 
     def session(self, request: web.Request, bucket: Bucket, operation: str) -> Session:
         key = request.query.get("upload_id", "")
+        if bucket.fault(operation, "name_session"):
+            raise Refused(400, "invalid", f"Can't use {request.url}, that is {key}.")
         if fault := bucket.fault(operation, "forget"):
             bucket.sessions.pop(key, None)
             raise Refused(fault.get("status", 410), "gone", f"Upload {key} is gone.")

@@ -453,8 +453,12 @@ def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
 
 async def _chunk(response: Any) -> bytes:
     pieces = bytearray()
-    while len(pieces) < CHUNK and (piece := await response.content.read(CHUNK - len(pieces))):
-        pieces += piece
+    try:
+        while len(pieces) < CHUNK and (piece := await response.content.read(CHUNK - len(pieces))):
+            pieces += piece
+    except Exception:
+        if not pieces:  # what came before the break is good, and the next read raises again
+            raise
     return bytes(pieces)
 
 

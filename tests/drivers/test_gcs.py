@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import hashlib
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
+import aiohttp
+import anyio
+import google_crc32c
 import pytest
-from servers import GCSServer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gcloud.aio.storage import Storage
+from servers import GCSServer, free_ports
 
-from aioassets.dispatch import Dispatcher, RetryPolicy
+from aioassets import AssetsManager, MemoryDriver
+from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
+from aioassets.drivers._gcs_errors import Refusal, Request
+from aioassets.drivers._gcs_session import Answer, Body
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT
-from aioassets.drivers.gcs import GCSDriver
-from aioassets.testing import DriverConformance
+from aioassets.drivers._gcs_values import received
+from aioassets.drivers.gcs import TURNS, UPLOADS, GCSDriver
+from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revision
+from aioassets.errors import (
+    AccessDenied,
+    BucketNotFound,
+    IntegrityError,
+    InvalidSetting,
+    MissingCredentials,
+    NotSameStore,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
+from aioassets.settings import Settings
+from aioassets.testing import BytesSource, DriverConformance
 
 servers = pytest.mark.servers
 PART_SIZE = CHUNK_UNIT
+PARTS = 4
+LARGE = bytes(range(256)) * (PARTS * PART_SIZE // 256 - 1)
+"""Four chunks, the last of them not full."""
 
 
 @pytest.fixture
@@ -44,3 +81,748 @@ async def driver(gcs: GCSServer, bucket: str, retry: RetryPolicy) -> AsyncIterat
 @servers
 class TestGCSDriver(DriverConformance):
     part_size = PART_SIZE
+
+
+async def content(driver: GCSDriver, key: str, size: int = 2**40, revision: Revision | None = None) -> bytes:
+    async with contextlib.aclosing(driver.read_range(key, 0, size, revision=revision)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def keys(driver: GCSDriver) -> list[str]:
+    return [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)]
+
+
+def sent(gcs: GCSServer, bucket: str) -> int:
+    """Bytes of content that arrived in chunks."""
+    return sum(request["bytes"] for request in gcs.requests(bucket, "chunk"))
+
+
+class Token:
+    """Stands for the SDK's."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    async def get(self) -> str:
+        return self.value
+
+
+@contextlib.asynccontextmanager
+async def holding(token: str, gcs: GCSServer, bucket: str) -> AsyncIterator[GCSDriver]:
+    """A driver that presents this token."""
+    async with aiohttp.ClientSession() as session:
+        client = Storage(session=session, token=Token(token), api_root=gcs.api_root)
+        async with GCSDriver(bucket, client=client, part_size=PART_SIZE, **gcs.options) as driver:
+            yield driver
+        assert not session.closed
+
+
+def everything(driver: GCSDriver) -> list[Any]:
+    """One call of each kind."""
+    return [
+        driver.read("key"),
+        driver.stat("key"),
+        driver.write("key", b"", expected=Expect.ABSENT),
+        driver.upload("key", BytesSource(b"data")),
+        driver.upload("key", BytesSource(LARGE)),
+        driver.delete(["key"]),
+        anext(aiter(driver.list(""))),
+        anext(driver.read_range("key", 0, 1)),
+    ]
+
+
+@servers
+class TestWhatGoesWrong:
+    async def test_wrong_credentials_are_access_denied(self, gcs: GCSServer, bucket: str) -> None:
+        gcs.set(bucket, tokens={"right": "rw"})
+        async with holding("not-the-one", gcs, bucket) as driver:
+            for attempt in everything(driver):
+                with pytest.raises(
+                    AccessDenied, match=f"gs://{bucket} doesn't allow to .*Invalid Credentials"
+                ) as caught:
+                    await attempt
+                assert "not-the-one" not in "".join(traceback.format_exception(caught.value))
+
+    async def test_a_reader_reads_and_is_told_that_it_cannot_write(self, gcs: GCSServer, bucket: str) -> None:
+        gcs.set(bucket, tokens={"owner": "rw", "reader": "r"})
+        async with holding("owner", gcs, bucket) as owner, holding("reader", gcs, bucket) as reader:
+            await owner.write("key", b"data", expected=Expect.ABSENT)
+            assert (await reader.read("key")).data == b"data"
+            for attempt in (
+                reader.write("key", b"", expected=Expect.ANYTHING),
+                reader.upload("other", BytesSource(LARGE)),
+                reader.delete(["key"]),
+            ):
+                with pytest.raises(AccessDenied, match="does not have storage"):
+                    await attempt
+
+    async def test_anonymous_callers_are_told_so(self, gcs: GCSServer, bucket: str) -> None:
+        gcs.set(bucket, tokens={"owner": "rw"})
+        async with GCSDriver(bucket, anonymous=True, **gcs.options) as driver:
+            with pytest.raises(AccessDenied, match="Anonymous caller"):
+                await driver.stat("key")
+
+    async def test_a_missing_bucket_is_named(self, gcs: GCSServer) -> None:
+        async with GCSDriver("not-there", part_size=PART_SIZE, **gcs.options) as driver:
+            for attempt in everything(driver):
+                with pytest.raises(BucketNotFound, match="gs://not-there doesn't exist"):
+                    await attempt
+
+    async def test_an_unreachable_store_is_unavailable(self) -> None:
+        (port,) = free_ports(1)
+        root = f"http://127.0.0.1:{port}"
+        async with GCSDriver("bucket", api_root=root, dispatcher=Dispatcher(retry=NO_RETRY)) as driver:
+            with pytest.raises(StoreUnavailable, match=r"can't be used right now: .*[Cc]onnect") as caught:
+                await driver.write("key", b"", expected=Expect.ABSENT)
+        assert not caught.value.uncertain
+
+    async def test_a_silent_store_is_given_up(self) -> None:
+        """There is a limit to silence, and none to the whole of a transfer."""
+        over = anyio.Event()
+
+        async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await over.wait()
+            writer.close()
+
+        server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
+        root = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        dispatcher = Dispatcher(retry=NO_RETRY)
+        async with server, GCSDriver("bucket", api_root=root, read_timeout=0.1, dispatcher=dispatcher) as driver:
+            for attempt in (driver.stat("key"), driver.upload("key", BytesSource(LARGE * 8))):  # more than buffers take
+                with pytest.raises(StoreUnavailable, match="silent for too long"):
+                    await attempt
+            over.set()
+
+    async def test_another_kind_of_server_is_named(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        request = Request(driver.url, "list")
+        with pytest.raises(StoreError, match="isn't Google's JSON API's"):
+            driver._connection.parsed(request, Answer(200, {}, b"<html>"))
+
+    async def test_a_refusal_keeps_its_cause(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        gcs.fail(bucket, "get", "refuse", status=403, reason="forbidden", message="Ask the administrator.")
+        with pytest.raises(AccessDenied, match="forbidden: Ask the administrator") as caught:
+            await driver.stat("key")
+        assert isinstance(caught.value.__cause__, Refusal)
+
+
+@servers
+class TestCredentials:
+    @pytest.fixture
+    def service_file(self, tmp_path: Path, gcs: GCSServer) -> Callable[..., Path]:
+        """Makes the file of a service account."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+        def make(**changes: str) -> Path:
+            path = tmp_path / "account.json"
+            account = {
+                "type": "service_account",
+                "client_email": "tests@example.com",
+                "private_key": pem.decode(),
+                "token_uri": f"{gcs.api_root}/token",
+            }
+            path.write_text(json.dumps({**account, **changes}))
+            return path
+
+        return make
+
+    async def test_a_service_account_is_used(
+        self, gcs: GCSServer, bucket: str, service_file: Callable[..., Path]
+    ) -> None:
+        gcs.set(bucket, tokens={"from-service-account": "rw"})
+        async with GCSDriver(bucket, service_file=service_file(), part_size=PART_SIZE, **gcs.options) as driver:
+            assert (await driver.upload("blob", BytesSource(LARGE))).created
+            assert await content(driver, "blob") == LARGE
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"type": "unheard_of"}, "of no known kind"),
+            ({"private_key": "no key"}, "can't be used"),
+            ({"token_uri": "{root}/refusing"}, "they are refused"),
+        ],
+    )
+    async def test_a_file_that_cannot_be_used_is_named(
+        self, gcs: GCSServer, bucket: str, service_file: Callable[..., Path], changes: dict[str, str], words: str
+    ) -> None:
+        file = service_file(**{key: value.format(root=gcs.api_root) for key, value in changes.items()})
+        async with GCSDriver(bucket, service_file=file, **gcs.options) as driver:
+            with pytest.raises(MissingCredentials, match=f"no usable credentials for gs://{bucket}: .*{words}"):
+                await driver.stat("key")
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}"])
+    async def test_a_file_that_holds_no_credentials_is_not_passed_over(self, tmp_path: Path, text: str) -> None:
+        file = tmp_path / "account.json"
+        file.write_text(text)
+        async with GCSDriver("bucket", service_file=file) as driver:
+            with pytest.raises(MissingCredentials, match="of no known kind"):
+                await driver.stat("key")
+
+    async def test_a_missing_file_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        missing = tmp_path / "missing.json"
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(missing))
+        for options in ({}, {"service_file": missing}):
+            async with GCSDriver("bucket", **options) as driver:
+                with pytest.raises(MissingCredentials, match=r"missing\.json.*can't be read"):
+                    await driver.stat("key")
+
+    async def test_no_credentials_at_all_are_missing_credentials(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+        monkeypatch.setattr("gcloud.aio.auth.token.GCE_ENDPOINT_TOKEN", f"http://127.0.0.1:{free_ports(1)[0]}/")
+        async with GCSDriver("bucket") as driver:
+            with pytest.raises(MissingCredentials, match="none are set up"):
+                await driver.stat("key")
+
+    async def test_an_unreachable_token_service_is_unavailable(
+        self, gcs: GCSServer, bucket: str, service_file: Callable[..., Path], pauses: list[float], retry: RetryPolicy
+    ) -> None:
+        """It is asked again by the dispatcher, and not by the SDK as well."""
+        file = service_file(token_uri=f"http://127.0.0.1:{free_ports(1)[0]}/")
+        async with GCSDriver(bucket, service_file=file, dispatcher=Dispatcher(retry=retry), **gcs.options) as driver:
+            with pytest.raises(StoreUnavailable, match="token service can't be reached"):
+                await driver.stat("key")
+        assert len(pauses) == retry.attempts - 1
+
+    async def test_who_is_cancelled_leaves_others_their_token(self, gcs: GCSServer, bucket: str) -> None:
+        asked, given = anyio.Event(), anyio.Event()
+
+        class Slow(Token):
+            """One acquisition for all, as the SDK has it."""
+
+            acquiring: asyncio.Task[Any] | None = None
+
+            async def get(self) -> str:
+                asked.set()
+                self.acquiring = self.acquiring or asyncio.create_task(given.wait())
+                await self.acquiring
+                return self.value
+
+        async with aiohttp.ClientSession() as session:
+            client = Storage(session=session, token=Slow("token"), api_root=gcs.api_root)
+            driver = GCSDriver(bucket, client=client, **gcs.options)
+            async with anyio.create_task_group() as tasks:
+                with anyio.CancelScope() as first:
+                    async with anyio.create_task_group() as impatient:
+                        impatient.start_soon(_write, driver, "impatient")
+                        await asked.wait()
+                        tasks.start_soon(_write, driver, "patient")
+                        first.cancel()
+                given.set()
+            assert "patient" in await keys(driver)
+
+
+async def _write(driver: GCSDriver, key: str) -> None:
+    await driver.write(key, b"data", expected=Expect.ABSENT)
+
+
+@servers
+class TestDocuments:
+    async def test_a_lost_answer_shows_as_a_refusal_of_the_second_try(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver
+    ) -> None:
+        gcs.fail(bucket, "insert", "lose")
+        with pytest.raises(PreconditionFailed) as caught:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert caught.value.uncertain
+        assert (await driver.read("key")).data == b"data"
+
+    async def test_caches_are_told_to_keep_no_documents(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert gcs.ask("GET", f"/storage/v1/b/{bucket}/o/key")["cacheControl"] == "no-store"
+
+    async def test_a_document_that_is_replaced_while_it_is_read_is_read_again(
+        self, driver: GCSDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So bytes, revision and age are of one state."""
+        first = await driver.write("key", b"first", expected=Expect.ABSENT)
+        describe, replaced = driver._describe, anyio.Event()
+
+        async def replace_then_describe(key: str) -> Any:
+            if not replaced.is_set():
+                replaced.set()
+                await asyncio.wait_for(bytes_read.wait(), 10)
+                await driver.write(key, b"second", expected=first)
+            return await describe(key)
+
+        read, bytes_read = driver._content, anyio.Event()
+
+        async def read_and_tell(key: str) -> Any:
+            found = await read(key)
+            bytes_read.set()
+            return found
+
+        monkeypatch.setattr(driver, "_describe", replace_then_describe)
+        monkeypatch.setattr(driver, "_content", read_and_tell)
+        document = await driver.read("key")
+        assert (document.data, document.revision) == (b"second", (await driver.stat("key")).revision)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    async def test_what_is_refused_for_now_is_sent_again_when_the_store_says(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, pauses: list[float], status: int
+    ) -> None:
+        gcs.fail(bucket, "insert", "refuse", status=status, headers={"Retry-After": "7"})
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert pauses == [7.0]
+
+    async def test_a_throttled_write_waits_for_its_turn(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        """For longer than other requests are tried again: others write to the same object."""
+        refusals = 3 * driver._dispatcher.retry.attempts
+        gcs.fail(bucket, "insert", "refuse", status=429, reason="rateLimitExceeded", times=refusals)
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert len(gcs.requests(bucket, "insert")) == refusals + 1
+
+    async def test_a_turn_is_not_waited_for_where_it_would_be_refused(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, pauses: list[float]
+    ) -> None:
+        gcs.set(bucket, seconds_per_write=3600)
+        revision = await driver.write("key", b"first", expected=Expect.ABSENT)
+        for expected in (Expect.ABSENT, Revision(f"{int(revision) - 1}")):
+            with pytest.raises(PreconditionFailed):
+                await driver.write("key", b"second", expected=expected)
+        assert pauses == []
+
+    async def test_turns_that_never_come_are_given_up(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        gcs.fail(bucket, "insert", "refuse", status=429, times=10**6)
+        with pytest.raises(StoreUnavailable) as caught:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert not caught.value.uncertain
+        assert len(gcs.requests(bucket, "insert")) == TURNS * driver._dispatcher.retry.attempts
+
+    async def test_doubt_outlives_a_turn(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        gcs.fail(bucket, "insert", "refuse", status=503)
+        gcs.fail(bucket, "insert", "refuse", status=429, times=10**6)
+        with pytest.raises(StoreUnavailable) as caught:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert caught.value.uncertain
+
+    async def test_damage_on_the_way_is_sent_again(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, pauses: list[float]
+    ) -> None:
+        message = 'Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C "rth90Q==".'
+        gcs.fail(bucket, "insert", "refuse", status=400, reason="invalid", message=message)
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        assert len(pauses) == 1
+
+
+@servers
+class TestUploads:
+    async def test_the_store_vouches_for_what_it_keeps(self, driver: GCSDriver) -> None:
+        await driver.upload("blob", BytesSource(LARGE))
+        assert (await driver.stat("blob")).checksums == {
+            "crc32c": google_crc32c.Checksum(LARGE).digest().hex(),
+            "md5": hashlib.md5(LARGE).hexdigest(),
+        }
+        (row,) = [row async for row in driver.list("")]
+        assert row == await driver.stat("blob")
+
+    async def test_a_lost_answer_to_a_small_blob_is_recognised(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver
+    ) -> None:
+        gcs.fail(bucket, "insert", "lose")
+        assert not (await driver.upload("blob", BytesSource(b"data"))).created
+
+    @pytest.mark.parametrize("chunk", range(PARTS))
+    async def test_after_a_lost_answer_nothing_is_sent_twice(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, chunk: int
+    ) -> None:
+        """The store is asked how far it got first, whichever chunk it was."""
+        gcs.fail(bucket, "chunk", "lose", after=chunk)
+        assert (await driver.upload("blob", BytesSource(LARGE))).created
+        assert await content(driver, "blob") == LARGE
+        assert sent(gcs, bucket) == len(LARGE)
+        assert len(gcs.requests(bucket, "status")) == 1
+
+    async def test_what_arrived_of_a_broken_chunk_is_kept(self, gcs: GCSServer, bucket: str) -> None:
+        gcs.fail(bucket, "chunk", "part", keep=CHUNK_UNIT)
+        async with GCSDriver(bucket, part_size=3 * CHUNK_UNIT, **gcs.options) as driver:
+            await driver.upload("blob", BytesSource(LARGE))
+            assert await content(driver, "blob") == LARGE
+        starts = [request["range"].split("-")[0] for request in gcs.requests(bucket, "chunk")]
+        assert starts == ["bytes 0", f"bytes {CHUNK_UNIT}", f"bytes {3 * CHUNK_UNIT}"]
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    async def test_a_refused_chunk_is_sent_again_after_asking(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, status: int
+    ) -> None:
+        gcs.fail(bucket, "chunk", "refuse", status=status, times=2)
+        gcs.fail(bucket, "status", "refuse", status=503)
+        await driver.upload("blob", BytesSource(LARGE))
+        assert await content(driver, "blob") == LARGE
+        assert gcs.open_uploads(bucket) == 0
+
+    @pytest.mark.parametrize("status", [404, 410])
+    async def test_a_session_that_is_gone_is_begun_anew(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, status: int
+    ) -> None:
+        gcs.fail(bucket, "chunk", "forget", status=status, after=2)
+        assert (await driver.upload("blob", BytesSource(LARGE))).created
+        assert await content(driver, "blob") == LARGE
+        assert len(gcs.requests(bucket, "begin")) == 2
+
+    async def test_sessions_are_not_begun_for_ever(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        gcs.fail(bucket, "chunk", "forget", times=10**6)
+        with pytest.raises(StoreUnavailable, match="dropped"):
+            await driver.upload("blob", BytesSource(LARGE))
+        assert len(gcs.requests(bucket, "begin")) == UPLOADS
+
+    async def test_an_upload_that_was_completed_before_its_session_went_is_not_begun_anew(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver
+    ) -> None:
+        gcs.fail(bucket, "chunk", "lose", after=PARTS - 1)
+        gcs.fail(bucket, "status", "forget")
+        await driver.upload("blob", BytesSource(LARGE))
+        assert len(gcs.requests(bucket, "begin")) == 1
+
+    async def test_only_the_last_chunk_leaves_doubt(self, gcs: GCSServer, bucket: str) -> None:
+        async with GCSDriver(
+            bucket, part_size=PART_SIZE, dispatcher=Dispatcher(retry=NO_RETRY), **gcs.options
+        ) as driver:
+            for chunk, uncertain in ((1, False), (PARTS - 1, True)):
+                gcs.fail(bucket, "chunk", "refuse", status=500, after=chunk)
+                with pytest.raises(StoreUnavailable) as caught:
+                    await driver.upload("blob", BytesSource(LARGE))
+                assert caught.value.uncertain is uncertain
+                assert gcs.open_uploads(bucket) == 0
+
+    @pytest.mark.parametrize(("data", "operation"), [(b"data", "insert"), (LARGE, "chunk")])
+    async def test_other_bytes_than_were_sent_are_not_kept(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, data: bytes, operation: str
+    ) -> None:
+        gcs.fail(bucket, operation, "damage")
+        with pytest.raises(IntegrityError, match="crc32c"):
+            await driver.upload("blob", BytesSource(data))
+        assert await keys(driver) == []
+
+    async def test_a_race_that_is_lost_while_uploading_is_noticed_at_the_end(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver
+    ) -> None:
+        class Overtaken(BytesSource):
+            async def read(self, offset: int, size: int) -> bytes:
+                if offset == PART_SIZE:
+                    await driver.write("blob", b"faster", expected=Expect.ABSENT)
+                return await super().read(offset, size)
+
+        with pytest.raises(PreconditionFailed, match="blob"):
+            await driver.upload("blob", Overtaken(LARGE))
+        assert await content(driver, "blob") == b"faster"
+        assert gcs.open_uploads(bucket) == 0
+
+    async def test_a_blob_that_is_there_costs_no_chunks(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        await driver.upload("blob", BytesSource(LARGE))
+        before = len(gcs.requests(bucket, "begin", "chunk", "insert"))
+        assert not (await driver.upload("blob", BytesSource(LARGE))).created
+        with pytest.raises(PreconditionFailed):
+            await driver.upload("blob", BytesSource(LARGE[:-1] + b"!"))
+        assert len(gcs.requests(bucket, "begin", "chunk", "insert")) == before
+
+    async def test_a_cancelled_upload_ends_its_session(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        stuck = anyio.Event()
+
+        class Stuck(BytesSource):
+            async def read(self, offset: int, size: int) -> bytes:
+                if offset:
+                    stuck.set()
+                    await anyio.sleep_forever()
+                return await super().read(offset, size)
+
+        task = asyncio.create_task(driver.upload("blob", Stuck(LARGE)))
+        await stuck.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert gcs.open_uploads(bucket) == 0
+        assert len(gcs.requests(bucket, "cancel")) == 1
+
+    async def test_an_upload_that_is_cancelled_as_it_begins_ends_its_session(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its URL is waited for, since without it nobody could end the session."""
+        call, begun, answered = driver._connection.call, anyio.Event(), anyio.Event()
+
+        async def around(request: Request, method: str, url: str, **options: Any) -> Any:
+            answer = await call(request, method, url, **options)
+            if method == "POST":
+                begun.set()
+                await answered.wait()
+            return answer
+
+        monkeypatch.setattr(driver._connection, "call", around)
+        task = asyncio.create_task(driver.upload("blob", BytesSource(LARGE)))
+        await begun.wait()
+        task.cancel()
+        asyncio.get_running_loop().call_soon(answered.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert gcs.open_uploads(bucket) == 0
+
+    async def test_no_more_chunks_are_in_memory_than_the_budget_allows(
+        self, gcs: GCSServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held = most = 0
+
+        class Counted(BytesSource):
+            async def read(self, offset: int, size: int) -> bytes:
+                nonlocal held, most
+                held += size
+                most = max(most, held)
+                return await super().read(offset, size)
+
+        close = Body.close
+
+        def closing(body: Body) -> None:
+            nonlocal held
+            held -= body.size if body.size >= PART_SIZE else 0
+            close(body)
+
+        monkeypatch.setattr(Body, "close", closing)
+        dispatcher = Dispatcher(Budget(nbytes=2 * PART_SIZE))
+        async with (
+            GCSDriver(bucket, part_size=PART_SIZE, dispatcher=dispatcher, **gcs.options) as driver,
+            anyio.create_task_group() as tasks,
+        ):
+            for number in range(6):
+                tasks.start_soon(driver.upload, f"blob-{number}", Counted(bytes(4 * PART_SIZE)))
+        assert held == 0
+        assert most == 2 * PART_SIZE
+
+    async def test_a_sessions_url_is_not_shown(self, gcs: GCSServer, bucket: str) -> None:
+        """Whoever has it can write; the connection's own errors may hold it."""
+        async with GCSDriver(
+            bucket, part_size=PART_SIZE, dispatcher=Dispatcher(retry=NO_RETRY), **gcs.options
+        ) as driver:
+            for fault in ({"do": "lose"}, {"do": "refuse", "status": 400}, {"do": "name_session"}):
+                gcs.fail(bucket, "chunk", **fault)
+                with pytest.raises(StoreError) as caught:
+                    await driver.upload("blob", BytesSource(LARGE))
+                assert "upload_id" not in "".join(traceback.format_exception(caught.value))
+
+
+@servers
+class TestReadingAndListing:
+    async def test_a_broken_answer_is_resumed_where_it_broke(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver
+    ) -> None:
+        await driver.upload("blob", BytesSource(LARGE))
+        gcs.fail(bucket, "media", "part", keep=1000)
+        assert await content(driver, "blob", len(LARGE)) == LARGE
+        ranges = [request["range"] for request in gcs.requests(bucket, "media")]
+        assert ranges == [f"bytes=0-{len(LARGE) - 1}", f"bytes=1000-{len(LARGE) - 1}"]
+
+    async def test_what_follows_a_break_is_of_the_same_state(self, gcs: GCSServer, bucket: str) -> None:
+        async def replace(_: float) -> None:
+            await driver.write("blob", bytes(len(LARGE)), expected=Expect.ANYTHING)
+
+        dispatcher = Dispatcher(retry=RetryPolicy(sleep=replace))
+        async with GCSDriver(bucket, dispatcher=dispatcher, **gcs.options) as driver:
+            await driver.upload("blob", BytesSource(LARGE))
+            gcs.fail(bucket, "media", "part", keep=1000)
+            with pytest.raises(PreconditionFailed):
+                await content(driver, "blob")
+
+    async def test_pages_are_followed(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        gcs.set(bucket, page=2)
+        for key in ("a", "b/1", "b/2", "b.", "c", "d"):
+            await driver.write(key, b"", expected=Expect.ABSENT)
+        rows = [row async for row in driver.list("", delimiter="/")]
+        names = [row.prefix if isinstance(row, CommonPrefix) else row.key for row in rows]
+        assert names == ["a", "b.", "b/", "c", "d"]
+        assert len(gcs.requests(bucket, "list")) == 3
+
+
+@servers
+class TestCopying:
+    @pytest.fixture
+    async def info(self, driver: GCSDriver) -> ObjectInfo:
+        await driver.upload("original", BytesSource(LARGE))
+        return await driver.stat("original")
+
+    async def test_the_store_copies_by_itself(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, info: ObjectInfo
+    ) -> None:
+        copied = await driver.copy(driver, info, "copy of/it")
+        assert copied == await driver.stat("copy of/it")
+        assert (copied.size, copied.checksums) == (info.size, info.checksums)
+        assert await content(driver, "copy of/it") == LARGE
+
+    async def test_it_copies_from_another_bucket_in_steps(
+        self, gcs: GCSServer, driver: GCSDriver, info: ObjectInfo
+    ) -> None:
+        other = gcs.fresh_bucket()
+        gcs.set(other, rewrite_step=len(LARGE) // 3)
+        async with GCSDriver(other, **gcs.options) as target:
+            await target.copy(driver, info, "copy")
+            assert await content(target, "copy") == LARGE
+        assert len(gcs.requests(driver._bucket, "rewrite")) == 3
+
+    async def test_a_copy_that_is_there_is_success(self, gcs: GCSServer, driver: GCSDriver, info: ObjectInfo) -> None:
+        gcs.fail(driver._bucket, "rewrite", "lose")
+        copied = await driver.copy(driver, info, "copy")
+        assert await driver.copy(driver, info, "copy") == copied
+
+    async def test_other_bytes_are_not_overwritten(self, driver: GCSDriver, info: ObjectInfo) -> None:
+        await driver.write("copy", b"other", expected=Expect.ABSENT)
+        with pytest.raises(PreconditionFailed, match="copy"):
+            await driver.copy(driver, info, "copy")
+        assert await content(driver, "copy") == b"other"
+
+    async def test_another_state_is_not_copied(self, driver: GCSDriver, info: ObjectInfo) -> None:
+        await driver.write("original", b"other", expected=info.revision)
+        with pytest.raises(PreconditionFailed, match="original"):
+            await driver.copy(driver, info, "copy")
+        await driver.delete(["original"])
+        with pytest.raises(ObjectNotFound, match="original"):
+            await driver.copy(driver, info, "copy")
+        assert await keys(driver) == []
+
+    async def test_what_another_store_or_other_credentials_can_read_is_streamed(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, info: ObjectInfo
+    ) -> None:
+        other = gcs.fresh_bucket()
+        gcs.set(bucket, tokens={"elsewhere": "rw"})
+        async with GCSDriver(other, **gcs.options) as target:
+            for source in (driver, GCSDriver(bucket), MemoryDriver()):
+                with pytest.raises(NotSameStore):
+                    await target.copy(source, info, "copy")
+
+
+@servers
+class TestOnAnEmulator:
+    """gcp-storage-emulator implements no conditions, but much of the rest."""
+
+    @pytest.fixture
+    def bucket(self, gcs_emulator: GCSServer) -> str:
+        return gcs_emulator.fresh_bucket()
+
+    async def test_blobs_are_written_read_listed_copied_and_deleted(self, gcs_emulator: GCSServer, bucket: str) -> None:
+        async with GCSDriver(bucket, part_size=PART_SIZE, **gcs_emulator.options) as driver:
+            for key, data in (("a/small", b"\r\n\0\xff--data"), ("a/large ü", LARGE), ("b", b"")):
+                assert (await driver.upload(key, BytesSource(data))).created
+                assert await content(driver, key, len(data) or 1) == data
+            assert await keys(driver) == ["a/large ü", "a/small", "b"]
+            copied = await driver.copy(driver, await driver.stat("a/small"), "c")
+            assert copied.checksums == (await driver.stat("a/small")).checksums
+            revision = await driver.write("document", b"{}", expected=Expect.ABSENT)
+            document = await driver.read("document")
+            assert (document.data, document.revision) == (b"{}", revision)
+            await driver.delete(["a/small", "a/large ü", "b", "c", "document", "not there"])
+            assert await keys(driver) == []
+            with pytest.raises(ObjectNotFound):
+                await driver.read("document")
+
+    async def test_it_is_refused_for_pushes(self, gcs_emulator: GCSServer, bucket: str, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_text("data")
+        async with AssetsManager(
+            f"gs://{bucket}", assets_dir=tmp_path / "cache", storage_options=gcs_emulator.options
+        ) as manager:
+            with pytest.raises(StoreUnsuitable, match=f"gs://{bucket} can't keep concurrent pushes apart"):
+                await manager.create_asset(file, "model")
+
+
+class TestWithoutAServer:
+    async def test_a_missing_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "gcloud.aio.storage", None)
+        with pytest.raises(InvalidSetting, match=r"pip install 'aioassets\[gcs\]'"):
+            await GCSDriver("bucket").read("key")
+
+    def test_the_sdk_is_not_imported_before_it_is_needed(self) -> None:
+        code = "import sys, aioassets.drivers.gcs; sys.exit('gcloud' in sys.modules or 'aiohttp' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_the_identity_tells_api_roots_apart(self) -> None:
+        assert GCSDriver("models").url == GCSDriver("models", api_root="http://here").url == "gs://models"
+        assert GCSDriver("models").identity == "gs://models"
+        assert GCSDriver("models", api_root="https://storage.googleapis.com/").identity == "gs://models"
+        assert GCSDriver("models", api_root="here:80/").identity == "gs://models@http://here:80"
+
+    @pytest.mark.parametrize(
+        "options", [{"bucket": ""}, {"bucket": "models", "part_size": CHUNK_UNIT + 1}, {"bucket": "m", "part_size": 0}]
+    )
+    def test_settings_that_cannot_work_are_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(InvalidSetting):
+            GCSDriver(**options)
+
+    def test_the_variable_of_emulators_is_read(self) -> None:
+        variables = {"STORAGE_EMULATOR_HOST": "localhost:9023"}
+        assert Settings.resolve(environ=variables).storage_options == {"gcs.api_root": "localhost:9023"}
+        variables["AIOASSETS_GCS_API_ROOT"] = "http://here"
+        assert Settings.resolve(environ=variables).storage_options == {"gcs.api_root": "http://here"}
+
+    async def test_closing_what_was_never_opened_is_harmless(self) -> None:
+        await GCSDriver("models").aclose()
+
+    async def test_a_body_is_sent_once(self) -> None:
+        """Some releases of the client send a request again on a new connection by themselves."""
+        body = Body(b"head", memoryview(LARGE))
+        assert b"".join([bytes(piece) async for piece in body]) == b"head" + LARGE
+        with pytest.raises(ConnectionError):
+            aiter(body)
+
+    @pytest.mark.parametrize(
+        ("headers", "size"), [({}, 0), ({"Range": "bytes=0-0"}, 1), ({"Range": "0-262143"}, 262144)]
+    )
+    def test_the_store_says_how_much_it_has(self, headers: dict[str, str], size: int) -> None:
+        assert received(headers) == size
+
+    @pytest.mark.parametrize(
+        ("status", "reason", "message", "expected"),
+        [
+            (404, "notFound", "No such object: bucket/key not found", ObjectNotFound),
+            (404, "notFound", "The specified bucket does not exist.", BucketNotFound),
+            (404, "", "", ObjectNotFound),
+            (412, "conditionNotMet", "", PreconditionFailed),
+            (412, "", "", PreconditionFailed),
+            (412, "orgPolicyConstraintFailed", "", AccessDenied),
+            (401, "authError", "", AccessDenied),
+            (403, "forbidden", "", AccessDenied),
+            (403, "rateLimitExceeded", "", StoreUnavailable),
+            (409, "conflict", "", StoreUnavailable),
+            (429, "", "", StoreUnavailable),
+            (502, "", "", StoreUnavailable),
+            (501, "notImplemented", "", StoreUnsuitable),
+            (400, "invalid", "Bad Request", StoreError),
+        ],
+    )
+    def test_refusals_are_translated_by_reason_then_by_status(
+        self, status: int, reason: str, message: str, expected: type[Exception]
+    ) -> None:
+        request = Request("gs://bucket", "write", "key", conditional=True)
+        assert type(Refusal(status, reason, message).translate(request)) is expected
+
+    @pytest.mark.parametrize(
+        ("status", "reason", "uncertain"),
+        [(429, "", False), (403, "userRateLimitExceeded", False), (503, "", True), (500, "backendError", True)],
+    )
+    def test_only_what_was_surely_refused_is_certain(self, status: int, reason: str, uncertain: bool) -> None:
+        error = Refusal(status, reason).translate(Request("gs://bucket", "write", "key"))
+        assert isinstance(error, StoreUnavailable)
+        assert error.uncertain is uncertain
+
+    @pytest.mark.parametrize(
+        ("body", "sentence"),
+        [
+            (b'{"error": {"code": 403, "message": "No.", "errors": [{"reason": "forbidden"}]}}', "forbidden: No."),
+            (b'{"error": {"errors": [{"domain": "global", "message": "No."}]}}', "403: No."),
+            (b'{"code": 403, "message": "{\\"error\\": {\\"errors\\": [{\\"message\\": \\"No.\\"}]}}"}', "403: No."),
+            (b'{"error": "invalid_grant"}', "403: invalid_grant."),
+            (b"No way", "403: No way."),
+            (b"<html>", "403: no details."),
+            (b"", "403: no details."),
+            (b"[]", "403: []."),
+        ],
+    )
+    def test_errors_are_read_however_an_implementation_writes_them(self, body: bytes, sentence: str) -> None:
+        assert Refusal.from_answer(403, {}, body).sentence == sentence
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [("3", 3.0), ("Wed, 21 Oct 2026 07:28:10 GMT", 10.0), ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0), ("soon", None)],
+    )
+    def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
+        headers = {"Retry-After": value, "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+        assert Refusal.from_answer(429, headers, b"").retry_after == seconds
