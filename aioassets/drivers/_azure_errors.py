@@ -105,10 +105,11 @@ def translate(error: Exception, request: Request) -> Exception:
 
 def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
     import aiohttp  # noqa: PLC0415
+    from azure.core.exceptions import ServiceRequestTimeoutError  # noqa: PLC0415
 
     inner: Any = getattr(error, "inner_exception", None) or error
     # The SDK calls a connection that broke under a request a request that couldn't be sent; only these weren't.
-    never_sent = isinstance(inner, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    never_sent = isinstance(inner, aiohttp.ClientConnectorError) or isinstance(error, ServiceRequestTimeoutError)
     advice = " (for a private certificate authority, set ca_bundle)" if "SSL" in f"{type(inner).__mro__}" else ""
     return StoreUnavailable(request.bucket, f"{_first_line(inner)}{advice}.", uncertain=not never_sent)
 

@@ -231,7 +231,11 @@ class AzureDriver:
         except (AccessDenied, StoreError) as error:
             await self._explain_refused_copy(source, info, error)
             raise
-        return await self._finished_copy(key)
+        try:
+            return await self._finished_copy(key)
+        except AioAssetsError as error:
+            error.uncertain = True  # whatever went wrong since, the copy was accepted and may be there
+            raise
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`."""
@@ -364,7 +368,8 @@ class AzureDriver:
         original = await source.stat(info.key)
         if original.revision != info.revision:
             raise PreconditionFailed(f"{source.url}/{info.key}")
-        copy = await self._finished_copy(key)
+        # Perhaps it isn't ours: it may be waited for, but neither ended nor removed.
+        copy = info_of(key, await self._await_copy(key, await self._head(key)))
         if copy.size != original.size or not copy.checksums or copy.checksums != original.checksums:
             raise PreconditionFailed(self._url(key))
         return copy
@@ -376,7 +381,7 @@ class AzureDriver:
             raise NotSameStore(f"{source.url}/{info.key}") from error
 
     async def _finished_copy(self, key: str) -> ObjectInfo:
-        """Wait until the store has copied; it may do so after its answer."""
+        """Wait until the store has done the copy that we began; it may do so after its answer."""
         headers = await self._head(key)
         if headers.get("x-ms-copy-status") == "pending":
             try:
@@ -387,14 +392,14 @@ class AzureDriver:
         if headers.get("x-ms-copy-status") in ("failed", "aborted"):
             await self._delete(key)  # it leaves an empty blob
             what = headers.get("x-ms-copy-status-description") or "without a reason"
-            raise StoreUnavailable(self.url, f"it gave up copying to {key!r}: {what}.", uncertain=False)
+            raise StoreUnavailable(self.url, f"it gave up copying to {key!r}: {what}.")
         return info_of(key, headers)
 
     async def _await_copy(self, key: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         pause, waited = FIRST_LOOK, 0.0
         while headers.get("x-ms-copy-status") == "pending":
             if waited >= PATIENCE:
-                raise StoreUnavailable(self.url, f"its copy to {key!r} stands still.", uncertain=False)
+                raise StoreUnavailable(self.url, f"its copy to {key!r} stands still.")
             await self._dispatcher.retry.sleep(pause)
             waited, pause, before = waited + pause, min(2 * pause, MAX_LOOK), headers
             headers = await self._head(key)

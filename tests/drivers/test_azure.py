@@ -431,8 +431,17 @@ class TestCopies:
         with pytest.raises(StoreUnavailable, match="stands still") as caught:
             await driver.copy(driver, info, "copy")
         assert 120 <= sum(pauses) < 130
-        assert not caught.value.uncertain
+        assert caught.value.uncertain
         assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["source"]
+
+    async def test_one_of_somebody_else_is_left_alone(
+        self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
+    ) -> None:
+        await driver.upload("copy", BytesSource(b"theirs!"))
+        intercept(pending(looks=1, then="failed"))
+        with pytest.raises(PreconditionFailed):
+            await driver.copy(driver, info, "copy")
+        assert (await driver.read("copy")).data == b"theirs!"
 
     async def test_one_that_the_store_gives_up_leaves_nothing(
         self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
