@@ -151,6 +151,8 @@ class Connection:
             self._timeout = None
             if self._owned and self._client is not None:
                 client, self._client = self._client, None
+                if (renewal := getattr(client.token, "acquiring", None)) is not None:
+                    renewal.cancel()  # the SDK renews in the background, on this session
                 await client.session.session.close()
 
     async def call(
