@@ -89,7 +89,7 @@ class AssetsManager:
         bucket: a URL (`s3://name`, `file:///path`), a path, or a bare name together with
             `storage_provider` (`AIOASSETS_BUCKET`). Without one, only what is cached can be fetched.
         assetsmanager_prefix: what keys begin with (`AIOASSETS_PREFIX`; default `assets`).
-        storage_provider: `local` or `s3` (`AIOASSETS_STORAGE_PROVIDER`).
+        storage_provider: `local`, `s3`, `gcs` or `azure` (`AIOASSETS_STORAGE_PROVIDER`).
         assets_dir: where fetched assets are kept (`AIOASSETS_DIR`; default the platform's cache folder).
         versioning: `major_minor`, `simple_date`, or a scheme of your own (`AIOASSETS_VERSIONING`).
         driver: use this driver instead of a bucket; it isn't closed with the manager. Its own

@@ -106,8 +106,8 @@ STORE = (
     click.option(
         "--storage-provider",
         metavar="PROVIDER",
-        shell_complete=_completing("local", "s3"),
-        help="What a bare bucket name stands for: local or s3. [AIOASSETS_STORAGE_PROVIDER]",
+        shell_complete=_completing("local", "s3", "gcs", "azure"),
+        help="What a bare bucket name stands for: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
     ),
     click.option(
         "--versioning",

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import aioassets
+from aioassets.drivers.azure import AzureDriver
+from aioassets.drivers.gcs import GCSDriver
 from aioassets.drivers.s3 import S3Driver
 from aioassets.process import EXIT_CODES
 from aioassets.settings import Settings, debug_wanted
@@ -204,11 +206,14 @@ class TestReadme:
         assert len(rows) == 5
         assert {name: float(text) for name, text in rows} == {name: getattr(defaults, name.lower()) for name, _ in rows}
 
-    def test_its_table_of_s3_options_names_exactly_those_of_the_driver(self) -> None:
-        options = set(inspect.signature(S3Driver).parameters) - {"bucket", "dispatcher", "client"}
+    @pytest.mark.parametrize(("store", "driver"), [("S3", S3Driver), ("GCS", GCSDriver), ("Azure", AzureDriver)])
+    def test_its_tables_of_options_name_exactly_those_of_the_drivers(self, store: str, driver: type[Any]) -> None:
+        options = set(list(inspect.signature(driver).parameters)[1:]) - {"dispatcher", "client", "credential"}
         options -= {"connect_timeout", "read_timeout"}  # settings of their own
+        table = re.search(rf"^\| option of {store} .*?(?=^$)", section("Environment"), re.MULTILINE | re.DOTALL)
 
-        assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", section("Environment"), re.MULTILINE)) == options
+        assert table is not None
+        assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", table[0], re.MULTILINE)) == options
 
     def test_its_exit_codes_are_those_of_the_command_line(self) -> None:
         rows = {int(row) for row in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)}

@@ -41,7 +41,7 @@ _ALIASES: Final = {"az": "azure"}
 """What modelkit calls a provider."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
-_ADVICE: Final = "Name one like ./store, file:///path or s3://name."
+_ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or az://container."
 
 
 @dataclass(frozen=True, slots=True)
