@@ -51,7 +51,7 @@ def test_options_are_completed() -> None:
 
 
 def test_values_are_completed() -> None:
-    assert completed("list", "--storage-provider", "") == ["local", "s3"]
+    assert completed("list", "--storage-provider", "") == ["local", "s3", "gcs", "azure"]
     assert completed("list", "--versioning", "") == list(SCHEMES)
 
 
