@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
@@ -35,6 +39,30 @@ def no_blocking_calls() -> Iterator[None]:
         yield
     finally:
         blockbuster.deactivate()
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder with one file that everybody may read and only its owner may write."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "a").write_bytes(b"data")
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def unprivileged(readable: Path) -> Iterator[None]:
+    """Without root's privileges, to whom nothing is forbidden; after `readable`, which those made."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

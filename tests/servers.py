@@ -177,7 +177,12 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    config.write_text(json.dumps({"identities": [identity]}))
+    reader = {
+        "name": "reader",
+        "credentials": [{"accessKey": "reader", "secretKey": SECRET_KEY}],
+        "actions": ["Read", "List"],
+    }
+    config.write_text(json.dumps({"identities": [identity, reader]}))
     # One volume for a bucket that needs more room, not seven: each test has a bucket of its own.
     (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
     data = directory / "data"

@@ -14,6 +14,7 @@ from inspection import contents
 from interposer import Fail, Interposer, Pause
 
 from aioassets import (
+    AccessDenied,
     AssetNotFound,
     AssetSpec,
     BytesTransferred,
@@ -368,6 +369,17 @@ async def test_a_read_only_assets_directory_serves_what_is_complete(
     assert (await make_manager(memory, offline=True).fetch_asset("model")).from_cache
     assert (await manager.fetch_asset("model[weights]")).from_cache
     assert {str(path): path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
+
+
+async def test_an_assets_directory_that_may_not_be_written_is_denied(
+    memory: MemoryDriver, make_manager: ManagerFactory, readable: Path, unprivileged: None
+) -> None:
+    """What would have to be written is denied in one sentence."""
+    manager = make_manager(memory, assets_dir=readable)
+    meta = b'{"push_date": "2024-05-06T07:08:09Z", "is_directory": false}'
+    await memory.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)
+    with pytest.raises(AccessDenied, match="Permission denied"):
+        await manager.fetch_asset("model:0.0")
 
 
 async def test_progress_is_told_as_events(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:

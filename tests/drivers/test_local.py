@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,13 +59,20 @@ async def test_a_failed_upload_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert list((tmp_path / ".aioassets" / "tmp").iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-async def test_a_folder_without_permission_is_denied(tmp_path: Path) -> None:
+async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(readable: Path, unprivileged: None) -> None:
     """A refusal of the file system isn't an absence."""
-    driver = LocalDriver(tmp_path)
-    tmp_path.chmod(0o500)
-    with pytest.raises(AccessDenied):
-        await driver.write("a", b"1", expected=Expect.ABSENT)
+    driver = LocalDriver(readable)
+    assert (await driver.read("a")).data == b"data"
+    assert [item.key async for item in driver.list("")] == ["a"]  # type: ignore[union-attr]
+    revision = (await driver.read("a")).revision
+    for attempt in (
+        driver.write("b", b"1", expected=Expect.ABSENT),
+        driver.write("a", b"1", expected=revision),
+        driver.upload("b", BytesSource(b"1")),
+        driver.delete(["a"]),
+    ):
+        with pytest.raises(AccessDenied):
+            await attempt
 
 
 async def test_revisions_differ_although_size_and_tick_are_the_same(tmp_path: Path) -> None:

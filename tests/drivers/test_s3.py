@@ -146,6 +146,22 @@ class TestWhatGoesWrong:
                 assert "not-the-one" not in str(caught.value)
                 assert isinstance(caught.value.__cause__, ClientError)
 
+    async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(
+        self, seaweedfs: S3Server, bucket: str, driver: S3Driver
+    ) -> None:
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        async with S3Driver(bucket, **{**seaweedfs.options, "access_key_id": "reader"}) as reader:
+            found = await reader.read("key")
+            assert found.data == b"data"
+            for attempt in (
+                reader.write("other", b"", expected=Expect.ABSENT),
+                reader.write("key", b"", expected=found.revision),
+                reader.upload("other", BytesSource(b"data")),
+                reader.upload("large", BytesSource(bytes(3 * MIN_PART_SIZE))),
+            ):
+                with pytest.raises(AccessDenied, match="write"):
+                    await attempt
+
     async def test_a_missing_bucket_is_named(self, seaweedfs: S3Server) -> None:
         """SeaweedFS makes the bucket for an administrator who writes to it, so only reading is tried."""
         async with S3Driver("not-there", **seaweedfs.options) as driver:
