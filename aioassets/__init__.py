@@ -156,10 +156,10 @@ if TYPE_CHECKING:
     from aioassets.progress import (
         TransferStarted as TransferStarted,
     )
-    from aioassets.publication import (
+    from aioassets.push import (
         PushPlan as PushPlan,
     )
-    from aioassets.publication import (
+    from aioassets.push import (
         PushResult as PushResult,
     )
     from aioassets.retrieval import (
@@ -244,7 +244,7 @@ _HOMES = {
             "TransferFinished",
             "TransferStarted",
         ),
-        "aioassets.publication": (
+        "aioassets.push": (
             "PushPlan",
             "PushResult",
         ),

@@ -73,6 +73,14 @@ def is_dead(meta: MetaState, claim: Claim) -> bool:
     return meta.age > DEAD_AFTER
 
 
+def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
+    """Whether a push may have this number: it was released, or its dead holder pushed the very same."""
+    if claim.state is ClaimState.RELEASED:
+        return True
+    same = (claim.operation, claim.fingerprint) == (operation, fingerprint)
+    return claim.state is ClaimState.CLAIMED and same and is_dead(meta, claim)
+
+
 @dataclass(slots=True, eq=False)
 class HeldClaim:
     """A version number that this push holds.
@@ -244,15 +252,13 @@ async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> C
             return Contest(sealed=True)
         if content.token == claim.token:  # our own write, whose answer was lost
             return Contest(HeldClaim(store, name, version, claim, meta.revision, resumed=took_over))
-        dead = await in_thread(is_dead, meta, content)
-        resumable = dead and (content.operation, content.fingerprint) == (claim.operation, claim.fingerprint)
-        if content.state is ClaimState.RELEASED or (content.state is ClaimState.CLAIMED and resumable):
+        if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED
             try:
                 revision = await store.driver.write(key, claim.to_json(), expected=meta.revision)
             except PreconditionFailed:
                 continue  # somebody else was faster, perhaps ourselves with a lost answer
             return Contest(HeldClaim(store, name, version, claim, revision, resumed=took_over))
-        live = content if content.state is ClaimState.CLAIMED and not dead else None
-        return Contest(live=live)
+        dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
+        return Contest(live=None if dead else content)
     raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {CONTESTS} times")

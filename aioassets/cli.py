@@ -21,7 +21,7 @@ from aioassets.spec import AssetSpec
 
 if TYPE_CHECKING:
     from aioassets.manager import AssetsManager
-    from aioassets.publication import PushPlan, PushResult
+    from aioassets.push import PushPlan, PushResult
     from aioassets.retrieval import FetchedAsset
 
 EPILOG: Final = """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from aioassets.manager import AssetVersions
-    from aioassets.publication import PushPlan
+    from aioassets.push import PushPlan
 
 MOMENT: Final = 0.5
 """Seconds that an operation may take without being drawn."""

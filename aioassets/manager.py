@@ -25,21 +25,13 @@ from aioassets.errors import (
     ManagerStateError,
     SourceError,
 )
+from aioassets.index import check_exists, next_version
 from aioassets.layout import MAX_KEY_BYTES, Layout
 from aioassets.machine import whoami
 from aioassets.manifest import Pusher
 from aioassets.progress import Progress, ignore
-from aioassets.publication import (
-    BUMP_MAJOR,
-    CREATE,
-    UPDATE,
-    Publication,
-    PushContext,
-    PushPlan,
-    PushResult,
-    check_exists,
-    next_version,
-)
+from aioassets.publication import Publication
+from aioassets.push import BUMP_MAJOR, CREATE, UPDATE, PushContext, PushPlan, PushResult
 from aioassets.remote import scan_store
 from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
 from aioassets.settings import Settings

@@ -41,7 +41,7 @@ LAYERS = (
         "drivers.protocol",
     },
     {"drivers", "machine", "remote", "settings", "store", "transfer", "tree"},
-    {"cache", "claim", "conditions", "publication", "retrieval"},
+    {"cache", "claim", "conditions", "index", "numbering", "publication", "push", "retrieval"},
     {"manager"},
     {"cli", "console", "options", "process"},
 )

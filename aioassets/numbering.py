@@ -1,0 +1,193 @@
+"""Finding a version number that nobody else has, and claiming it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from aioassets.claim import ClaimLost, Contest, HeldClaim, contest, give_up, is_dead, may_take_over, new_claim
+from aioassets.concurrency import for_each
+from aioassets.errors import AioAssetsError, AssetExists, ObjectNotFound, StoreCorrupt, VersionNotFound
+from aioassets.index import add_to_index, check_exists, next_version
+from aioassets.manifest import Claim, ClaimState, Manifest
+from aioassets.push import CREATE, PushContext, PushPlan
+from aioassets.store import MetaState
+from aioassets.threads import in_thread
+
+READ_AT_ONCE: Final = 16
+
+
+class Numbering:
+    """The numbers that one push tries for.
+
+    Args:
+        context: what it shares with other pushes.
+        plan: what to push.
+
+    Attributes:
+        unlisted: complete versions that the push stepped over and the index doesn't list.
+    """
+
+    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+        self._context = context
+        self._store = context.store
+        self._scheme = context.scheme
+        self._plan = plan
+        self._fingerprint = ""
+        self._tokens: set[str] = set()
+        self._taken: set[str] = set()
+        self._trying: tuple[str, Claim] | None = None
+        self.unlisted: set[str] = set()
+
+    def lose(self, version: str) -> None:
+        """Note that a number went to somebody else after it was claimed."""
+        self._taken.add(version)
+
+    def give_up(self) -> None:
+        """Note that none of the claims that were made will be sealed any more."""
+        for token in self._tokens:
+            give_up(token)
+
+    async def take_back(self) -> None:
+        """Abandon a claim that was made, though its answer never came."""
+        if self._trying is None:
+            return
+        version, claim = self._trying
+        with contextlib.suppress(AioAssetsError, ClaimLost):
+            meta = await self._store.read_meta(self._plan.name, version)
+            if meta.content == claim:
+                held = HeldClaim(self._store, self._plan.name, version, claim, meta.revision, resumed=True)
+                await held.abandon()
+
+    async def claim(self) -> HeldClaim:
+        """Claim the next number, a later one where it is taken.
+
+        Raises:
+            AssetExists: a create met another one.
+            AssetNotFound: an update met none.
+            VersionNotFound: no version of the major is listed.
+        """
+        if not self._fingerprint:
+            self._fingerprint = await in_thread(self._plan.tree.fingerprint)
+        state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
+        check_exists(state, self._plan.operation, self._plan.name, self._store.url)
+        version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
+        series = self._scheme.series(version)
+        listed = state.index.versions
+        free: list[str] = []
+        surveyed = False
+        while True:
+            if version not in self._taken:
+                outcome = await self._try(version)
+                if outcome.held is not None:
+                    return outcome.held
+            self._taken.add(version)
+            if not surveyed:
+                free = await self._survey(listed, series)
+                surveyed = True
+            version = free.pop(0) if free else self._following(listed, series)
+
+    async def _try(self, version: str) -> Contest:
+        claim = await in_thread(new_claim, self._plan.operation, self._fingerprint, self._context.pusher)
+        self._tokens.add(claim.token)
+        self._trying = (version, claim)
+        outcome = await contest(self._store, self._plan.name, version, claim)
+        self._trying = None
+        if outcome.sealed:
+            self.unlisted.add(version)
+            if self._plan.operation == CREATE:
+                await self._exists_already(version)
+        if outcome.live is not None and self._plan.operation == CREATE:
+            raise AssetExists(self._plan.name, f"another create is under way, by {outcome.live.holder}.")
+        return outcome
+
+    async def _exists_already(self, version: str) -> None:
+        """A create met a complete version: list it, since its pusher may have died before that, and give way."""
+        await add_to_index(self._store, self._scheme, self._plan.name, {version}, retry=self._context.retry)
+        raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
+
+    def _following(self, listed: Sequence[str], series: str) -> str:
+        """The next number after all that are known to be taken."""
+        if self._plan.bump.bump_major:
+            taken = [*listed, *self._taken]
+        else:
+            taken = [*listed, *(v for v in self._taken if self._scheme.series(v) == series)]
+        version = self._scheme.following(self._plan.bump, taken)
+        if version is None:  # the major is listed, so something follows it
+            raise VersionNotFound(self._plan.name, str(self._plan.bump.major), self._store.url, tuple(listed))
+        return version
+
+    async def _survey(self, listed: Sequence[str], series: str) -> list[str]:
+        """Find all numbers in use at once, instead of bumping into one after the other.
+
+        Returns:
+            Those that may be claimed all the same, lowest first.
+        """
+        numbers = await self._store.numbers(self._plan.name)
+        candidates = [v for v in numbers if self._scheme.is_version(v) and v not in listed and v not in self._taken]
+        if not self._plan.bump.bump_major:
+            candidates = [v for v in candidates if self._scheme.series(v) == series]
+        above = self._above(listed, candidates)
+        free: list[str] = []
+
+        async def look(version: str) -> None:
+            if not numbers[version] or not await self._may_claim(version):
+                self._taken.add(version)
+            elif not self._plan.bump.bump_major:  # whose next number is counted from all majors that are taken
+                free.append(version)
+
+        await for_each(above, look, limit=READ_AT_ONCE)
+        return sorted(free, key=self._scheme.sort_key)
+
+    def _above(self, listed: Sequence[str], candidates: Iterable[str]) -> list[str]:
+        """The candidates above the latest listed version of their series."""
+        latest: dict[str, object] = {}
+        for version in reversed(self._scheme.select(None, listed)):
+            latest[self._scheme.series(version)] = self._scheme.sort_key(version)
+        return [
+            version
+            for version in candidates
+            if (top := latest.get(self._scheme.series(version))) is None or self._scheme.sort_key(version) > top
+        ]
+
+    async def _may_claim(self, version: str) -> bool:
+        """Whether a number that is in use may be claimed all the same."""
+        try:
+            meta = await self._store.read_meta(self._plan.name, version)
+        except ObjectNotFound:
+            return True
+        except StoreCorrupt:
+            return False
+        if isinstance(meta.content, Manifest):
+            self.unlisted.add(version)
+            return False
+        return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._fingerprint)
+
+    # Creates whose first versions differ
+
+    async def check_other_creates(self, version: str) -> None:
+        """Of creates that don't meet at one number, as dates don't, the lower one goes on.
+
+        Raises:
+            AssetExists: there is another one, sealed or lower.
+        """
+        if version == self._scheme.first():
+            return
+        for other, has_meta in (await self._store.numbers(self._plan.name)).items():
+            if other == version or not has_meta or not self._scheme.is_version(other):
+                continue
+            try:
+                meta = await self._store.read_meta(self._plan.name, other)
+            except (ObjectNotFound, StoreCorrupt):
+                continue
+            if isinstance(meta.content, Manifest):
+                await self._exists_already(other)
+            elif self._scheme.sort_key(other) < self._scheme.sort_key(version) and await self._is_live(meta):
+                raise AssetExists(self._plan.name, f"another create is under way, by {meta.content.holder}.")
+
+    async def _is_live(self, meta: MetaState) -> bool:
+        content = meta.content
+        if not isinstance(content, Claim) or content.state is not ClaimState.CLAIMED:
+            return False
+        return not await in_thread(is_dead, meta, content)

@@ -1,0 +1,99 @@
+"""What is asked of a push, what it would do, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import anyio
+
+from aioassets.dispatch import RetryPolicy
+from aioassets.manifest import Pusher
+from aioassets.store import AssetStore
+from aioassets.tree import Tree
+from aioassets.versioning import Bump, VersioningScheme
+
+CREATE: Final = "create"
+UPDATE: Final = "update"
+BUMP_MAJOR: Final = "bump_major"
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What a push would do: a forecast, since others may push meanwhile.
+
+    Attributes:
+        name: the asset.
+        version: the number that it would get now.
+        operation: `create`, `update` or `bump_major`.
+        versions: what is listed now, latest first.
+        url: where the version's content would be.
+        files: how many files would be uploaded.
+        size: how many bytes they hold.
+        tree: the scanned source.
+        bump: what is asked of the versioning scheme.
+        message: free text for the manifest.
+        labels: key-value pairs for the manifest.
+        new_store: whether the store's folder doesn't exist yet, and the push would make it.
+    """
+
+    name: str
+    version: str
+    operation: str
+    versions: tuple[str, ...]
+    url: str
+    files: int
+    size: int
+    tree: Tree = field(repr=False)
+    bump: Bump = field(default_factory=Bump)
+    message: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    new_store: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did.
+
+    Attributes:
+        name: the asset.
+        version: the number that it got.
+        url: where the version's content is.
+        files: how many files it has.
+        size: how many bytes they hold.
+        dry_run: whether nothing was written, and this only says what would have been.
+    """
+
+    name: str
+    version: str
+    url: str
+    files: int
+    size: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PushContext:
+    """What all pushes of a manager share.
+
+    Attributes:
+        store: where to.
+        scheme: how versions are numbered.
+        pusher: who pushes, as far as it may be recorded.
+        tool: which program pushes, for the manifest.
+        cleanup_timeout: seconds that a cancelled push may take to clean up.
+        retry: how to pause between attempts to list.
+        sleep: how to pause between renewals.
+        now: the time, for the manifest.
+    """
+
+    store: AssetStore
+    scheme: VersioningScheme
+    pusher: Pusher
+    tool: str
+    cleanup_timeout: float
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
