@@ -55,11 +55,11 @@ class FileTransferred:
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """All files of the asset are done.
+    """All files of the asset are done. A push has still to publish them, under another number if this one is lost.
 
     Attributes:
         name: the asset.
-        version: its version; another one than announced where the number was lost to somebody else.
+        version: its version.
     """
 
     name: str

@@ -74,7 +74,6 @@ class Publication:
                 self._numbering.lose(held.version)
                 continue
             await self._list(held.version, stop)
-            self._report(TransferFinished(self._plan.name, held.version))
             return self._result(held.version)
         raise PushContended(self._plan.name, ATTEMPTS)
 
@@ -127,6 +126,7 @@ class Publication:
         )
         key = self._store.layout.content
         await uploader.run(Upload(file, key(plan.name, held.version, file.path)) for file in plan.tree.files)
+        self._report(TransferFinished(plan.name, held.version))
 
     async def _present(self, version: str) -> dict[str, ObjectInfo]:
         """What the push that died has left, by key."""

@@ -20,8 +20,11 @@ from interposer import Fail, Interposer, LostAnswers, Pause
 from aioassets import (
     AccessDenied,
     AssetExists,
+    BytesTransferred,
     Dispatcher,
     Driver,
+    Event,
+    FileTransferred,
     Manifest,
     MemoryDriver,
     PublicationUncertain,
@@ -30,6 +33,8 @@ from aioassets import (
     SimpleDate,
     SourceChanged,
     StoreUnavailable,
+    TransferFinished,
+    TransferStarted,
 )
 from aioassets.claim import contest, is_dead, new_claim, renewing
 from aioassets.drivers.protocol import Expect, Revision, Source, Uploaded
@@ -552,3 +557,22 @@ async def test_a_create_that_lost_the_answer_to_its_claim_does_not_block_itself(
         await failing.create_asset(files("a"), "model")
     manager = make_manager(driver)
     assert (await manager.create_asset(files("a"), "model")).version == "0.1"
+
+
+@pytest.mark.parametrize("kind", [TransferStarted, BytesTransferred, FileTransferred, TransferFinished])
+async def test_a_callback_that_raises_fails_the_push_before_anything_is_published(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files, kind: type[Event]
+) -> None:
+    """Whatever it is told last."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+
+    def report(event: Event) -> None:
+        if isinstance(event, kind):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await manager.update_asset(tree, "model", progress=report)
+    assert await manager.list_versions("model") == ["0.0"]
+    assert [key for key in await keys(memory) if "/0.1/" in key] == []
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
