@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
@@ -14,9 +14,9 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
-from aioassets.drivers._azure_errors import AzureRefusal, RefusedError, translate
+from aioassets.drivers._azure_errors import read_refusal, translate
 from aioassets.drivers._azure_values import Account
-from aioassets.drivers._s3_errors import Request
+from aioassets.drivers._refusals import RefusedError, Request, translating
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.threads import in_thread
 
@@ -126,15 +126,13 @@ class AzureClient:
         client = await self._connected()
         headers = headers or {}
         request = Request(self._url, verb, key, "If-Match" in headers or "If-None-Match" in headers)
-        with self._translating(request):
+        with translating(translate, request):
             response = await self._send(client, method, self._target(client, key, query or {}), headers, body)
         try:
-            with self._translating(request):
+            with translating(translate, request):
                 if response.status_code >= 300:
                     await response.read()  # so that the connection can be used again
-                    raise RefusedError(
-                        AzureRefusal.from_answer(response.status_code, response.reason, response.headers)
-                    )
+                    raise RefusedError(read_refusal(response.status_code, response.reason, response.headers))
             async with contextlib.aclosing(self._pieces(response, request)) as pieces:
                 yield Answer(response.headers), pieces
         finally:
@@ -159,7 +157,7 @@ class AzureClient:
         return (await client._pipeline.run(request, stream=True)).http_response  # noqa: SLF001
 
     async def _pieces(self, response: Any, request: Request) -> AsyncGenerator[bytes, None]:
-        with self._translating(request):
+        with translating(translate, request):
             async with contextlib.aclosing(response.iter_raw()) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -169,16 +167,6 @@ class AzureClient:
         path = f"{base}/{quote(key, safe='~/')}" if key else base
         fields = "&".join(filter(None, (urlencode(query, quote_via=quote), signature)))
         return f"{path}?{fields}" if fields else path
-
-    @contextlib.contextmanager
-    def _translating(self, request: Request) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            translated = translate(error, request)
-            if translated is error:
-                raise
-            raise translated from error
 
     async def _connected(self) -> Any:
         if self._client is None and self._connecting is not None:

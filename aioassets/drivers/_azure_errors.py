@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from aioassets.drivers._s3_errors import Kind, Refusal, Request
+from aioassets.drivers._refusals import Kind, Refusal, RefusedError, Request, by_status, retry_after
 from aioassets.errors import AioAssetsError, MissingCredentials, StoreError, StoreUnavailable
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
@@ -44,40 +43,15 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 """For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""
 
 
-@dataclass(frozen=True, slots=True)
-class AzureRefusal(Refusal):
-    """An error as Azure states it: its code is a header, also where the answer has no body."""
-
-    @classmethod
-    def from_answer(cls, status: int, reason: str | None, headers: Mapping[str, str]) -> AzureRefusal:
-        """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
-        seconds = headers.get("Retry-After", "").strip()
-        return cls(
-            headers.get("x-ms-error-code", ""), reason or "", status, float(seconds) if seconds.isdigit() else None
-        )
-
-    @property
-    def kind(self) -> Kind:
-        """What it means."""
-        known = _BY_CODE.get(self.code) or _BY_STATUS.get(self.status)
-        return known or (Kind.FAILED if self.status >= 500 else Kind.OTHER)
+def refusal_of(code: str, message: str, status: int, wait: float | None = None) -> Refusal:
+    """A refusal by what Azure states: its code is a header, also where the answer has no body."""
+    return Refusal(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait)
 
 
-class RefusedError(Exception):
-    """The cause of a translated refusal: what the store answered.
-
-    Attributes:
-        refusal: its code, sentence and status.
-    """
-
-    def __init__(self, refusal: AzureRefusal) -> None:
-        self.refusal = refusal
-        super().__init__(f"{refusal.status} {refusal.sentence}")
-
-
-def code_of(error: BaseException) -> str:
-    """Azure's own code of a translated error; empty where there is none."""
-    return error.__cause__.refusal.code if isinstance(error.__cause__, RefusedError) else ""
+def read_refusal(status: int, reason: str | None, headers: Mapping[str, str]) -> Refusal:
+    """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
+    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
+    return refusal_of(headers.get("x-ms-error-code", ""), reason or "", status, wait)
 
 
 def translate(error: Exception, request: Request) -> Exception:

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import anyio
 
-from aioassets.drivers._gcs_errors import Refusal, Request, connection_trouble, translate
+from aioassets.drivers._gcs_errors import connection_trouble, read_refusal, translate
 from aioassets.drivers._gcs_values import Checksum
+from aioassets.drivers._refusals import RefusedError, Request, translating
 from aioassets.drivers.protocol import Data
 from aioassets.errors import InvalidSetting, MissingCredentials, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
@@ -176,7 +177,9 @@ class Connection:
         async with self.exchange(request, method, url, headers=headers, body=body, secret=secret) as response:
             answer = Answer(response.status, response.headers, await response.read())
             if answer.status >= 400:
-                raise Refusal.from_answer(answer.status, answer.headers, answer.body, secret=url if secret else None)
+                raise RefusedError(
+                    read_refusal(answer.status, answer.headers, answer.body, secret=url if secret else None)
+                )
             return answer
 
     async def ask(self, request: Request, method: str, url: str, *, body: Body | None = None, **headers: str) -> Any:
@@ -217,7 +220,7 @@ class Connection:
         if method != "GET":
             sent["Content-Length"] = str(body.size)
             options["data"] = body
-        with self._translating(request, secret=secret), contextlib.closing(body):
+        with translating(translate, request, secret=secret), contextlib.closing(body):
             with body.being_sent(self._read_timeout):
                 response = await self._client.session.request(
                     method,
@@ -230,16 +233,6 @@ class Connection:
                 )
             async with response:
                 yield response
-
-    @contextlib.contextmanager
-    def _translating(self, request: Request, *, secret: bool = False) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            translated = translate(error, request)
-            if translated is error:
-                raise
-            raise translated from (error if isinstance(error, Refusal) or not secret else None)
 
     async def _open(self) -> None:
         aiohttp = await in_thread(self._import, abandon_on_cancel=True)
@@ -312,7 +305,7 @@ class Connection:
         import aiohttp  # noqa: PLC0415
 
         if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
-            stated = Refusal.from_answer(error.status, {}, error.message.partition(": ")[2].encode()).sentence
+            stated = read_refusal(error.status, {}, error.message.partition(": ")[2].encode()).sentence
             return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
         if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")

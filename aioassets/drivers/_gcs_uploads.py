@@ -11,9 +11,9 @@ import anyio
 
 from aioassets.concurrency import Stop, stoppable
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._gcs_errors import Request, status_of
 from aioassets.drivers._gcs_session import RESUME_INCOMPLETE, Answer, Body, Connection
 from aioassets.drivers._gcs_values import Checksum, received
+from aioassets.drivers._refusals import Request, status_of
 from aioassets.drivers.protocol import Source
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.threads import in_thread

@@ -16,7 +16,6 @@ from aioassets.concurrency import for_each
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._azure_blocks import BlocksGone, BlockUpload
 from aioassets.drivers._azure_client import MIB, AzureClient, Connecting
-from aioassets.drivers._azure_errors import code_of
 from aioassets.drivers._azure_values import (
     Account,
     answered_at,
@@ -29,6 +28,7 @@ from aioassets.drivers._azure_values import (
     quoted,
     revision_of,
 )
+from aioassets.drivers._refusals import code_of
 from aioassets.drivers._s3_multipart import body_of
 from aioassets.drivers.protocol import (
     CommonPrefix,

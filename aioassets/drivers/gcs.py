@@ -15,7 +15,7 @@ import anyio
 from aioassets.concurrency import both, for_each
 from aioassets.digests import best_of, new_hash
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._gcs_errors import TOO_MANY, Refusal, Request, status_of
+from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT, GRACE, ResumableUpload, SessionGone
 from aioassets.drivers._gcs_values import (
@@ -29,6 +29,7 @@ from aioassets.drivers._gcs_values import (
     normal_root,
     rows_of,
 )
+from aioassets.drivers._refusals import RefusedError, Request, status_of
 from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
 from aioassets.errors import (
     AccessDenied,
@@ -269,7 +270,7 @@ class GCSDriver:
             request, "GET", url, headers={**_AS_STORED, **headers}, auto_decompress=False
         ) as response:
             if response.status >= 400 and response.status != 416:
-                raise Refusal.from_answer(response.status, response.headers, await response.read())
+                raise RefusedError(read_refusal(response.status, response.headers, await response.read()))
             yield response
 
     async def _describe(self, key: str) -> tuple[ObjectInfo, datetime]:

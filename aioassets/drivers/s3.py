@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,7 +17,8 @@ from typing import Any, Final, Self
 import anyio
 
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._s3_errors import Kind, Refusal, Request, code_of, translate
+from aioassets.drivers._refusals import Kind, Request, translating
+from aioassets.drivers._s3_errors import code_of, refusal_of, translate
 from aioassets.drivers._s3_multipart import MIB, MultipartCopy, MultipartUpload, UploadGone, body_of
 from aioassets.drivers._s3_values import (
     answered_at,
@@ -396,7 +397,7 @@ class S3Driver:
         objects = [{"Key": key} for key in keys]
         answer = await self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
         for row in answer.get("Errors", ()):
-            refusal = Refusal(row.get("Code", ""), row.get("Message", ""))
+            refusal = refusal_of(row.get("Code", ""), row.get("Message", ""))
             if refusal.kind is not Kind.MISSING:
                 raise refusal.translate(Request(self.url, "delete", row.get("Key", "")))
 
@@ -408,15 +409,10 @@ class S3Driver:
         with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
             return await getattr(client, operation)(**target, **params)
 
-    @contextlib.contextmanager
-    def _translating(self, verb: str, key: str = "", *, conditional: bool = False) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            translated = translate(error, Request(self.url, verb, key, conditional))
-            if translated is error:
-                raise
-            raise translated from error
+    def _translating(
+        self, verb: str, key: str = "", *, conditional: bool = False
+    ) -> contextlib.AbstractContextManager[None]:
+        return translating(translate, Request(self.url, verb, key, conditional))
 
     async def _connected(self) -> Any:
         if self._client is None:

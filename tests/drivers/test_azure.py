@@ -24,9 +24,9 @@ from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers._azure_blocks import MAX_BLOCKS, fitting_block_size
 from aioassets.drivers._azure_client import MIB, AzureClient
-from aioassets.drivers._azure_errors import AzureRefusal, RefusedError, translate
+from aioassets.drivers._azure_errors import refusal_of, translate
 from aioassets.drivers._azure_values import Account, parse_listing
-from aioassets.drivers._s3_errors import Request
+from aioassets.drivers._refusals import RefusedError, Request
 from aioassets.drivers.azure import MAX_PART_SIZE, AzureDriver
 from aioassets.drivers.memory import MemoryDriver
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
@@ -695,7 +695,7 @@ class TestWithoutAServer:
         self, code: str, status: int, expected: type[Exception]
     ) -> None:
         request = Request("az://models", "write", "key", conditional=True)
-        assert type(AzureRefusal(code, "", status).translate(request)) is expected
+        assert type(refusal_of(code, "", status).translate(request)) is expected
 
     @pytest.mark.parametrize(
         ("code", "status", "uncertain"),
@@ -709,7 +709,7 @@ class TestWithoutAServer:
         ],
     )
     def test_only_what_was_surely_refused_is_certain(self, code: str, status: int, uncertain: bool) -> None:
-        error = AzureRefusal(code, "", status).translate(Request("az://models", "write", "key"))
+        error = refusal_of(code, "", status).translate(Request("az://models", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert error.uncertain is uncertain
 

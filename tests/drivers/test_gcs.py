@@ -24,10 +24,11 @@ from servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
 from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
-from aioassets.drivers._gcs_errors import Refusal, Request
+from aioassets.drivers._gcs_errors import read_refusal, refusal_of
 from aioassets.drivers._gcs_session import Answer, Body
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT
 from aioassets.drivers._gcs_values import received
+from aioassets.drivers._refusals import RefusedError, Request
 from aioassets.drivers.gcs import TURNS, UPLOADS, GCSDriver
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revision
 from aioassets.errors import (
@@ -202,7 +203,7 @@ class TestWhatGoesWrong:
         gcs.fail(bucket, "get", "refuse", status=403, reason="forbidden", message="Ask the administrator.")
         with pytest.raises(AccessDenied, match="forbidden: Ask the administrator") as caught:
             await driver.stat("key")
-        assert isinstance(caught.value.__cause__, Refusal)
+        assert isinstance(caught.value.__cause__, RefusedError)
 
 
 @servers
@@ -792,14 +793,14 @@ class TestWithoutAServer:
         self, status: int, reason: str, message: str, expected: type[Exception]
     ) -> None:
         request = Request("gs://bucket", "write", "key", conditional=True)
-        assert type(Refusal(status, reason, message).translate(request)) is expected
+        assert type(refusal_of(reason, message, status).translate(request)) is expected
 
     @pytest.mark.parametrize(
         ("status", "reason", "uncertain"),
         [(429, "", False), (403, "userRateLimitExceeded", False), (503, "", True), (500, "backendError", True)],
     )
     def test_only_what_was_surely_refused_is_certain(self, status: int, reason: str, uncertain: bool) -> None:
-        error = Refusal(status, reason).translate(Request("gs://bucket", "write", "key"))
+        error = refusal_of(reason, "", status).translate(Request("gs://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert error.uncertain is uncertain
 
@@ -817,7 +818,7 @@ class TestWithoutAServer:
         ],
     )
     def test_errors_are_read_however_an_implementation_writes_them(self, body: bytes, sentence: str) -> None:
-        assert Refusal.from_answer(403, {}, body).sentence == sentence
+        assert read_refusal(403, {}, body).sentence == sentence
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -825,4 +826,4 @@ class TestWithoutAServer:
     )
     def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
         headers = {"Retry-After": value, "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
-        assert Refusal.from_answer(429, headers, b"").retry_after == seconds
+        assert read_refusal(429, headers, b"").retry_after == seconds

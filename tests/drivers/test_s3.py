@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from servers import S3Server, free_ports
 
 from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
-from aioassets.drivers._s3_errors import Refusal, Request
+from aioassets.drivers._refusals import Request
+from aioassets.drivers._s3_errors import read_refusal
 from aioassets.drivers._s3_multipart import MAX_PARTS, MIB, fitting_part_size
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
@@ -512,7 +513,7 @@ class TestWithoutAServer:
         self, code: str, status: int, expected: type[Exception]
     ) -> None:
         request = Request("s3://bucket", "write", "key", conditional=True)
-        assert type(Refusal.from_response(_response(code, status)).translate(request)) is expected
+        assert type(read_refusal(_response(code, status)).translate(request)) is expected
 
     @pytest.mark.parametrize(
         ("code", "status", "uncertain"),
@@ -526,7 +527,7 @@ class TestWithoutAServer:
         ],
     )
     def test_only_what_was_surely_refused_is_certain(self, code: str, status: int, uncertain: bool) -> None:
-        error = Refusal.from_response(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
+        error = read_refusal(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert error.uncertain is uncertain
 
@@ -536,10 +537,10 @@ class TestWithoutAServer:
     )
     def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
         response = _response("SlowDown", 503, **{"retry-after": value, "date": "Wed, 21 Oct 2026 07:28:00 GMT"})
-        assert Refusal.from_response(response).retry_after == seconds
+        assert read_refusal(response).retry_after == seconds
 
     def test_only_refused_conditions_make_a_store_unsuitable(self) -> None:
-        refusal = Refusal.from_response(_response("NotImplemented", 501))
+        refusal = read_refusal(_response("NotImplemented", 501))
         assert type(refusal.translate(Request("s3://bucket", "write", "key"))) is StoreError
         with pytest.raises(StoreUnsuitable, match="refuses conditional writes"):
             raise refusal.translate(Request("s3://bucket", "write", "key", conditional=True))

@@ -1,0 +1,168 @@
+"""What stores refuse, and as which errors of ours that is raised."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from aioassets.errors import (
+    AccessDenied,
+    AioAssetsError,
+    BucketNotFound,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+    StoreUnsuitable,
+)
+
+
+class Kind(enum.Enum):
+    """What an answer of a store means to us."""
+
+    MISSING = enum.auto()
+    NO_BUCKET = enum.auto()
+    CONDITION = enum.auto()
+    DENIED = enum.auto()
+    REFUSED = enum.auto()
+    """For now; certainly not done."""
+    FAILED = enum.auto()
+    """Perhaps done all the same."""
+    UNSUPPORTED = enum.auto()
+    OTHER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked when an error occurred.
+
+    Attributes:
+        bucket: the bucket's URL.
+        verb: `read`, `write`, `copy`, `list` or `delete`.
+        key: the object's key; empty where the request is about many.
+        conditional: whether the request carried a condition.
+        needs_only_bucket: whether what is missing can be the bucket alone, not an object.
+    """
+
+    bucket: str
+    verb: str
+    key: str = ""
+    conditional: bool = False
+    needs_only_bucket: bool = False
+
+    @property
+    def url(self) -> str:
+        """The object's URL."""
+        return f"{self.bucket}/{self.key}"
+
+    @property
+    def doing(self) -> str:
+        """The request in words."""
+        return f"{self.verb} {self.key!r}" if self.key else self.verb
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that isn't success, as a store states it.
+
+    Attributes:
+        kind: what it means.
+        code: the store's name for it; empty where the answer has none.
+        message: the store's sentence. It never holds a signature or a secret.
+        status: of the HTTP answer; 0 where it isn't known.
+        retry_after: seconds that the store asked to wait.
+    """
+
+    kind: Kind
+    code: str
+    message: str
+    status: int = 0
+    retry_after: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The refusal in words."""
+        return f"{self.code or self.status}: {self.message or 'no details'}".rstrip(".") + "."
+
+    def translate(self, request: Request) -> AioAssetsError:
+        """The error of ours that says the same."""
+        match self.kind:
+            case Kind.MISSING:
+                return BucketNotFound(request.bucket) if request.needs_only_bucket else ObjectNotFound(request.url)
+            case Kind.NO_BUCKET:
+                return BucketNotFound(request.bucket)
+            case Kind.CONDITION:
+                return PreconditionFailed(request.url)
+            case Kind.DENIED:
+                return AccessDenied(request.bucket, request.doing, self.sentence)
+            case Kind.REFUSED:
+                return self._unavailable(request, uncertain=False)
+            case Kind.FAILED:
+                return self._unavailable(request, uncertain=True)
+            case Kind.UNSUPPORTED if request.conditional:
+                return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
+        return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}")
+
+    def _unavailable(self, request: Request, *, uncertain: bool) -> StoreUnavailable:
+        return StoreUnavailable(request.bucket, self.sentence, uncertain=uncertain, retry_after=self.retry_after)
+
+
+class RefusedError(Exception):
+    """Raised where no SDK raises for a refusal, and so the cause of the error of ours.
+
+    Attributes:
+        refusal: what the store answered.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(f"{refusal.status} {refusal.sentence}" if refusal.code else refusal.sentence)
+
+
+def code_of(error: BaseException) -> str:
+    """The store's own code behind a translated `RefusedError`; empty where there is none."""
+    return error.__cause__.refusal.code if isinstance(error.__cause__, RefusedError) else ""
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status behind a translated `RefusedError`; 0 where there was no answer."""
+    return error.__cause__.refusal.status if isinstance(error.__cause__, RefusedError) else 0
+
+
+def by_status(status: int, kinds: Mapping[int, Kind]) -> Kind:
+    """What a status means where nothing else tells; from 500 on, all are failures that aren't listed."""
+    return kinds.get(status) or (Kind.FAILED if status >= 500 else Kind.OTHER)
+
+
+def retry_after(value: str | None, date: str | None) -> float | None:
+    """Seconds, from a header that holds seconds or a date (which is measured against the store's own clock)."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
+    except ValueError:
+        return None
+
+
+@contextlib.contextmanager
+def translating(
+    translate: Callable[[Exception, Request], Exception], request: Request, *, secret: bool = False
+) -> Iterator[None]:
+    """Raise a driver's errors as ours.
+
+    Args:
+        translate: the error of ours for one of the SDK's, or the very same error.
+        secret: whether the SDK's errors may show a credential, and so aren't kept as causes.
+    """
+    try:
+        yield
+    except Exception as error:
+        translated = translate(error, request)
+        if translated is error:
+            raise
+        raise translated from (None if secret and not isinstance(error, RefusedError) else error)
