@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from aioassets.cache import write_atomically
-from aioassets.digests import SHA256
+from aioassets.drivers._contents import has_bytes_of
 from aioassets.drivers.protocol import (
     CommonPrefix,
     Document,
@@ -180,26 +180,10 @@ class SingleWriter:
                 if not error.creatable:
                     raise
             else:
-                return await self._compared(found, source)
+                if await has_bytes_of(self._driver, found, source):
+                    return Uploaded(created=False)
+                raise PreconditionFailed(f"{self.url}/{key}")
         return await self._driver.upload(key, source, expected=Expect.ANYTHING)
-
-    async def _compared(self, found: ObjectInfo, source: Source) -> Uploaded:
-        chunk = 1024 * 1024
-        if found.size == source.size:
-            for offset in range(0, source.size, chunk):
-                await source.read(offset, min(chunk, source.size - offset))
-            stored = found.checksums.get(SHA256) or await self._hash_stored(found)
-            if stored == source.digests.get(SHA256):
-                return Uploaded(created=False)
-        raise PreconditionFailed(f"{self.url}/{found.key}")
-
-    async def _hash_stored(self, found: ObjectInfo) -> str:
-        digest = hashlib.sha256()
-        chunks = self._driver.read_range(found.key, 0, found.size, revision=found.revision)
-        async with contextlib.aclosing(chunks):
-            async for chunk in chunks:
-                await in_thread(digest.update, chunk)
-        return digest.hexdigest()
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None

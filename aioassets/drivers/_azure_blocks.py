@@ -12,10 +12,10 @@ import anyio
 
 from aioassets.concurrency import unwrapped
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._azure_client import MIB, AzureClient
+from aioassets.drivers._azure_client import AzureClient
 from aioassets.drivers._azure_values import block_list, in_base64, md5_of
+from aioassets.drivers._bodies import MIB, body_of
 from aioassets.drivers._refusals import code_of
-from aioassets.drivers._s3_multipart import body_of
 from aioassets.drivers.protocol import Data, Source
 from aioassets.errors import StoreError, StoreUnavailable
 from aioassets.threads import in_thread

@@ -16,11 +16,11 @@ import anyio
 
 from aioassets.drivers._azure_errors import read_refusal, translate
 from aioassets.drivers._azure_values import Account
+from aioassets.drivers._bodies import MIB
 from aioassets.drivers._refusals import RefusedError, Request, translating
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.threads import in_thread
 
-MIB: Final = 1024 * 1024
 API_VERSION: Final = "2021-12-02"
 """Of the REST API that the requests here are written against; old enough for installed emulators."""
 

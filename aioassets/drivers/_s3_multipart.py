@@ -6,21 +6,19 @@ import base64
 import contextlib
 import io
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import anyio
 
 from aioassets.concurrency import Stop, for_each, stoppable, unwrapped
 from aioassets.dispatch import Dispatcher
+from aioassets.drivers._bodies import MIB, body_of
 from aioassets.drivers._s3_errors import code_of
-from aioassets.drivers.protocol import Data, Source
+from aioassets.drivers.protocol import Source
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
 
-MIB: Final = 1024 * 1024
-WHOLE: Final = 64 * 1024
-"""Bodies up to this many bytes are handed to the socket at once."""
 MAX_PARTS: Final = 10_000
 """S3's limit for one upload."""
 COPIES_AT_ONCE: Final = 8
@@ -222,18 +220,6 @@ def fitting_part_size(size: int, part_size: int) -> int:
     """The size of all parts but the last, so that there are not too many."""
     least = -(-size // MAX_PARTS)
     return part_size if least <= part_size else -(-least // MIB) * MIB
-
-
-@contextlib.contextmanager
-def body_of(data: Data) -> Iterator[bytes | io.BytesIO]:
-    """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
-    if len(data) <= WHOLE:
-        yield bytes(data)
-        return
-    body = io.BytesIO(data)
-    del data  # aiohttp makes the stream copy it, so nobody should keep the original
-    with body:  # closed, because the SDK's requests live on in cycles until the next collection
-        yield body
 
 
 async def crc32(body: bytes | io.BytesIO) -> str:

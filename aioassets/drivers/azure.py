@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from functools import partial
@@ -15,7 +14,7 @@ import anyio
 from aioassets.concurrency import for_each
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._azure_blocks import BlocksGone, BlockUpload
-from aioassets.drivers._azure_client import MIB, AzureClient, Connecting
+from aioassets.drivers._azure_client import AzureClient, Connecting
 from aioassets.drivers._azure_values import (
     Account,
     answered_at,
@@ -28,8 +27,9 @@ from aioassets.drivers._azure_values import (
     quoted,
     revision_of,
 )
+from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, read_range
+from aioassets.drivers._contents import holds, present, upload_by
 from aioassets.drivers._refusals import code_of
-from aioassets.drivers._s3_multipart import body_of
 from aioassets.drivers.protocol import (
     CommonPrefix,
     Data,
@@ -57,8 +57,6 @@ PART_SIZE: Final = 8 * MIB
 """Large enough that a request's overhead doesn't count; above 4 MiB Azure writes blocks at its full rate."""
 MAX_PART_SIZE: Final = 4000 * MIB
 """Azure's own limit."""
-CHUNK: Final = MIB
-"""Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
 INLINE: Final = 64 * 1024
 """Bytes that are hashed and parsed on the loop; for more, a thread is worth its hop."""
 DELETIONS: Final = 32
@@ -184,38 +182,13 @@ class AzureDriver:
     async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
         """See `Driver.upload`."""
         send = self._upload_whole if source.size <= self._part_size else self._upload_blocks
-        try:
-            await send(key, source, expected)
-        except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
-            if expected is not Expect.ABSENT or not await self._holds(key, source):
-                raise
-            return Uploaded(created=False)
-        return Uploaded(created=True)
+        return await upload_by(send, self, key, source, expected)
 
-    async def read_range(
+    def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
-        if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
-            if (await self.stat(key)).revision != revision and revision is not None:
-                raise PreconditionFailed(self._url(key))
-            return
-        pinned = revision
-
-        async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
-            nonlocal pinned
-            async with self._range(key, offset, stop, pinned) as (headers, chunks):
-                pinned = revision_of(headers)  # what follows a break must be of the same state
-                async for chunk in chunks:
-                    yield chunk
-
-        try:
-            async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except StoreError as error:
-            if code_of(error) != "InvalidRange":  # where the object ends before the range begins
-                raise
+        return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         """See `Driver.copy`; between containers of one account, with this driver's credentials."""
@@ -285,7 +258,7 @@ class AzureDriver:
         await self._dispatcher.send(put, nbytes=source.size)
 
     async def _upload_blocks(self, key: str, source: Source, expected: Expect) -> None:
-        if expected is Expect.ABSENT and await self._exists(key):  # looking first spares all the blocks
+        if expected is Expect.ABSENT and await present(self, key) is not None:  # looking first spares all the blocks
             raise PreconditionFailed(self._url(key))
         cause: Exception | None = None
         for _ in range(UPLOADS):
@@ -300,50 +273,29 @@ class AzureDriver:
             try:
                 return await upload.run()
             except BlocksGone as gone:  # whoever writes a blob discards the blocks that others have sent for it
-                if await self._holds(key, source):
+                if await holds(self, key, source):
                     return None
                 cause = gone
         raise StoreUnavailable(self.url, f"it dropped the blocks of {key!r} {UPLOADS} times.") from cause
 
-    async def _exists(self, key: str) -> bool:
-        try:
-            await self.stat(key)
-        except ObjectNotFound:
-            return False
-        return True
-
-    async def _holds(self, key: str, source: Source) -> bool:
-        """Whether the object has the source's bytes."""
-        try:
-            info = await self.stat(key)
-            if info.size != source.size:
-                return False
-            stored = info.checksums.get("md5") or await self._hash_stored(info)
-        except (ObjectNotFound, PreconditionFailed):
-            return False
-        return stored == await _hash_source(source)
-
-    async def _hash_stored(self, info: ObjectInfo) -> str:
-        """The MD5 of a blob that somebody stored without one."""
-        digest = hashlib.md5(usedforsecurity=False)
-        for start in range(0, info.size, self._part_size):
-            stop = min(start + self._part_size, info.size)
-            async for chunk in self.read_range(info.key, start, stop, revision=info.revision):
-                await in_thread(digest.update, chunk)
-        return digest.hexdigest()
-
     @contextlib.asynccontextmanager
-    async def _range(
-        self, key: str, start: int, stop: int, revision: Revision | None
-    ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+    async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
         headers = {"x-ms-range": f"bytes={start}-{stop - 1}"}
         if revision is not None:
             headers["If-Match"] = quoted(revision)
-        async with self._client.stream("GET", key, headers=headers) as (answer, pieces):
-            if "Content-Range" not in answer.headers and (start or int(answer.headers["Content-Length"]) > stop):
-                raise StoreError(f"{self._url(key)} can't be read in ranges: the store sends all of it.")
-            async with contextlib.aclosing(_in_chunks(pieces)) as chunks:
-                yield answer.headers, chunks
+        try:
+            async with self._client.stream("GET", key, headers=headers) as (answer, pieces):
+                length = answer.headers.get("Content-Length")
+                yield Part(
+                    pieces,
+                    revision_of(answer.headers),
+                    "Content-Range" in answer.headers,
+                    None if length is None else int(length),
+                )
+        except StoreError as error:
+            if code_of(error) == "InvalidRange":
+                raise PastEnd from error
+            raise
 
     async def _delete(self, key: str) -> None:
         # A blob with snapshots can't be deleted without them.
@@ -418,24 +370,6 @@ class AzureDriver:
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
-
-
-async def _in_chunks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    pending = bytearray()
-    async for piece in pieces:
-        pending += piece
-        if len(pending) >= CHUNK:
-            yield bytes(pending)
-            pending.clear()
-    if pending:
-        yield bytes(pending)
-
-
-async def _hash_source(source: Source) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for offset in range(0, source.size, CHUNK):
-        await in_thread(digest.update, await source.read(offset, min(CHUNK, source.size - offset)))
-    return digest.hexdigest()
 
 
 async def _off_the_loop(work: Any, data: Data) -> Any:

@@ -13,8 +13,9 @@ from typing import Any, Final, Self, TypeVar
 import anyio
 
 from aioassets.concurrency import both, for_each
-from aioassets.digests import best_of, new_hash
 from aioassets.dispatch import Dispatcher
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range
+from aioassets.drivers._contents import holds, present, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT, GRACE, ResumableUpload, SessionGone
@@ -46,10 +47,8 @@ from aioassets.threads import in_thread
 
 T = TypeVar("T")
 
-PART_SIZE: Final = 8 * 1024 * 1024
+PART_SIZE: Final = 8 * MIB
 """What Google's own tools use: large enough that a request's overhead doesn't count."""
-CHUNK: Final = 1024 * 1024
-"""Bytes handed on at once when reading; the client's pieces of some KiB would cost a thread hop each."""
 DELETES: Final = 32
 """Objects deleted at once: the API's batches hold a hundred, but other implementations have none."""
 UPLOADS: Final = 3
@@ -176,38 +175,13 @@ class GCSDriver:
         """
         await self._connection.open()
         send = self._upload_whole if source.size <= self._part_size else self._upload_chunks
-        try:
-            await send(key, source, expected)
-        except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
-            if expected is not Expect.ABSENT or not await self._holds(key, source):
-                raise
-            return Uploaded(created=False)
-        return Uploaded(created=True)
+        return await upload_by(send, self, key, source, expected)
 
-    async def read_range(
+    def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
-        if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
-            if (await self.stat(key)).revision != revision and revision is not None:
-                raise PreconditionFailed(self._url(key))
-            return
-        pinned = revision
-
-        async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
-            nonlocal pinned
-            async with self._media(key, pinned, Range=f"bytes={offset}-{stop - 1}") as response:
-                if response.status == 416:  # the object ends before the range begins
-                    return
-                self._check_range(key, response, offset, stop)
-                found = response.headers.get("X-Goog-Generation")
-                pinned = Revision(found) if found else pinned  # what follows a break must be of the same state
-                while chunk := await _chunk(response):
-                    yield chunk
-
-        async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         """See `Driver.copy`; between buckets that the same API serves."""
@@ -272,6 +246,19 @@ class GCSDriver:
             if response.status >= 400 and response.status != 416:
                 raise RefusedError(read_refusal(response.status, response.headers, await response.read()))
             yield response
+
+    @contextlib.asynccontextmanager
+    async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
+        async with self._media(key, revision, Range=f"bytes={start}-{stop - 1}") as response:
+            if response.status == 416:
+                raise PastEnd
+            found = response.headers.get("X-Goog-Generation")
+            yield Part(
+                response.content.iter_any(),
+                Revision(found) if found else None,
+                response.status == 206,
+                response.content_length,
+            )
 
     async def _describe(self, key: str) -> tuple[ObjectInfo, datetime]:
         request = Request(self.url, "read", key)
@@ -345,7 +332,7 @@ class GCSDriver:
 
     async def _upload_chunks(self, key: str, source: Source, expected: Expect) -> None:
         # The API judges the condition when all has arrived, so looking first spares the chunks.
-        if expected is Expect.ABSENT and await self._exists(key):
+        if expected is Expect.ABSENT and await present(self, key) is not None:
             raise PreconditionFailed(self._url(key))
         condition = condition_for(expected)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
@@ -358,7 +345,7 @@ class GCSDriver:
             try:
                 resource = await upload.run()
             except SessionGone as gone:
-                if await self._holds(key, source):  # it was completed, and the answer was lost
+                if await holds(self, key, source):  # it was completed, and the answer was lost
                     return
                 cause = gone
             else:
@@ -387,27 +374,6 @@ class GCSDriver:
             self._url(key), f"{size} bytes of {algorithm} {checksum.hex}", f"{info.size} bytes of {algorithm} {found}"
         )
 
-    async def _exists(self, key: str) -> bool:
-        try:
-            await self.stat(key)
-        except ObjectNotFound:
-            return False
-        return True
-
-    async def _holds(self, key: str, source: Source) -> bool:
-        """Whether the object has the source's bytes."""
-        try:
-            info = await self.stat(key)
-        except ObjectNotFound:
-            return False
-        algorithm = best_of(info.checksums)
-        if info.size != source.size or algorithm is None:
-            return False
-        digest = await in_thread(new_hash, algorithm)
-        for offset in range(0, source.size, CHUNK):
-            await in_thread(digest.update, await source.read(offset, min(CHUNK, source.size - offset)))
-        return digest.hexdigest() == info.checksums[algorithm]
-
     async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str) -> ObjectInfo:
         """Have the store copy a generation, in as many steps as it takes."""
         request = Request(self.url, "copy", key, conditional=True)
@@ -427,11 +393,6 @@ class GCSDriver:
             if not token:
                 raise StoreError(f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on.")
 
-    def _check_range(self, key: str, response: Any, start: int, stop: int) -> None:
-        length = response.content_length
-        if response.status != 206 and (start or length is None or length > stop):
-            raise StoreError(f"{self._url(key)} can't be read in ranges: the store sends all of it.")
-
     async def _send(self, request: Callable[[], Awaitable[T]]) -> T:
         return await self._dispatcher.send(request, urgent=True)
 
@@ -450,17 +411,6 @@ def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
         raise StoreError(
             f"{request.bucket} can't {request.doing}: its answer isn't that of Google's JSON API. Check api_root."
         ) from error
-
-
-async def _chunk(response: Any) -> bytes:
-    pieces = bytearray()
-    try:
-        while len(pieces) < CHUNK and (piece := await response.content.read(CHUNK - len(pieces))):
-            pieces += piece
-    except Exception:
-        if not pieces:  # what came before the break is good, and the next read raises again
-            raise
-    return bytes(pieces)
 
 
 def _same_content(one: ObjectInfo, other: ObjectInfo) -> bool:

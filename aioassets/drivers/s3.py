@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import io
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -17,9 +16,11 @@ from typing import Any, Final, Self
 import anyio
 
 from aioassets.dispatch import Dispatcher
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range
+from aioassets.drivers._contents import holds, present, upload_by
 from aioassets.drivers._refusals import Kind, Request, translating
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
-from aioassets.drivers._s3_multipart import MIB, MultipartCopy, MultipartUpload, UploadGone, body_of
+from aioassets.drivers._s3_multipart import MultipartCopy, MultipartUpload, UploadGone
 from aioassets.drivers._s3_values import (
     answered_at,
     base64_of,
@@ -46,8 +47,6 @@ PART_SIZE: Final = 8 * MIB
 """What the AWS tools use: large enough that a request's overhead doesn't count."""
 MIN_PART_SIZE: Final = 5 * MIB
 """S3's own limit, for all parts but the last."""
-CHUNK: Final = MIB
-"""Bytes handed on at once when reading; the SDK's pieces of some KiB would cost a thread hop each."""
 BATCH: Final = 1000
 """Keys that one DeleteObjects request may name."""
 MAX_COPY: Final = 5 * 1024 * MIB
@@ -208,37 +207,13 @@ class S3Driver:
     async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
         """See `Driver.upload`."""
         send = self._upload_whole if source.size <= self._part_size else self._upload_parts
-        try:
-            await send(key, source, expected)
-        except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
-            if expected is not Expect.ABSENT or not await self._holds(key, source):
-                raise
-            return Uploaded(created=False)
-        return Uploaded(created=True)
+        return await upload_by(send, self, key, source, expected)
 
-    async def read_range(
+    def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
-        if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
-            if (await self.stat(key)).revision != revision and revision is not None:
-                raise PreconditionFailed(self._url(key))
-            return
-        pinned = revision
-
-        async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
-            nonlocal pinned
-            answer = await self._get_range(key, offset, stop, pinned)
-            if answer is None:
-                return
-            pinned = revision_of(answer)  # what follows a break must be of the same state
-            async with answer["Body"] as body:
-                while chunk := await self._chunk(key, body):
-                    yield chunk
-
-        async with contextlib.aclosing(self._dispatcher.stream(open_at, start, stop)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         """See `Driver.copy`; between buckets of one endpoint, with this driver's credentials."""
@@ -248,7 +223,7 @@ class S3Driver:
         try:
             await self._copy(source._bucket, info, key)  # noqa: SLF001
         except PreconditionFailed as error:  # of the source, of the target, or the answer to a request sent twice
-            copy = await self._present(key)
+            copy = await present(self, key)
             if copy is None:
                 raise PreconditionFailed(f"{source.url}/{info.key}") from error
             if copy.size != info.size or not copy.checksums or copy.checksums != vouched:
@@ -301,7 +276,7 @@ class S3Driver:
 
     async def _upload_parts(self, key: str, source: Source, expected: Expect) -> None:
         # Looking first spares all the parts, and covers stores that ignore a condition at the end of an upload.
-        if expected is Expect.ABSENT and await self._present(key) is not None:
+        if expected is Expect.ABSENT and await present(self, key) is not None:
             raise PreconditionFailed(self._url(key))
         cause: Exception | None = None
         for _ in range(UPLOADS):
@@ -318,13 +293,13 @@ class S3Driver:
             try:
                 return await upload.run()
             except UploadGone as gone:
-                if await self._holds(key, source):  # it was completed, and the answer was lost
+                if await holds(self, key, source):  # it was completed, and the answer was lost
                     return None
                 cause = gone
         raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
 
     async def _copy(self, bucket: str, info: ObjectInfo, key: str) -> None:
-        if await self._present(key) is not None:  # some stores ignore the condition on copies
+        if await present(self, key) is not None:  # some stores ignore the condition on copies
             raise PreconditionFailed(self._url(key))
         pinned = {"CopySource": {"Bucket": bucket, "Key": info.key}, "CopySourceIfMatch": info.revision}
         absent = condition_for(Expect.ABSENT)
@@ -345,53 +320,17 @@ class S3Driver:
         await self._dispatcher.send(call)
         return None
 
-    async def _present(self, key: str) -> ObjectInfo | None:
-        try:
-            return await self.stat(key)
-        except ObjectNotFound:
-            return None
-
-    async def _holds(self, key: str, source: Source) -> bool:
-        """Whether the object has the source's bytes."""
-        try:
-            info = await self.stat(key)
-            if info.size != source.size:
-                return False
-            if "sha256" not in source.digests:
-                for offset in range(0, source.size, CHUNK):
-                    await source.read(offset, min(CHUNK, source.size - offset))
-            found = info.checksums.get("sha256") or await self._hash_stored(info)
-        except (ObjectNotFound, PreconditionFailed):
-            return False
-        return found == source.digests.get("sha256")
-
-    async def _hash_stored(self, info: ObjectInfo) -> str:
-        digest = hashlib.sha256()
-        for start in range(0, info.size, self._part_size):
-            stop = min(start + self._part_size, info.size)
-            async for chunk in self.read_range(info.key, start, stop, revision=info.revision):
-                await in_thread(digest.update, chunk)
-        return digest.hexdigest()
-
-    async def _get_range(self, key: str, start: int, stop: int, revision: Revision | None) -> Any:
-        """The answer to a ranged GET; `None` where the object ends before the range begins."""
+    @contextlib.asynccontextmanager
+    async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
         try:
             answer = await self._call("get_object", key, Range=f"bytes={start}-{stop - 1}", **given(IfMatch=revision))
         except StoreError as error:
             if code_of(error) in ("InvalidRange", "416"):
-                return None
+                raise PastEnd from error
             raise
-        if "ContentRange" not in answer and (start or answer["ContentLength"] > stop):
-            answer["Body"].close()
-            raise StoreError(f"{self._url(key)} can't be read in ranges: the store sends all of it.")
-        return answer
-
-    async def _chunk(self, key: str, body: Any) -> bytes:
-        pieces = bytearray()
         with self._translating("read", key):
-            while len(pieces) < CHUNK and (piece := await body.read(CHUNK - len(pieces))):
-                pieces += piece
-        return bytes(pieces)
+            async with answer["Body"] as body, contextlib.aclosing(_pieces(body)) as pieces:
+                yield Part(pieces, revision_of(answer), "ContentRange" in answer, answer.get("ContentLength"))
 
     async def _delete_batch(self, keys: tuple[str, ...]) -> None:
         objects = [{"Key": key} for key in keys]
@@ -450,6 +389,11 @@ class S3Driver:
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
+
+
+async def _pieces(body: Any) -> AsyncGenerator[bytes, None]:
+    while piece := await body.read(CHUNK):
+        yield piece
 
 
 def _send_bodies_at_once(client: Any) -> None:

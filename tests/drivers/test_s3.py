@@ -16,9 +16,10 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from servers import S3Server, free_ports
 
 from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
+from aioassets.drivers._bodies import MIB
 from aioassets.drivers._refusals import Request
 from aioassets.drivers._s3_errors import read_refusal
-from aioassets.drivers._s3_multipart import MAX_PARTS, MIB, fitting_part_size
+from aioassets.drivers._s3_multipart import MAX_PARTS, fitting_part_size
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
 from aioassets.errors import (
@@ -270,7 +271,7 @@ class TestLostAnswers:
         async def around(real: Send, **params: Any) -> Any:
             answer = await real(**params)
             if not asked:
-                answer["Body"] = _BreakingBody(answer["Body"], after=2 * MIB)
+                answer["Body"] = _BreakingBody(answer["Body"], after=2 * MIB + 4096)
             asked.append((params["Range"], params.get("IfMatch")))
             return answer
 
@@ -278,7 +279,7 @@ class TestLostAnswers:
         async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
             assert b"".join([chunk async for chunk in chunks]) == data
         revision = (await driver.stat("blob")).revision
-        assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB}-{3 * MIB - 1}", revision)]
+        assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB + 4096}-{3 * MIB - 1}", revision)]
 
 
 class _BreakingBody:

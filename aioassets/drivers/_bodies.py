@@ -1,0 +1,106 @@
+"""What goes to stores and comes from them: bodies of requests, and ranges of objects."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers.protocol import Data, Driver, Revision
+from aioassets.errors import PreconditionFailed, StoreError
+
+MIB: Final = 1024 * 1024
+CHUNK: Final = MIB
+"""Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
+WHOLE: Final = 64 * 1024
+"""Bodies up to this many bytes are handed to the socket at once."""
+
+
+class PastEnd(Exception):
+    """The object ends before the range begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An answer to a request for a range, with its body still to be read.
+
+    Attributes:
+        pieces: the body.
+        revision: the state that it is of, where the store tells.
+        ranged: whether it is the range that was asked for, not the object from its beginning.
+        length: bytes of the body, where the store tells.
+    """
+
+    pieces: AsyncIterator[bytes]
+    revision: Revision | None
+    ranged: bool
+    length: int | None
+
+
+OpenRange = Callable[[str, int, int, Revision | None], contextlib.AbstractAsyncContextManager[Part]]
+"""Asks once for a key's bytes from an offset up to another, of a revision if one is given; raises `PastEnd`."""
+
+
+async def read_range(
+    driver: Driver,
+    dispatcher: Dispatcher,
+    open_range: OpenRange,
+    key: str,
+    start: int,
+    stop: int,
+    revision: Revision | None,
+) -> AsyncGenerator[bytes, None]:
+    """Do what `Driver.read_range` promises, by single requests for ranges."""
+    if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
+        if (await driver.stat(key)).revision != revision and revision is not None:
+            raise PreconditionFailed(f"{driver.url}/{key}")
+        return
+    pinned = revision
+
+    async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
+        nonlocal pinned
+        async with open_range(key, offset, stop, pinned) as part:
+            if not part.ranged and (offset or part.length is None or part.length > stop):
+                raise StoreError(f"{driver.url}/{key} can't be read in ranges: the store sends all of it.")
+            pinned = part.revision or pinned  # what follows a break must be of the same state
+            async with contextlib.aclosing(_in_chunks(part.pieces)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    with contextlib.suppress(PastEnd):
+        async with contextlib.aclosing(dispatcher.stream(open_at, start, stop)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def _in_chunks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Gather pieces; what came before a break is good, and handed on before it."""
+    pending = bytearray()
+    broken: Exception | None = None
+    try:
+        async for piece in pieces:
+            pending += piece
+            if len(pending) >= CHUNK:
+                yield bytes(pending)
+                pending.clear()
+    except Exception as error:
+        broken = error
+    if pending:
+        yield bytes(pending)
+    if broken is not None:
+        raise broken
+
+
+@contextlib.contextmanager
+def body_of(data: Data) -> Iterator[bytes | io.BytesIO]:
+    """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
+    if len(data) <= WHOLE:
+        yield bytes(data)
+        return
+    body = io.BytesIO(data)
+    del data  # aiohttp makes the stream copy it, so nobody should keep the original
+    with body:  # closed, because the SDK's requests live on in cycles until the next collection
+        yield body

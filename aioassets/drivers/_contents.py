@@ -1,0 +1,85 @@
+"""Whether a store holds the bytes of a source already."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aioassets.digests import SHA256, best_of, new_hash
+from aioassets.drivers._bodies import CHUNK, MIB
+from aioassets.drivers.protocol import Driver, Expect, ObjectInfo, Source, Uploaded
+from aioassets.errors import ObjectNotFound, PreconditionFailed
+from aioassets.threads import in_thread
+
+STEP: Final = 8 * MIB
+"""Bytes of an object that are asked for at once when all of it is hashed, so that others have their turn."""
+
+Send = Callable[[str, Source, Expect], Awaitable[None]]
+
+
+async def upload_by(send: Send, driver: Driver, key: str, source: Source, expected: Expect) -> Uploaded:
+    """Do what `Driver.upload` promises where the same bytes are there already.
+
+    Args:
+        send: writes the object, or raises `PreconditionFailed`.
+    """
+    try:
+        await send(key, source, expected)
+    except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
+        if expected is not Expect.ABSENT or not await holds(driver, key, source):
+            raise
+        return Uploaded(created=False)
+    return Uploaded(created=True)
+
+
+async def present(driver: Driver, key: str) -> ObjectInfo | None:
+    """What is there, if anything."""
+    try:
+        return await driver.stat(key)
+    except ObjectNotFound:
+        return None
+
+
+async def holds(driver: Driver, key: str, source: Source) -> bool:
+    """Whether an object is there and has the source's bytes."""
+    try:
+        return await has_bytes_of(driver, await driver.stat(key), source)
+    except (ObjectNotFound, PreconditionFailed):
+        return False
+
+
+async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> bool:
+    """Whether an object that is there has the source's bytes.
+
+    By the best digest that the store vouches for; where it has none, the object is read.
+
+    Raises:
+        ObjectNotFound, PreconditionFailed: it isn't there any more.
+    """
+    if found.size != source.size:
+        return False
+    algorithm = best_of(found.checksums) or SHA256
+    stored = found.checksums.get(algorithm) or await _hash_stored(driver, found)
+    return stored == await _digest_of(source, algorithm)
+
+
+async def _hash_stored(driver: Driver, found: ObjectInfo) -> str:
+    digest = new_hash(SHA256)
+    for start in range(0, found.size, STEP):
+        chunks = driver.read_range(found.key, start, min(start + STEP, found.size), revision=found.revision)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                await in_thread(digest.update, chunk)
+    return digest.hexdigest()
+
+
+async def _digest_of(source: Source, algorithm: str) -> str | None:
+    if algorithm in source.digests:
+        return source.digests[algorithm]
+    digest = None if algorithm == SHA256 else await in_thread(new_hash, algorithm)  # sources have that one themselves
+    for offset in range(0, source.size, CHUNK):
+        data = await source.read(offset, min(CHUNK, source.size - offset))
+        if digest is not None:
+            await in_thread(digest.update, data)
+    return source.digests.get(algorithm) if digest is None else digest.hexdigest()
