@@ -157,7 +157,10 @@ class Driver(Protocol):
         """
 
     async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
-        """Store a blob; the same bytes already there count as success.
+        """Store a blob if nothing is there; the same bytes already there count as success.
+
+        A blob that is sent in parts is refused where other bytes are there before; among uploads
+        that race, the store may let more than one pass, never a mixture.
 
         When this raises or is cancelled, it leaves no open multipart upload behind as
         far as the store answers.
