@@ -14,6 +14,7 @@ import asyncclick as click
 
 from aioassets._version import __version__
 from aioassets.console import ask, can_ask, forecast, print_assets, say, shown
+from aioassets.digests import SHA256
 from aioassets.errors import UsageError
 from aioassets.options import ASSETS_DIR, JSON, PATH, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
 from aioassets.process import DONE, FAILED, run
@@ -158,7 +159,9 @@ async def fetch(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
     if not fetched.verified:
-        say(f"{fetched.name}:{fetched.version} was pushed without digests, so its content couldn't be verified.")
+        say(f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified.")
+    elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
+        say(f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for.")
     if as_json:
         _print_json(_described_fetch(fetched))
     else:
@@ -253,6 +256,7 @@ def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
         "part": fetched.part,
         "from_cache": fetched.from_cache,
         "verified": fetched.verified,
+        "verified_by": list(fetched.verified_by),
         "files": len(files),
         "size": sum(sizes) if len(sizes) == len(files) else None,
         "is_directory": manifest.is_directory,

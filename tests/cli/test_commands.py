@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -164,6 +165,7 @@ def test_fetch_tells_all_as_json(invoke: Invoke, source: Path) -> None:
         "part": "b",
         "from_cache": False,
         "verified": True,
+        "verified_by": ["sha256"],
         "files": 1,
         "size": 6,
         "is_directory": True,
@@ -180,8 +182,22 @@ def test_fetch_says_when_content_could_not_be_verified(invoke: Invoke, listed: L
     (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
     ran = invoke("fetch", "name")
     assert Path(ran.out.strip()).read_bytes() == b"from elsewhere"
-    assert ran.err == "name:0.0 was pushed without digests, so its content couldn't be verified.\n"
+    assert ran.err == "name:0.0 has no digest that is known here, so its content couldn't be verified.\n"
     assert invoke("fetch", "name", "--json").document["verified"] is False
+
+
+def test_fetch_says_what_content_was_verified_by(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
+    listed("name", "0.0")
+    (tmp_path / "store" / "assets" / "name").mkdir()
+    (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"copied")
+    digests = {"md5": hashlib.md5(b"copied", usedforsecurity=False).hexdigest(), "unknown": "00"}
+    files = [{"path": "", "size": 6, "digests": digests}]
+    meta = {"push_date": "2024-01-01T00:00:00", "is_directory": False, "files": files}
+    (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
+    ran = invoke("fetch", "name")
+    assert ran.err == "name:0.0 was verified by the md5 that its store vouched for.\n"
+    (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"Copied")
+    assert invoke("fetch", "name", "--force-download").code == 5
 
 
 def test_fetch_works_offline_on_what_is_cached(invoke: Invoke, source: Path, tmp_path: Path) -> None:
