@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import base64
 import contextlib
 import io
@@ -33,7 +34,7 @@ class UploadGone(Exception):
     """The store knows the upload no more: start it anew."""
 
 
-class Multipart:
+class Multipart(abc.ABC):
     """One object made of parts; to be run once.
 
     Args:
@@ -88,9 +89,9 @@ class Multipart:
         # An upload whose id we never learn can't be aborted: wait for the answer even when cancelled.
         await stoppable(ask, grace=GRACE)
 
+    @abc.abstractmethod
     async def _send_parts(self) -> None:
         """Send them all, and note them in `_sent`."""
-        raise NotImplementedError
 
     async def _complete(self) -> None:
         self._completing = True
