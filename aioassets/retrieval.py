@@ -21,12 +21,12 @@ from aioassets.errors import (
     CacheError,
     IntegrityError,
     InvalidSetting,
-    InvalidVersion,
     ObjectNotFound,
     PartNotFound,
     StoreUnavailable,
     VersionNotFound,
 )
+from aioassets.index import check_index
 from aioassets.manifest import FileEntry, Manifest, parents
 from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.spec import AssetSpec
@@ -205,13 +205,7 @@ class Retrieval:
             ) from error
         if not state.exists:
             raise AssetNotFound(self._spec.name, store.url)
-        for version in state.index.versions:
-            if not self._scheme.is_version(version):
-                raise InvalidVersion(
-                    version,
-                    f"{self._spec.name!r} is not versioned by the scheme {self._scheme.name}; "
-                    "choose its own scheme (versioning=…, --versioning, AIOASSETS_VERSIONING)",
-                )
+        check_index(state, self._scheme, self._spec.name)
         return state.index.versions
 
     def _select(self, versions: Sequence[str], where: str) -> str:
