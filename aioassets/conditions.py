@@ -21,6 +21,7 @@ from aioassets.drivers.protocol import (
     Driver,
     Expect,
     ObjectInfo,
+    OpenUpload,
     Revision,
     Source,
     Uploaded,
@@ -169,7 +170,9 @@ class SingleWriter:
         """See `Driver.stat`."""
         return await self._driver.stat(key)
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """See `Driver.upload`."""
         if expected is Expect.ABSENT:
             try:
@@ -183,7 +186,7 @@ class SingleWriter:
                 if await has_bytes_of(self._driver, found, source):
                     return Uploaded(created=False)
                 raise PreconditionFailed(f"{self.url}/{key}")
-        return await self._driver.upload(key, source, expected=Expect.ANYTHING)
+        return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume)
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -202,6 +205,14 @@ class SingleWriter:
     async def delete(self, keys: Iterable[str]) -> None:
         """See `Driver.delete`."""
         await self._driver.delete(keys)
+
+    def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        """See `Driver.open_uploads`."""
+        return self._driver.open_uploads(prefix)
+
+    async def abort(self, upload: OpenUpload) -> None:
+        """See `Driver.abort`."""
+        await self._driver.abort(upload)
 
     async def aclose(self) -> None:
         """See `Driver.aclose`."""

@@ -7,7 +7,17 @@ from typing import TypeVar
 
 import anyio
 
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    ObjectInfo,
+    OpenUpload,
+    Revision,
+    Source,
+    Uploaded,
+)
 from aioassets.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -48,8 +58,12 @@ class Interposer:
     async def stat(self, key: str) -> ObjectInfo:
         return await self._around("stat", key, lambda: self.driver.stat(key))
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
-        return await self._around("upload", key, lambda: self.driver.upload(key, source, expected=expected))
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
+        return await self._around(
+            "upload", key, lambda: self.driver.upload(key, source, expected=expected, resume=resume)
+        )
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -75,6 +89,15 @@ class Interposer:
             self.calls.append(("delete", key))
             await self.hook("before", "delete", key)
         await self.driver.delete(gone)
+
+    async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        self.calls.append(("open_uploads", prefix))
+        await self.hook("before", "open_uploads", prefix)
+        async for upload in self.driver.open_uploads(prefix):
+            yield upload
+
+    async def abort(self, upload: OpenUpload) -> None:
+        await self._around("abort", upload.key, lambda: self.driver.abort(upload))
 
     async def aclose(self) -> None:
         await self.driver.aclose()
@@ -138,6 +161,8 @@ class LostAnswers(Interposer):
         await self.driver.write(key, data, expected=expected)
         return await self.driver.write(key, data, expected=expected)
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         await self.driver.upload(key, source, expected=expected)
         return await self.driver.upload(key, source, expected=expected)

@@ -36,6 +36,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoOpenUploads,
     ObjectInfo,
     Revision,
     Source,
@@ -73,7 +74,7 @@ GRACE: Final = 5.0
 """Seconds that tidying up behind a copy that failed or was cancelled may take."""
 
 
-class AzureDriver:
+class AzureDriver(NoOpenUploads):
     """One container of Azure Blob Storage.
 
     The connection is made at the first request, in a worker thread, because the SDK's import
@@ -179,7 +180,9 @@ class AzureDriver:
         """See `Driver.stat`."""
         return info_of(key, await self._head(key))
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """See `Driver.upload`."""
         send = self._upload_whole if source.size <= self._part_size else self._upload_blocks
         return await upload_by(send, self, key, source, expected)

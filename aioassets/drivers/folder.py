@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from aioassets.drivers.protocol import CommonPrefix, Data, Document, Expect, ObjectInfo, Revision
+from aioassets.drivers.protocol import CommonPrefix, Data, Document, Expect, ObjectInfo, OpenUpload, Revision
 
 OURS: Final = ".aioassets"
 """The folder for temporary files and locks: on the same file system, and never listed."""
@@ -38,6 +38,7 @@ class Folder:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._temporary_folder = os.path.join(root, OURS, "tmp")
 
     def exists(self) -> bool:
         """Whether the folder itself is there."""
@@ -52,7 +53,20 @@ class Folder:
 
     def temporary_path(self) -> str:
         """A name for a file that is to be placed later."""
-        return os.path.join(self.root, OURS, "tmp", secrets.token_hex(16))
+        return os.path.join(self._temporary_folder, secrets.token_hex(16))
+
+    def temporaries(self) -> list[OpenUpload]:
+        """The temporary files that are there, whoever writes them or has died writing them."""
+        found: list[OpenUpload] = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._temporary_folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(OpenUpload("", entry.name, _time(entry.stat().st_mtime)))
+        return found
+
+    def remove_temporary(self, name: str) -> None:
+        """Remove a temporary file by the name that `temporaries` gives it."""
+        unlink(os.path.join(self._temporary_folder, os.path.basename(name)))
 
     def read(self, key: str) -> Document:
         """Read an object whole."""

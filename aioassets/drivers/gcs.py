@@ -31,7 +31,17 @@ from aioassets.drivers._gcs_values import (
     rows_of,
 )
 from aioassets.drivers._refusals import RefusedError, Request, status_of
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    NoOpenUploads,
+    ObjectInfo,
+    Revision,
+    Source,
+    Uploaded,
+)
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -62,7 +72,7 @@ _AS_STORED: Final = {"Accept-Encoding": "gzip"}
 """Without this, the store unpacks objects that are stored as gzip, and ignores the range."""
 
 
-class GCSDriver:
+class GCSDriver(NoOpenUploads):
     """One bucket of Google Cloud Storage, or of another implementation of its JSON API.
 
     The session is opened at the first request, in a worker thread where that blocks. The
@@ -167,7 +177,9 @@ class GCSDriver:
         info, _ = await self._send(partial(self._describe, key))
         return info
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """See `Driver.upload`.
 
         Raises:

@@ -16,7 +16,17 @@ from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers.folder import Folder, revision_of, unlink
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    ObjectInfo,
+    OpenUpload,
+    Revision,
+    Source,
+    Uploaded,
+)
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -78,7 +88,9 @@ class LocalDriver:
         while batch := list(itertools.islice(remaining, PAGE)):
             await self._small("delete", batch[0], self._folder.delete, batch)
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """See `Driver.upload`."""
         temporary = self._folder.temporary_path()
         try:
@@ -119,6 +131,15 @@ class LocalDriver:
         while page := await self._small("list", prefix, _page, walk):
             for item in page:
                 yield item
+
+    async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        """See `Driver.open_uploads`: temporary files, which don't tell what they were to become."""
+        for upload in await self._small("list", prefix, self._folder.temporaries):
+            yield upload
+
+    async def abort(self, upload: OpenUpload) -> None:
+        """See `Driver.abort`."""
+        await self._small("delete", upload.id, self._folder.remove_temporary, upload.id)
 
     async def aclose(self) -> None:
         """See `Driver.aclose`; nothing is held open."""

@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from anyio.lowlevel import checkpoint
 
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    NoOpenUploads,
+    ObjectInfo,
+    Revision,
+    Source,
+    Uploaded,
+)
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
 
 CHUNK = 1024 * 1024
@@ -25,7 +35,7 @@ class _Object:
     sha256: str
 
 
-class MemoryDriver:
+class MemoryDriver(NoOpenUploads):
     """A store that lasts as long as this object.
 
     Args:
@@ -63,7 +73,9 @@ class MemoryDriver:
         await checkpoint()
         return self._info(key)
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """See `Driver.upload`."""
         async with self._dispatcher.budget.slot(source.size):
             pieces = [

@@ -103,6 +103,22 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload in parts that was begun, and neither completed nor aborted.
+
+    Attributes:
+        key: the object that it would make; empty where the store doesn't tell.
+        id: the store's own name for it.
+        active: when something was last known to happen to it, by the store's clock. S3 tells only
+            when it was begun.
+    """
+
+    key: str
+    id: str
+    active: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Uploaded:
     """How an upload ended.
 
@@ -156,7 +172,9 @@ class Driver(Protocol):
             ObjectNotFound: there is none.
         """
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """Store a blob if nothing is there; the same bytes already there count as success.
 
         A blob that is sent in parts is refused where other bytes are there before; among uploads
@@ -164,6 +182,10 @@ class Driver(Protocol):
 
         When this raises or is cancelled, it leaves no open multipart upload behind as
         far as the store answers.
+
+        Args:
+            resume: an upload of the same source may have been killed here: look first, and send
+                only what isn't there, as far as the store tells (also parts of an open upload).
 
         Raises:
             PreconditionFailed: other bytes are there.
@@ -216,5 +238,27 @@ class Driver(Protocol):
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, in batches where the store can; a key that isn't there is no error."""
 
+    def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        """List uploads in parts that are open, of keys that begin with `prefix` or aren't known.
+
+        A store that can't list them yields none.
+        """
+
+    async def abort(self, upload: OpenUpload) -> None:
+        """Drop an open upload and its parts; one that is gone is no error."""
+
     async def aclose(self) -> None:
         """Release connections. Safe to call twice."""
+
+
+class NoOpenUploads:
+    """What drivers inherit whose store can't list open uploads."""
+
+    async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        """See `Driver.open_uploads`: none can be listed."""
+        uploads: tuple[OpenUpload, ...] = ()
+        for upload in uploads:
+            yield upload
+
+    async def abort(self, upload: OpenUpload) -> None:
+        """See `Driver.abort`."""

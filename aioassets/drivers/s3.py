@@ -32,7 +32,17 @@ from aioassets.drivers._s3_values import (
     sha256_of,
     whole_checksums,
 )
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision, Source, Uploaded
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    NoOpenUploads,
+    ObjectInfo,
+    Revision,
+    Source,
+    Uploaded,
+)
 from aioassets.errors import (
     InvalidSetting,
     NotSameStore,
@@ -64,7 +74,7 @@ _VERBS: Final = {
 }
 
 
-class S3Driver:
+class S3Driver(NoOpenUploads):
     """One bucket of S3 or of a store that speaks its protocol.
 
     The connection is made at the first request, in a worker thread, because the SDK's
@@ -204,7 +214,9 @@ class S3Driver:
             key, answer["ContentLength"], revision_of(answer), in_utc(answer["LastModified"]), whole_checksums(answer)
         )
 
-    async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
         """See `Driver.upload`."""
         send = self._upload_whole if source.size <= self._part_size else self._upload_parts
         return await upload_by(send, self, key, source, expected)

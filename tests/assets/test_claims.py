@@ -446,7 +446,9 @@ async def test_a_number_under_which_something_may_still_happen_is_not_released(
     class Retrying(Interposer):
         unanswered = 1
 
-        async def upload(self, key: str, source: Source, *, expected: Expect = Expect.ABSENT) -> Uploaded:
+        async def upload(
+            self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        ) -> Uploaded:
             async def send() -> Uploaded:
                 if self.unanswered:
                     self.unanswered -= 1
