@@ -117,18 +117,28 @@ class Slot:
     # Locking
 
     def try_lock(self) -> int | None:
-        """Take the version's lock: a descriptor to close, or `None` where somebody holds it."""
+        """Take the version's lock: a descriptor for `unlock`, or `None` where somebody holds it."""
         path = self._own(".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if isinstance(error, BlockingIOError):
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_file_at(descriptor, path):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
                 return None
-            raise
-        return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # it was removed between the two by whoever held it
+
+    def unlock(self, descriptor: int) -> None:
+        """Give the lock back, and leave no file behind."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._own(".lock"))
+        os.close(descriptor)
 
     # Staging and placing; the lock is held
 
@@ -291,6 +301,13 @@ def _load(path: Path) -> Record | None:
         return Record.from_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def _is_file_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _is_file_of(path: Path, entry: FileEntry) -> bool:

@@ -118,7 +118,8 @@ class Locks:
                 try:
                     yield
                 finally:
-                    os.close(descriptor)
+                    with anyio.CancelScope(shield=True):
+                        await in_thread(slot.unlock, descriptor)
         finally:
             lock, users = self._locks.pop(slot)
             if users > 1:
