@@ -9,6 +9,10 @@
 `{assets_dir}/.aioassets/{name}/{version}.staging/`     what its holder is downloading
 ======================================================  ================================================
 
+Modes are what the umask leaves; of the source's own, the executable bit alone comes back. A single
+file and the same one in the whole version are one file with two names, where the file system can
+do that: payloads are for reading.
+
 Methods block, and are to be run in a thread; they let `OSError` pass.
 """
 

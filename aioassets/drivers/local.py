@@ -51,7 +51,9 @@ class LocalDriver:
     """A folder as a store, safe for any number of processes that share it.
 
     The file system must know hard links and locks, as those of Linux and macOS do. The first
-    object that is created makes the folder.
+    object that is created makes the folder. Files and folders have the modes that the umask
+    leaves, whatever their sources have: who shall not read them is kept out by it, or by the
+    mode of the folder.
 
     Args:
         path: the folder; a leading `~` is the user's home.
