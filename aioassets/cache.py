@@ -182,6 +182,8 @@ class Slot:
             differing: where the version is there already, the only files to replace; nothing is
                 removed that others may be reading. `None` puts whatever is there aside, as a whole.
         """
+        written = self.staging / "record"
+        written.write_bytes(record.to_json())  # before anything is placed: the disk may be full
         if differing is None:
             if self.payload.exists():
                 self.set_aside(self.payload)
@@ -189,7 +191,7 @@ class Slot:
             os.rename(staged, self.payload)
         else:
             self._replace(staged, record.manifest, differing)
-        self.write_record(record)
+        os.replace(written, self._own(".json"))
 
     def _replace(self, staged: Path, manifest: Manifest, differing: Iterable[FileEntry]) -> None:
         for folder in manifest.empty_directories:

@@ -250,15 +250,17 @@ class IntegrityError(AioAssetsError):
 
 
 class AccessDenied(AioAssetsError):
-    """The store refuses this principal, or there are no usable credentials.
+    """The store or a folder refuses this principal, or there are no usable credentials.
 
     Attributes:
-        where: the store's URL.
+        where: the store's URL, or the folder.
     """
 
-    def __init__(self, where: str, doing: str, detail: str) -> None:
+    def __init__(
+        self, where: str, doing: str, detail: str, advice: str = "Check the credentials and their permissions."
+    ) -> None:
         self.where = where
-        super().__init__(f"{where} doesn't allow to {doing}: {detail} Check the credentials and their permissions.")
+        super().__init__(f"{where} doesn't allow to {doing}: {detail} {advice}")
 
 
 class MissingCredentials(AccessDenied):

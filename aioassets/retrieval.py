@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -14,9 +13,9 @@ from typing import Final, TypeVar
 import anyio
 
 from aioassets.cache import Record, Slot, cached_versions, partly_cached_versions
+from aioassets.disk import DENIED, denied, reason, room
 from aioassets.drivers.protocol import ObjectInfo
 from aioassets.errors import (
-    AccessDenied,
     AssetNotFound,
     CacheError,
     IntegrityError,
@@ -343,6 +342,7 @@ class Retrieval:
         listed = await self._sizes(store, slot) if any(entry.size is None for entry in missing) else {}
         downloads = (self._planned(store, slot, staged, entry, listed) for entry in missing)
         nbytes = None if listed else sum(entry.size or 0 for entry in missing)
+        await in_thread(_check_room, slot, nbytes or 0)
         self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
         await Downloader(store.driver, slot.name, self._report).run(downloads)
         self._report(TransferFinished(slot.name, slot.version))
@@ -378,9 +378,9 @@ class Retrieval:
             yield
         except OSError as error:
             path = str(error.filename or self._context.assets_dir)
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise AccessDenied(str(self._context.assets_dir), f"write {path!r}", f"{error.strerror}.") from error
-            raise CacheError(path, error.strerror or str(error)) from error
+            if error.errno in DENIED:
+                raise denied(str(self._context.assets_dir), f"use {path!r}", error) from error
+            raise CacheError(path, reason(error)) from error
 
 
 def _prepare(slot: Slot, manifest: Manifest, selection: Selection) -> Path:
@@ -389,3 +389,14 @@ def _prepare(slot: Slot, manifest: Manifest, selection: Selection) -> Path:
     folders = [staged / folder for folder in selection.all_folders()]
     slot.prepare_staging([staged, *folders] if manifest.is_directory else [])
     return staged
+
+
+def _check_room(slot: Slot, nbytes: int) -> None:
+    """Fail before anything is downloaded where it can't all fit; what others write meanwhile isn't known."""
+    free = room(slot.staging)
+    if free is not None and nbytes > free:
+        raise CacheError(
+            str(slot.assets_dir),
+            f"{slot.label} takes {nbytes:,} bytes there, and {free:,} are free; "
+            "free some space, or use another assets directory",
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
+from filesystems import MEBIBYTE, SmallDisk
 from servers import (
     AzureServer,
     GCSServer,
@@ -63,6 +64,15 @@ def unprivileged(readable: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system of 32 MiB that nobody else uses."""
+    with SmallDisk.mounted(tmp_path / "disk", size=32 * MEBIBYTE) as disk:
+        if disk is None:
+            pytest.skip("no file system can be mounted here: that takes user namespaces, or root's privileges")
+        yield disk
 
 
 @pytest.fixture(scope="session")

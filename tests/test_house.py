@@ -31,6 +31,7 @@ LAYERS = (
     {
         "concurrency",
         "digests",
+        "disk",
         "dispatch",
         "layout",
         "manifest",

@@ -14,6 +14,7 @@ import aiofiles
 import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
+from aioassets.disk import DENIED, denied, reason
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers.folder import Folder, revision_of, unlink
 from aioassets.drivers.protocol import (
@@ -28,7 +29,6 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import (
-    AccessDenied,
     AioAssetsError,
     BucketNotFound,
     NotSameStore,
@@ -44,7 +44,6 @@ CHUNK: Final = 1024 * 1024
 PAGE: Final = 1000
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class LocalDriver:
@@ -163,12 +162,12 @@ class LocalDriver:
         return await in_thread(translating)
 
     def _translated(self, error: OSError, doing: str, key: str) -> AioAssetsError:
-        if error.errno in _DENIED:
-            return AccessDenied(self.url, f"{doing} {key!r}", f"{error.strerror}.")
+        if error.errno in DENIED:
+            return denied(self.url, f"{doing} {key!r}", error)
         if isinstance(error, FileExistsError) or (doing == "write" and error.errno in _MISSING):
             return PreconditionFailed(self._url(key))
         if error.errno not in _MISSING:
-            return StoreError(f"{self._url(key)} can't be used: {error.strerror or error}.")
+            return StoreError(f"{self._url(key)} can't be used: {reason(error)}.")
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
         return BucketNotFound(self.url, creatable=True)
