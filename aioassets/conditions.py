@@ -16,6 +16,7 @@ import anyio
 from aioassets.cache import write_atomically
 from aioassets.drivers._contents import has_bytes_of
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Document,
     Driver,
@@ -154,9 +155,9 @@ class SingleWriter:
         """See `Driver.identity`."""
         return self._driver.identity
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """See `Driver.read`."""
-        return await self._driver.read(key)
+        return await self._driver.read(key, limit=limit)
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""

@@ -26,7 +26,7 @@ import pytest
 
 from aioassets.concurrency import for_each
 from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, Revision
-from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
+from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, StoreCorrupt
 
 __all__ = ["BytesSource", "DriverConformance"]
 
@@ -132,6 +132,13 @@ class DriverConformance:
         """Reading names the object that isn't there."""
         with pytest.raises(ObjectNotFound, match="nothing/here"):
             await driver.read("nothing/here")
+
+    async def test_a_document_that_is_too_large_is_refused(self, driver: Driver) -> None:
+        """Whoever wrote it must not fill this process's memory; one that is just as large as allowed is read."""
+        await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
+        assert (await driver.read("key", limit=1000)).data == b"x" * 1000
+        with pytest.raises(StoreCorrupt, match="key can't be used: it is larger than the 999 bytes"):
+            await driver.read("key", limit=999)
 
     async def test_a_document_is_created_once(self, driver: Driver) -> None:
         """A second create is refused and changes nothing."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 import anyio
 
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Document,
     Driver,
@@ -49,8 +50,8 @@ class Interposer:
     def identity(self) -> str:
         return self.driver.identity
 
-    async def read(self, key: str) -> Document:
-        return await self._around("read", key, lambda: self.driver.read(key))
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
+        return await self._around("read", key, lambda: self.driver.read(key, limit=limit))
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
         return await self._around("write", key, lambda: self.driver.write(key, data, expected=expected))

@@ -10,7 +10,7 @@ from typing import Final
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers.protocol import Data, Driver, Revision
-from aioassets.errors import PreconditionFailed, StoreError
+from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
@@ -92,6 +92,31 @@ async def _in_chunks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
         yield bytes(pending)
     if broken is not None:
         raise broken
+
+
+async def read_whole(pieces: AsyncIterator[bytes], length: int | None, limit: int, url: str) -> bytes:
+    """Gather the body of a document.
+
+    Args:
+        length: what the store says that it has, if it does.
+
+    Raises:
+        StoreCorrupt: it has more than `limit`.
+    """
+    check_document(length or 0, limit, url)
+    kept: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        check_document(size, limit, url)
+        kept.append(piece)
+    return b"".join(kept)
+
+
+def check_document(size: int, limit: int, url: str) -> None:
+    """Raise `StoreCorrupt` if a document has more bytes than are read."""
+    if size > limit:
+        raise StoreCorrupt(url, f"it is larger than the {limit:,} bytes that a document may have")
 
 
 @contextlib.contextmanager

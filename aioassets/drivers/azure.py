@@ -27,10 +27,11 @@ from aioassets.drivers._azure_values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, read_range
+from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, read_range, read_whole
 from aioassets.drivers._contents import holds, present, upload_by
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Data,
     Document,
@@ -162,11 +163,16 @@ class AzureDriver(NoOpenUploads):
     ) -> None:
         await self.aclose()
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """See `Driver.read`."""
-        answer = await self._dispatcher.send(partial(self._client.call, "GET", key, verb="read"), urgent=True)
-        headers = answer.headers
-        return Document(answer.body, revision_of(headers), moment(headers["Last-Modified"]), answered_at(headers))
+
+        async def get() -> Document:
+            async with self._client.stream("GET", key) as (answer, pieces):
+                headers = answer.headers
+                data = await read_whole(pieces, int(headers.get("Content-Length", 0)), limit, self._url(key))
+            return Document(data, revision_of(headers), moment(headers["Last-Modified"]), answered_at(headers))
+
+        return await self._dispatcher.send(get, urgent=True)
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -68,10 +68,15 @@ class Folder:
         """Remove a temporary file by the name that `temporaries` gives it."""
         unlink(os.path.join(self._temporary_folder, os.path.basename(name)))
 
-    def read(self, key: str) -> Document:
-        """Read an object whole."""
+    def read(self, key: str, check: Callable[[int], None]) -> Document:
+        """Read an object whole.
+
+        Args:
+            check: is told its size before, and may raise.
+        """
         with open(self.path(key), "rb") as file:
             status = os.fstat(file.fileno())
+            check(status.st_size)
             data = file.read()
         return Document(data, revision_of(status), _time(status.st_mtime), self._now())
 

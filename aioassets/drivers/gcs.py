@@ -14,7 +14,7 @@ import anyio
 
 from aioassets.concurrency import both, for_each
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
 from aioassets.drivers._contents import holds, present, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
@@ -32,6 +32,7 @@ from aioassets.drivers._gcs_values import (
 )
 from aioassets.drivers._refusals import RefusedError, Request, status_of
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Document,
     Driver,
@@ -139,14 +140,15 @@ class GCSDriver(NoOpenUploads):
     ) -> None:
         await self.aclose()
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """See `Driver.read`.
 
         The API tells a generation's bytes and its age in two answers, which are asked for at once.
         """
         for _ in range(READS):
             (data, generation), (info, answered) = await both(
-                partial(self._send, partial(self._content, key)), partial(self._send, partial(self._describe, key))
+                partial(self._send, partial(self._content, key, limit)),
+                partial(self._send, partial(self._describe, key)),
             )
             checksum = await self._checksum(data)
             told = info.checksums.get(checksum.algorithm, checksum.hex)
@@ -243,10 +245,12 @@ class GCSDriver(NoOpenUploads):
 
     # Single requests
 
-    async def _content(self, key: str) -> tuple[bytes, str | None]:
+    async def _content(self, key: str, limit: int) -> tuple[bytes, str | None]:
         """A document's bytes, and its generation where the answer tells it."""
         async with self._media(key, None) as response:
-            return await response.read(), response.headers.get("X-Goog-Generation")
+            pieces = response.content.iter_any()
+            data = await read_whole(pieces, response.content_length, limit, self._url(key))
+            return data, response.headers.get("X-Goog-Generation")
 
     @contextlib.asynccontextmanager
     async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[Any]:

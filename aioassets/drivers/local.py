@@ -16,8 +16,10 @@ from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.disk import DENIED, denied, reason
 from aioassets.dispatch import Dispatcher
+from aioassets.drivers._bodies import check_document
 from aioassets.drivers.folder import Folder, revision_of, unlink
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Document,
     Driver,
@@ -71,9 +73,13 @@ class LocalDriver:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """See `Driver.read`."""
-        return await self._small("read", key, self._folder.read, key)
+
+        def check(size: int) -> None:
+            check_document(size, limit, self._url(key))
+
+        return await self._small("read", key, self._folder.read, key, check)
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from anyio.lowlevel import checkpoint
 
 from aioassets.dispatch import Dispatcher
+from aioassets.drivers._bodies import check_document
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Document,
     Driver,
@@ -50,10 +52,11 @@ class MemoryDriver(NoOpenUploads):
         self._objects: dict[str, _Object] = {}
         self._generations = itertools.count(1)
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """See `Driver.read`."""
         await checkpoint()
         found = self._get(key)
+        check_document(len(found.data), limit, self._url(key))
         return Document(found.data, found.revision, found.modified, datetime.now(UTC))
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:

@@ -11,7 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
+
+MAX_DOCUMENT: Final = 512 * 1024 * 1024
+"""Bytes of the largest document that is read: several times a manifest of a million files."""
 
 Revision = NewType("Revision", str)
 """A driver's opaque token for one state of one object (an ETag, a generation)."""
@@ -145,11 +148,15 @@ class Driver(Protocol):
     def identity(self) -> str:
         """`url` plus what tells two stores of that name apart (an endpoint)."""
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """Read a document.
+
+        Args:
+            limit: the most bytes that it may have; of a larger one, no more than that is kept.
 
         Raises:
             ObjectNotFound: there is none.
+            StoreCorrupt: it is larger.
         """
 
     async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import anyio
 
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range, read_whole
 from aioassets.drivers._contents import holds, present, upload_by
 from aioassets.drivers._refusals import Kind, Request, translating
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
@@ -33,6 +33,7 @@ from aioassets.drivers._s3_values import (
     whole_checksums,
 )
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
     CommonPrefix,
     Document,
     Driver,
@@ -180,14 +181,14 @@ class S3Driver(NoOpenUploads):
     ) -> None:
         await self.aclose()
 
-    async def read(self, key: str) -> Document:
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """See `Driver.read`."""
 
         async def get() -> Document:
             answer = await self._call("get_object", key)
             with self._translating("read", key):
-                async with answer["Body"] as body:
-                    data = await body.read()
+                async with answer["Body"] as body, contextlib.aclosing(_pieces(body)) as pieces:
+                    data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))
             return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
         return await self._dispatcher.send(get, urgent=True)

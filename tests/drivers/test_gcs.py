@@ -352,8 +352,8 @@ class TestDocuments:
 
         read, bytes_read = driver._content, anyio.Event()
 
-        async def read_and_tell(key: str) -> Any:
-            found = await read(key)
+        async def read_and_tell(key: str, limit: int) -> Any:
+            found = await read(key, limit)
             bytes_read.set()
             return found
 
