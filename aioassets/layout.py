@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 MAX_KEY_BYTES = 1024
 """The longest key, in UTF-8: the limit of S3, GCS and Azure alike."""
+MAX_SEGMENT_BYTES = 255
+"""The longest segment of a path, in UTF-8: the limit of nearly every file system."""
 
 _META = ".meta"
 _VERSIONS = ".versions"

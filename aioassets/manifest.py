@@ -1,35 +1,90 @@
 """What `.meta` and `.versions` objects hold, and their JSON.
 
 Whatever is parsed here comes from a store, so it is untrusted: it is checked whole, and
-each problem is one `ValueError` with a sentence.
+each problem is one `ValueError` with a sentence. Of a key that JSON repeats, the last value
+counts, as it does for modelkit.
 """
 
 from __future__ import annotations
 
 import enum
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 from aioassets.digests import PREFERRED, best_of
+from aioassets.layout import MAX_KEY_BYTES, MAX_SEGMENT_BYTES
+from aioassets.spec import version_problem
+
+MAX_ENTRIES: Final = 1_000_000
+"""Files and empty folders of a version, its folders, and versions of an index: more isn't read, nor pushed."""
+_MAX_DEPTH: Final = 32
+_MAX_DIGITS: Final = 100
+_MAX_SIZE: Final = 2**63 - 1
+_MAX_STRINGS: Final = 32 * MAX_ENTRIES
+"""What a version of `MAX_ENTRIES` needs, several times; as Python's objects they take some GiB."""
 
 _CLAIM: Final = "aioassets_claim"
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
+_ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
+_HEX: Final = re.compile(r"[0-9a-f]{0,256}")
 
 
 def _load(data: bytes) -> dict[str, Any]:
+    _check_shape(data)
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"it isn't JSON ({error})") from None
+        value = json.loads(data.decode(), parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+        if _SURROGATE.search(data):
+            _dump({"": value})  # raises if one has no partner
+    except ValueError as error:
+        raise ValueError(f"it isn't JSON in UTF-8 ({error})") from None
     if not isinstance(value, dict):
         raise ValueError("it isn't a JSON object")  # noqa: TRY004 - the type of data, not of an argument
     return value
 
 
+def _check_shape(data: bytes) -> None:
+    """Raise for what the parser would take too much stack or memory for; cheaper than parsing."""
+    if data.count(b",") > _MAX_STRINGS or data.count(b'"') > 2 * _MAX_STRINGS:
+        raise ValueError(f"it holds more than {_MAX_STRINGS:,} values")
+    if b"\\" in data:
+        data = _ESCAPED.sub(b"", data)
+    nested = b"".join(data.translate(None, _NO_BRACKETS).split(b'"')[::2]).translate(_AS_LISTS)
+    for _ in range(_MAX_DEPTH):
+        nested = nested.replace(b"[]", b"")
+    if b"[]" in nested or nested.count(b"[") > _MAX_DEPTH:  # what is left otherwise isn't JSON
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH}")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"{_shown(text)} has more than {_MAX_DIGITS} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{_shown(text)} is too large or no number")
+    return number
+
+
 def _dump(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _shown(text: str) -> str:
+    """A text from a store as messages show it."""
+    return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 
 def _typed(value: Any, kind: type, what: str) -> Any:
@@ -38,49 +93,78 @@ def _typed(value: Any, kind: type, what: str) -> Any:
     return value
 
 
+def _rows(value: Any, what: str) -> list[Any]:
+    rows: list[Any] = _typed(value, list, what)
+    if len(rows) > MAX_ENTRIES:
+        raise ValueError(f"its {what} has more than {MAX_ENTRIES:,} entries")
+    return rows
+
+
 def _texts(value: Any, what: str) -> tuple[str, ...]:
-    return tuple(_typed(item, str, what) for item in _typed(value, list, what))
+    return tuple(_typed(item, str, what) for item in _rows(value, what))
 
 
 def _timestamp(text: Any) -> datetime:
     try:
         parsed = datetime.fromisoformat(_typed(text, str, "push_date"))
-    except ValueError:
+        parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        parsed.astimezone(UTC)  # raises where that is before the year 1, or after 9999
+    except (ValueError, OverflowError):
         raise ValueError("its push_date isn't an ISO 8601 time") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return parsed
 
 
 def path_problem(path: str) -> str | None:
     """Why a relative path can't stand in a manifest, or `None` where it can."""
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in path):
+    if _CONTROL.search(path):
         return "it holds a control character"
     if "\\" in path:
         return "it holds a backslash"
-    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+    if _DRIVE.match(path):
+        return "it begins like a Windows drive"
+    segments = path.split("/")
+    if not {"", ".", ".."}.isdisjoint(segments):
         return "it isn't a relative path of plain segments"
     try:
-        path.encode()
+        nbytes = len(path.encode())
     except UnicodeEncodeError:
         return "it isn't valid UTF-8"
+    if nbytes > MAX_KEY_BYTES:
+        return f"it is longer than {MAX_KEY_BYTES} bytes"
+    if nbytes > MAX_SEGMENT_BYTES and any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+        return f"it has a segment of more than {MAX_SEGMENT_BYTES} bytes"
     return None
 
 
-def _check_paths(files: Iterable[str], folders: Iterable[str]) -> None:
+def _check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
+    for kind, paths in (("path", files), ("folder", folders)):
+        for path in paths:
+            if (problem := path_problem(path)) is not None:
+                raise ValueError(f"it lists the {kind} {_shown(path)}: {problem}")
+        if len(set(paths)) != len(paths):
+            raise ValueError(f"it lists the {kind} {_shown(_repeated(paths))} twice")
+    if both := {*folders, *inner_folders(files, folders)}.intersection(files):
+        raise ValueError(f"it lists {_shown(min(both))} both as a file and as a folder")
+
+
+def _repeated(paths: Iterable[str]) -> str:
     seen: set[str] = set()
-    inner: set[str] = set()
-    for path in files:
-        if (problem := path_problem(path)) is not None:
-            raise ValueError(f"it lists the path {path!r}: {problem}")
-        if path in seen:
-            raise ValueError(f"it lists the path {path!r} twice")
-        seen.add(path)
-        inner.update(parents(path))
-    for path in folders:
-        if (problem := path_problem(path)) is not None:
-            raise ValueError(f"it lists the folder {path!r}: {problem}")
-        inner.update((path, *parents(path)))
-    if both := seen & inner:
-        raise ValueError(f"it lists {min(both)!r} both as a file and as a folder")
+    return next(path for path in paths if path in seen or seen.add(path))  # type: ignore[func-returns-value]
+
+
+def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set[str]:
+    """The folders that something is in; raises `ValueError` where a version would have too much of either."""
+    found: set[str] = set()
+    for path in chain(files, empty_directories):
+        for folder in parents(path):
+            if folder in found:
+                break
+            found.add(folder)
+        if len(found) > MAX_ENTRIES:
+            break
+    if max(len(found), len(files) + len(empty_directories)) > MAX_ENTRIES:
+        raise ValueError(f"it has more than {MAX_ENTRIES:,} files or folders")
+    return found
 
 
 def parents(path: str) -> Iterator[str]:
@@ -116,13 +200,15 @@ class FileEntry:
         """Parse one entry; raises `ValueError`."""
         entry = _typed(value, dict, "file entry")
         size = entry.get("size")
-        if size is not None and _typed(size, int, "file size") < 0:
-            raise ValueError("it lists a negative file size")
+        if size is not None and not 0 <= _typed(size, int, "file size") <= _MAX_SIZE:
+            raise ValueError(f"it lists a file size {'that is negative' if size < 0 else 'of more than 2**63 bytes'}")
         digests = _typed(entry.get("digests", {}), dict, "digests")
+        if not all(_HEX.fullmatch(_typed(digest, str, "digest")) for digest in digests.values()):
+            raise ValueError("it lists a digest that isn't lower-case hex")
         return cls(
             path=_typed(entry.get("path"), str, "file path"),
             size=size,
-            digests={_typed(k, str, "digest"): _typed(v, str, "digest") for k, v in digests.items()},
+            digests=digests,
             executable=_typed(entry.get("executable", False), bool, "executable flag"),
         )
 
@@ -213,7 +299,7 @@ class Manifest:
         files = cls._files(value, is_directory=is_directory)
         folders = _texts(value.get("empty_directories", []), "empty_directories")
         if is_directory:
-            _check_paths((file.path for file in files), folders)
+            _check_paths([file.path for file in files], folders)
         elif folders or [file.path for file in files] != [""]:
             raise ValueError("it is of a file, but lists other files or folders")
         pushed_by = _typed(value.get("pushed_by", {}), dict, "pushed_by")
@@ -235,7 +321,7 @@ class Manifest:
         contents = _texts(value.get("contents", []), "contents") if is_directory else ("",)
         if "files" not in value:
             return tuple(FileEntry(path) for path in contents)
-        files = tuple(FileEntry.from_json(item) for item in _typed(value["files"], list, "files"))
+        files = tuple(FileEntry.from_json(item) for item in _rows(value["files"], "files"))
         if sorted(file.path for file in files) != sorted(contents):
             raise ValueError("its contents and its files don't name the same paths")
         return files
@@ -362,4 +448,7 @@ class VersionIndex:
         if "versions" not in value:
             raise ValueError("it has no versions")
         versions = _texts(value.pop("versions"), "versions")
+        for version in versions:
+            if (problem := version_problem(version)) is not None:
+                raise ValueError(f"it lists the version {_shown(version)}: {problem}")
         return cls(tuple(dict.fromkeys(versions)), value)

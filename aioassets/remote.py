@@ -11,8 +11,9 @@ from pathlib import Path
 from aioassets.digests import SHA256, best_of
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
+from aioassets.manifest import parents
 from aioassets.threads import in_thread
-from aioassets.tree import READ_CHUNK, Filter, HashedSource, Tree, checked, nothing
+from aioassets.tree import READ_CHUNK, Filter, HashedSource, Tree, checked, directory_of, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +174,8 @@ async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -
             folders.add(path.rstrip("/"))
         elif wanted.wants_file(path):
             files.append(StoredFile(checked(f"{driver.url}/{item.key}", path), driver, item))
-    files.sort(key=lambda file: file.path)
-    empty = _empty(folders, [file.path for file in files])
-    empty = [checked(f"{root}/{path}", path) for path in empty if wanted.wants_empty_directory(path)]
+    used = {folder for path in (*folders, *(file.path for file in files)) for folder in parents(path)}
+    empty = [checked(f"{root}/{path}", path) for path in folders - used if wanted.wants_empty_directory(path)]
     if not files and not empty:
         raise SourceNotFound(root)
-    return Tree(root, True, tuple(files), tuple(sorted(empty)))
-
-
-def _empty(folders: set[str], paths: Sequence[str]) -> list[str]:
-    """The folders that nothing else is in."""
-    return [folder for folder in folders if not any(path.startswith(f"{folder}/") for path in (*paths, *folders))]
+    return directory_of(root, files, empty)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from aioassets.errors import InvalidName, InvalidSpec, InvalidVersion
+from aioassets.layout import MAX_SEGMENT_BYTES
+
+MAX_VERSION: Final = 128
+"""Characters of a version: with what is added to it, it is the name of a file."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]+")
@@ -28,15 +33,37 @@ def parse_name(text: str) -> str:
 
     Raises:
         InvalidName: it breaks the grammar: letters, digits, `.`, `_`, `-` and `/`, beginning
-            and ending with a letter or digit, without empty, `.` or `..` segments.
+            and ending with a letter or digit, without empty, `.` or `..` segments, and none of
+            more than 255 characters.
     """
     if not _NAME.fullmatch(text):
         raise InvalidName(
             text, "use letters, digits, '.', '_', '-' and '/', and begin and end with a letter or a digit"
         )
-    if not {"", ".", ".."}.isdisjoint(text.split("/")):
+    segments = text.split("/")
+    if not {"", ".", ".."}.isdisjoint(segments):
         raise InvalidName(text, "its segments must not be empty, '.' or '..'")
+    if max(map(len, segments)) > MAX_SEGMENT_BYTES:
+        raise InvalidName(text, f"its segments must not be longer than {MAX_SEGMENT_BYTES} characters")
     return text
+
+
+def is_name(text: str) -> bool:
+    """Whether an asset could have this name."""
+    with contextlib.suppress(InvalidName):
+        return bool(parse_name(text))
+    return False
+
+
+def version_problem(text: str) -> str | None:
+    """Why this can't be a version of any scheme, or `None` where it can."""
+    if len(text) > MAX_VERSION:
+        return f"it is longer than {MAX_VERSION} characters"
+    if not _VERSION.fullmatch(text):
+        return "it isn't made of letters, digits, '.', '_' and '-'"
+    if not text.strip("."):
+        return "it is made of dots alone"
+    return None
 
 
 def parse_new_name(text: str) -> str:
@@ -85,8 +112,8 @@ class AssetSpec:
 
     def __post_init__(self) -> None:
         parse_name(self.name)
-        if self.version is not None and not _VERSION.fullmatch(self.version):
-            raise InvalidVersion(self.version, "use letters, digits, '.', '_' and '-'")
+        if self.version is not None and (problem := version_problem(self.version)) is not None:
+            raise InvalidVersion(self.version, problem)
         if self.part is not None:
             object.__setattr__(self, "part", parse_part(self.part))
 
@@ -97,7 +124,8 @@ class AssetSpec:
         Raises:
             InvalidSpec: it isn't of that form.
             InvalidName: the name breaks the grammar.
-            InvalidVersion: the version has other characters than letters, digits, `.`, `_`, `-`.
+            InvalidVersion: the version has other characters than letters, digits, `.`, `_`, `-`,
+                or more than 128 of them.
         """
         match = _SPEC.fullmatch(text)
         if match is None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
-from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, Revision
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, Revision
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.layout import Layout
 from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta
-from aioassets.spec import looks_like_version
+from aioassets.spec import is_name, looks_like_version
 from aioassets.threads import in_thread
+
+T = TypeVar("T")
 
 INLINE: Final = 64 * 1024
 """Bytes of JSON that are parsed on the event loop, in about a millisecond; more go to a thread."""
@@ -97,10 +99,7 @@ class AssetStore:
             if creating and error.creatable:
                 return IndexState(VersionIndex(), Expect.ABSENT, new_store=True)
             raise
-        try:
-            return IndexState(VersionIndex.from_json(found.data), found.revision)
-        except ValueError as error:
-            raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
+        return IndexState(await self._parsed(VersionIndex.from_json, key, found), found.revision)
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.
@@ -111,11 +110,15 @@ class AssetStore:
         """
         key = self.layout.meta(name, version)
         found = await self.driver.read(key)
+        content = await self._parsed(parse_meta, key, found)
+        return MetaState(content, found.revision, found.answered - found.modified)
+
+    async def _parsed(self, parse: Callable[[bytes], T], key: str, document: Document) -> T:
+        data = document.data
         try:
-            content = await in_thread(parse_meta, found.data) if len(found.data) > INLINE else parse_meta(found.data)
+            return parse(data) if len(data) <= INLINE else await in_thread(parse, data, abandon_on_cancel=True)
         except ValueError as error:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
-        return MetaState(content, found.revision, found.answered - found.modified)
 
     async def numbers(self, name: str) -> dict[str, bool]:
         """All that stands in an asset's folder by version, listed or not; true where it has a `.meta`."""
@@ -127,12 +130,15 @@ class AssetStore:
         return found
 
     async def asset_names(self, prefix: str) -> AsyncIterator[str]:
-        """The assets whose names begin with `prefix`; never lists inside a version."""
-        pending = [f"{self.layout.root}{prefix}"]
+        """The assets whose names begin with `prefix`; never lists inside a version, nor where no name leads."""
+        root = self.layout.root
+        pending = [f"{root}{prefix}"]
         while pending:
             async for item in self.driver.list(pending.pop(), delimiter="/"):
                 if not isinstance(item, CommonPrefix):
-                    if name := self.layout.asset_of(item.key):
+                    if (name := self.layout.asset_of(item.key)) and is_name(name):
                         yield name
-                elif not looks_like_version(item.prefix.rstrip("/").rpartition("/")[2]):
+                elif is_name(f"{item.prefix.removeprefix(root)}x") and not looks_like_version(
+                    item.prefix.rstrip("/").rpartition("/")[2]
+                ):
                     pending.append(item.prefix)

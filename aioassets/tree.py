@@ -8,15 +8,15 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aioassets.digests import SHA256
-from aioassets.drivers.protocol import Data, Driver, Source
+from aioassets.drivers.protocol import MAX_DOCUMENT, Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
-from aioassets.manifest import path_problem
+from aioassets.manifest import inner_folders, path_problem
 from aioassets.threads import in_thread
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ READ_CHUNK: Final = 8 * 1024 * 1024
 """Bytes hashed in one go, between which the work can be ended."""
 MAPPED: Final = 1024 * 1024
 """Bytes from which on a read gets memory pages of its own."""
+MANIFEST_ROW: Final = 512
+"""Bytes that a file takes in a manifest beside its path, with every digest that there may be."""
 
 
 def nothing() -> None:
@@ -198,7 +200,7 @@ async def scan(
     Raises:
         SourceNotFound: there is nothing at `root`.
         SourceError: a link is broken or leads into a loop, an entry is neither file nor
-            directory or can't be read, or a name can't be stored.
+            directory or can't be read, a name can't be stored, or there is too much for a version.
     """
     return await in_thread(_scan, os.fspath(root), include, exclude, store, abandon_on_cancel=True)
 
@@ -216,12 +218,19 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
         raise SourceError(root, "it is neither a file nor a directory")
     walk = _Walk(Filter(include, exclude), _identity_of(store))
     walk.visit(root, "", status)
-    return Tree(
-        root,
-        True,
-        tuple(sorted(walk.files, key=lambda file: file.path)),
-        tuple(sorted(walk.empty_directories)),
-    )
+    return directory_of(root, walk.files, walk.empty_directories)
+
+
+def directory_of(root: str, files: Iterable[SourceFile], empty_directories: Iterable[str]) -> Tree:
+    """The tree of a directory; raises `SourceError` where it has more than can be fetched again."""
+    tree = Tree(root, True, tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(empty_directories)))
+    try:
+        inner_folders([file.path for file in tree.files], tree.empty_directories)
+    except ValueError as error:
+        raise SourceError(root, f"{error}; push it in several assets, or pack it") from None
+    if sum(2 * len(file.path.encode()) + MANIFEST_ROW for file in tree.files) > MAX_DOCUMENT:
+        raise SourceError(root, "its paths are too long for one manifest; push it in several assets, or pack it")
+    return tree
 
 
 async def check_unchanged(tree: Tree) -> None:

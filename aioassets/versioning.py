@@ -29,7 +29,10 @@ class Bump:
 
 
 class VersioningScheme(Protocol):
-    """Numbers the versions of an asset. Stateless; versions are strings throughout."""
+    """Numbers the versions of an asset. Stateless.
+
+    Versions are strings throughout: of letters, digits, `.`, `_` and `-`, at most 128 of them.
+    """
 
     @property
     def name(self) -> str:

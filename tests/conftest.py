@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from blockbuster import BlockBuster
 from filesystems import MEBIBYTE, SmallDisk
@@ -23,6 +24,8 @@ from servers import (
 )
 
 pytest.register_assert_rewrite("aioassets.testing")
+hypothesis.settings.register_profile("same-every-time", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("same-every-time")
 
 
 @pytest.fixture(autouse=True)

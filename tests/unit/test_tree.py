@@ -73,6 +73,31 @@ async def test_the_store_itself_can_not_be_pushed(tmp_path: Path) -> None:
     assert names((await scan(tmp_path, store=str(tmp_path / "store"), exclude=["store/"])).files) == ["x"]
 
 
+@pytest.mark.parametrize("name", ["C:", "c:x", "C:/x"])
+async def test_what_windows_would_take_for_a_drive_is_named(tmp_path: Path, name: str) -> None:
+    """Only where it begins the path: there it would lead out of any folder."""
+    (tmp_path / "inner" / name).parent.mkdir(parents=True)
+    (tmp_path / "inner" / name).write_text("x")
+    assert names((await scan(tmp_path)).files) == [f"inner/{name}"]
+    with pytest.raises(SourceError, match=f"inner/{name}' can't be pushed: it begins like a Windows drive; rename"):
+        await scan(tmp_path / "inner")
+    assert names((await scan(tmp_path / "inner", exclude=[name])).files) == []
+
+
+async def test_what_could_not_be_fetched_again_is_not_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").mkdir()
+    monkeypatch.setattr("aioassets.manifest.MAX_ENTRIES", 2)
+    assert (await scan(tmp_path)).empty_directories == ("b",)
+    monkeypatch.setattr("aioassets.manifest.MAX_ENTRIES", 1)
+    with pytest.raises(SourceError, match=f"{tmp_path}' can't be pushed: it has more than 1 files or folders; push it"):
+        await scan(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr("aioassets.tree.MAX_DOCUMENT", 500)
+    with pytest.raises(SourceError, match="its paths are too long for one manifest"):
+        await scan(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("include", "exclude", "expected"),
     [
