@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncclick as click
@@ -27,7 +27,7 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
             return value
         key, equals, text = str(value).partition("=")
         if not (key and equals):
-            self.fail(f"{value!r} is not of the form KEY=VALUE.", param, ctx)
+            self.fail("It is not of the form KEY=VALUE.", param, ctx)  # without showing what may be a secret
         return key, text
 
 
@@ -35,11 +35,11 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
 class StoreOptions:
     """Which store, as far as the command line says; `None` is for the environment to say."""
 
-    bucket: str | None
+    bucket: str | None = field(repr=False)
     assetsmanager_prefix: str | None
     storage_provider: str | None
     versioning: str | None
-    storage_option: tuple[tuple[str, str], ...]
+    storage_option: tuple[tuple[str, str], ...] = field(repr=False)
     assets_dir: str | None = None
     single_writer: bool | None = None
 
@@ -154,7 +154,7 @@ PUSH = (
 
 def gathered(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
     """Give a command options, and hand their values to it as one value."""
-    names = [field.name for field in fields(kind)]
+    names = [each.name for each in fields(kind)]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)

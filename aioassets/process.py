@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
+import sys
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -22,7 +22,8 @@ from aioassets.errors import (
     StoreError,
     UsageError,
 )
-from aioassets.settings import debug_wanted
+from aioassets.redaction import redacted
+from aioassets.settings import debug_wanted, secrets_in
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -86,6 +87,10 @@ async def _explain_delay() -> None:
 async def _execute(cli: click.Command, args: Sequence[str] | None) -> int:
     """Run the command and say what went wrong; nothing but a cancellation leaves here."""
     debug = False
+
+    def tell(text: str) -> None:
+        say(redacted(text, secrets_in(sys.argv[1:] if args is None else args)))
+
     try:
         debug = debug_wanted()
         return await cli.main(args, prog_name="aioassets", standalone_mode=False) or DONE
@@ -93,29 +98,18 @@ async def _execute(cli: click.Command, args: Sequence[str] | None) -> int:
         error.show()
         return error.exit_code
     except AioAssetsError as error:
-        _show_traceback(error, debug)
-        say(f"Error: {error}")
+        if debug:
+            tell(_traceback(error))
+        tell(f"Error: {error}")
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
     except SystemExit as error:  # completion done, or nobody reads what is printed
         return error.code if isinstance(error.code, int) else FAILED
     except Exception as error:
-        _show_traceback(error, debug)
-        say(f"Error: This is a bug in aioassets: {_redacted(repr(error))}. AIOASSETS_DEBUG=1 shows where.")
+        if debug:
+            tell(_traceback(error))
+        tell(f"Error: This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where.")
         return FAILED
 
 
-def _show_traceback(error: Exception, debug: bool) -> None:
-    if debug:
-        say(_redacted("".join(traceback.format_exception(error))))
-
-
-_SECRET: Final = re.compile(
-    r"((?:[?&;](?:x-amz-(?:signature|credential|security-token)|x-goog-signature|signature|sig)=)|authorization:\s*)"
-    r"[^&;'\"\n]+",
-    re.IGNORECASE,
-)
-
-
-def _redacted(text: str) -> str:
-    """Without signatures of URLs and headers, which SDKs put into what they raise."""
-    return _SECRET.sub(r"\1***", text)
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import unquote
 
 from aioassets.dispatch import MAX_BYTES, MAX_REQUESTS
 from aioassets.drivers import parse_boolean
@@ -25,6 +27,15 @@ _AZURE_ACCOUNT: Final = {
     "azure.sas_token": ("AZURE_STORAGE_SAS_TOKEN",),
 }
 """The names that the az command and others read."""
+_SECRET: Final = re.compile(
+    r"(?:-o|--storage-option=)?[\w.]*"
+    r"(?:secret_access_key|session_token|account_key|storage_key|sas_token|connection_string|client_secret"
+    r"|authorization_token)=(.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""An option or a variable, of ours or of somebody else's, whose whole value is a secret."""
+_SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
+"""What is secret in a connection string or in the signature behind a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Settings:
         storage_options: options of the driver, by name.
     """
 
-    bucket: str | None
+    bucket: str | None = field(repr=False)  # a URL that isn't checked yet, and storage_options may hold secrets
     prefix: str
     storage_provider: str | None
     assets_dir: Path
@@ -63,7 +74,7 @@ class Settings:
     single_writer: bool
     record_user: bool
     record_host: bool
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def resolve(
@@ -123,6 +134,14 @@ class Settings:
 def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
     """Whether `AIOASSETS_DEBUG` asks for tracebacks."""
     return _Environment(os.environ if environ is None else environ).pick(None, "DEBUG", parse_boolean, False)
+
+
+def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
+    """What must not be shown of a command line and the environment: the values of secret options, and their parts."""
+    environ = os.environ if environ is None else environ
+    said = [*args, *(f"{name}={value}" for name, value in environ.items())]
+    found = {match[1] for text in said if (match := _SECRET.fullmatch(text))}
+    return found | {unquote(part) for text in said for part in _SECRET_PART.findall(text)}
 
 
 class _Environment:

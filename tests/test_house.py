@@ -44,7 +44,7 @@ LAYERS = (
     {"drivers", "machine", "remote", "settings", "store", "transfer", "tree"},
     {"cache", "claim", "conditions", "index", "numbering", "publication", "push", "retrieval"},
     {"manager"},
-    {"cli", "console", "options", "process"},
+    {"cli", "console", "options", "process", "redaction"},
 )
 """A module imports from its own layer and from those before it."""
 OUTSIDE = {"", "__main__", "testing"}

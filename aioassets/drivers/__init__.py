@@ -80,20 +80,24 @@ class Location:
 
     @classmethod
     def _from_url(cls, url: str) -> Location:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise InvalidSetting(f"A bucket's URL can't be read. {_ADVICE}") from None
+        # A password with a slash in it looks like a path, so no message shows the URL.
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise InvalidSetting(f"A bucket's URL takes no credentials, query or fragment. {_ADVICE}")
         scheme = parts.scheme.lower()
         provider = _BY_SCHEME.get(scheme, scheme)
         if not _is_provider(provider):
-            raise InvalidSetting(f"{url!r} is of an unknown kind of store. {_ADVICE}")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise InvalidSetting(f"A bucket's URL takes no credentials, query or fragment. {_ADVICE}")
+            raise InvalidSetting(f"{scheme}:// is an unknown kind of store. {_ADVICE}")
         if provider == "local":
             if parts.netloc not in ("", "localhost") or not parts.path:
                 raise InvalidSetting(f"{url!r} names no folder on this machine: write file:///path.")
             return cls(provider, unquote(parts.path))
         if not parts.netloc or parts.path.strip("/"):
             raise InvalidSetting(
-                f"{url!r} is not a bucket: write {parts.scheme}://name, and give the path inside it as the prefix."
+                f"A bucket's URL is {scheme}://name and no more: give the path inside it as the prefix."
             )
         return cls(provider, parts.netloc)
 

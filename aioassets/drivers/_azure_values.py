@@ -6,12 +6,13 @@ import base64
 import hashlib
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from aioassets.drivers._endpoints import server_url
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 from aioassets.errors import InvalidSetting
 
@@ -33,8 +34,8 @@ class Account:
 
     url: str
     name: str | None = None
-    key: str | None = None
-    sas: str | None = None
+    key: str | None = field(default=None, repr=False)
+    sas: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_options(
@@ -60,9 +61,7 @@ class Account:
                 "Azure needs an account: set connection_string (AZURE_STORAGE_CONNECTION_STRING), account_url or "
                 "account_name."
             )
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc or not url.isprintable() or " " in parts.netloc:
-            raise InvalidSetting("The URL of the Azure account must be like https://name.blob.core.windows.net.")
+        parts = server_url("account_url", url, query=True)
         sas = (sas_token or parts.query or given.sas or "").lstrip("?")
         name = account_name or given.name or _name_in(parts.netloc, parts.path)
         return cls(

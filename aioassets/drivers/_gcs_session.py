@@ -272,6 +272,10 @@ class Connection:
         try:
             token: Any = Token(service_file=self._credentials(), session=session, scopes=[SCOPE])
         except OSError as error:
+            if "{" in f"{error.filename}":  # the credentials themselves, which nobody may see
+                raise MissingCredentials(
+                    self._url, f"what was given is their content, not a file's path. {ADVICE}"
+                ) from None
             raise MissingCredentials(
                 self._url, f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
             ) from error

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from aioassets.digests import CRC32C, MD5, Hash, new_hash
+from aioassets.drivers._endpoints import server_url
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 
 GOOGLE: Final = "https://storage.googleapis.com"
@@ -77,9 +78,15 @@ def _best_hash() -> tuple[str, Hash]:
 
 
 def normal_root(api_root: str | None) -> str:
-    """Where the API is: a scheme and a host, since the variable of emulators is often a bare host."""
+    """Where the API is: a scheme and a host, since the variable of emulators is often a bare host.
+
+    Raises:
+        InvalidSetting: it is no URL of a server, or holds credentials.
+    """
     root = (api_root or GOOGLE).rstrip("/")
-    return root if "://" in root else f"http://{root}"
+    root = root if "://" in root else f"http://{root}"
+    server_url("api_root", root)
+    return root
 
 
 def address(root: str, *path: str, **params: str | None) -> str:

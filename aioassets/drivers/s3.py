@@ -18,6 +18,7 @@ import anyio
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range, read_whole
 from aioassets.drivers._contents import holds, present, upload_by
+from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import Kind, Request, translating
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
 from aioassets.drivers._s3_multipart import MultipartCopy, MultipartUpload, UploadGone
@@ -140,6 +141,8 @@ class S3Driver(NoOpenUploads):
             raise InvalidSetting("An S3 bucket needs a name.")
         if part_size < MIN_PART_SIZE:
             raise InvalidSetting(f"part_size={part_size} is below S3's limit of {MIN_PART_SIZE} bytes.")
+        if endpoint_url is not None:
+            server_url("endpoint_url", endpoint_url)
         self.url = f"s3://{bucket}"
         self.identity = f"{self.url}@{endpoint_url}" if endpoint_url else self.url
         self._endpoint = endpoint_url
@@ -383,6 +386,7 @@ class S3Driver(NoOpenUploads):
         try:
             from aiobotocore.config import AioConfig  # noqa: PLC0415 - optional, and slow
             from aiobotocore.session import AioSession  # noqa: PLC0415
+            from botocore.exceptions import BotoCoreError  # noqa: PLC0415
         except ImportError as error:
             raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
 
@@ -395,8 +399,12 @@ class S3Driver(NoOpenUploads):
         with self._translating("open"):
             try:
                 client = asyncio.run(enter())
-            except ValueError as error:  # the SDK's word for an endpoint that is no URL
-                raise InvalidSetting(f"{self.identity} can't be used: {error}") from error
+            except BotoCoreError:
+                raise
+            except ValueError:  # the SDK's word for an endpoint that is no URL, which may hold a password
+                raise InvalidSetting(
+                    f"{self.url} can't be used: the SDK's configuration names an endpoint that is no URL of HTTP."
+                ) from None
         _send_bodies_at_once(client)
         return client
 

@@ -49,8 +49,8 @@ def test_1_failed(invoke: Invoke, source: Path) -> None:
         (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
         (["updat", ".", "name"], "No such command 'updat'."),
         (["list", "--colour"], "No such option"),
-        (["list", "-o", "region"], "'region' is not of the form KEY=VALUE."),
-        (["new", ".", "name", "--label", "=x"], "'=x' is not of the form KEY=VALUE."),
+        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': It is not of the form KEY=VALUE."),
+        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': It is not of the form KEY=VALUE."),
     ],
 )
 def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:

@@ -178,10 +178,14 @@ class TestWhatGoesWrong:
                 await driver.write("key", b"", expected=Expect.ABSENT)
         assert not caught.value.uncertain
 
-    async def test_an_endpoint_that_is_no_url_is_an_invalid_setting(self) -> None:
-        async with S3Driver("bucket", endpoint_url="not a url") as driver:
-            with pytest.raises(InvalidSetting, match="s3://bucket@not a url"):
+    async def test_an_endpoint_of_the_sdk_that_is_no_url_is_an_invalid_setting(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "user:pass@host")
+        async with S3Driver("bucket", region="us-east-1", access_key_id="a", secret_access_key="b") as driver:
+            with pytest.raises(InvalidSetting, match="the SDK's configuration") as caught:
                 await driver.read("key")
+        assert "pass" not in str(caught.value)
 
     async def test_a_profile_that_is_not_there_is_access_denied(self) -> None:
         async with S3Driver("bucket", profile="nobody-has-this") as driver:
@@ -476,10 +480,10 @@ class TestWithoutAServer:
         assert S3Driver("models").identity == "s3://models"
         assert S3Driver("models", endpoint_url="http://here").identity == "s3://models@http://here"
 
-    @pytest.mark.parametrize("options", [{"bucket": ""}, {"bucket": "models", "part_size": MIB}])
+    @pytest.mark.parametrize("options", [{"bucket": ""}, {"part_size": MIB}, {"endpoint_url": "not a url"}])
     def test_settings_that_cannot_work_are_refused(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidSetting):
-            S3Driver(**options)
+            S3Driver(**{"bucket": "models", **options})
 
     async def test_closing_what_was_never_opened_is_harmless(self) -> None:
         await S3Driver("models").aclose()

@@ -1,0 +1,48 @@
+"""Texts without the secrets that SDKs, servers and users put into them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+HIDDEN: Final = "***"
+SHORTEST: Final = 6
+"""Characters of a value that is looked for; anything shorter is found in innocent words."""
+
+_FIELDS: Final = (
+    r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|upload_id|uploadid"
+    r"|signature|sig|access_token|refresh_token|id_token|client_secret|assertion|accountkey|sharedaccesssignature"
+    r"|[\w.]*(?:secret_access_key|session_token|account_key|sas_token|connection_string)"
+)
+_PATTERNS: Final = (
+    re.compile(rf"(?P<before>(?<![\w-])(?:{_FIELDS})['\"]?\s*[=:]\s*)['\"]?[^&;,\s'\"<>()]+", re.IGNORECASE),
+    re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE),
+    re.compile(r"(?P<before>\b(?:bearer|sharedkey)\s+)[^\s'\"]+", re.IGNORECASE),
+    re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE),
+    re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+)
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """Replace what is secret in a text for people.
+
+    Signatures, tokens and passwords are told by what stands before them; values that are known
+    are found wherever they are, as they are, encoded for a URL, or in base64.
+
+    Args:
+        secrets: values that must not appear.
+    """
+    forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):  # one may be part of another one
+        text = text.replace(form, HIDDEN)
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\g<before>{HIDDEN}", text)
+    return text
+
+
+def _forms(secret: str) -> set[str]:
+    coded = base64.b64encode(secret.encode()).decode()
+    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], coded}

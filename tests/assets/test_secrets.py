@@ -1,0 +1,84 @@
+"""What a store, an assets directory and a listener are told of credentials, users and machines."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from factories import Files, ManagerFactory
+from interposer import Fail, Interposer
+from servers import AZURITE_KEY, SECRET_KEY
+
+from aioassets import AioAssetsError, Driver, MemoryDriver
+from aioassets.progress import Event
+
+USER = "user-with-a-name"
+HOST = "host-with-a-name"
+
+
+class Listening(Interposer):
+    """Notes all that is written, and all that is read back."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(driver)
+        self.written: dict[str, bytes] = {}
+
+    async def write(self, key: str, data: bytes, *, expected: Any) -> Any:
+        self.written[f"{key} {len(self.written)}"] = data
+        return await super().write(key, data, expected=expected)
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that are found where they are told."""
+    monkeypatch.setattr(getpass, "getuser", lambda: USER)
+    monkeypatch.setattr(platform, "node", lambda: HOST)
+
+
+async def pushed(manager: Any, store: Listening, files: Files, events: list[Event]) -> None:
+    """A push that succeeds, one that fails, and a fetch."""
+    await manager.create_asset(files("first"), "model", progress=events.append)
+    store.hook = Fail("before", "upload", "", AioAssetsError("said by the test"))
+    with pytest.raises(AioAssetsError, match="said by the test"):
+        await manager.update_asset(files("second"), "model", progress=events.append)
+    await manager.fetch_asset("model", progress=events.append)
+
+
+async def test_neither_user_nor_machine_is_told_where_that_is_switched_off(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Neither in manifests nor in claims, whatever becomes of them."""
+    store, events = Listening(driver), list[Event]()
+    await pushed(make_manager(store, record_user=False, record_host=False), store, files, events)
+    told = [*store.written.values(), *(repr(event).encode() for event in events)]
+    assert sum(b"claim" in data for data in store.written.values()) >= 3  # claimed, abandoned
+    assert events
+    assert [data for data in told if USER.encode() in data or HOST.encode() in data] == []
+
+
+async def test_both_are_told_otherwise(memory: MemoryDriver, make_manager: ManagerFactory, files: Files) -> None:
+    """So the names are found where they are."""
+    store = Listening(memory)
+    await pushed(make_manager(store), store, files, [])
+    metas = [data for key, data in store.written.items() if ".meta" in key]
+    assert all(USER.encode() in data and HOST.encode() in data for data in metas)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("place", ["s3", "azure"], indirect=True)
+async def test_no_credential_is_kept_anywhere(
+    place: dict[str, Any], driver: Driver, make_manager: ManagerFactory, files: Files, tmp_path: Path
+) -> None:
+    """Neither in the store nor in the records and notes of the assets directory."""
+    store, events = Listening(driver), list[Event]()
+    manager = make_manager(store)
+    await pushed(manager, store, files, events)
+    kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    told = [*store.written.values(), *kept, *(repr(each).encode() for each in (*events, manager, driver))]
+    secret = {"s3": SECRET_KEY, "azure": AZURITE_KEY}[place["kind"]]
+    assert any(driver.identity.encode() in data for data in kept)
+    assert [data for data in told for form in (secret, quote(secret, safe="")) if form.encode() in data] == []
