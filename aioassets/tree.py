@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aioassets.digests import SHA256
+from aioassets.disk import DENIED, reason
 from aioassets.drivers.protocol import MAX_DOCUMENT, Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
 from aioassets.manifest import inner_folders, path_problem
@@ -28,6 +29,10 @@ MAPPED: Final = 1024 * 1024
 """Bytes from which on a read gets memory pages of its own."""
 MANIFEST_ROW: Final = 512
 """Bytes that a file takes in a manifest beside its path, with every digest that there may be."""
+
+_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""Doesn't wait where a file was replaced by a pipe or a terminal."""
+_MISSTATED: Final = "its size isn't that of its content, as in /proc; push a copy of it"
 
 
 def nothing() -> None:
@@ -328,6 +333,8 @@ def _identity_of(folder: str | None) -> tuple[int, int] | None:
 def _entries(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
+    except FileNotFoundError:
+        raise SourceError(directory, "it vanished while it was scanned") from None
     except OSError as error:
         raise SourceError(directory, _reason(error)) from error
 
@@ -344,7 +351,7 @@ def _status(source: str) -> os.stat_result:
 def _reason(error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return "it is a link into a loop"
-    return error.strerror or str(error)
+    return reason(error)
 
 
 def checked(source: str, path: str) -> str:
@@ -358,7 +365,22 @@ def checked(source: str, path: str) -> str:
 
 
 def _local_file(path: str, source: str, status: os.stat_result) -> LocalFile:
+    if not status.st_size:
+        _check_empty(source)
     return LocalFile(path, source, Stamp.of(status), bool(status.st_mode & stat.S_IXUSR))
+
+
+def _check_empty(source: str) -> None:
+    try:
+        descriptor = os.open(source, _READING)
+        try:
+            found, size = os.read(descriptor, 1), os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SourceError(source, _reason(error)) from error
+    if found:
+        raise SourceChanged(source) if size else SourceError(source, _MISSTATED)
 
 
 class LocalSource:
@@ -403,7 +425,8 @@ class LocalSource:
         with _opened(self._file) as descriptor:
             data = _read_exactly(descriptor, offset, size)
             if len(data) < size:
-                raise SourceChanged(self._file.source)
+                _check_unchanged(self._file, descriptor)
+                raise SourceError(self._file.source, _MISSTATED)
         if offset == self._hashed:
             self._hash.update(data)
             self._hashed += len(data)
@@ -429,17 +452,23 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
 def _opened(file: LocalFile) -> Iterator[int]:
     """Open a scanned file, which must be unchanged both before and after; yields its descriptor."""
     try:
-        descriptor = os.open(file.source, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise SourceChanged(file.source) from None
+        descriptor = os.open(file.source, _READING)
     except OSError as error:
-        raise SourceError(file.source, _reason(error)) from error
+        raise _unreadable(file, error) from error
     try:
         _check_unchanged(file, descriptor)
         yield descriptor
         _check_unchanged(file, descriptor)
+    except OSError as error:
+        raise _unreadable(file, error) from error
     finally:
         os.close(descriptor)
+
+
+def _unreadable(file: LocalFile, error: OSError) -> SourceError:
+    if error.errno not in DENIED and file.changed():
+        return SourceChanged(file.source)
+    return SourceError(file.source, _reason(error))
 
 
 def _check_unchanged(file: LocalFile, descriptor: int) -> None:
