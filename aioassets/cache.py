@@ -107,7 +107,8 @@ class Slot:
 
     def record(self) -> Record | None:
         """The record of the complete version, if there is one."""
-        return _load(self._own(".json")) if self.payload.exists() else None
+        record = _load(self._own(".json"))  # first, since asking whether something exists may hide a refusal
+        return record if record is not None and self.payload.exists() else None
 
     def parts_record(self) -> Record | None:
         """The record of its single files, if there is one."""

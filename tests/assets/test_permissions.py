@@ -1,0 +1,318 @@
+"""What may not be read or written is told as such; what may only be read is served."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from factories import Files, ManagerFactory
+from filesystems import SmallDisk
+from inspection import contents
+from interposer import Fail, Interposer
+from principals import NOBODY, acting_as, attempts_to_write
+
+from aioassets import AccessDenied, AssetsManager, IntegrityError, LocalDriver, MemoryDriver, SourceError
+
+needs_users = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as several users")
+
+
+@pytest.fixture
+def commons() -> Iterator[Path]:
+    """A folder that other users reach as well, and where they may do everything."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def two_versions(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path) -> AssetsManager:
+    """A manager whose store has `model:0.0`, which is `tree`, and `model:0.1`."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    (tmp_path / "second").write_text("second")
+    await manager.update_asset(tmp_path / "second", "model")
+    return manager
+
+
+# An assets directory that is read only
+
+
+@pytest.fixture
+async def cached(
+    small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
+) -> Callable[..., AssetsManager]:
+    """Makes managers whose assets directory holds `model:0.0` whole and `other:0.0[weights]`, and is read-only."""
+
+    def make(driver: object = memory, **settings: object) -> AssetsManager:
+        return make_manager(driver, assets_dir=small_disk.path / "cache", **settings)
+
+    fetched = await make().fetch_asset("model:0.0")
+    await make(assetsmanager_prefix="others").create_asset(fetched.path, "other")
+    await make(assetsmanager_prefix="others").fetch_asset("other:0.0[weights]")
+    small_disk.make_read_only()
+    with attempts_to_write() as attempts, pytest.raises(OSError, match="Read-only"):
+        (small_disk.path / "cache" / "x").touch()
+    assert attempts
+    return make
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("spec", ["model:0.0", "model:0", "model", "model:0.0[weights]", "model:0[weights/w.bin]"])
+async def test_a_read_only_assets_directory_serves_all_it_has_offline(
+    cached: Callable[..., AssetsManager], tree: Path, spec: str, verify: bool
+) -> None:
+    """Whatever the spec leaves open; nobody even tries to write."""
+    manager = cached(offline=True)
+    with attempts_to_write() as attempts:
+        fetched = await manager.fetch_asset(spec, verify=verify)
+    assert (attempts, fetched.from_cache, fetched.version) == ([], True, "0.0")
+    relative = spec.partition("[")[2].rstrip("]")
+    if fetched.path.is_dir():
+        assert contents(fetched.path) == contents(tree / relative)
+    else:
+        assert fetched.path.read_bytes() == (tree / relative).read_bytes()
+
+
+@pytest.mark.parametrize("verify", [False, True])
+async def test_a_read_only_assets_directory_serves_all_it_has_online(
+    cached: Callable[..., AssetsManager], memory: MemoryDriver, verify: bool
+) -> None:
+    """By the exact version without the store; by the latest, or a part, where the store names what is cached."""
+    unreachable = Interposer(memory, Fail("before", "read", "", times=99))
+    others = cached(assetsmanager_prefix="others")
+    with attempts_to_write() as attempts:
+        exact = await cached(unreachable).fetch_asset("model:0.0", verify=verify)
+        part = await others.fetch_asset("other:0.0[weights/w.bin]", verify=verify)
+        latest = await others.fetch_asset("other[weights]", verify=verify)
+    assert attempts == []
+    assert [asset.from_cache for asset in (exact, part, latest)] == [True] * 3
+    assert (latest.version, part.path.read_bytes()) == ("0.0", b"w" * 3000)
+
+
+@pytest.mark.parametrize("spec", ["model", "model:0.1", "other:0.0"])
+async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
+    cached: Callable[..., AssetsManager], small_disk: SmallDisk, spec: str
+) -> None:
+    """Also where a part of the version is there."""
+    manager = cached(assetsmanager_prefix="others" if spec.startswith("other") else "assets")
+    with pytest.raises(AccessDenied) as caught:
+        await manager.fetch_asset(spec)
+    where = small_disk.path / "cache"
+    assert str(caught.value).startswith(f"{where} doesn't allow to use '{where}/.aioassets/")
+    assert str(caught.value).endswith(": Read-only file system. Mount it writable, or use another folder.")
+
+
+async def test_what_is_wrong_in_a_read_only_assets_directory_is_seen(
+    small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
+) -> None:
+    """By hashing, on demand."""
+    manager = make_manager(memory, assets_dir=small_disk.path / "cache")
+    fetched = await manager.fetch_asset("model:0.0")
+    (fetched.path / "weights" / "w.bin").write_bytes(b"x" * 3000)
+    small_disk.make_read_only()
+    with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/w\.bin\]"):
+        await manager.fetch_asset("model:0.0", verify=True)
+
+
+async def test_pushing_needs_no_assets_directory(cached: Callable[..., AssetsManager], files: Files) -> None:
+    """What was found out about the store just isn't remembered."""
+    assert (await cached(assetsmanager_prefix="new").create_asset(files("a"), "model")).version == "0.0"
+
+
+async def test_a_store_on_a_read_only_file_system_is_read(
+    small_disk: SmallDisk, make_manager: ManagerFactory, files: Files
+) -> None:
+    """A push is refused in one sentence."""
+    driver = LocalDriver(small_disk.path / "store")
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    small_disk.make_read_only()
+    assert [asset.name async for asset in manager.list_assets()] == ["model"]
+    assert (await manager.fetch_asset("model")).path.read_text() == "a"
+    with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to write '.*': Read-only file system\. Mount"):
+        await manager.update_asset(files("b"), "model")
+
+
+# What isn't permitted
+
+ADVICE = r"Permission denied\. Check its owner and permissions, and those of the folders above it\."
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("hidden", ["cache", "cache/.aioassets/model"])
+async def test_an_assets_directory_that_may_not_be_read_is_denied(
+    commons: Path,
+    memory: MemoryDriver,
+    make_manager: ManagerFactory,
+    two_versions: AssetsManager,
+    hidden: str,
+    offline: bool,
+) -> None:
+    """That isn't an absence, offline either."""
+    await make_manager(memory, assets_dir=commons / "cache").fetch_asset("model:0.0")
+    (commons / hidden).chmod(0)
+    manager = make_manager(memory, assets_dir=commons / "cache", offline=offline)
+    with acting_as(NOBODY), pytest.raises(AccessDenied, match=rf"{commons}/cache doesn't allow to use '.*': {ADVICE}"):
+        await manager.fetch_asset("model:0.0" if not offline else "model")
+
+
+async def test_a_cached_file_that_may_not_be_read_is_denied_where_it_is_hashed(
+    commons: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
+) -> None:
+    """Its bytes aren't wrong, but out of reach."""
+    manager = make_manager(memory, assets_dir=commons / "cache")
+    fetched = await manager.fetch_asset("model:0.0")
+    (fetched.path / "weights" / "w.bin").chmod(0)
+    with acting_as(NOBODY), pytest.raises(AccessDenied, match=rf"weights/w\.bin': {ADVICE}"):
+        await manager.fetch_asset("model:0.0", verify=True)
+
+
+async def test_an_assets_directory_that_may_not_be_made_is_denied(
+    commons: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
+) -> None:
+    """Before anything is downloaded."""
+    driver = Interposer(memory)
+    manager = make_manager(driver, assets_dir=commons / "cache")
+    commons.chmod(0o555)
+    with acting_as(NOBODY), pytest.raises(AccessDenied, match=rf"'{commons}/cache.*': {ADVICE}"):
+        await manager.fetch_asset("model:0.0")
+    assert "read_range" not in [method for method, _ in driver.calls]
+
+
+@pytest.mark.parametrize("hidden", ["file", "folder"])
+async def test_a_source_that_may_not_be_read_is_named_and_costs_no_number(
+    commons: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager, hidden: str
+) -> None:
+    """A file, or a folder within."""
+    (commons / "source" / "folder").mkdir(parents=True)
+    (commons / "source" / "file").write_text("secret")
+    (commons / "source" / hidden).chmod(0)
+    manager = make_manager(memory)
+    with (
+        acting_as(NOBODY),
+        pytest.raises(SourceError, match=rf"source/{hidden}' can't be pushed: Permission denied\."),
+    ):
+        await manager.update_asset(commons / "source", "model")
+    (commons / "source" / hidden).chmod(0o755)
+    with acting_as(NOBODY):
+        assert (await manager.update_asset(commons / "source", "model")).version == "0.2"
+
+
+async def test_a_store_that_may_only_be_read_is_read(
+    commons: Path, make_manager: ManagerFactory, files: Files, tree: Path
+) -> None:
+    """Listing and fetching write nothing there; a push is refused and changes nothing."""
+    driver = LocalDriver(commons / "store")
+    manager = make_manager(driver, assets_dir=commons / "cache")
+    await manager.create_asset(files("a"), "model")
+    (commons / "source").write_text("b")
+    for path in (commons / "store", *(commons / "store").rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = contents(commons / "store")
+    with acting_as(NOBODY):
+        assert [asset.versions async for asset in manager.list_assets()] == [("0.0",)]
+        with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to write '.*': {ADVICE}"):
+            await manager.update_asset(commons / "source", "model")
+        with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to write '.*': {ADVICE}"):
+            await manager.create_asset(commons / "source", "other")
+    assert contents(commons / "store") == before
+    (commons / "cache").chmod(0o777)
+    for path in (commons / "cache").rglob("*"):
+        path.chmod(0o777)
+    with acting_as(NOBODY):
+        assert (await manager.fetch_asset("model")).path.read_text() == "a"
+
+
+@pytest.mark.parametrize("hidden", ["", "assets/model", "assets/model.versions", "assets/model/0.0"])
+async def test_what_may_not_be_read_in_a_store_is_denied_and_not_missing(
+    commons: Path, make_manager: ManagerFactory, files: Files, hidden: str
+) -> None:
+    """Neither an absent asset nor a damaged one; an update doesn't begin it anew."""
+    driver = LocalDriver(commons / "store")
+    manager = make_manager(driver, assets_dir=commons / "cache")
+    await manager.create_asset(files("a"), "model")
+    (commons / "source").write_text("b")
+    (commons / "store" / hidden).chmod(0)
+    (commons / "cache").chmod(0o777)
+    for path in (commons / "cache").rglob("*"):
+        path.chmod(0o777)
+    with acting_as(NOBODY):
+        with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to read 'assets/model.*': {ADVICE}"):
+            await manager.fetch_asset("model")
+        if hidden != "assets/model/0.0":
+            with pytest.raises(AccessDenied):
+                await manager.update_asset(commons / "source", "model")
+            with pytest.raises(AccessDenied):
+                [asset async for asset in manager.list_assets()]
+
+
+# One assets directory of several users
+
+ANN, BEN, TEAM = 1001, 1002, 2000
+
+
+@pytest.fixture
+def shared(commons: Path) -> Path:
+    """An assets directory that a group owns, and whose folders do too."""
+    folder = commons / "cache"
+    folder.mkdir()
+    if os.getuid() == 0:
+        os.chown(folder, ANN, TEAM)
+    folder.chmod(0o2775)
+    return folder
+
+
+@needs_users
+async def test_users_of_one_group_share_an_assets_directory(
+    shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager, tree: Path
+) -> None:
+    """Whose umask leaves the group its permissions: every file has what that gives it."""
+    managers = {user: make_manager(memory, assets_dir=shared) for user in (ANN, BEN)}
+    with acting_as(ANN, group=TEAM, umask=0o002):
+        first = await managers[ANN].fetch_asset("model:0.0")
+        await managers[ANN].fetch_asset("model:0.1")
+    with acting_as(BEN, group=TEAM, umask=0o002):
+        assert (await managers[BEN].fetch_asset("model:0.0", verify=True)).from_cache
+        (first.path / "weights" / "w.bin").write_bytes(b"spoilt")
+        await managers[BEN].fetch_asset("model:0.0", force_download=True)
+        (shared / ".aioassets" / "model" / "0.1.json").unlink()
+        await managers[BEN].fetch_asset("model:0.1")
+    assert contents(first.path) == contents(tree)
+
+
+@needs_users
+async def test_what_another_user_keeps_to_himself_is_denied(
+    shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
+) -> None:
+    """His umask leaves others nothing to write in his folders; what is cached is served."""
+    manager = make_manager(memory, assets_dir=shared)
+    with acting_as(ANN, group=TEAM, umask=0o022):
+        await manager.fetch_asset("model:0.0")
+    with acting_as(BEN, group=TEAM, umask=0o022):
+        assert (await manager.fetch_asset("model:0.0")).from_cache
+        with pytest.raises(AccessDenied, match=rf"/model/0\.1\.lock': {ADVICE}"):
+            await manager.fetch_asset("model:0.1")
+
+
+@needs_users
+async def test_a_lock_of_another_user_that_may_not_be_opened_is_denied(
+    shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
+) -> None:
+    """Whether it is held can't be told, so it isn't passed over."""
+    lock = shared / ".aioassets" / "model" / "0.0.lock"
+    with acting_as(ANN, group=TEAM, umask=0o002):
+        lock.parent.mkdir(parents=True)
+        lock.touch(0o600)
+    manager = make_manager(memory, assets_dir=shared)
+    with acting_as(BEN, group=TEAM, umask=0o002), pytest.raises(AccessDenied, match=rf"/model/0\.0\.lock': {ADVICE}"):
+        await manager.fetch_asset("model:0.0")
+    with acting_as(ANN, group=TEAM, umask=0o002):
+        assert not (await manager.fetch_asset("model:0.0")).from_cache

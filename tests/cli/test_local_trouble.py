@@ -1,0 +1,97 @@
+"""What is wrong with this machine's files is said in one line, with the exit code of its family."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filesystems import SmallDisk
+from principals import NOBODY, acting_as
+
+Invoke = Callable[..., Any]
+
+
+@pytest.fixture
+def commons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that other users reach as well, with a store that holds `name:0.0`, and a source."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    (folder / "source").write_text("data")
+    monkeypatch.setenv("AIOASSETS_BUCKET", str(folder / "store"))
+    monkeypatch.setenv("AIOASSETS_DIR", str(folder / "cache"))
+    yield folder
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+PERMISSIONS = "Permission denied. Check its owner and permissions, and those of the folders above it.\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["fetch", "name"], "Error: {commons}/cache doesn't allow to use '{commons}/cache/"),
+        (["update", "{commons}/source", "name", "-y"], "Error: file://{commons}/store doesn't allow to write '"),
+        (["new", "{commons}/source", "other", "-y"], "Error: file://{commons}/store doesn't allow to write '"),
+    ],
+    ids=["fetch", "update", "new"],
+)
+def test_6_a_folder_that_may_not_be_written(invoke: Invoke, commons: Path, args: list[str], message: str) -> None:
+    assert invoke("new", commons / "source", "name", "--yes").code == 0
+    (commons / "cache").mkdir(exist_ok=True)
+    for path in (commons / "store", *(commons / "store").rglob("*"), commons / "cache"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with acting_as(NOBODY):
+        ran = invoke(*(arg.format(commons=commons) for arg in args))
+    assert (ran.code, ran.out) == (6, "")
+    assert ran.err.splitlines(keepends=True)[-1].startswith(message.format(commons=commons))
+    assert ran.err.endswith(PERMISSIONS)
+
+
+@pytest.mark.parametrize("args", [["list"], ["versions", "name"], ["fetch", "name"]], ids=lambda args: args[0])
+def test_6_a_store_that_may_not_be_read(invoke: Invoke, commons: Path, args: list[str]) -> None:
+    assert invoke("new", commons / "source", "name", "--yes").code == 0
+    (commons / "store").chmod(0)
+    with acting_as(NOBODY):
+        ran = invoke(*args)
+    assert (ran.code, ran.out) == (6, "")
+    assert ran.err.startswith(f"Error: file://{commons}/store doesn't allow to ")
+    assert ran.err.endswith(PERMISSIONS)
+
+
+def test_1_a_source_that_may_not_be_read(invoke: Invoke, commons: Path) -> None:
+    (commons / "source").chmod(0)
+    (commons / "store").mkdir()
+    (commons / "store").chmod(0o777)
+    with acting_as(NOBODY):
+        ran = invoke("new", commons / "source", "name", "--yes")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.endswith(f"Error: '{commons}/source' can't be pushed: Permission denied.\n")
+
+
+def test_7_a_store_without_room(
+    invoke: Invoke, source: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOASSETS_BUCKET", str(small_disk.path / "store"))
+    small_disk.fill()
+    ran = invoke("new", source, "name", "--yes")
+    assert (ran.code, ran.out) == (7, "")
+    assert ran.err.endswith("can't be used: No space left on device; free some space there and try again.\n")
+
+
+def test_1_an_assets_directory_without_room(
+    invoke: Invoke, source: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOASSETS_DIR", str(small_disk.path / "cache"))
+    invoke("new", source, "name", "--yes")
+    small_disk.fill()
+    ran = invoke("fetch", "name")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"Error: The assets directory can't be used at '{small_disk.path}/cache")
+    assert ran.err.endswith("free some space, or use another assets directory.\n")

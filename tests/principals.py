@@ -1,0 +1,71 @@
+"""Acting as other users, and seeing what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def acting_as(user: int, *, group: int | None = None, umask: int | None = None) -> Iterator[None]:
+    """Be another user for a while, where these are root's privileges; else go on as who one is."""
+    before = os.umask(umask) if umask is not None else None
+    is_root = os.getuid() == 0
+    if is_root:
+        os.setegid(user if group is None else group)
+        os.seteuid(user)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+            os.setegid(0)
+        if before is not None:
+            os.umask(before)
+
+
+class _Watch:
+    """What this process tries to change on a file system, as the interpreter's audit events tell it."""
+
+    CHANGING = frozenset(
+        {
+            "os.chmod",
+            "os.chown",
+            "os.link",
+            "os.mkdir",
+            "os.remove",
+            "os.rename",
+            "os.rmdir",
+            "os.symlink",
+            "os.truncate",
+            "os.utime",
+        }
+    )
+    WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+    def __init__(self) -> None:
+        self.seen: list[str] | None = None
+
+    def hook(self, event: str, args: tuple[object, ...]) -> None:
+        if self.seen is None:
+            return
+        if event in self.CHANGING or (event == "open" and isinstance(args[2], int) and args[2] & self.WRITING):
+            self.seen.append(f"{event} {args[0]}")
+
+
+_WATCH = _Watch()
+sys.addaudithook(_WATCH.hook)  # for good: hooks can't be removed
+
+
+@contextlib.contextmanager
+def attempts_to_write() -> Iterator[list[str]]:
+    """Collects every attempt of this process to change anything in a file system."""
+    _WATCH.seen = seen = []
+    try:
+        yield seen
+    finally:
+        _WATCH.seen = None
