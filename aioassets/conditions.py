@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from aioassets.cache import write_atomically
-from aioassets.drivers._contents import has_bytes_of
+from aioassets.drivers._contents import has_bytes_of, present
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -175,18 +175,10 @@ class SingleWriter:
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
     ) -> Uploaded:
         """See `Driver.upload`."""
-        if expected is Expect.ABSENT:
-            try:
-                found = await self._driver.stat(key)
-            except ObjectNotFound:
-                pass
-            except BucketNotFound as error:
-                if not error.creatable:
-                    raise
-            else:
-                if await has_bytes_of(self._driver, found, source):
-                    return Uploaded(created=False)
-                raise PreconditionFailed(f"{self.url}/{key}")
+        if expected is Expect.ABSENT and (found := await present(self._driver, key)) is not None:
+            if await has_bytes_of(self._driver, found, source):
+                return Uploaded(created=False)
+            raise PreconditionFailed(f"{self.url}/{key}")
         return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume)
 
     def read_range(

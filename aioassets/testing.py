@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ import anyio
 import pytest
 
 from aioassets.concurrency import for_each
-from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, Revision
-from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, StoreCorrupt
+from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, OpenUpload, Revision
+from aioassets.errors import AioAssetsError, NotSameStore, ObjectNotFound, PreconditionFailed, StoreCorrupt
 
 __all__ = ["BytesSource", "DriverConformance"]
 
@@ -290,6 +290,71 @@ class DriverConformance:
         await _assert_empty(driver, "blob")
         assert (await driver.upload("blob", BytesSource(data))).created
 
+    # Resuming
+
+    @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
+    async def test_nothing_is_sent_of_a_resumed_blob_that_is_there(self, driver: Driver, parts: float) -> None:
+        """It is compared, and stays as it is."""
+        data = self._content(parts)
+        await driver.upload("blob", BytesSource(data))
+        before = await driver.stat("blob")
+        assert not (await driver.upload("blob", BytesSource(data), resume=True)).created
+        assert await driver.stat("blob") == before
+
+    @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
+    async def test_a_resumed_blob_that_is_not_there_is_stored(self, driver: Driver, parts: float) -> None:
+        """Its source is hashed as in any other upload."""
+        data = self._content(parts)
+        source = BytesSource(data)
+        assert (await driver.upload("blob", source, resume=True)).created
+        assert source.digests == {"sha256": hashlib.sha256(data).hexdigest()}
+        assert await _content(driver, "blob", 0, len(data) + 1) == data
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_a_resumed_blob_overwrites_no_other(self, driver: Driver, parts: float) -> None:
+        """Whether the other one has the same size or not."""
+        data = self._content(parts)
+        await driver.upload("blob", BytesSource(data))
+        for other in (data[:-1] + b"!", b"!" + data[1:], data + b"!", b""):
+            with pytest.raises(PreconditionFailed, match="blob"):
+                await driver.upload("blob", BytesSource(other), resume=True)
+        assert await _content(driver, "blob", 0, len(data)) == data
+
+    async def test_an_open_upload_is_listed_until_it_is_aborted(self, driver: Driver) -> None:
+        """A store that can't list them yields none; one that doesn't know their keys names none."""
+        await driver.write("clock", b"", expected=Expect.ABSENT)
+        now = (await driver.read("clock")).answered
+        await driver.delete(["clock"])
+        source = _StuckSource(self._content(2.5))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_upload_that_is_aborted, driver, "team/blob", source)
+            await source.stuck.wait()
+            found = await _open_uploads(driver, "team/blob")
+            assert {upload.key for upload in found} <= {"team/blob", ""}
+            assert all(abs(upload.active - now) < CLOCK_TOLERANCE for upload in found)
+            assert [upload for upload in await _open_uploads(driver, "team/other") if upload.key] == []
+            for upload in found:
+                await driver.abort(upload)
+            assert await _open_uploads(driver, "team/blob") == []
+            tasks.cancel_scope.cancel()
+        await _assert_empty(driver, "team/blob")
+
+    async def test_aborting_an_upload_that_is_gone_is_no_error(self, driver: Driver) -> None:
+        """Somebody else may be faster; what else is there isn't touched."""
+        await driver.upload("blob", BytesSource(b"data"))
+        for key in ("blob", "nothing"):
+            await driver.abort(OpenUpload(key, "a0b1c2d3e4f5", datetime.now(UTC)))
+        assert await _content(driver, "blob", 0, 10) == b"data"
+
+    async def test_an_upload_that_ended_is_not_open(self, driver: Driver) -> None:
+        """Whether it was completed, refused, or found what it would have sent."""
+        data = self._content(2.5)
+        await driver.upload("blob", BytesSource(data))
+        await driver.upload("blob", BytesSource(data))
+        with pytest.raises(PreconditionFailed):
+            await driver.upload("blob", BytesSource(data[:-1]))
+        assert await _open_uploads(driver, "") == []
+
     # Reading ranges
 
     async def test_ranges_are_read(self, driver: Driver) -> None:
@@ -523,6 +588,15 @@ async def _content(driver: Driver, key: str, start: int, stop: int, *, revision:
         return b"".join([chunk async for chunk in chunks])
 
 
+async def _open_uploads(driver: Driver, prefix: str) -> list[OpenUpload]:
+    return [upload async for upload in driver.open_uploads(prefix)]
+
+
+async def _upload_that_is_aborted(driver: Driver, key: str, source: BytesSource) -> None:
+    with contextlib.suppress(AioAssetsError):  # where a part is sent to what was aborted
+        await driver.upload(key, source)
+
+
 async def _keys(driver: Driver, prefix: str) -> list[str]:
     return [row.key async for row in driver.list(prefix) if isinstance(row, ObjectInfo)]
 
@@ -548,3 +622,4 @@ async def _assert_empty(driver: Driver, key: str) -> None:
     with pytest.raises(ObjectNotFound):
         await _content(driver, key, 0, 10)
     assert await _keys(driver, "") == []
+    assert await _open_uploads(driver, key) == []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 import anyio
@@ -13,11 +13,11 @@ import anyio
 from aioassets.concurrency import unwrapped
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._azure_client import AzureClient
-from aioassets.drivers._azure_values import block_list, in_base64, md5_of
+from aioassets.drivers._azure_values import block_list, in_base64, md5_of, parse_block_list
 from aioassets.drivers._bodies import MIB, body_of
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import Data, Source
-from aioassets.errors import StoreError, StoreUnavailable
+from aioassets.errors import AccessDenied, ObjectNotFound, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
 
 MAX_BLOCKS: Final = 50_000
@@ -39,6 +39,7 @@ class BlockUpload:
         dispatcher: the budget and retries to use.
         block_size: bytes of a block; more where that would make too many.
         headers: of the request that ends it: the condition.
+        resume: whether to ask first which of the blocks were sent before, and to leave those out.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class BlockUpload:
         *,
         block_size: int,
         headers: Mapping[str, str],
+        resume: bool = False,
     ) -> None:
         self._client = client
         self._dispatcher = dispatcher
@@ -57,7 +59,9 @@ class BlockUpload:
         self._source = source
         self._block_size = fitting_block_size(source.size, block_size)
         self._headers = headers
-        self._series = uuid.uuid4().hex
+        self._resume = resume
+        self._kept: Set[str] = frozenset()
+        self._ids: dict[int, str] = {}
         self._whole: Any = hashlib.md5(usedforsecurity=False)
         self._hashed = 0
         self._committing = False
@@ -71,11 +75,19 @@ class BlockUpload:
         """
         offsets = range(0, self._source.size, self._block_size)
         try:
+            if self._resume:
+                with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then nothing can be resumed
+                    self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
             await self._send_blocks(offsets)
-            await self._dispatcher.send(lambda: self._commit(len(offsets)), urgent=True)
+            await self._dispatcher.send(self._commit, urgent=True)
         except StoreUnavailable as error:
             error.uncertain = error.uncertain and self._committing
             raise
+
+    async def _list_blocks(self) -> Set[str]:
+        """The ids of all blocks that were sent for this key, and that no blob is made of."""
+        query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
+        return parse_block_list((await self._client.call("GET", self._key, verb="read", query=query)).body)
 
     async def _send_blocks(self, offsets: range) -> None:
         with unwrapped():
@@ -89,32 +101,36 @@ class BlockUpload:
 
     async def _send_block(self, number: int, offset: int, has_read: anyio.Event) -> None:
         size = min(self._block_size, self._source.size - offset)
-        query = {"comp": "block", "blockid": self._block_id(number)}
 
         async def put() -> None:
             data = await self._source.read(offset, size)
+            md5 = await in_thread(self._hash, offset, data)
+            has_read.set()
+            block = self._ids[number] = block_id(md5, number)
+            if block in self._kept:
+                return
+            query = {"comp": "block", "blockid": block}
             headers = {
                 "Content-Length": str(size),
-                "Content-MD5": await in_thread(self._hash, offset, data),
+                "Content-MD5": in_base64(md5),
                 "Content-Type": "application/octet-stream",  # left out, it would be added behind the signature
             }
-            has_read.set()
             with body_of(data) as body:
                 del data  # the body is a copy of it
                 await self._client.call("PUT", self._key, query=query, headers=headers, body=body)
 
         await self._dispatcher.send(put, nbytes=size)
 
-    def _hash(self, offset: int, data: Data) -> str:
+    def _hash(self, offset: int, data: Data) -> bytes:
         """The MD5 of a block, which also goes into that of the whole when it is read for the first time."""
         if offset == self._hashed:
             self._whole.update(data)
             self._hashed += len(data)
-        return md5_of(data)
+        return hashlib.md5(data, usedforsecurity=False).digest()
 
-    async def _commit(self, blocks: int) -> None:
+    async def _commit(self) -> None:
         self._committing = True
-        body = block_list([self._block_id(number) for number in range(blocks)])
+        body = block_list([block for _, block in sorted(self._ids.items())])
         headers = {
             "Content-Length": str(len(body)),
             "Content-MD5": md5_of(body),
@@ -131,13 +147,19 @@ class BlockUpload:
                 raise BlocksGone from error
             raise
 
-    def _block_id(self, number: int) -> str:
-        """Nobody else's, so that racing uploads of one key can't mix their blocks.
 
-        All blocks of a key must have ids of one length, also those that somebody left there: this is
-        the length of those that the SDK makes at present.
-        """
-        return base64.b64encode(f"{self._series}{number:016}".encode()).decode()
+def block_id(md5: bytes, number: int) -> str:
+    """The id of a block: of its content, so that racing uploads of one key can't mix other blocks into theirs.
+
+    And so that an upload knows the blocks again that one before it has sent. All blocks of a key must have
+    ids of one length, also those that somebody left there: this is the length of those that the SDK makes
+    at present.
+
+    Args:
+        md5: of its bytes, which the store has checked.
+        number: its place in the blob, from 0.
+    """
+    return base64.b64encode(f"{md5.hex()}{number:016}".encode()).decode()
 
 
 def fitting_block_size(size: int, block_size: int) -> int:

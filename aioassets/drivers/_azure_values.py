@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -149,6 +149,11 @@ def block_list(ids: Sequence[str]) -> bytes:
     """The document that makes a blob of blocks; only of those that no blob has yet, which are ours."""
     rows = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in ids)
     return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{rows}</BlockList>'.encode()
+
+
+def parse_block_list(body: bytes) -> Set[str]:
+    """The ids of the blocks that no blob is made of."""
+    return {row.text or "" for row in ET.fromstring(body).iterfind("UncommittedBlocks/Block/Name")}  # noqa: S314
 
 
 def parse_listing(body: bytes) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:

@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from aioassets.digests import SHA256, best_of, new_hash
 from aioassets.drivers._bodies import CHUNK, MIB
 from aioassets.drivers.protocol import Driver, Expect, ObjectInfo, Source, Uploaded
-from aioassets.errors import ObjectNotFound, PreconditionFailed
+from aioassets.errors import BucketNotFound, ObjectNotFound, PreconditionFailed
 from aioassets.threads import in_thread
 
 STEP: Final = 8 * MIB
 """Bytes of an object that are asked for at once when all of it is hashed, so that others have their turn."""
 
 Send = Callable[[str, Source, Expect], Awaitable[None]]
+Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
+"""Whether an object that was found has the bytes of a source."""
 
 
-async def upload_by(send: Send, driver: Driver, key: str, source: Source, expected: Expect) -> Uploaded:
+async def upload_by(
+    send: Send,
+    driver: Driver,
+    key: str,
+    source: Source,
+    expected: Expect,
+    *,
+    look_first: bool,
+    compare: Compare | None = None,
+) -> Uploaded:
     """Do what `Driver.upload` promises where the same bytes are there already.
 
     Args:
         send: writes the object, or raises `PreconditionFailed`.
+        look_first: spare sending where something is there. That also covers stores that ignore a condition at
+            the end of an upload in parts.
+        compare: how to compare, where the driver knows a better way than `has_bytes_of`.
     """
+    found = await present(driver, key) if look_first and expected is Expect.ABSENT else None
     try:
+        if found is not None:
+            raise PreconditionFailed(f"{driver.url}/{key}")
         await send(key, source, expected)
     except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
-        if expected is not Expect.ABSENT or not await holds(driver, key, source):
+        if expected is not Expect.ABSENT or not await holds(driver, key, source, compare, found=found):
             raise
         return Uploaded(created=False)
     return Uploaded(created=True)
@@ -39,12 +57,24 @@ async def present(driver: Driver, key: str) -> ObjectInfo | None:
         return await driver.stat(key)
     except ObjectNotFound:
         return None
+    except BucketNotFound as error:
+        if error.creatable:  # by the first write
+            return None
+        raise
 
 
-async def holds(driver: Driver, key: str, source: Source) -> bool:
-    """Whether an object is there and has the source's bytes."""
+async def holds(
+    driver: Driver, key: str, source: Source, compare: Compare | None = None, *, found: ObjectInfo | None = None
+) -> bool:
+    """Whether an object is there and has the source's bytes.
+
+    Args:
+        compare: how to compare, if not by `has_bytes_of`.
+        found: what is there, where that is known.
+    """
+    found = found or await present(driver, key)
     try:
-        return await has_bytes_of(driver, await driver.stat(key), source)
+        return found is not None and await (compare or partial(has_bytes_of, driver))(found, source)
     except (ObjectNotFound, PreconditionFailed):
         return False
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import abc
 import base64
 import contextlib
+import hashlib
 import io
+import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import anyio
 
 from aioassets.concurrency import Stop, for_each, stoppable, unwrapped
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import MIB, body_of
+from aioassets.drivers._bodies import CHUNK, MIB, body_of
 from aioassets.drivers._s3_errors import code_of
-from aioassets.drivers.protocol import Source
-from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
+from aioassets.drivers._s3_values import in_utc
+from aioassets.drivers.protocol import OpenUpload, Source
+from aioassets.errors import AccessDenied, AioAssetsError, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
 
 MAX_PARTS: Final = 10_000
@@ -28,6 +32,11 @@ GRACE: Final = 5.0
 """Seconds that a failed or cancelled upload may take to tidy up behind itself."""
 
 Call = Callable[..., Awaitable[Any]]
+Part = Mapping[str, Any]
+"""As the store lists it."""
+
+
+_md5: Final = partial(hashlib.md5, usedforsecurity=False)
 
 
 class UploadGone(Exception):
@@ -71,7 +80,7 @@ class Multipart(abc.ABC):
                 since parts alone never become an object.
         """
         try:
-            await self._dispatcher.send(self._begin)
+            await self._open()
             await self._send_parts()
             await self._dispatcher.send(self._complete, urgent=True)
         except BaseException as error:
@@ -79,6 +88,9 @@ class Multipart(abc.ABC):
             if isinstance(error, StoreUnavailable) and not self._completing:
                 error.uncertain = False
             raise
+
+    async def _open(self) -> None:
+        await self._dispatcher.send(self._begin)
 
     async def _begin(self) -> None:
         async def ask(stop: Stop) -> None:
@@ -113,9 +125,7 @@ class Multipart(abc.ABC):
         if self._upload_id is None:
             return
         with anyio.move_on_after(GRACE, shield=True), contextlib.suppress(AioAssetsError):
-            await self._dispatcher.send(
-                lambda: self._call("abort_multipart_upload", self._key, UploadId=self._upload_id), urgent=True
-            )
+            await self._dispatcher.send(partial(_abort, self._call, self._key, self._upload_id), urgent=True)
 
 
 class MultipartUpload(Multipart):
@@ -125,6 +135,7 @@ class MultipartUpload(Multipart):
         source: what to upload.
         part_size: bytes of a part; more where that would make too many parts.
         checksums: whether to send a CRC32 with each part.
+        resume: whether to go on with an open upload of the key, and abort all others.
     """
 
     def __init__(
@@ -138,12 +149,60 @@ class MultipartUpload(Multipart):
         created_with: Mapping[str, str],
         completed_with: Mapping[str, str],
         checksums: bool,
+        resume: bool = False,
     ) -> None:
         created_with = {**created_with, **({"ChecksumAlgorithm": "CRC32"} if checksums else {})}
         super().__init__(call, dispatcher, key, created_with=created_with, completed_with=completed_with)
         self._source = source
         self._part_size = fitting_part_size(source.size, part_size)
         self._checksums = checksums
+        self._resume = resume
+        self._kept: Mapping[int, Part] = {}
+
+    async def run(self) -> None:
+        """See `Multipart.run`."""
+        try:
+            await super().run()
+        except StoreError as error:
+            if self._kept and type(error) is StoreError:  # for example parts without the checksums that it wants
+                raise UploadGone from error
+            raise
+
+    async def _open(self) -> None:
+        if self._resume:
+            with contextlib.suppress(AccessDenied, StoreError):  # then nothing can be resumed
+                await self._take_up()
+        if self._upload_id is None:
+            await super()._open()
+
+    async def _take_up(self) -> None:
+        """Go on with the open upload that has most of the parts; abort the others."""
+        found = [upload async for upload in open_uploads_of(self._call, self._dispatcher, self._key)]
+        parts = [(await self._fitting_parts(upload), upload) for upload in found]
+        kept, best = max(parts, key=lambda each: len(each[0]), default=({}, None))
+        if best is not None and kept:
+            self._kept, self._upload_id = kept, best.id
+        for upload in found:
+            if upload.id != self._upload_id:
+                await abort(self._call, self._dispatcher, upload)
+
+    async def _fitting_parts(self, upload: OpenUpload) -> Mapping[int, Part]:
+        """The parts of an open upload that are as long as ours."""
+        fitting: dict[int, Part] = {}
+        marker: dict[str, int] = {}
+        while True:
+            ask = partial(self._call, "list_parts", self._key, UploadId=upload.id, **marker)
+            page = await self._dispatcher.send(ask, urgent=True)
+            for part in page.get("Parts", ()):
+                number = part["PartNumber"]
+                if part["Size"] == self._size_of_part(number):
+                    fitting[number] = part
+            before, marker = marker, {"PartNumberMarker": page.get("NextPartNumberMarker", 0)}
+            if not page.get("IsTruncated") or marker == before:
+                return fitting
+
+    def _size_of_part(self, number: int) -> int:
+        return min(self._part_size, self._source.size - (number - 1) * self._part_size)
 
     async def _send_parts(self) -> None:
         with unwrapped():
@@ -156,16 +215,18 @@ class MultipartUpload(Multipart):
                     await has_read.wait()
 
     async def _send_part(self, number: int, offset: int, has_read: anyio.Event) -> None:
-        size = min(self._part_size, self._source.size - offset)
+        size = self._size_of_part(number)
 
         async def put() -> None:
             with body_of(await self._source.read(offset, size)) as body:
                 has_read.set()
                 checksum = {"ChecksumCRC32": await crc32(body)} if self._checksums else {}
-                answer = await self._call(
-                    "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body, **checksum
-                )
-            self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **checksum}
+                part = self._kept.get(number)
+                if part is None or not await _is_of(part, body):
+                    part = await self._call(
+                        "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body, **checksum
+                    )
+            self._sent[number] = {"PartNumber": number, "ETag": part["ETag"], **checksum}
 
         await self._dispatcher.send(put, nbytes=size)
 
@@ -215,6 +276,79 @@ class MultipartCopy(Multipart):
             self._sent[number] = {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
         await self._dispatcher.send(copy)
+
+
+async def open_uploads(call: Call, dispatcher: Dispatcher, prefix: str) -> AsyncIterator[OpenUpload]:
+    """List the open uploads of keys that begin with `prefix`."""
+    position: dict[str, str] = {}
+    while True:
+        page = await dispatcher.send(partial(call, "list_multipart_uploads", Prefix=prefix, **position), urgent=True)
+        for row in page.get("Uploads", ()):
+            if row["Key"].startswith(prefix):  # what is listed may be aborted, so no store's word is taken for it
+                yield OpenUpload(row["Key"], row["UploadId"], in_utc(row["Initiated"]))
+        # SeaweedFS lists by upload ids, and gives no marker of keys.
+        markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
+        before, position = position, {name: marker for name, marker in markers.items() if marker}
+        if not page.get("IsTruncated") or position == before:
+            return
+
+
+async def open_uploads_of(call: Call, dispatcher: Dispatcher, key: str) -> AsyncIterator[OpenUpload]:
+    """List the open uploads of one key."""
+    async for upload in open_uploads(call, dispatcher, key):
+        if upload.key == key:
+            yield upload
+
+
+async def abort(call: Call, dispatcher: Dispatcher, upload: OpenUpload) -> None:
+    """Abort an open upload; one that is gone is no error."""
+    await dispatcher.send(partial(_abort, call, upload.key, upload.id), urgent=True)
+
+
+async def abort_all_of(call: Call, dispatcher: Dispatcher, key: str) -> None:
+    """Abort all open uploads of one key, as far as that is allowed."""
+    with contextlib.suppress(AccessDenied, StoreError):
+        async for upload in open_uploads_of(call, dispatcher, key):
+            await abort(call, dispatcher, upload)
+
+
+async def _abort(call: Call, key: str, upload_id: str) -> None:
+    try:
+        await call("abort_multipart_upload", key, UploadId=upload_id)
+    except StoreError as error:
+        if code_of(error) != "NoSuchUpload":
+            raise
+
+
+async def _is_of(part: Part, body: bytes | io.BytesIO) -> bool:
+    """Whether a part that the store lists has these bytes."""
+    if crc := part.get("ChecksumCRC32"):
+        return bool(crc == await crc32(body))
+    with memoryview(body) if isinstance(body, bytes) else body.getbuffer() as view:
+        return bool(part["ETag"].strip('"') == (await in_thread(_md5, view)).hexdigest())
+
+
+async def is_etag_of(etag: str, source: Source, part_size: int) -> bool:
+    """Whether an object of this ETag has the source's bytes, uploaded in parts of this size.
+
+    An ETag is the MD5 of what was uploaded, or that of the parts' MD5s with their number behind it, unless
+    the store encrypts with a key of somebody's or makes it otherwise. So `False` may mean nothing.
+    """
+    part_size = fitting_part_size(source.size, part_size)
+    starts = range(0, source.size, part_size) or (0,)
+    ending = f"-{len(starts)}" if source.size > part_size else ""
+    if not re.fullmatch(f"[0-9a-f]{{32}}{ending}", etag):
+        return False
+    digests = [await _md5_of_part(source, start, min(start + part_size, source.size)) for start in starts]
+    whole = _md5(b"".join(digests)).digest() if ending else digests[0]
+    return etag == whole.hex() + ending
+
+
+async def _md5_of_part(source: Source, start: int, stop: int) -> bytes:
+    digest = _md5()
+    for offset in range(start, stop, CHUNK):
+        await in_thread(digest.update, await source.read(offset, min(CHUNK, stop - offset)))
+    return digest.digest()
 
 
 def fitting_part_size(size: int, part_size: int) -> int:

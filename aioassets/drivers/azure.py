@@ -28,7 +28,7 @@ from aioassets.drivers._azure_values import (
     revision_of,
 )
 from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, read_range, read_whole
-from aioassets.drivers._contents import holds, present, upload_by
+from aioassets.drivers._contents import holds, upload_by
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -190,8 +190,9 @@ class AzureDriver(NoOpenUploads):
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
     ) -> Uploaded:
         """See `Driver.upload`."""
-        send = self._upload_whole if source.size <= self._part_size else self._upload_blocks
-        return await upload_by(send, self, key, source, expected)
+        in_blocks = source.size > self._part_size
+        send = partial(self._upload_blocks, resume=resume) if in_blocks else self._upload_whole
+        return await upload_by(send, self, key, source, expected, look_first=resume or in_blocks)
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -266,11 +267,9 @@ class AzureDriver(NoOpenUploads):
 
         await self._dispatcher.send(put, nbytes=source.size)
 
-    async def _upload_blocks(self, key: str, source: Source, expected: Expect) -> None:
-        if expected is Expect.ABSENT and await present(self, key) is not None:  # looking first spares all the blocks
-            raise PreconditionFailed(self._url(key))
+    async def _upload_blocks(self, key: str, source: Source, expected: Expect, *, resume: bool) -> None:
         cause: Exception | None = None
-        for _ in range(UPLOADS):
+        for attempt in range(UPLOADS):
             upload = BlockUpload(
                 self._client,
                 self._dispatcher,
@@ -278,6 +277,7 @@ class AzureDriver(NoOpenUploads):
                 source,
                 block_size=self._part_size,
                 headers=condition_for(expected),
+                resume=resume and attempt == 0,
             )
             try:
                 return await upload.run()

@@ -15,7 +15,7 @@ import anyio
 from aioassets.concurrency import both, for_each
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
-from aioassets.drivers._contents import holds, present, upload_by
+from aioassets.drivers._contents import holds, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT, GRACE, ResumableUpload, SessionGone
@@ -184,12 +184,16 @@ class GCSDriver(NoOpenUploads):
     ) -> Uploaded:
         """See `Driver.upload`.
 
+        Only whole objects are resumed: a session that a killed upload left can't be found again, and
+        expires by itself.
+
         Raises:
             IntegrityError: the store kept other bytes than were sent; they were deleted again.
         """
         await self._connection.open()
-        send = self._upload_whole if source.size <= self._part_size else self._upload_chunks
-        return await upload_by(send, self, key, source, expected)
+        in_chunks = source.size > self._part_size  # whose condition the API judges when all has arrived
+        send = self._upload_chunks if in_chunks else self._upload_whole
+        return await upload_by(send, self, key, source, expected, look_first=resume or in_chunks)
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -347,9 +351,6 @@ class GCSDriver(NoOpenUploads):
         await self._dispatcher.send(put, nbytes=source.size)
 
     async def _upload_chunks(self, key: str, source: Source, expected: Expect) -> None:
-        # The API judges the condition when all has arrived, so looking first spares the chunks.
-        if expected is Expect.ABSENT and await present(self, key) is not None:
-            raise PreconditionFailed(self._url(key))
         condition = condition_for(expected)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
         url = self._address("o", upload=True, uploadType="resumable", **condition)

@@ -17,6 +17,7 @@ from aiofiles.threadpool.binary import AsyncBufferedReader
 from aioassets.disk import DENIED, denied, reason
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import check_document
+from aioassets.drivers._contents import holds
 from aioassets.drivers.folder import Folder, revision_of, unlink
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -99,6 +100,8 @@ class LocalDriver:
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
     ) -> Uploaded:
         """See `Driver.upload`."""
+        if resume and expected is Expect.ABSENT and await holds(self, key, source):
+            return Uploaded(created=False)
         temporary = self._folder.temporary_path()
         try:
             for offset in range(0, max(source.size, 1), CHUNK):

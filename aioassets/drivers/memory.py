@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import check_document
+from aioassets.drivers._contents import holds
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -80,6 +81,8 @@ class MemoryDriver(NoOpenUploads):
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
     ) -> Uploaded:
         """See `Driver.upload`."""
+        if resume and expected is Expect.ABSENT and await holds(self, key, source):
+            return Uploaded(created=False)
         async with self._dispatcher.budget.slot(source.size):
             pieces = [
                 await source.read(offset, min(CHUNK, source.size - offset)) for offset in range(0, source.size, CHUNK)

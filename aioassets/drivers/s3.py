@@ -17,11 +17,19 @@ import anyio
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range, read_whole
-from aioassets.drivers._contents import holds, present, upload_by
+from aioassets.drivers._contents import has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import Kind, Request, translating
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
-from aioassets.drivers._s3_multipart import MultipartCopy, MultipartUpload, UploadGone
+from aioassets.drivers._s3_multipart import (
+    MultipartCopy,
+    MultipartUpload,
+    UploadGone,
+    abort,
+    abort_all_of,
+    is_etag_of,
+    open_uploads,
+)
 from aioassets.drivers._s3_values import (
     answered_at,
     base64_of,
@@ -39,8 +47,8 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
-    NoOpenUploads,
     ObjectInfo,
+    OpenUpload,
     Revision,
     Source,
     Uploaded,
@@ -73,10 +81,13 @@ _VERBS: Final = {
     "head_object": "read",
     "list_objects_v2": "list",
     "delete_objects": "delete",
+    "list_multipart_uploads": "list open uploads",
+    "list_parts": "list the parts of",
+    "abort_multipart_upload": "abort an upload of",
 }
 
 
-class S3Driver(NoOpenUploads):
+class S3Driver:
     """One bucket of S3 or of a store that speaks its protocol.
 
     The connection is made at the first request, in a worker thread, because the SDK's
@@ -221,9 +232,18 @@ class S3Driver(NoOpenUploads):
     async def upload(
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
     ) -> Uploaded:
-        """See `Driver.upload`."""
-        send = self._upload_whole if source.size <= self._part_size else self._upload_parts
-        return await upload_by(send, self, key, source, expected)
+        """See `Driver.upload`.
+
+        An open upload that is resumed keeps the encryption that it was begun with.
+        """
+        compare = self._has_bytes_of
+        if source.size <= self._part_size:
+            return await upload_by(self._upload_whole, self, key, source, expected, look_first=resume, compare=compare)
+        send = partial(self._upload_parts, resume=resume)
+        uploaded = await upload_by(send, self, key, source, expected, look_first=True, compare=compare)
+        if resume and not uploaded.created:
+            await abort_all_of(self._call, self._dispatcher, key)
+        return uploaded
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -272,6 +292,17 @@ class S3Driver(NoOpenUploads):
         while batch := tuple(islice(remaining, BATCH)):
             await self._dispatcher.send(partial(self._delete_batch, batch), urgent=True)
 
+    def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        """See `Driver.open_uploads`.
+
+        In no promised order. MinIO lists only the uploads of one key, where all of that is the prefix.
+        """
+        return open_uploads(self._call, self._dispatcher, prefix)
+
+    async def abort(self, upload: OpenUpload) -> None:
+        """See `Driver.abort`."""
+        await abort(self._call, self._dispatcher, upload)
+
     async def aclose(self) -> None:
         """See `Driver.aclose`; the next request would connect again."""
         async with self._opening:
@@ -290,12 +321,9 @@ class S3Driver(NoOpenUploads):
 
         await self._dispatcher.send(put, nbytes=source.size)
 
-    async def _upload_parts(self, key: str, source: Source, expected: Expect) -> None:
-        # Looking first spares all the parts, and covers stores that ignore a condition at the end of an upload.
-        if expected is Expect.ABSENT and await present(self, key) is not None:
-            raise PreconditionFailed(self._url(key))
+    async def _upload_parts(self, key: str, source: Source, expected: Expect, *, resume: bool) -> None:
         cause: Exception | None = None
-        for _ in range(UPLOADS):
+        for attempt in range(UPLOADS):
             upload = MultipartUpload(
                 self._call,
                 self._dispatcher,
@@ -305,14 +333,22 @@ class S3Driver(NoOpenUploads):
                 created_with=self._encryption,
                 completed_with=condition_for(expected),
                 checksums=self._checksums,
+                resume=resume and attempt == 0,
             )
             try:
                 return await upload.run()
             except UploadGone as gone:
-                if await holds(self, key, source):  # it was completed, and the answer was lost
+                if await holds(self, key, source, self._has_bytes_of):  # it was completed, and the answer was lost
                     return None
                 cause = gone
         raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
+
+    async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
+        """Whether it has, also by its ETag, which spares reading it."""
+        vague = found.size == source.size and not found.checksums
+        if vague and await is_etag_of(found.revision, source, self._part_size):
+            return True
+        return await has_bytes_of(self, found, source)
 
     async def _copy(self, bucket: str, info: ObjectInfo, key: str) -> None:
         if await present(self, key) is not None:  # some stores ignore the condition on copies

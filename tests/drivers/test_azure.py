@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import anyio
@@ -22,7 +24,7 @@ from servers import AZURITE_ACCOUNT, AZURITE_KEY, AzureServer, free_ports
 
 from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
 from aioassets.drivers import Location, make_driver
-from aioassets.drivers._azure_blocks import MAX_BLOCKS, fitting_block_size
+from aioassets.drivers._azure_blocks import MAX_BLOCKS, block_id, fitting_block_size
 from aioassets.drivers._azure_client import AzureClient
 from aioassets.drivers._azure_errors import refusal_of, translate
 from aioassets.drivers._azure_values import Account, parse_listing
@@ -129,7 +131,7 @@ def writes(method: str, url: str) -> bool:
 
 
 def commits(method: str, url: str) -> bool:
-    return "comp=blocklist" in url
+    return method == "PUT" and "comp=blocklist" in url
 
 
 async def lost(_method: str, _url: str, send: Send) -> Any:
@@ -383,6 +385,83 @@ class TestBlocks:
                 await driver.upload("blob", BytesSource(TWO_BLOCKS))
             _, uncommitted = await asyncio.to_thread(blob.get_block_list, "uncommitted")
         assert [block.id for block in uncommitted] == ["theirs"]
+
+
+BLOB = b"".join(bytes([n]) * MIB for n in (0, 1, 2)) + b"the end"
+BLOCKS = [BLOB[start : start + MIB] for start in range(0, len(BLOB), MIB)]
+
+
+@pytest.fixture
+def sent(intercept: Intercept) -> list[int]:
+    """The numbers of the blocks that are sent."""
+    numbers: list[int] = []
+
+    async def around(method: str, url: str, send: Send) -> Any:
+        if "comp=block&" in url:
+            (encoded,) = parse_qs(urlsplit(url).query)["blockid"]
+            numbers.append(int(base64.b64decode(encoded)[32:]))
+        return await send()
+
+    intercept(around)
+    return numbers
+
+
+@servers
+class TestResume:
+    @pytest.fixture
+    async def left(self, azurite: AzureServer, container: str) -> AsyncIterator[Callable[[int, bytes], None]]:
+        """Puts a block where an upload that was killed would have left it."""
+        with azurite.client(container) as client:
+            blob = client.get_blob_client("blob")
+
+            def stage(number: int, data: bytes) -> None:
+                blob.stage_block(base64.b64decode(block_id(hashlib.md5(data).digest(), number)).decode(), data)
+
+            yield stage
+
+    async def test_blocks_that_are_there_are_not_sent_again(
+        self, driver: AzureDriver, left: Callable[[int, bytes], None], sent: list[int]
+    ) -> None:
+        """Those of other bytes, or in another place, are."""
+        for number, data in ((3, BLOCKS[3]), (0, BLOCKS[0]), (1, BLOCKS[0]), (2, BLOCKS[0])):
+            await asyncio.to_thread(left, number, data)
+        source = BytesSource(BLOB)
+        assert (await driver.upload("blob", source, resume=True)).created
+        assert sorted(sent) == [1, 2]
+        assert source.digests == {"sha256": hashlib.sha256(BLOB).hexdigest()}
+        assert (await driver.read("blob")).data == BLOB
+        assert (await driver.stat("blob")).checksums == {"md5": hashlib.md5(BLOB).hexdigest()}
+
+    async def test_without_being_told_all_blocks_are_sent(
+        self, driver: AzureDriver, left: Callable[[int, bytes], None], sent: list[int]
+    ) -> None:
+        """Looking would cost each upload a request."""
+        await asyncio.to_thread(left, 0, BLOCKS[0])
+        await driver.upload("blob", BytesSource(BLOB))
+        assert sorted(sent) == [0, 1, 2, 3]
+
+    async def test_blocks_that_vanish_are_sent_again(
+        self, driver: AzureDriver, left: Callable[[int, bytes], None], intercept: Intercept, sent: list[int]
+    ) -> None:
+        """Whoever writes the blob makes Azure drop them; Azurite doesn't."""
+        await asyncio.to_thread(left, 0, BLOCKS[0])
+        intercept(first(commits, refused("InvalidBlockList", 400)))
+        assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        assert sorted(sent) == [0, 1, 1, 2, 2, 3, 3]
+        assert (await driver.read("blob")).data == BLOB
+
+    async def test_a_principal_that_may_not_look_sends_all_blocks(
+        self, driver: AzureDriver, left: Callable[[int, bytes], None], intercept: Intercept, sent: list[int]
+    ) -> None:
+        await asyncio.to_thread(left, 0, BLOCKS[0])
+
+        async def around(method: str, url: str, send: Send) -> Any:
+            refuse = refused("AuthorizationPermissionMismatch", 403)
+            return await (refuse(method, url, send) if "blocklisttype" in url else send())
+
+        intercept(around)
+        assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        assert sorted(sent) == [0, 1, 2, 3]
 
 
 @servers

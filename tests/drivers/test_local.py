@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,36 @@ async def test_a_failed_upload_leaves_no_temporary_file(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="changed by somebody else"):
         await driver.upload("a", BytesSource(b"2"))
     assert list((tmp_path / ".aioassets" / "tmp").iterdir()) == []
+
+
+async def test_temporary_files_are_open_uploads(tmp_path: Path) -> None:
+    """What they were to become isn't known; aborting one removes it, and nothing outside their folder."""
+    driver = LocalDriver(tmp_path)
+    assert [upload async for upload in driver.open_uploads("")] == []
+    await driver.upload("a", BytesSource(b"data"))
+    left = tmp_path / ".aioassets" / "tmp" / "0123456789abcdef"
+    left.write_bytes(b"of an upload that was killed")
+    (found,) = [upload async for upload in driver.open_uploads("any/prefix")]
+    assert (found.key, found.id) == ("", left.name)
+    assert found.active == datetime.fromtimestamp(left.stat().st_mtime, UTC)
+    await driver.abort(dataclasses.replace(found, id="../../a"))
+    assert (await driver.read("a")).data == b"data"
+    await driver.abort(found)
+    await driver.abort(found)
+    assert not left.exists()
+    assert [upload async for upload in driver.open_uploads("")] == []
+
+
+async def test_a_resumed_upload_writes_nothing_of_what_is_there(tmp_path: Path) -> None:
+    """Not even a temporary file."""
+    driver = LocalDriver(tmp_path)
+    await driver.upload("a", BytesSource(b"data"))
+    temporary = tmp_path / ".aioassets" / "tmp"
+    temporary.rmdir()
+    assert not (await driver.upload("a", BytesSource(b"data"), resume=True)).created
+    assert not temporary.exists()
+    await driver.upload("a", BytesSource(b"data"))
+    assert temporary.exists()
 
 
 async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(readable: Path, unprivileged: None) -> None:

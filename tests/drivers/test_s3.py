@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -19,7 +20,7 @@ from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
 from aioassets.drivers._bodies import MIB
 from aioassets.drivers._refusals import Request
 from aioassets.drivers._s3_errors import read_refusal
-from aioassets.drivers._s3_multipart import MAX_PARTS, fitting_part_size
+from aioassets.drivers._s3_multipart import MAX_PARTS, crc32, fitting_part_size
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
 from aioassets.errors import (
@@ -407,6 +408,196 @@ class TestMultipart:
 
         await intercept("create_multipart_upload", around)
         assert not (await driver.upload("blob", BytesSource(TWO_PARTS))).created
+
+
+BLOB = b"".join(bytes([n]) * MIN_PART_SIZE for n in (1, 2, 3)) + b"the end"
+PARTS = dict(enumerate((BLOB[start : start + MIN_PART_SIZE] for start in range(0, len(BLOB), MIN_PART_SIZE)), 1))
+"""As the driver uploads it: by number."""
+
+
+async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "blob", **created_with: str) -> str:
+    """What an upload that was killed leaves, as the driver makes it."""
+    client = await driver._connected()
+    target = {"Bucket": driver._bucket, "Key": key}
+    created_with = created_with or {"ChecksumAlgorithm": "CRC32"}
+    upload_id: str = (await client.create_multipart_upload(**target, **created_with))["UploadId"]
+    for number, body in parts.items():
+        checksum = {"ChecksumCRC32": await crc32(body)} if created_with.get("ChecksumAlgorithm") == "CRC32" else {}
+        await client.upload_part(**target, UploadId=upload_id, PartNumber=number, Body=body, **checksum)
+    return upload_id
+
+
+@pytest.fixture
+async def sent(intercept: Intercept) -> AsyncIterator[list[int]]:
+    """The numbers of the parts that are sent from now on."""
+    numbers: list[int] = []
+
+    async def around(real: Send, **params: Any) -> Any:
+        numbers.append(params["PartNumber"])
+        return await real(**params)
+
+    await intercept("upload_part", around)
+    yield numbers
+    numbers.clear()
+
+
+async def _resume(driver: S3Driver, sent: list[int], data: bytes = BLOB) -> list[int]:
+    """The numbers of the parts that were sent to complete an upload."""
+    sent.clear()
+    source = BytesSource(data)
+    assert (await driver.upload("blob", source, resume=True)).created
+    assert source.digests == {"sha256": hashlib.sha256(data).hexdigest()}
+    assert (await driver.read("blob")).data == data
+    assert await _open_uploads(driver) == 0
+    return sorted(sent)
+
+
+@servers
+class TestResume:
+    async def test_parts_that_are_there_are_not_sent_again(self, driver: S3Driver, sent: list[int]) -> None:
+        await _leave_open(driver, {number: PARTS[number] for number in (4, 1, 3)})
+        assert await _resume(driver, sent) == [2]
+
+    async def test_parts_of_other_bytes_are_sent_again(self, driver: S3Driver, sent: list[int]) -> None:
+        await _leave_open(driver, {1: PARTS[1], 2: PARTS[3], 3: PARTS[3], 4: b"THE END"})
+        assert await _resume(driver, sent) == [2, 4]
+
+    async def test_without_being_told_nothing_is_resumed(self, driver: S3Driver, sent: list[int]) -> None:
+        """The open upload may be that of a racer."""
+        await _leave_open(driver, PARTS)
+        sent.clear()
+        assert (await driver.upload("blob", BytesSource(BLOB))).created
+        assert sorted(sent) == [1, 2, 3, 4]
+        assert await _open_uploads(driver) == 1
+
+    async def test_the_upload_with_most_parts_is_resumed_and_others_are_aborted(
+        self, driver: S3Driver, sent: list[int]
+    ) -> None:
+        """Those of other keys are left alone, though they begin with this one."""
+        for numbers in ([1], [1, 2, 3], [], [2, 3]):
+            await _leave_open(driver, {number: PARTS[number] for number in numbers})
+        other = await _leave_open(driver, {1: PARTS[1]}, key="blob of another")
+        sent.clear()
+        assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        assert sent == [4]
+        assert [upload.id async for upload in driver.open_uploads("")] == [other]
+
+    async def test_parts_of_another_size_are_not_resumed(self, driver: S3Driver, sent: list[int]) -> None:
+        size = MIN_PART_SIZE + MIB
+        await _leave_open(driver, {n + 1: BLOB[n * size : (n + 1) * size] for n in range(3)})
+        assert await _resume(driver, sent) == [1, 2, 3, 4]
+
+    async def test_an_upload_that_cannot_be_completed_is_begun_anew(self, driver: S3Driver, sent: list[int]) -> None:
+        """It was begun with other checksums, for example, which the store doesn't tell."""
+        await _leave_open(driver, {1: PARTS[1]}, ChecksumAlgorithm="SHA256")
+        assert await _resume(driver, sent) == [1, 2, 2, 3, 3, 4, 4]
+
+    async def test_an_upload_that_vanishes_is_begun_anew(
+        self, driver: S3Driver, sent: list[int], intercept: Intercept
+    ) -> None:
+        """Whoever cleans up may be faster."""
+        doomed = await _leave_open(driver, {1: PARTS[1]})
+        client = await driver._connected()
+
+        async def around(real: Send, **params: Any) -> Any:
+            answer = await real(**params)
+            await client.abort_multipart_upload(Bucket=driver._bucket, Key="blob", UploadId=doomed)
+            return answer
+
+        await intercept("list_parts", around)
+        assert set(await _resume(driver, sent)) == {1, 2, 3, 4}
+
+    @pytest.mark.parametrize("operation", ["list_multipart_uploads", "list_parts", "abort_multipart_upload"])
+    async def test_a_principal_that_may_not_look_begins_anew(
+        self, driver: S3Driver, sent: list[int], intercept: Intercept, operation: str
+    ) -> None:
+        for numbers in ([1], [2, 3]):
+            await _leave_open(driver, {number: PARTS[number] for number in numbers})
+        sent.clear()
+
+        async def around(real: Send, **params: Any) -> Any:
+            raise ClientError(_response("AccessDenied", 403), operation)
+
+        await intercept(operation, around)
+        assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        assert sorted(sent) == ([1, 4] if operation == "abort_multipart_upload" else [1, 2, 3, 4])
+        assert (await driver.read("blob")).data == BLOB
+
+    async def test_parts_are_told_by_their_checksums_where_the_store_keeps_them(
+        self, driver: S3Driver, sent: list[int], intercept: Intercept
+    ) -> None:
+        """As S3 itself does, whose ETags need not be MD5s; SeaweedFS lists no checksums, so they are added here."""
+        await _leave_open(driver, {1: PARTS[1], 2: PARTS[2]})
+        etags: dict[int, str] = {}
+
+        async def checksums(real: Send, **params: Any) -> Any:
+            answer = await real(**params)
+            for part in answer["Parts"]:
+                number = part["PartNumber"]
+                etags[number], part["ETag"] = part["ETag"], '"opaque"'
+                part["ChecksumCRC32"] = await crc32(PARTS[1] if number == 1 else b"other")
+            return answer
+
+        async def complete(real: Send, *, MultipartUpload: Any, **params: Any) -> Any:  # noqa: N803 - the SDK's name
+            for part in MultipartUpload["Parts"]:
+                if part["ETag"] == '"opaque"':
+                    part["ETag"] = etags[part["PartNumber"]]
+            return await real(MultipartUpload=MultipartUpload, **params)
+
+        await intercept("list_parts", checksums)
+        await intercept("complete_multipart_upload", complete)
+        assert await _resume(driver, sent) == [2, 3, 4]
+
+    async def test_a_blob_that_is_there_is_not_read_back(self, driver: S3Driver, intercept: Intercept) -> None:
+        """Its ETag is made of the MD5s of its parts. Nor is an upload of it left open."""
+        await driver.upload("blob", BytesSource(BLOB))
+        await _leave_open(driver, {1: PARTS[1]})
+
+        async def around(real: Send, **params: Any) -> Any:
+            raise AssertionError("was read")
+
+        await intercept("get_object", around)
+        assert not (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        assert await _open_uploads(driver) == 0
+
+    async def test_a_blob_in_parts_of_another_size_is_read_back(
+        self, seaweedfs: S3Server, bucket: str, driver: S3Driver
+    ) -> None:
+        """Its ETag says nothing then."""
+        async with S3Driver(bucket, part_size=MIN_PART_SIZE + MIB, **seaweedfs.options) as other:
+            await other.upload("blob", BytesSource(BLOB))
+        assert not (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        with pytest.raises(PreconditionFailed):
+            await driver.upload("blob", BytesSource(BLOB[:-1] + b"!"), resume=True)
+
+    async def test_long_lists_come_in_pages(self, driver: S3Driver, sent: list[int], intercept: Intercept) -> None:
+        """Of uploads, and of parts."""
+        ids = {await _leave_open(driver, {}, key=f"blobs/{n}") for n in range(5)}
+
+        async def two_uploads(real: Send, **params: Any) -> Any:
+            return await real(MaxUploads=2, **params)
+
+        async def one_part(real: Send, **params: Any) -> Any:
+            return await real(MaxParts=1, **params)
+
+        await intercept("list_multipart_uploads", two_uploads)
+        await intercept("list_parts", one_part)
+        assert {upload.id async for upload in driver.open_uploads("blobs/")} == ids
+        await _leave_open(driver, {number: PARTS[number] for number in (1, 2, 4)})
+        sent.clear()
+        await driver.upload("blob", BytesSource(BLOB), resume=True)
+        assert sent == [3]
+
+    async def test_a_store_that_repeats_its_page_ends_a_list(self, driver: S3Driver, intercept: Intercept) -> None:
+        """And what doesn't begin with the prefix isn't listed: it might be aborted."""
+        upload_id = await _leave_open(driver, {})
+
+        async def around(real: Send, **params: Any) -> Any:
+            return {**await real(**{**params, "Prefix": ""}), "IsTruncated": True, "NextKeyMarker": "blob"}
+
+        await intercept("list_multipart_uploads", around)
+        assert {upload.id async for upload in driver.open_uploads("bl")} == {upload_id}
+        assert [upload.id async for upload in driver.open_uploads("other")] == []
 
 
 @servers
