@@ -122,7 +122,7 @@ class Publication:
             ledger,
             stop,
             self._report,
-            await self._present(held.version) if held.resumed else {},
+            await self._present(held.version) if held.resumed else None,
         )
         key = self._store.layout.content
         await uploader.run(Upload(file, key(plan.name, held.version, file.path)) for file in plan.tree.files)

@@ -12,8 +12,8 @@ from typing import Final
 import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
-from aioassets.digests import SHA256, Hash, best_of, new_hash
-from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Source
+from aioassets.digests import Hash, best_of, new_hash
+from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
@@ -22,6 +22,8 @@ from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
 """Files under way at once; the budget bounds their requests."""
+LARGE: Final = 1024 * 1024
+"""Bytes from which on a file may have been sent in parts, and one more request doesn't count."""
 RANGE: Final = 8 * 1024 * 1024
 """Bytes of one range of a download: long enough that its round trip doesn't count."""
 SMALL: Final = 256 * 1024
@@ -88,6 +90,10 @@ class _WatchedSource:
         return data
 
 
+def _unreported(nbytes: int) -> None:
+    """Reports nothing of what is read."""
+
+
 @dataclass(slots=True)
 class Uploader:
     """Uploads the files of one push.
@@ -101,7 +107,7 @@ class Uploader:
         ledger: records what happens.
         stop: ends the uploads in good order.
         report: receives events.
-        present: what is there already by key, where a push is resumed.
+        present: what a push that died has left by key; `None` where none is resumed.
     """
 
     driver: Driver
@@ -109,7 +115,7 @@ class Uploader:
     ledger: UploadLedger
     stop: Stop
     report: Progress
-    present: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    present: Mapping[str, ObjectInfo] | None = None
     _failure: Exception | None = None
 
     async def run(self, uploads: Iterable[Upload]) -> None:
@@ -145,9 +151,7 @@ class Uploader:
         skipped = False
         if digests is None:
             source = file.opened()
-            skipped = await self._is_there(upload, source)
-            if not skipped:
-                await self._send(upload.key, _WatchedSource(source, self._check, self._report_bytes))
+            skipped = await self._send(upload, source)
             digests = await source.finish(self._check)
         self.ledger.entries[file.path] = FileEntry(file.path, file.size, digests, file.executable)
         self.report(FileTransferred(self.name, file.path, file.size, skipped))
@@ -163,24 +167,22 @@ class Uploader:
             self._report_bytes(upload.file.size)
         return digests
 
-    async def _is_there(self, upload: Upload, source: HashedSource) -> bool:
-        found = self.present.get(upload.key)
-        if found is None or found.size != upload.file.size:
-            return False
-        digests = await source.finish(self._check)
-        try:
-            checksums = (await self.driver.stat(upload.key)).checksums
-        except ObjectNotFound:
-            return False
-        return checksums.get(SHA256) == digests[SHA256]
-
-    async def _send(self, key: str, source: Source) -> None:
+    async def _send(self, upload: Upload, source: HashedSource) -> bool:
+        """Whether nothing had to be sent."""
+        key, size = upload.key, upload.file.size
+        found = (self.present or {}).get(key)
+        compared = found is not None and found.size == size  # what is read then is compared, not sent
+        resume = self.present is not None and (found is not None or size >= LARGE)
+        watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
         with self._doubting():
-            uploaded = await self.driver.upload(key, source)
+            uploaded = await self.driver.upload(key, watched, resume=resume)
         if uploaded.created:
             self.ledger.created.append(key)
         else:  # the same bytes there already: ours, by an answer that was lost, or somebody's: it may not be deleted
             self.ledger.uncertain = True
+        if compared and uploaded.created:  # it went away meanwhile
+            self._report_bytes(size)
+        return compared and not uploaded.created
 
     @contextlib.contextmanager
     def _doubting(self) -> Iterator[None]:
