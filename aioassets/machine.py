@@ -9,8 +9,12 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from typing import Final
 
 from aioassets.manifest import Pusher
+
+_ENDED: Final = ("Z", "X")
+"""States of processes that have ended, and whose parent hasn't taken note of it."""
 
 
 @functools.cache
@@ -26,9 +30,7 @@ def machine_id() -> str:
 
 def process_started(pid: int) -> str:
     """When a process of this machine started, as the system tells it; empty where it doesn't."""
-    # The name in the second field may hold spaces and parentheses; the start is the 20th field behind it.
-    fields = _contents(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 else ""
+    return _process(pid)[1]
 
 
 def process_is_gone(pid: int, started: str) -> bool:
@@ -39,7 +41,15 @@ def process_is_gone(pid: int, started: str) -> bool:
         return True
     except (PermissionError, OverflowError):
         pass
-    return bool(started) and process_started(pid) not in ("", started)
+    state, now_started = _process(pid)
+    return state in _ENDED or (bool(started) and now_started not in ("", started))
+
+
+def _process(pid: int) -> tuple[str, str]:
+    """The state of a process and when it started, as the system tells it."""
+    # The name in the second field may hold spaces and parentheses; the start is the 20th field behind it.
+    fields = _contents(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
 
 
 def whoami(*, user: bool, host: bool) -> Pusher:

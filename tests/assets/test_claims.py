@@ -425,6 +425,14 @@ async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
     assert await judged(16, mine, elsewhere) == [True, True]
 
 
+async def test_a_process_that_ended_is_gone_before_its_parent_takes_note() -> None:
+    """In a container, perhaps nobody ever does."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        await asyncio.to_thread(os.waitid, os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        claim = dataclasses.replace(await live_claim(), pid=child.pid, started="")
+        assert await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), timedelta()), claim)
+
+
 async def test_a_new_major_never_takes_a_number_of_an_old_one(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
