@@ -186,6 +186,7 @@ class Slot:
         written = self.staging / "record"
         written.write_bytes(record.to_json())  # before anything is placed: the disk may be full
         if differing is None:
+            self._own(".json").unlink(missing_ok=True)  # lest a crash leaves it beside another payload
             if self.payload.exists():
                 self.set_aside(self.payload)
             self.payload.parent.mkdir(parents=True, exist_ok=True)

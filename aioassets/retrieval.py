@@ -291,9 +291,9 @@ class Retrieval:
         manifest = await self._manifest(store, slot.version)
         record = Record(store.identity, manifest)
         selection = Selection.of(manifest, self._spec, slot.version)
-        if not self._force and await self._adopt(slot, record):
-            return self._fetched(slot, slot.payload, manifest, from_cache=True)
         try:
+            if not self._force and await self._adopt(slot, record):
+                return self._fetched(slot, slot.payload, manifest, from_cache=True)
             staged = await in_thread(_prepare, slot, manifest, selection)
             await self._fill(store, slot, staged, selection, record)
             if self._spec.part is not None:

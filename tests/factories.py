@@ -1,13 +1,32 @@
-"""Types of fixtures that make things."""
+"""Makers of drivers, and types of fixtures that make things."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from aioassets import AssetsManager
+from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, GCSDriver, LocalDriver, MemoryDriver
+from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
 
 ManagerFactory = Callable[..., AssetsManager]
 """Makes a manager over a driver, with settings by name."""
 Files = Callable[[str], Path]
 """Makes a file with this content."""
+
+PART_SIZE = MIN_PART_SIZE
+"""Bytes of a part, of every driver that uploads in parts."""
+
+
+def driver_at(place: dict[str, Any], dispatcher: Dispatcher | None = None) -> Driver:
+    """The driver of a place, as the fixture `place` describes it; to be closed."""
+    match place:
+        case {"kind": "s3", **options}:
+            return S3Driver(dispatcher=dispatcher, part_size=PART_SIZE, **options)
+        case {"kind": "azure", **options}:
+            return AzureDriver(dispatcher=dispatcher, part_size=PART_SIZE, **options)
+        case {"kind": "gcs", **options}:
+            return GCSDriver(dispatcher=dispatcher, part_size=PART_SIZE, **options)
+        case {"kind": "local", "path": path}:
+            return LocalDriver(path, dispatcher=dispatcher)
+    return MemoryDriver(dispatcher=dispatcher)

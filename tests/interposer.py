@@ -118,18 +118,32 @@ class Pause:
         moment: `before` or `after`.
         method: of the driver.
         ending: what the key ends with.
+        nth: at which of these calls.
+        wait: what to do there instead.
     """
 
-    def __init__(self, moment: str, method: str, ending: str) -> None:
+    def __init__(
+        self,
+        moment: str,
+        method: str,
+        ending: str,
+        nth: int = 1,
+        *,
+        wait: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self._where = (moment, method, ending)
+        self._left = nth
         self.reached = anyio.Event()
         self.go_on = anyio.Event()
+        self._wait = wait or self.go_on.wait
 
     async def __call__(self, moment: str, method: str, key: str) -> None:
         wanted_moment, wanted_method, ending = self._where
-        if (moment, method) == (wanted_moment, wanted_method) and key.endswith(ending) and not self.reached.is_set():
-            self.reached.set()
-            await self.go_on.wait()
+        if (moment, method) == (wanted_moment, wanted_method) and key.endswith(ending):
+            self._left -= 1
+            if self._left == 0:
+                self.reached.set()
+                await self._wait()
 
 
 class Fail:

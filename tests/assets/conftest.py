@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import Files, ManagerFactory
+from factories import Files, ManagerFactory, driver_at
 from servers import AzureServer, GCSServer, S3Server
 
-from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, GCSDriver, LocalDriver, MemoryDriver
-from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
+from aioassets import AssetsManager, Dispatcher, Driver, MemoryDriver
 
 STORES = [
     "memory",
@@ -34,26 +33,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     if request.param == "gcs":
         gcs: GCSServer = request.getfixturevalue("gcs")
         return {"kind": "gcs", "bucket": gcs.fresh_bucket(), **gcs.options}
-    return {"kind": request.param, "path": tmp_path / "store"}
+    return {"kind": request.param, "path": str(tmp_path / "store")}
 
 
 @pytest.fixture
 async def driver(place: dict[str, Any]) -> AsyncIterator[Driver]:
     """An empty store of each kind."""
-    match place:
-        case {"kind": "memory"}:
-            yield MemoryDriver()
-        case {"kind": "local", "path": path}:
-            yield LocalDriver(path)
-        case {"kind": "s3", **options}:
-            async with S3Driver(part_size=MIN_PART_SIZE, **options) as s3:
-                yield s3
-        case {"kind": "azure", **options}:
-            async with AzureDriver(**options) as azure:
-                yield azure
-        case {"kind": "gcs", **options}:
-            async with GCSDriver(**options) as gcs:
-                yield gcs
+    opened = driver_at(place)
+    yield opened
+    await opened.aclose()
 
 
 @pytest.fixture

@@ -1,0 +1,211 @@
+"""A process that is killed at any moment of a push or a fetch leaves nothing half-done, and is in nobody's way.
+
+A store in memory dies with its process, so it isn't here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import PART_SIZE, Files, ManagerFactory, driver_at
+from inspection import contents
+from interposer import Interposer
+
+from aioassets import AssetExists, AssetNotFound, AssetsManager, CacheError, Driver, VersionNotFound
+
+VICTIM = Path(__file__).with_name("victim.py")
+TESTS = VICTIM.parents[1]
+PATIENCE = 60
+"""Seconds after which a process counts as one that never comes to the moment."""
+
+lasting = pytest.mark.parametrize(
+    "place",
+    ["local", *(pytest.param(kind, marks=pytest.mark.servers) for kind in ("s3", "azure", "gcs"))],
+    indirect=True,
+)
+
+
+Call = tuple[str, list[str], dict[str, Any]]
+
+
+def call(method: str, *arguments: object, **options: bool) -> Call:
+    """A call of a manager's method."""
+    return method, [str(argument) for argument in arguments], options
+
+
+async def kill(place: dict[str, Any], cache: Path, moment: str, *calls: Call) -> None:
+    """Have another process make these calls, and kill it when all have come to the moment."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        VICTIM,
+        json.dumps([place, str(cache), moment, calls]),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            came = [await process.stdout.readline() for _ in calls]
+    finally:
+        process.kill()
+        _, errors = await process.communicate()
+    assert (came, errors.decode()) == ([b"hangs\n"] * len(calls), "")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A tree with two small files and one of three parts."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"first")
+    (folder / "b").write_bytes(b"second")
+    (folder / "big").write_bytes(b"0123456789abcdef" * (PART_SIZE // 16 * 2 + 1000))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["claimed", "between files", "inside a file", "before sealing", "sealed", "before listing", "listed"],
+)
+@lasting
+async def test_a_killed_push_is_in_nobodys_way(
+    place: dict[str, Any],
+    driver: Driver,
+    make_manager: ManagerFactory,
+    files: Files,
+    source: Path,
+    tmp_path: Path,
+    moment: str,
+) -> None:
+    """What it didn't seal can't be fetched; what it sealed gets listed. Its number goes to the same content only."""
+    manager = make_manager(driver)
+    for name in ("resumed", "passed"):
+        await manager.create_asset(files("first"), name)
+    if moment != "inside a file":
+        (source / "big").unlink()
+    calls = [call("update_asset", source, name) for name in ("resumed", "passed")]
+    await kill(place, tmp_path / "victim", moment, *calls)
+
+    sealed = moment in ("sealed", "before listing", "listed")
+    for name in ("resumed", "passed"):
+        assert await manager.list_versions(name) == (["0.1", "0.0"] if moment == "listed" else ["0.0"])
+        if sealed:
+            assert contents((await manager.fetch_asset(f"{name}:0.1")).path) == contents(source)
+        else:
+            with pytest.raises(VersionNotFound):
+                await manager.fetch_asset(f"{name}:0.1")
+
+    again = await manager.update_asset(source, "resumed")
+    assert again.version == ("0.2" if sealed else "0.1")
+    other = await manager.update_asset(files("other"), "passed")
+    assert other.version == "0.2"
+    assert await manager.list_versions("resumed") == (["0.2", "0.1", "0.0"] if sealed else ["0.1", "0.0"])
+    assert await manager.list_versions("passed") == (["0.2", "0.1", "0.0"] if sealed else ["0.2", "0.0"])
+    for version in [f"resumed:{again.version}", *(["resumed:0.1", "passed:0.1"] if sealed else [])]:
+        assert contents((await manager.fetch_asset(version)).path) == contents(source)
+    assert (await manager.fetch_asset("passed")).path.read_text() == "other"
+
+
+@pytest.mark.parametrize("moment", ["claimed", "between files", "sealed"])
+@lasting
+async def test_a_killed_creation_is_in_nobodys_way(
+    place: dict[str, Any],
+    driver: Driver,
+    make_manager: ManagerFactory,
+    files: Files,
+    source: Path,
+    tmp_path: Path,
+    moment: str,
+) -> None:
+    """Of one that sealed, the next one hears that the asset exists."""
+    manager = make_manager(driver)
+    (source / "big").unlink()
+    calls = [call("create_asset", source, name) for name in ("resumed", "passed")]
+    await kill(place, tmp_path / "victim", moment, *calls)
+    assert [asset async for asset in manager.list_assets()] == []
+    if moment == "sealed":
+        for name in ("resumed", "passed"):
+            with pytest.raises(AssetExists, match=r"0\.0 was just published"):
+                await manager.create_asset(source if name == "resumed" else files("other"), name)
+            assert await manager.list_versions(name) == ["0.0"]
+            assert contents((await manager.fetch_asset(name)).path) == contents(source)
+        return
+    with pytest.raises(AssetNotFound):
+        await manager.fetch_asset("resumed:0.0")
+    assert (await manager.create_asset(source, "resumed")).version == "0.0"
+    assert (await manager.create_asset(files("other"), "passed")).version == "0.1"
+    assert contents((await manager.fetch_asset("resumed")).path) == contents(source)
+    assert (await manager.fetch_asset("passed")).path.read_text() == "other"
+
+
+async def serves_nothing(manager: AssetsManager, *specs: str) -> None:
+    """Without the store, nothing of these can be had."""
+    for spec in specs:
+        with pytest.raises((VersionNotFound, AssetNotFound)):
+            await manager.fetch_asset(spec, offline=True)
+
+
+@pytest.mark.parametrize("moment", ["between files", "inside a file", "staged", "placed"])
+@lasting
+async def test_a_killed_fetch_is_in_nobodys_way(
+    place: dict[str, Any], driver: Driver, make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
+) -> None:
+    """Its lock is free, what it staged is downloaded anew, and what it placed is verified and adopted."""
+    interposer = Interposer(driver)
+    manager = make_manager(interposer)
+    await manager.create_asset(source, "model")
+    await kill(place, tmp_path / "cache", moment, call("fetch_asset", "model:0.0"))
+    await serves_nothing(manager, "model", "model:0.0", "model:0.0[a]")
+    interposer.calls.clear()
+    fetched = await manager.fetch_asset("model:0.0")
+    assert contents(fetched.path) == contents(source)
+    assert fetched.from_cache is (moment == "placed")
+    assert ("read_range" in {method for method, _ in interposer.calls}) is (moment != "placed")
+    assert not list((tmp_path / "cache").rglob("*.staging"))
+
+
+@pytest.mark.parametrize("moment", ["between files", "parts staged", "parts placed"])
+async def test_a_killed_fetch_of_parts_is_in_nobodys_way(
+    make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
+) -> None:
+    """Neither the parts nor the whole are there; both come when they are asked for."""
+    place = {"kind": "local", "path": str(tmp_path / "store")}
+    manager = make_manager(driver_at(place))
+    await manager.create_asset(nested(source), "model")
+    await kill(place, tmp_path / "cache", moment, call("fetch_asset", "model:0.0[deep]"))
+    await serves_nothing(manager, "model", "model:0.0[deep]", "model:0.0[deep/b]")
+    assert contents((await manager.fetch_asset("model[deep]")).path) == contents(source)
+    assert contents((await manager.fetch_asset("model")).path / "deep") == contents(source)
+    assert not list((tmp_path / "cache").rglob("*.staging"))
+
+
+def nested(folder: Path) -> Path:
+    """Put a folder into another one."""
+    outer = folder.with_name("outer")
+    outer.mkdir()
+    (outer / "deep").symlink_to(folder)
+    return outer
+
+
+@pytest.mark.parametrize("moment", ["staged", "placed"])
+async def test_a_killed_replacement_is_not_taken_for_what_it_replaced(
+    make_manager: ManagerFactory, files: Files, tmp_path: Path, moment: str
+) -> None:
+    """Two stores have the same name and version; the cache knows at any moment which of them it holds."""
+    places = [{"kind": "local", "path": str(tmp_path / f"store-{number}")} for number in (1, 2)]
+    first, second = (make_manager(driver_at(place)) for place in places)
+    await first.create_asset(files("first"), "model")
+    await second.create_asset(files("second"), "model")
+    await first.fetch_asset("model:0.0")
+    await kill(places[1], tmp_path / "cache", moment, call("fetch_asset", "model:0.0", force_download=True))
+    with contextlib.suppress(CacheError):  # it is of the other store
+        assert (await first.fetch_asset("model:0.0")).path.read_text() == "first"
+    assert (await second.fetch_asset("model:0.0", force_download=True)).path.read_text() == "second"

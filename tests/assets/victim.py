@@ -1,0 +1,153 @@
+"""Pushes and fetches assets, and hangs at a moment to be killed there; run as a process.
+
+Usage: victim.py '[PLACE, CACHE, MOMENT, [[METHOD, ARGUMENTS, OPTIONS]...]]' — makes these calls at once,
+each on a manager of its own, and prints a line for each that hangs at the moment: a key of `MOMENTS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import anyio
+import anyio.from_thread
+from factories import PART_SIZE, driver_at
+from interposer import Interposer, Pause
+
+from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred
+from aioassets.cache import Slot
+from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
+
+
+class Watched(Interposer):
+    """A driver that also hears of the progress."""
+
+    def report(self, event: Event) -> None:
+        """A `Progress`."""
+
+
+Instrument = Callable[[Driver], Watched]
+
+
+async def hang() -> NoReturn:
+    print("hangs", flush=True)  # noqa: T201
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+def at(moment: str, method: str, ending: str, nth: int = 1) -> Instrument:
+    """Hang at the n-th call of its kind."""
+    return lambda driver: Watched(driver, Pause(moment, method, ending, nth, wait=hang))
+
+
+class BetweenFiles(Watched):
+    """Hangs before it moves file `b`, once file `a` is done."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(driver, self._hang_at_b)
+        self._done = anyio.Event()
+
+    def report(self, event: Event) -> None:
+        if isinstance(event, FileTransferred) and event.path.endswith("a"):
+            self._done.set()
+
+    async def _hang_at_b(self, moment: str, method: str, key: str) -> None:
+        if moment == "before" and method in ("upload", "read_range") and key.endswith("/b"):
+            await self._done.wait()
+            await hang()
+
+
+class InsideFile(Watched):
+    """Hangs in the middle of file `big`: two of its parts are sent, or half of its bytes received."""
+
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
+        return await super().upload(key, _Stuck(source), expected=expected, resume=resume)
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        received = 0
+        async for chunk in super().read_range(key, start, stop, revision=revision):
+            yield chunk
+            received += len(chunk)
+            if key.endswith("/big") and received >= (stop - start) // 2:
+                await hang()
+
+
+class _Stuck:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    @property
+    def path(self) -> Path | None:
+        return None
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._source.digests
+
+    async def read(self, offset: int, size: int) -> Data:
+        if offset >= 2 * PART_SIZE:
+            await hang()
+        return await self._source.read(offset, size)
+
+
+def placing(ending: str) -> Instrument:
+    """Hang before a file of the assets directory gets its name."""
+    replace = os.replace
+
+    def replace_or_hang(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+        if os.fspath(target).endswith(ending):
+            anyio.from_thread.run(hang)
+        replace(source, target)
+
+    def instrument(driver: Driver) -> Watched:
+        os.replace = replace_or_hang
+        return Watched(driver)
+
+    return instrument
+
+
+def staged(driver: Driver) -> Watched:
+    """Hang when all is downloaded."""
+    Slot.place = lambda *_: anyio.from_thread.run(hang)  # type: ignore[assignment, method-assign]
+    return Watched(driver)
+
+
+MOMENTS: dict[str, Instrument] = {
+    "claimed": at("after", "write", ".meta"),
+    "between files": BetweenFiles,
+    "inside a file": InsideFile,
+    "before sealing": at("before", "write", ".meta", 2),
+    "sealed": at("after", "write", ".meta", 2),
+    "before listing": at("before", "write", ".versions"),
+    "listed": at("after", "write", ".versions"),
+    "staged": staged,
+    "placed": placing("0.0.json"),
+    "parts staged": placing("0.0.parts.json"),
+    "parts placed": placing("/b"),
+}
+
+
+async def main(place: dict[str, Any], cache: str, moment: str, calls: list[Any]) -> None:
+    async with anyio.create_task_group() as tasks:
+        for method, arguments, options in calls:
+            # One request at a time, so that one part is done before the next is read.
+            driver = MOMENTS[moment](driver_at(place, Dispatcher(Budget(requests=1))))
+            call = getattr(AssetsManager(driver=driver, assets_dir=cache), method)
+            tasks.start_soon(partial(call, *arguments, **options, progress=driver.report))
+
+
+if __name__ == "__main__":
+    anyio.run(main, *json.loads(sys.argv[1]))
