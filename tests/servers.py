@@ -26,6 +26,8 @@ from platformdirs import user_cache_path
 T = TypeVar("T")
 
 ACCESS_KEY = "key"
+NEXT_ACCESS_KEY = "next-key"
+"""Of the same identity, for credentials that are renewed."""
 SECRET_KEY = "secret"
 AZURITE_VERSION = "3.35.0"
 """The last one for any Node.js; later ones want a recent one."""
@@ -174,7 +176,7 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
     config = directory / "s3.json"
     identity = {
         "name": "admin",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "credentials": [{"accessKey": key, "secretKey": SECRET_KEY} for key in (ACCESS_KEY, NEXT_ACCESS_KEY)],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     reader = {

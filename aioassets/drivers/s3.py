@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_r
 from aioassets.drivers._contents import has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import Kind, Request, translating
+from aioassets.drivers._s3_credentials import REFUSED, Credentials
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
 from aioassets.drivers._s3_multipart import (
     MultipartCopy,
@@ -54,6 +56,7 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import (
+    AioAssetsError,
     InvalidSetting,
     NotSameStore,
     ObjectNotFound,
@@ -75,6 +78,8 @@ COPY_PART: Final = 256 * MIB
 """Bytes of a part that the store copies: large, since none of them pass through here."""
 UPLOADS: Final = 3
 """How often a multipart upload is begun for one blob, where the store drops it."""
+
+_QUIET: Final = logging.NullHandler()
 
 _VERBS: Final = {
     "get_object": "read",
@@ -102,8 +107,8 @@ class S3Driver:
             that is given here, not one that the SDK finds in its configuration.
         region: the bucket's region.
         profile: a profile of the AWS configuration files.
-        access_key_id: static credentials; without them the SDK's provider chain is asked at
-            each request, so that temporary ones are renewed during long uploads.
+        access_key_id: static credentials; without them the SDK's provider chain is asked, and once
+            more before what it found expires or when the store refuses it from then on.
         secret_access_key: belongs to `access_key_id`.
         session_token: belongs to `access_key_id`, for temporary credentials.
         addressing_style: `path`, `virtual` or `auto`; `auto` unless given.
@@ -163,6 +168,8 @@ class S3Driver:
         self._checksums = checksums
         self._encryption = given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id)
         self._profile = profile
+        self._region = region
+        self._credentials: Credentials | None = None
         self._client_options: dict[str, Any] = {
             "endpoint_url": endpoint_url,
             "region_name": region,
@@ -308,6 +315,8 @@ class S3Driver:
         async with self._opening:
             if self._owned and self._client is not None:
                 client, self._client = self._client, None
+                if self._credentials is not None:
+                    await self._credentials.aclose()
                 await client.close()
 
     async def _put(self, key: str, body: bytes | io.BytesIO, *, digest: str | None, **params: Any) -> Any:
@@ -397,8 +406,19 @@ class S3Driver:
         client = await self._connected()
         target = {"Bucket": self._bucket, "Key": key} if key else {"Bucket": self._bucket}
         conditional = "IfMatch" in params or "IfNoneMatch" in params
-        with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
-            return await getattr(client, operation)(**target, **params)
+        credentials = self._credentials
+        used = credentials.current if credentials is not None else None
+        try:
+            with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
+                answer = await getattr(client, operation)(**target, **params)
+        except AioAssetsError as error:
+            if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
+                detail = f"it refused credentials that are replaced by now: {error}"
+                raise StoreUnavailable(self.url, detail, uncertain=False) from error
+            raise
+        if credentials is not None:
+            credentials.work(used)
+        return answer
 
     def _translating(
         self, verb: str, key: str = "", *, conditional: bool = False
@@ -426,12 +446,23 @@ class S3Driver:
         except ImportError as error:
             raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
 
-        async def enter() -> Any:
+        def new_session() -> Any:
             session = AioSession(profile=self._profile)
+            if self._region is not None:  # which services of credentials may need
+                session.set_config_variable("region", self._region)
+            return session
+
+        async def enter() -> Any:
+            session = new_session()
+            if self._client_options["aws_access_key_id"] is None:
+                self._credentials = Credentials(self.url, lambda: new_session().get_credentials())
+                session.register_component("credential_provider", self._credentials)
             return await session.create_client(
                 "s3", config=AioConfig(**self._config), **self._client_options
             ).__aenter__()
 
+        # The SDK warns of what it raises, too; unless somebody set up logging, that would be on standard error.
+        logging.getLogger("aiobotocore").addHandler(_QUIET)
         with self._translating("open"):
             try:
                 client = asyncio.run(enter())

@@ -1,0 +1,370 @@
+"""Credentials that end in the middle of a push: renewed in time, renewed after a refusal, or told in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relay import Exchange, Relay
+from servers import ACCESS_KEY, NEXT_ACCESS_KEY, SECRET_KEY, S3Server, free_ports
+
+from aioassets import (
+    AccessDenied,
+    AssetsManager,
+    Dispatcher,
+    MissingCredentials,
+    RetryPolicy,
+    S3Driver,
+    StoreUnavailable,
+)
+from aioassets.dispatch import NO_RETRY
+from aioassets.drivers.protocol import Expect
+from aioassets.drivers.s3 import MIN_PART_SIZE
+from aioassets.testing import BytesSource
+
+LARGE = bytes(range(256)) * (MIN_PART_SIZE // 256) * 3
+LIFE = timedelta(hours=2)
+
+Act = Callable[[], object]
+
+
+class Issued:
+    """A program that issues temporary credentials, as `credential_process` names one: what is in a file.
+
+    Attributes:
+        file: what it says.
+        log: a line for each time that it ran.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "issued.json"
+        self.log = folder / "ran"
+        script = folder / "issue"
+        script.write_text(f"#!/bin/sh\necho ran >> {self.log}\nexec cat {self.file}\n")
+        script.chmod(0o755)
+        self.config = folder / "config"
+        self.config.write_text(f"[default]\ncredential_process = {script}\n")
+
+    def say(self, key: str, *, life: timedelta = LIFE) -> None:
+        """Issue this key from now on."""
+        expires = datetime.now(UTC) + life
+        said = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": SECRET_KEY, "Expiration": expires.isoformat()}
+        self.file.write_text(json.dumps(said))
+
+    def fail(self) -> None:
+        """Issue nothing from now on."""
+        self.file.unlink(missing_ok=True)
+
+    @property
+    def runs(self) -> int:
+        """How often it ran."""
+        return len(self.log.read_text().splitlines())
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any credentials of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+
+
+@pytest.fixture
+def issued(tmp_path: Path, alone: None) -> Issued:
+    """A program that issues the first key."""
+    program = Issued(tmp_path)
+    program.say(ACCESS_KEY)
+    return program
+
+
+@pytest.fixture
+def bucket(seaweedfs: S3Server) -> str:
+    return seaweedfs.fresh_bucket()
+
+
+@pytest.fixture
+async def relay(seaweedfs: S3Server) -> AsyncIterator[Relay]:
+    async with Relay(seaweedfs.endpoint_url) as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def opened(relay: Relay, bucket: str, retry: RetryPolicy = NO_RETRY) -> AsyncIterator[S3Driver]:
+    """A driver that looks for credentials itself."""
+    options = {"region": "us-east-1", "addressing_style": "path", "part_size": MIN_PART_SIZE}
+    async with S3Driver(bucket, endpoint_url=relay.url, dispatcher=Dispatcher(retry=retry), **options) as driver:
+        yield driver
+
+
+def later(driver: S3Driver, passed: timedelta) -> None:
+    """Put the clock forward by which credentials expire."""
+    assert driver._credentials is not None
+    driver._credentials._source._time_fetcher = lambda: datetime.now(UTC) + passed
+
+
+def then(act: Act) -> Any:
+    """Does something before a request is passed on."""
+
+    async def passing(exchange: Exchange) -> None:
+        act()
+        await exchange.forward()
+        await exchange.answer()
+
+    return passing
+
+
+def refuse(relay: Relay, key: str) -> None:
+    """Let the store refuse this key from now on."""
+
+    async def refusing(exchange: Exchange) -> None:
+        await exchange.body()
+        if signed_by(exchange) == key:
+            body = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+            await exchange.reply(400, {"Content-Type": "application/xml"}, body)
+        else:
+            await exchange.forward()
+            await exchange.answer()
+
+    relay.inject(refusing, times=float("inf"))
+
+
+def signed_by(exchange: Exchange) -> str:
+    found = re.search(r"Credential=([^/]+)/", exchange.headers["authorization"])
+    assert found is not None
+    return found[1]
+
+
+def keys_of(relay: Relay, target: str = "") -> list[str]:
+    """The keys by which requests were signed, in order."""
+    return [signed_by(each) for each in relay.exchanges if re.search(target, each.target)]
+
+
+@pytest.mark.servers
+class TestS3:
+    async def test_they_are_renewed_before_they_expire(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """Also within one blob, and nobody waits while they hold."""
+        async with opened(relay, bucket) as driver:
+
+            def expire() -> None:
+                issued.say(NEXT_ACCESS_KEY, life=2 * LIFE)
+                later(driver, LIFE)
+
+            relay.inject(then(expire), method="PUT", target="partNumber=2")
+            await driver.upload("blob", BytesSource(LARGE))
+            assert keys_of(relay, "uploads=?$") == [ACCESS_KEY]
+            assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
+            assert (await driver.stat("blob")).size == len(LARGE)
+        assert issued.runs == 2
+
+    async def test_those_of_a_container_are_renewed_too(
+        self, relay: Relay, bucket: str, alone: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Stands for whoever issues them by HTTP."""
+        issues = iter([(ACCESS_KEY, LIFE), (NEXT_ACCESS_KEY, 2 * LIFE)])
+
+        async def issue(exchange: Exchange) -> None:
+            key, life = next(issues)
+            expires = (datetime.now(UTC) + life).isoformat()
+            said = {"AccessKeyId": key, "SecretAccessKey": SECRET_KEY, "Token": "", "Expiration": expires}
+            await exchange.reply(200, {}, json.dumps(said).encode())
+
+        async with Relay(f"http://127.0.0.1:{free_ports(1)[0]}") as container:
+            container.inject(issue, times=2)
+            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{container.url}/role")
+            async with opened(relay, bucket) as driver:
+                await driver.write("first", b"", expected=Expect.ABSENT)
+                later(driver, LIFE)
+                await driver.write("second", b"", expected=Expect.ABSENT)
+        assert keys_of(relay) == [ACCESS_KEY, NEXT_ACCESS_KEY]
+
+    async def test_a_push_goes_on_where_renewing_fails_while_the_old_ones_hold(
+        self, relay: Relay, bucket: str, issued: Issued, tmp_path: Path
+    ) -> None:
+        """The next request asks again."""
+        (tmp_path / "file").write_bytes(LARGE)
+        async with opened(relay, bucket) as driver, AssetsManager(driver=driver, assets_dir=tmp_path) as manager:
+
+            def almost_expire() -> None:
+                issued.fail()
+                later(driver, LIFE - timedelta(seconds=30))
+
+            relay.inject(then(almost_expire), method="PUT", target="partNumber=2")
+            await manager.create_asset(tmp_path / "file", "model")
+            assert set(keys_of(relay)) == {ACCESS_KEY}
+            assert issued.runs > 1
+            issued.say(NEXT_ACCESS_KEY, life=2 * LIFE)
+            assert await manager.list_versions("model") == ["0.0"]
+            assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
+
+    async def test_requests_wait_where_renewing_fails_and_none_hold(
+        self, relay: Relay, bucket: str, issued: Issued
+    ) -> None:
+        """As for a store that fails for a moment."""
+
+        async def sleep(seconds: float) -> None:
+            await asyncio.to_thread(issued.say, NEXT_ACCESS_KEY, life=2 * LIFE)
+
+        async with opened(relay, bucket, RetryPolicy(sleep=sleep)) as driver:
+            await driver.write("first", b"", expected=Expect.ABSENT)
+            issued.fail()
+            later(driver, LIFE)
+            await driver.write("second", b"", expected=Expect.ABSENT)
+        assert keys_of(relay) == [ACCESS_KEY, NEXT_ACCESS_KEY]
+
+    async def test_that_there_are_no_new_ones_is_told(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """With what the program says, and with the certainty that nothing was sent."""
+        async with opened(relay, bucket) as driver:
+            await driver.write("first", b"", expected=Expect.ABSENT)
+            issued.fail()
+            later(driver, LIFE)
+            with pytest.raises(StoreUnavailable, match=r"can't be renewed: .*No such file") as caught:
+                await driver.write("second", b"", expected=Expect.ABSENT)
+        assert not caught.value.uncertain
+        assert len(relay.exchanges) == 1
+
+    @pytest.mark.parametrize("kind", ["program", "file"])
+    async def test_those_that_the_store_refuses_before_their_time_are_replaced(
+        self, relay: Relay, bucket: str, issued: Issued, tmp_path: Path, kind: str
+    ) -> None:
+        """Also static ones from a file that was written anew, and also within one blob."""
+        pauses: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+
+        def issue(key: str) -> None:
+            if kind == "program":
+                issued.say(key)
+            else:
+                issued.config.unlink(missing_ok=True)
+                (tmp_path / "credentials").write_text(
+                    f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {SECRET_KEY}\n"
+                )
+
+        def end() -> None:
+            issue(NEXT_ACCESS_KEY)
+            refuse(relay, ACCESS_KEY)
+
+        issue(ACCESS_KEY)
+        async with opened(relay, bucket, RetryPolicy(sleep=sleep)) as driver:
+            relay.inject(then(end), method="PUT", target="partNumber=2")
+            await driver.upload("blob", BytesSource(LARGE))
+            assert (await driver.stat("blob")).size == len(LARGE)
+            assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
+        assert pauses
+
+    async def test_a_refusal_without_words_is_understood(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """To HEAD, S3 answers with a status alone."""
+
+        async def sleep(seconds: float) -> None:
+            pass
+
+        async with opened(relay, bucket, RetryPolicy(sleep=sleep)) as driver:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+            issued.say(NEXT_ACCESS_KEY)
+            refuse(relay, ACCESS_KEY)
+            assert (await driver.stat("key")).size == 4
+
+    async def test_a_refusal_stands_where_there_are_no_others(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """They are asked for once."""
+        async with opened(relay, bucket, RetryPolicy()) as driver:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+            refuse(relay, ACCESS_KEY)
+            with pytest.raises(AccessDenied, match="ExpiredToken: The provided token has expired"):
+                await driver.read("key")
+        assert issued.runs == 2
+
+    async def test_those_that_never_worked_are_not_asked_for_again(
+        self, relay: Relay, bucket: str, issued: Issued
+    ) -> None:
+        """Others would not be better."""
+        issued.say("unheard-of")
+        async with opened(relay, bucket, RetryPolicy()) as driver:
+            with pytest.raises(AccessDenied, match="InvalidAccessKeyId"):
+                await driver.read("key")
+        assert issued.runs == 1
+
+    async def test_who_is_cancelled_leaves_others_their_renewal(
+        self, relay: Relay, bucket: str, issued: Issued
+    ) -> None:
+        """It is one for all, and done off the event loop."""
+        async with opened(relay, bucket) as driver:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+            credentials = driver._credentials
+            assert credentials is not None
+            renew, threads = credentials._source.get_frozen_credentials, set()
+            reached, go_on = asyncio.Event(), threading.Event()
+            loop = asyncio.get_running_loop()
+
+            async def slow() -> Any:
+                threads.add(threading.current_thread())
+                loop.call_soon_threadsafe(reached.set)
+                go_on.wait()
+                return await renew()
+
+            credentials._source.get_frozen_credentials = slow
+            issued.say(NEXT_ACCESS_KEY, life=2 * LIFE)
+            later(driver, LIFE)
+            first, second = (asyncio.create_task(driver.read("key")) for _ in range(2))
+            await reached.wait()
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            go_on.set()
+            assert (await second).data == b"data"
+        assert issued.runs == 2
+        assert threads
+        assert threading.main_thread() not in threads
+
+    async def test_a_driver_can_be_closed_while_they_are_renewed(
+        self, relay: Relay, bucket: str, issued: Issued
+    ) -> None:
+        """Whoever issues them may hang."""
+        async with opened(relay, bucket) as driver:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+            issued.file.unlink()
+            os.mkfifo(issued.file)  # the program waits until somebody writes
+            later(driver, LIFE - timedelta(minutes=14))
+            assert (await driver.read("key")).data == b"data"
+        os.close(os.open(issued.file, os.O_RDWR | os.O_NONBLOCK))
+        assert [task for task in asyncio.all_tasks() if "_attempt" in repr(task)] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("nothing that is JSON", "they can't be read: Expecting value"),
+        ('{"Version": 1}', "Missing required key"),
+        (
+            json.dumps(
+                {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "Expiration": "2001-01-01T00:00:00Z"}
+            ),
+            "still expired",
+        ),
+    ],
+)
+async def test_a_program_that_issues_none_is_told(issued: Issued, said: str, words: str) -> None:
+    """In one sentence, and at once."""
+    issued.file.write_text(said)
+    async with S3Driver("bucket", region="us-east-1", dispatcher=Dispatcher(retry=RetryPolicy())) as driver:
+        with pytest.raises(MissingCredentials, match=f"no usable credentials for s3://bucket: .*{words}"):
+            await driver.read("key")
+
+
+async def test_a_program_that_is_not_there_is_told(issued: Issued) -> None:
+    """It is no trouble of the network, and not tried again."""
+    issued.config.write_text("[default]\ncredential_process = /not/there\n")
+    async with S3Driver("bucket", region="us-east-1", dispatcher=Dispatcher(retry=RetryPolicy())) as driver:
+        with pytest.raises(MissingCredentials, match=r"they can't be read: .*/not/there"):
+            await driver.read("key")
