@@ -19,6 +19,7 @@ Methods block, and are to be run in a thread; they let `OSError` pass.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import filecmp
 import json
@@ -26,16 +27,19 @@ import os
 import secrets
 import shutil
 import stat
+import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from aioassets.errors import IntegrityError
-from aioassets.manifest import FileEntry, Manifest
+from aioassets.errors import CacheError, IntegrityError
+from aioassets.manifest import FileEntry, Manifest, inner_folders
 from aioassets.transfer import check_digest, digest_of
 
 OURS: Final = ".aioassets"
+APART: Final = "use an assets directory on another file system (assets_dir, AIOASSETS_DIR)"
+"""What to do where a file system can't keep two paths apart."""
 
 _PARTS: Final = ".parts"
 
@@ -47,14 +51,16 @@ class Record:
     Attributes:
         source: the identity of the store that it came from.
         manifest: what it consists of.
+        label: name and version; empty where that wasn't recorded.
     """
 
     source: str
     manifest: Manifest
+    label: str = field(default="", compare=False)
 
     def to_json(self) -> bytes:
         """The record as stored."""
-        head = json.dumps({"source": self.source}).encode()
+        head = json.dumps({"source": self.source, "asset": self.label}).encode()
         return head[:-1] + b',"manifest":' + self.manifest.to_json() + b"}"
 
     @classmethod
@@ -63,7 +69,8 @@ class Record:
         value = json.loads(data)
         if not isinstance(value, dict) or not isinstance(value.get("source"), str):
             raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
-        return cls(value["source"], Manifest.from_json(json.dumps(value.get("manifest")).encode()))
+        manifest = Manifest.from_json(json.dumps(value.get("manifest")).encode())
+        return cls(value["source"], manifest, str(value.get("asset", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +114,23 @@ class Slot:
 
     def record(self) -> Record | None:
         """The record of the complete version, if there is one."""
-        record = _load(self._own(".json"))  # first, since asking whether something exists may hide a refusal
+        record = self._load(".json")  # first, since asking whether something exists may hide a refusal
         return record if record is not None and self.payload.exists() else None
 
     def parts_record(self) -> Record | None:
         """The record of its single files, if there is one."""
-        return _load(self._own(".parts.json"))
+        return self._load(".parts.json")
+
+    def _load(self, suffix: str) -> Record | None:
+        try:
+            found = Record.from_json(self._own(suffix).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        if found.label not in ("", self.label):
+            raise CacheError(
+                str(self.payload), f"its file system takes {found.label} and {self.label} for one; {APART}"
+            )
+        return found
 
     def has_parts(self, entries: Iterable[FileEntry], folders: Iterable[str]) -> bool:
         """Whether each of these files was fetched and verified before, and each folder made."""
@@ -166,6 +184,37 @@ class Slot:
             return False
         _link_or_copy(known, target)
         return True
+
+    def check_apart(self, staged: Path, entries: Iterable[FileEntry], manifest: Manifest) -> None:
+        """See that only these files are staged, so that none will be taken for another one of the version.
+
+        Raises:
+            FileExistsError: by another path of the version, one of them is there as well.
+        """
+        staged_paths = {entry.path for entry in entries}
+        for entry in manifest.files:
+            if entry.path not in staged_paths and os.path.lexists(target := f"{staged}/{entry.path}"):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+    def one_path(self, error: OSError, manifest: Manifest) -> CacheError | None:
+        """What to raise where a file was in the way because its path and another one are the same here.
+
+        The file system found that out; here it is only looked which two they are. `None` where
+        there is another reason.
+        """
+        name = os.fspath(error.filename or "")
+        root = next((root for root in (self.staging / "payload", self.parts) if name.startswith(f"{root}/")), None)
+        if root is None:
+            return None
+        path = name[len(f"{root}/") :]
+        known = [entry.path for entry in manifest.files]
+        for other in (*known, *manifest.empty_directories, *inner_folders(known, manifest.empty_directories)):
+            if other != path and _folded(other) == _folded(path):
+                both = " and ".join(map(repr, sorted((other, path))))
+                return CacheError(
+                    str(self.assets_dir), f"its file system takes {both} of {self.label} for one path; {APART}"
+                )
+        return None
 
     def differing(self, staged: Path, record: Record) -> list[FileEntry] | None:
         """The files of the version that aren't what is staged; `None` where something else is there, or nothing."""
@@ -304,13 +353,6 @@ def _same_file(new: Path, old: Path) -> bool:
     return same_bit and old.is_file() and filecmp.cmp(new, old, shallow=False)
 
 
-def _load(path: Path) -> Record | None:
-    try:
-        return Record.from_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-
-
 def _is_file_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
@@ -325,10 +367,18 @@ def _is_file_of(path: Path, entry: FileEntry) -> bool:
         return False
 
 
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
+    except FileExistsError as error:
+        raise FileExistsError(error.errno, error.strerror, str(target)) from None
     except OSError:
+        if os.path.lexists(target):  # where links aren't known, that is refused before it is seen
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         shutil.copy2(source, target)
 
 

@@ -26,7 +26,7 @@ from aioassets.errors import (
     VersionNotFound,
 )
 from aioassets.index import check_index
-from aioassets.manifest import FileEntry, Manifest, parents
+from aioassets.manifest import FileEntry, Manifest, inner_folders
 from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.spec import AssetSpec
 from aioassets.store import AssetStore
@@ -95,8 +95,7 @@ class Selection:
 
     def all_folders(self) -> list[str]:
         """Every folder that must exist, outer ones first."""
-        inner = {folder for file in self.files for folder in parents(file.path)}
-        return sorted({*self.folders, *inner})
+        return sorted({*self.folders, *inner_folders([file.path for file in self.files], self.folders)})
 
 
 class Locks:
@@ -289,7 +288,7 @@ class Retrieval:
 
     async def _download(self, store: AssetStore, slot: Slot) -> FetchedAsset:
         manifest = await self._manifest(store, slot.version)
-        record = Record(store.identity, manifest)
+        record = Record(store.identity, manifest, slot.label)
         selection = Selection.of(manifest, self._spec, slot.version)
         try:
             if not self._force and await self._adopt(slot, record):
@@ -297,11 +296,16 @@ class Retrieval:
             staged = await in_thread(_prepare, slot, manifest, selection)
             await self._fill(store, slot, staged, selection, record)
             if self._spec.part is not None:
+                await in_thread(slot.check_apart, staged, selection.files, manifest)
                 await in_thread(slot.place_parts, staged, selection.files, selection.folders, record)
                 return self._fetched(slot, slot.parts, manifest, from_cache=False)
             differing = await in_thread(slot.differing, staged, record, abandon_on_cancel=True)
             await in_thread(slot.place, staged, record, differing)
             return self._fetched(slot, slot.payload, manifest, from_cache=False)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            if (one := slot.one_path(error, manifest)) is None:
+                raise
+            raise one from error
         finally:
             with anyio.CancelScope(shield=True):
                 await in_thread(slot.clear_staging)
