@@ -166,8 +166,10 @@ class Slot:
     # Staging and placing; the lock is held
 
     def clear_staging(self) -> None:
-        """Remove what is staged."""
-        if self.staging.exists():
+        """Remove what is staged; a link there isn't ours, and not followed."""
+        if self.staging.is_symlink():
+            self.staging.unlink()
+        elif self.staging.exists():
             shutil.rmtree(self.staging)
 
     def prepare_staging(self, folders: Iterable[Path]) -> None:

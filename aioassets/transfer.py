@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -255,71 +256,88 @@ class Downloader:
 
     async def _small(self, download: Download) -> str:
         data = bytearray()
-        if download.size:
+        # Nothing has to be read to know an empty file, unless there is nothing to tell that it is one.
+        if download.size or best_of(download.entry.digests) is None:
             async with contextlib.aclosing(self._read(download, 0, download.size)) as chunks:
                 async for chunk in chunks:
                     data += chunk
-                    self.report(BytesTransferred(self.name, len(chunk)))
-        _check_size(download, len(data))
         return await in_thread(_write_new, download.target, data, download.entry)
 
     async def _large(self, download: Download) -> str:
         """Ranges in parallel, hashed in order from the page cache as they become complete."""
         descriptor = await in_thread(_create, download.target, download.entry.executable)
         try:
-            ranges = [_Range(start, min(start + RANGE, download.size)) for start in range(0, download.size, RANGE)]
+            hashing = _InOrderHash(descriptor, download.size, hash_for(download.entry))
 
-            async def fetch(part: _Range) -> None:
-                await self._range(download, part, descriptor)
-                part.complete.set()
+            async def fetch(start: int) -> None:
+                await self._range(download, start, _range_end(start, download.size), descriptor)
+                hashing.complete(start)
 
             with unwrapped():
                 async with anyio.create_task_group() as tasks:
-                    hashing = _InOrderHash(descriptor, ranges, hash_for(download.entry))
                     tasks.start_soon(hashing.run)
-                    await for_each(ranges, fetch, limit=FILES_AT_ONCE)
+                    await for_each(range(0, download.size, RANGE), fetch, limit=FILES_AT_ONCE)
             return hashing.hexdigest()
         finally:
             os.close(descriptor)
 
-    async def _range(self, download: Download, part: _Range, descriptor: int) -> None:
-        offset = part.start
+    async def _range(self, download: Download, start: int, stop: int, descriptor: int) -> None:
+        offset = start
         pending = bytearray()
-        async with contextlib.aclosing(self._read(download, part.start, part.stop)) as chunks:
+        async with contextlib.aclosing(self._read(download, start, stop)) as chunks:
             async for chunk in chunks:
                 pending += chunk
-                self.report(BytesTransferred(self.name, len(chunk)))
                 if len(pending) >= WRITE:
                     await in_thread(_pwrite, descriptor, bytes(pending), offset)
                     offset += len(pending)
                     pending.clear()
             await in_thread(_pwrite, descriptor, bytes(pending), offset)
-        if offset + len(pending) != part.stop:
-            raise IntegrityError(download.what, f"{download.size} bytes", "fewer")
 
-    def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-        return self.driver.read_range(download.key, start, stop, revision=download.revision)
+    async def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Exactly the bytes of a range, and none beyond, whatever the store sends.
+
+        At the end of the file one byte more is asked for, to see that there is none.
+        """
+        offset = start
+        last = stop + 1 if stop == download.size else stop
+        chunks = self.driver.read_range(download.key, start, last, revision=download.revision)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                offset += len(chunk)
+                if offset > stop:
+                    raise IntegrityError(download.what, f"{download.size} bytes", "more")
+                self.report(BytesTransferred(self.name, len(chunk)))
+                yield chunk
+        if offset < stop:
+            found = str(offset) if offset > start or start == 0 else "fewer"
+            raise IntegrityError(download.what, f"{download.size} bytes", found)
 
 
-@dataclass(slots=True, eq=False)
-class _Range:
-    start: int
-    stop: int
-    complete: anyio.Event = field(default_factory=anyio.Event)
+def _range_end(start: int, size: int) -> int:
+    return min(start + RANGE, size)
 
 
 class _InOrderHash:
-    def __init__(self, descriptor: int, ranges: Sequence[_Range], digest: Hash | None) -> None:
+    """Hashes the ranges of a file as they become complete; keeps nothing of those that nobody works on."""
+
+    def __init__(self, descriptor: int, size: int, digest: Hash | None) -> None:
         self._descriptor = descriptor
-        self._ranges = ranges
+        self._size = size
         self._hash = digest
+        self._complete: defaultdict[int, anyio.Event] = defaultdict(anyio.Event)
+
+    def complete(self, start: int) -> None:
+        """Tell that a range is on the disk."""
+        if self._hash is not None:
+            self._complete[start].set()
 
     async def run(self) -> None:
         if self._hash is None:
             return
-        for part in self._ranges:
-            await part.complete.wait()
-            await in_thread(_hash_range, self._hash, self._descriptor, part.start, part.stop)
+        for start in range(0, self._size, RANGE):
+            await self._complete[start].wait()
+            del self._complete[start]
+            await in_thread(_hash_range, self._hash, self._descriptor, start, _range_end(start, self._size))
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest() if self._hash is not None else ""
@@ -340,11 +358,6 @@ def check_digest(what: str, entry: FileEntry, found: str) -> None:
     algorithm = best_of(entry.digests)
     if algorithm is not None and entry.digests[algorithm] != found:
         raise IntegrityError(what, f"{algorithm} {entry.digests[algorithm]}", found)
-
-
-def _check_size(download: Download, found: int) -> None:
-    if found != download.size:
-        raise IntegrityError(download.what, f"{download.size} bytes", str(found))
 
 
 def digest_of(path: str | Path, entry: FileEntry) -> str:
