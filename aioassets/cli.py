@@ -15,13 +15,13 @@ import asyncclick as click
 from aioassets._version import __version__
 from aioassets.console import ask, can_ask, forecast, print_assets, say, shown
 from aioassets.digests import SHA256
-from aioassets.errors import UsageError
+from aioassets.errors import StoreError, UsageError
 from aioassets.options import ASSETS_DIR, JSON, PATH, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
 from aioassets.process import DONE, FAILED, run
 from aioassets.spec import AssetSpec
 
 if TYPE_CHECKING:
-    from aioassets.manager import AssetsManager
+    from aioassets.manager import AssetsManager, AssetVersions
     from aioassets.push import PushPlan, PushResult
     from aioassets.retrieval import FetchedAsset
 
@@ -112,17 +112,20 @@ async def update(path: str, name: str, bump_major: bool, push: PushOptions, stor
 async def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> None:
     """List assets with their versions, latest first.
 
-    With PREFIX, only those whose names begin with it.
+    With PREFIX, only those whose names begin with it. Where the versions of one can't be read,
+    the others are listed, and the exit code is 7.
     """
     async with store.manager() as manager:
         async with shown("Listing assets"):
             assets = await _all(manager.list_assets(prefix))
         if as_json:
-            _print_json({"assets": [{"name": asset.name, "versions": asset.versions} for asset in assets]})
+            _print_json({"assets": [_described_asset(asset) for asset in assets]})
         elif assets:
             print_assets(assets)
         else:
             say(f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else "."))
+    if errors := [str(asset.error) for asset in assets if asset.error is not None]:
+        raise StoreError("\nError: ".join(errors))
 
 
 @cli.command()
@@ -240,6 +243,11 @@ def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str
         "size": pushed.size,
         "dry_run": dry_run,
     }
+
+
+def _described_asset(asset: AssetVersions) -> dict[str, Any]:
+    error = None if asset.error is None else str(asset.error)
+    return {"name": asset.name, "versions": asset.versions, "error": error}
 
 
 def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:

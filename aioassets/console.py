@@ -33,8 +33,8 @@ VERSIONS_SHOWN: Final = 6
 
 
 def say(line: str = "") -> None:
-    """Print a line for people, on standard error."""
-    click.echo(line, err=True)
+    """Print text for people, on standard error; it may tell of a store, whose words mustn't command a terminal."""
+    click.echo("".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in line), err=True)
 
 
 def human_bytes(nbytes: int) -> str:

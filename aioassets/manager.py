@@ -24,6 +24,7 @@ from aioassets.errors import (
     InvalidSetting,
     ManagerStateError,
     SourceError,
+    StoreCorrupt,
 )
 from aioassets.index import check_exists, next_version
 from aioassets.layout import MAX_KEY_BYTES, Layout
@@ -55,11 +56,13 @@ class AssetVersions:
 
     Attributes:
         name: the asset.
-        versions: as its index lists them, latest first.
+        versions: as its index lists them, latest first; none where that can't be read.
+        error: what is wrong with its index, if something is.
     """
 
     name: str
     versions: tuple[str, ...]
+    error: StoreCorrupt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +417,8 @@ class AssetsManager:
     async def list_assets(self, prefix: str = "") -> AsyncIterator[AssetVersions]:
         """All assets whose names begin with `prefix`, sorted by name, with their versions.
 
-        The cost grows with the number of assets and versions, not of files.
+        An asset whose index can't be made sense of is listed with what is wrong with it, and
+        the others all the same. The cost grows with the number of assets and versions, not of files.
         """
         store = self._required_store()
         if ".." in prefix.split("/"):
@@ -428,7 +432,11 @@ class AssetsManager:
         found: dict[str, AssetVersions] = {}
 
         async def read(name: str) -> None:
-            state = await store.read_index(name)
+            try:
+                state = await store.read_index(name)
+            except StoreCorrupt as error:
+                found[name] = AssetVersions(name, (), error)
+                return
             if state.exists:
                 found[name] = AssetVersions(name, state.index.versions)
 

@@ -225,7 +225,8 @@ class Pusher:
         return {key: value for key, value in (("user", self.user), ("host", self.host)) if value is not None}
 
     def __str__(self) -> str:
-        return "@".join(part for part in (self.user, self.host) if part) or "somebody"
+        shown = (part if part.isprintable() else repr(part) for part in (self.user, self.host) if part)
+        return "@".join(shown) or "somebody"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,41 @@ def test_list_says_when_there_is_nothing(invoke: Invoke, listed: Listed) -> None
 
 def test_list_prints_json(invoke: Invoke, listed: Listed) -> None:
     listed("name", "1.0", "0.0")
-    assert invoke("list", "--json").document == {"assets": [{"name": "name", "versions": ["1.0", "0.0"]}]}
+    row = {"name": "name", "versions": ["1.0", "0.0"], "error": None}
+    assert invoke("list", "--json").document == {"assets": [row]}
+
+
+def test_list_goes_on_past_versions_that_can_not_be_read(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
+    """It shows the others, then what is wrong, and fails in the end."""
+    listed("a", "0.0")
+    listed("b", "../../x")
+    listed("c\x1b[31m", "0.0")
+    listed("d", "1.0\x1b[31m")
+    listed("e", "0.0")
+    store = (tmp_path / "store").as_uri()
+    errors = [
+        (
+            f"{store}/assets/b.versions can't be used: it lists the version '../../x': "
+            "it isn't made of letters, digits, '.', '_' and '-'."
+        ),
+        (
+            f"{store}/assets/d.versions can't be used: it lists the version '1.0\\x1b[31m': "
+            "it isn't made of letters, digits, '.', '_' and '-'."
+        ),
+    ]
+    ran = invoke("list")
+    assert (ran.code, ran.out) == (7, "a\t0.0\nb\t\nd\t\ne\t0.0\n")
+    assert ran.err.splitlines() == [f"Error: {error}" for error in errors]
+    ran = invoke("list", "--json")
+    assert (ran.code, ran.err.count("\n")) == (7, 2)
+    assert [(row["name"], row["versions"], row["error"]) for row in ran.document["assets"]] == [
+        ("a", ["0.0"], None),
+        ("b", [], errors[0]),
+        ("d", [], errors[1]),
+        ("e", ["0.0"], None),
+    ]
+    ran = invoke("versions", "b")
+    assert (ran.code, ran.out, ran.err) == (7, "", f"Error: {errors[0]}\n")
     assert invoke("list", "nix", "--json").document == {"assets": []}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 import aioassets
 from aioassets import AccessDenied, AioAssetsError, AssetsManager
+from aioassets.console import say
 from aioassets.process import EXIT_CODES
 
 Invoke = Callable[..., Any]
@@ -120,6 +122,27 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
         f"Error: Asset 'name' can't be created: it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
         "(its latest version is 0.0). Use update to push a new version.\n"
     )
+
+
+def test_4_the_words_of_a_store_command_no_terminal(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    """Nor do they look like lines of ours."""
+    claim = {"state": "claimed", "token": "t", "operation": "create", "fingerprint": "f", "machine": "m", "pid": 1}
+    holder = {"user": "\x1b[2Jann\nError: none", "host": "\u202emoc\x9b31m"}
+    meta = tmp_path / "store" / "assets" / "name" / "0.0.meta"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"aioassets_claim": {**claim, "started": "", "holder": holder}}))
+    ran = invoke("new", source, "name", "--yes")
+    assert ran.code == 4
+    assert ran.err.splitlines()[-1] == (
+        "Error: Asset 'name' can't be created: another create is under way, by "
+        r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m'."
+    )
+
+
+def test_what_is_said_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever wrote it; lines and letters of any alphabet stay what they are."""
+    say("ünïcödé 日本語\n\x1b[31mred\x9b0m \u202e\ud800")
+    assert capsys.readouterr().err == "ünïcödé 日本語\n\\x1b[31mred\\x9b0m \\u202e\\ud800\n"
 
 
 def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:
