@@ -161,7 +161,10 @@ class SimpleDate:
             raise UsageError("Versions of the scheme simple_date are times, which have no major.")
         latest = max((self.sort_key(v) for v in versions), default=None)
         now = self._clock()
-        return (now if latest is None else max(now, latest + timedelta(seconds=1))).strftime(self._FORMAT)
+        try:
+            return (now if latest is None else max(now, latest + timedelta(seconds=1))).strftime(self._FORMAT)
+        except OverflowError:
+            raise UsageError(f"No time comes after the latest version, {latest:{self._FORMAT}}.") from None
 
 
 SCHEMES: Final[dict[str, Callable[[], VersioningScheme]]] = {"major_minor": MajorMinor, "simple_date": SimpleDate}

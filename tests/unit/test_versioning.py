@@ -90,6 +90,11 @@ def test_what_is_no_time_is_no_date_version(text: str) -> None:
         SimpleDate().check(text)
 
 
+def test_nothing_comes_after_the_end_of_time() -> None:
+    with pytest.raises(UsageError, match="after the latest version, 9999-12-31T23-59-59Z"):
+        SimpleDate().following(Bump(), ["9999-12-31T23-59-59Z"])
+
+
 def test_dates_have_no_majors() -> None:
     for bump in (Bump("1"), Bump(bump_major=True)):
         with pytest.raises(UsageError):
