@@ -171,6 +171,29 @@ class TestLayers:
         assert readers == {"settings"}
 
 
+class TestClocks:
+    def test_deadlines_and_pauses_never_follow_a_clock_that_can_be_set(self) -> None:
+        """Only these tell dates: of versions, manifests and notes, and of a store that doesn't tell its own."""
+        readers = {
+            module
+            for module, tree in MODULES.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.time", "datetime.now", "datetime.utcnow")
+        }
+
+        assert readers == {
+            "conditions",
+            "drivers._azure_values",
+            "drivers._gcs_values",
+            "drivers._s3_values",
+            "drivers.folder",
+            "drivers.memory",
+            "push",
+            "testing",
+            "versioning",
+        }
+
+
 class Asked(dict[str, str]):
     """An empty environment that remembers what was looked for."""
 
