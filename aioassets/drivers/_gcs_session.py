@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
 PIECE: Final = 64 * 1024
 """Bytes handed to the socket at once; smaller bodies go there in one piece."""
 RESUME_INCOMPLETE: Final = 308
+UNAUTHORIZED: Final = 401
 ADVICE: Final = (
     "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
     "`gcloud auth application-default login`, or ask for anonymous access."
@@ -138,6 +138,8 @@ class Connection:
         self._owned = client is None
         self._client = client
         self._timeout: Any = None
+        self._proven: str | None = None
+        """The last token that the store took."""
 
     async def open(self) -> None:
         """Import the SDK and look for credentials, unless that was done."""
@@ -216,7 +218,8 @@ class Connection:
         from yarl import URL  # noqa: PLC0415 - loaded with the SDK
 
         body = body or Body()
-        sent = {**(headers or {}), **({} if secret else await self._authorization())}
+        token = None if secret else await self._token()
+        sent = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
         if method != "GET":
             sent["Content-Length"] = str(body.size)
             options["data"] = body
@@ -232,6 +235,8 @@ class Connection:
                     **options,
                 )
             async with response:
+                if token is not None:
+                    self._judge(token, response.status)
                 yield response
 
     async def _open(self) -> None:
@@ -284,7 +289,14 @@ class Connection:
                 self._url, f"the file of credentials is of no known kind ({type(error).__name__}: {error}). {ADVICE}"
             ) from error
         # The dispatcher retries, and knows for how long; the SDK's own retries would come on top.
-        token.acquire_access_token = partial(inspect.unwrap(type(token).acquire_access_token), token)
+        acquire = inspect.unwrap(type(token).acquire_access_token)
+
+        async def acquire_once() -> None:
+            if (task := asyncio.current_task()) is not None:
+                task.add_done_callback(_retrieved)
+            await acquire(token)
+
+        token.acquire_access_token = acquire_once
         return token
 
     def _credentials(self) -> io.StringIO | None:
@@ -295,15 +307,30 @@ class Connection:
         json.loads(text)["type"]
         return io.StringIO(text)
 
-    async def _authorization(self) -> dict[str, str]:
+    async def _token(self) -> str | None:
         if self._anonymous:
-            return {}
+            return None
         try:
             # Others may wait for the same token: who is cancelled must not cancel its acquisition.
-            token = await asyncio.shield(asyncio.ensure_future(self._client.token.get()))
+            token: str = await asyncio.shield(asyncio.ensure_future(self._client.token.get()))
         except Exception as error:
             raise self._without_token(error) from error
-        return {"Authorization": f"Bearer {token}"}
+        return token
+
+    def _judge(self, token: str, status: int) -> None:
+        """Note what the store thinks of a token; one that worked and is refused is replaced, once.
+
+        Raises:
+            StoreUnavailable: it is, so the request is worth another try.
+        """
+        if status != UNAUTHORIZED:
+            self._proven = token
+            return
+        holder = self._client.token
+        if token == self._proven == getattr(holder, "access_token", None):
+            self._proven = holder.access_token = None  # so that the SDK asks for another one
+        if getattr(holder, "access_token", token) != token:
+            raise StoreUnavailable(self._url, "it refuses a token that it took before.", uncertain=False)
 
     def _without_token(self, error: Exception) -> Exception:
         import aiohttp  # noqa: PLC0415
@@ -317,3 +344,9 @@ class Connection:
             return MissingCredentials(self._url, f"none are set up, and this is no machine of Google's. {ADVICE}")
         detail = f"its token service can't be reached: {connection_trouble(error)}"
         return StoreUnavailable(self._url, detail, uncertain=False)
+
+
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """Take the error of a renewal in the background, which nobody else does; the next request renews again."""
+    if not task.cancelled():
+        task.exception()

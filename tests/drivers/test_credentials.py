@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from relay import Exchange, Relay
-from servers import ACCESS_KEY, NEXT_ACCESS_KEY, SECRET_KEY, S3Server, free_ports
+from servers import ACCESS_KEY, NEXT_ACCESS_KEY, SECRET_KEY, GCSServer, S3Server, free_ports
 
 from aioassets import (
     AccessDenied,
     AssetsManager,
     Dispatcher,
+    GCSDriver,
     MissingCredentials,
     RetryPolicy,
     S3Driver,
@@ -34,7 +38,10 @@ from aioassets.testing import BytesSource
 LARGE = bytes(range(256)) * (MIN_PART_SIZE // 256) * 3
 LIFE = timedelta(hours=2)
 
+CHUNK = 1024 * 1024
+
 Act = Callable[[], object]
+OpenGCS = Callable[..., Awaitable[GCSDriver]]
 
 
 class Issued:
@@ -97,6 +104,10 @@ def bucket(seaweedfs: S3Server) -> str:
 async def relay(seaweedfs: S3Server) -> AsyncIterator[Relay]:
     async with Relay(seaweedfs.endpoint_url) as relay:
         yield relay
+
+
+async def at_once(seconds: float) -> None:
+    """Don't pause."""
 
 
 @asynccontextmanager
@@ -238,10 +249,6 @@ class TestS3:
         self, relay: Relay, bucket: str, issued: Issued, tmp_path: Path, kind: str
     ) -> None:
         """Also static ones from a file that was written anew, and also within one blob."""
-        pauses: list[float] = []
-
-        async def sleep(seconds: float) -> None:
-            pauses.append(seconds)
 
         def issue(key: str) -> None:
             if kind == "program":
@@ -257,20 +264,17 @@ class TestS3:
             refuse(relay, ACCESS_KEY)
 
         issue(ACCESS_KEY)
-        async with opened(relay, bucket, RetryPolicy(sleep=sleep)) as driver:
+        async with opened(relay, bucket, RetryPolicy(sleep=at_once)) as driver:
             relay.inject(then(end), method="PUT", target="partNumber=2")
             await driver.upload("blob", BytesSource(LARGE))
             assert (await driver.stat("blob")).size == len(LARGE)
             assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
-        assert pauses
+        assert 400 in {each.status for each in relay.exchanges}
 
     async def test_a_refusal_without_words_is_understood(self, relay: Relay, bucket: str, issued: Issued) -> None:
         """To HEAD, S3 answers with a status alone."""
 
-        async def sleep(seconds: float) -> None:
-            pass
-
-        async with opened(relay, bucket, RetryPolicy(sleep=sleep)) as driver:
+        async with opened(relay, bucket, RetryPolicy(sleep=at_once)) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
             issued.say(NEXT_ACCESS_KEY)
             refuse(relay, ACCESS_KEY)
@@ -339,6 +343,147 @@ class TestS3:
             assert (await driver.read("key")).data == b"data"
         os.close(os.open(issued.file, os.O_RDWR | os.O_NONBLOCK))
         assert [task for task in asyncio.all_tasks() if "_attempt" in repr(task)] == []
+
+
+class TokenService:
+    """Google's service of tokens, as far as a service account needs it.
+
+    Attributes:
+        asked: how often it was.
+        tokens: what it answers, one after the other; `None` is a failure.
+    """
+
+    def __init__(self, *tokens: str | None) -> None:
+        self.asked = 0
+        self.tokens = list(tokens)
+
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.body()
+        self.asked += 1
+        token = self.tokens.pop(0)
+        said = {"access_token": token, "expires_in": 3600, "token_type": "Bearer"}
+        await exchange.reply(200 if token else 503, {"Content-Type": "application/json"}, json.dumps(said).encode())
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
+@pytest.mark.servers
+class TestGCS:
+    @pytest.fixture
+    def bucket(self, gcs: GCSServer) -> str:
+        """One that takes two tokens."""
+        name = gcs.fresh_bucket()
+        gcs.set(name, tokens={"first": "rw", "second": "rw"})
+        return name
+
+    @pytest.fixture
+    async def relay(self, gcs: GCSServer) -> AsyncIterator[Relay]:
+        async with Relay(gcs.api_root) as relay:
+            yield relay
+
+    @pytest.fixture
+    async def opened(self, relay: Relay, bucket: str, tmp_path: Path, private_key: str) -> AsyncIterator[OpenGCS]:
+        """Opens a driver that gets its tokens from a service."""
+        async with AsyncExitStack() as stack:
+
+            async def opened(service: TokenService, retry: RetryPolicy = NO_RETRY) -> GCSDriver:
+                issuer = await stack.enter_async_context(Relay(f"http://127.0.0.1:{free_ports(1)[0]}"))
+                issuer.inject(service, times=float("inf"))
+                account = {"type": "service_account", "client_email": "tests@example.com", "private_key": private_key}
+                file = tmp_path / "account.json"
+                file.write_text(json.dumps({**account, "token_uri": f"{issuer.url}/token"}))
+                dispatcher = Dispatcher(retry=retry)
+                driver = GCSDriver(
+                    bucket, api_root=relay.url, service_file=file, part_size=CHUNK, dispatcher=dispatcher
+                )
+                return await stack.enter_async_context(driver)
+
+            yield opened
+
+    async def test_a_token_is_renewed_before_it_expires(self, relay: Relay, opened: OpenGCS) -> None:
+        """In the middle of an upload too, whose session needs none."""
+        driver = await opened(TokenService("first", "second"))
+
+        def expire() -> None:
+            token_of(driver).access_token_refresh_after = 0
+
+        relay.inject(then(expire), method="PUT", target="upload_id", skip=1)
+        await driver.upload("blob", BytesSource(LARGE))
+        assert (await driver.stat("blob")).size == len(LARGE)
+        assert tokens_of(relay)[0] == "first"
+        assert tokens_of(relay)[-1] == "second"
+
+    async def test_one_that_is_refused_before_its_time_is_replaced(
+        self, gcs: GCSServer, bucket: str, relay: Relay, opened: OpenGCS
+    ) -> None:
+        """For all requests that carry it, of any kind."""
+        driver = await opened(service := TokenService("first", "second"), RetryPolicy(sleep=at_once))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        gcs.set(bucket, tokens={"second": "rw"})
+        documents = await asyncio.gather(*(driver.read("key") for _ in range(5)))
+        assert {document.data for document in documents} == {b"data"}
+        await driver.upload("blob", BytesSource(LARGE))
+        assert 401 in {each.status for each in relay.exchanges}
+        assert service.asked == 2
+
+    async def test_one_that_is_refused_in_the_middle_of_a_push_is_replaced(
+        self, gcs: GCSServer, bucket: str, relay: Relay, opened: OpenGCS, tmp_path: Path
+    ) -> None:
+        """Nobody notices."""
+        driver = await opened(service := TokenService("first", "second"), RetryPolicy(sleep=at_once))
+        relay.inject(then(lambda: gcs.set(bucket, tokens={"second": "rw"})), method="PUT", target="upload_id", skip=1)
+        (tmp_path / "file").write_bytes(LARGE)
+        async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
+            assert (await manager.create_asset(tmp_path / "file", "model")).version == "0.0"
+            assert (await manager.fetch_asset("model")).path.read_bytes() == LARGE
+        assert service.asked == 2
+
+    @pytest.mark.parametrize("tokens", [["unheard-of"], ["first", "first"]])
+    async def test_a_refusal_stands_where_another_one_would_not_help(
+        self, gcs: GCSServer, bucket: str, opened: OpenGCS, tokens: list[str]
+    ) -> None:
+        """Of a token that never worked, or that is all there is."""
+        driver = await opened(service := TokenService(*tokens), RetryPolicy(sleep=at_once))
+        if tokens[0] == "first":
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+            gcs.set(bucket, tokens={"second": "rw"})
+        with pytest.raises(AccessDenied, match="Invalid Credentials"):
+            await driver.stat("key")
+        assert service.asked == len(tokens)
+
+    async def test_a_push_goes_on_where_renewing_fails_while_the_old_one_holds(
+        self, relay: Relay, opened: OpenGCS, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The next request asks again, and nothing is said of the failure."""
+        driver = await opened(service := TokenService("first", None, "second"))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        token_of(driver).access_token_preempt_after = 0
+        for asked in (2, 3):
+            await driver.stat("key")
+            if (renewal := token_of(driver).acquiring) is not None:
+                await asyncio.wait([renewal])
+            del renewal
+            assert service.asked == asked
+        await driver.stat("key")
+        gc.collect()
+        assert tokens_of(relay)[-3:] == ["first", "first", "second"]
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def token_of(driver: GCSDriver) -> Any:
+    """The SDK's own."""
+    return driver._connection._client.token
+
+
+def tokens_of(relay: Relay) -> list[str]:
+    """The tokens of requests that carried one, in order."""
+    carried = (each.headers.get("authorization", "") for each in relay.exchanges)
+    return [value.removeprefix("Bearer ") for value in carried if value]
 
 
 @pytest.mark.parametrize(
