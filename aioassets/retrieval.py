@@ -27,7 +27,7 @@ from aioassets.errors import (
 )
 from aioassets.index import check_index
 from aioassets.manifest import FileEntry, Manifest, inner_folders
-from aioassets.progress import Progress, TransferFinished, TransferStarted
+from aioassets.progress import Event, Progress, TransferFinished, TransferStarted
 from aioassets.spec import AssetSpec
 from aioassets.store import AssetStore
 from aioassets.threads import in_thread
@@ -160,7 +160,8 @@ class Retrieval:
         self._context = context
         self._scheme = context.scheme
         self._spec = spec
-        self._report = report
+        self._progress = report
+        self._callers_errors: list[Exception] = []
         self._force = force_download
         self._verify = verify
 
@@ -376,11 +377,20 @@ class Retrieval:
             found[content] = await store.driver.stat(content)
         return found
 
+    def _report(self, event: Event) -> None:
+        try:
+            self._progress(event)
+        except Exception as error:
+            self._callers_errors.append(error)
+            raise
+
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if error in self._callers_errors:  # no trouble of ours
+                raise
             path = str(error.filename or self._context.assets_dir)
             if error.errno in DENIED:
                 raise denied(str(self._context.assets_dir), f"use {path!r}", error) from error

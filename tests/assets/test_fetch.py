@@ -399,6 +399,23 @@ async def test_progress_is_told_as_events(memory: MemoryDriver, make_manager: Ma
         assert finished == TransferFinished("model", "0.0")
 
 
+@pytest.mark.parametrize("kind", [TransferStarted, BytesTransferred, FileTransferred, TransferFinished])
+async def test_an_error_of_a_callback_passes_as_it_is(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path, kind: type[Event]
+) -> None:
+    """One of the system as well: the terminal is gone, not the disk. Nothing is placed."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+
+    def report(event: Event) -> None:
+        if isinstance(event, kind):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await manager.fetch_asset("model", progress=report)
+    assert not (tmp_path / "cache" / "model").exists()
+
+
 async def test_what_modelkit_pushed_is_fetched_unverified(
     driver: Driver, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
