@@ -228,9 +228,8 @@ def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         str(data),
     ]
     endpoint = f"http://127.0.0.1:{port}"
-    server = S3Server(endpoint, lambda name: _make_bucket(endpoint, name), None)  # it remembers sizes of what is gone
-        endpoint, lambda name: _make_bucket(endpoint, name), None
-    )  # it remembers the sizes of what was emptied
+    # It remembers the sizes of what was removed behind its back, so no bucket is used twice.
+    server = S3Server(endpoint, lambda name: _make_bucket(endpoint, name), None)
     return _running("rclone", command, directory, server, lambda: _first_write(server))
 
 
