@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import filecmp
 import json
 import os
 import secrets
@@ -35,7 +34,8 @@ from typing import Final
 
 from aioassets.errors import CacheError, IntegrityError
 from aioassets.manifest import FileEntry, Manifest, inner_folders
-from aioassets.transfer import check_digest, digest_of
+from aioassets.threads import check_cancelled
+from aioassets.transfer import WRITE, check_digest, digest_of
 
 OURS: Final = ".aioassets"
 APART: Final = "use an assets directory on another file system (assets_dir, AIOASSETS_DIR)"
@@ -352,7 +352,16 @@ def _same_file(new: Path, old: Path) -> bool:
         same_bit = not (new.stat().st_mode ^ old.stat().st_mode) & stat.S_IXUSR
     except FileNotFoundError:
         return False
-    return same_bit and old.is_file() and filecmp.cmp(new, old, shallow=False)
+    return same_bit and old.is_file() and _same_bytes(new, old)
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    with one.open("rb") as these, other.open("rb") as those:
+        while data := these.read(WRITE):
+            check_cancelled()
+            if those.read(WRITE) != data:
+                return False
+        return not those.read(1)
 
 
 def _is_file_at(descriptor: int, path: Path) -> bool:

@@ -217,7 +217,7 @@ class Retrieval:
         raise VersionNotFound(self._spec.name, self._spec.version, where, tuple(self._scheme.select(None, versions)))
 
     async def _cached(self) -> list[str]:
-        return await in_thread(self._cached_blocking, abandon_on_cancel=True)
+        return await in_thread(self._cached_blocking)
 
     def _cached_blocking(self) -> list[str]:
         """The versions that are here complete, or as far as the spec asks for them."""
@@ -247,7 +247,7 @@ class Retrieval:
 
     async def _look_up(self, slot: Slot) -> FetchedAsset | None:
         """What is cached, without a lock and without writing anything."""
-        return await in_thread(self._look_up_blocking, slot, abandon_on_cancel=True)
+        return await in_thread(self._look_up_blocking, slot)
 
     def _look_up_blocking(self, slot: Slot) -> FetchedAsset | None:
         record = slot.record()
@@ -300,7 +300,7 @@ class Retrieval:
                 await in_thread(slot.check_apart, staged, selection.files, manifest)
                 await in_thread(slot.place_parts, staged, selection.files, selection.folders, record)
                 return self._fetched(slot, slot.parts, manifest, from_cache=False)
-            differing = await in_thread(slot.differing, staged, record, abandon_on_cancel=True)
+            differing = await in_thread(slot.differing, staged, record)
             await in_thread(slot.place, staged, record, differing)
             return self._fetched(slot, slot.payload, manifest, from_cache=False)
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
@@ -322,7 +322,7 @@ class Retrieval:
                 f"it is {slot.label} of another store ({known.source}); "
                 "use another assets directory for this store, or force_download to replace it",
             )
-        if known is None and not await in_thread(slot.holds_exactly, record.manifest, abandon_on_cancel=True):
+        if known is None and not await in_thread(slot.holds_exactly, record.manifest):
             await in_thread(slot.set_aside, slot.payload)
             return False
         await in_thread(slot.write_record, record)

@@ -116,7 +116,7 @@ class AssetStore:
     async def _parsed(self, parse: Callable[[bytes], T], key: str, document: Document) -> T:
         data = document.data
         try:
-            return parse(data) if len(data) <= INLINE else await in_thread(parse, data, abandon_on_cancel=True)
+            return parse(data) if len(data) <= INLINE else await in_thread(parse, data)
         except ValueError as error:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
 

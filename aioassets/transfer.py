@@ -18,7 +18,7 @@ from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
-from aioassets.threads import in_thread
+from aioassets.threads import check_cancelled, in_thread
 from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
@@ -367,6 +367,7 @@ def digest_of(path: str | Path, entry: FileEntry) -> str:
         return ""
     with open(path, "rb", buffering=0) as file:
         while data := file.read(WRITE):
+            check_cancelled()
             digest.update(data)
     return digest.hexdigest()
 

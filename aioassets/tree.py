@@ -18,7 +18,7 @@ from aioassets.disk import DENIED, reason
 from aioassets.drivers.protocol import MAX_DOCUMENT, Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
 from aioassets.manifest import inner_folders, path_problem
-from aioassets.threads import in_thread
+from aioassets.threads import check_cancelled, in_thread
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -207,7 +207,7 @@ async def scan(
         SourceError: a link is broken or leads into a loop, an entry is neither file nor
             directory or can't be read, a name can't be stored, or there is too much for a version.
     """
-    return await in_thread(_scan, os.fspath(root), include, exclude, store, abandon_on_cancel=True)
+    return await in_thread(_scan, os.fspath(root), include, exclude, store)
 
 
 def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str | None) -> Tree:
@@ -245,6 +245,7 @@ async def check_unchanged(tree: Tree) -> None:
 
 def _check_all_unchanged(tree: Tree) -> None:
     for file in tree.files:
+        check_cancelled()
         if file.changed():
             raise SourceChanged(file.source)
 
@@ -299,6 +300,7 @@ class _Walk:
         if identity in self._above:
             raise SourceError(directory, f"it is a link into a loop, back to {self._above[identity]!r}")
         self._above[identity] = directory
+        check_cancelled()
         entries = sorted(_entries(directory))
         for name in entries:
             self._entry(os.path.join(directory, name), f"{relative}/{name}" if relative else name)

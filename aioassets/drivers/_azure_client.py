@@ -176,7 +176,7 @@ class AzureClient:
         return self._client
 
     async def _open(self, how: Connecting) -> Any:
-        client, transport, trust = await in_thread(self._make_client, how, abandon_on_cancel=True)
+        client, transport, trust = await in_thread(self._make_client, how)
         import aiohttp  # noqa: PLC0415 - loaded by now
 
         # As the SDK makes it, but with as many connections as there may be requests. It belongs to this loop.

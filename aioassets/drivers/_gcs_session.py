@@ -240,7 +240,7 @@ class Connection:
                 yield response
 
     async def _open(self) -> None:
-        aiohttp = await in_thread(self._import, abandon_on_cancel=True)
+        aiohttp = await in_thread(self._import)
         # Never a total: a large chunk may take its time, as long as bytes flow.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from aioassets.concurrency import supervised
 from aioassets.errors import MissingCredentials, StoreUnavailable
-from aioassets.threads import in_thread
+from aioassets.threads import in_thread, run_async
 
 REFUSED: Final = frozenset({"400", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
 """What stores say of credentials that ended before their time; the first to HEAD, whose answer has no other words."""
@@ -107,7 +108,7 @@ class Credentials:
 
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> Exception | None:
         try:
-            await in_thread(_run, work, abandon_on_cancel=True)
+            await supervised(lambda: in_thread(_run, work))
         except Exception as error:
             return error
         finally:
@@ -125,7 +126,7 @@ class Credentials:
 
 def _run(work: Callable[[], Awaitable[None]]) -> None:
     """Run what may block on a loop of its own: in a worker thread."""
-    asyncio.run(asyncio.wait_for(work(), TIME_LIMIT))
+    run_async(lambda: asyncio.wait_for(work(), TIME_LIMIT))
 
 
 def _words(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import logging
@@ -64,7 +63,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.threads import in_thread
+from aioassets.threads import in_thread, run_async
 
 PART_SIZE: Final = 8 * MIB
 """What the AWS tools use: large enough that a request's overhead doesn't count."""
@@ -429,7 +428,7 @@ class S3Driver:
         if self._client is None:
             async with self._opening:
                 if self._client is None:
-                    self._client = await in_thread(self._open_client, abandon_on_cancel=True)
+                    self._client = await in_thread(self._open_client)
         return self._client
 
     def _open_client(self) -> Any:
@@ -465,7 +464,7 @@ class S3Driver:
         logging.getLogger("aiobotocore").addHandler(_QUIET)
         with self._translating("open"):
             try:
-                client = asyncio.run(enter())
+                client = run_async(enter)
             except BotoCoreError:
                 raise
             except ValueError:  # the SDK's word for an endpoint that is no URL, which may hold a password
