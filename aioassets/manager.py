@@ -13,6 +13,7 @@ from aioassets._version import __version__
 from aioassets.cache import OURS
 from aioassets.concurrency import both, for_each, supervised
 from aioassets.conditions import SingleWriter, Verdicts
+from aioassets.context import Lister, PushContext, Reservations
 from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
 from aioassets.drivers import Location, make_driver, split_url
 from aioassets.drivers.protocol import Driver
@@ -32,7 +33,7 @@ from aioassets.machine import whoami
 from aioassets.manifest import Pusher
 from aioassets.progress import Progress, ignore
 from aioassets.publication import Publication
-from aioassets.push import BUMP_MAJOR, CREATE, UPDATE, PushContext, PushPlan, PushResult
+from aioassets.push import BUMP_MAJOR, CREATE, UPDATE, PushPlan, PushResult
 from aioassets.remote import scan_store
 from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
 from aioassets.settings import Settings
@@ -160,6 +161,8 @@ class AssetsManager:
         self._store = self._make_store(driver or self._owned)
         self._verdicts = Verdicts(self._settings.assets_dir / OURS / "stores")
         self._locks = Locks()
+        self._lister = Lister(self._scheme, self._retry)
+        self._reservations = Reservations()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -537,7 +540,8 @@ class AssetsManager:
             pusher=await in_thread(self._whoami),
             tool=f"aioassets/{__version__}",
             cleanup_timeout=self._settings.cleanup_timeout,
-            retry=self._retry,
+            lister=self._lister,
+            reservations=self._reservations,
         )
         return await Publication(context, plan, report).run()
 

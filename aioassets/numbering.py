@@ -8,10 +8,11 @@ from typing import Final
 
 from aioassets.claim import ClaimLost, Contest, HeldClaim, contest, give_up, is_dead, may_take_over, new_claim
 from aioassets.concurrency import for_each
+from aioassets.context import PushContext
 from aioassets.errors import AioAssetsError, AssetExists, ObjectNotFound, StoreCorrupt, VersionNotFound
-from aioassets.index import add_to_index, check_exists, next_version
+from aioassets.index import check_exists, next_version
 from aioassets.manifest import Claim, ClaimState, Manifest
-from aioassets.push import CREATE, PushContext, PushPlan
+from aioassets.push import CREATE, PushPlan
 from aioassets.store import MetaState
 from aioassets.threads import in_thread
 
@@ -38,6 +39,7 @@ class Numbering:
         self._tokens: set[str] = set()
         self._taken: set[str] = set()
         self._trying: tuple[str, Claim] | None = None
+        self._reserved: str | None = None
         self.unlisted: set[str] = set()
 
     def lose(self, version: str) -> None:
@@ -48,6 +50,12 @@ class Numbering:
         """Note that none of the claims that were made will be sealed any more."""
         for token in self._tokens:
             give_up(token)
+
+    def leave(self) -> None:
+        """Let other pushes of this manager try for the number."""
+        if self._reserved is not None:
+            self._context.reservations.remove(self._plan.name, self._reserved)
+            self._reserved = None
 
     async def take_back(self) -> None:
         """Abandon a claim that was made, though its answer never came."""
@@ -70,6 +78,8 @@ class Numbering:
         """
         if not self._fingerprint:
             self._fingerprint = await in_thread(self._plan.tree.fingerprint)
+        self.leave()
+        self._taken |= self._context.reservations.of(self._plan.name)  # they may be listed before the index is read
         state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
         check_exists(state, self._plan.operation, self._plan.name, self._store.url)
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
@@ -78,15 +88,28 @@ class Numbering:
         free: list[str] = []
         surveyed = False
         while True:
-            if version not in self._taken:
+            if self._reserve(version):
                 outcome = await self._try(version)
                 if outcome.held is not None:
                     return outcome.held
-            self._taken.add(version)
-            if not surveyed:
-                free = await self._survey(listed, series)
-                surveyed = True
+                self._taken.add(version)
+                self.leave()
+                if not surveyed:
+                    free = await self._survey(listed, series)
+                    surveyed = True
             version = free.pop(0) if free else self._following(listed, series)
+
+    def _reserve(self, version: str) -> bool:
+        """Keep a number from other pushes of this manager, unless one of them has it."""
+        if version in self._unavailable():
+            return False
+        if self._plan.operation != CREATE:  # creates have to meet: only one may succeed
+            self._context.reservations.add(self._plan.name, version)
+            self._reserved = version
+        return True
+
+    def _unavailable(self) -> set[str]:
+        return self._taken | self._context.reservations.of(self._plan.name)
 
     async def _try(self, version: str) -> Contest:
         claim = await in_thread(new_claim, self._plan.operation, self._fingerprint, self._context.pusher)
@@ -104,15 +127,14 @@ class Numbering:
 
     async def _exists_already(self, version: str) -> None:
         """A create met a complete version: list it, since its pusher may have died before that, and give way."""
-        await add_to_index(self._store, self._scheme, self._plan.name, {version}, retry=self._context.retry)
+        await self._context.lister.add(self._store, self._plan.name, {version})
         raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
 
     def _following(self, listed: Sequence[str], series: str) -> str:
         """The next number after all that are known to be taken."""
-        if self._plan.bump.bump_major:
-            taken = [*listed, *self._taken]
-        else:
-            taken = [*listed, *(v for v in self._taken if self._scheme.series(v) == series)]
+        taken = [*listed, *self._unavailable()]
+        if not self._plan.bump.bump_major:
+            taken = [v for v in taken if self._scheme.series(v) == series]
         version = self._scheme.following(self._plan.bump, taken)
         if version is None:  # the major is listed, so something follows it
             raise VersionNotFound(self._plan.name, str(self._plan.bump.major), self._store.url, tuple(listed))
@@ -125,7 +147,8 @@ class Numbering:
             Those that may be claimed all the same, lowest first.
         """
         numbers = await self._store.numbers(self._plan.name)
-        candidates = [v for v in numbers if self._scheme.is_version(v) and v not in listed and v not in self._taken]
+        known = {*listed, *self._unavailable()}
+        candidates = [v for v in numbers if self._scheme.is_version(v) and v not in known]
         if not self._plan.bump.bump_major:
             candidates = [v for v in candidates if self._scheme.series(v) == series]
         above = self._above(listed, candidates)

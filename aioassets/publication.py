@@ -6,6 +6,7 @@ from typing import Final
 
 from aioassets.claim import ClaimLost, HeldClaim, renewing
 from aioassets.concurrency import Stop, Stopped, stoppable, unwrapped
+from aioassets.context import PushContext
 from aioassets.dispatch import Doubt, watching_for_doubt
 from aioassets.drivers.protocol import ObjectInfo
 from aioassets.errors import (
@@ -15,11 +16,11 @@ from aioassets.errors import (
     PublicationUncertain,
     PushContended,
 )
-from aioassets.index import add_to_index, check_exists
+from aioassets.index import check_exists
 from aioassets.manifest import Manifest
 from aioassets.numbering import Numbering
 from aioassets.progress import Progress, TransferFinished, TransferStarted
-from aioassets.push import CREATE, PushContext, PushPlan, PushResult
+from aioassets.push import CREATE, PushPlan, PushResult
 from aioassets.transfer import Upload, Uploader, UploadLedger
 from aioassets.tree import check_unchanged
 
@@ -62,6 +63,8 @@ class Publication:
             except BaseException:
                 self._numbering.give_up()
                 raise
+            finally:
+                self._numbering.leave()
 
     async def _publish(self, stop: Stop) -> PushResult:
         for _ in range(ATTEMPTS):
@@ -196,9 +199,7 @@ class Publication:
         name = self._plan.name
         with stop.bounded():
             try:
-                await add_to_index(
-                    self._store, self._scheme, name, {version, *self._numbering.unlisted}, retry=self._context.retry
-                )
+                await self._context.lister.add(self._store, name, {version, *self._numbering.unlisted})
             except AioAssetsError as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
-import anyio
-
-from aioassets.dispatch import RetryPolicy
-from aioassets.manifest import Pusher
-from aioassets.store import AssetStore
 from aioassets.tree import Tree
-from aioassets.versioning import Bump, VersioningScheme
+from aioassets.versioning import Bump
 
 CREATE: Final = "create"
 UPDATE: Final = "update"
@@ -72,28 +66,3 @@ class PushResult:
     files: int
     size: int
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PushContext:
-    """What all pushes of a manager share.
-
-    Attributes:
-        store: where to.
-        scheme: how versions are numbered.
-        pusher: who pushes, as far as it may be recorded.
-        tool: which program pushes, for the manifest.
-        cleanup_timeout: seconds that a cancelled push may take to clean up.
-        retry: how to pause between attempts to list.
-        sleep: how to pause between renewals.
-        now: the time, for the manifest.
-    """
-
-    store: AssetStore
-    scheme: VersioningScheme
-    pusher: Pusher
-    tool: str
-    cleanup_timeout: float
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import anyio
 
 from aioassets.cache import Record, Slot, cached_versions, partly_cached_versions
+from aioassets.concurrency import Turns
 from aioassets.disk import DENIED, denied, reason, room
 from aioassets.drivers.protocol import ObjectInfo
 from aioassets.errors import (
@@ -102,26 +103,19 @@ class Locks:
     """One holder at a time for each version: within this process, and among processes."""
 
     def __init__(self) -> None:
-        self._locks: dict[Slot, tuple[anyio.Lock, int]] = {}
+        self._turns = Turns()
 
     @contextlib.asynccontextmanager
     async def holding(self, slot: Slot, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
         """Hold a version's lock; a holder that is killed loses it at once."""
-        lock, users = self._locks.get(slot, (anyio.Lock(), 0))
-        self._locks[slot] = (lock, users + 1)
-        try:
-            async with lock:
-                while (descriptor := await in_thread(slot.try_lock)) is None:
-                    await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
-                try:
-                    yield
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await in_thread(slot.unlock, descriptor)
-        finally:
-            lock, users = self._locks.pop(slot)
-            if users > 1:
-                self._locks[slot] = (lock, users - 1)
+        async with self._turns.of(slot):
+            while (descriptor := await in_thread(slot.try_lock)) is None:
+                await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await in_thread(slot.unlock, descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ LAYERS = (
         "drivers.protocol",
     },
     {"drivers", "machine", "remote", "settings", "store", "transfer", "tree"},
-    {"cache", "claim", "conditions", "index", "numbering", "publication", "push", "retrieval"},
+    {"cache", "claim", "conditions", "context", "index", "numbering", "publication", "push", "retrieval"},
     {"manager"},
     {"cli", "console", "options", "process", "redaction"},
 )
@@ -183,12 +183,12 @@ class TestClocks:
 
         assert readers == {
             "conditions",
+            "context",
             "drivers._azure_values",
             "drivers._gcs_values",
             "drivers._s3_values",
             "drivers.folder",
             "drivers.memory",
-            "push",
             "testing",
             "versioning",
         }

@@ -20,10 +20,11 @@ RACER = Path(__file__).with_name("racer.py")
 async def test_racing_updates_in_one_process_get_different_versions(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """All are listed, each with its own bytes."""
-    manager = make_manager(driver)
+    """Also where they know nothing of each other. All are listed, each with its own bytes."""
+    managers = [make_manager(driver) for _ in range(10)]
+    manager = managers[0]
     await manager.create_asset(files("0"), "model")
-    results = await asyncio.gather(*(manager.update_asset(files(str(n)), "model") for n in range(1, 21)))
+    results = await asyncio.gather(*(managers[n % 10].update_asset(files(str(n)), "model") for n in range(1, 21)))
     assert await manager.list_versions("model") == [f"0.{n}" for n in range(20, -1, -1)]
     for number, result in enumerate(results, start=1):
         fetched = await manager.fetch_asset(f"model:{result.version}")
@@ -46,10 +47,10 @@ async def test_racing_majors_skip_numbers_that_are_taken(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
     """A taken `(V+1).0` is followed by `(V+2).0`; updates beside them stay in their major."""
-    manager = make_manager(driver)
-    await manager.create_asset(files("0"), "model")
-    bumps = (manager.update_asset(files(f"b{n}"), "model", bump_major=True) for n in range(4))
-    updates = (manager.update_asset(files(f"u{n}"), "model", major=0) for n in range(4))
+    managers = [make_manager(driver) for _ in range(2)]
+    await managers[0].create_asset(files("0"), "model")
+    bumps = (managers[n % 2].update_asset(files(f"b{n}"), "model", bump_major=True) for n in range(4))
+    updates = (managers[n % 2].update_asset(files(f"u{n}"), "model", major=0) for n in range(4))
     results = await asyncio.gather(*bumps, *updates)
     assert sorted(r.version for r in results[:4]) == ["1.0", "2.0", "3.0", "4.0"]
     assert sorted(r.version for r in results[4:]) == ["0.1", "0.2", "0.3", "0.4"]
