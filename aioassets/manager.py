@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import anyio
+
 from aioassets._version import __version__
 from aioassets.cache import OURS
 from aioassets.concurrency import both, for_each, supervised
@@ -164,6 +166,7 @@ class AssetsManager:
         self._lister = Lister(self._scheme, self._retry)
         self._reservations = Reservations()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: set[anyio.Event] = set()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -174,11 +177,17 @@ class AssetsManager:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the manager and the connections that it opened. Safe to call twice."""
+        """Take no more calls, wait for those under way to end, and close the connections that were opened.
+
+        Cancel what should not be waited for. Safe to call twice.
+        """
         self._closed = True
-        owned = [self._owned] if self._owned is not None else []
-        for driver in (*owned, *self._sources.values()):
-            await driver.aclose()
+        try:
+            await self._until_idle()
+        finally:
+            owned = [self._owned] if self._owned is not None else []
+            for driver in (*owned, *self._sources.values()):
+                await driver.aclose()
 
     @property
     def url(self) -> str | None:
@@ -220,10 +229,10 @@ class AssetsManager:
             StoreError: the store can't do its part.
             AccessDenied: the store refuses these credentials.
         """
-        plan = await self.plan_create(
-            asset_path, name, message=message, labels=labels, include=include, exclude=exclude
+        details = _Details(message, labels or {}, include, exclude)
+        return await self._run(
+            lambda: self._plan_and_push(asset_path, name, CREATE, Bump(), details, progress, dry_run=dry_run)
         )
-        return _forecast(plan) if dry_run else await self.push(plan, progress=progress)
 
     async def update_asset(
         self,
@@ -263,17 +272,11 @@ class AssetsManager:
             StoreError: the store can't do its part.
             AccessDenied: the store refuses these credentials.
         """
-        plan = await self.plan_update(
-            asset_path,
-            name,
-            bump_major,
-            major,
-            message=message,
-            labels=labels,
-            include=include,
-            exclude=exclude,
+        bump = Bump(None if major is None else str(major), bump_major)
+        details = _Details(message, labels or {}, include, exclude)
+        return await self._run(
+            lambda: self._plan_and_push(asset_path, name, _operation(bump), bump, details, progress, dry_run=dry_run)
         )
-        return _forecast(plan) if dry_run else await self.push(plan, progress=progress)
 
     async def update_assets(
         self,
@@ -495,14 +498,26 @@ class AssetsManager:
         progress: Progress | None,
     ) -> PushResult:
         """Push; where nobody says whether to create or to update, a creation that comes too late is an update."""
-        plan = await self._plan(asset_path, name, operation, bump, details)
         try:
-            return await self._push(plan, progress or ignore)
+            return await self._plan_and_push(asset_path, name, operation, bump, details, progress)
         except AssetExists:
             if operation is not None or not (await self._required_store().read_index(name)).exists:
                 raise
-        plan = await self._plan(asset_path, name, _operation(bump), bump, details)
-        return await self._push(plan, progress or ignore)
+        return await self._plan_and_push(asset_path, name, _operation(bump), bump, details, progress)
+
+    async def _plan_and_push(
+        self,
+        asset_path: str | os.PathLike[str],
+        name: str,
+        operation: str | None,
+        bump: Bump,
+        details: _Details,
+        progress: Progress | None,
+        *,
+        dry_run: bool = False,
+    ) -> PushResult:
+        plan = await self._plan(asset_path, name, operation, bump, details)
+        return _forecast(plan) if dry_run else await self._push(plan, progress or ignore)
 
     async def _scan(self, asset_path: str | os.PathLike[str], details: _Details, store: AssetStore) -> Tree:
         """Scan a path on this machine, or an object or prefix by its URL."""
@@ -585,7 +600,18 @@ class AssetsManager:
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> T:
         self._check_usable()
-        return await supervised(work)
+        ended = anyio.Event()
+        self._under_way.add(ended)
+        try:
+            return await supervised(work)
+        finally:
+            self._under_way.remove(ended)
+            ended.set()
+
+    async def _until_idle(self) -> None:
+        if self._loop is asyncio.get_running_loop():  # what belongs to another one may never end
+            for ended in tuple(self._under_way):
+                await ended.wait()
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -11,10 +11,20 @@ from typing import Any
 import anyio
 import pytest
 from factories import Files, ManagerFactory, driver_at
+from inspection import store_of
 from interposer import Fail, Interposer, Pause
 
-from aioassets import AccessDenied, Budget, Dispatcher, Driver, MemoryDriver, PublicationUncertain
+from aioassets import (
+    AccessDenied,
+    Budget,
+    Dispatcher,
+    Driver,
+    ManagerStateError,
+    MemoryDriver,
+    PublicationUncertain,
+)
 from aioassets.drivers.protocol import Data, Expect, Source, Uploaded
+from aioassets.manifest import Claim, ClaimState
 
 INDEX = ".versions"
 META = ".meta"
@@ -227,3 +237,62 @@ async def test_a_thousand_fetches_of_what_is_not_cached_download_once(
     assert [fetch.result().from_cache for fetch in fetches].count(False) == 1
     downloads = [key for method, key in interposer.calls if method == "read_range"]
     assert len(downloads) == len(set(downloads))
+
+
+class TestClosing:
+    async def test_it_waits_for_calls_under_way(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+    ) -> None:
+        """Also for what they do next; new ones are refused."""
+        pause = Pause("after", "read", INDEX)
+        interposer = Interposer(memory)
+        manager = make_manager(interposer)
+        await manager.create_asset(files("0"), "model")
+        interposer.hook = pause
+        push = asyncio.create_task(manager.update_asset(files("1"), "model"))
+        await pause.reached.wait()
+        closing = asyncio.create_task(manager.aclose())
+        await anyio.wait_all_tasks_blocked()
+        assert not closing.done()
+        with pytest.raises(ManagerStateError, match="closed"):
+            await manager.list_versions("model")
+        pause.go_on.set()
+        await closing
+        assert (await push).version == "0.1"
+
+    async def test_it_waits_for_what_a_cancelled_push_cleans_up(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+    ) -> None:
+        """The connections are needed until then."""
+        pause = Pause("after", "upload", "")
+        interposer = Interposer(memory)
+        manager = make_manager(interposer)
+        await manager.create_asset(files("0"), "model")
+        interposer.hook = pause
+        push = asyncio.create_task(manager.update_asset(files("1"), "model"))
+        await pause.reached.wait()
+        push.cancel()
+        closing = asyncio.create_task(manager.aclose())
+        await anyio.wait_all_tasks_blocked()
+        assert not closing.done()
+        pause.go_on.set()
+        await closing
+        claim = (await store_of(memory).read_meta("model", "0.1")).content
+        assert isinstance(claim, Claim)
+        assert claim.state is ClaimState.RELEASED
+        await asyncio.wait([push])
+        assert push.cancelled()
+
+    async def test_whoever_does_not_want_to_wait_can_cancel_it(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+    ) -> None:
+        pause = Pause("after", "upload", "")
+        interposer = Interposer(memory, pause)
+        manager = make_manager(interposer)
+        push = asyncio.create_task(manager.create_asset(files("0"), "model"))
+        await pause.reached.wait()
+        with anyio.move_on_after(0) as scope:
+            await manager.aclose()
+        assert scope.cancelled_caught
+        pause.go_on.set()
+        assert (await push).version == "0.0"
