@@ -1,0 +1,419 @@
+"""The service example under a real server: what it acknowledged is published, also when it is stopped in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import aiohttp
+import pytest
+from inspection import contents, keys, store_of
+from servers import S3Server
+
+from aioassets import (
+    AioAssetsError,
+    AssetExists,
+    AssetNotFound,
+    AssetsManager,
+    Driver,
+    LocalDriver,
+    ManagerStateError,
+    PublicationUncertain,
+    StoreUnavailable,
+    VersionNotFound,
+)
+from aioassets.drivers.s3 import S3Driver
+from aioassets.errors import PushContended
+from aioassets.manifest import Claim, ClaimState, Manifest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+MODEL = "team/model"
+CLIENTS = 200
+LONG = 60
+"""Seconds until something that should have ended is taken to hang; no test waits for them."""
+
+STUCK_UPLOADS = """
+import sys
+import anyio
+from {module} import {driver}
+
+async def stuck(*args, **options):
+    print("stuck", file=sys.stderr, flush=True)
+    await anyio.sleep_forever()
+
+{driver}.upload = stuck
+"""
+"""Prepares a server whose uploads to the store never end, though the first start's own one is through."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An empty store.
+
+    Attributes:
+        environ: how the service is told of it.
+        make_driver: opens it for the test.
+        driver: the class of its driver.
+    """
+
+    environ: dict[str, str]
+    make_driver: Callable[[], Any]
+    driver: type
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.servers)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "local":
+        path = tmp_path / "store"
+        return Place({"AIOASSETS_BUCKET": str(path)}, lambda: LocalDriver(path), LocalDriver)
+    server: S3Server = request.getfixturevalue("seaweedfs")
+    bucket = server.fresh_bucket()
+    options = {f"AIOASSETS_S3_{name.upper()}": value for name, value in server.options.items()}
+    return Place(
+        {"AIOASSETS_BUCKET": f"s3://{bucket}", **options}, lambda: S3Driver(bucket, **server.options), S3Driver
+    )
+
+
+@dataclass
+class Service:
+    """The example under uvicorn, in a process of its own.
+
+    Attributes:
+        process: that one.
+        url: where it listens.
+        log: what it wrote so far.
+    """
+
+    process: asyncio.subprocess.Process
+    url: str = ""
+    log: list[str] = field(default_factory=list)
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Read the log on to a line that matches."""
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log.append(line.decode())
+            if found := re.search(pattern, self.log[-1]):
+                return found
+        pytest.fail(f"it ended without {pattern!r}:\n{''.join(self.log)}")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> str:
+        """Wait for an end in good order, and return the log."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(LONG):
+            self.log += [line.decode() async for line in self.process.stderr]
+            code = await self.process.wait()
+        log = "".join(self.log)
+        assert "Application shutdown complete." in log, log
+        assert not re.search("Task was destroyed|never retrieved|Unclosed|ResourceWarning", log), log
+        assert code == -signal.SIGTERM  # uvicorn ends by the signal that it was sent
+        return log
+
+
+@pytest.fixture
+async def start(place: Place, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Start the service: `grace` seconds for requests to end after SIGTERM, and a script that runs before."""
+    running: list[asyncio.subprocess.Process] = []
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIOASSETS_", "MODELKIT_"))}
+    environ |= {"AIOASSETS_DIR": str(tmp_path / "cache"), "TMPDIR": str(temporary), **place.environ}
+
+    async def run(*, grace: int = LONG, script: str = "") -> Service:
+        options = ["--app-dir", EXAMPLES, "--port=0", f"--timeout-graceful-shutdown={grace}", "--lifespan=on"]
+        command = [sys.executable, "-W", "error", "-c", f"{script}\nimport uvicorn\nuvicorn.main()"]
+        process = await asyncio.create_subprocess_exec(
+            *command, *options, "--no-access-log", "service:app", stderr=asyncio.subprocess.PIPE, env=environ
+        )
+        running.append(process)
+        service = Service(process)
+        service.url = (await service.until(r"running on (http://\S+)"))[1]
+        return service
+
+    yield run
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield session
+
+
+def body(number: int) -> bytes:
+    """What one client sends, as nobody else does; some of it in many pieces."""
+    return f"model {number}\n".encode() * (30_000 if number % 20 == 0 else 100)
+
+
+@dataclass
+class Clients:
+    """Clients that each push one version.
+
+    Attributes:
+        acknowledged: the versions that were answered, by client.
+        reading: the clients whose body the service has begun to read, by number.
+        enough: set when a third of all are acknowledged.
+        go_on: what clients wait for that hold the second half of their body back.
+    """
+
+    http: aiohttp.ClientSession
+    service: Service
+    acknowledged: dict[int, str] = field(default_factory=dict)
+    reading: dict[int, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def push(self, number: int) -> None:
+        await self._send(number, body(number))
+
+    async def push_in_halves(self, number: int, go_on: asyncio.Event | None = None) -> None:
+        """Send half of the body, and the rest when that is wanted."""
+        await self._send(number, self._halves(number, go_on or self.go_on), expect100=True)
+
+    async def _halves(self, number: int, go_on: asyncio.Event) -> AsyncGenerator[bytes, None]:
+        self.reading[number].set()  # uvicorn answers "100 Continue" when the application asks for the body
+        data = body(number)
+        yield data[: len(data) // 2]
+        await go_on.wait()
+        yield data[len(data) // 2 :]
+
+    async def _send(self, number: int, data: Any, **options: Any) -> None:
+        try:
+            async with self.http.post(f"{self.service.url}/versions", data=data, **options) as answer:
+                if answer.status == 201:
+                    self.acknowledged[number] = (await answer.json())["version"]
+        except aiohttp.ClientError:
+            return  # the service was stopped
+        if len(self.acknowledged) >= CLIENTS // 3:
+            self.enough.set()
+
+
+async def check(driver: Driver, tmp_path: Path, acknowledged: Mapping[int, str]) -> list[str]:
+    """What is acknowledged is there, whatever else is there is whole, and nothing else can be fetched.
+
+    Returns:
+        The versions that are listed, without the first one, which the service made itself.
+    """
+    store = store_of(driver)
+    async with AssetsManager(driver=driver, assets_dir=tmp_path / "fresh cache") as manager:
+        listed = await manager.list_versions(MODEL)
+
+        async def content(version: str) -> bytes:
+            fetched = await manager.fetch_asset(f"{MODEL}:{version}")
+            assert fetched.verified
+            return await asyncio.to_thread(fetched.path.read_bytes)
+
+        found = dict(zip(listed, await asyncio.gather(*map(content, listed)), strict=True))
+        assert found.pop("0.0") == b""
+        assert len(set(acknowledged.values())) == len(acknowledged)
+        assert {number: found.get(version) for number, version in acknowledged.items()} == {
+            number: body(number) for number in acknowledged
+        }
+        assert set(found.values()) <= {body(number) for number in range(CLIENTS)}
+        assert len(set(found.values())) == len(found)
+
+        left = set(await keys(driver))
+        for version in await store.numbers(MODEL):
+            meta = (await store.read_meta(MODEL, version)).content
+            key = store.layout.content(MODEL, version)
+            if isinstance(meta, Manifest):
+                assert version in listed
+                left.discard(key)
+            else:
+                with pytest.raises(VersionNotFound):
+                    await manager.fetch_asset(f"{MODEL}:{version}")
+                if meta.state is ClaimState.ABANDONED:  # there was no time left to clean up
+                    left.discard(key)
+            left.discard(store.layout.meta(MODEL, version))
+        assert left == {store.layout.versions(MODEL)}
+    return list(found)
+
+
+def assert_nothing_is_left_on_the_disk(tmp_path: Path) -> None:
+    assert contents(tmp_path / "temporary") == {}
+    assert contents(tmp_path / "store" / ".aioassets" / "tmp") == {}
+
+
+async def test_every_upload_is_acknowledged_and_published(
+    start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
+) -> None:
+    """200 at once, none of them twice."""
+    service = await start()
+    clients = Clients(http, service)
+    await asyncio.gather(*map(clients.push, range(CLIENTS)))
+    assert len(clients.acknowledged) == CLIENTS
+    async with http.get(f"{service.url}/versions") as answer:
+        versions = await answer.json()
+    service.stop()
+    await service.ended()
+    async with place.make_driver() as driver:
+        assert await check(driver, tmp_path, clients.acknowledged) == versions[:-1]
+    assert len(versions) == CLIENTS + 1
+    assert_nothing_is_left_on_the_disk(tmp_path)
+
+
+async def test_uploads_under_way_may_end_when_it_is_stopped(
+    start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
+) -> None:
+    """It waits for them, so that every one is acknowledged."""
+    service = await start()
+    clients = Clients(http, service)
+    slow = range(CLIENTS // 2)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(CLIENTS):
+            tasks.create_task((clients.push_in_halves if number in slow else clients.push)(number))
+        await clients.enough.wait()
+        for number in slow:
+            await clients.reading[number].wait()
+        service.stop()
+        await service.until("Waiting for connections to close")
+        clients.go_on.set()
+    await service.ended()
+    assert set(slow) <= set(clients.acknowledged)
+    async with place.make_driver() as driver:
+        assert len(await check(driver, tmp_path, clients.acknowledged)) == len(clients.acknowledged)
+    assert_nothing_is_left_on_the_disk(tmp_path)
+
+
+async def test_what_is_cut_off_leaves_nothing_half_published(
+    start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
+) -> None:
+    """It is stopped at once, with pushes in all of their phases."""
+    service = await start(grace=0)
+    clients = Clients(http, service)
+    never = asyncio.Event()
+    slow, endless = range(CLIENTS // 3), range(CLIENTS // 3, CLIENTS // 3 + 10)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(CLIENTS):
+            if number in endless:
+                tasks.create_task(clients.push_in_halves(number, never))
+            else:
+                tasks.create_task((clients.push_in_halves if number in slow else clients.push)(number))
+        await clients.enough.wait()
+        for number in (*slow, *endless):
+            await clients.reading[number].wait()
+        clients.go_on.set()
+        service.stop()
+        log = await service.ended()
+        never.set()
+    assert re.search(r"Cancel \d+ running task", log)
+    assert CLIENTS // 3 <= len(clients.acknowledged) < CLIENTS
+    assert set(endless).isdisjoint(clients.acknowledged)
+    async with place.make_driver() as driver:
+        await check(driver, tmp_path, clients.acknowledged)
+    assert_nothing_is_left_on_the_disk(tmp_path)
+
+
+async def test_pushes_that_are_stuck_give_their_versions_up_before_it_ends(
+    start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
+) -> None:
+    """The connections to the store are closed after that."""
+    first = await start()
+    first.stop()
+    await first.ended()
+    name = place.driver.__name__
+    service = await start(grace=0, script=STUCK_UPLOADS.format(module=place.driver.__module__, driver=name))
+    clients = Clients(http, service)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(10):
+            tasks.create_task(clients.push(number))
+        for _ in range(10):
+            await service.until("^stuck$")
+        service.stop()
+        await service.ended()
+    assert clients.acknowledged == {}
+    async with place.make_driver() as driver:
+        store = store_of(driver)
+        metas = [(await store.read_meta(MODEL, f"0.{number}")).content for number in range(1, 11)]
+        assert not [meta for meta in metas if not isinstance(meta, Claim) or meta.state is ClaimState.CLAIMED]
+        assert await check(driver, tmp_path, {}) == []
+    assert_nothing_is_left_on_the_disk(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+async def test_an_upload_that_breaks_off_publishes_nothing(
+    start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
+) -> None:
+    """Half of a body is not a model."""
+    service = await start()
+    clients = Clients(http, service)
+    upload = asyncio.create_task(clients.push_in_halves(1))
+    await clients.reading[1].wait()
+    upload.cancel()
+    await asyncio.wait([upload])
+    await clients.push(2)
+    service.stop()
+    assert "Traceback" not in await service.ended()
+    assert clients.acknowledged == {2: "0.1"}
+    async with place.make_driver() as driver:
+        assert await check(driver, tmp_path, clients.acknowledged) == ["0.1"]
+    assert_nothing_is_left_on_the_disk(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+async def test_it_serves_what_was_the_latest_when_it_started(
+    start: Callable[..., Any], http: aiohttp.ClientSession
+) -> None:
+    """The very first start makes an empty version."""
+
+    async def served() -> tuple[str, bytes]:
+        async with http.get(f"{service.url}/model") as answer:
+            return answer.headers["X-Model-Version"], await answer.read()
+
+    service = await start()
+    assert await served() == ("0.0", b"")
+    await Clients(http, service).push(1)
+    assert await served() == ("0.0", b"")
+    service.stop()
+    await service.ended()
+    service = await start()
+    assert await served() == ("0.1", body(1))
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("service", EXAMPLES / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry_after"),
+    [
+        (AssetNotFound(MODEL, "memory://store"), 404, None),
+        (AssetExists(MODEL, "another create is under way."), 409, None),
+        (PushContended(MODEL, 3), 409, None),
+        (StoreUnavailable("memory://store", "it is busy."), 503, "5"),
+        (StoreUnavailable("memory://store", "it is busy.", retry_after=0.2), 503, "1"),
+        (ManagerStateError("This manager is closed."), 503, "5"),
+        (PublicationUncertain(MODEL, "0.7", "there was no time left."), 500, None),
+        (AioAssetsError("Something else."), 500, None),
+    ],
+)
+async def test_its_answers_tell_clients_whether_to_send_again(
+    example: ModuleType, error: AioAssetsError, status: int, retry_after: str | None
+) -> None:
+    answer = await example.refuse(None, error)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, retry_after)
+    assert json.loads(answer.body).get("version") == getattr(error, "version", None)
