@@ -17,6 +17,8 @@ _HINTS: Final = {
     **dict.fromkeys(FULL, "free some space there and try again"),
     errno.EFBIG: "its file system, or a limit of this process, takes no file of this size",
     errno.EIO: "its disk may be failing",
+    errno.EMFILE: "let this process open more (ulimit -n)",
+    errno.ENOLCK: "its file system must know locks; use another folder",
 }
 
 

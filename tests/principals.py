@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 NOBODY = 65534
 
@@ -48,13 +49,14 @@ class _Watch:
     WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
     def __init__(self) -> None:
-        self.seen: list[str] | None = None
+        self.below: Path | None = None
+        self.seen: list[str] = []
 
     def hook(self, event: str, args: tuple[object, ...]) -> None:
-        if self.seen is None:
+        if self.below is None:
             return
         if event in self.CHANGING or (event == "open" and isinstance(args[2], int) and args[2] & self.WRITING):
-            self.seen.append(f"{event} {args[0]}")
+            self.seen += [f"{event} {path}" for path in args[:2] if str(path).startswith(str(self.below))]
 
 
 _WATCH = _Watch()
@@ -62,10 +64,10 @@ sys.addaudithook(_WATCH.hook)  # for good: hooks can't be removed
 
 
 @contextlib.contextmanager
-def attempts_to_write() -> Iterator[list[str]]:
-    """Collects every attempt of this process to change anything in a file system."""
-    _WATCH.seen = seen = []
+def attempts_to_write(below: Path) -> Iterator[list[str]]:
+    """Collects every attempt of this process to change anything below a folder."""
+    _WATCH.below, _WATCH.seen = below, []
     try:
-        yield seen
+        yield _WATCH.seen
     finally:
-        _WATCH.seen = None
+        _WATCH.below = None

@@ -280,7 +280,11 @@ async def test_a_file_that_is_too_large_for_a_store_is_not_pushed(
     assert (await manager.update_asset(files("b"), "model")).version == "0.1"
 
 
-FAULTS = [(errno.EDQUOT, "Disk quota exceeded; free some"), (errno.EIO, "Input/output error; its disk may be failing")]
+FAULTS = [
+    (errno.EDQUOT, "Disk quota exceeded; free some"),
+    (errno.EIO, "Input/output error; its disk may be failing"),
+    (errno.EMFILE, "Too many open files; let this process open more"),
+]
 
 
 @pytest.mark.parametrize(("number", "message"), FAULTS)
@@ -292,7 +296,7 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
     number: int,
     message: str,
 ) -> None:
-    """Of quotas and broken disks, which are faked by failing calls of the system."""
+    """Of quotas, broken disks and limits, which are faked by failing calls of the system."""
     driver = LocalDriver(tmp_path / "store")
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
@@ -315,6 +319,23 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
             await manager.fetch_asset("model", verify=True)
     assert (await manager.update_asset(files("b"), "model")).version == "0.1"
     assert (await manager.fetch_asset("model")).path.read_text() == "b"
+
+
+async def test_a_file_system_without_locks_is_told_as_one(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some are on a network, which is faked here."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    with pytest.raises(CacheError, match="No locks available; its file system must know locks; use another folder"):
+        await manager.fetch_asset("model")
+    with pytest.raises(StoreError, match="No locks available; its file system must know locks; use another folder"):
+        await make_manager(LocalDriver(tmp_path / "store")).create_asset(files("a"), "model")
 
 
 def left_in(assets_dir: Path) -> list[str]:

@@ -58,7 +58,7 @@ async def cached(
     await make(assetsmanager_prefix="others").create_asset(fetched.path, "other")
     await make(assetsmanager_prefix="others").fetch_asset("other:0.0[weights]")
     small_disk.make_read_only()
-    with attempts_to_write() as attempts, pytest.raises(OSError, match="Read-only"):
+    with attempts_to_write(small_disk.path) as attempts, pytest.raises(OSError, match="Read-only"):
         (small_disk.path / "cache" / "x").touch()
     assert attempts
     return make
@@ -67,11 +67,11 @@ async def cached(
 @pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize("spec", ["model:0.0", "model:0", "model", "model:0.0[weights]", "model:0[weights/w.bin]"])
 async def test_a_read_only_assets_directory_serves_all_it_has_offline(
-    cached: Callable[..., AssetsManager], tree: Path, spec: str, verify: bool
+    cached: Callable[..., AssetsManager], small_disk: SmallDisk, tree: Path, spec: str, verify: bool
 ) -> None:
     """Whatever the spec leaves open; nobody even tries to write."""
     manager = cached(offline=True)
-    with attempts_to_write() as attempts:
+    with attempts_to_write(small_disk.path) as attempts:
         fetched = await manager.fetch_asset(spec, verify=verify)
     assert (attempts, fetched.from_cache, fetched.version) == ([], True, "0.0")
     relative = spec.partition("[")[2].rstrip("]")
@@ -83,12 +83,12 @@ async def test_a_read_only_assets_directory_serves_all_it_has_offline(
 
 @pytest.mark.parametrize("verify", [False, True])
 async def test_a_read_only_assets_directory_serves_all_it_has_online(
-    cached: Callable[..., AssetsManager], memory: MemoryDriver, verify: bool
+    cached: Callable[..., AssetsManager], small_disk: SmallDisk, memory: MemoryDriver, verify: bool
 ) -> None:
     """By the exact version without the store; by the latest, or a part, where the store names what is cached."""
     unreachable = Interposer(memory, Fail("before", "read", "", times=99))
     others = cached(assetsmanager_prefix="others")
-    with attempts_to_write() as attempts:
+    with attempts_to_write(small_disk.path) as attempts:
         exact = await cached(unreachable).fetch_asset("model:0.0", verify=verify)
         part = await others.fetch_asset("other:0.0[weights/w.bin]", verify=verify)
         latest = await others.fetch_asset("other[weights]", verify=verify)
