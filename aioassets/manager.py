@@ -399,7 +399,8 @@ class AssetsManager:
             PartNotFound: nothing in it is called like the sub-part.
             IntegrityError: a file isn't the one that was pushed; nothing was placed.
             StoreUnavailable: the store can't be reached; names what is cached.
-            CacheError: the local assets directory can't be used.
+            CacheError: the local assets directory can't be used, or has no room for it.
+            AccessDenied: the store or the assets directory refuses what is needed.
         """
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         offline = self._settings.offline if offline is None else offline
