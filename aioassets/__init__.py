@@ -123,6 +123,21 @@ if TYPE_CHECKING:
     from aioassets.errors import (
         VersionNotFound as VersionNotFound,
     )
+    from aioassets.leftovers import (
+        CleaningPlan as CleaningPlan,
+    )
+    from aioassets.leftovers import (
+        CleaningResult as CleaningResult,
+    )
+    from aioassets.leftovers import (
+        CleaningRules as CleaningRules,
+    )
+    from aioassets.leftovers import (
+        Leftover as Leftover,
+    )
+    from aioassets.leftovers import (
+        LeftoverKind as LeftoverKind,
+    )
     from aioassets.manager import (
         AssetsManager as AssetsManager,
     )
@@ -226,6 +241,13 @@ _HOMES = {
             "StoreUnsuitable",
             "UsageError",
             "VersionNotFound",
+        ),
+        "aioassets.leftovers": (
+            "CleaningPlan",
+            "CleaningResult",
+            "CleaningRules",
+            "Leftover",
+            "LeftoverKind",
         ),
         "aioassets.manager": (
             "AssetVersions",

@@ -23,11 +23,12 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,8 @@ APART: Final = "use an assets directory on another file system (assets_dir, AIOA
 """What to do where a file system can't keep two paths apart."""
 
 _PARTS: Final = ".parts"
+_ASIDE: Final = re.compile(r"\.aside-[0-9a-f]{8}$")
+_OF_A_VERSION: Final = re.compile(r"\.(?:parts|staging|aside-[0-9a-f]{8})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +347,45 @@ def _recorded(assets_dir: Path, name: str, ending: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(assets_dir / OURS / name) as entries:
         return [entry.name.removesuffix(ending) for entry in entries if entry.name.endswith(ending)]
     return []
+
+
+def stale_slots(assets_dir: Path, name: str | None, is_version: Callable[[str], bool]) -> list[Slot]:
+    """The versions whose download has died: something is staged, or a lock file is there, that nobody holds."""
+    found = {
+        Slot(assets_dir, asset, entry.removesuffix(ending))
+        for asset, entry in _own_entries(assets_dir, name)
+        for ending in (".lock", ".staging")
+        if entry.endswith(ending) and is_version(entry.removesuffix(ending))  # not an asset that is called so
+    }
+    return sorted((slot for slot in found if _is_stale(slot)), key=lambda slot: (slot.name, slot.version))
+
+
+def untidy_files(assets_dir: Path, name: str | None) -> list[tuple[Path, bool]]:
+    """Temporary files (true), and what was set aside (false)."""
+    ours = assets_dir / OURS
+    found = [(ours / asset / entry, entry.endswith(".tmp")) for asset, entry in _own_entries(assets_dir, name)]
+    return sorted((path, temporary) for path, temporary in found if temporary or _ASIDE.search(path.name))
+
+
+def _own_entries(assets_dir: Path, name: str | None) -> Iterator[tuple[str, str]]:
+    """The files and folders of our own, by asset; what is in the folders of versions isn't looked at."""
+    ours = assets_dir / OURS
+    for base, folders, files in os.walk(ours if name is None else ours / name):
+        asset = str(Path(base).relative_to(ours))
+        yield from ((asset, entry) for entry in (*files, *folders))
+        inner = () if name is not None else (folder for folder in folders if not _OF_A_VERSION.search(folder))
+        folders[:] = inner
+
+
+def _is_stale(slot: Slot) -> bool:
+    try:
+        descriptor = slot.try_lock()
+    except OSError:  # it may not be written, so nothing of it can be removed
+        return False
+    if descriptor is None:
+        return False
+    slot.unlock(descriptor)
+    return True
 
 
 def _same_file(new: Path, old: Path) -> bool:

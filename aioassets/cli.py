@@ -7,20 +7,44 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import anyio
 import asyncclick as click
 
 from aioassets._version import __version__
-from aioassets.console import ask, can_ask, forecast, print_assets, say, shown
+from aioassets.console import (
+    ask,
+    can_ask,
+    described_leftovers,
+    forecast,
+    leftover_label,
+    print_assets,
+    say,
+    shown,
+)
 from aioassets.digests import SHA256
 from aioassets.errors import StoreError, UsageError
-from aioassets.options import ASSETS_DIR, JSON, PATH, PUSH, SINGLE_WRITER, STORE, PushOptions, StoreOptions, gathered
+from aioassets.options import (
+    ASSETS_DIR,
+    DRY_RUN,
+    JSON,
+    PATH,
+    PUSH,
+    SINGLE_WRITER,
+    STORE,
+    YES,
+    Duration,
+    PushOptions,
+    StoreOptions,
+    gathered,
+)
 from aioassets.process import DONE, FAILED, run
 from aioassets.spec import AssetSpec
 
 if TYPE_CHECKING:
+    from aioassets.leftovers import CleaningPlan, CleaningResult
     from aioassets.manager import AssetsManager, AssetVersions
     from aioassets.push import PushPlan, PushResult
     from aioassets.retrieval import FetchedAsset
@@ -171,6 +195,102 @@ async def fetch(
         click.echo(os.fsencode(fetched.path))  # as it is on disk, also where that isn't valid text
 
 
+@cli.command(short_help="Remove what dead pushes and fetches left behind.")
+@click.argument("name", default="")
+@click.option(
+    "--older-than",
+    type=Duration(),
+    help="Remove what gave no sign of life for so long, like 0s or 24h, instead of what is known to be dead. "
+    "A short time stops pushes that are under way.",
+)
+@click.option("--legacy", is_flag=True, help="Also content without a manifest, if it is a day old.")
+@click.option(
+    "--publish", metavar="NAME:VERSION", help="List a complete version that isn't listed, and do nothing else."
+)
+@YES
+@DRY_RUN
+@JSON
+@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+async def clean(
+    name: str,
+    older_than: timedelta | None,
+    legacy: bool,
+    publish: str | None,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    store: StoreOptions,
+) -> int:
+    """Show what dead pushes and fetches left behind, ask, and remove it.
+
+    In the store: claims, content of versions that were never published, open uploads. In the assets
+    directory: unfinished downloads. With NAME, only of that asset. Nothing of a published version is
+    removed, and pushes under way are left alone.
+    """
+    if publish is not None:
+        return await _publish(publish, store, as_json=as_json, dry_run=dry_run)
+    async with store.manager() as manager:
+        async with shown("Looking for leftovers"):
+            plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
+        for line in described_leftovers(plan):
+            say(line)
+        if not dry_run and plan.removable and not (yes or await _agreed(f"Remove {len(plan.removable)} of these?")):
+            say("Declined: nothing was removed.")
+            return FAILED
+        result = None
+        if not dry_run and plan.removable:
+            async with shown("Removing"):
+                result = await manager.clean(plan)
+    if dry_run:
+        say("Dry run: nothing was removed.")
+    for leftover in result.kept if result else ():
+        say(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
+    if as_json:
+        _print_json({**_described_cleaning(plan, result), "dry_run": dry_run})
+    else:
+        for leftover in result.removed if result else ():
+            click.echo(leftover.where)
+    return DONE
+
+
+async def _publish(spec: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
+    parsed = AssetSpec.parse(spec)
+    if parsed.version is None or parsed.part is not None:
+        _refuse(f"Name the version to list exactly, like {parsed.name}:1.2, instead of {spec}.")
+    if dry_run:
+        say(f"Dry run: {spec} was not listed.")
+    else:
+        async with store.manager() as manager, shown(f"Listing {spec}"):
+            await manager.publish_version(parsed.name, parsed.version)
+    if as_json:
+        _print_json({"name": parsed.name, "version": parsed.version, "dry_run": dry_run})
+    elif not dry_run:
+        click.echo(spec)
+    return DONE
+
+
+def _described_cleaning(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
+    removed = set(result.removed) if result else set()
+    rows = [
+        {
+            "kind": leftover.kind.value,
+            "where": leftover.where,
+            "name": leftover.name or None,
+            "version": leftover.version or None,
+            "files": leftover.files,
+            "size": leftover.size,
+            "open_uploads": leftover.uploads,
+            "age": leftover.age.total_seconds() if leftover.age is not None else None,
+            "holder": str(leftover.holder) if leftover.holder is not None else None,
+            "removable": leftover.removable,
+            "removed": leftover in removed,
+            "advice": leftover.advice or None,
+        }
+        for leftover in plan.leftovers
+    ]
+    return {"leftovers": rows}
+
+
 def _refuse(message: str) -> NoReturn:
     raise click.UsageError(message, click.get_current_context())
 
@@ -198,7 +318,7 @@ async def _push(
             say(line)
         if push.dry_run:
             return _dry_run(plan, push)
-        if not (push.yes or await _confirmed(plan)):
+        if not (push.yes or await _agreed(f"Push {plan.name}:{plan.version}?")):
             say("Declined: nothing was pushed.")
             return FAILED
         result = await _pushed(manager, plan)
@@ -218,10 +338,10 @@ def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     return DONE
 
 
-async def _confirmed(plan: PushPlan) -> bool:
+async def _agreed(question: str) -> bool:
     if not can_ask():
-        raise UsageError("There is no terminal to ask for confirmation: push with --yes, or look with --dry-run.")
-    return await ask(f"Push {plan.name}:{plan.version}?")
+        raise UsageError("There is no terminal to ask for confirmation: say --yes, or look with --dry-run.")
+    return await ask(question)
 
 
 async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:

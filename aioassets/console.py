@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -21,6 +22,7 @@ from aioassets.threads import in_thread
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from aioassets.leftovers import CleaningPlan, Leftover
     from aioassets.manager import AssetVersions
     from aioassets.push import PushPlan
 
@@ -66,6 +68,43 @@ def forecast(plan: PushPlan, source: str, store: str) -> list[str]:
         f"Version   {plan.version} (forecast)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",
     ]
+
+
+def described_leftovers(plan: CleaningPlan) -> Iterator[str]:
+    """What a cleaning found, a line each: first what it would remove."""
+    for title, removable in (("To remove", True), ("Left alone", False)):
+        rows = [_leftover(leftover) for leftover in plan.leftovers if leftover.removable is removable]
+        yield from _aligned(title, rows) if rows else ()
+    if not plan.leftovers:
+        yield "There is nothing to clean."
+    elif not plan.removable:
+        yield "There is nothing to remove."
+
+
+def leftover_label(leftover: Leftover) -> str:
+    """What a leftover is called."""
+    return f"{leftover.name}:{leftover.version}" if leftover.version and not leftover.is_cached else leftover.where
+
+
+def _leftover(leftover: Leftover) -> str:
+    what = leftover.kind.value.replace("_", " ")
+    details = [
+        f"by {leftover.holder}" if leftover.holder else "",
+        f"{human_duration(leftover.age)} old" if leftover.age is not None else "",
+        human_files(leftover.files, leftover.size) if leftover.files else "",
+        f"{leftover.uploads} open upload{'' if leftover.uploads == 1 else 's'}" if leftover.uploads else "",
+    ]
+    told = ", ".join([what, *filter(None, details)])
+    return f"{leftover_label(leftover)}: {told}" + (f" ({leftover.advice})" if leftover.advice else "")
+
+
+def human_duration(duration: timedelta) -> str:
+    """A time span as people read it, by its largest unit."""
+    seconds = max(0, int(duration.total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:

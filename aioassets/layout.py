@@ -44,8 +44,8 @@ class Layout:
         """What the keys of all versions of an asset begin with."""
         return f"{self.root}{name}/"
 
-    def scratch(self, token: str) -> str:
-        """A key for trying the store out."""
+    def scratch(self, token: str = "") -> str:
+        """A key for trying the store out; without a token, what all of them begin with."""
         return f"{self.root}.aioassets-probe/{token}"
 
     def asset_of(self, key: str) -> str | None:
@@ -56,5 +56,8 @@ class Layout:
 
     def version_of(self, name: str, key: str) -> str | None:
         """The version that a key (or common prefix) of the asset's folder belongs to."""
-        segment = key[len(self.folder(name)) :].partition("/")[0]
-        return segment.removesuffix(_META) or None
+        return self.version_in(self.folder(name), key)
+
+    def version_in(self, folder: str, key: str) -> str | None:
+        """The segment behind a folder, as a version would be named there."""
+        return key[len(folder) :].partition("/")[0].removesuffix(_META) or None

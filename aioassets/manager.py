@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,7 @@ import anyio
 
 from aioassets._version import __version__
 from aioassets.cache import OURS
+from aioassets.cleaning import Cleaning
 from aioassets.concurrency import both, for_each, supervised
 from aioassets.conditions import SingleWriter, Verdicts
 from aioassets.context import Lister, PushContext, Reservations
@@ -26,13 +28,16 @@ from aioassets.errors import (
     InvalidName,
     InvalidSetting,
     ManagerStateError,
+    ObjectNotFound,
     SourceError,
     StoreCorrupt,
+    VersionNotFound,
 )
-from aioassets.index import check_exists, next_version
+from aioassets.index import add_to_index, check_exists, next_version
 from aioassets.layout import MAX_KEY_BYTES, Layout
+from aioassets.leftovers import CleaningPlan, CleaningResult, CleaningRules
 from aioassets.machine import whoami
-from aioassets.manifest import Pusher
+from aioassets.manifest import Manifest, Pusher
 from aioassets.progress import Progress, ignore
 from aioassets.publication import Publication
 from aioassets.push import BUMP_MAJOR, CREATE, UPDATE, PushPlan, PushResult
@@ -41,6 +46,7 @@ from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
 from aioassets.settings import Settings
 from aioassets.spec import AssetSpec, parse_name, parse_new_name
 from aioassets.store import AssetStore
+from aioassets.store_cleaning import StoreCleaning
 from aioassets.threads import in_thread
 from aioassets.tree import Tree, scan
 from aioassets.versioning import Bump, VersioningScheme, scheme_named
@@ -450,7 +456,85 @@ class AssetsManager:
         await self._run(lambda: for_each(names, read, limit=INDEXES_AT_ONCE))
         return [found[name] for name in names if name in found]
 
+    # Clean
+
+    async def plan_clean(
+        self, name: str | None = None, *, older_than: timedelta | None = None, legacy: bool = False
+    ) -> CleaningPlan:
+        """Find what dead pushes left in the store, and dead fetches in the assets directory.
+
+        It is found by looking at all indexes, and at what isn't listed by them. Nothing is written,
+        but for a scratch object where `legacy` has to learn the store's time.
+
+        Args:
+            name: look at this asset alone.
+            older_than: since the last sign of life. `None` takes what is dead as far as can be told: a
+                push whose process is gone from this machine, or that gave no sign for 15 minutes. What
+                is given counts instead of that, so that a short time stops pushes that are under way.
+            legacy: remove content without a manifest as well, if it is a day old. Nobody else, such as
+                modelkit, may be pushing it.
+
+        Raises:
+            AssetNotFound: nothing is there of the asset.
+            StoreError: the store can't do its part.
+            AccessDenied: the store refuses these credentials.
+        """
+        if name is not None:
+            parse_name(name)
+        return await self._run(lambda: self._cleaning(CleaningRules(older_than, legacy), Pusher()).plan(name))
+
+    async def clean(self, plan: CleaningPlan) -> CleaningResult:
+        """Remove what was planned, as far as it still may be removed: each thing is looked at anew.
+
+        Nothing of a published version is ever removed, listed or not. A push that is stopped by this
+        fails or starts again under another number.
+
+        Raises:
+            StoreUnsuitable: it doesn't honour conditional writes.
+            StoreError: the store can't do its part.
+            AccessDenied: the store refuses these credentials.
+        """
+
+        async def clean() -> CleaningResult:
+            if self._store is not None:
+                await self._require_suitable(self._store)
+            return await self._cleaning(plan.rules, await in_thread(self._whoami)).run(plan)
+
+        return await self._run(clean)
+
+    async def publish_version(self, name: str, version: str) -> None:
+        """List a complete version that its index doesn't list, since its push died just before that.
+
+        One that is listed already is no error.
+
+        Raises:
+            VersionNotFound: there is no complete version of this number.
+            InvalidVersion: the asset, or the manager, has another versioning scheme.
+        """
+        parse_name(name)
+        self._scheme.check(version)
+        store = self._required_store()
+        await self._run(lambda: self._publish_version(store, name, version))
+
     # Beneath
+
+    def _cleaning(self, rules: CleaningRules, holder: Pusher) -> Cleaning:
+        store = None if self._store is None else StoreCleaning(self._store, self._scheme, rules, holder)
+        return Cleaning(store, self._settings.assets_dir, rules, self._scheme.is_version)
+
+    async def _publish_version(self, store: AssetStore, name: str, version: str) -> None:
+        try:
+            sealed = isinstance((await store.read_meta(name, version)).content, Manifest)
+        except ObjectNotFound:
+            sealed = False
+        if not sealed:
+            raise VersionNotFound(name, version, store.url, (await store.read_index(name)).index.versions)
+        await self._require_suitable(store)
+        await add_to_index(store, self._scheme, name, {version}, retry=self._retry)
+
+    async def _require_suitable(self, store: AssetStore) -> None:
+        if not self._settings.single_writer:
+            await self._verdicts.require(store.driver, store.layout)
 
     async def _plan(
         self,
@@ -548,8 +632,7 @@ class AssetsManager:
 
     async def _push(self, plan: PushPlan, report: Progress) -> PushResult:
         store = self._required_store()
-        if not self._settings.single_writer:
-            await self._verdicts.require(store.driver, store.layout)
+        await self._require_suitable(store)
         context = PushContext(
             store=store,
             scheme=self._scheme,

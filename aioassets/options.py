@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncclick as click
 from asyncclick.shell_completion import CompletionItem
@@ -29,6 +31,23 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
         if not (key and equals):
             self.fail("It is not of the form KEY=VALUE.", param, ctx)  # without showing what may be a secret
         return key, text
+
+
+class Duration(click.ParamType[timedelta]):
+    """`90s`, `15m`, `24h`, `7d`, also one behind the other, as a `timedelta`."""
+
+    name = "DURATION"
+    _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, timedelta):
+            return value
+        text = str(value).strip()
+        if not re.fullmatch(r"(?:[0-9]{1,6}[smhd])+", text):
+            self.fail(f"{value!r} is not a duration: write it like 0s, 15m, 24h or 7d.", param, ctx)
+        parts = re.findall(r"([0-9]+)([smhd])", text)
+        return sum((timedelta(**{self._UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,8 @@ SINGLE_WRITER = click.option(
     default=None,
     help="Declare that nobody else pushes now, for a store without conditional writes. [AIOASSETS_SINGLE_WRITER]",
 )
+YES = click.option("--yes", "-y", is_flag=True, help="Don't ask.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and stop.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 PUSH = (
     click.option("--message", "-m", metavar="TEXT", help="Free text to keep with the version."),
@@ -146,8 +167,8 @@ PUSH = (
     click.option(
         "--exclude", metavar="PATTERN", multiple=True, help="Leave out what fits (as in .gitignore); may be repeated."
     ),
-    click.option("--yes", "-y", is_flag=True, help="Push without asking."),
-    click.option("--dry-run", is_flag=True, help="Show what would be pushed, and stop."),
+    YES,
+    DRY_RUN,
     JSON,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from aioassets.claim import ClaimLost, HeldClaim, renewing
@@ -112,6 +113,10 @@ class Publication:
         except PreconditionFailed:
             await self._give_up(held, None, stop)
             raise ClaimLost from None  # foreign bytes under our number
+        except AioAssetsError as error:
+            if not await self._give_up(held, self._ledger, stop):
+                raise ClaimLost from error  # whoever took the number removed what was sent
+            raise
         except BaseException:
             await self._give_up(held, self._ledger, stop)
             raise
@@ -162,22 +167,26 @@ class Publication:
             token=held.claim.token,
         )
 
-    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> None:
+    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
         """Abandon the claim, then delete what this push created; what fails here is left for later.
 
         Args:
             ledger: what to delete; `None` to delete nothing.
+
+        Returns:
+            Whether the claim was still ours, as far as is known.
         """
-        with stop.bounded():
+        with stop.bounded(), contextlib.suppress(AioAssetsError):  # unknown: nothing more may be deleted
             try:
                 await held.abandon()
-                if ledger is None:
-                    return
+            except ClaimLost:
+                return False
+            if ledger is not None:
                 await self._store.driver.delete(ledger.created)
                 if not (ledger.uncertain or self._doubt.arisen or held.resumed):
-                    await held.release()
-            except (ClaimLost, AioAssetsError):
-                return  # refused or unknown: nothing more may be deleted
+                    with contextlib.suppress(ClaimLost):
+                        await held.release()
+        return True
 
     # Seal and list
 

@@ -365,11 +365,7 @@ class Retrieval:
 
     async def _sizes(self, store: AssetStore, slot: Slot) -> dict[str, ObjectInfo]:
         """What the store has of a version whose manifest doesn't tell sizes, since modelkit pushed it."""
-        content = store.layout.content(slot.name, slot.version)
-        found = {item.key: item async for item in store.driver.list(f"{content}/") if isinstance(item, ObjectInfo)}
-        with contextlib.suppress(ObjectNotFound):
-            found[content] = await store.driver.stat(content)
-        return found
+        return {info.key: info async for info in store.content(slot.name, slot.version)}
 
     def _report(self, event: Event) -> None:
         try:

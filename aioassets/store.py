@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, Revision
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.layout import Layout
 from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta
@@ -28,11 +29,13 @@ class IndexState:
         index: what it holds; empty where it doesn't exist.
         revision: its state; `Expect.ABSENT` where it doesn't exist.
         new_store: whether the store itself is still to be made.
+        answered: when the store answered, by its clock; `None` where there is no index.
     """
 
     index: VersionIndex
     revision: Revision | Expect
     new_store: bool = False
+    answered: datetime | None = None
 
     @property
     def exists(self) -> bool:
@@ -47,12 +50,19 @@ class MetaState:
     Attributes:
         content: what it holds.
         revision: its state.
-        age: since it was written, by the store's clock.
+        modified: when it was written, by the store's clock.
+        answered: when the store answered, by the same clock.
     """
 
     content: Manifest | Claim
     revision: Revision
-    age: timedelta
+    modified: datetime
+    answered: datetime
+
+    @property
+    def age(self) -> timedelta:
+        """Since it was written."""
+        return self.answered - self.modified
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,8 @@ class AssetStore:
             if creating and error.creatable:
                 return IndexState(VersionIndex(), Expect.ABSENT, new_store=True)
             raise
-        return IndexState(await self._parsed(VersionIndex.from_json, key, found), found.revision)
+        index = await self._parsed(VersionIndex.from_json, key, found)
+        return IndexState(index, found.revision, answered=found.answered)
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.
@@ -111,7 +122,7 @@ class AssetStore:
         key = self.layout.meta(name, version)
         found = await self.driver.read(key)
         content = await self._parsed(parse_meta, key, found)
-        return MetaState(content, found.revision, found.answered - found.modified)
+        return MetaState(content, found.revision, found.modified, found.answered)
 
     async def _parsed(self, parse: Callable[[bytes], T], key: str, document: Document) -> T:
         data = document.data
@@ -128,6 +139,31 @@ class AssetStore:
             if version := self.layout.version_of(name, key):
                 found[version] = found.get(version, False) or key == self.layout.meta(name, version)
         return found
+
+    async def content(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
+        """The objects of a version, whatever its `.meta` says."""
+        key = self.layout.content(name, version)
+        with contextlib.suppress(ObjectNotFound):
+            yield await self.driver.stat(key)
+        async for item in self.driver.list(f"{key}/"):
+            if isinstance(item, ObjectInfo):
+                yield item
+
+    async def names_in_use(self, is_version: Callable[[str], bool]) -> set[str]:
+        """Every asset of which anything is there, listed or not; never lists inside a version."""
+        found: set[str] = set()
+        pending = [self.layout.root]
+        while pending:
+            folder = pending.pop()
+            async for item in self.driver.list(folder, delimiter="/"):
+                key = item.prefix.rstrip("/") if isinstance(item, CommonPrefix) else item.key
+                if not isinstance(item, CommonPrefix) and (name := self.layout.asset_of(key)):
+                    found.add(name)
+                elif is_version(self.layout.version_in(folder, key) or ""):
+                    found.add(folder[len(self.layout.root) :].rstrip("/"))
+                elif isinstance(item, CommonPrefix):
+                    pending.append(item.prefix)
+        return found - {""}
 
     async def asset_names(self, prefix: str) -> AsyncIterator[str]:
         """The assets whose names begin with `prefix`; never lists inside a version, nor where no name leads."""

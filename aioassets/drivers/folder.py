@@ -97,17 +97,25 @@ class Folder:
 
     def write(self, key: str, data: bytes, expected: Revision | Expect) -> Revision:
         """Write an object if its present state is the expected one."""
-        temporary = self.temporary_path()
-        try:
-            self.append(temporary, data)
-            status = _touch(temporary, after=0)
-            if expected is Expect.ABSENT:
-                self._link(temporary, key)
-                return revision_of(status)
-            with self._locked(key):
-                return self._swap(temporary, key, status, expected)
-        finally:
-            unlink(temporary)
+        for _ in range(RETRIES):
+            temporary = self.temporary_path()
+            try:
+                return self._write(temporary, key, data, expected)
+            except FileNotFoundError:
+                if os.path.lexists(temporary):
+                    raise
+            finally:
+                unlink(temporary)
+        raise OSError(errno.EAGAIN, "its temporary files keep vanishing")
+
+    def _write(self, temporary: str, key: str, data: bytes, expected: Revision | Expect) -> Revision:
+        self.append(temporary, data)
+        status = _touch(temporary, after=0)
+        if expected is Expect.ABSENT:
+            self._link(temporary, key)
+            return revision_of(status)
+        with self._locked(key):
+            return self._swap(temporary, key, status, expected)
 
     def place(self, temporary: str, key: str, expected: Expect) -> bool:
         """Make a temporary file an object; `False` where the same bytes are there already."""
@@ -160,8 +168,12 @@ class Folder:
     def _link(self, temporary: str, key: str) -> None:
         path = self.path(key)
         for _ in range(RETRIES):
-            with contextlib.suppress(FileNotFoundError):  # the folder isn't there, or was just pruned
+            try:
                 os.link(temporary, path)
+            except FileNotFoundError:  # the folder isn't there, or was just pruned
+                if not os.path.lexists(temporary):
+                    raise
+            else:
                 return
             with contextlib.suppress(FileNotFoundError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)

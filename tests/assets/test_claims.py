@@ -6,13 +6,12 @@ import asyncio
 import dataclasses
 import itertools
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
+from claims import META, dead_claim, gone_pid, live_claim, put_claim, state_of
 from factories import Files, ManagerFactory
 from inspection import exists, keys, store_of
 from interposer import Fail, Interposer, LostAnswers, Pause
@@ -36,41 +35,12 @@ from aioassets import (
     TransferFinished,
     TransferStarted,
 )
-from aioassets.claim import contest, is_dead, new_claim, renewing
+from aioassets.claim import contest, is_dead, renewing
 from aioassets.drivers.protocol import Expect, Revision, Source, Uploaded
-from aioassets.manifest import Claim, ClaimState, Pusher
+from aioassets.manifest import Claim, ClaimState
 from aioassets.store import MetaState
 from aioassets.testing import BytesSource
 from aioassets.tree import scan
-
-META = "assets/model/0.1.meta"
-
-
-async def state_of(driver: Driver, version: str = "0.1") -> ClaimState | type[Manifest]:
-    content = (await store_of(driver).read_meta("model", version)).content
-    return content.state if isinstance(content, Claim) else Manifest
-
-
-def gone_pid() -> int:
-    """A process that has just ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    return process.pid
-
-
-async def live_claim(operation: str = "update", state: ClaimState = ClaimState.CLAIMED) -> Claim:
-    """A claim of this very process."""
-    claim = await asyncio.to_thread(new_claim, operation, "of something else", Pusher("ann", "host"))
-    return claim.in_state(state)
-
-
-async def dead_claim(operation: str = "update", fingerprint: str = "of something else") -> Claim:
-    """A claim of a process that ended on this machine."""
-    return dataclasses.replace(await live_claim(operation), pid=gone_pid(), fingerprint=fingerprint)
-
-
-async def put_claim(driver: Driver, claim: Claim, key: str = META) -> None:
-    await driver.write(key, claim.to_json(), expected=Expect.ABSENT)
 
 
 async def test_a_live_claim_is_stepped_over(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
@@ -417,8 +387,11 @@ async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
     elsewhere = dataclasses.replace(gone, machine="another")
 
     async def judged(minutes: int, *claims: Claim) -> list[bool]:
-        age = timedelta(minutes=minutes)
-        return [await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), age), claim) for claim in claims]
+        now = datetime.now(UTC)
+        written = now - timedelta(minutes=minutes)
+        return [
+            await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), written, now), claim) for claim in claims
+        ]
 
     assert mine.pid == os.getpid()
     assert await judged(1, mine, gone, reused, elsewhere) == [False, True, True, False]

@@ -1,0 +1,44 @@
+"""Claims of other pushes, live and dead, and what has become of one."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import subprocess
+import sys
+
+from inspection import store_of
+
+from aioassets import Driver, Manifest
+from aioassets.claim import new_claim
+from aioassets.drivers.protocol import Expect
+from aioassets.manifest import Claim, ClaimState, Pusher
+
+META = "assets/model/0.1.meta"
+
+
+async def state_of(driver: Driver, version: str = "0.1") -> ClaimState | type[Manifest]:
+    content = (await store_of(driver).read_meta("model", version)).content
+    return content.state if isinstance(content, Claim) else Manifest
+
+
+def gone_pid() -> int:
+    """A process that has just ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+async def live_claim(operation: str = "update", state: ClaimState = ClaimState.CLAIMED) -> Claim:
+    """A claim of this very process."""
+    claim = await asyncio.to_thread(new_claim, operation, "of something else", Pusher("ann", "host"))
+    return claim.in_state(state)
+
+
+async def dead_claim(operation: str = "update", fingerprint: str = "of something else") -> Claim:
+    """A claim of a process that ended on this machine."""
+    return dataclasses.replace(await live_claim(operation), pid=gone_pid(), fingerprint=fingerprint)
+
+
+async def put_claim(driver: Driver, claim: Claim, key: str = META) -> None:
+    await driver.write(key, claim.to_json(), expected=Expect.ABSENT)
