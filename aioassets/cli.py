@@ -234,7 +234,8 @@ async def clean(
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in described_leftovers(plan):
             say(line)
-        if not dry_run and plan.removable and not (yes or await _agreed(f"Remove {len(plan.removable)} of these?")):
+        question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
+        if not dry_run and plan.removable and not (yes or await _agreed(question)):
             say("Declined: nothing was removed.")
             return FAILED
         result = None

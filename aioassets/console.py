@@ -72,7 +72,7 @@ def forecast(plan: PushPlan, source: str, store: str) -> list[str]:
 
 def described_leftovers(plan: CleaningPlan) -> Iterator[str]:
     """What a cleaning found, a line each: first what it would remove."""
-    for title, removable in (("To remove", True), ("Left alone", False)):
+    for title, removable in (("Remove", True), ("Keep", False)):
         rows = [_leftover(leftover) for leftover in plan.leftovers if leftover.removable is removable]
         yield from _aligned(title, rows) if rows else ()
     if not plan.leftovers:

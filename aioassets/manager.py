@@ -27,6 +27,7 @@ from aioassets.errors import (
     BulkUpdateError,
     InvalidName,
     InvalidSetting,
+    InvalidVersion,
     ManagerStateError,
     ObjectNotFound,
     SourceError,
@@ -513,6 +514,8 @@ class AssetsManager:
         """
         parse_name(name)
         self._scheme.check(version)
+        if not self._scheme.is_version(version):
+            raise InvalidVersion(version, "it is only a part of one; name the version exactly")
         store = self._required_store()
         await self._run(lambda: self._publish_version(store, name, version))
 

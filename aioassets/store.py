@@ -61,8 +61,8 @@ class MetaState:
 
     @property
     def age(self) -> timedelta:
-        """Since it was written."""
-        return self.answered - self.modified
+        """Since it was written; an answer's own time is rounded down to a second."""
+        return max(timedelta(), self.answered - self.modified)
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,7 +263,7 @@ class StoreCleaning:
     async def _age(self, moment: datetime, *, ask: bool = False) -> timedelta | None:
         if self._now is None and ask:
             await self._ask_for_the_time()
-        return None if self._now is None else self._now - moment
+        return None if self._now is None else max(timedelta(), self._now - moment)
 
     async def _ask_for_the_time(self) -> None:
         """Where no document was read, write one: only answers tell the store's time."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -144,6 +145,14 @@ class Pause:
             if self._left == 0:
                 self.reached.set()
                 await self._wait()
+
+    async def reached_by(self, task: asyncio.Future[Any]) -> None:
+        """Wait until that task is there; if it ends before, its error is raised."""
+        reaching = asyncio.ensure_future(self.reached.wait())
+        await asyncio.wait([task, reaching], return_when=asyncio.FIRST_COMPLETED)
+        if not reaching.done():
+            reaching.cancel()
+            raise AssertionError(f"it ended before it was at {self._where}: {await task}")
 
 
 class Fail:

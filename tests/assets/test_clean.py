@@ -30,7 +30,7 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.cache import Slot
-from aioassets.drivers.protocol import Document, Expect
+from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
 from aioassets.drivers.s3 import S3Driver
 from aioassets.manifest import ClaimState
 from aioassets.testing import BytesSource
@@ -45,8 +45,8 @@ class Later(Interposer):
         super().__init__(driver)
         self.by = by
 
-    async def read(self, key: str) -> Document:
-        found = await super().read(key)
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
+        found = await super().read(key, limit=limit)
         return replace(found, answered=found.answered + self.by)
 
 
@@ -116,7 +116,7 @@ async def test_a_live_push_is_left_alone(driver: Driver, make_manager: ManagerFa
     await manager.create_asset(files("a"), "model")
     gate = Pause("after", "upload", "model/0.1")
     pushing = asyncio.ensure_future(make_manager(Interposer(driver, gate)).update_asset(files("b"), "model"))
-    await gate.reached.wait()
+    await gate.reached_by(pushing)
     (leftover,) = (await manager.plan_clean()).leftovers
     assert (leftover.kind, leftover.removable) == (LeftoverKind.LIVE_PUSH, False)
     assert not (await manager.plan_clean(older_than=timedelta(hours=1))).removable
@@ -154,7 +154,7 @@ async def test_what_was_published_since_it_was_shown_is_kept(
     await manager.create_asset(files("a"), "model")
     gate = Pause("after", "upload", "model/0.1")
     pushing = asyncio.ensure_future(make_manager(Interposer(driver, gate)).update_asset(files("b"), "model"))
-    await gate.reached.wait()
+    await gate.reached_by(pushing)
     plan = await manager.plan_clean(older_than=AT_ONCE)
     gate.go_on.set()
     await pushing
@@ -172,10 +172,10 @@ async def test_a_push_that_seals_first_keeps_its_content(
     await manager.create_asset(files("a"), "model")
     pushing_gate = Pause("after", "upload", "model/0.1")
     pushing = asyncio.ensure_future(make_manager(Interposer(driver, pushing_gate)).update_asset(files("b"), "model"))
-    await pushing_gate.reached.wait()
+    await pushing_gate.reached_by(pushing)
     gate = Pause("before", "write", "0.1.meta")
     cleaning = asyncio.ensure_future(cleaned(make_manager(Interposer(driver, gate)), older_than=AT_ONCE))
-    await gate.reached.wait()
+    await gate.reached_by(cleaning)
     pushing_gate.go_on.set()
     assert (await pushing).version == "0.1"
     gate.go_on.set()
@@ -197,7 +197,7 @@ async def test_a_number_that_is_cleaned_is_never_released(
         await fail(moment, method, key)
 
     pushing = asyncio.ensure_future(make_manager(Interposer(driver, hook)).update_asset(tree, "model"))
-    await stuck.reached.wait()  # abandoned; about to delete, and then to release
+    await stuck.reached_by(pushing)  # abandoned; about to delete, and then to release
     (leftover,) = (await manager.plan_clean()).leftovers
     assert leftover.kind is LeftoverKind.ABANDONED_PUSH
     assert [leftover.version for leftover in (await cleaned(manager)).removed] == ["0.1"]
@@ -286,7 +286,7 @@ async def test_legacy_content_that_is_claimed_meanwhile_is_kept(
     cleaning = asyncio.ensure_future(
         cleaned(make_manager(Interposer(Later(driver, timedelta(days=2)), gate)), legacy=True)
     )
-    await gate.reached.wait()
+    await gate.reached_by(cleaning)
     assert (await manager.update_asset(files("b"), "model")).version == "0.1"  # the same bytes are there
     gate.go_on.set()
     assert not (await cleaning).removed

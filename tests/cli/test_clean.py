@@ -1,0 +1,127 @@
+"""The command that removes what dead pushes and fetches left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Invoke = Callable[..., Any]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+OnTerminal = Callable[..., Any]
+
+DIES = """
+import os, signal
+from aioassets.publication import Publication
+
+async def die(self, *args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Publication.{phase} = die
+"""
+
+
+@pytest.fixture
+def dead_push(spawn: Spawn, invoke: Invoke, source: Path) -> Path:
+    """A store with one version, and what a killed push of another left."""
+    invoke("new", source, "name", "--yes")
+    died(spawn("update", source, "name", "--yes", script=DIES.format(phase="_seal")))
+    return source
+
+
+def died(process: subprocess.Popen[str]) -> None:
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_it_shows_and_asks_before_it_removes(dead_push: Path, on_terminal: OnTerminal, invoke: Invoke) -> None:
+    terminal = on_terminal("clean")
+    terminal.expect("Remove this? [y/N] ")
+    assert terminal.screen.startswith("Remove    name:0.1: dead push, by ")
+    assert "2 files, 11 bytes" in terminal.screen
+    terminal.type("n\n")
+    assert terminal.ended().code == 1
+    assert len(invoke("clean", "--dry-run", "--json").document["leftovers"]) == 1
+    terminal = on_terminal("clean", "name")
+    terminal.expect("[y/N] ")
+    terminal.type("y\n")
+    assert terminal.ended().code == 0
+    assert invoke("clean").err == "There is nothing to clean.\n"
+
+
+def test_without_a_terminal_it_removes_nothing_unasked(dead_push: Path, invoke: Invoke, tmp_path: Path) -> None:
+    ran = invoke("clean")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--yes" in ran.err
+    ran = invoke("clean", "--dry-run")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.endswith("Dry run: nothing was removed.\n")
+    assert (tmp_path / "store" / "assets" / "name" / "0.1").exists()
+    ran = invoke("clean", "--yes")
+    assert (ran.code, ran.out) == (0, f"file://{tmp_path}/store/assets/name/0.1\n")
+    assert not (tmp_path / "store" / "assets" / "name" / "0.1").exists()
+
+
+def test_it_tells_programs_what_it_did(dead_push: Path, invoke: Invoke) -> None:
+    (leftover,) = invoke("clean", "--yes", "--json").document["leftovers"]
+    told = {key: leftover[key] for key in ("kind", "name", "version", "files", "size", "removable", "removed")}
+    assert told == {
+        "kind": "dead_push",
+        "name": "name",
+        "version": "0.1",
+        "files": 2,
+        "size": 11,
+        "removable": True,
+        "removed": True,
+    }
+    assert invoke("clean", "--json").document == {"leftovers": [], "dry_run": False}
+
+
+def test_patience_can_be_asked_for(dead_push: Path, invoke: Invoke) -> None:
+    assert "Keep      name:0.1: live push" in invoke("clean", "--older-than", "1d12h", "--yes").err
+    assert "Remove    name:0.1: dead push" in invoke("clean", "--older-than", "0s", "--dry-run").err
+
+
+@pytest.mark.parametrize("duration", ["", "5", "1w", "-1s", "1.5h", "soon", "1h 30m", "99999999d"])
+def test_what_is_no_duration_is_refused(invoke: Invoke, duration: str) -> None:
+    ran = invoke("clean", "--older-than", duration)
+    assert ran.code == 2
+    assert "write it like 0s, 15m, 24h or 7d" in ran.err
+
+
+def test_a_version_that_was_not_listed_is(spawn: Spawn, invoke: Invoke, source: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    died(spawn("update", source, "name", "--yes", script=DIES.format(phase="_list")))
+    assert "Keep      name:0.1: unlisted version" in invoke("clean", "--yes").err
+    assert invoke("versions", "name").out == "0.0\n"
+    ran = invoke("clean", "--publish", "name:0.1", "--dry-run")
+    assert (ran.code, ran.out) == (0, "")
+    ran = invoke("clean", "--publish", "name:0.1", "--json")
+    assert ran.document == {"name": "name", "version": "0.1", "dry_run": False}
+    assert invoke("versions", "name").out == "0.1\n0.0\n"
+
+
+@pytest.mark.parametrize(("spec", "code"), [("name", 2), ("name:0", 2), ("name:0.1[a]", 2), ("name:0.7", 3)])
+def test_only_a_complete_version_can_be_listed(dead_push: Path, invoke: Invoke, spec: str, code: int) -> None:
+    assert invoke("clean", "--publish", spec).code == code
+    assert invoke("versions", "name").out == "0.0\n"
+
+
+def test_an_asset_that_is_not_there_is_not_found(invoke: Invoke, source: Path) -> None:
+    invoke("new", source, "name", "--yes")
+    assert invoke("clean", "other").code == 3
+
+
+def test_an_assets_directory_is_cleaned_without_a_bucket(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIOASSETS_BUCKET")
+    staging = tmp_path / "cache" / ".aioassets" / "name" / "0.1.staging"
+    staging.mkdir(parents=True)
+    ran = invoke("clean", "--yes")
+    assert (ran.code, ran.out) == (0, f"{staging}\n")
+    assert not staging.exists()
