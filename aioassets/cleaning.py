@@ -39,9 +39,7 @@ class Cleaning:
 
     async def plan(self, name: str | None) -> CleaningPlan:
         """See `AssetsManager.plan_clean`."""
-        cached = await in_thread(
-            find_cached, self.assets_dir, name, self.rules, self.is_version, abandon_on_cancel=True
-        )
+        cached = await in_thread(find_cached, self.assets_dir, name, self.rules, self.is_version)
         stored: list[Leftover] = []
         if self.store is not None:
             try:

@@ -186,7 +186,7 @@ class TestLayers:
 
 class TestClocks:
     def test_deadlines_and_pauses_never_follow_a_clock_that_can_be_set(self) -> None:
-        """Only these tell dates: of versions, manifests and notes, and of a store that doesn't tell its own."""
+        """Only these tell dates: of versions, manifests, notes and files, and of a store that doesn't tell its own."""
         readers = {
             module
             for module, tree in MODULES.items()
@@ -195,6 +195,7 @@ class TestClocks:
         }
 
         assert readers == {
+            "cleaning",
             "conditions",
             "context",
             "drivers._azure_values",

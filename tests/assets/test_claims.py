@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import itertools
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -403,7 +405,8 @@ async def test_a_process_that_ended_is_gone_before_its_parent_takes_note() -> No
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         await asyncio.to_thread(os.waitid, os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         claim = dataclasses.replace(await live_claim(), pid=child.pid, started="")
-        assert await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), timedelta()), claim)
+        now = datetime.now(UTC)
+        assert await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), now, now), claim)
 
 
 async def test_a_new_major_never_takes_a_number_of_an_old_one(

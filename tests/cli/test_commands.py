@@ -113,9 +113,7 @@ def test_a_push_says_when_another_version_than_forecast_was_made(
 def test_without_a_terminal_a_push_needs_yes(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.endswith(
-        "Error: There is no terminal to ask for confirmation: push with --yes, or look with --dry-run.\n"
-    )
+    assert ran.err.endswith("Error: There is no terminal to ask for confirmation: say --yes, or look with --dry-run.\n")
     assert not (tmp_path / "store").exists()
 
 
