@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 import anyio
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+GRACE: Final = 5.0
+"""Seconds that tidying up may take where nobody says less."""
+TIDYING: Final = 0.75
+"""The share of the grace after which work that was stopped is done with tidying up behind its requests."""
 
 
 class Stopped(Exception):
@@ -138,11 +145,19 @@ class Stop:
             scope.deadline = min(scope.deadline, self._requested_at + share * self._grace)
 
     @contextlib.contextmanager
-    def bounded(self, share: float = 1.0) -> Iterator[anyio.CancelScope]:
-        """A phase that, once the work should end, is cut off after this share of the grace."""
-        scope = anyio.CancelScope()
+    def bounded(
+        self, share: float = 1.0, *, limit: float = math.inf, shield: bool = False
+    ) -> Iterator[anyio.CancelScope]:
+        """A phase that, once the work should end, is cut off after this share of the grace.
+
+        Args:
+            share: of the grace.
+            limit: seconds after which it is cut off in any case.
+            shield: whether it goes on when what is around it is cancelled.
+        """
+        scope = anyio.CancelScope(deadline=anyio.current_time() + limit, shield=shield)
         if self._requested_at is not None:
-            scope.deadline = self._requested_at + share * self._grace
+            scope.deadline = min(scope.deadline, self._requested_at + share * self._grace)
         entry = (scope, share)
         self._bounded.append(entry)
         try:
@@ -152,16 +167,25 @@ class Stop:
             self._bounded.remove(entry)
 
 
-async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float) -> T:
+_stop: ContextVar[Stop | None] = ContextVar("aioassets_stop", default=None)
+
+
+def tidying() -> contextlib.AbstractContextManager[object]:
+    """A phase that goes on when cancelled, for 5 s at the most, and less within work that was stopped."""
+    return (_stop.get() or Stop(GRACE)).bounded(TIDYING, limit=GRACE, shield=True)
+
+
+async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float = GRACE) -> T:
     """Run `work` shielded from cancellation; when it comes, ask it to stop instead.
 
     The work bounds its own phases by `Stop.bounded`, cleans up and raises `Stopped`; the
-    cancellation is raised after that.
+    cancellation is raised after that. Within other such work, it takes no longer than that one may.
 
     Args:
         grace: seconds between the cancellation and the end of the last bounded phase.
     """
     stop = Stop(grace)
+    around = _stop.get()
     result: list[T] = []
 
     async def watch() -> None:
@@ -171,7 +195,9 @@ async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float) -> T:
             stop.request()
 
     async def shielded(watching: anyio.CancelScope) -> None:
-        with anyio.CancelScope(shield=True), contextlib.suppress(Stopped):
+        within = around.bounded(TIDYING) if around is not None else contextlib.nullcontext()
+        with anyio.CancelScope(shield=True), contextlib.suppress(Stopped), within:
+            _stop.set(stop)
             result.append(await work(stop))
         watching.cancel()
 

@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 
 from aioassets.cache import write_atomically
+from aioassets.concurrency import tidying
 from aioassets.drivers._contents import has_bytes_of, present
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -31,8 +32,6 @@ from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, Pre
 from aioassets.layout import Layout
 from aioassets.threads import in_thread
 
-TIDY_UP: Final = 5.0
-"""Seconds that removing the scratch object may take."""
 REMEMBER: Final = 7 * 24 * 3600.0
 """Seconds that a store is taken to stay as it was found."""
 
@@ -53,7 +52,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
         await _must_be_refused(driver, key, b"4", first, "it replaced an object that was at another revision")
     finally:
         # What was found out matters more than whether the scratch object could be removed.
-        with anyio.move_on_after(TIDY_UP, shield=True), contextlib.suppress(AioAssetsError):
+        with tidying(), contextlib.suppress(AioAssetsError):
             await driver.delete([key])
 
 

@@ -7,9 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import anyio
-
-from aioassets.concurrency import Stop, stoppable
+from aioassets.concurrency import Stop, stoppable, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._gcs_session import RESUME_INCOMPLETE, Answer, Body, Connection
 from aioassets.drivers._gcs_values import Checksum, received
@@ -20,8 +18,6 @@ from aioassets.threads import in_thread
 
 CHUNK_UNIT: Final = 256 * 1024
 """All chunks but the last are multiples of this."""
-GRACE: Final = 5.0
-"""Seconds that a failed or cancelled upload may take to tidy up behind itself."""
 GONE: Final = (404, 410)
 """What the store says of a session that it knows no more."""
 
@@ -116,7 +112,7 @@ class ResumableUpload:
                 self._session = answer.headers.get("Location")
 
         # A session whose URL we never learn can't be cancelled: wait for the answer even when cancelled.
-        await stoppable(ask, grace=GRACE)
+        await stoppable(ask)
         if self._session is None:
             raise StoreError(f"{self._request.bucket} begins no resumable uploads. Check api_root.")
 
@@ -172,6 +168,6 @@ class ResumableUpload:
     async def _cancel(self) -> None:
         if self._session is None or self._resource is not None:
             return
-        with anyio.move_on_after(GRACE, shield=True), contextlib.suppress(AioAssetsError):
+        with tidying(), contextlib.suppress(AioAssetsError):
             # The store answers 499, which is success here.
             await self._dispatcher.send(lambda: self._in_session("DELETE", {}), urgent=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import anyio
 
-from aioassets.concurrency import Stop, for_each, stoppable, unwrapped
+from aioassets.concurrency import Stop, for_each, stoppable, tidying, unwrapped
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, body_of
 from aioassets.drivers._s3_errors import code_of
@@ -28,8 +28,6 @@ MAX_PARTS: Final = 10_000
 """S3's limit for one upload."""
 COPIES_AT_ONCE: Final = 8
 """Parts that a store copies at once: it is the store that works."""
-GRACE: Final = 5.0
-"""Seconds that a failed or cancelled upload may take to tidy up behind itself."""
 
 Call = Callable[..., Awaitable[Any]]
 Part = Mapping[str, Any]
@@ -99,7 +97,7 @@ class Multipart(abc.ABC):
                 self._upload_id = answer["UploadId"]
 
         # An upload whose id we never learn can't be aborted: wait for the answer even when cancelled.
-        await stoppable(ask, grace=GRACE)
+        await stoppable(ask)
 
     @abc.abstractmethod
     async def _send_parts(self) -> None:
@@ -124,7 +122,7 @@ class Multipart(abc.ABC):
     async def _abort(self) -> None:
         if self._upload_id is None:
             return
-        with anyio.move_on_after(GRACE, shield=True), contextlib.suppress(AioAssetsError):
+        with tidying(), contextlib.suppress(AioAssetsError):
             await self._dispatcher.send(partial(_abort, self._call, self._key, self._upload_id), urgent=True)
 
 

@@ -9,9 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
-import anyio
-
-from aioassets.concurrency import for_each
+from aioassets.concurrency import for_each, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._azure_blocks import BlocksGone, BlockUpload
 from aioassets.drivers._azure_client import AzureClient, Connecting
@@ -71,8 +69,6 @@ MAX_LOOK: Final = 5.0
 """Seconds between two looks at the most."""
 PATIENCE: Final = 120.0
 """Seconds that a copy may stand still before it is given up."""
-GRACE: Final = 5.0
-"""Seconds that tidying up behind a copy that failed or was cancelled may take."""
 
 
 class AzureDriver(NoOpenUploads):
@@ -371,7 +367,7 @@ class AzureDriver(NoOpenUploads):
     async def _abandon_copy(self, key: str, copy_id: str) -> None:
         headers = {"Content-Length": "0", "x-ms-copy-action": "abort"}
         abort = partial(self._client.call, "PUT", key, query={"comp": "copy", "copyid": copy_id}, headers=headers)
-        with anyio.move_on_after(GRACE, shield=True):
+        with tidying():
             with contextlib.suppress(AioAssetsError):  # it may have ended meanwhile
                 await self._dispatcher.send(abort, urgent=True)
             with contextlib.suppress(AioAssetsError):

@@ -10,15 +10,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-import anyio
-
-from aioassets.concurrency import both, for_each
+from aioassets.concurrency import both, for_each, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
 from aioassets.drivers._contents import holds, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
-from aioassets.drivers._gcs_uploads import CHUNK_UNIT, GRACE, ResumableUpload, SessionGone
+from aioassets.drivers._gcs_uploads import CHUNK_UNIT, ResumableUpload, SessionGone
 from aioassets.drivers._gcs_values import (
     GOOGLE,
     Checksum,
@@ -384,7 +382,7 @@ class GCSDriver(NoOpenUploads):
         found = info.checksums.get(checksum.algorithm, checksum.hex)
         if (info.size, found) == (size, checksum.hex):
             return info
-        with anyio.move_on_after(GRACE, shield=True), contextlib.suppress(AioAssetsError):
+        with tidying(), contextlib.suppress(AioAssetsError):
             await self._delete(key, info.revision)
         algorithm = checksum.algorithm
         raise IntegrityError(

@@ -8,7 +8,8 @@ import itertools
 import anyio
 import pytest
 
-from aioassets.concurrency import Stop, Stopped, both, for_each, stoppable, supervised
+from aioassets import concurrency
+from aioassets.concurrency import Stop, Stopped, both, for_each, stoppable, supervised, tidying
 
 
 async def test_no_more_than_the_limit_run_at_once_and_items_are_lazy() -> None:
@@ -147,3 +148,48 @@ async def test_an_error_of_stopped_work_is_raised() -> None:
     task.cancel()
     with pytest.raises(ValueError, match="uncertain"):
         await task
+
+
+async def test_tidying_goes_on_when_cancelled_and_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "GRACE", 0.01)
+    steps: list[str] = []
+    with anyio.CancelScope() as scope:
+        try:
+            scope.cancel()
+            await anyio.sleep_forever()
+        finally:
+            with tidying():
+                await anyio.lowlevel.checkpoint()
+                steps.append("tidied")
+                await anyio.sleep_forever()
+    assert steps == ["tidied"]
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["tidying", "stoppable"])
+async def test_no_tidying_takes_longer_than_the_work_that_was_stopped_may(nested: bool) -> None:
+    """Nor does other work within it, whatever it may take elsewhere."""
+    entered = anyio.Event()
+    steps: list[str] = []
+
+    async def endless(stop: Stop) -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    async def work(stop: Stop) -> None:
+        with stop.bounded(0.5):
+            if nested:
+                await stoppable(endless, grace=float("inf"))
+            with tidying():
+                entered.set()
+                await anyio.sleep_forever()
+        with stop.bounded():
+            await anyio.lowlevel.checkpoint()
+            steps.append("cleaned up")
+        raise Stopped
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: stoppable(work, grace=0.2))
+            await entered.wait()
+            scope.cancel()
+    assert steps == ["cleaned up"]
