@@ -7,7 +7,7 @@ import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -15,9 +15,9 @@ from urllib.parse import quote, urlencode
 import anyio
 
 from aioassets.drivers._azure_errors import read_refusal, translate
-from aioassets.drivers._azure_values import Account
+from aioassets.drivers._azure_values import Account, answered_at, expiry
 from aioassets.drivers._bodies import MIB
-from aioassets.drivers._refusals import RefusedError, Request, translating
+from aioassets.drivers._refusals import Kind, RefusedError, Request, translating
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.threads import in_thread
 
@@ -132,7 +132,10 @@ class AzureClient:
             with translating(translate, request):
                 if response.status_code >= 300:
                     await response.read()  # so that the connection can be used again
-                    raise RefusedError(read_refusal(response.status_code, response.reason, response.headers))
+                    refusal = read_refusal(response.status_code, response.reason, response.headers)
+                    if refusal.kind is Kind.DENIED and (since := expiry(client.url, answered_at(response.headers))):
+                        refusal = replace(refusal, message=f"The shared access signature has expired, at {since}")
+                    raise RefusedError(refusal)
             async with contextlib.aclosing(self._pieces(response, request)) as pieces:
                 yield Answer(response.headers), pieces
         finally:
@@ -153,8 +156,15 @@ class AzureClient:
         from azure.core.rest import HttpRequest  # noqa: PLC0415 - loaded with the client
 
         request = HttpRequest(method, url, headers={"x-ms-version": API_VERSION, **headers}, content=body)
+
+        def rewind(_: Any) -> None:
+            """The SDK sends a request again whose token is refused, and would then send no body."""
+            if isinstance(body, BytesIO) and not body.closed:
+                body.seek(0)
+
         # The client's own operations go through this very pipeline; it has no public name.
-        return (await client._pipeline.run(request, stream=True)).http_response  # noqa: SLF001
+        pipeline = client._pipeline  # noqa: SLF001
+        return (await pipeline.run(request, stream=True, raw_response_hook=rewind)).http_response
 
     async def _pieces(self, response: Any, request: Request) -> AsyncGenerator[bytes, None]:
         with translating(translate, request):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
@@ -129,6 +129,16 @@ def moment(text: str) -> datetime:
 def answered_at(headers: Mapping[str, str]) -> datetime:
     """When the store answered, by its clock (by ours where something on the way took that away)."""
     return moment(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+
+
+def expiry(url: str, now: datetime) -> str:
+    """When the shared access signature in a URL expired; empty where it didn't, or where there is none that tells."""
+    (expires, *_) = parse_qs(urlsplit(url).query).get("se", [""])
+    try:
+        then = datetime.fromisoformat(expires)
+    except ValueError:
+        return ""
+    return expires if (then if then.tzinfo else then.replace(tzinfo=UTC)) <= now else ""
 
 
 def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:

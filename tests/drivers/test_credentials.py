@@ -15,14 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from azure.storage.blob.aio import ContainerClient
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from relay import Exchange, Relay
-from servers import ACCESS_KEY, NEXT_ACCESS_KEY, SECRET_KEY, GCSServer, S3Server, free_ports
+from servers import (
+    ACCESS_KEY,
+    AZURITE_ACCOUNT,
+    AZURITE_KEY,
+    NEXT_ACCESS_KEY,
+    SECRET_KEY,
+    AzureServer,
+    GCSServer,
+    S3Server,
+    free_ports,
+)
 
 from aioassets import (
     AccessDenied,
     AssetsManager,
+    AzureDriver,
     Dispatcher,
     GCSDriver,
     MissingCredentials,
@@ -31,6 +47,7 @@ from aioassets import (
     StoreUnavailable,
 )
 from aioassets.dispatch import NO_RETRY
+from aioassets.drivers._azure_values import expiry
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3 import MIN_PART_SIZE
 from aioassets.testing import BytesSource
@@ -41,6 +58,7 @@ LIFE = timedelta(hours=2)
 CHUNK = 1024 * 1024
 
 Act = Callable[[], object]
+OpenAzure = Callable[..., Awaitable[AzureDriver]]
 OpenGCS = Callable[..., Awaitable[GCSDriver]]
 
 
@@ -484,6 +502,131 @@ def tokens_of(relay: Relay) -> list[str]:
     """The tokens of requests that carried one, in order."""
     carried = (each.headers.get("authorization", "") for each in relay.exchanges)
     return [value.removeprefix("Bearer ") for value in carried if value]
+
+
+@pytest.mark.parametrize(
+    ("query", "expired"),
+    [
+        ("?se=2024-05-31T23%3A59%3A59Z&sig=x", "2024-05-31T23:59:59Z"),
+        ("?sig=x&se=2024-06-01", "2024-06-01"),
+        ("?se=2024-06-01T00%3A00%3A01Z&sig=x", ""),
+        ("?se=soon", ""),
+        ("", ""),
+    ],
+)
+def test_a_signature_tells_when_it_expires(query: str, expired: str) -> None:
+    assert expiry(f"https://host/container{query}", datetime(2024, 6, 1, tzinfo=UTC)) == expired
+
+
+class Tokens:
+    """A token credential of the SDK's kind, which gives these tokens, one after the other."""
+
+    def __init__(self, *tokens: str | None, life: timedelta = LIFE) -> None:
+        self.asked = 0
+        self.tokens = list(tokens)
+        self.life = life
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.asked += 1
+        token = self.tokens.pop(0)
+        if token is None:
+            raise ClientAuthenticationError("said by the test")
+        return AccessToken(token, int((datetime.now(UTC) + self.life).timestamp()))
+
+
+class Plain(AioHttpTransport):
+    """Sends to the relay what the SDK would send by HTTPS alone, since it shows tokens to nobody else."""
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        request.url = request.url.replace("https://", "http://")
+        return await super().send(request, **options)
+
+
+@pytest.mark.servers
+class TestAzure:
+    @pytest.fixture
+    def container(self, azurite: AzureServer) -> str:
+        return azurite.fresh_container()
+
+    @pytest.fixture
+    async def relay(self, azurite: AzureServer) -> AsyncIterator[Relay]:
+        async with Relay(azurite.account_url) as relay:
+            yield relay
+
+    @pytest.fixture
+    async def opened(self, azurite: AzureServer, relay: Relay, container: str) -> AsyncIterator[OpenAzure]:
+        """Opens a driver that shows tokens. To Azurite, which knows none in clear, a signature opens the door."""
+        async with AsyncExitStack() as stack:
+
+            async def opened(tokens: Tokens, retry: RetryPolicy = NO_RETRY) -> AzureDriver:
+                signature = signature_for(azurite, container, timedelta(hours=1))
+                url = relay.through({"url": azurite.account_url})["url"].replace("http://", "https://")
+                client = ContainerClient(
+                    f"{url}?{signature}", container, credential=tokens, transport=Plain(read_timeout=10), retry_total=0
+                )
+                await stack.enter_async_context(client)
+                return AzureDriver(container, client=client, part_size=CHUNK, dispatcher=Dispatcher(retry=retry))
+
+            yield opened
+
+    async def test_a_token_is_renewed_before_it_expires(self, relay: Relay, opened: OpenAzure) -> None:
+        """By the SDK, five minutes before."""
+        driver = await opened(tokens := Tokens("first", "second", life=timedelta(minutes=4)))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        tokens.life = LIFE
+        await driver.upload("blob", BytesSource(LARGE))
+        assert (await driver.read("key")).data == b"data"
+        assert tokens_of(relay)[0] == "first"
+        assert set(tokens_of(relay)[1:]) == {"second"}
+
+    async def test_one_that_is_refused_before_its_time_is_replaced(self, relay: Relay, opened: OpenAzure) -> None:
+        """By the SDK, which sends the same request again: with its body, then."""
+        driver = await opened(Tokens("first", *["second"] * 9))
+
+        async def refusing(exchange: Exchange) -> None:
+            await exchange.body()
+            if tokens_of(relay)[relay.exchanges.index(exchange)] == "first":
+                uri = "https://login.microsoftonline.com/tenant/oauth2/authorize"
+                challenge = f"Bearer authorization_uri={uri} resource_id=https://storage.azure.com"
+                headers = {"x-ms-error-code": "InvalidAuthenticationInfo", "WWW-Authenticate": challenge}
+                await exchange.reply(401, headers, b"")
+            else:
+                await exchange.forward()
+                await exchange.answer()
+
+        relay.inject(refusing, target="comp=block&", skip=1, times=float("inf"))
+        await driver.upload("blob", BytesSource(LARGE))
+        assert 401 in {each.status for each in relay.exchanges}
+        assert (await driver.stat("blob")).size == len(LARGE)
+        assert tokens_of(relay)[-1] == "second"
+
+    async def test_that_no_token_can_be_had_is_told(self, opened: OpenAzure) -> None:
+        """In the words of whoever should give it."""
+        driver = await opened(Tokens("first", None, life=timedelta(minutes=4)))
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        with pytest.raises(MissingCredentials, match="said by the test"):
+            await driver.read("key")
+
+    async def test_that_a_signature_has_expired_is_told(self, azurite: AzureServer, container: str) -> None:
+        """With its time, since the store says no more than that it doesn't accept it."""
+        signature = signature_for(azurite, container, timedelta(minutes=-5))
+        async with AzureDriver(container, account_url=azurite.account_url, sas_token=signature) as driver:
+            for attempt in (driver.write("key", b"", expected=Expect.ABSENT), driver.stat("key")):
+                with pytest.raises(AccessDenied, match=r"signature has expired, at 20\d\d-.*Z\."):
+                    await attempt
+
+
+def signature_for(azurite: AzureServer, container: str, life: timedelta) -> str:
+    """A shared access signature for all that a driver does in a container."""
+    return generate_container_sas(
+        AZURITE_ACCOUNT,
+        container,
+        account_key=AZURITE_KEY,
+        permission=ContainerSasPermissions(read=True, write=True, create=True, delete=True, list=True),
+        start=datetime.now(UTC) - LIFE,
+        expiry=datetime.now(UTC) + life,
+        version="2021-12-02",
+    )
 
 
 @pytest.mark.parametrize(
