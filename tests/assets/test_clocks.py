@@ -174,7 +174,7 @@ async def test_this_machines_clock_is_not_compared_with_the_stores(
     await memory.write("assets/model/0.1.meta", claim.to_json(), expected=Expect.ABSENT)
     real = datetime.now(UTC)
     monkeypatch.setattr("time.time", (real + step).timestamp)
-    monkeypatch.setattr("aioassets.push.datetime", frozen(real + step))
+    monkeypatch.setattr("aioassets.context.datetime", frozen(real + step))
     wrong = make_manager(memory)
     assert (await wrong.update_asset(sources[0], "model")).version == "0.2"
     fetched = await wrong.fetch_asset("model")
