@@ -53,9 +53,15 @@ async def stuck(*args, **options):
     print("stuck", file=sys.stderr, flush=True)
     await anyio.sleep_forever()
 
+async def late(file, *exc_info):
+    for _ in range(1000):
+        await anyio.sleep(0)
+    await remove(file, *exc_info)
+
 {driver}.upload = stuck
+remove, anyio.NamedTemporaryFile.__aexit__ = anyio.NamedTemporaryFile.__aexit__, late
 """
-"""Prepares a server whose uploads to the store never end, though the first start's own one is through."""
+"""Prepares a server whose uploads to the store never end, and whose temporary files take their time to be removed."""
 
 
 @dataclass(frozen=True)
@@ -325,7 +331,7 @@ async def test_what_is_cut_off_leaves_nothing_half_published(
 async def test_pushes_that_are_stuck_give_their_versions_up_before_it_ends(
     start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
 ) -> None:
-    """The connections to the store are closed after that."""
+    """The application waits for them, and for their temporary files to be removed."""
     first = await start()
     first.stop()
     await first.ended()
