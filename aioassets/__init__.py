@@ -183,6 +183,9 @@ if TYPE_CHECKING:
     from aioassets.spec import (
         AssetSpec as AssetSpec,
     )
+    from aioassets.verification import (
+        Verification as Verification,
+    )
     from aioassets.versioning import (
         Bump as Bump,
     )
@@ -272,6 +275,7 @@ _HOMES = {
         ),
         "aioassets.retrieval": ("FetchedAsset",),
         "aioassets.spec": ("AssetSpec",),
+        "aioassets.verification": ("Verification",),
         "aioassets.versioning": (
             "Bump",
             "MajorMinor",

@@ -40,7 +40,7 @@ from aioassets.options import (
     StoreOptions,
     gathered,
 )
-from aioassets.process import DONE, FAILED, run
+from aioassets.process import DONE, FAILED, exit_code_of, run
 from aioassets.spec import AssetSpec
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from aioassets.manager import AssetsManager, AssetVersions
     from aioassets.push import PushPlan, PushResult
     from aioassets.retrieval import FetchedAsset
+    from aioassets.verification import Verification
 
 EPILOG: Final = """
 Every setting may come from the environment: each option names its variable. An option beats it.
@@ -193,6 +194,47 @@ async def fetch(
         _print_json(_described_fetch(fetched))
     else:
         click.echo(os.fsencode(fetched.path))  # as it is on disk, also where that isn't valid text
+
+
+@cli.command(short_help="Check a version against its manifest.")
+@click.argument("spec")
+@click.option("--cache", "cached", is_flag=True, help="Check what is in the assets directory, without the network.")
+@JSON
+@gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
+async def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> int:
+    """Read every file of a version, compare it with what was pushed, and keep nothing.
+
+    SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part. Names all that is damaged or
+    missing, and then ends with code 5.
+    """
+    async with store.manager() as manager, shown(f"Looking for {spec}", "Verifying") as tally:
+        found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
+    for problem in found.problems:
+        say(f"Error: {problem}")
+    label = str(AssetSpec(found.name, found.version, found.part))
+    if found.unverifiable:
+        say(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
+    if as_json:
+        _print_json(_described_verification(found))
+    elif found.ok:
+        click.echo(label)
+    return DONE if found.ok else exit_code_of(found.problems[0])
+
+
+def _described_verification(found: Verification) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "version": found.version,
+        "part": found.part,
+        "files": found.files,
+        "size": found.size,
+        "verified_by": list(found.verified_by),
+        "unverifiable": found.unverifiable,
+        "ok": found.ok,
+        "problems": [
+            {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
+        ],
+    }
 
 
 @cli.command(short_help="Remove what dead pushes and fetches left behind.")

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -50,6 +51,7 @@ from aioassets.store import AssetStore
 from aioassets.store_cleaning import StoreCleaning
 from aioassets.threads import in_thread
 from aioassets.tree import Tree, scan
+from aioassets.verification import Verification
 from aioassets.versioning import Bump, VersioningScheme, scheme_named
 
 T = TypeVar("T")
@@ -409,11 +411,31 @@ class AssetsManager:
             CacheError: the local assets directory can't be used, or has no room for it.
             AccessDenied: the store or the assets directory refuses what is needed.
         """
-        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         offline = self._settings.offline if offline is None else offline
-        context = FetchContext(None if offline else self._store, self._settings.assets_dir, self._scheme, self._locks)
-        retrieval = Retrieval(context, parsed, progress or ignore, force_download=force_download, verify=verify)
+        retrieval = self._retrieval(spec, progress, offline=offline, force_download=force_download, verify=verify)
         return await self._run(retrieval.run)
+
+    async def verify_asset(
+        self, spec: str | AssetSpec, *, cached: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """Check a version, or a part of one, against its manifest: read every file, and keep none.
+
+        What isn't as it was pushed is told in the result, all of it, and isn't raised.
+
+        Args:
+            spec: `name`, `name:1` or `name:1.2`, each with an optional `[sub/part]`.
+            cached: check what is in the assets directory, without the network.
+            progress: receives events while bytes move.
+
+        Raises:
+            AssetNotFound: there is no such asset (`cached`: in the assets directory).
+            VersionNotFound: it has no such version.
+            PartNotFound: nothing in it is called like the sub-part.
+            StoreUnavailable: the store can't be reached.
+        """
+        cached = cached or self._settings.offline
+        retrieval = self._retrieval(spec, progress, offline=cached)
+        return await self._run(partial(retrieval.check, cached=cached))
 
     async def list_versions(self, name: str) -> list[str]:
         """The versions of an asset, latest first, as its index lists them.
@@ -538,6 +560,19 @@ class AssetsManager:
     async def _require_suitable(self, store: AssetStore) -> None:
         if not self._settings.single_writer:
             await self._verdicts.require(store.driver, store.layout)
+
+    def _retrieval(
+        self,
+        spec: str | AssetSpec,
+        progress: Progress | None,
+        *,
+        offline: bool,
+        force_download: bool = False,
+        verify: bool = False,
+    ) -> Retrieval:
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        context = FetchContext(None if offline else self._store, self._settings.assets_dir, self._scheme, self._locks)
+        return Retrieval(context, parsed, progress or ignore, force_download=force_download, verify=verify)
 
     async def _plan(
         self,

@@ -43,6 +43,11 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
 ENDED_BY: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 
 
+def exit_code_of(error: AioAssetsError) -> int:
+    """The exit code of an error."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
 async def run(cli: click.Command, args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code. SIGINT and SIGTERM cancel it; a second one ends the process.
 
@@ -101,7 +106,7 @@ async def _execute(cli: click.Command, args: Sequence[str] | None) -> int:
         if debug:
             tell(_traceback(error))
         tell(f"Error: {error}")
-        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+        return exit_code_of(error)
     except SystemExit as error:  # completion done, or nobody reads what is printed
         return error.code if isinstance(error.code, int) else FAILED
     except Exception as error:

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,6 +34,7 @@ from aioassets.spec import AssetSpec
 from aioassets.store import AssetStore
 from aioassets.threads import in_thread
 from aioassets.transfer import Download, Downloader
+from aioassets.verification import Checker, Verification, check_cached
 from aioassets.versioning import VersioningScheme
 
 T = TypeVar("T")
@@ -175,6 +177,39 @@ class Retrieval:
                 if not self._force and (found := await self._look_up(slot)) is not None:
                     return found
                 return await self._download(store, slot)
+
+    async def check(self, *, cached: bool) -> Verification:
+        """Check every file, and keep none; see `AssetsManager.verify_asset`."""
+        with self._disk_errors():
+            version = await self._resolve()
+            slot = Slot(self._context.assets_dir, self._spec.name, version)
+            store = self._context.store
+            if cached or store is None:
+                return await self._check_cached(slot)
+            manifest = await self._manifest(store, version)
+            selected = replace(manifest, files=Selection.of(manifest, self._spec, version).files)
+            listed = await self._sizes(store, slot) if selected.size is None else {}
+            checker = Checker(store.driver, slot.name, self._report)
+
+            def planned() -> Iterator[Download]:
+                for entry in selected.files:
+                    with checker.noting(entry):
+                        yield self._planned(store, slot, slot.staging, entry, listed)
+
+            self._report(TransferStarted(slot.name, version, len(selected.files), selected.size))
+            await checker.run(planned())
+            self._report(TransferFinished(slot.name, version))
+            problems = [checker.problems[file.path] for file in selected.files if file.path in checker.problems]
+            return Verification.of(slot, self._spec.part, selected, problems)
+
+    async def _check_cached(self, slot: Slot) -> Verification:
+        found = await self._look_up(slot)
+        if found is None:
+            raise self._not_cached(slot.version, await self._cached())
+        selected = replace(found.manifest, files=Selection.of(found.manifest, self._spec, slot.version).files)
+        parts = found.path.is_relative_to(slot.parts)
+        problems = await in_thread(partial(check_cached, slot, parts=parts, entries=selected.files))
+        return Verification.of(slot, self._spec.part, selected, problems)
 
     # Resolve
 

@@ -55,6 +55,7 @@ LAYERS = (
         "push",
         "retrieval",
         "store_cleaning",
+        "verification",
     },
     {"manager"},
     {"cli", "console", "options", "process", "redaction"},
