@@ -13,6 +13,9 @@ Modes are what the umask leaves; of the source's own, the executable bit alone c
 file and the same one in the whole version are one file with two names, where the file system can
 do that: payloads are for reading.
 
+The directory is its user's: links in it are followed, so whoever else may write to it decides where
+assets go. Only what is staged is always made afresh.
+
 Methods block, and are to be run in a thread; they let `OSError` pass.
 """
 

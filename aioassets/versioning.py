@@ -141,7 +141,8 @@ class SimpleDate:
 
     def sort_key(self, version: str) -> datetime:
         """See `VersioningScheme.sort_key`."""
-        return datetime.strptime(version, self._FORMAT).replace(tzinfo=UTC)
+        date, _, time = version.removesuffix("Z").partition("T")
+        return datetime.fromisoformat(f"{date}T{time.replace('-', ':')}+00:00")  # many times faster than strptime
 
     def series(self, version: str) -> str:
         """See `VersioningScheme.series`."""
