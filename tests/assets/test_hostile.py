@@ -219,15 +219,20 @@ async def test_a_document_that_is_too_large_is_not_read(make_manager: ManagerFac
 # Sizes
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, SMALL, SMALL + 1, RANGE, RANGE + 1, 2 * RANGE])
-@pytest.mark.parametrize("more", [-1, 1, RANGE])
+@pytest.mark.parametrize(
+    ("size", "more"),
+    [
+        (size, more)
+        for size in (0, 1, 1000, SMALL, SMALL + 1, RANGE, RANGE + 1, 2 * RANGE)
+        for more in (-1, 1, RANGE)
+        if size + more >= 0
+    ],
+)
 @pytest.mark.parametrize("told", ["digest", "nothing"])
 async def test_a_size_that_lies_is_named(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, size: int, more: int, told: str
 ) -> None:
     """Whether a digest tells it, or the size alone; nothing is placed."""
-    if size + more < 0:
-        pytest.skip("no object has fewer bytes than none")
     data = bytes(size + more)
     lie = {"size": size, **({} if told == "digest" else {"digests": {}})}
     await publish(memory, folder(entry("a", data, **lie), entry("b", b"x")), a=data, b=b"x")
