@@ -66,3 +66,10 @@ def tests(session: nox.Session) -> None:
     session.install(*fresh, ".[all]", *groups("test", *(["servers"] if with_servers else [])))
     marked = [] if with_servers else ["-m", "not servers"]
     session.run("pytest", *marked, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Push, fetch, kill, break and clean at random for 10 minutes (or `-- MINUTES SEED`); not part of plain `nox`."""
+    session.install(".[all]", *groups("test", "servers"))
+    session.run("python", "tests/soak/soak.py", *session.posargs)
