@@ -129,7 +129,7 @@ class Soak:
         for _, process in self._workers:
             process.send_signal(signal.SIGTERM)
         codes = [await asyncio.wait_for(process.wait(), 120) for _, process in self._workers]
-        assert codes == [0] * WORKERS, codes
+        assert set(codes) <= {0, -signal.SIGTERM}, codes  # the latter before it was ready
 
 
 class Checks:
