@@ -19,6 +19,7 @@ STEP: Final = 8 * MIB
 Send = Callable[[str, Source, Expect], Awaitable[None]]
 Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
 """Whether an object that was found has the bytes of a source."""
+Look = Callable[[], Awaitable[ObjectInfo]]
 
 
 async def upload_by(
@@ -90,12 +91,38 @@ async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> boo
     if found.size != source.size:
         return False
     algorithm = best_of(found.checksums) or SHA256
-    stored = found.checksums.get(algorithm) or await _hash_stored(driver, found)
-    return stored == await _digest_of(source, algorithm)
+    return await _digest_stored(driver, found, algorithm) == await _digest_of(source, algorithm)
 
 
-async def _hash_stored(driver: Driver, found: ObjectInfo) -> str:
-    digest = new_hash(SHA256)
+async def copied_before(source: Driver, info: ObjectInfo, target: Driver, look: Look) -> ObjectInfo:
+    """What stands where a copy was refused, if it has the bytes of what was to be copied.
+
+    By the best digest that the stores vouch for; where there is none, both are read.
+
+    Args:
+        look: describes what stands there.
+
+    Raises:
+        PreconditionFailed: it hasn't, or the original is at another revision.
+        ObjectNotFound: one of them isn't there any more.
+    """
+    original = await source.stat(info.key)
+    if original.revision != info.revision:
+        raise PreconditionFailed(f"{source.url}/{info.key}")
+    found = await look()
+    shared = {name: digest for name, digest in original.checksums.items() if name in found.checksums}
+    algorithm = best_of(shared) or best_of({**original.checksums, **found.checksums}) or SHA256
+    if original.size != found.size or (
+        await _digest_stored(source, original, algorithm) != await _digest_stored(target, found, algorithm)
+    ):
+        raise PreconditionFailed(f"{target.url}/{found.key}")
+    return found
+
+
+async def _digest_stored(driver: Driver, found: ObjectInfo, algorithm: str) -> str:
+    if algorithm in found.checksums:
+        return found.checksums[algorithm]
+    digest = await in_thread(new_hash, algorithm)
     for start in range(0, found.size, STEP):
         chunks = driver.read_range(found.key, start, min(start + STEP, found.size), revision=found.revision)
         async with contextlib.aclosing(chunks):

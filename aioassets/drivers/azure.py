@@ -26,7 +26,7 @@ from aioassets.drivers._azure_values import (
     revision_of,
 )
 from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, read_range, read_whole
-from aioassets.drivers._contents import holds, upload_by
+from aioassets.drivers._contents import copied_before, holds, upload_by
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -204,7 +204,7 @@ class AzureDriver(NoOpenUploads):
         try:
             await self._dispatcher.send(lambda: self._begin_copy(url, info, key))
         except PreconditionFailed:  # of the source, of the target, or the answer to a request sent twice
-            return await self._copied_before(source, info, key)
+            return await copied_before(source, info, self, partial(self._copied, key))
         except ObjectNotFound as error:
             raise ObjectNotFound(f"{source.url}/{info.key}") from error
         except (AccessDenied, StoreError) as error:
@@ -320,22 +320,15 @@ class AzureDriver(NoOpenUploads):
         }
         await self._client.call("PUT", key, headers=headers)
 
-    async def _copied_before(self, source: AzureDriver, info: ObjectInfo, key: str) -> ObjectInfo:
-        """What stands where a copy was refused, if that is what was to be copied."""
-        original = await source.stat(info.key)
-        if original.revision != info.revision:
-            raise PreconditionFailed(f"{source.url}/{info.key}")
-        # Perhaps it isn't ours: it may be waited for, but neither ended nor removed.
-        copy = info_of(key, await self._await_copy(key, await self._head(key)))
-        if copy.size != original.size or not copy.checksums or copy.checksums != original.checksums:
-            raise PreconditionFailed(self._url(key))
-        return copy
-
     async def _explain_refused_copy(self, source: AzureDriver, info: ObjectInfo, error: AioAssetsError) -> None:
         """Tell a source that isn't there from one that the store may not read for us."""
         if code_of(error) in ("CannotVerifyCopySource", "CopyAcrossAccountsNotSupported"):
             await source.stat(info.key)
             raise NotSameStore(f"{source.url}/{info.key}") from error
+
+    async def _copied(self, key: str) -> ObjectInfo:
+        """A copy that is perhaps not ours: it may be waited for, but neither ended nor removed."""
+        return info_of(key, await self._await_copy(key, await self._head(key)))
 
     async def _finished_copy(self, key: str) -> ObjectInfo:
         """Wait until the store has done the copy that we began; it may do so after its answer."""

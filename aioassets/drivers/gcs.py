@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from aioassets.concurrency import both, for_each, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
-from aioassets.drivers._contents import holds, upload_by
+from aioassets.drivers._contents import copied_before, holds, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT, ResumableUpload, SessionGone
@@ -211,12 +211,7 @@ class GCSDriver(NoOpenUploads):
                 raise
             raise NotSameStore(original) from error
         except (ObjectNotFound, PreconditionFailed):
-            if (await source.stat(info.key)).revision != info.revision:
-                raise PreconditionFailed(original) from None
-            present = await self.stat(key)
-            if not _same_content(present, info):
-                raise PreconditionFailed(self._url(key)) from None
-            return present
+            return await copied_before(source, info, self, partial(self.stat, key))
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`."""
@@ -426,10 +421,3 @@ def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
         raise StoreError(
             f"{request.bucket} can't {request.doing}: its answer isn't that of Google's JSON API. Check api_root."
         ) from error
-
-
-def _same_content(one: ObjectInfo, other: ObjectInfo) -> bool:
-    """As far as the digests tell that the store vouches for."""
-    shared = one.checksums.keys() & other.checksums.keys()
-    same = all(one.checksums[algorithm] == other.checksums[algorithm] for algorithm in shared)
-    return one.size == other.size and bool(shared) and same

@@ -17,7 +17,7 @@ import anyio
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range, read_whole
-from aioassets.drivers._contents import has_bytes_of, holds, present, upload_by
+from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import Kind, Request, translating
 from aioassets.drivers._s3_credentials import REFUSED, Credentials
@@ -264,13 +264,8 @@ class S3Driver:
         vouched = (await source.stat(info.key)).checksums
         try:
             await self._copy(source._bucket, info, key)  # noqa: SLF001
-        except PreconditionFailed as error:  # of the source, of the target, or the answer to a request sent twice
-            copy = await present(self, key)
-            if copy is None:
-                raise PreconditionFailed(f"{source.url}/{info.key}") from error
-            if copy.size != info.size or not copy.checksums or copy.checksums != vouched:
-                raise
-            return copy
+        except PreconditionFailed:  # of the source, of the target, or the answer to a request sent twice
+            return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
         return replace(copy, checksums={**vouched, **copy.checksums})
 
