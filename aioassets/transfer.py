@@ -148,11 +148,11 @@ class Uploader:
 
     async def _store(self, upload: Upload) -> None:
         file = upload.file
-        digests = await self._copy(upload)
-        skipped = False
+        compared = self._is_left(upload)
+        digests, skipped = await self._copy(upload, compared), compared
         if digests is None:
             source = file.opened()
-            skipped = await self._send(upload, source)
+            skipped = await self._send(upload, source, compared)
             digests = await source.finish(self._check)
         self.ledger.entries[file.path] = FileEntry(file.path, file.size, digests, file.executable)
         self.report(FileTransferred(self.name, file.path, file.size, skipped))
@@ -160,20 +160,23 @@ class Uploader:
     def _report_bytes(self, nbytes: int) -> None:
         self.report(BytesTransferred(self.name, nbytes))
 
-    async def _copy(self, upload: Upload) -> Mapping[str, str] | None:
+    def _is_left(self, upload: Upload) -> bool:
+        """Whether there is what a push that died may have sent: it is compared, and nothing is sent."""
+        found = (self.present or {}).get(upload.key)
+        return found is not None and found.size == upload.file.size
+
+    async def _copy(self, upload: Upload, compared: bool) -> Mapping[str, str] | None:
         with self._doubting():
             digests = await upload.file.copied(self.driver, upload.key)
-        if digests is not None:
+        if digests is not None and not compared:
             self.ledger.created.append(upload.key)
             self._report_bytes(upload.file.size)
         return digests
 
-    async def _send(self, upload: Upload, source: HashedSource) -> bool:
-        """Whether nothing had to be sent."""
+    async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
+        """Upload a file; returns whether nothing of it had to be sent."""
         key, size = upload.key, upload.file.size
-        found = (self.present or {}).get(key)
-        compared = found is not None and found.size == size  # what is read then is compared, not sent
-        resume = self.present is not None and (found is not None or size >= LARGE)
+        resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
         with self._doubting():
             uploaded = await self.driver.upload(key, watched, resume=resume)

@@ -485,12 +485,26 @@ class TestResume:
     async def test_parts_of_another_size_are_not_resumed(self, driver: S3Driver, sent: list[int]) -> None:
         size = MIN_PART_SIZE + MIB
         await _leave_open(driver, {n + 1: BLOB[n * size : (n + 1) * size] for n in range(3)})
-        assert await _resume(driver, sent) == [1, 2, 3, 4]
+        await _leave_open(driver, {2: PARTS[2]})
+        assert await _resume(driver, sent) == [1, 3, 4]
 
     async def test_an_upload_that_cannot_be_completed_is_begun_anew(self, driver: S3Driver, sent: list[int]) -> None:
         """It was begun with other checksums, for example, which the store doesn't tell."""
         await _leave_open(driver, {1: PARTS[1]}, ChecksumAlgorithm="SHA256")
         assert await _resume(driver, sent) == [1, 2, 2, 3, 3, 4, 4]
+
+    async def test_an_upload_that_can_be_neither_completed_nor_aborted_is_tried_once(
+        self, driver: S3Driver, sent: list[int], intercept: Intercept
+    ) -> None:
+        await _leave_open(driver, {1: PARTS[1]}, ChecksumAlgorithm="SHA256")
+        sent.clear()
+
+        async def around(real: Send, **params: Any) -> Any:
+            raise ClientError(_response("AccessDenied", 403), "AbortMultipartUpload")
+
+        await intercept("abort_multipart_upload", around)
+        assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
+        assert sorted(sent) == [1, 2, 2, 3, 3, 4, 4]
 
     async def test_an_upload_that_vanishes_is_begun_anew(
         self, driver: S3Driver, sent: list[int], intercept: Intercept
