@@ -16,7 +16,8 @@ import anyio
 
 from aioassets.drivers._azure_errors import read_refusal, translate
 from aioassets.drivers._azure_values import Account, answered_at, expiry
-from aioassets.drivers._bodies import MIB
+from aioassets.drivers._bodies import MIB, being_sent
+from aioassets.drivers._connections import send_once
 from aioassets.drivers._refusals import Kind, RefusedError, Request, translating
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.threads import in_thread
@@ -75,13 +76,17 @@ class AzureClient:
         container: its name.
         connecting: how to make a client; `None` where one is given.
         client: a `ContainerClient` of somebody else's.
+        read_timeout: seconds after which a request is given up whose body isn't taken.
     """
 
-    def __init__(self, url: str, container: str, connecting: Connecting | None, client: Any = None) -> None:
+    def __init__(
+        self, url: str, container: str, connecting: Connecting | None, client: Any = None, *, read_timeout: float
+    ) -> None:
         self._url = url
         self._container = container
         self._connecting = connecting
         self._client = client
+        self._read_timeout = read_timeout
         self._credential: Any = None
         self._opening = anyio.Lock()
 
@@ -126,7 +131,7 @@ class AzureClient:
         client = await self._connected()
         headers = headers or {}
         request = Request(self._url, verb, key, "If-Match" in headers or "If-None-Match" in headers)
-        with translating(translate, request):
+        with translating(translate, request), being_sent(body, self._read_timeout):
             response = await self._send(client, method, self._target(client, key, query or {}), headers, body)
         try:
             with translating(translate, request):
@@ -196,6 +201,7 @@ class AzureClient:
             auto_decompress=False,
             trust_env=True,
         )
+        send_once(transport.session)
         return client
 
     def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext | bool]:

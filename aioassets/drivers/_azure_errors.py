@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from aioassets.drivers._connections import PRIVATE_CA, unavailable
 from aioassets.drivers._refusals import Kind, Refusal, RefusedError, Request, by_status, retry_after
 from aioassets.errors import AioAssetsError, MissingCredentials, StoreError, StoreUnavailable
 
@@ -78,14 +79,8 @@ def translate(error: Exception, request: Request) -> Exception:
 
 
 def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
-    import aiohttp  # noqa: PLC0415
-    from azure.core.exceptions import ServiceRequestTimeoutError  # noqa: PLC0415
-
-    inner: Any = getattr(error, "inner_exception", None) or error
-    # The SDK calls a connection that broke under a request a request that couldn't be sent; only these weren't.
-    never_sent = isinstance(inner, aiohttp.ClientConnectorError) or isinstance(error, ServiceRequestTimeoutError)
-    advice = " (for a private certificate authority, set ca_bundle)" if "SSL" in f"{type(inner).__mro__}" else ""
-    return StoreUnavailable(request.bucket, f"{_first_line(inner)}{advice}.", uncertain=not never_sent)
+    # The SDK calls a connection that broke under a request a request that couldn't be sent: its own words don't count.
+    return unavailable(request.bucket, getattr(error, "inner_exception", None) or error, advice=PRIVATE_CA)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aioassets.dispatch import Dispatcher
+from aioassets.drivers._connections import Watch
 from aioassets.drivers.protocol import Data, Driver, Revision
 from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
 
@@ -119,13 +120,33 @@ def check_document(size: int, limit: int, url: str) -> None:
         raise StoreCorrupt(url, f"it is larger than the {limit:,} bytes that a document may have")
 
 
+class Stream(io.BytesIO):
+    """A body that is read piece by piece, under watch."""
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self._size = len(data)
+        self.watch = Watch()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """See `io.BytesIO.read`."""
+        data = super().read(size)
+        self.watch.taken(last=self.tell() >= self._size)
+        return data
+
+
 @contextlib.contextmanager
-def body_of(data: Data) -> Iterator[bytes | io.BytesIO]:
+def body_of(data: Data) -> Iterator[bytes | Stream]:
     """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
     if len(data) <= WHOLE:
         yield bytes(data)
         return
-    body = io.BytesIO(data)
+    body = Stream(data)
     del data  # aiohttp makes the stream copy it, so nobody should keep the original
     with body:  # closed, because the SDK's requests live on in cycles until the next collection
         yield body
+
+
+def being_sent(body: object, patience: float) -> contextlib.AbstractContextManager[None]:
+    """Give a request up where its body isn't taken for `patience` seconds."""
+    return body.watch.patient_for(patience) if isinstance(body, Stream) else contextlib.nullcontext()

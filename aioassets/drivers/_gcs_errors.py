@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aioassets.drivers._connections import unavailable
 from aioassets.drivers._refusals import Kind, Refusal, RefusedError, Request, by_status, retry_after
-from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
+from aioassets.errors import AioAssetsError, StoreError
 
 TOO_MANY: Final = 429
 """The status for more than about one write a second to one object, among other limits."""
@@ -84,27 +85,9 @@ def translate(error: Exception, request: Request) -> Exception:
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return StoreError(f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP.")
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return StoreUnavailable(request.bucket, connection_trouble(error), uncertain=False)
         case aiohttp.ClientError() | TimeoutError() | OSError():
-            return StoreUnavailable(request.bucket, connection_trouble(error))
+            return unavailable(request.bucket, error)
     return error
-
-
-def connection_trouble(error: Exception) -> str:
-    """What went wrong on the way, without URLs: that of an upload's session is a credential."""
-    import aiohttp  # noqa: PLC0415
-
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return "connecting took too long."
-        case aiohttp.ServerTimeoutError() | TimeoutError():
-            return "it was silent for too long."
-        case aiohttp.ClientConnectorError():
-            words = f"{error.os_error}"
-        case _:
-            words = f"{error}"
-    return f"{type(error).__name__}." if not words or "://" in words else words.rstrip(".") + "."
 
 
 def _stated(text: str) -> tuple[str, str]:

@@ -7,16 +7,16 @@ import contextlib
 import inspect
 import io
 import json
-import math
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
-from aioassets.drivers._gcs_errors import connection_trouble, read_refusal, translate
+from aioassets.drivers._connections import Watch, send_once, trouble
+from aioassets.drivers._gcs_errors import read_refusal, translate
 from aioassets.drivers._gcs_values import Checksum
 from aioassets.drivers._refusals import RefusedError, Request, translating
 from aioassets.drivers.protocol import Data
@@ -48,8 +48,7 @@ class Body:
         whole = (b"".join(pieces),) if self.size <= PIECE else pieces
         self._left = [memoryview(piece) for piece in reversed(whole) if piece]
         self._begun = self._dropped = False
-        self._patience = math.inf
-        self._scope = anyio.CancelScope()
+        self.watch = Watch()
 
     def __aiter__(self) -> Body:
         if self._begun:
@@ -60,23 +59,13 @@ class Body:
     async def __anext__(self) -> memoryview:
         if self._dropped:
             raise ConnectionResetError("the answer came before all was sent.")  # so the connection isn't used again
+        self.watch.taken(last=not self._left)
         if not self._left:
-            self._scope.deadline = math.inf  # from here the client waits for an answer, and times that itself
             raise StopAsyncIteration
-        self._scope.deadline = anyio.current_time() + self._patience
         first = self._left.pop()
         if len(first) > PIECE:
             self._left.append(first[PIECE:])
         return first[:PIECE]
-
-    @contextlib.contextmanager
-    def being_sent(self, patience: float) -> Iterator[None]:
-        """Give up where no piece is taken for `patience` seconds: the client limits reading only."""
-        self._patience = patience
-        with self._scope:
-            yield
-        if self._scope.cancelled_caught:
-            raise TimeoutError
 
     def close(self) -> None:
         """Let the memory go: the client's objects live on in cycles until the next collection."""
@@ -224,7 +213,7 @@ class Connection:
             sent["Content-Length"] = str(body.size)
             options["data"] = body
         with translating(translate, request, secret=secret), contextlib.closing(body):
-            with body.being_sent(self._read_timeout):
+            with body.watch.patient_for(self._read_timeout):
                 response = await self._client.session.request(
                     method,
                     URL(url, encoded=True),
@@ -246,6 +235,7 @@ class Connection:
         if self._client is None:
             connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver())
             session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+            send_once(session)
             try:
                 self._client = await in_thread(self._make_client, session)
             except BaseException:
@@ -342,7 +332,7 @@ class Connection:
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
         if "metadata" in str(getattr(self._client.token, "token_type", "")).lower():
             return MissingCredentials(self._url, f"none are set up, and this is no machine of Google's. {ADVICE}")
-        detail = f"its token service can't be reached: {connection_trouble(error)}"
+        detail = f"its token service can't be reached: {trouble(error)}."
         return StoreUnavailable(self._url, detail, uncertain=False)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aioassets.drivers._connections import PRIVATE_CA, unavailable
 from aioassets.drivers._refusals import Kind, Refusal, Request, by_status, retry_after
-from aioassets.errors import AioAssetsError, InvalidSetting, MissingCredentials, StoreError, StoreUnavailable
+from aioassets.errors import AioAssetsError, InvalidSetting, MissingCredentials, StoreError
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
     "NoSuchKey": Kind.MISSING,
@@ -106,7 +107,8 @@ def translate(error: Exception, request: Request) -> Exception:
         ):
             return MissingCredentials(request.bucket, f"{error}".rstrip(".") + ".")
         case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError():
-            return StoreUnavailable(request.bucket, _connection_trouble(error), uncertain=not _never_sent(error))
+            # The SDK's own words around what went wrong hold whole URLs.
+            return unavailable(request.bucket, error.kwargs.get("error") or error, advice=PRIVATE_CA)
         case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
             return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
@@ -116,22 +118,5 @@ def translate(error: Exception, request: Request) -> Exception:
                 f"{request.bucket} gave an answer that isn't S3's to: {request.doing}. Check the endpoint."
             )
         case aiohttp.ClientError() | TimeoutError() | OSError():
-            return StoreUnavailable(request.bucket, _connection_trouble(error))
+            return unavailable(request.bucket, error)
     return error
-
-
-def _connection_trouble(error: Exception) -> str:
-    """What went wrong, without the SDK's words around it (they hold whole URLs)."""
-    inner = getattr(error, "kwargs", {}).get("error") or error
-    advice = " (for a private certificate authority, set ca_bundle)" if "SSL" in type(error).__name__ else ""
-    return f"{inner}".rstrip(".") + advice + "." if f"{inner}" else f"{type(inner).__name__}{advice}."
-
-
-def _never_sent(error: Exception) -> bool:
-    """Whether there was no connection to send the request on."""
-    import aiohttp  # noqa: PLC0415
-    from botocore import exceptions as sdk  # noqa: PLC0415
-
-    if isinstance(error, sdk.ConnectTimeoutError | sdk.SSLError | sdk.ProxyConnectionError):
-        return True
-    return isinstance(getattr(error, "kwargs", {}).get("error"), aiohttp.ClientConnectorError)

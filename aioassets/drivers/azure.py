@@ -129,7 +129,7 @@ class AzureDriver(NoOpenUploads):
         self._part_size = part_size
         if client is not None:
             self.identity = f"{self.url}@{client.url.partition('?')[0]}"
-            self._client = AzureClient(self.url, container, None, client)
+            self._client = AzureClient(self.url, container, None, client, read_timeout=read_timeout)
             return
         account = Account.from_options(
             connection_string=connection_string,
@@ -149,7 +149,7 @@ class AzureDriver(NoOpenUploads):
             read_timeout=read_timeout,
             connections=self._dispatcher.budget.max_requests,
         )
-        self._client = AzureClient(self.url, container, connecting)
+        self._client = AzureClient(self.url, container, connecting, read_timeout=read_timeout)
 
     async def __aenter__(self) -> Self:
         return self

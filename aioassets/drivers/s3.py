@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import anyio
 
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, body_of, read_range, read_whole
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, being_sent, body_of, read_range, read_whole
 from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import Kind, Request, translating
@@ -164,6 +164,7 @@ class S3Driver:
         self._bucket = bucket
         self._dispatcher = dispatcher or Dispatcher()
         self._part_size = part_size
+        self._read_timeout = read_timeout
         self._checksums = checksums
         self._encryption = given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id)
         self._profile = profile
@@ -400,10 +401,11 @@ class S3Driver:
         client = await self._connected()
         target = {"Bucket": self._bucket, "Key": key} if key else {"Bucket": self._bucket}
         conditional = "IfMatch" in params or "IfNoneMatch" in params
+        sending = being_sent(params.get("Body"), self._read_timeout)
         credentials = self._credentials
         used = credentials.current if credentials is not None else None
         try:
-            with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
+            with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional), sending:
                 answer = await getattr(client, operation)(**target, **params)
         except AioAssetsError as error:
             if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
@@ -437,6 +439,8 @@ class S3Driver:
             from aiobotocore.config import AioConfig  # noqa: PLC0415 - optional, and slow
             from aiobotocore.session import AioSession  # noqa: PLC0415
             from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+            from aioassets.drivers._s3_session import Session  # noqa: PLC0415 - of the SDK's
         except ImportError as error:
             raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
 
@@ -452,7 +456,7 @@ class S3Driver:
                 self._credentials = Credentials(self.url, lambda: new_session().get_credentials())
                 session.register_component("credential_provider", self._credentials)
             return await session.create_client(
-                "s3", config=AioConfig(**self._config), **self._client_options
+                "s3", config=AioConfig(http_session_cls=Session, **self._config), **self._client_options
             ).__aenter__()
 
         # The SDK warns of what it raises, too; unless somebody set up logging, that would be on standard error.

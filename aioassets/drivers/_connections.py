@@ -1,0 +1,77 @@
+"""Connections of aiohttp, which all the SDKs stand on: what they may not do, and what goes wrong on them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import anyio
+
+from aioassets.errors import StoreUnavailable
+
+PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
+"""Advice of drivers that have this option."""
+
+
+class Watch:
+    """Ends a request whose body isn't taken any more: aiohttp limits only how long it waits for an answer."""
+
+    def __init__(self) -> None:
+        self._patience = math.inf
+        self._scope = anyio.CancelScope()
+
+    @contextlib.contextmanager
+    def patient_for(self, seconds: float) -> Iterator[None]:
+        """Raise `TimeoutError` where nothing is taken for so long."""
+        self._patience = seconds
+        with self._scope:
+            yield
+        if self._scope.cancelled_caught:
+            raise TimeoutError
+
+    def taken(self, *, last: bool) -> None:
+        """Note that a piece of the body was taken."""
+        # Behind the last one there is its way to the socket, and then the answer, whose limit is aiohttp's.
+        self._scope.deadline = anyio.current_time() + self._patience * (2 if last else 1)
+
+
+def send_once(session: Any) -> None:
+    """Keep a session from sending a request again by itself, where a connection breaks that it kept.
+
+    The first one may have taken effect, and nobody would know that there were two.
+    """
+    session._retry_connection = False  # noqa: SLF001 - it has no public name
+
+
+def unavailable(where: str, error: Exception, *, advice: str = "") -> StoreUnavailable:
+    """What trouble on a connection is to our callers.
+
+    Args:
+        where: the bucket's URL.
+        error: of aiohttp or the system.
+        advice: what else to say where it is about certificates.
+    """
+    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+
+    never_sent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
+    detail = trouble(error) + (advice if isinstance(error, aiohttp.ClientSSLError) else "")
+    return StoreUnavailable(where, f"{detail}.", uncertain=not isinstance(error, never_sent))
+
+
+def trouble(error: Exception) -> str:
+    """What went wrong, without URLs: they may hold credentials."""
+    import aiohttp  # noqa: PLC0415
+
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return "connecting took too long"
+        case TimeoutError():
+            return "it was silent for too long"
+        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+            return f"{error.host}:{error.port} refuses connections"
+        case aiohttp.ClientConnectorError():
+            return f"{error.host}:{error.port} can't be reached: {error.os_error}".rstrip(".")
+    words = f"{error}".strip().partition("\n")[0].rstrip(".")
+    return type(error).__name__ if not words or "://" in words else words
