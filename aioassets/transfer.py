@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -240,22 +241,26 @@ class Downloader:
         """Download everything.
 
         Raises:
-            IntegrityError: a file isn't the one that was pushed.
+            IntegrityError: a file isn't the one that was pushed, read twice.
         """
         await for_each(downloads, self._download, limit=FILES_AT_ONCE)
 
     async def _download(self, download: Download) -> None:
         try:
-            if download.size <= SMALL:
-                digest = await self._small(download)
-            else:
-                digest = await self._large(download)
+            try:
+                await self._verified(download)
+            except IntegrityError:  # perhaps damaged on the way, as happens where a connection isn't encrypted
+                await in_thread(partial(Path(download.target).unlink, missing_ok=True))
+                await self._verified(download)
         except ObjectNotFound as error:
             raise IntegrityError(download.what, f"{download.size} bytes", "nothing") from error
         except PreconditionFailed as error:
             raise IntegrityError(download.what, f"revision {download.revision}", "another one") from error
-        check_digest(download.what, download.entry, digest)
         self.report(FileTransferred(self.name, download.entry.path, download.size))
+
+    async def _verified(self, download: Download) -> None:
+        digest = await (self._small(download) if download.size <= SMALL else self._large(download))
+        check_digest(download.what, download.entry, digest)
 
     async def _small(self, download: Download) -> str:
         data = bytearray()
