@@ -6,11 +6,14 @@ bodies by their `Content-Length`, in chunks, or until the end. It runs in the lo
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import re
 import socket
 import struct
+import termios
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -25,6 +28,7 @@ RECEIVE_BUFFER = 256 * 1024
 """Small, so that who sends to a relay that takes nothing soon notices."""
 TRICKLES = 8
 """Pieces that each piece of a trickling answer is broken into."""
+TURNS = 20
 FRAMED = "transfer-encoding"
 """The header of a body in chunks."""
 END_OF_HEAD = b"\r\n\r\n"
@@ -114,7 +118,7 @@ class Exchange:
                     self.received += len(part)
                     await writer.drain()
                     if trickling is not None:
-                        await settled()
+                        await _delivered(writer)
                         trickling()
         await writer.drain()
         if limit is not None:
@@ -125,11 +129,12 @@ class Exchange:
         if not self._has_end(headers):
             self.close()
 
-    async def swallow(self) -> None:
-        """Wait for the server's whole answer, and keep it."""
-        _, headers = await self._answered()
+    async def swallow(self, but: int = 0) -> None:
+        """Wait for the server's whole answer, and keep it but for some bytes of its head."""
+        head, headers = await self._answered()
         async for _ in self._answer_pieces(headers):
             pass
+        self._client[1].write(head[:but])
 
     async def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Answer in the server's place."""
@@ -205,12 +210,13 @@ class Fault(Protocol):
 
 @dataclass(frozen=True)
 class ResetRequest:
-    """The connections are reset after `at` bytes of the request's body: the server gets no more."""
+    """The connections are reset after `at` bytes of the request's body, before the server has all of it."""
 
     at: int = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        await exchange.forward(limit=self.at)
+        if self.at < int(exchange.headers.get("content-length", 0)):
+            await exchange.forward(limit=self.at)
         exchange.reset()
 
 
@@ -228,12 +234,17 @@ class ResetAnswer:
 
 @dataclass(frozen=True)
 class LoseAnswer:
-    """The server acts and answers; the client's connection is closed without a word."""
+    """The server acts and answers; the client's connection is reset after `at` bytes of the answer, or just closed."""
+
+    at: int | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
         await exchange.forward()
-        await exchange.swallow()
-        exchange.close()
+        await exchange.swallow(self.at or 0)
+        if self.at is None:
+            exchange.close()
+        else:
+            exchange.reset()
 
 
 @dataclass(frozen=True)
@@ -321,12 +332,13 @@ class FlipInAnswer:
 
 @dataclass(frozen=True)
 class FlipInRequest:
-    """One bit of byte `at` of the request's body arrives changed."""
+    """One bit of byte `at` of the request's body arrives changed; a negative one counts from the end."""
 
     at: int = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        await exchange.forward(flip=self.at)
+        size = int(exchange.headers["content-length"])
+        await exchange.forward(flip=self.at % size)
         await exchange.answer()
 
 
@@ -342,6 +354,7 @@ class Rule:
     fault: Fault
     method: str
     target: re.Pattern[str]
+    headers: Callable[[Headers], bool]
     body: Callable[[bytes], bool] | None
     skip: int
     times: float
@@ -352,7 +365,7 @@ class Rule:
         """Whether it is this request's turn."""
         if len(self.hits) >= self.times or not re.fullmatch(self.method, exchange.method):
             return False
-        if not self.target.search(exchange.target):
+        if not self.target.search(exchange.target) or not self.headers(exchange.headers):
             return False
         if self.body is not None and not self.body(await exchange.body()):
             return False
@@ -410,6 +423,7 @@ class Relay:
         *,
         method: str = ".*",
         target: str = "",
+        headers: Callable[[Headers], bool] = bool,
         body: Callable[[bytes], bool] | None = None,
         skip: int = 0,
         times: float = 1,
@@ -419,11 +433,12 @@ class Relay:
         Args:
             method: an expression that the whole method matches.
             target: an expression that is found in path and query.
+            headers: what they must be like.
             body: what the request's body must be like; it is then read before it is passed on.
             skip: how many such requests are passed on before.
             times: how many are broken.
         """
-        rule = Rule(fault, method, re.compile(target), body, skip, times)
+        rule = Rule(fault, method, re.compile(target), headers, body, skip, times)
         self._rules.append(rule)
         return rule
 
@@ -432,6 +447,10 @@ class Relay:
         return sum(
             each.sent for each in self.exchanges if re.fullmatch(method, each.method) and re.search(target, each.target)
         )
+
+    def heal(self) -> None:
+        """Break nothing any more."""
+        self._rules.clear()
 
     async def refuse(self) -> None:
         """Break all connections off, and refuse new ones. The port stays ours."""
@@ -485,20 +504,24 @@ class Relay:
 
 
 class Clock:
-    """The clock of the running loop, which a test can put forward: what waits for a time is woken, and nobody waits."""
+    """The clock of the running loop, which a test can put forward: what waits for a time is woken, and nobody waits.
+
+    Attributes:
+        skipped: seconds by which it was put forward.
+    """
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self._time = loop.time
-        self._ahead = 0.0
+        self.skipped = 0.0
         loop.time = self._now  # type: ignore[method-assign]
 
     def skip(self, seconds: float) -> None:
         """Let time pass."""
-        self._ahead += seconds
+        self.skipped += seconds
 
     def _now(self) -> float:
-        return self._time() + self._ahead
+        return self._time() + self.skipped
 
 
 async def settled() -> None:
@@ -507,8 +530,18 @@ async def settled() -> None:
         await checkpoint()
 
 
-async def _stall(then: Action) -> None:
+async def _delivered(writer: asyncio.StreamWriter) -> None:
+    """Wait until the other end has what was sent, and has had its turn."""
+    unacknowledged = array.array("i", [1])
+    while unacknowledged[0]:
+        await checkpoint()
+        fcntl.ioctl(writer.get_extra_info("socket"), termios.TIOCOUTQ, unacknowledged)
     await settled()
+
+
+async def _stall(then: Action) -> None:
+    for _ in range(TURNS):  # whoever sends fills buffers of some MB first
+        await settled()
     then()
     await anyio.sleep_forever()
 

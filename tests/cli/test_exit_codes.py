@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import free_ports
 
 import aioassets
 from aioassets import AccessDenied, AioAssetsError, AssetsManager
 from aioassets.console import say
+from aioassets.dispatch import NO_RETRY
 from aioassets.process import EXIT_CODES
 
 Invoke = Callable[..., Any]
@@ -168,6 +170,25 @@ def test_7_store(invoke: Invoke, tmp_path: Path) -> None:
     ran = invoke("list")
     assert (ran.code, ran.out) == (7, "")
     assert ran.err.startswith(f"Error: {(tmp_path / 'store').as_uri()} doesn't exist. ")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "options"),
+    [
+        ("s3://name", ["endpoint_url={url}", "region=us-east-1", "access_key_id=key", "secret_access_key=secret"]),
+        ("gs://name", ["api_root={url}"]),
+        ("az://name", ["account_url={url}/account", "account_key=a2V5"]),
+    ],
+)
+def test_7_a_store_that_refuses_connections(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, bucket: str, options: list[str]
+) -> None:
+    monkeypatch.setattr("aioassets.manager.RetryPolicy", lambda: NO_RETRY)
+    (port,) = free_ports(1)
+    given = (word for option in options for word in ("-o", option.format(url=f"http://127.0.0.1:{port}")))
+    ran = invoke("list", "--bucket", bucket, *given)
+    assert (ran.code, ran.out) == (7, "")
+    assert ran.err == f"Error: {bucket} can't be used right now: 127.0.0.1:{port} refuses connections.\n"
 
 
 def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
