@@ -58,7 +58,8 @@ def test_a_plug_in_is_a_store_like_any_other(installed: Path, tmp_path: Path) ->
         "--json",
         AIOASSETS_SHARE_MOUNT=str(tmp_path / "mnt"),
     )
-    assert json.loads(listed.stdout) == {"assets": [{"name": "model", "versions": ["0.0"]}]}, listed.stderr
+    assets = [{"name": "model", "versions": ["0.0"], "error": None}]
+    assert json.loads(listed.stdout) == {"assets": assets}, listed.stderr
     source = "share://team/assets/model/0.0"
     copied = run(
         installed,

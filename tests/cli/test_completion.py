@@ -41,7 +41,7 @@ def completed(*words: str) -> list[str]:
 
 
 def test_commands_are_completed() -> None:
-    assert completed("") == ["new", "update", "list", "versions", "fetch"]
+    assert completed("") == ["new", "update", "list", "versions", "fetch", "verify", "clean"]
     assert completed("u") == ["update"]
 
 
