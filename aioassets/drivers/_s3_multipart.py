@@ -67,6 +67,7 @@ class Multipart(abc.ABC):
         self._completed_with = completed_with
         self._sent: dict[int, dict[str, Any]] = {}
         self._upload_id: str | None = None
+        self._in_doubt = False
         self._completing = False
 
     async def run(self) -> None:
@@ -82,10 +83,12 @@ class Multipart(abc.ABC):
             await self._send_parts()
             await self._dispatcher.send(self._complete, urgent=True)
         except BaseException as error:
-            await self._abort()
+            await self._tidy_up()
             if isinstance(error, StoreUnavailable) and not self._completing:
                 error.uncertain = False
             raise
+        self._upload_id = None
+        await self._tidy_up()
 
     async def _open(self) -> None:
         await self._dispatcher.send(self._begin)
@@ -96,8 +99,12 @@ class Multipart(abc.ABC):
                 answer = await self._call("create_multipart_upload", self._key, **self._created_with)
                 self._upload_id = answer["UploadId"]
 
-        # An upload whose id we never learn can't be aborted: wait for the answer even when cancelled.
-        await stoppable(ask)
+        # An upload whose id we never learn has to be looked for: wait for the answer even when cancelled.
+        try:
+            await stoppable(ask)
+        except BaseException as error:
+            self._in_doubt |= self._upload_id is None and getattr(error, "uncertain", True)
+            raise
 
     @abc.abstractmethod
     async def _send_parts(self) -> None:
@@ -119,11 +126,14 @@ class Multipart(abc.ABC):
                 raise UploadGone from error
             raise
 
-    async def _abort(self) -> None:
-        if self._upload_id is None:
-            return
-        with tidying(), contextlib.suppress(AioAssetsError):
-            await self._dispatcher.send(partial(_abort, self._call, self._key, self._upload_id), urgent=True)
+    async def _tidy_up(self) -> None:
+        """Leave nothing open: neither this upload, nor one that was begun by a request without an answer."""
+        with tidying():
+            if self._upload_id is not None:
+                with contextlib.suppress(AioAssetsError):
+                    await self._dispatcher.send(partial(_abort, self._call, self._key, self._upload_id), urgent=True)
+            if self._in_doubt:
+                await abort_all_of(self._call, self._dispatcher, self._key)
 
 
 class MultipartUpload(Multipart):

@@ -400,6 +400,31 @@ class TestMultipart:
         assert sent == 6
         assert most == 2 * MIN_PART_SIZE
 
+    @pytest.mark.parametrize("answers", [1, 6], ids=["once", "always"])
+    async def test_an_upload_is_found_whose_beginning_had_no_answer(
+        self, driver: S3Driver, intercept: Intercept, answers: int
+    ) -> None:
+        """Its id is nowhere but in the store's list."""
+        other = await _leave_open(driver, {}, key="blob of another")
+        lost = 0
+
+        async def around(real: Send, **params: Any) -> Any:
+            nonlocal lost
+            answer = await real(**params)
+            if lost < answers:
+                lost += 1
+                raise ConnectionClosedError(endpoint_url="http://store")
+            return answer
+
+        await intercept("create_multipart_upload", around)
+        if answers == 1:
+            assert (await driver.upload("blob", BytesSource(TWO_PARTS))).created
+        else:
+            with pytest.raises(StoreUnavailable):
+                await driver.upload("blob", BytesSource(TWO_PARTS))
+        assert lost == answers
+        assert [upload.id async for upload in driver.open_uploads("")] == [other]
+
     async def test_a_blob_that_is_there_costs_no_parts(self, driver: S3Driver, intercept: Intercept) -> None:
         await driver.upload("blob", BytesSource(TWO_PARTS))
 
