@@ -258,3 +258,13 @@ class TestReadme:
         rows = {int(row) for row in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)}
 
         assert rows == {0, *(code for _, code in EXIT_CODES), 130, 143}
+
+
+class TestGuarantees:
+    def test_each_names_tests_that_exist(self) -> None:
+        root = Path(__file__).parent
+        sources = "".join(path.read_text(encoding="utf-8") for path in root.rglob("test_*.py"))
+        named = re.findall(r"`(test_\w+)`", (root.parent / "docs" / "guarantees.md").read_text(encoding="utf-8"))
+
+        assert named
+        assert [name for name in named if f"def {name}(" not in sources] == []
