@@ -352,7 +352,8 @@ class PublicationUncertain(AioAssetsError):
     """The version is complete, but whether it was listed isn't known.
 
     Its content is safe: `fetch` of this exact version works once its manifest
-    is there, and the next update lists it if that is still missing.
+    is there. The next update of this manager lists it if that is still missing, and so does
+    `clean --publish`.
 
     Attributes:
         name: the asset's name.
