@@ -87,7 +87,7 @@ class BlockUpload:
     async def _list_blocks(self) -> Set[str]:
         """The ids of all blocks that were sent for this key, and that no blob is made of."""
         query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
-        return parse_block_list((await self._client.call("GET", self._key, verb="read", query=query)).body)
+        return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
 
     async def _send_blocks(self, offsets: range) -> None:
         with unwrapped():

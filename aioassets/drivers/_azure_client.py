@@ -6,10 +6,10 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -19,9 +19,15 @@ from aioassets.drivers._azure_values import Account, answered_at, expiry
 from aioassets.drivers._bodies import MIB, being_sent
 from aioassets.drivers._connections import send_once
 from aioassets.drivers._refusals import Kind, RefusedError, Request, translating
+from aioassets.drivers.protocol import Data
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.threads import in_thread
 
+T = TypeVar("T")
+D = TypeVar("D", bound=Data)
+
+INLINE: Final = 64 * 1024
+"""Bytes that are hashed and parsed on the loop; for more, a thread is worth its hop."""
 API_VERSION: Final = "2021-12-02"
 """Of the REST API that the requests here are written against; old enough for installed emulators."""
 
@@ -115,6 +121,12 @@ class AzureClient:
         """
         async with self.stream(method, key, verb=verb, query=query, headers=headers, body=body) as (answer, pieces):
             return Answer(answer.headers, b"".join([piece async for piece in pieces]))
+
+    async def ask(self, parse: Callable[[bytes], T], key: str = "", *, verb: str, query: Mapping[str, str]) -> T:
+        """Send one request, once, for a document, and parse it where that doesn't stall others."""
+        body = (await self.call("GET", key, verb=verb, query=query)).body
+        with translating(translate, Request(self._url, verb, key)):
+            return await off_the_loop(parse, body)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -252,6 +264,11 @@ class AzureClient:
             ) from error
         self._credential = DefaultAzureCredential()
         return self._credential
+
+
+async def off_the_loop(work: Callable[[D], T], data: D) -> T:
+    """Run `work(data)` where it doesn't stall others."""
+    return work(data) if len(data) <= INLINE else await in_thread(work, data)
 
 
 def _trusting(how: Connecting) -> ssl.SSLContext | bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from xml.etree.ElementTree import ParseError
 
 from aioassets.drivers._connections import PRIVATE_CA, unavailable
 from aioassets.drivers._refusals import Kind, Refusal, RefusedError, Request, by_status, retry_after
@@ -65,6 +66,10 @@ def translate(error: Exception, request: Request) -> Exception:
             return error
         case RefusedError():
             return error.refusal.translate(request)
+        case ParseError():
+            return StoreError(
+                f"{request.bucket} gave an answer that isn't Azure's to: {request.doing}. Check the account's URL."
+            )
         case sdk.ServiceRequestError() | sdk.ServiceResponseError() | sdk.IncompleteReadError():
             return _unavailable(error, request)
         case sdk.ClientAuthenticationError():  # of a credential that got no token, or can't sign

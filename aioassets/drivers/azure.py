@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from aioassets.concurrency import for_each, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._azure_blocks import BlocksGone, BlockUpload
-from aioassets.drivers._azure_client import AzureClient, Connecting
+from aioassets.drivers._azure_client import AzureClient, Connecting, off_the_loop
 from aioassets.drivers._azure_values import (
     Account,
     answered_at,
@@ -51,14 +51,11 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.threads import in_thread
 
 PART_SIZE: Final = 8 * MIB
 """Large enough that a request's overhead doesn't count; above 4 MiB Azure writes blocks at its full rate."""
 MAX_PART_SIZE: Final = 4000 * MIB
 """Azure's own limit."""
-INLINE: Final = 64 * 1024
-"""Bytes that are hashed and parsed on the loop; for more, a thread is worth its hop."""
 DELETIONS: Final = 32
 """Deletions at once. Azure has a request for 256 of them, which emulators and scoped signatures don't know."""
 UPLOADS: Final = 3
@@ -221,10 +218,9 @@ class AzureDriver(NoOpenUploads):
         query = {"restype": "container", "comp": "list", "include": "metadata", "prefix": prefix}
         query |= given(delimiter=delimiter)
         while True:
-            page = await self._dispatcher.send(
-                partial(self._client.call, "GET", verb="list", query=dict(query)), urgent=True
+            rows, marker = await self._dispatcher.send(
+                partial(self._client.ask, parse_listing, verb="list", query=dict(query)), urgent=True
             )
-            rows, marker = await _off_the_loop(parse_listing, page.body)
             for row in rows:
                 yield row
             if not marker:
@@ -247,7 +243,7 @@ class AzureDriver(NoOpenUploads):
         """Write a blob in one request; the store verifies the MD5, and keeps it."""
         whole = {
             "Content-Length": str(len(data)),
-            "Content-MD5": await _off_the_loop(md5_of, data),
+            "Content-MD5": await off_the_loop(md5_of, data),
             "Content-Type": "application/octet-stream",
             "x-ms-blob-type": "BlockBlob",
             **headers,
@@ -368,8 +364,3 @@ class AzureDriver(NoOpenUploads):
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
-
-
-async def _off_the_loop(work: Any, data: Data) -> Any:
-    """Run `work(data)` where it doesn't stall others."""
-    return work(data) if len(data) <= INLINE else await in_thread(work, data)

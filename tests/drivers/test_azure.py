@@ -194,6 +194,18 @@ class TestWhatGoesWrong:
             with pytest.raises(InvalidSetting, match="HTTPS"):
                 await driver.read("key")
 
+    async def test_an_answer_that_is_no_listing_is_told(
+        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Perhaps what answers isn't Azure at all."""
+
+        async def page(*_: Any) -> AsyncIterator[bytes]:
+            yield b"<html><p>Please sign in.</html>"
+
+        monkeypatch.setattr(AzureClient, "_pieces", page)
+        with pytest.raises(StoreError, match=r"gave an answer that isn't Azure's to: list\. Check the account's URL"):
+            await anext(aiter(driver.list("")))
+
     async def test_throttling_is_waited_for(
         self, driver: AzureDriver, intercept: Intercept, pauses: list[float]
     ) -> None:
