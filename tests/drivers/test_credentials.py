@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,31 +324,18 @@ class TestS3:
         """It is one for all, and done off the event loop."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
-            credentials = driver._credentials
-            assert credentials is not None
-            renew, threads = credentials._source.get_frozen_credentials, set()
-            reached, go_on = asyncio.Event(), threading.Event()
-            loop = asyncio.get_running_loop()
-
-            async def slow() -> Any:
-                threads.add(threading.current_thread())
-                loop.call_soon_threadsafe(reached.set)
-                go_on.wait()
-                return await renew()
-
-            credentials._source.get_frozen_credentials = slow
+            slow = Slow(driver)
             issued.say(NEXT_ACCESS_KEY, life=2 * LIFE)
             later(driver, LIFE)
             first, second = (asyncio.create_task(driver.read("key")) for _ in range(2))
-            await reached.wait()
+            await slow.reached.wait()
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
-            go_on.set()
+            slow.go_on()
             assert (await second).data == b"data"
         assert issued.runs == 2
-        assert threads
-        assert threading.main_thread() not in threads
+        assert slow.thread not in (None, threading.main_thread())
 
     async def test_a_driver_can_be_closed_while_they_are_renewed(
         self, relay: Relay, bucket: str, issued: Issued
@@ -355,12 +343,40 @@ class TestS3:
         """Whoever issues them may hang."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
-            issued.file.unlink()
-            os.mkfifo(issued.file)  # the program waits until somebody writes
+            slow = Slow(driver)
             later(driver, LIFE - timedelta(minutes=14))
             assert (await driver.read("key")).data == b"data"
-        os.close(os.open(issued.file, os.O_RDWR | os.O_NONBLOCK))
-        assert [task for task in asyncio.all_tasks() if "_attempt" in repr(task)] == []
+            await slow.reached.wait()
+        assert [task for task in asyncio.all_tasks() if "Credentials" in repr(task)] == []
+        assert issued.runs == 1
+
+
+class Slow:
+    """Lets a driver's renewal wait, which is then under way.
+
+    Attributes:
+        reached: it is.
+        thread: what it runs on.
+        go_on: lets it go on.
+    """
+
+    def __init__(self, driver: S3Driver) -> None:
+        assert driver._credentials is not None
+        source = driver._credentials._source
+        self._renew = source.get_frozen_credentials
+        source.get_frozen_credentials = self
+        self._loop = asyncio.get_running_loop()
+        self.reached = asyncio.Event()
+        self.thread: threading.Thread | None = None
+        self.go_on: Act
+
+    async def __call__(self) -> Any:
+        released = asyncio.Event()
+        self.thread = threading.current_thread()
+        self.go_on = partial(asyncio.get_running_loop().call_soon_threadsafe, released.set)
+        self._loop.call_soon_threadsafe(self.reached.set)
+        await released.wait()
+        return await self._renew()
 
 
 class TokenService:
