@@ -18,7 +18,7 @@ from aioassets.drivers._azure_errors import read_refusal, translate
 from aioassets.drivers._azure_values import Account, answered_at, expiry
 from aioassets.drivers._bodies import MIB, being_sent
 from aioassets.drivers._connections import send_once
-from aioassets.drivers._refusals import Kind, RefusedError, Request, translating
+from aioassets.drivers._refusals import ForeignAnswer, Kind, RefusedError, Request, translating
 from aioassets.drivers.protocol import Data
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.threads import in_thread
@@ -153,6 +153,8 @@ class AzureClient:
                     if refusal.kind is Kind.DENIED and (since := expiry(client.url, answered_at(response.headers))):
                         refusal = replace(refusal, message=f"The shared access signature has expired, at {since}")
                     raise RefusedError(refusal)
+                if "x-ms-request-id" not in response.headers:
+                    raise ForeignAnswer
             async with contextlib.aclosing(self._pieces(response, request)) as pieces:
                 yield Answer(response.headers), pieces
         finally:

@@ -7,7 +7,7 @@ from typing import Final
 from xml.etree.ElementTree import ParseError
 
 from aioassets.drivers._connections import PRIVATE_CA, unavailable
-from aioassets.drivers._refusals import Kind, Refusal, RefusedError, Request, by_status, retry_after
+from aioassets.drivers._refusals import ForeignAnswer, Kind, Refusal, RefusedError, Request, by_status, retry_after
 from aioassets.errors import AioAssetsError, MissingCredentials, StoreError, StoreUnavailable
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
@@ -66,7 +66,7 @@ def translate(error: Exception, request: Request) -> Exception:
             return error
         case RefusedError():
             return error.refusal.translate(request)
-        case ParseError():
+        case ParseError() | ForeignAnswer():
             return StoreError(
                 f"{request.bucket} gave an answer that isn't Azure's to: {request.doing}. Check the account's URL."
             )

@@ -122,6 +122,10 @@ class RefusedError(Exception):
         super().__init__(f"{refusal.status} {refusal.sentence}" if refusal.code else refusal.sentence)
 
 
+class ForeignAnswer(Exception):
+    """Raised where an answer says success, but isn't one that the store's API gives: something else answers there."""
+
+
 def code_of(error: BaseException) -> str:
     """The store's own code behind a translated `RefusedError`; empty where there is none."""
     return error.__cause__.refusal.code if isinstance(error.__cause__, RefusedError) else ""

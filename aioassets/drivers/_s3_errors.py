@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aioassets.drivers._connections import PRIVATE_CA, unavailable
-from aioassets.drivers._refusals import Kind, Refusal, Request, by_status, retry_after
+from aioassets.drivers._refusals import ForeignAnswer, Kind, Refusal, Request, by_status, retry_after
 from aioassets.errors import AioAssetsError, InvalidSetting, MissingCredentials, StoreError
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
@@ -113,7 +113,7 @@ def translate(error: Exception, request: Request) -> Exception:
             return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
             return StoreError(f"{request.bucket} can't {request.doing}: {error}")
-        case ResponseParserError():
+        case ResponseParserError() | ForeignAnswer() | ValueError():
             return StoreError(
                 f"{request.bucket} gave an answer that isn't S3's to: {request.doing}. Check the endpoint."
             )

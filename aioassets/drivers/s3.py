@@ -19,7 +19,7 @@ from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, being_sent, body_of, read_range, read_whole
 from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
-from aioassets.drivers._refusals import Kind, Request, translating
+from aioassets.drivers._refusals import ForeignAnswer, Kind, Request, translating
 from aioassets.drivers._s3_credentials import REFUSED, Credentials
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
 from aioassets.drivers._s3_multipart import (
@@ -80,6 +80,14 @@ UPLOADS: Final = 3
 
 _QUIET: Final = logging.NullHandler()
 
+_ALWAYS_THERE: Final = {
+    "get_object": {"ETag", "LastModified"},
+    "head_object": {"ETag", "LastModified", "ContentLength"},
+    "put_object": {"ETag"},
+    "upload_part": {"ETag"},
+    "create_multipart_upload": {"UploadId"},
+}
+"""What all answers of S3 have; others are of something else."""
 _VERBS: Final = {
     "get_object": "read",
     "head_object": "read",
@@ -407,6 +415,8 @@ class S3Driver:
         try:
             with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional), sending:
                 answer = await getattr(client, operation)(**target, **params)
+                if not _ALWAYS_THERE.get(operation, frozenset()) <= answer.keys():
+                    raise ForeignAnswer
         except AioAssetsError as error:
             if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
                 detail = f"it refused credentials that are replaced by now: {error}"
