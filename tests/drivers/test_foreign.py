@@ -63,7 +63,7 @@ async def address() -> AsyncIterator[str]:
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("kind", MAKE)
 async def test_an_answer_that_is_not_the_stores_is_told(address: str, kind: str, attempt: str) -> None:
-    """What exactly is wrong with it differs, and so does what is said; an S3 page may count as a failure of the store."""
+    """What is said of it differs: the SDK of S3 takes some such pages for failures of the store."""
     async with MAKE[kind](address, Dispatcher(retry=NO_RETRY)) as driver:
         with pytest.raises(StoreError, match="://models"):
             await ATTEMPTS[attempt](driver)
