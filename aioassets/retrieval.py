@@ -194,7 +194,7 @@ class Retrieval:
             def planned() -> Iterator[Download]:
                 for entry in selected.files:
                     with checker.noting(entry):
-                        yield self._planned(store, slot, slot.staging, entry, listed)
+                        yield self._planned(store, slot, Path(), entry, listed)
 
             self._report(TransferStarted(slot.name, version, len(selected.files), selected.size))
             await checker.run(planned())

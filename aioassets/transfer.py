@@ -250,13 +250,16 @@ class Downloader:
             try:
                 await self._verified(download)
             except IntegrityError:  # perhaps damaged on the way, as happens where a connection isn't encrypted
-                await in_thread(partial(Path(download.target).unlink, missing_ok=True))
+                await self._discard(download)
                 await self._verified(download)
         except ObjectNotFound as error:
             raise IntegrityError(download.what, f"{download.size} bytes", "nothing") from error
         except PreconditionFailed as error:
             raise IntegrityError(download.what, f"revision {download.revision}", "another one") from error
         self.report(FileTransferred(self.name, download.entry.path, download.size))
+
+    async def _discard(self, download: Download) -> None:
+        await in_thread(partial(Path(download.target).unlink, missing_ok=True))
 
     async def _verified(self, download: Download) -> None:
         digest = await (self._small(download) if download.size <= SMALL else self._large(download))

@@ -92,6 +92,9 @@ class Checker(Downloader):
         with self.noting(download.entry):
             await super()._download(download)
 
+    async def _discard(self, download: Download) -> None:
+        """There is nothing to discard: what was read is kept nowhere."""
+
     async def _small(self, download: Download) -> str:
         return await self._large(download)
 

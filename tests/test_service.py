@@ -49,6 +49,8 @@ import sys
 import anyio
 from {module} import {driver}
 
+pytestmark = pytest.mark.once
+
 async def stuck(*args, **options):
     print("stuck", file=sys.stderr, flush=True)
     await anyio.sleep_forever()

@@ -40,6 +40,9 @@ INDEX = "assets/model.versions"
 DIRECTORY: dict[str, Any] = {"push_date": "2026-05-06T07:08:09Z", "is_directory": True}
 FILE: dict[str, Any] = {"push_date": "2026-05-06T07:08:09Z", "is_directory": False}
 
+TRIES = 2
+"""How often what arrives damaged is read."""
+
 
 async def put(driver: Driver, key: str, document: object) -> None:
     """Write what somebody else may have written."""
@@ -274,7 +277,7 @@ async def test_a_store_that_sends_more_than_was_asked_for_fills_no_disk(
     with pytest.raises(IntegrityError, match=f"expected {size} bytes, found more"):
         await make_manager(driver).fetch_asset("model")
     assert max(written, default=0) <= size
-    assert driver.taken <= size + 2 * 1000
+    assert driver.taken <= TRIES * (size + 2 * 1000)
     assert placed(tmp_path) == []
 
 
@@ -296,7 +299,7 @@ async def test_a_file_of_any_size_is_begun_with_a_few_ranges(memory: MemoryDrive
     download = Download(FileEntry("a", 2**62, {"sha256": "ab"}), "a", str(tmp_path / "a"), "model:0.0[a]", 2**62)
     with anyio.fail_after(60), pytest.raises(IntegrityError, match="expected 4611686018427387904 bytes, found"):
         await Downloader(driver, "model", ignore).run([download])
-    assert len(driver.calls) <= FILES_AT_ONCE
+    assert len(driver.calls) <= TRIES * FILES_AT_ONCE
 
 
 # Names
