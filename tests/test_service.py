@@ -38,6 +38,8 @@ from aioassets.drivers.s3 import S3Driver
 from aioassets.errors import PushContended
 from aioassets.manifest import Claim, ClaimState, Manifest
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MODEL = "team/model"
 CLIENTS = 200
@@ -48,8 +50,6 @@ STUCK_UPLOADS = """
 import sys
 import anyio
 from {module} import {driver}
-
-pytestmark = pytest.mark.once
 
 async def stuck(*args, **options):
     print("stuck", file=sys.stderr, flush=True)
