@@ -85,7 +85,7 @@ def translate(error: Exception, request: Request) -> Exception:
 
 def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
     # The SDK calls a connection that broke under a request a request that couldn't be sent: its own words don't count.
-    return unavailable(request.bucket, getattr(error, "inner_exception", None) or error, advice=PRIVATE_CA)
+    return unavailable(request, getattr(error, "inner_exception", None) or error, advice=PRIVATE_CA)
 
 
 def _first_line(error: Exception) -> str:

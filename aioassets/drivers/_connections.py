@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import anyio
 
+from aioassets.drivers._refusals import Request
 from aioassets.errors import StoreUnavailable
 
 PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
@@ -45,11 +46,11 @@ def send_once(session: Any) -> None:
     session._retry_connection = False  # noqa: SLF001 - it has no public name
 
 
-def unavailable(where: str, error: Exception, *, advice: str = "") -> StoreUnavailable:
+def unavailable(request: Request, error: Exception, *, advice: str = "") -> StoreUnavailable:
     """What trouble on a connection is to our callers.
 
     Args:
-        where: the bucket's URL.
+        request: what was asked.
         error: of aiohttp or the system.
         advice: what else to say where it is about certificates.
     """
@@ -57,7 +58,8 @@ def unavailable(where: str, error: Exception, *, advice: str = "") -> StoreUnava
 
     never_sent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
     detail = trouble(error) + (advice if isinstance(error, aiohttp.ClientSSLError) else "")
-    return StoreUnavailable(where, f"{detail}.", uncertain=not isinstance(error, never_sent))
+    uncertain = request.changes and not isinstance(error, never_sent)
+    return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain)
 
 
 def trouble(error: Exception) -> str:

@@ -86,7 +86,7 @@ def translate(error: Exception, request: Request) -> Exception:
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return StoreError(f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP.")
         case aiohttp.ClientError() | TimeoutError() | OSError():
-            return unavailable(request.bucket, error)
+            return unavailable(request, error)
     return error
 
 

@@ -59,6 +59,11 @@ class Request:
         return f"{self.bucket}/{self.key}"
 
     @property
+    def changes(self) -> bool:
+        """Whether it may take effect; what doesn't leaves no doubt."""
+        return not self.verb.startswith(("read", "list"))
+
+    @property
     def doing(self) -> str:
         """The request in words."""
         return f"{self.verb} {self.key!r}" if self.key else self.verb
@@ -101,7 +106,7 @@ class Refusal:
             case Kind.REFUSED:
                 return self._unavailable(request, uncertain=False)
             case Kind.FAILED:
-                return self._unavailable(request, uncertain=True)
+                return self._unavailable(request, uncertain=request.changes)
             case Kind.UNSUPPORTED if request.conditional:
                 return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
         return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}")

@@ -106,9 +106,9 @@ def translate(error: Exception, request: Request) -> Exception:
             | sdk.TokenRetrievalError()
         ):
             return MissingCredentials(request.bucket, f"{error}".rstrip(".") + ".")
-        case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError():
+        case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError() | sdk.FlexibleChecksumError():
             # The SDK's own words around what went wrong hold whole URLs.
-            return unavailable(request.bucket, error.kwargs.get("error") or error, advice=PRIVATE_CA)
+            return unavailable(request, error.kwargs.get("error") or error, advice=PRIVATE_CA)
         case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
             return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
@@ -118,5 +118,5 @@ def translate(error: Exception, request: Request) -> Exception:
                 f"{request.bucket} gave an answer that isn't S3's to: {request.doing}. Check the endpoint."
             )
         case aiohttp.ClientError() | TimeoutError() | OSError():
-            return unavailable(request.bucket, error)
+            return unavailable(request, error)
     return error
