@@ -163,6 +163,8 @@ class AzureDriver(NoOpenUploads):
             async with self._client.stream("GET", key) as (answer, pieces):
                 headers = answer.headers
                 data = await read_whole(pieces, int(headers.get("Content-Length", 0)), limit, self._url(key))
+            if headers.get("Content-MD5", "") not in ("", await off_the_loop(md5_of, data)):
+                raise StoreUnavailable(self.url, f"{key!r} arrived damaged.", uncertain=False)
             return Document(data, revision_of(headers), moment(headers["Last-Modified"]), answered_at(headers))
 
         return await self._dispatcher.send(get, urgent=True)

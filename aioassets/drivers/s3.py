@@ -214,7 +214,7 @@ class S3Driver:
         """See `Driver.read`."""
 
         async def get() -> Document:
-            answer = await self._call("get_object", key)
+            answer = await self._call("get_object", key, ChecksumMode="ENABLED")  # which the SDK verifies
             with self._translating("read", key):
                 async with answer["Body"] as body, contextlib.aclosing(_pieces(body)) as pieces:
                     data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))

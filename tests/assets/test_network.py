@@ -457,6 +457,20 @@ class TestNoEnd:
         assert (await wire.manager.update_asset(source, "model")).version == "0.2"
         await published(*(["0.2", "0.1", "0.0"] if sealed else ["0.2", "0.0"]))
 
+    async def test_a_push_that_could_not_look_leaves_no_doubt(
+        self, wire: Wire, source: Path, published: Published
+    ) -> None:
+        """What only reads has no effect, whether it is answered or not."""
+        await wire.manager.create_asset(source, "model")
+        rule = wire.relay.inject(LoseAnswer(), method="HEAD|GET", target=r"0\.1(/|%2F)large", times=math.inf)
+        with pytest.raises(StoreUnavailable, match=re.escape(wire.direct.url)) as caught:
+            await wire.manager.update_asset(source, "model")
+        assert rule.hits
+        assert not caught.value.uncertain
+        wire.relay.heal()
+        assert (await wire.manager.update_asset(source, "model")).version == "0.1"
+        await published("0.1", "0.0")
+
     @pytest.mark.parametrize("what", READS)
     async def test_a_fetch_leaves_nothing_in_the_cache(
         self, what: str, wire: Wire, source: Path, tmp_path: Path
@@ -635,6 +649,23 @@ class TestDamage:
         rule = wire.inject_into_read(FlipInAnswer(300), part)
         assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
         assert len(rule.hits) == 1
+
+    @pytest.mark.parametrize("at", [5, 15])
+    async def test_documents_are_compared_with_the_checksums_that_the_store_tells(
+        self, at: int, wire: Wire, source: Path, published: Published
+    ) -> None:
+        """So that no update writes back versions that aren't there, and no fetch follows what was never sealed."""
+        media = ".*alt=media" if wire.kind == "gcs" else ""
+        await wire.manager.create_asset(source, "model")
+        rules = [wire.relay.inject(FlipInAnswer(at), method="GET", target=READS["index"] + media)]
+        assert (await wire.manager.update_asset(source, "model")).version == "0.1"
+        rules += [
+            wire.relay.inject(FlipInAnswer(at), method="GET", target=READS[what] + media)
+            for what in ("index", "manifest")
+        ]
+        assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
+        assert [len(rule.hits) for rule in rules] == [1, 1, 1]
+        await published("0.1", "0.0")
 
     @pytest.mark.usefixtures("small_ranges")
     @pytest.mark.parametrize("part", ["small", "large"])
