@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
+from aioassets.concurrency import tidying
 from aioassets.drivers._azure_errors import read_refusal, translate
 from aioassets.drivers._azure_values import Account, answered_at, expiry
 from aioassets.drivers._bodies import MIB, being_sent
@@ -162,12 +163,13 @@ class AzureClient:
 
     async def aclose(self) -> None:
         """Close a client that was made here."""
-        async with self._opening:
-            if self._connecting is not None and self._client is not None:
-                client, self._client = self._client, None
-                await client.close()
-                if self._credential is not None:
-                    await self._credential.close()
+        with tidying():
+            async with self._opening:
+                if self._connecting is not None and self._client is not None:
+                    client, self._client = self._client, None
+                    await client.close()
+                    if self._credential is not None:
+                        await self._credential.close()
 
     async def _send(
         self, client: Any, method: str, url: str, headers: Mapping[str, str], body: bytes | BytesIO | None

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import anyio
 
+from aioassets.concurrency import tidying
 from aioassets.drivers._connections import Watch, send_once, trouble
 from aioassets.drivers._gcs_errors import read_refusal, translate
 from aioassets.drivers._gcs_values import Checksum
@@ -139,13 +140,14 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the session, if it is ours; the next request would open another one."""
-        async with self._opening:
-            self._timeout = None
-            if self._owned and self._client is not None:
-                client, self._client = self._client, None
-                if (renewal := getattr(client.token, "acquiring", None)) is not None:
-                    renewal.cancel()  # the SDK renews in the background, on this session
-                await client.session.session.close()
+        with tidying():
+            async with self._opening:
+                self._timeout = None
+                if self._owned and self._client is not None:
+                    client, self._client = self._client, None
+                    if (renewal := getattr(client.token, "acquiring", None)) is not None:
+                        renewal.cancel()  # the SDK renews in the background, on this session
+                    await client.session.session.close()
 
     async def call(
         self,

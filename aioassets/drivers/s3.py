@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import anyio
 
+from aioassets.concurrency import tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, being_sent, body_of, read_range, read_whole
 from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
@@ -315,12 +316,13 @@ class S3Driver:
 
     async def aclose(self) -> None:
         """See `Driver.aclose`; the next request would connect again."""
-        async with self._opening:
-            if self._owned and self._client is not None:
-                client, self._client = self._client, None
-                if self._credentials is not None:
-                    await self._credentials.aclose()
-                await client.close()
+        with tidying():
+            async with self._opening:
+                if self._owned and self._client is not None:
+                    client, self._client = self._client, None
+                    if self._credentials is not None:
+                        await self._credentials.aclose()
+                    await client.close()
 
     async def _put(self, key: str, body: bytes | io.BytesIO, *, digest: str | None, **params: Any) -> Any:
         checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}

@@ -8,7 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from inspection import keys, store_of
+from servers import S3Server
+
+from aioassets.drivers.protocol import OpenUpload
+from aioassets.drivers.s3 import PART_SIZE, S3Driver
+from aioassets.manifest import Claim, ClaimState
 
 Invoke = Callable[..., Any]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -127,3 +134,60 @@ def test_a_signal_that_comes_too_late_is_answered_with_what_was_published(
     assert (process.returncode, out) == (130, "")
     assert err.endswith("name:0.0 was published all the same.\nInterrupted.\n")
     assert invoke("versions", "name").out == "0.0\n"
+
+
+STUCK_PART = """
+import anyio
+from aioassets.drivers.s3 import S3Driver
+
+call = S3Driver._call
+sent = anyio.Event()
+
+async def stuck(self, operation, *args, **params):
+    if operation == "upload_part" and params["PartNumber"] == 2:
+        await sent.wait()
+        print("stuck", flush=True)
+        await anyio.sleep_forever()
+    answer = await call(self, operation, *args, **params)
+    if operation == "upload_part":
+        sent.set()
+    return answer
+
+S3Driver._call = stuck
+"""
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(("number", "code", "message"), ENDINGS)
+def test_a_push_that_is_ended_leaves_no_upload_open(
+    spawn: Spawn,
+    source: Path,
+    seaweedfs: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+    message: str,
+) -> None:
+    """One of its parts is there, another one never ends; half of the time is for that one to end."""
+    (source / "large").write_bytes(b"x" * (PART_SIZE + 1))
+    bucket = seaweedfs.fresh_bucket()
+    monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "4")
+    monkeypatch.setenv("AIOASSETS_BUCKET", f"s3://{bucket}")
+    for name, value in seaweedfs.options.items():
+        monkeypatch.setenv(f"AIOASSETS_S3_{name.upper()}", value)
+    process = spawn("new", source, "name", "--yes", script=STUCK_PART)
+    until_stuck(process)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (code, "")
+    assert err.endswith(message)
+
+    async def left() -> tuple[list[OpenUpload], list[str], ClaimState]:
+        async with S3Driver(bucket, **seaweedfs.options) as driver:
+            content = (await store_of(driver).read_meta("name", "0.0")).content
+            assert isinstance(content, Claim)
+            return [upload async for upload in driver.open_uploads("")], await keys(driver), content.state
+
+    uploads, found, state = anyio.run(left)
+    assert (uploads, found) == ([], ["assets/name/0.0.meta"])
+    assert state in (ClaimState.ABANDONED, ClaimState.RELEASED)
