@@ -20,13 +20,13 @@ PART_SIZE = MIN_PART_SIZE
 
 def driver_at(place: dict[str, Any], dispatcher: Dispatcher | None = None) -> Driver:
     """The driver of a place, as the fixture `place` describes it; to be closed."""
-    match place:
+    match {"part_size": PART_SIZE, **place}:
         case {"kind": "s3", **options}:
-            return S3Driver(dispatcher=dispatcher, part_size=PART_SIZE, **options)
+            return S3Driver(dispatcher=dispatcher, **options)
         case {"kind": "azure", **options}:
-            return AzureDriver(dispatcher=dispatcher, part_size=PART_SIZE, **options)
+            return AzureDriver(dispatcher=dispatcher, **options)
         case {"kind": "gcs", **options}:
-            return GCSDriver(dispatcher=dispatcher, part_size=PART_SIZE, **options)
+            return GCSDriver(dispatcher=dispatcher, **options)
         case {"kind": "local", "path": path}:
             return LocalDriver(path, dispatcher=dispatcher)
     return MemoryDriver(dispatcher=dispatcher)

@@ -66,6 +66,7 @@ class Exchange:
     _address: tuple[str, int] = field(kw_only=True, repr=False)
     _server: Streams | None = field(default=None, repr=False)
     _body: bytes | None = field(default=None, repr=False)
+    _answer: tuple[bytes, Headers] | None = field(default=None, repr=False)
     _heard_out: bool = field(default=False, repr=False)
     _over: bool = field(default=False, repr=False)
 
@@ -179,14 +180,19 @@ class Exchange:
                 yield piece
         self._heard_out = limit is None
 
+    async def dealt_with(self) -> None:
+        """Wait until the server begins to answer."""
+        await self._answered()
+
     async def _answered(self) -> tuple[bytes, Headers]:
         assert self._server is not None, "the request wasn't forwarded"
-        while True:
+        while self._answer is None:
             head = await self._server[0].readuntil(END_OF_HEAD)
             (_, status, *_), headers = _parsed(head)
             if int(status) >= 200:
                 self.status = int(status)
-                return head, headers
+                self._answer = head, headers
+        return self._answer
 
     async def _answer_pieces(self, headers: Headers) -> AsyncGenerator[bytes, None]:
         assert self._server is not None

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import pytest
-from factories import driver_at
+from anyio.lowlevel import checkpoint
+from factories import PART_SIZE, driver_at
 from inspection import contents, exists, keys, store_of
+from interposer import Interposer
+from relay import Clock, Exchange, Relay, settled
+from servers import GCSServer
 from steps import WAYS, Ended, at_each_step, by_native_cancellation, ended_at
 
-from aioassets import AssetNotFound, AssetsManager, Budget, Dispatcher, FetchedAsset, PushResult, VersionNotFound
+from aioassets import (
+    AssetNotFound,
+    AssetsManager,
+    Budget,
+    Dispatcher,
+    Event,
+    FetchedAsset,
+    PublicationUncertain,
+    PushResult,
+    TransferFinished,
+    VersionNotFound,
+)
 from aioassets.concurrency import both
 from aioassets.manifest import Claim, ClaimState
 from aioassets.transfer import SMALL
@@ -24,6 +41,12 @@ from aioassets.transfer import SMALL
 Way = Callable[..., Any]
 EndedAt = Callable[[int, Any, Way], Awaitable[Ended]]
 
+CLEANUP = 30.0
+"""Seconds that a cancelled push may take to clean up."""
+PATIENCE = 30.0
+"""Seconds after which what a test waits for counts as missing."""
+SOON = 5.0
+"""Seconds after which a connection counts as left; clients themselves drop it when nobody uses it for 12."""
 AGAIN = partial(ended_at, again=True)
 natively = pytest.mark.parametrize("place", ["memory", "local"], indirect=True)
 in_every_way = pytest.mark.parametrize(
@@ -65,7 +88,7 @@ class World:
         self.budget = Budget()
         self.driver = driver_at(place, Dispatcher(self.budget))
         self.cache = folder / "cache"
-        self.manager = AssetsManager(driver=self.driver, assets_dir=self.cache, cleanup_timeout=30.0)
+        self.manager = AssetsManager(driver=self.driver, assets_dir=self.cache, cleanup_timeout=CLEANUP)
         self.tree = folder / "source"
         self._folder = folder
         self._at_work = at_work
@@ -79,7 +102,7 @@ class World:
         assert self._at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
         manager = self.manager
-        for kept in (manager._locks._turns._locks, manager._lister._turns._locks, manager._lister._gathering):
+        for kept in (manager._locks._turns._locks, manager._lister._turns._locks):
             assert kept == {}
         assert (manager._reservations._versions, manager._under_way) == ({}, set())
         assert [upload async for upload in self.driver.open_uploads("")] == []
@@ -293,3 +316,212 @@ async def test_the_other_calls_of_a_manager_go_on(new_world: NewWorld) -> None:
         return outcome
 
     await at_each_step(end_at)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@natively
+async def test_a_store_that_hangs_is_not_waited_for(new_world: NewWorld, moment: str) -> None:
+    """From whichever call on it answers no more, and whether that one took effect: the push ends when it has to."""
+    for nth in itertools.count(1):
+        world = new_world(nth)
+        await world.manager.create_asset(world.tree, "model")
+        store = Hanging(moment, nth)
+        impatient = AssetsManager(driver=Interposer(world.driver, store), assets_dir=world.cache, cleanup_timeout=0.01)
+        push = asyncio.ensure_future(impatient.update_asset(world.tree, "model"))
+        hangs = asyncio.ensure_future(store.reached.wait())
+        before = asyncio.all_tasks()
+        await asyncio.wait([push, hangs], return_when=asyncio.FIRST_COMPLETED)
+        push.cancel()
+        hangs.cancel()
+        with contextlib.suppress(asyncio.CancelledError, PublicationUncertain):
+            await push
+        outcome = Ended()
+        outcome.left = [*(asyncio.all_tasks() - before)]
+        await world.left_nothing(outcome)
+        try:
+            world.is_whole(await world.manager.fetch_asset("model:0.1"))
+        except VersionNotFound:
+            assert await world.manager.list_versions("model") == ["0.0"]
+        pushed = await world.manager.update_asset(world.tree, "model")
+        for version in await world.manager.list_versions("model"):
+            world.is_whole(await world.manager.fetch_asset(f"model:{version}"))
+        assert pushed.version in await world.manager.list_versions("model")
+        if not store.reached.is_set():
+            return
+
+
+class Hanging:
+    """A hook that lets some calls pass, and none after them."""
+
+    def __init__(self, moment: str, nth: int) -> None:
+        self._moment = moment
+        self._left = nth
+        self.reached = anyio.Event()
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        self._left -= moment == self._moment
+        if self._left <= 0 and (moment == self._moment or self.reached.is_set()):
+            self.reached.set()
+            await anyio.sleep_forever()
+
+
+# Where there is a network
+
+
+SMALLEST_PARTS = {"s3": PART_SIZE, "azure": 256 * 1024, "gcs": 256 * 1024}
+far_away = pytest.mark.parametrize(
+    "place", [pytest.param(kind, marks=pytest.mark.servers) for kind in SMALLEST_PARTS], indirect=True
+)
+
+
+class Held:
+    """A request that the store has dealt with, and whose answer waits; a fault of the relay."""
+
+    def __init__(self) -> None:
+        self.reached = anyio.Event()
+        self.go_on = anyio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.forward()
+        await exchange.dealt_with()
+        self.reached.set()
+        await self.go_on.wait()
+        await exchange.answer()
+
+
+class Remote:
+    """A world behind a relay, whose store is on a server."""
+
+    def __init__(self, place: dict[str, Any], folder: Path, at_work: list[Any]) -> None:
+        (server,) = re.findall(r"http://[\d.]+:\d+", str(place))
+        self.relay = Relay(server)
+        (folder / "world").mkdir()
+        parts = SMALLEST_PARTS[place["kind"]]
+        self.world = World({**self.relay.through(place), "part_size": parts}, folder / "world", at_work)
+        (self.world.tree / "b").write_bytes(b"x" * (parts + 1))  # two parts
+        self.other = folder / "other"
+        self.other.mkdir()
+        (self.other / "a").write_bytes(b"other")
+        self._sessions = GCSServer(server).open_uploads if place["kind"] == "gcs" else lambda bucket: 0
+        self._bucket = place.get("bucket", "")
+        self.finished = False
+
+    async def cancelled_at(self, nth: int, then: Callable[[Held], Awaitable[None]]) -> bool:
+        """Update an asset, and cancel that when its n-th request has arrived; whether it had so many."""
+        name, manager = f"model-{nth}", self.world.manager
+        await manager.create_asset(self.other, name)
+        self.finished = False
+        held = Held()
+        self.relay.heal()
+        self.relay.inject(held, skip=nth - 1)
+        before = asyncio.all_tasks()
+        push = asyncio.ensure_future(manager.update_asset(self.world.tree, name, progress=self._report))
+        reached = asyncio.ensure_future(held.reached.wait())
+        await asyncio.wait([push, reached], return_when=asyncio.FIRST_COMPLETED)
+        if reached.done():
+            push.cancel()
+            await then(held)
+        reached.cancel()
+        with contextlib.suppress(asyncio.CancelledError, PublicationUncertain):
+            await push
+        self.relay.heal()
+        outcome = Ended()
+        outcome.left = [*(asyncio.all_tasks() - before - {reached} - set(self.relay._handlers))]
+        await self.world.left_nothing(outcome)
+        return held.reached.is_set()
+
+    def _report(self, event: Event) -> None:
+        self.finished |= isinstance(event, TransferFinished)
+
+    def open_sessions(self) -> int:
+        """Those of GCS, which it doesn't list."""
+        return self._sessions(self._bucket)
+
+    async def no_other_is_under_way(self) -> None:
+        """Wait until all requests but the one that is held have been answered."""
+        async with asyncio.timeout(PATIENCE):
+            while self.world.budget.requests_in_flight > 1:
+                await checkpoint()
+        await settled()
+
+    async def no_connection_is_left(self) -> None:
+        """Wait until all are closed."""
+        async with asyncio.timeout(SOON):
+            while self.relay._handlers:
+                await checkpoint()
+
+
+@pytest.fixture
+async def remote(place: dict[str, Any], tmp_path: Path, at_work: list[Any]) -> AsyncIterator[Remote]:
+    """A world behind a relay."""
+    remote = Remote(place, tmp_path, at_work)
+    async with remote.relay:
+        yield remote
+        await remote.world.manager.aclose()
+        await remote.world.driver.aclose()
+
+
+@far_away
+async def test_what_is_closed_by_a_cancellation_leaves_no_connection(remote: Remote) -> None:
+    """Where each further wait is cancelled, too."""
+    await remote.world.manager.create_asset(remote.other, "model")
+    with anyio.CancelScope() as scope:
+        async with remote.world.driver:
+            scope.cancel()
+            await checkpoint()
+    await remote.no_connection_is_left()
+
+
+@pytest.mark.once
+@far_away
+async def test_a_push_cancelled_at_any_request_burns_no_number(remote: Remote) -> None:
+    """What is under way ends, so that it is known what it did, and all is cleaned up: also uploads in parts."""
+
+    async def go_on(held: Held) -> None:
+        await settled()
+        held.go_on.set()
+
+    for nth in itertools.count(1):
+        in_time = await remote.cancelled_at(nth, go_on)
+        assert remote.open_sessions() == 0
+        published = await remote.world.is_whole_or_absent(f"model-{nth}", "0.1")
+        pushed = await remote.world.manager.update_asset(remote.other, f"model-{nth}")
+        assert pushed.version == ("0.2" if published else "0.1")
+        if not in_time:
+            break
+    assert published
+    await remote.world.driver.aclose()
+    await remote.no_connection_is_left()
+
+
+@pytest.mark.once
+@far_away
+async def test_a_push_cancelled_at_any_request_that_hangs_ends_in_time(remote: Remote) -> None:
+    """What it did isn't known: so its number may be burnt, but nothing is half-done or left open."""
+    world, clock = remote.world, Clock()
+
+    async def time_passes(held: Held) -> None:
+        await remote.no_other_is_under_way()
+        # While content is uploaded, half of the time is kept for cleaning up; later, it is all for listing.
+        clock.skip(CLEANUP + 1 if remote.finished else CLEANUP / 2 + 1)
+
+    for nth in itertools.count(1):
+        in_time = await remote.cancelled_at(nth, time_passes)
+        name = f"model-{nth}"
+        if remote.finished:
+            world.is_whole(await world.manager.fetch_asset(f"{name}:0.1"))
+            assert (await world.manager.update_asset(remote.other, name)).version == "0.2"
+            assert await world.manager.list_versions(name) == ["0.2", "0.1", "0.0"]
+        else:
+            with pytest.raises(VersionNotFound):
+                await world.manager.fetch_asset(f"{name}:0.1")
+            found = [key for key in await keys(world.driver) if key.startswith(f"assets/{name}/0.1/")]
+            assert len(found) <= 1  # that of the request
+            if await exists(world.driver, f"assets/{name}/0.1.meta"):
+                content = (await store_of(world.driver).read_meta(name, "0.1")).content
+                assert isinstance(content, Claim)
+                assert content.state in (ClaimState.ABANDONED, ClaimState.RELEASED)
+            assert (await world.manager.update_asset(remote.other, name)).version in ("0.1", "0.2")
+            assert await world.manager.list_versions(name) in (["0.1", "0.0"], ["0.2", "0.0"])
+        if not in_time:
+            return
