@@ -38,6 +38,8 @@ from aioassets.concurrency import both
 from aioassets.manifest import Claim, ClaimState
 from aioassets.transfer import SMALL
 
+pytestmark = pytest.mark.once
+
 Way = Callable[..., Any]
 EndedAt = Callable[[int, Any, Way], Awaitable[Ended]]
 
