@@ -45,6 +45,11 @@ def groups(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, *names)
 
 
+def fresh(session: nox.Session) -> list[str]:
+    """What has uv install the package as it is now, not as it was under the same version."""
+    return ["--reinstall-package=aioassets"] if session.venv_backend == "uv" else []
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
@@ -57,15 +62,14 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, those that users see included."""
     session.install("-e.[all]", *groups("types", "test"))
-    session.run("mypy", "aioassets", "examples", "noxfile.py", "tests/typing")
+    session.run("mypy", "aioassets", "examples", "noxfile.py", "tests/typing", "benchmarks")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests and examples on the installed package; those that need servers on one Python."""
     with_servers = session.python == OWN
-    fresh = ["--reinstall-package=aioassets"] if session.venv_backend == "uv" else []
-    session.install(*fresh, ".[all]", *groups("test", *(["servers"] if with_servers else [])))
+    session.install(*fresh(session), ".[all]", *groups("test", *(["servers"] if with_servers else [])))
     marked = [] if with_servers else ["-m", "not servers and not once"]
     session.run("pytest", *WORKERS, *marked, *session.posargs)
 
@@ -73,5 +77,12 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Push, fetch, kill, break and clean at random for 10 minutes (or `-- MINUTES SEED`); not part of plain `nox`."""
-    session.install(".[all]", *groups("test", "servers"))
+    session.install(*fresh(session), ".[all]", *groups("test", "servers"))
     session.run("python", "tests/soak/soak.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure aioassets beside its peers (`-- --help` tells what can be chosen); not part of plain `nox`."""
+    session.install(*fresh(session), ".[all]", *groups("test", "servers"))
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,0 +1,1 @@
+"""Measures aioassets beside its peers: `nox -s bench`."""

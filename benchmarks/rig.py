@@ -1,0 +1,239 @@
+"""What runs need: data, a server near and far, and for each run a place that nobody used before."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from benchmarks.peers import CACHE, Unavailable
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+
+from servers import ACCESS_KEY, SECRET_KEY, start_seaweedfs
+
+REGION: Final = "us-east-1"
+PREFIXES: Final = ("AIOASSETS_", "AWS_", "DVC_", "MODELKIT_", "S3_", "STORAGE_")
+"""Of variables that a run gets from nobody but this module."""
+BLOCK: Final = 1024 * 1024
+COPIES: Final = 4
+"""Of the data that there has to be room for: its source, what is stored and fetched, and what a peer caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Files of random bytes.
+
+    Attributes:
+        files: how many; a single one is pushed as a file, more as a folder.
+        size: bytes of each.
+        per_folder: files in each folder.
+    """
+
+    files: int
+    size: int
+    per_folder: int = 100
+
+    @property
+    def total(self) -> int:
+        """Bytes of all."""
+        return self.files * self.size
+
+    def scaled(self, factor: float) -> Data:
+        """Fewer files, or a smaller one."""
+        if self.files == 1:
+            return replace(self, size=max(1, round(self.size * factor)))
+        return replace(self, files=max(2, round(self.files * factor)))
+
+    def __str__(self) -> str:
+        return f"{self.files:,} x {_readable(self.size)}"
+
+
+def _readable(size: int) -> str:
+    for unit, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
+        if size >= unit:
+            return f"{size / unit:g} {name}"
+    return f"{size} B"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one run works.
+
+    Attributes:
+        folder: its own.
+        bucket: the URL of an empty bucket, or an empty folder.
+        environ: the variables of its processes.
+    """
+
+    folder: Path
+    bucket: str
+    environ: dict[str, str]
+
+
+class Rig:
+    """Makes data and places below one folder, and starts servers when they are first needed.
+
+    Args:
+        folder: where the store is, and all else; it needs room for several times the data.
+        memory: a folder in memory, if there is one, for many small files: making them on a disk may cost more than
+            the requests, and the more, the more were removed just before.
+        stack: ends what was started.
+    """
+
+    def __init__(self, folder: Path, memory: Path | None, stack: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._memory = memory
+        self._stack = stack
+        self._numbers = itertools.count()
+        self._relays: dict[float, str] = {}
+
+    def data(self, data: Data) -> Path:
+        """The file or folder that holds the data."""
+        path = self._root(data) / f"data-{data.files}-{data.size}-{data.per_folder}"
+        if path.exists():
+            return path
+        if shutil.disk_usage(self._folder).free < COPIES * data.total:
+            raise Unavailable(f"there is no room for {data}, and its copies")
+        dice = random.Random(0)
+        if data.files == 1:
+            _write(path, data.size, dice)
+        for number in range(data.files if data.files > 1 else 0):
+            folder, name = divmod(number, data.per_folder)
+            file = path / f"{folder:04}" / f"{name:04}.bin"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _write(file, data.size, dice)
+        return path
+
+    @contextlib.contextmanager
+    def local_place(self) -> Iterator[Place]:
+        """A place with a local store, on the disk."""
+        with self._own_folder(self._folder) as folder:
+            store = folder / "store"
+            store.mkdir()
+            yield Place(folder, str(store), _environ(folder))
+
+    @contextlib.contextmanager
+    def s3_place(self, data: Data, round_trip: float) -> Iterator[Place]:
+        """A place for this data, with a bucket that is so many milliseconds away.
+
+        Raises:
+            Unavailable: there is no server, or no relay.
+        """
+        endpoint = self._endpoint(round_trip)
+        with self._own_folder(self._root(data)) as folder:
+            bucket = f"bench-{folder.name}"
+            self._client.create_bucket(Bucket=bucket)
+            self._client.put_object(Bucket=bucket, Key="first-write", Body=b"data")  # which makes room on the server
+            try:
+                yield Place(folder, f"s3://{bucket}", {**_environ(folder), **_reaching(endpoint)})
+            finally:
+                self._client.delete_bucket(Bucket=bucket)  # SeaweedFS drops it with all that is in it
+
+    def _root(self, data: Data) -> Path:
+        if self._memory is None or data.files == 1 or shutil.disk_usage(self._memory).free < COPIES * data.total:
+            return self._folder
+        return self._memory
+
+    @contextlib.contextmanager
+    def _own_folder(self, root: Path) -> Iterator[Path]:
+        folder = root / f"run-{next(self._numbers)}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+    @cached_property
+    def _server(self) -> str:
+        directory = self._folder / "seaweedfs"
+        directory.mkdir(exist_ok=True)
+        try:
+            return str(self._stack.enter_context(start_seaweedfs(directory)).endpoint_url)
+        except pytest.skip.Exception as reason:
+            raise Unavailable(str(reason)) from None
+
+    @cached_property
+    def _client(self) -> Any:
+        from botocore.config import Config  # noqa: PLC0415 - only where a server is used
+        from botocore.session import get_session  # noqa: PLC0415
+
+        return get_session().create_client(
+            "s3",
+            region_name=REGION,
+            endpoint_url=self._server,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(s3={"addressing_style": "path"}, read_timeout=600, retries={"total_max_attempts": 1}),
+        )
+
+    def _endpoint(self, round_trip: float) -> str:
+        if not round_trip:
+            return self._server
+        if round_trip not in self._relays:
+            port = urlsplit(self._server).port
+            command = [str(_relay()), str(port), str(round_trip / 2)]
+            relay = self._stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            self._stack.callback(relay.kill)
+            assert relay.stdout is not None  # noqa: S101
+            self._relays[round_trip] = f"http://127.0.0.1:{int(relay.stdout.readline())}"
+        return self._relays[round_trip]
+
+
+def _write(path: Path, size: int, dice: random.Random) -> None:
+    with path.open("wb") as file:
+        for start in range(0, size, BLOCK):
+            file.write(dice.randbytes(min(BLOCK, size - start)))
+
+
+def _relay() -> Path:
+    """The program that delays, compiled when it is first needed.
+
+    Raises:
+        Unavailable: there is no compiler.
+    """
+    source = Path(__file__).with_name("delay.c")
+    program = CACHE / "delay"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        if shutil.which("cc") is None:
+            raise Unavailable("the relay can't be compiled: there is no `cc`")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["cc", "-O2", "-o", str(program), str(source)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise Unavailable(f"the relay can't be compiled: {done.stderr.strip()}")
+    return program
+
+
+def _environ(folder: Path) -> dict[str, str]:
+    """The variables of a run: nothing of the user's settings, and a home of its own."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)},
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+
+
+def _reaching(endpoint: str) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint,
+        "S3_ENDPOINT": endpoint,
+        "S3_ENDPOINT_URL": endpoint,
+    }

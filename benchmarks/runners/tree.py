@@ -1,0 +1,19 @@
+"""What the tree itself costs: memory per file that was scanned."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from aioassets.tree import scan
+from benchmarks.runners.job import Job, Measured
+from benchmarks.runners.meter import Meter, memory
+
+
+def run(job: Job) -> Measured:
+    """Scan the source, and weigh what is kept of it."""
+    before = memory("VmRSS")
+    with Meter() as meter:
+        tree = asyncio.run(scan(job.source))
+    gc.collect()
+    return meter.result(**{"B per file": (memory("VmRSS") - before) / len(tree.files)})

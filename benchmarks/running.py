@@ -1,0 +1,139 @@
+"""Runs scenarios: contestants in turn, so that what else the machine does hits all of them alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.contestants import Contestant
+from benchmarks.peers import Unavailable
+from benchmarks.rig import Place, Rig
+from benchmarks.runners.job import Job, Measured
+from benchmarks.scenarios import Scenario, Where
+
+RUNNER: Final = Path(__file__).with_name("runner.py")
+TIMEOUT: Final = 3600.0
+"""Seconds after which a run is given up."""
+
+
+class RunFailed(Exception):
+    """A contestant didn't do its job."""
+
+
+@dataclass(slots=True)
+class Runs:
+    """All runs of one contestant at one action.
+
+    Attributes:
+        name: what the contestant is called.
+        measured: each run.
+        missing: why there is none, or not all.
+        failed: whether that is a failure, and not only something that can't be had here.
+    """
+
+    name: str
+    measured: list[Measured] = field(default_factory=list)
+    missing: str = ""
+    failed: bool = False
+
+    def median(self, value: Callable[[Measured], float]) -> float:
+        """The median of something that was measured."""
+        return statistics.median(map(value, self.measured))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One action of one scenario, by all of its contestants.
+
+    Attributes:
+        scenario: what was done.
+        action: which part of it.
+        round_trip: milliseconds that were added to the way to the store.
+        objects: files that were moved.
+        runs: by contestant; the first is what the others are compared with.
+    """
+
+    scenario: Scenario
+    action: str
+    round_trip: float
+    objects: int
+    runs: tuple[Runs, ...]
+
+
+def compare(
+    rig: Rig, scenario: Scenario, actions: Sequence[str], *, round_trip: float, runs: int, names: Sequence[str]
+) -> list[Comparison]:
+    """Run a scenario so often, with those contestants (all, where none are named)."""
+    contestants = [each for each in scenario.contestants if not names or each.name in names]
+    found = {(action, each.name): Runs(each.name) for action in actions for each in contestants}
+    label = f"{scenario.family} {scenario.data}, {scenario.mode}, {round_trip:g} ms"
+    for number in range(runs * scenario.times):
+        for each in contestants:
+            theirs = {action: found[action, each.name] for action in actions}
+            if any(each.missing for each in theirs.values()):
+                continue
+            try:
+                for action, measured in _round(rig, scenario, each, actions[-1], round_trip):
+                    if action in theirs:
+                        theirs[action].measured.append(measured)
+                        print(f"{label}, run {number + 1}: {action} by {each.name}: {measured}", file=sys.stderr)
+            except (Unavailable, RunFailed) as reason:
+                for run in theirs.values():
+                    run.missing, run.failed = str(reason), isinstance(reason, RunFailed)
+                print(f"{label}: without {each.name}: {reason}", file=sys.stderr)
+    return [
+        Comparison(
+            scenario, action, round_trip, scenario.data.files, tuple(found[action, each.name] for each in contestants)
+        )
+        for action in actions
+    ]
+
+
+def _round(
+    rig: Rig, scenario: Scenario, contestant: Contestant, last: str, round_trip: float
+) -> Iterator[tuple[str, Measured]]:
+    """One run, up to the last action that is wanted: a fetch needs a push before."""
+    source = rig.data(scenario.data)
+    with _place(rig, scenario, round_trip) as place:
+        for action in scenario.actions[: scenario.actions.index(last) + 1]:
+            yield action, _run(contestant, place, Job(action, str(source), str(place.folder / action), place.bucket))
+
+
+def _place(rig: Rig, scenario: Scenario, round_trip: float) -> contextlib.AbstractContextManager[Place]:
+    return rig.local_place() if scenario.where is Where.LOCAL else rig.s3_place(scenario.data, round_trip)
+
+
+def _run(contestant: Contestant, place: Place, job: Job) -> Measured:
+    python, module = contestant.runner
+    if preparing := contestant.preparing(job, place.folder):
+        _output(preparing, place)
+    told = json.dumps(asdict(contestant.told(job, place.folder)))
+    return Measured(**json.loads(_output((python, str(RUNNER), module, told), place).splitlines()[-1]))
+
+
+def _output(command: Sequence[str], place: Place) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            env=place.environ,
+            cwd=place.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RunFailed(f"it took more than {TIMEOUT:g} seconds") from error
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        last = (done.stderr.strip() or "it says nothing").splitlines()[-1]
+        raise RunFailed(f"it ended with code {done.returncode}: {last}")
+    return done.stdout
