@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,13 +23,34 @@ from benchmarks.scenarios import SCENARIOS, Scenario, Where
 RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder within it is made safely
 RUNS: Final = 5
+INTERRUPTED: Final = 130
 ROUND_TRIPS: Final = (0.0, 20.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for. Returns the exit code: 1 where a contestant failed."""
+    """Run what was asked for, and print it, also where Ctrl-C ends it early.
+
+    Returns:
+        The exit code: 1 where a contestant failed.
+    """
     options = _parser().parse_args(arguments)
+    selected = options.only or options.contestants or options.round_trip or options.scale != 1 or options.runs < RUNS
+    output = options.output or (None if selected else RESULTS)
     comparisons: list[Comparison] = []
+    try:
+        for comparison in _comparisons(options):
+            comparisons.append(comparison)  # noqa: PERF402 - as far as they come
+    except KeyboardInterrupt:
+        print(document(comparisons, options.runs))
+        return INTERRUPTED
+    text = document(comparisons, options.runs)
+    print(text)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    return int(any(runs.failed for comparison in comparisons for runs in comparison.runs))
+
+
+def _comparisons(options: argparse.Namespace) -> Iterator[Comparison]:
     with contextlib.ExitStack() as stack:
         in_memory = options.folder is None and MEMORY.is_dir()
         rig = Rig(_temporary(stack, options.folder), _temporary(stack, MEMORY) if in_memory else None, stack)
@@ -38,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not actions or (scenario.full and not options.full):
                 continue
             for round_trip in _round_trips(scenario, options.round_trip):
-                comparisons += compare(
+                yield from compare(
                     rig,
                     replace(scenario, data=scenario.data.scaled(options.scale)),
                     actions,
@@ -46,12 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     runs=options.runs,
                     names=options.contestants,
                 )
-    text = document(comparisons, options.runs)
-    print(text)
-    selected = options.only or options.contestants or options.round_trip or options.scale != 1 or options.runs < RUNS
-    if output := options.output or (None if selected else RESULTS):
-        output.write_text(text, encoding="utf-8")
-    return int(any(runs.failed for comparison in comparisons for runs in comparison.runs))
 
 
 def _temporary(stack: contextlib.ExitStack, parent: Path | None) -> Path:
