@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -517,12 +518,13 @@ async def test_a_push_cancelled_at_any_request_that_hangs_ends_in_time(remote: R
         else:
             with pytest.raises(VersionNotFound):
                 await world.manager.fetch_asset(f"{name}:0.1")
-            found = [key for key in await keys(world.driver) if key.startswith(f"assets/{name}/0.1/")]
-            assert len(found) <= 1  # that of the request
             if await exists(world.driver, f"assets/{name}/0.1.meta"):
                 content = (await store_of(world.driver).read_meta(name, "0.1")).content
                 assert isinstance(content, Claim)
                 assert content.state in (ClaimState.ABANDONED, ClaimState.RELEASED)
+            # Where giving the number up had no answer, nothing more may be deleted: that is left to this.
+            await world.manager.clean(await world.manager.plan_clean(name, older_than=timedelta(0)))
+            assert [key for key in await keys(world.driver) if key.startswith(f"assets/{name}/0.1/")] == []
             assert (await world.manager.update_asset(remote.other, name)).version in ("0.1", "0.2")
             assert await world.manager.list_versions(name) in (["0.1", "0.0"], ["0.2", "0.0"])
         if not in_time:

@@ -581,10 +581,12 @@ class TestSilence:
     async def test_a_fetch_names_a_silent_store(
         self, what: str, stalled: Callable[..., Fault], wire: Wire, source: Path, clock: Clock
     ) -> None:
+        silence = SILENCE + 1
         await wire.manager.create_asset(source, "model")
-        wire.inject_into_read(stalled(then=lambda: clock.skip(SILENCE + 1)), what, times=math.inf)
+        wire.inject_into_read(stalled(then=lambda: clock.skip(silence)), what, times=math.inf)
         with anyio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match=silent(wire)):
             await wire.manager.fetch_asset("model")
+        silence = 0  # also for requests that stall only now, since they were given up
         wire.relay.heal()
         assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
 
