@@ -1,31 +1,19 @@
-"""The command line: its commands."""
+"""The command line: what may be asked of it. What is done then is in `commands`."""
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import anyio
 import asyncclick as click
 
 from aioassets._version import __version__
-from aioassets.console import (
-    ask,
-    can_ask,
-    described_leftovers,
-    forecast,
-    leftover_label,
-    print_assets,
-    say,
-    shown,
-)
-from aioassets.digests import SHA256
-from aioassets.errors import StoreError, UsageError
 from aioassets.options import (
     ASSETS_DIR,
     DRY_RUN,
@@ -40,15 +28,27 @@ from aioassets.options import (
     StoreOptions,
     gathered,
 )
-from aioassets.process import DONE, FAILED, exit_code_of, run
-from aioassets.spec import AssetSpec
 
 if TYPE_CHECKING:
-    from aioassets.leftovers import CleaningPlan, CleaningResult
-    from aioassets.manager import AssetsManager, AssetVersions
-    from aioassets.push import PushPlan, PushResult
-    from aioassets.retrieval import FetchedAsset
-    from aioassets.verification import Verification
+    from aioassets import commands, process, spec
+    from aioassets.spec import AssetSpec
+else:
+
+    class _Later:
+        """A module that is imported when something of it is used: help, completion and usage errors need none."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(import_module(self._name), attribute)
+
+    commands = _Later("aioassets.commands")
+    process = _Later("aioassets.process")
+    spec = _Later("aioassets.spec")
+
+Work = Callable[[], Awaitable[int | None]]
+"""What a command does, returning the exit code; it needs an event loop."""
 
 EPILOG: Final = """
 Every setting may come from the environment: each option names its variable. An option beats it.
@@ -72,8 +72,6 @@ Shell completion, for .bashrc (likewise zsh_source and fish_source):
   eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"
 """
 
-T = TypeVar("T")
-
 
 class _InOrder(click.Group):
     """Lists its commands as they are written here."""
@@ -93,20 +91,20 @@ def cli() -> None:
     """Versioned assets (files and directory trees) on object stores."""
 
 
-@cli.command(short_help="Push the first version of a new asset.")
+@cli.command("new", short_help="Push the first version of a new asset.")
 @PATH
 @click.argument("name")
 @gathered(PushOptions, "push", *PUSH)
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
-async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> int:
+def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH, a file or a directory (or the URL of an object or prefix), as the first version of a new asset.
 
     Shows what would be pushed where, and asks. Prints the new version.
     """
-    spec = AssetSpec.parse(name)
-    if spec.version is not None or spec.part is not None:
-        _refuse(f"A new asset gets its first version by itself: write {spec.name} instead of {name}.")
-    return await _push(path, store, push, lambda manager: manager.plan_create(path, name, **push.details()))
+    parsed = spec.AssetSpec.parse(name)
+    if parsed.version is not None or parsed.part is not None:
+        _refuse(f"A new asset gets its first version by itself: write {parsed.name} instead of {name}.")
+    return partial(commands.new, path, name, push, store)
 
 
 @cli.command(short_help="Push the next version of an asset.")
@@ -115,57 +113,35 @@ async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> i
 @click.option("--bump-major", is_flag=True, help="Begin the next major: 1.2 is followed by 2.0.")
 @gathered(PushOptions, "push", *PUSH)
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
-async def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> int:
+def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH, a file or a directory (or the URL of an object or prefix), as the next version of an asset.
 
     1.2 is followed by 1.3; NAME:0 goes on with major 0. Shows what would be pushed where, and
     asks. Prints the new version.
     """
-    spec = _updatable(name, bump_major)
-    return await _push(
-        path,
-        store,
-        push,
-        lambda manager: manager.plan_update(path, spec.name, bump_major, spec.version, **push.details()),
-    )
+    return partial(commands.update, path, _updatable(name, bump_major), bump_major, push, store)
 
 
 @cli.command("list")
 @click.argument("prefix", default="")
 @JSON
 @gathered(StoreOptions, "store", *STORE)
-async def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> None:
+def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
     """List assets with their versions, latest first.
 
     With PREFIX, only those whose names begin with it. Where the versions of one can't be read,
     the others are listed, and the exit code is 7.
     """
-    async with store.manager() as manager:
-        async with shown("Listing assets"):
-            assets = await _all(manager.list_assets(prefix))
-        if as_json:
-            _print_json({"assets": [_described_asset(asset) for asset in assets]})
-        elif assets:
-            print_assets(assets)
-        else:
-            say(f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else "."))
-    if errors := [str(asset.error) for asset in assets if asset.error is not None]:
-        raise StoreError("\nError: ".join(errors))
+    return partial(commands.list_assets, prefix, store, as_json=as_json)
 
 
 @cli.command()
 @click.argument("name")
 @JSON
 @gathered(StoreOptions, "store", *STORE)
-async def versions(name: str, as_json: bool, store: StoreOptions) -> None:
+def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
     """List the versions of an asset, latest first, a line each."""
-    async with store.manager() as manager, shown(f"Reading the versions of {name}"):
-        found = await manager.list_versions(name)
-    if as_json:
-        _print_json({"name": name, "versions": found})
-    else:
-        for version in found:
-            click.echo(version)
+    return partial(commands.versions, name, store, as_json=as_json)
 
 
 @cli.command()
@@ -175,25 +151,16 @@ async def versions(name: str, as_json: bool, store: StoreOptions) -> None:
 @click.option("--offline", is_flag=True, default=None, help="Use only what is cached. [AIOASSETS_OFFLINE]")
 @JSON
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
-async def fetch(
+def fetch(
     spec: str, force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
-) -> None:
+) -> Work:
     """Bring an asset to the local disk, and print its path.
 
     SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part: 'NAME:1[weights/w.bin]'.
     """
-    async with store.manager() as manager, shown(f"Looking for {spec}", "Downloading") as tally:
-        fetched = await manager.fetch_asset(
-            spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
-        )
-    if not fetched.verified:
-        say(f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified.")
-    elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
-        say(f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for.")
-    if as_json:
-        _print_json(_described_fetch(fetched))
-    else:
-        click.echo(os.fsencode(fetched.path))  # as it is on disk, also where that isn't valid text
+    return partial(
+        commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
+    )
 
 
 @cli.command(short_help="Check a version against its manifest.")
@@ -201,40 +168,13 @@ async def fetch(
 @click.option("--cache", "cached", is_flag=True, help="Check what is in the assets directory, without the network.")
 @JSON
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
-async def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> int:
+def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     """Read every file of a version, compare it with what was pushed, and keep nothing.
 
     SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part. Names all that is damaged or
     missing, and then ends with code 5.
     """
-    async with store.manager() as manager, shown(f"Looking for {spec}", "Verifying") as tally:
-        found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
-    for problem in found.problems:
-        say(f"Error: {problem}")
-    label = str(AssetSpec(found.name, found.version, found.part))
-    if found.unverifiable:
-        say(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
-    if as_json:
-        _print_json(_described_verification(found))
-    elif found.ok:
-        click.echo(label)
-    return DONE if found.ok else exit_code_of(found.problems[0])
-
-
-def _described_verification(found: Verification) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "version": found.version,
-        "part": found.part,
-        "files": found.files,
-        "size": found.size,
-        "verified_by": list(found.verified_by),
-        "unverifiable": found.unverifiable,
-        "ok": found.ok,
-        "problems": [
-            {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
-        ],
-    }
+    return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
 
 @cli.command(short_help="Remove what dead pushes and fetches left behind.")
@@ -253,7 +193,7 @@ def _described_verification(found: Verification) -> dict[str, Any]:
 @DRY_RUN
 @JSON
 @gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
-async def clean(
+def clean(
     name: str,
     older_than: timedelta | None,
     legacy: bool,
@@ -262,7 +202,7 @@ async def clean(
     dry_run: bool,
     as_json: bool,
     store: StoreOptions,
-) -> int:
+) -> Work:
     """Show what dead pushes and fetches left behind, ask, and remove it.
 
     In the store: claims, content of versions that were never published, open uploads. In the assets
@@ -270,68 +210,11 @@ async def clean(
     removed, and pushes under way are left alone.
     """
     if publish is not None:
-        return await _publish(publish, store, as_json=as_json, dry_run=dry_run)
-    async with store.manager() as manager:
-        async with shown("Looking for leftovers"):
-            plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
-        for line in described_leftovers(plan):
-            say(line)
-        question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
-        if not dry_run and plan.removable and not (yes or await _agreed(question)):
-            say("Declined: nothing was removed.")
-            return FAILED
-        result = None
-        if not dry_run and plan.removable:
-            async with shown("Removing"):
-                result = await manager.clean(plan)
-    if dry_run:
-        say("Dry run: nothing was removed.")
-    for leftover in result.kept if result else ():
-        say(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
-    if as_json:
-        _print_json({**_described_cleaning(plan, result), "dry_run": dry_run})
-    else:
-        for leftover in result.removed if result else ():
-            click.echo(leftover.where)
-    return DONE
-
-
-async def _publish(spec: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
-    parsed = AssetSpec.parse(spec)
-    if parsed.version is None or parsed.part is not None:
-        _refuse(f"Name the version to list exactly, like {parsed.name}:1.2, instead of {spec}.")
-    if dry_run:
-        say(f"Dry run: {spec} was not listed.")
-    else:
-        async with store.manager() as manager, shown(f"Listing {spec}"):
-            await manager.publish_version(parsed.name, parsed.version)
-    if as_json:
-        _print_json({"name": parsed.name, "version": parsed.version, "dry_run": dry_run})
-    elif not dry_run:
-        click.echo(spec)
-    return DONE
-
-
-def _described_cleaning(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
-    removed = set(result.removed) if result else set()
-    rows = [
-        {
-            "kind": leftover.kind.value,
-            "where": leftover.where,
-            "name": leftover.name or None,
-            "version": leftover.version or None,
-            "files": leftover.files,
-            "size": leftover.size,
-            "open_uploads": leftover.uploads,
-            "age": leftover.age.total_seconds() if leftover.age is not None else None,
-            "holder": str(leftover.holder) if leftover.holder is not None else None,
-            "removable": leftover.removable,
-            "removed": leftover in removed,
-            "advice": leftover.advice or None,
-        }
-        for leftover in plan.leftovers
-    ]
-    return {"leftovers": rows}
+        name, version = _exactly(publish)
+        return partial(commands.publish, name, version, store, as_json=as_json, dry_run=dry_run)
+    return partial(
+        commands.clean, name, store, older_than=older_than, legacy=legacy, yes=yes, dry_run=dry_run, as_json=as_json
+    )
 
 
 def _refuse(message: str) -> NoReturn:
@@ -340,117 +223,61 @@ def _refuse(message: str) -> NoReturn:
 
 def _updatable(name: str, bump_major: bool) -> AssetSpec:
     """Parse `NAME[:MAJOR]`."""
-    spec = AssetSpec.parse(name)
-    if spec.part is not None:
-        _refuse(f"A part of an asset can't be pushed: write {AssetSpec(spec.name, spec.version)} instead of {name}.")
-    if spec.version is not None and not spec.version.isdecimal():
-        _refuse(f"A push makes a new version: write {spec.name}, or {spec.name}:1 for major 1, instead of {name}.")
-    if spec.version is not None and bump_major:
-        _refuse(f"--bump-major begins the next major of all: write {spec.name} instead of {name}.")
-    return spec
+    parsed = spec.AssetSpec.parse(name)
+    if parsed.part is not None:
+        _refuse(f"A part of an asset can't be pushed: write {replace(parsed, part=None)} instead of {name}.")
+    if parsed.version is not None and not parsed.version.isdecimal():
+        _refuse(f"A push makes a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}.")
+    if parsed.version is not None and bump_major:
+        _refuse(f"--bump-major begins the next major of all: write {parsed.name} instead of {name}.")
+    return parsed
 
 
-async def _push(
-    path: str, store: StoreOptions, push: PushOptions, planned: Callable[[AssetsManager], Awaitable[PushPlan]]
-) -> int:
-    """Look, show, ask, push."""
-    async with store.manager() as manager:
-        async with shown(f"Looking at {path} and {manager.url}"):
-            plan = await planned(manager)
-        for line in forecast(plan, path, str(manager.url)):
-            say(line)
-        if push.dry_run:
-            return _dry_run(plan, push)
-        if not (push.yes or await _agreed(f"Push {plan.name}:{plan.version}?")):
-            say("Declined: nothing was pushed.")
-            return FAILED
-        result = await _pushed(manager, plan)
-    if result.version != plan.version:
-        say(f"{plan.version} was taken by another push meanwhile.")
-    if push.as_json:
-        _print_json(_described_push(result, dry_run=False))
-    else:
-        click.echo(f"{result.name}:{result.version}")
-    return DONE
+def _exactly(text: str) -> tuple[str, str]:
+    """Parse `NAME:VERSION`."""
+    parsed = spec.AssetSpec.parse(text)
+    if parsed.version is None or parsed.part is not None:
+        _refuse(f"Name the version to list exactly, like {parsed.name}:1.2, instead of {text}.")
+    return parsed.name, parsed.version
 
 
-def _dry_run(plan: PushPlan, push: PushOptions) -> int:
-    say("Dry run: nothing was pushed.")
-    if push.as_json:
-        _print_json(_described_push(plan, dry_run=True))
-    return DONE
+def parse(args: Sequence[str] | None = None) -> Work | int:
+    """Read a command line.
+
+    Args:
+        args: without the program's name; `None` for those of this process.
+
+    Returns:
+        What it asks for; or the exit code, where help, a completion or an error was printed and that is all.
+    """
+    try:
+        asked: Work | int = _at_once(cli.main(args, prog_name="aioassets", standalone_mode=False))
+        return asked
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except SystemExit as error:  # completion done, or nobody reads what is printed
+        return error.code if isinstance(error.code, int) else 1
+    except Exception as error:
+        return process.told(error, args)
 
 
-async def _agreed(question: str) -> bool:
-    if not can_ask():
-        raise UsageError("There is no terminal to ask for confirmation: say --yes, or look with --dry-run.")
-    return await ask(question)
-
-
-async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
-    async with shown(f"Preparing {plan.name}", "Uploading") as tally:
-        try:
-            return await manager.push(plan, progress=tally.receive)
-        except anyio.get_cancelled_exc_class():
-            if tally.finished is not None:  # it came too late
-                say(f"{plan.name}:{tally.finished} was published all the same.")
-            raise
-
-
-def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "name": pushed.name,
-        "version": pushed.version,
-        "url": pushed.url,
-        "files": pushed.files,
-        "size": pushed.size,
-        "dry_run": dry_run,
-    }
-
-
-def _described_asset(asset: AssetVersions) -> dict[str, Any]:
-    error = None if asset.error is None else str(asset.error)
-    return {"name": asset.name, "versions": asset.versions, "error": error}
-
-
-def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
-    from aioassets.retrieval import Selection  # noqa: PLC0415 - what `--help` needn't wait for
-
-    manifest = fetched.manifest
-    spec = AssetSpec(fetched.name, fetched.version, fetched.part)
-    files = Selection.of(manifest, spec, fetched.version).files
-    sizes = [file.size for file in files if file.size is not None]
-    return {
-        "path": str(fetched.path),
-        "name": fetched.name,
-        "version": fetched.version,
-        "part": fetched.part,
-        "from_cache": fetched.from_cache,
-        "verified": fetched.verified,
-        "verified_by": list(fetched.verified_by),
-        "files": len(files),
-        "size": sum(sizes) if len(sizes) == len(files) else None,
-        "is_directory": manifest.is_directory,
-        "push_date": manifest.push_date.isoformat(),
-        "pushed_by": manifest.pushed_by.to_json(),
-        "tool": manifest.tool,
-        "message": manifest.message,
-        "labels": dict(manifest.labels),
-    }
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2))
-
-
-async def _all(items: AsyncIterator[T]) -> list[T]:
-    return [item async for item in items]
+def _at_once(parsing: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that waits for nothing: a loop would take longer to import than all the rest."""
+    try:
+        parsing.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError(f"{parsing!r} waits for something.")
 
 
 def main() -> NoReturn:
     """Run the command line of this process, and end it."""
     try:
-        code = anyio.run(run, cli)
+        parsed = parse()
+        code = parsed if isinstance(parsed, int) else process.run(parsed)
     except KeyboardInterrupt:  # before or after signals are heeded
         code = 128 + signal.SIGINT
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the interpreter shuts down

@@ -179,9 +179,9 @@ def gathered(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Call
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
-        async def gathering(**values: Any) -> Any:
+        def gathering(**values: Any) -> Any:
             given = {name: values.pop(name) for name in names if name in values}
-            return await command(**values, **{parameter: kind(**given)})
+            return command(**values, **{parameter: kind(**given)})
 
         for option in reversed(options):
             option(gathering)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TextIO, cast
 
 import anyio
-import asyncclick as click
+from asyncclick.utils import PacifyFlushWrapper
 
 from aioassets.console import say, show_cursor
 from aioassets.errors import (
@@ -48,13 +49,17 @@ def exit_code_of(error: AioAssetsError) -> int:
     return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
 
 
-async def run(cli: click.Command, args: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code. SIGINT and SIGTERM cancel it; a second one ends the process.
+def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
+    """Do the work of a command and return its exit code. SIGINT and SIGTERM cancel it; a second one ends the process.
 
     Args:
-        cli: the program.
-        args: without the program's name; `None` for those of this process.
+        work: what to do; returns the exit code.
+        args: the command line, without the program's name; `None` for that of this process.
     """
+    return anyio.run(_run, work, args)
+
+
+async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
     received: list[signal.Signals] = []
     code = FAILED
     with anyio.open_signal_receiver(*ENDED_BY) as signals:
@@ -62,7 +67,7 @@ async def run(cli: click.Command, args: Sequence[str] | None = None) -> int:
             command = anyio.CancelScope()
             tasks.start_soon(_heed, signals, command, received)
             with command:
-                code = await _execute(cli, args)
+                code = await _execute(work, args)
             tasks.cancel_scope.cancel()
     if not received:
         return code
@@ -89,32 +94,30 @@ async def _explain_delay() -> None:
     say("Cleaning up; the same again ends it at once.")
 
 
-async def _execute(cli: click.Command, args: Sequence[str] | None) -> int:
-    """Run the command and say what went wrong; nothing but a cancellation leaves here."""
-    debug = False
-
-    def tell(text: str) -> None:
-        say(redacted(text, secrets_in(sys.argv[1:] if args is None else args)))
-
+async def _execute(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
+    """Do the work and say what went wrong; nothing but a cancellation leaves here."""
     try:
-        debug = debug_wanted()
-        return await cli.main(args, prog_name="aioassets", standalone_mode=False) or DONE
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except AioAssetsError as error:
-        if debug:
-            tell(_traceback(error))
-        tell(f"Error: {error}")
-        return exit_code_of(error)
-    except SystemExit as error:  # completion done, or nobody reads what is printed
-        return error.code if isinstance(error.code, int) else FAILED
+        debug_wanted()  # where it can't be read, that is an error
+        return await work() or DONE
     except Exception as error:
-        if debug:
-            tell(_traceback(error))
-        tell(f"Error: This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where.")
+        return told(error, args)
+
+
+def told(error: Exception, args: Sequence[str] | None = None) -> int:
+    """Say what went wrong, and return the exit code.
+
+    Args:
+        error: what ended the command.
+        args: the command line, whose secrets aren't shown; `None` for that of this process.
+    """
+    if isinstance(error, BrokenPipeError):  # nobody reads what is printed
+        sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
         return FAILED
-
-
-def _traceback(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))
+    known = isinstance(error, AioAssetsError)
+    words = f"{error}" if known else f"This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where."
+    text = f"Error: {words}"
+    with contextlib.suppress(UsageError):  # which is told itself
+        if debug_wanted():
+            text = f"{''.join(traceback.format_exception(error))}\n{text}"
+    say(redacted(text, secrets_in(sys.argv[1:] if args is None else args)))
+    return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED

@@ -58,7 +58,7 @@ LAYERS = (
         "verification",
     },
     {"manager"},
-    {"cli", "console", "options", "process", "redaction"},
+    {"cli", "commands", "console", "options", "process", "redaction"},
 )
 """A module imports from its own layer and from those before it."""
 OUTSIDE = {"", "__main__", "testing"}
@@ -85,7 +85,8 @@ def imported(tree: ast.Module) -> set[str]:
         names = []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            names = [node.module or ""]
+            modules = node.module == "aioassets"
+            names = [f"aioassets.{alias.name}" for alias in node.names] if modules else [node.module or ""]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         found |= {name.partition(".")[2] for name in names if name.partition(".")[0] == "aioassets"}

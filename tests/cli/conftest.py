@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from aioassets.cli import cli
+from aioassets.cli import parse
 from aioassets.process import run
 
 PATIENCE = 60
@@ -88,7 +87,9 @@ def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
     def run_here(*args: object) -> Ran:
         capsys.readouterr()
-        code = anyio.run(run, cli, [str(arg) for arg in args])
+        argv = [str(arg) for arg in args]
+        parsed = parse(argv)
+        code = parsed if isinstance(parsed, int) else run(parsed, argv)
         captured = capsys.readouterr()
         return Ran(code, captured.out, captured.err)
 

@@ -291,20 +291,6 @@ def test_each_command_takes_the_store_and_names_its_variables(invoke: Invoke, co
         assert variable in text
 
 
-@pytest.mark.parametrize("args", [["--help"], ["list"]])
-def test_neither_rich_nor_sdks_are_imported_without_need(args: list[str], listed: Listed) -> None:
-    listed("name", "0.0")
-    code = (
-        "import atexit, sys\n"
-        "heavy = {'rich', 'aiohttp', 'aiobotocore', 'botocore'}\n"
-        "atexit.register(lambda: print('imported', heavy & set(sys.modules)))\n"
-        "from aioassets.cli import main\n"
-        "main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("imported set()\n")
-
-
 def test_nobody_reading_the_output_is_no_error(listed: Listed) -> None:
     listed("name", "0.0")
     with subprocess.Popen(
