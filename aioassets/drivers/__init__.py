@@ -8,13 +8,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LIKE_A_PATH: Final = ("/", "./", "../", "~")
@@ -151,14 +153,20 @@ def split_url(url: str) -> tuple[Location, str] | None:
 
 
 def _is_provider(name: str) -> bool:
-    return name in _PROVIDERS or bool(entry_points(group=PLUGINS, name=name))
+    return name in _PROVIDERS or bool(_plugins(name))
+
+
+def _plugins(provider: str) -> EntryPoints:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and few have any
+
+    return entry_points(group=PLUGINS, name=provider)
 
 
 def _factory(provider: str) -> Callable[..., Any]:
     """The class or function that makes a provider's drivers; only the one that is asked for is loaded."""
     if (built_in := _PROVIDERS.get(provider)) is not None:
         return cast("Callable[..., Any]", getattr(importlib.import_module(built_in.module), built_in.factory))
-    (plugin, *_) = entry_points(group=PLUGINS, name=provider)
+    (plugin, *_) = _plugins(provider)
     try:
         return cast("Callable[..., Any]", plugin.load())
     except Exception as error:
