@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from servers import ACCESS_KEY, SECRET_KEY, start_seaweedfs
 
 REGION: Final = "us-east-1"
-PREFIXES: Final = ("AIOASSETS_", "AWS_", "DVC_", "MODELKIT_", "S3_", "STORAGE_")
+PREFIXES: Final = ("AIOASSETS_", "AWS_", "DVC_", "MODELKIT_", "PYTHONDONTWRITEBYTECODE", "S3_", "STORAGE_")
 """Of variables that a run gets from nobody but this module."""
 BLOCK: Final = 1024 * 1024
 COPIES: Final = 4
