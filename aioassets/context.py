@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from aioassets.dispatch import RetryPolicy
 from aioassets.errors import AioAssetsError
 from aioassets.index import add_to_index
 from aioassets.manifest import Pusher
-from aioassets.store import AssetStore
+from aioassets.store import FRESH, AssetStore, IndexState
 from aioassets.versioning import VersioningScheme
 
 
@@ -45,6 +46,7 @@ class Reservations:
 @dataclass(slots=True, eq=False)
 class _Batch:
     versions: set[str] = field(default_factory=set)
+    known: IndexState | None = None
     done: bool = False
     error: AioAssetsError | None = None
 
@@ -64,14 +66,20 @@ class Lister:
         self._retry = retry
         self._turns = Turns()
         self._gathering: dict[str, _Batch] = {}
+        self._listed: dict[str, float] = {}
 
-    async def add(self, store: AssetStore, name: str, versions: set[str]) -> None:
+    def is_news(self, name: str, state: IndexState) -> bool:
+        """Whether an index was asked for after a push of this manager last listed something there, of late."""
+        return state.asked > self._listed.get(name, -math.inf)
+
+    async def add(self, store: AssetStore, name: str, versions: set[str], *, known: IndexState | None = None) -> None:
         """List complete versions of an asset, as `add_to_index` does.
 
         Where that fails, it fails for all that were to be listed together. They are left to the next push.
         """
         batch = self._gathering.setdefault(name, _Batch())
         batch.versions |= versions
+        batch.known = known or batch.known
         async with self._turns.of(name):
             if not batch.done:
                 await self._list(store, name, batch)
@@ -82,13 +90,24 @@ class Lister:
         if self._gathering.get(name) is batch:
             del self._gathering[name]
         try:
-            await add_to_index(store, self._scheme, name, batch.versions, retry=self._retry)
+            state = await add_to_index(store, self._scheme, name, batch.versions, retry=self._retry, known=batch.known)
         except BaseException as error:
             self._gathering.setdefault(name, _Batch()).versions |= batch.versions
             if not isinstance(error, AioAssetsError):
                 raise
             batch.error = error
+        else:
+            if (following := self._gathering.get(name)) is not None:
+                following.known = state
+            self._note(name, store.clock())
         batch.done = True
+
+    def _note(self, name: str, now: float) -> None:
+        """Remember that something was listed, for as long as a state from before may be counted on."""
+        self._listed.pop(name, None)
+        self._listed[name] = now
+        while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > FRESH:
+            del self._listed[oldest]
 
 
 @dataclass(frozen=True, slots=True)

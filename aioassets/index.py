@@ -56,34 +56,43 @@ def check_exists(state: IndexState, operation: str, name: str, where: str) -> No
 
 
 async def add_to_index(
-    store: AssetStore, scheme: VersioningScheme, name: str, versions: set[str], *, retry: RetryPolicy
-) -> None:
+    store: AssetStore,
+    scheme: VersioningScheme,
+    name: str,
+    versions: set[str],
+    *,
+    retry: RetryPolicy,
+    known: IndexState | None = None,
+) -> IndexState:
     """List versions, by compare-and-swap, for as long as the index keeps changing; listed ones are no error.
 
     Args:
         retry: how to pause between attempts.
+        known: a state of the index to try first, which spares reading it.
+
+    Returns:
+        The index with them.
 
     Raises:
         InvalidVersion: the index is of another scheme.
         StoreUnsuitable: it refuses swaps of its own revision.
     """
-    key = store.layout.versions(name)
     attempt = true_refusals = 0
     refused: object = None
     while True:
-        state = await store.read_index(name)
+        state = known or await store.read_index(name)
         if versions <= set(state.index.versions):
-            return
+            return state
         true_refusals = true_refusals + 1 if state.revision == refused else 0
         if true_refusals >= TRUE_REFUSALS:
             raise StoreUnsuitable(store.driver.url, "it refuses to replace an object at the very revision it shows")
         check_index(state, scheme, name)
         merged = scheme.select(None, {*state.index.versions, *versions})
         try:
-            await store.driver.write(key, state.index.with_versions(merged).to_json(), expected=state.revision)
+            return await store.swap_index(name, state, merged)
         except PreconditionFailed:
             refused = state.revision
-            attempt += 1
-            await retry.sleep(retry.pause(min(attempt, 5)))
-        else:
-            return
+            if known is None:
+                attempt += 1
+                await retry.sleep(retry.pause(min(attempt, 5)))
+            known = None

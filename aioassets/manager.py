@@ -609,6 +609,7 @@ class AssetsManager:
             message=details.message,
             labels=dict(details.labels),
             new_store=state.new_store,
+            index=state,
         )
 
     async def _push_either(
@@ -710,7 +711,7 @@ class AssetsManager:
                 f"The assets directory {str(settings.assets_dir)!r} is the store itself: "
                 "fetched assets need a folder of their own (assets_dir, AIOASSETS_DIR)."
             )
-        return AssetStore(SingleWriter(driver) if settings.single_writer else driver, layout)
+        return AssetStore(SingleWriter(driver) if settings.single_writer else driver, layout, self._retry.clock)
 
     def _required_store(self) -> AssetStore:
         if self._store is None:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
-from aioassets.claim import ClaimLost, Contest, HeldClaim, contest, give_up, is_dead, may_take_over, new_claim
+from aioassets.claim import (
+    CONTESTS,
+    ClaimLost,
+    Contest,
+    HeldClaim,
+    contest,
+    give_up,
+    is_dead,
+    may_take_over,
+    new_claim,
+)
 from aioassets.concurrency import for_each
 from aioassets.context import PushContext
-from aioassets.errors import AioAssetsError, AssetExists, ObjectNotFound, StoreCorrupt, VersionNotFound
+from aioassets.errors import (
+    AioAssetsError,
+    AssetExists,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreCorrupt,
+    VersionNotFound,
+)
 from aioassets.index import check_exists, next_version
 from aioassets.manifest import Claim, ClaimState, Manifest
 from aioassets.push import CREATE, PushPlan
-from aioassets.store import MetaState
+from aioassets.store import IndexState
 from aioassets.threads import in_thread
+from aioassets.versioning import MajorMinor
 
 READ_AT_ONCE: Final = 16
 
@@ -27,6 +45,7 @@ class Numbering:
         plan: what to push.
 
     Attributes:
+        index: the state of the index that was last seen.
         unlisted: complete versions that the push stepped over and the index doesn't list.
     """
 
@@ -40,6 +59,8 @@ class Numbering:
         self._taken: set[str] = set()
         self._trying: tuple[str, Claim] | None = None
         self._reserved: str | None = None
+        self._planned = plan.index
+        self.index: IndexState | None = None
         self.unlisted: set[str] = set()
 
     def lose(self, version: str) -> None:
@@ -80,8 +101,7 @@ class Numbering:
             self._fingerprint = await in_thread(self._plan.tree.fingerprint)
         self.leave()
         self._taken |= self._context.reservations.of(self._plan.name)  # they may be listed before the index is read
-        state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
-        check_exists(state, self._plan.operation, self._plan.name, self._store.url)
+        state = await self._present_index()
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
         series = self._scheme.series(version)
         listed = state.index.versions
@@ -98,6 +118,24 @@ class Numbering:
                     free = await self._survey(listed, series)
                     surveyed = True
             version = free.pop(0) if free else self._following(listed, series)
+
+    async def _present_index(self) -> IndexState:
+        """What was planned with, the first time, if it was read of late and after all that we listed; else as it is."""
+        state, self._planned = self._planned, None
+        if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
+            state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
+        check_exists(state, self._plan.operation, self._plan.name, self._store.url)
+        self.index = state
+        return state
+
+    async def look_again(self) -> None:
+        """See whether the asset of a create still doesn't exist, now that its claim shows.
+
+        Raises:
+            AssetExists: it does.
+        """
+        self.index = await self._store.read_index(self._plan.name)
+        check_exists(self.index, CREATE, self._plan.name, self._store.url)
 
     def _reserve(self, version: str) -> bool:
         """Keep a number from other pushes of this manager, unless one of them has it."""
@@ -122,10 +160,10 @@ class Numbering:
             if self._plan.operation == CREATE:
                 await self._exists_already(version)
         if outcome.live is not None and self._plan.operation == CREATE:
-            raise AssetExists(self._plan.name, f"another create is under way, by {outcome.live.holder}.")
+            raise self._under_way(outcome.live)
         return outcome
 
-    async def _exists_already(self, version: str) -> None:
+    async def _exists_already(self, version: str) -> NoReturn:
         """A create met a complete version: list it, since its pusher may have died before that, and give way."""
         await self._context.lister.add(self._store, self._plan.name, {version})
         raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
@@ -192,25 +230,37 @@ class Numbering:
     async def check_other_creates(self, version: str) -> None:
         """Of creates that don't meet at one number, as dates don't, the lower one goes on.
 
+        A lower one that looks dead is ended, so that it can't be sealed any more, whatever clocks say.
+
         Raises:
             AssetExists: there is another one, sealed or lower.
         """
-        if version == self._scheme.first():
+        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # where all creates meet
             return
         for other, has_meta in (await self._store.numbers(self._plan.name)).items():
-            if other == version or not has_meta or not self._scheme.is_version(other):
-                continue
+            if other != version and has_meta and self._scheme.is_version(other):
+                await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
+
+    async def _settle(self, other: str, *, lower: bool) -> None:
+        """Give way to another create, or see to it that it gives way to us."""
+        key = self._store.layout.meta(self._plan.name, other)
+        for _ in range(CONTESTS):
             try:
                 meta = await self._store.read_meta(self._plan.name, other)
             except (ObjectNotFound, StoreCorrupt):
-                continue
+                return
             if isinstance(meta.content, Manifest):
                 await self._exists_already(other)
-            elif self._scheme.sort_key(other) < self._scheme.sort_key(version) and await self._is_live(meta):
-                raise AssetExists(self._plan.name, f"another create is under way, by {meta.content.holder}.")
+            claim = meta.content
+            if not lower or claim.state is not ClaimState.CLAIMED:
+                return
+            if not await in_thread(is_dead, meta, claim):
+                break
+            with contextlib.suppress(PreconditionFailed):  # it lives, or others were faster to end it
+                ended = claim.in_state(ClaimState.ABANDONED)
+                await self._store.driver.write(key, ended.to_json(), expected=meta.revision)
+                return
+        raise self._under_way(claim)
 
-    async def _is_live(self, meta: MetaState) -> bool:
-        content = meta.content
-        if not isinstance(content, Claim) or content.state is not ClaimState.CLAIMED:
-            return False
-        return not await in_thread(is_dead, meta, content)
+    def _under_way(self, other: Claim) -> AssetExists:
+        return AssetExists(self._plan.name, f"another create is under way, by {other.holder}.")

@@ -6,7 +6,7 @@ import contextlib
 from typing import Final
 
 from aioassets.claim import ClaimLost, HeldClaim, renewing
-from aioassets.concurrency import Stop, Stopped, stoppable, unwrapped
+from aioassets.concurrency import Stop, Stopped, both, stoppable, unwrapped
 from aioassets.context import PushContext
 from aioassets.dispatch import Doubt, watching_for_doubt
 from aioassets.drivers.protocol import ObjectInfo
@@ -17,7 +17,6 @@ from aioassets.errors import (
     PublicationUncertain,
     PushContended,
 )
-from aioassets.index import check_exists
 from aioassets.manifest import Manifest
 from aioassets.numbering import Numbering
 from aioassets.progress import Progress, TransferFinished, TransferStarted
@@ -133,8 +132,19 @@ class Publication:
             await self._present(held.version) if held.resumed else None,
         )
         key = self._store.layout.content
-        await uploader.run(Upload(file, key(plan.name, held.version, file.path)) for file in plan.tree.files)
+        uploads = (Upload(file, key(plan.name, held.version, file.path)) for file in plan.tree.files)
+        await both(lambda: uploader.run(uploads), lambda: self._look(uploader))
         self._report(TransferFinished(plan.name, held.version))
+
+    async def _look(self, uploader: Uploader) -> None:
+        """Look at the index again beside the uploads of a create, and end them where it is there."""
+        if self._plan.operation != CREATE:
+            return
+        try:
+            await self._numbering.look_again()
+        except AioAssetsError as error:
+            uploader.fail(error)
+            raise
 
     async def _present(self, version: str) -> dict[str, ObjectInfo]:
         """What the push that died has left, by key."""
@@ -149,8 +159,6 @@ class Publication:
     async def _check_before_sealing(self, held: HeldClaim) -> None:
         await check_unchanged(self._plan.tree)
         if self._plan.operation == CREATE:
-            state = await self._store.read_index(self._plan.name)
-            check_exists(state, CREATE, self._plan.name, self._store.url)
             await self._numbering.check_other_creates(held.version)
 
     def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> Manifest:
@@ -208,7 +216,8 @@ class Publication:
         name = self._plan.name
         with stop.bounded():
             try:
-                await self._context.lister.add(self._store, name, {version, *self._numbering.unlisted})
+                versions = {version, *self._numbering.unlisted}
+                await self._context.lister.add(self._store, name, versions, known=self._numbering.index)
             except AioAssetsError as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from aioassets.store import IndexState
 from aioassets.tree import Tree
 from aioassets.versioning import Bump
 
@@ -31,6 +32,7 @@ class PushPlan:
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
         new_store: whether the store's folder doesn't exist yet, and the push would make it.
+        index: the index as it was read; what is done soon after counts on it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class PushPlan:
     message: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     new_store: bool = False
+    index: IndexState | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 INLINE: Final = 64 * 1024
 """Bytes of JSON that are parsed on the event loop, in about a millisecond; more go to a thread."""
+FRESH: Final = 60.0
+"""Seconds for which a push may count on an index as it was read; `clean` leaves pushes many times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,16 @@ class IndexState:
     Attributes:
         index: what it holds; empty where it doesn't exist.
         revision: its state; `Expect.ABSENT` where it doesn't exist.
+        store: whose it is, by the `identity` of its `AssetStore`.
+        asked: when that was asked for or written, by the clock of its `AssetStore`.
         new_store: whether the store itself is still to be made.
         answered: when the store answered, by its clock; `None` where there is no index.
     """
 
     index: VersionIndex
     revision: Revision | Expect
+    store: str
+    asked: float
     new_store: bool = False
     answered: datetime | None = None
 
@@ -72,10 +79,12 @@ class AssetStore:
     Attributes:
         driver: where objects are.
         layout: what their keys are.
+        clock: a monotonic clock, in seconds.
     """
 
     driver: Driver
     layout: Layout
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def url(self) -> str:
@@ -101,16 +110,31 @@ class AssetStore:
             StoreCorrupt: it isn't an index.
         """
         key = self.layout.versions(name)
+        asked = self.clock()
         try:
             found = await self.driver.read(key)
         except ObjectNotFound:
-            return IndexState(VersionIndex(), Expect.ABSENT)
+            return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked)
         except BucketNotFound as error:
             if creating and error.creatable:
-                return IndexState(VersionIndex(), Expect.ABSENT, new_store=True)
+                return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked, new_store=True)
             raise
         index = await self._parsed(VersionIndex.from_json, key, found)
-        return IndexState(index, found.revision, answered=found.answered)
+        return IndexState(index, found.revision, self.identity, asked, answered=found.answered)
+
+    async def swap_index(self, name: str, state: IndexState, versions: Sequence[str]) -> IndexState:
+        """Have an index list these versions, if it is in that state.
+
+        Raises:
+            PreconditionFailed: it isn't.
+        """
+        index, asked = state.index.with_versions(versions), self.clock()
+        revision = await self.driver.write(self.layout.versions(name), index.to_json(), expected=state.revision)
+        return IndexState(index, revision, self.identity, asked)
+
+    def is_fresh(self, state: IndexState) -> bool:
+        """Whether a push to this store may count on it."""
+        return state.store == self.identity and self.clock() - state.asked <= FRESH
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.

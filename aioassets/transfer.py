@@ -133,6 +133,10 @@ class Uploader:
             raise self._failure
         self.stop.check()
 
+    def fail(self, error: Exception) -> None:
+        """End, as if an upload had failed."""
+        self._failure = self._failure or error
+
     def _check(self) -> None:
         if self._failure is not None:
             raise Stopped
@@ -145,7 +149,7 @@ class Uploader:
         except Stopped:
             return
         except Exception as error:
-            self._failure = self._failure or error
+            self.fail(error)
 
     async def _store(self, upload: Upload) -> None:
         file = upload.file

@@ -1,0 +1,254 @@
+"""What a call costs: requests in sequence, each of which takes a round trip, and in all.
+
+The probe of a store, once a week, comes on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from claims import state_of
+from factories import Files, ManagerFactory
+from inspection import keys
+from interposer import Interposer, Pause
+from rounds import Rounds
+
+from aioassets import AssetExists, AssetNotFound, AssetsManager, MemoryDriver, RetryPolicy
+from aioassets.drivers.protocol import Expect
+from aioassets.manifest import ClaimState
+from aioassets.transfer import FILES_AT_ONCE
+
+INDEX = ".versions"
+MODEL = "assets/model.versions"
+Operation = Callable[[AssetsManager, Path], Awaitable[Any]]
+
+
+@pytest.fixture
+def driver(memory: MemoryDriver) -> Interposer:
+    return Interposer(memory)
+
+
+@pytest.fixture
+async def manager(driver: Interposer, make_manager: ManagerFactory, files: Files) -> AssetsManager:
+    """One that knows its store."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("0"), "warm-up")
+    return manager
+
+
+async def rounds_of(driver: Interposer, call: Callable[[], Awaitable[Any]]) -> list[int]:
+    """How many requests are under way in each round."""
+    driver.calls.clear()
+    driver.hook = rounds = Rounds()
+    await rounds.count(call)
+    assert len(driver.calls) == sum(rounds.sizes)
+    return rounds.sizes
+
+
+async def create(manager: AssetsManager, source: Path) -> object:
+    return await manager.create_asset(source, "model")
+
+
+async def update(manager: AssetsManager, source: Path) -> object:
+    return await manager.update_asset(source, "model")
+
+
+async def bump_major(manager: AssetsManager, source: Path) -> object:
+    return await manager.update_asset(source, "model", bump_major=True)
+
+
+async def plan_and_push(manager: AssetsManager, source: Path) -> object:
+    return await manager.push(await manager.plan_update(source, "model"))
+
+
+async def update_many(manager: AssetsManager, source: Path) -> object:
+    return await manager.update_assets({"model": source, "a": source, "b": source}, create_missing=True)
+
+
+async def fetch_latest(manager: AssetsManager, source: Path) -> object:
+    return await manager.fetch_asset("model")
+
+
+async def fetch_pinned(manager: AssetsManager, source: Path) -> object:
+    return await manager.fetch_asset("model:0.0")
+
+
+@pytest.mark.parametrize(
+    ("before", "operation", "sizes"),
+    [
+        ([], create, [1, 1, 2, 1, 1]),  # index; claim; content and index; manifest; index
+        ([create], update, [1, 1, 1, 1, 1]),  # index; claim; content; manifest; index
+        ([create], bump_major, [1, 1, 1, 1, 1]),
+        ([create], plan_and_push, [1, 1, 1, 1, 1]),
+        ([create], update_many, [3, 3, 5, 3, 3]),
+        ([create], fetch_latest, [1, 1, 1]),  # index; manifest; content
+        ([create], fetch_pinned, [1, 1]),
+        ([create, fetch_latest], fetch_latest, [1]),
+        ([create, fetch_latest], fetch_pinned, []),
+    ],
+)
+async def test_a_small_file(
+    driver: Interposer,
+    manager: AssetsManager,
+    files: Files,
+    before: list[Operation],
+    operation: Operation,
+    sizes: list[int],
+) -> None:
+    """Round trips are what a small push or fetch takes."""
+    for each in before:
+        await each(manager, files("a"))
+    assert await rounds_of(driver, lambda: operation(manager, files("b"))) == sizes
+
+
+@pytest.mark.parametrize(
+    ("before", "operation", "sizes"),
+    [
+        ([], create, [1, 1, 8, 1, 1]),
+        ([create], update, [1, 1, 7, 1, 1]),
+        ([create], fetch_latest, [1, 1, 6]),  # one of the files is empty
+        ([create], fetch_pinned, [1, 6]),
+        ([create, fetch_latest], fetch_latest, [1]),
+        ([create, fetch_latest], fetch_pinned, []),
+    ],
+)
+async def test_files_add_no_round_trips(
+    driver: Interposer,
+    manager: AssetsManager,
+    tree: Path,
+    before: list[Operation],
+    operation: Operation,
+    sizes: list[int],
+) -> None:
+    """One request each, side by side."""
+    for each in before:
+        await each(manager, tree)
+    assert await rounds_of(driver, lambda: operation(manager, tree)) == sizes
+
+
+async def test_a_create_with_dates_looks_for_others(
+    driver: Interposer, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Since they don't meet at one number."""
+    manager = make_manager(driver, versioning="simple_date")
+    await manager.create_asset(files("0"), "warm-up")
+    assert await rounds_of(driver, lambda: create(manager, files("a"))) == [1, 1, 2, 1, 1, 1]
+
+
+async def test_what_is_not_there_is_told_by_one_request(
+    driver: Interposer, manager: AssetsManager, files: Files
+) -> None:
+    """And so is what is there already."""
+    with pytest.raises(AssetExists):
+        await rounds_of(driver, lambda: manager.create_asset(files("a"), "warm-up"))
+    assert driver.calls == [("read", "assets/warm-up.versions")]
+
+
+class TestAPlan:
+    """A push counts on the index that it was planned with, while that is just from before."""
+
+    @pytest.mark.parametrize(("seconds", "requests"), [(60, 4), (61, 5)])
+    async def test_of_long_ago_is_not_counted_on(
+        self, driver: Interposer, make_manager: ManagerFactory, files: Files, seconds: float, requests: int
+    ) -> None:
+        """For `clean` may have removed what shows that a number was used."""
+        now = [0.0]
+        manager = make_manager(driver, retry=RetryPolicy(clock=lambda: now[0]))
+        await manager.create_asset(files("a"), "model")
+        now[0] += 100
+        plan = await manager.plan_update(files("b"), "model")
+        now[0] += seconds
+        assert len(await rounds_of(driver, lambda: manager.push(plan))) == requests
+
+    async def test_that_others_were_faster_than_gets_a_later_number(
+        self, memory: MemoryDriver, manager: AssetsManager, make_manager: ManagerFactory, files: Files
+    ) -> None:
+        """And what they listed stays listed."""
+        await manager.create_asset(files("a"), "model")
+        plan = await manager.plan_update(files("b"), "model")
+        for content in "cd":
+            await make_manager(memory).update_asset(files(content), "model")
+        assert (await manager.push(plan)).version == "0.3"
+        assert await manager.list_versions("model") == ["0.3", "0.2", "0.1", "0.0"]
+        assert (await manager.fetch_asset("model:0.2")).path.read_text() == "d"
+
+    async def test_that_this_manager_was_faster_than_is_not_counted_on(
+        self, driver: Interposer, manager: AssetsManager, files: Files
+    ) -> None:
+        """It knows that others of its pushes took numbers since, and asks before it tries for one of them."""
+        await manager.create_asset(files("a"), "model")
+        plan = await manager.plan_update(files("b"), "model")
+        await manager.update_asset(files("c"), "model")
+        assert await rounds_of(driver, lambda: manager.push(plan)) == [1, 1, 1, 1, 1]
+
+    async def test_of_another_store_is_not_counted_on(
+        self, manager: AssetsManager, make_manager: ManagerFactory, files: Files
+    ) -> None:
+        """There may be no such asset there."""
+        await manager.create_asset(files("a"), "model")
+        plan = await manager.plan_update(files("b"), "model")
+        with pytest.raises(AssetNotFound):
+            await make_manager(MemoryDriver()).push(plan)
+
+    async def test_is_compared_with_what_was_listed_of_late(
+        self, driver: Interposer, make_manager: ManagerFactory, files: Files
+    ) -> None:
+        """A manager that lives for long doesn't remember everything that it ever listed."""
+        now = [0.0]
+        manager = make_manager(driver, retry=RetryPolicy(clock=lambda: now[0]))
+        for seconds, name in ((0, "a"), (30, "b"), (40, "a"), (40, "c")):
+            now[0] += seconds
+            await manager.update_assets({name: files(name)}, create_missing=True)
+        assert list(manager._lister._listed) == ["a", "c"]
+
+
+async def test_an_index_that_changed_since_it_was_read_is_read_again(
+    driver: Interposer, manager: AssetsManager, make_manager: ManagerFactory, files: Files
+) -> None:
+    """A swap that is refused costs no more than looking before."""
+    await manager.create_asset(files("a"), "model")
+    pause = driver.hook = Pause("after", "upload", "0.1")
+    push = asyncio.create_task(manager.update_asset(files("b"), "model"))
+    await pause.reached_by(push)
+    await make_manager(driver.driver).update_asset(files("c"), "model")
+    driver.calls.clear()
+    pause.go_on.set()
+    await push
+    assert [method for method, key in driver.calls if key.endswith(INDEX)] == ["write", "read", "write"]
+    assert await manager.list_versions("model") == ["0.2", "0.1", "0.0"]
+
+
+async def test_a_create_that_finds_another_one_ends_its_uploads(
+    driver: Interposer, manager: AssetsManager, tmp_path: Path
+) -> None:
+    """Those under way end, no more begin, and nothing is left."""
+    for number in range(FILES_AT_ONCE + 10):
+        file = tmp_path / "many" / str(number)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("content")
+    go_on = anyio.Event()
+    looks = 0
+
+    async def hook(moment: str, method: str, key: str) -> None:
+        nonlocal looks
+        if (moment, method) == ("before", "upload"):
+            await go_on.wait()
+        elif (moment, method) == ("before", "read") and key == MODEL:
+            looks += 1
+            if looks == 2:  # beside the uploads
+                await driver.driver.write(MODEL, b'{"versions": ["0.1"]}', expected=Expect.ABSENT)
+
+    driver.hook = hook
+    push = asyncio.ensure_future(manager.create_asset(tmp_path / "many", "model"))
+    await anyio.wait_all_tasks_blocked()
+    go_on.set()
+    with pytest.raises(AssetExists):
+        await push
+    assert sum(method == "upload" and "/model/" in key for method, key in driver.calls) == FILES_AT_ONCE
+    assert [key for key in await keys(driver) if "/model/0.0/" in key] == []
+    assert await state_of(driver, "0.0") is ClaimState.RELEASED
