@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 MAX_REQUESTS = 64
 """Requests in flight: with 20 ms to the store, enough for 3,200 small objects a second."""
+MIN_REQUESTS = 4
+"""Requests in flight that a store may always be asked for, however much it throttles."""
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes in flight: 4 parts of 8 MiB, which fill a 5 Gbit/s link at 50 ms; clients copy each about twice."""
 RESERVED = 4
@@ -36,20 +38,66 @@ class _Waiter:
     granted: anyio.Event = field(default_factory=anyio.Event)
 
 
+class Pace:
+    """How many requests a store takes at once: one more for each that many it answers, half where it throttles.
+
+    Args:
+        floor: the fewest.
+        ceiling: the most, and what is tried first.
+    """
+
+    def __init__(self, floor: int, ceiling: int) -> None:
+        self._floor = min(floor, ceiling)
+        self._ceiling = ceiling
+        self._limit = float(ceiling)
+        self._slowed = 0
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight now."""
+        return int(self._limit)
+
+    def begin(self) -> int:
+        """Mark when a request is sent."""
+        return self._slowed
+
+    def answered(self) -> None:
+        """A request was answered."""
+        self._limit = min(self._ceiling, self._limit + 1 / self._limit)
+
+    def throttled(self, begun: int, in_flight: int) -> None:
+        """A request was refused because there are too many; of those sent before the last slowing down, none counts."""
+        if begun == self._slowed:
+            self._limit = max(self._floor, min(self._limit, in_flight) / 2)
+            self._slowed += 1
+
+
 class Budget:
     """Requests and bytes in flight, taken together in one first-come first-served step.
+
+    Where the store throttles, fewer requests are in flight for a while.
 
     Args:
         requests: how many requests may be in flight.
         nbytes: how many bytes may be in flight. A larger request is clamped to this.
         reserved: how many more requests may be in flight if they are urgent.
+        min_requests: how many requests may be in flight where the store throttles.
     """
 
-    def __init__(self, requests: int = MAX_REQUESTS, nbytes: int = MAX_BYTES, reserved: int = RESERVED) -> None:
+    def __init__(
+        self,
+        requests: int = MAX_REQUESTS,
+        nbytes: int = MAX_BYTES,
+        reserved: int = RESERVED,
+        *,
+        min_requests: int = MIN_REQUESTS,
+    ) -> None:
         self._requests = requests
+        self._pace = Pace(min_requests, requests)
         self._nbytes = nbytes
         self._reserved = reserved
         self._requests_taken = 0
+        self._urgent_taken = 0
         self._bytes_taken = 0
         self._urgent: deque[_Waiter] = deque()
         self._waiting: deque[_Waiter] = deque()
@@ -65,6 +113,11 @@ class Budget:
         return self._bytes_taken
 
     @property
+    def requests_allowed(self) -> int:
+        """Requests that may be under way now, urgent ones aside: fewer than at first where the store throttled."""
+        return self._pace.limit
+
+    @property
     def max_requests(self) -> int:
         """The most connections that can be busy at once, urgent ones included."""
         return self._requests + self._reserved
@@ -77,7 +130,7 @@ class Budget:
         """Wait for a share; `slot` is the safe way to do this."""
         queue = self._urgent if urgent else self._waiting
         if not queue and self._fits(nbytes, urgent):
-            self._take(nbytes)
+            self._take(nbytes, urgent)
             return
         waiter = _Waiter(nbytes)
         queue.append(waiter)
@@ -85,36 +138,49 @@ class Budget:
             await waiter.granted.wait()
         except BaseException:
             if waiter.granted.is_set():
-                self.release(nbytes)
+                self.release(nbytes, urgent)
             else:
                 queue.remove(waiter)
                 self._grant()
             raise
 
     def _fits(self, nbytes: int, urgent: bool) -> bool:
-        limit = self._requests + (self._reserved if urgent else 0)
-        return self._requests_taken < limit and self._bytes_taken + nbytes <= self._nbytes
+        free = self._requests_taken < self._pace.limit or (urgent and self._urgent_taken < self._reserved)
+        return free and self._bytes_taken + nbytes <= self._nbytes
 
-    def _take(self, nbytes: int) -> None:
+    def _take(self, nbytes: int, urgent: bool) -> None:
         self._requests_taken += 1
+        self._urgent_taken += urgent
         self._bytes_taken += nbytes
 
-    def release(self, nbytes: int) -> None:
+    def release(self, nbytes: int, urgent: bool = False) -> None:
         """Give a share back."""
         self._requests_taken -= 1
+        self._urgent_taken -= urgent
         self._bytes_taken -= nbytes
         self._grant()
+
+    def begin(self) -> int:
+        """Mark when a request is sent, for `learn`."""
+        return self._pace.begin()
+
+    def learn(self, begun: int, error: BaseException | None) -> None:
+        """Take note of how the store answered a request that isn't urgent."""
+        if error is None:
+            self._pace.answered()
+        elif isinstance(error, StoreUnavailable) and error.throttled:
+            self._pace.throttled(begun, self._requests_taken)
 
     def _grant(self) -> None:
         for queue, urgent in ((self._urgent, True), (self._waiting, False)):
             while queue and self._fits(queue[0].nbytes, urgent):
                 waiter = queue.popleft()
-                self._take(waiter.nbytes)
+                self._take(waiter.nbytes, urgent)
                 waiter.granted.set()
 
 
 class _Slot:
-    __slots__ = ("_budget", "_nbytes", "_urgent")
+    __slots__ = ("_begun", "_budget", "_nbytes", "_urgent")
 
     def __init__(self, budget: Budget, nbytes: int, urgent: bool) -> None:
         self._budget = budget
@@ -123,11 +189,14 @@ class _Slot:
 
     async def __aenter__(self) -> None:
         await self._budget.acquire(self._nbytes, self._urgent)
+        self._begun = self._budget.begin()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._budget.release(self._nbytes)
+        if not self._urgent:  # documents are throttled by themselves where they are written often
+            self._budget.learn(self._begun, error)
+        self._budget.release(self._nbytes, self._urgent)
 
 
 @dataclass(slots=True)

@@ -297,12 +297,22 @@ class StoreUnavailable(StoreError):
         where: the store's URL.
         uncertain: whether the request may have taken effect all the same.
         retry_after: seconds that the store asked to wait, or `None`.
+        throttled: whether the store says that it is asked too much, and so takes fewer requests at once.
     """
 
-    def __init__(self, where: str, detail: str, *, uncertain: bool = True, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        where: str,
+        detail: str,
+        *,
+        uncertain: bool = True,
+        retry_after: float | None = None,
+        throttled: bool = False,
+    ) -> None:
         self.where = where
         self.uncertain = uncertain
         self.retry_after = retry_after
+        self.throttled = throttled
         super().__init__(f"{where} can't be used right now: {detail}")
 
 

@@ -104,6 +104,7 @@ class AssetsManager:
         storage_options: options of the driver, such as `endpoint_url` or `region` for S3
             (`AIOASSETS_S3_ENDPOINT_URL` and so on).
         max_requests: requests in flight (`AIOASSETS_MAX_REQUESTS`; default 64).
+        min_requests: requests in flight where the store throttles (`AIOASSETS_MIN_REQUESTS`; default 4).
         max_bytes: bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
         connect_timeout: seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
         read_timeout: seconds to wait for the next bytes of an answer (`AIOASSETS_READ_TIMEOUT`; default 60).
@@ -131,6 +132,7 @@ class AssetsManager:
         driver: Driver | None = None,
         storage_options: Mapping[str, Any] | None = None,
         max_requests: int | None = None,
+        min_requests: int | None = None,
         max_bytes: int | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
@@ -150,6 +152,7 @@ class AssetsManager:
             assets_dir=assets_dir,
             versioning=versioning if isinstance(versioning, str) else None,
             max_requests=max_requests,
+            min_requests=min_requests,
             max_bytes=max_bytes,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -693,9 +696,10 @@ class AssetsManager:
 
     def _drive(self, location: Location, options: Mapping[str, Any]) -> Driver:
         settings = self._settings
+        budget = Budget(settings.max_requests, settings.max_bytes, min_requests=settings.min_requests)
         return make_driver(
             location,
-            dispatcher=Dispatcher(Budget(settings.max_requests, settings.max_bytes), self._retry),
+            dispatcher=Dispatcher(budget, self._retry),
             options=options,
             timeouts={"connect_timeout": settings.connect_timeout, "read_timeout": settings.read_timeout},
         )

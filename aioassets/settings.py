@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
-from aioassets.dispatch import MAX_BYTES, MAX_REQUESTS
+from aioassets.dispatch import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
 from aioassets.drivers import parse_boolean
 from aioassets.errors import InvalidSetting
 
@@ -49,6 +49,7 @@ class Settings:
         assets_dir: where fetched assets are kept.
         versioning: the name of the versioning scheme.
         max_requests: requests in flight.
+        min_requests: requests in flight where the store throttles; at most as many.
         max_bytes: bytes in flight.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for the next bytes of an answer.
@@ -66,6 +67,7 @@ class Settings:
     assets_dir: Path
     versioning: str
     max_requests: int
+    min_requests: int
     max_bytes: int
     connect_timeout: float
     read_timeout: float
@@ -86,6 +88,7 @@ class Settings:
         assets_dir: str | os.PathLike[str] | None = None,
         versioning: str | None = None,
         max_requests: int | None = None,
+        min_requests: int | None = None,
         max_bytes: int | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
@@ -112,13 +115,18 @@ class Settings:
             prefix = MODELKIT_PREFIX if of_modelkit else DEFAULT_PREFIX
         options = {**env.storage_options(), **(storage_options or {})}
         directory = os.fspath(assets_dir) if assets_dir is not None else env.text("DIR")
+        most = _positive("max_requests", env.pick(max_requests, "MAX_REQUESTS", int, MAX_REQUESTS))
+        fewest = _positive("min_requests", env.pick(min_requests, "MIN_REQUESTS", int, min(MIN_REQUESTS, most)))
+        if fewest > most:
+            raise InvalidSetting(f"min_requests must not be greater than max_requests, {fewest} than {most}.")
         return cls(
             bucket=bucket_text or None,
             prefix=_checked_prefix(prefix),
             storage_provider=provider,
             assets_dir=Path(directory).expanduser() if directory else _default_assets_dir(),
             versioning=versioning or env.text("VERSIONING", "MODELKIT_ASSETS_VERSIONING_SYSTEM") or "major_minor",
-            max_requests=_positive("max_requests", env.pick(max_requests, "MAX_REQUESTS", int, MAX_REQUESTS)),
+            max_requests=most,
+            min_requests=fewest,
             max_bytes=_positive("max_bytes", env.pick(max_bytes, "MAX_BYTES", int, MAX_BYTES)),
             connect_timeout=_positive("connect_timeout", env.pick(connect_timeout, "CONNECT_TIMEOUT", float, 10.0)),
             read_timeout=_positive("read_timeout", env.pick(read_timeout, "READ_TIMEOUT", float, 60.0)),

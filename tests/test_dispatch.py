@@ -35,8 +35,10 @@ def clock() -> Clock:
     return Clock()
 
 
-def unavailable(*, uncertain: bool = True, retry_after: float | None = None) -> StoreUnavailable:
-    return StoreUnavailable("s3://bucket", "busy.", uncertain=uncertain, retry_after=retry_after)
+def unavailable(
+    *, uncertain: bool = True, retry_after: float | None = None, throttled: bool = False
+) -> StoreUnavailable:
+    return StoreUnavailable("s3://bucket", "busy.", uncertain=uncertain, retry_after=retry_after, throttled=throttled)
 
 
 class Request:
@@ -55,7 +57,13 @@ class Request:
 
 
 class Holder:
-    """A task that holds a share of the budget until told otherwise."""
+    """A task that holds a share of the budget until told otherwise.
+
+    Attributes:
+        error: how its request fails.
+    """
+
+    error: Exception | None = None
 
     def __init__(self, budget: Budget, nbytes: int = 0, *, urgent: bool = False) -> None:
         self._slot = budget.slot(nbytes, urgent=urgent)
@@ -64,15 +72,18 @@ class Holder:
         self.scope = anyio.CancelScope()
 
     async def run(self) -> None:
-        with self.scope:
+        with self.scope, contextlib.suppress(StoreUnavailable):
             async with self._slot:
                 self.holding.set()
                 await self._release.wait()
+                if self.error is not None:
+                    raise self.error
 
     def has_it(self) -> bool:
         return self.holding.is_set() and not self._release.is_set()
 
-    def release(self) -> None:
+    def release(self, error: Exception | None = None) -> None:
+        self.error = error
         self._release.set()
 
 
@@ -197,6 +208,105 @@ class TestBudget:
             async with budget.slot(10):
                 raise ZeroDivisionError
         assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
+
+
+class TestThrottling:
+    """A store that says that it is asked too much is asked less, until it has answered for a while."""
+
+    async def answer(self, budget: Budget, times: int) -> None:
+        for _ in range(times):
+            async with budget.slot():
+                pass
+
+    async def refuse(self, budget: Budget, in_flight: int, error: Exception | None = None) -> None:
+        """Have so many requests in flight, all of which fail."""
+        holders = [Holder(budget) for _ in range(in_flight)]
+        async with holding(*holders):
+            for holder in holders:
+                holder.release(error or unavailable(throttled=True))
+            await settled()
+
+    async def test_half_as_many_requests_as_were_refused_together_go_on(self) -> None:
+        """What was sent before tells nothing of how the store takes those that came after."""
+        budget = Budget(requests=16, min_requests=1)
+        await self.refuse(budget, 16)
+        assert budget.requests_allowed == 8
+        await self.refuse(budget, 8)
+        assert budget.requests_allowed == 4
+
+    async def test_what_was_not_used_does_not_count(self) -> None:
+        """With few requests in flight, half of what is allowed might be no fewer."""
+        budget = Budget(requests=64, min_requests=1)
+        await self.refuse(budget, 8)
+        assert budget.requests_allowed == 4
+
+    async def test_those_in_flight_end_before_others_begin(self) -> None:
+        budget = Budget(requests=4, min_requests=1, reserved=0)
+        refused, *others = holders = [Holder(budget) for _ in range(5)]
+        async with holding(*holders):
+            assert states(others) == [True, True, True, False]
+            refused.release(unavailable(throttled=True))
+            await settled()
+            assert states(others) == [True, True, True, False]
+            for holder in others[:2]:
+                holder.release()
+            await settled()
+            assert states(others) == [False, False, True, True]
+
+    async def test_there_is_a_floor(self) -> None:
+        budget = Budget(requests=16, min_requests=3)
+        for _ in range(9):
+            await self.refuse(budget, budget.requests_allowed)
+        assert budget.requests_allowed == 3
+
+    async def test_a_ceiling_below_the_floor_counts(self) -> None:
+        budget = Budget(requests=2, min_requests=3)
+        await self.refuse(budget, 2)
+        assert budget.requests_allowed == 2
+
+    async def test_answers_bring_it_back_one_by_one(self) -> None:
+        """One more for as many answers as are allowed at once, so about one more for each round trip."""
+        budget = Budget(requests=16, min_requests=1)
+        await self.refuse(budget, 16)
+        await self.answer(budget, 9)
+        assert budget.requests_allowed == 9
+        await self.answer(budget, 500)
+        assert budget.requests_allowed == 16
+
+    @pytest.mark.parametrize("error", [unavailable(), AccessDenied("s3://bucket", "read", "no."), ZeroDivisionError()])
+    async def test_no_other_failure_tells_that_it_is_asked_too_much(self, error: Exception) -> None:
+        """Such as a connection that broke."""
+        budget = Budget(requests=16)
+        with contextlib.suppress(type(error)):
+            async with budget.slot():
+                raise error
+        assert budget.requests_allowed == 16
+
+    async def test_urgent_requests_keep_their_reserve(self) -> None:
+        """However many others are still in flight."""
+        budget = Budget(requests=8, min_requests=1, reserved=2)
+        refused, *others = [Holder(budget) for _ in range(8)]
+        urgent = [Holder(budget, urgent=True) for _ in range(3)]
+        async with holding(refused, *others):
+            refused.release(unavailable(throttled=True))
+            await settled()
+            async with holding(*urgent):
+                assert states(urgent) == [True, True, False]
+
+    async def test_urgent_requests_tell_nothing(self) -> None:
+        """A store may limit how often one document is written, which says nothing of others."""
+        budget = Budget(requests=16)
+        with pytest.raises(StoreUnavailable):
+            async with budget.slot(urgent=True):
+                raise unavailable(throttled=True)
+        assert budget.requests_allowed == 16
+
+    async def test_a_request_is_repeated_at_the_slower_pace(self, clock: Clock) -> None:
+        """It waits for its turn like any other."""
+        budget = Budget(requests=16, min_requests=1)
+        request = Request(unavailable(throttled=True))
+        assert await Dispatcher(budget, clock.policy()).send(request) == "answer"
+        assert budget.requests_allowed == 1 + 1
 
 
 class TestRetrying:

@@ -29,7 +29,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "Crc64Mismatch": Kind.REFUSED,  # damaged on the way
     "Md5Mismatch": Kind.REFUSED,
     "PendingCopyOperation": Kind.REFUSED,
-    "ServerBusy": Kind.REFUSED,
+    "ServerBusy": Kind.THROTTLED,
     "InternalError": Kind.FAILED,
     "OperationTimedOut": Kind.FAILED,
     "ConditionHeadersNotSupported": Kind.UNSUPPORTED,
@@ -39,7 +39,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     401: Kind.DENIED,
     403: Kind.DENIED,
     408: Kind.FAILED,
-    429: Kind.REFUSED,
+    429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
 """For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""

@@ -21,8 +21,8 @@ _BY_REASON: Final[Mapping[str, Kind]] = {
     "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, as unmet conditions are
     "dailyLimitExceeded": Kind.REFUSED,  # these four may come with a 403
     "quotaExceeded": Kind.REFUSED,
-    "rateLimitExceeded": Kind.REFUSED,
-    "userRateLimitExceeded": Kind.REFUSED,
+    "rateLimitExceeded": Kind.THROTTLED,
+    "userRateLimitExceeded": Kind.THROTTLED,
     "backendError": Kind.FAILED,
     "internalError": Kind.FAILED,
     "notImplemented": Kind.UNSUPPORTED,
@@ -34,7 +34,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     408: Kind.FAILED,
     409: Kind.REFUSED,  # "edited during the operation, please try again"
     412: Kind.CONDITION,
-    TOO_MANY: Kind.REFUSED,
+    TOO_MANY: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
 """For reasons that aren't listed, and for implementations that name none."""

@@ -7,6 +7,7 @@ import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from aioassets.errors import (
     AccessDenied,
@@ -19,6 +20,9 @@ from aioassets.errors import (
     StoreUnsuitable,
 )
 
+UNAVAILABLE: Final = 503
+"""The status of a server that can't keep up, by whatever code it says so."""
+
 
 class Kind(enum.Enum):
     """What an answer of a store means to us."""
@@ -29,6 +33,8 @@ class Kind(enum.Enum):
     DENIED = enum.auto()
     REFUSED = enum.auto()
     """For now; certainly not done."""
+    THROTTLED = enum.auto()
+    """For now, since too much is asked; certainly not done."""
     FAILED = enum.auto()
     """Perhaps done all the same."""
     UNSUPPORTED = enum.auto()
@@ -103,7 +109,7 @@ class Refusal:
                 return PreconditionFailed(request.url)
             case Kind.DENIED:
                 return AccessDenied(request.bucket, request.doing, self.sentence)
-            case Kind.REFUSED:
+            case Kind.REFUSED | Kind.THROTTLED:
                 return self._unavailable(request, uncertain=False)
             case Kind.FAILED:
                 return self._unavailable(request, uncertain=request.changes)
@@ -112,7 +118,13 @@ class Refusal:
         return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}")
 
     def _unavailable(self, request: Request, *, uncertain: bool) -> StoreUnavailable:
-        return StoreUnavailable(request.bucket, self.sentence, uncertain=uncertain, retry_after=self.retry_after)
+        return StoreUnavailable(
+            request.bucket,
+            self.sentence,
+            uncertain=uncertain,
+            retry_after=self.retry_after,
+            throttled=self.kind is Kind.THROTTLED or self.status == UNAVAILABLE,
+        )
 
 
 class RefusedError(Exception):

@@ -41,6 +41,7 @@ from aioassets import (
     AzureDriver,
     Dispatcher,
     Driver,
+    Event,
     GCSDriver,
     IntegrityError,
     NotFound,
@@ -412,6 +413,35 @@ class TestOneFault:
         await published("0.0")
         assert (await wire.manager.update_asset(source, "model")).version == "0.1"
         await published("0.1", "0.0")
+
+
+class TestThrottling:
+    """A store that says that it is asked too much is asked less."""
+
+    @pytest.fixture
+    def many(self, tmp_path: Path) -> Path:
+        root = tmp_path / "many"
+        for number in range(200):
+            (root / f"{number}").mkdir(parents=True)
+            (root / f"{number}" / "small").write_bytes(SMALL)
+        return root
+
+    async def test_all_files_arrive_and_the_pace_comes_back(self, wire: Wire, many: Path, tmp_path: Path) -> None:
+        """While it throttles, at most half as many requests are in flight, and then more again."""
+        budget = wire.manager._store.driver._dispatcher.budget  # type: ignore[union-attr]
+        ceiling = budget.requests_allowed
+        paces: list[int] = []
+        rule = wire.inject(fault_of(wire.kind, "slow down"), "content", times=10)
+
+        def note(_: Event) -> None:
+            paces.append(budget.requests_allowed)
+
+        pushed = await wire.manager.create_asset(many, "model", progress=note)
+        assert len(rule.hits) == 10
+        assert min(paces) <= ceiling / 2
+        assert paces[-1] > min(paces)
+        assert pushed.files == 200
+        assert contents((await wire.manager.fetch_asset("model")).path) == contents(many)
 
 
 class TestNoEnd:

@@ -790,20 +790,23 @@ class TestWithoutAServer:
         assert type(refusal_of(code, "", status).translate(request)) is expected
 
     @pytest.mark.parametrize(
-        ("code", "status", "uncertain"),
+        ("code", "status", "uncertain", "throttled"),
         [
-            ("ServerBusy", 503, False),
-            ("Md5Mismatch", 400, False),
-            ("", 429, False),
-            ("InternalError", 500, True),
-            ("OperationTimedOut", 500, True),
-            ("", 503, True),
+            ("ServerBusy", 503, False, True),
+            ("Md5Mismatch", 400, False, False),
+            ("", 429, False, True),
+            ("InternalError", 500, True, False),
+            ("OperationTimedOut", 500, True, False),
+            ("", 503, True, True),
         ],
     )
-    def test_only_what_was_surely_refused_is_certain(self, code: str, status: int, uncertain: bool) -> None:
+    def test_only_what_was_surely_refused_is_certain(
+        self, code: str, status: int, uncertain: bool, throttled: bool
+    ) -> None:
+        """And what the store refuses since it is asked too much is known as that."""
         error = refusal_of(code, "", status).translate(Request("az://models", "write", "key"))
         assert isinstance(error, StoreUnavailable)
-        assert error.uncertain is uncertain
+        assert (error.uncertain, error.throttled) == (uncertain, throttled)
 
     def test_a_connection_that_broke_leaves_doubt(self) -> None:
         """Though the SDK says that the request couldn't be sent."""

@@ -796,13 +796,22 @@ class TestWithoutAServer:
         assert type(refusal_of(reason, message, status).translate(request)) is expected
 
     @pytest.mark.parametrize(
-        ("status", "reason", "uncertain"),
-        [(429, "", False), (403, "userRateLimitExceeded", False), (503, "", True), (500, "backendError", True)],
+        ("status", "reason", "uncertain", "throttled"),
+        [
+            (429, "", False, True),
+            (403, "userRateLimitExceeded", False, True),
+            (403, "quotaExceeded", False, False),
+            (503, "", True, True),
+            (500, "backendError", True, False),
+        ],
     )
-    def test_only_what_was_surely_refused_is_certain(self, status: int, reason: str, uncertain: bool) -> None:
+    def test_only_what_was_surely_refused_is_certain(
+        self, status: int, reason: str, uncertain: bool, throttled: bool
+    ) -> None:
+        """And what the store refuses since it is asked too much is known as that."""
         error = refusal_of(reason, "", status).translate(Request("gs://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
-        assert error.uncertain is uncertain
+        assert (error.uncertain, error.throttled) == (uncertain, throttled)
 
     @pytest.mark.parametrize(
         ("body", "sentence"),

@@ -751,20 +751,24 @@ class TestWithoutAServer:
         assert type(read_refusal(_response(code, status)).translate(request)) is expected
 
     @pytest.mark.parametrize(
-        ("code", "status", "uncertain"),
+        ("code", "status", "uncertain", "throttled"),
         [
-            ("SlowDown", 503, False),
-            ("429", 429, False),
-            ("ConditionalRequestConflict", 409, False),
-            ("ServiceUnavailable", 503, True),
-            ("InternalError", 500, True),
-            ("RequestTimeout", 400, True),
+            ("SlowDown", 503, False, True),
+            ("SlowDown", 200, False, True),
+            ("429", 429, False, True),
+            ("ConditionalRequestConflict", 409, False, False),
+            ("ServiceUnavailable", 503, True, True),
+            ("InternalError", 500, True, False),
+            ("RequestTimeout", 400, True, False),
         ],
     )
-    def test_only_what_was_surely_refused_is_certain(self, code: str, status: int, uncertain: bool) -> None:
+    def test_only_what_was_surely_refused_is_certain(
+        self, code: str, status: int, uncertain: bool, throttled: bool
+    ) -> None:
+        """And what the store refuses since it is asked too much is known as that."""
         error = read_refusal(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
-        assert error.uncertain is uncertain
+        assert (error.uncertain, error.throttled) == (uncertain, throttled)
 
     @pytest.mark.parametrize(
         ("value", "seconds"),

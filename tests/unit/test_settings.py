@@ -55,6 +55,8 @@ def test_booleans_are_read_as_words(text: str, expected: bool) -> None:
         ("AIOASSETS_OFFLINE", "maybe"),
         ("AIOASSETS_MAX_REQUESTS", "many"),
         ("AIOASSETS_MAX_REQUESTS", "0"),
+        ("AIOASSETS_MIN_REQUESTS", "0"),
+        ("AIOASSETS_MIN_REQUESTS", "65"),
         ("AIOASSETS_READ_TIMEOUT", "-1"),
         ("AIOASSETS_PREFIX", "a/../b"),
     ],
@@ -62,6 +64,12 @@ def test_booleans_are_read_as_words(text: str, expected: bool) -> None:
 def test_what_can_not_be_used_is_named(variable: str, text: str) -> None:
     with pytest.raises(InvalidSetting):
         resolve({variable: text})
+
+
+def test_few_requests_are_no_more_where_a_store_throttles() -> None:
+    """Who asks for few need not say so twice."""
+    assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).min_requests == 2
+    assert resolve({}, max_requests=100, min_requests=10).min_requests == 10
 
 
 def test_options_of_drivers_come_from_the_environment_too() -> None:
