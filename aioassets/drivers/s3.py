@@ -452,12 +452,14 @@ class S3Driver:
             from aiobotocore.session import AioSession  # noqa: PLC0415
             from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-            from aioassets.drivers._s3_session import Session  # noqa: PLC0415 - of the SDK's
+            from aioassets.drivers._s3_models import models  # noqa: PLC0415 - of the SDK's
+            from aioassets.drivers._s3_session import Session  # noqa: PLC0415
         except ImportError as error:
             raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
 
         def new_session() -> Any:
             session = AioSession(profile=self._profile)
+            session.register_component("data_loader", models(session.get_config_variable("data_path")))
             if self._region is not None:  # which services of credentials may need
                 session.set_config_variable("region", self._region)
             return session
