@@ -56,9 +56,9 @@ from aioassets.versioning import Bump, VersioningScheme, scheme_named
 
 T = TypeVar("T")
 
-ASSETS_AT_ONCE: Final = 16
-"""Assets that `update_assets` pushes at once; the budget bounds their requests."""
-INDEXES_AT_ONCE: Final = 32
+ASSETS_AT_ONCE: Final = 64
+"""Assets that `update_assets` pushes at once: so many that those of one file each fill the budget."""
+INDEXES_AT_ONCE: Final = 64
 """Indexes that a listing reads at once."""
 
 
@@ -462,7 +462,7 @@ class AssetsManager:
         store = self._required_store()
         if ".." in prefix.split("/"):
             raise InvalidName(prefix, "a prefix of names has no '..' segments")
-        names = await self._run(lambda: _collect(store.asset_names(prefix)))
+        names = await self._run(lambda: store.asset_names(prefix))
         for start in range(0, len(names), INDEXES_AT_ONCE):
             for found in await self._read_indexes(store, names[start : start + INDEXES_AT_ONCE]):
                 yield found
@@ -770,7 +770,3 @@ def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
             raise SourceError(
                 file.source, f"its path makes a key of more than {MAX_KEY_BYTES} bytes; shorten, exclude or pack it"
             )
-
-
-async def _collect(names: AsyncIterator[str]) -> list[str]:
-    return sorted([name async for name in names])

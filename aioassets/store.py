@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from aioassets.concurrency import for_each
 from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.layout import Layout
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 INLINE: Final = 64 * 1024
 """Bytes of JSON that are parsed on the event loop, in about a millisecond; more go to a thread."""
+LISTED_AT_ONCE: Final = 64
+"""Folders that are listed at once."""
 FRESH: Final = 60.0
 """Seconds for which a push may count on an index as it was read; `clean` leaves pushes many times that."""
 
@@ -176,29 +179,50 @@ class AssetStore:
     async def names_in_use(self, is_version: Callable[[str], bool]) -> set[str]:
         """Every asset of which anything is there, listed or not; never lists inside a version."""
         found: set[str] = set()
-        pending = [self.layout.root]
-        while pending:
-            folder = pending.pop()
-            async for item in self.driver.list(folder, delimiter="/"):
-                key = item.prefix.rstrip("/") if isinstance(item, CommonPrefix) else item.key
-                if not isinstance(item, CommonPrefix) and (name := self.layout.asset_of(key)):
-                    found.add(name)
-                elif is_version(self.layout.version_in(folder, key) or ""):
-                    found.add(folder[len(self.layout.root) :].rstrip("/"))
-                elif isinstance(item, CommonPrefix):
-                    pending.append(item.prefix)
+
+        def look(folder: str, item: ObjectInfo | CommonPrefix) -> bool:
+            is_folder = isinstance(item, CommonPrefix)
+            key = item.prefix.rstrip("/") if isinstance(item, CommonPrefix) else item.key
+            if not is_folder and (name := self.layout.asset_of(key)):
+                found.add(name)
+            elif is_version(self.layout.version_in(folder, key) or ""):
+                found.add(folder[len(self.layout.root) :].rstrip("/"))
+            else:
+                return is_folder
+            return False
+
+        await self._descend(self.layout.root, look)
         return found - {""}
 
-    async def asset_names(self, prefix: str) -> AsyncIterator[str]:
-        """The assets whose names begin with `prefix`; never lists inside a version, nor where no name leads."""
+    async def asset_names(self, prefix: str) -> list[str]:
+        """The assets whose names begin with `prefix`, sorted; never lists inside a version, nor where no name leads."""
         root = self.layout.root
-        pending = [f"{root}{prefix}"]
-        while pending:
-            async for item in self.driver.list(pending.pop(), delimiter="/"):
-                if not isinstance(item, CommonPrefix):
-                    if (name := self.layout.asset_of(item.key)) and is_name(name):
-                        yield name
-                elif is_name(f"{item.prefix.removeprefix(root)}x") and not looks_like_version(
-                    item.prefix.rstrip("/").rpartition("/")[2]
-                ):
-                    pending.append(item.prefix)
+        found: list[str] = []
+
+        def look(_folder: str, item: ObjectInfo | CommonPrefix) -> bool:
+            if isinstance(item, CommonPrefix):
+                last = item.prefix.rstrip("/").rpartition("/")[2]
+                return is_name(f"{item.prefix.removeprefix(root)}x") and not looks_like_version(last)
+            if (name := self.layout.asset_of(item.key)) and is_name(name):
+                found.append(name)
+            return False
+
+        await self._descend(f"{root}{prefix}", look)
+        return sorted(found)
+
+    async def _descend(self, prefix: str, look: Callable[[str, ObjectInfo | CommonPrefix], bool]) -> None:
+        """List what is below a prefix, level by level, the folders of each side by side.
+
+        Args:
+            look: is given a folder and an item of it; tells whether that is a folder to go on in.
+        """
+        inner: list[str] = []
+
+        async def list_one(folder: str) -> None:
+            items = self.driver.list(folder, delimiter="/")
+            inner.extend([item.prefix async for item in items if look(folder, item) and isinstance(item, CommonPrefix)])
+
+        level = [prefix]
+        while level:
+            await for_each(level, list_one, limit=LISTED_AT_ONCE)
+            level, inner[:] = [*inner], []

@@ -20,6 +20,7 @@ from rounds import Rounds
 
 from aioassets import AssetExists, AssetNotFound, AssetsManager, MemoryDriver, RetryPolicy
 from aioassets.drivers.protocol import Expect
+from aioassets.manager import ASSETS_AT_ONCE
 from aioassets.manifest import ClaimState
 from aioassets.transfer import FILES_AT_ONCE
 
@@ -129,6 +130,29 @@ async def test_files_add_no_round_trips(
     for each in before:
         await each(manager, tree)
     assert await rounds_of(driver, lambda: operation(manager, tree)) == sizes
+
+
+async def test_assets_add_no_round_trips(driver: Interposer, manager: AssetsManager, files: Files) -> None:
+    """They are pushed and listed side by side, wherever their folders are."""
+    names = [f"team{number % 5}/model{number}" for number in range(ASSETS_AT_ONCE)]
+    many = len(names)
+    push = lambda: manager.update_assets(dict.fromkeys(names, files("a")), create_missing=True)  # noqa: E731
+    assert await rounds_of(driver, push) == [many, many, 2 * many, many, many]
+
+    async def list_all() -> None:
+        assert [asset.name async for asset in manager.list_assets("team")] == sorted(names)
+
+    assert await rounds_of(driver, list_all) == [1, 5, many, many]  # the top; teams; models; indexes
+
+
+async def test_looking_for_leftovers_takes_as_many_round_trips_for_many_assets(
+    driver: Interposer, manager: AssetsManager, files: Files
+) -> None:
+    """Folders are listed side by side."""
+    names = [f"team{number % 5}/model{number}" for number in range(20)]
+    await manager.update_assets(dict.fromkeys(names, files("a")), create_missing=True)
+    sizes = await rounds_of(driver, manager.plan_clean)
+    assert sizes[:4] == [1, 1, 6, 20]  # open uploads; the top; teams and `warm-up`; models
 
 
 async def test_a_create_with_dates_looks_for_others(
