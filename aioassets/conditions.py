@@ -186,6 +186,10 @@ class SingleWriter:
         """See `Driver.read_range`."""
         return self._driver.read_range(key, start, stop, revision=revision)
 
+    def local_path(self, key: str) -> str | None:
+        """See `Driver.local_path`."""
+        return self._driver.local_path(key)
+
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         """See `Driver.copy`."""
         return await self._driver.copy(source, info, key)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, Protocol
+
+from aioassets.disk import BUFFER
+from aioassets.threads import check_cancelled
 
 SHA256: Final = "sha256"
 MD5: Final = "md5"
@@ -35,6 +39,22 @@ def new_hash(algorithm: str) -> Hash:
     if algorithm == CRC32C:
         return _Crc32c()
     return hashlib.new(algorithm, usedforsecurity=False)
+
+
+def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
+    """Take in the bytes of an open file from `start` up to `stop`. Blocking.
+
+    Raises:
+        OSError: it can't be read, or ends before.
+    """
+    buffer = memoryview(bytearray(min(BUFFER, stop - start)))
+    while start < stop:
+        check_cancelled()
+        count = os.preadv(descriptor, [buffer[: stop - start]], start)
+        if not count:
+            raise OSError(f"the file shrank to {start} bytes while it was hashed")
+        digest.update(buffer[:count])
+        start += count
 
 
 class _Crc32c:

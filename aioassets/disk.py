@@ -1,9 +1,11 @@
-"""What a file system refuses, in words, and how much room it has."""
+"""What a file system refuses, in words, how much room it has, and what it copies by itself."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,10 @@ from aioassets.errors import AccessDenied
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """There is no room, or no room for this user."""
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""Doesn't wait where a file was replaced by a pipe or a terminal."""
+BUFFER: Final = 256 * 1024
+"""Bytes that are read at once to be hashed or copied: as many as stay in a processor's cache."""
 
 _HINTS: Final = {
     **dict.fromkeys(FULL, "free some space there and try again"),
@@ -43,3 +49,44 @@ def room(folder: Path) -> int | None:
     if not status.f_blocks:
         return None
     return status.f_frsize * (status.f_bavail if os.geteuid() else status.f_bfree)
+
+
+def copy_range(source: int, target: int, start: int, stop: int) -> bool:
+    """Copy bytes from one open file to the same place of another. Blocking.
+
+    The system does it where it can: it shares the blocks, or copies them without this process.
+
+    Returns:
+        `False` where either file failed or the source ends before: who reads and writes then learns why.
+    """
+    try:
+        start = _copied_by_system(source, target, start, stop)
+        return _copied_plainly(source, target, start, stop)
+    except OSError:
+        return False
+
+
+def _copied_by_system(source: int, target: int, start: int, stop: int) -> int:
+    """How far the system came: not between all kinds of file systems, and not on all kernels."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            while start < stop and (count := os.copy_file_range(source, target, stop - start, start, start)):
+                start += count
+    return start
+
+
+def _copied_plainly(source: int, target: int, start: int, stop: int) -> bool:
+    buffer = memoryview(bytearray(min(BUFFER, stop - start)))
+    while start < stop and (count := os.preadv(source, [buffer[: stop - start]], start)):
+        write_at(target, buffer[:count], start)
+        start += count
+    return start == stop
+
+
+def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of the data to a place of an open file. Blocking."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        offset += written
+        view = view[written:]

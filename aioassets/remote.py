@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 from aioassets.digests import SHA256, best_of
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
@@ -100,11 +99,6 @@ class StoredSource:
         return self._file.size
 
     @property
-    def path(self) -> Path | None:
-        """See `Source.path`."""
-        return None
-
-    @property
     def digests(self) -> Mapping[str, str]:
         """See `Source.digests`."""
         return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
@@ -116,6 +110,10 @@ class StoredSource:
             await in_thread(self._hash.update, data)
             self._hashed += len(data)
         return data
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        """See `Source.copy_to`: it has to be read."""
+        return False
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """See `HashedSource.finish`."""

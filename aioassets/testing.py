@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -54,11 +53,6 @@ class BytesSource:
         return len(self._data)
 
     @property
-    def path(self) -> Path | None:
-        """See `Source.path`: there is none."""
-        return None
-
-    @property
     def digests(self) -> Mapping[str, str]:
         """See `Source.digests`."""
         return {"sha256": self._hash.hexdigest()} if self._hashed == self.size else {}
@@ -72,6 +66,10 @@ class BytesSource:
             self._hash.update(data)
             self._hashed += size
         return data
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        """See `Source.copy_to`: it has to be read."""
+        return False
 
 
 class _BrokenSource(BytesSource):
@@ -409,6 +407,16 @@ class DriverConformance:
             first = await anext(chunks)
         assert data.startswith(first)
         assert await _content(driver, "blob", 0, 10) == data[:10]
+
+    async def test_an_object_that_is_a_local_file_has_its_bytes(self, driver: Driver) -> None:
+        """Where objects are local files, the system can copy them by itself; asking is allowed for any key."""
+        data = self._content(0.1)
+        await driver.upload("folder/blob", BytesSource(data))
+        path = driver.local_path("folder/blob")
+        assert path is None or await anyio.Path(path).read_bytes() == data
+        for key in ("nothing", "folder//blob", "../blob"):
+            path = driver.local_path(key)
+            assert path is None or not await anyio.Path(path).exists()
 
     # Listing
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import anyio
@@ -34,6 +35,17 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
         limiter = anyio.CapacityLimiter(THREADS)
         _limiter.set(limiter)
     return await anyio.to_thread.run_sync(work, *args, limiter=limiter)
+
+
+@contextlib.asynccontextmanager
+async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
+    """A file that is opened and closed in threads; yields its descriptor."""
+    descriptor = await in_thread(opening)
+    try:
+        yield descriptor
+    finally:
+        with anyio.CancelScope(shield=True):
+            await in_thread(closing, descriptor)
 
 
 def check_cancelled() -> None:

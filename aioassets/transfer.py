@@ -14,12 +14,13 @@ from typing import Final
 import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
-from aioassets.digests import Hash, best_of, new_hash
+from aioassets.digests import Hash, best_of, hash_range, new_hash
+from aioassets.disk import READING, copy_range, write_at
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
-from aioassets.threads import check_cancelled, in_thread
+from aioassets.threads import check_cancelled, in_thread, opened
 from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
@@ -76,20 +77,26 @@ class _WatchedSource:
         return self._source.size
 
     @property
-    def path(self) -> Path | None:
-        return self._source.path
-
-    @property
     def digests(self) -> Mapping[str, str]:
         return self._source.digests
 
     async def read(self, offset: int, size: int) -> Data:
         self._check()
         data = await self._source.read(offset, size)
-        if fresh := max(0, offset + len(data) - self._reported):
+        self._passed(offset + len(data))
+        return data
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        self._check()
+        copied = await self._source.copy_to(descriptor, offset, size)
+        if copied:
+            self._passed(offset + size)
+        return copied
+
+    def _passed(self, offset: int) -> None:
+        if fresh := max(0, offset - self._reported):
             self._reported += fresh
             self._report(fresh)
-        return data
 
 
 def _unreported(nbytes: int) -> None:
@@ -280,21 +287,29 @@ class Downloader:
 
     async def _large(self, download: Download) -> str:
         """Ranges in parallel, hashed in order from the page cache as they become complete."""
-        descriptor = await in_thread(_create, download.target, download.entry.executable)
-        try:
+        async with opened(partial(_create, download.target, download.entry.executable)) as descriptor:
             hashing = _InOrderHash(descriptor, download.size, hash_for(download.entry))
+            path = self.driver.local_path(download.key) if download.revision is None else None
 
             async def fetch(start: int) -> None:
-                await self._range(download, start, _range_end(start, download.size), descriptor)
+                stop = _range_end(start, download.size)
+                if path is None or not await self._copy(path, download.size, start, stop, descriptor):
+                    await self._range(download, start, stop, descriptor)
                 hashing.complete(start)
 
             with unwrapped():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(hashing.run)
-                    await for_each(range(0, download.size, RANGE), fetch, limit=FILES_AT_ONCE)
+                    limit = FILES_AT_ONCE if path is None else 1  # copies into one file wait for each other
+                    await for_each(range(0, download.size, RANGE), fetch, limit=limit)
             return hashing.hexdigest()
-        finally:
-            os.close(descriptor)
+
+    async def _copy(self, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
+        """Let the system copy a range of an object that is a local file; `False` where it has to be read."""
+        copied = await in_thread(_copy_range_of, path, size, start, stop, descriptor)
+        if copied:
+            self.report(BytesTransferred(self.name, stop - start))
+        return copied
 
     async def _range(self, download: Download, start: int, stop: int, descriptor: int) -> None:
         offset = start
@@ -303,10 +318,10 @@ class Downloader:
             async for chunk in chunks:
                 pending += chunk
                 if len(pending) >= WRITE:
-                    await in_thread(_pwrite, descriptor, bytes(pending), offset)
+                    await in_thread(write_at, descriptor, bytes(pending), offset)
                     offset += len(pending)
                     pending.clear()
-            await in_thread(_pwrite, descriptor, bytes(pending), offset)
+            await in_thread(write_at, descriptor, bytes(pending), offset)
 
     async def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Exactly the bytes of a range, and none beyond, whatever the store sends.
@@ -352,7 +367,7 @@ class _InOrderHash:
         for start in range(0, self._size, RANGE):
             await self._complete[start].wait()
             del self._complete[start]
-            await in_thread(_hash_range, self._hash, self._descriptor, start, _range_end(start, self._size))
+            await in_thread(hash_range, self._hash, self._descriptor, start, _range_end(start, self._size))
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest() if self._hash is not None else ""
@@ -387,6 +402,17 @@ def digest_of(path: str | Path, entry: FileEntry) -> str:
     return digest.hexdigest()
 
 
+def _copy_range_of(path: str, size: int, start: int, stop: int, target: int) -> bool:
+    try:
+        source = os.open(path, READING)
+    except OSError:
+        return False
+    try:
+        return os.fstat(source).st_size == size and copy_range(source, target, start, stop)
+    finally:
+        os.close(source)
+
+
 def _create(path: str, executable: bool) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
 
@@ -394,27 +420,10 @@ def _create(path: str, executable: bool) -> int:
 def _write_new(path: str, data: bytearray, entry: FileEntry) -> str:
     descriptor = _create(path, entry.executable)
     try:
-        _pwrite(descriptor, data, 0)
+        write_at(descriptor, data, 0)
     finally:
         os.close(descriptor)
     if (digest := hash_for(entry)) is None:
         return ""
     digest.update(data)
     return digest.hexdigest()
-
-
-def _pwrite(descriptor: int, data: bytes | bytearray, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        offset += written
-        view = view[written:]
-
-
-def _hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
-    while start < stop:
-        data = os.pread(descriptor, min(WRITE, stop - start), start)
-        if not data:
-            raise OSError(f"the file shrank to {start} bytes while it was hashed")
-        digest.update(data)
-        start += len(data)

@@ -10,11 +10,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aioassets.digests import SHA256
-from aioassets.disk import DENIED, reason
+from aioassets.concurrency import both
+from aioassets.digests import SHA256, hash_range
+from aioassets.disk import DENIED, READING, copy_range, reason
 from aioassets.drivers.protocol import MAX_DOCUMENT, Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
 from aioassets.manifest import inner_folders, path_problem
@@ -30,8 +31,6 @@ MAPPED: Final = 1024 * 1024
 MANIFEST_ROW: Final = 512
 """Bytes that a file takes in a manifest beside its path, with every digest that there may be."""
 
-_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""Doesn't wait where a file was replaced by a pipe or a terminal."""
 _MISSTATED: Final = "its size isn't that of its content, as in /proc; push a copy of it"
 
 
@@ -374,7 +373,7 @@ def _local_file(path: str, source: str, status: os.stat_result) -> LocalFile:
 
 def _check_empty(source: str) -> None:
     try:
-        descriptor = os.open(source, _READING)
+        descriptor = os.open(source, READING)
         try:
             found, size = os.read(descriptor, 1), os.fstat(descriptor).st_size
         finally:
@@ -403,11 +402,6 @@ class LocalSource:
         return self._file.size
 
     @property
-    def path(self) -> Path | None:
-        """See `Source.path`."""
-        return Path(self._file.source)
-
-    @property
     def digests(self) -> Mapping[str, str]:
         """See `Source.digests`."""
         return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
@@ -416,12 +410,31 @@ class LocalSource:
         """See `Source.read`."""
         return await in_thread(self._read, offset, size)
 
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        """See `Source.copy_to`: each piece is hashed while the next one is copied."""
+        copied, _ = await both(
+            partial(in_thread, self._copy, descriptor, offset, size),
+            partial(in_thread, self._hash_copy, descriptor, offset),
+        )
+        if copied and offset + size == self.size:
+            await in_thread(self._hash_copy, descriptor, self.size)
+        return copied
+
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """See `HashedSource.finish`."""
         while self._hashed < self.size:
             check()
             await in_thread(self._read, self._hashed, min(READ_CHUNK, self.size - self._hashed))
         return self.digests
+
+    def _copy(self, descriptor: int, offset: int, size: int) -> bool:
+        with _opened(self._file) as source:
+            return copy_range(source, descriptor, offset, offset + size)
+
+    def _hash_copy(self, descriptor: int, stop: int) -> None:
+        if self._hashed < stop:
+            hash_range(self._hash, descriptor, self._hashed, stop)
+            self._hashed = stop
 
     def _read(self, offset: int, size: int) -> Data:
         with _opened(self._file) as descriptor:
@@ -454,7 +467,7 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
 def _opened(file: LocalFile) -> Iterator[int]:
     """Open a scanned file, which must be unchanged both before and after; yields its descriptor."""
     try:
-        descriptor = os.open(file.source, _READING)
+        descriptor = os.open(file.source, READING)
     except OSError as error:
         raise _unreadable(file, error) from error
     try:

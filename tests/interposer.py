@@ -76,6 +76,9 @@ class Interposer:
             yield chunk
         await self.hook("after", "read_range", key)
 
+    def local_path(self, key: str) -> str | None:
+        """None, so that hooks are told of all that is read."""
+
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         return await self._around("copy", key, lambda: self.driver.copy(source, info, key))
 

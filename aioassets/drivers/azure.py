@@ -35,6 +35,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoLocalFiles,
     NoOpenUploads,
     ObjectInfo,
     Revision,
@@ -68,7 +69,7 @@ PATIENCE: Final = 120.0
 """Seconds that a copy may stand still before it is given up."""
 
 
-class AzureDriver(NoOpenUploads):
+class AzureDriver(NoLocalFiles, NoOpenUploads):
     """One container of Azure Blob Storage.
 
     The connection is made at the first request, in a worker thread, because the SDK's import

@@ -88,6 +88,10 @@ class Folder:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return _info(key, status)
 
+    def create(self, temporary: str) -> int:
+        """Make a temporary file that is written and read; returns its descriptor."""
+        return _open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+
     def append(self, temporary: str, data: Data) -> None:
         """Add to a temporary file, making it first where needed."""
         with contextlib.suppress(FileNotFoundError):

@@ -35,6 +35,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoLocalFiles,
     NoOpenUploads,
     ObjectInfo,
     Revision,
@@ -71,7 +72,7 @@ _AS_STORED: Final = {"Accept-Encoding": "gzip"}
 """Without this, the store unpacks objects that are stored as gzip, and ignores the range."""
 
 
-class GCSDriver(NoOpenUploads):
+class GCSDriver(NoLocalFiles, NoOpenUploads):
     """One bucket of Google Cloud Storage, or of another implementation of its JSON API.
 
     The session is opened at the first request, in a worker thread where that blocks. The

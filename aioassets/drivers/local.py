@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -14,7 +15,7 @@ import aiofiles
 import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
-from aioassets.disk import DENIED, denied, reason
+from aioassets.disk import DENIED, denied, reason, write_at
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import check_document
 from aioassets.drivers._contents import holds
@@ -39,11 +40,13 @@ from aioassets.errors import (
     PreconditionFailed,
     StoreError,
 )
-from aioassets.threads import in_thread
+from aioassets.threads import in_thread, opened
 
 T = TypeVar("T")
 
 CHUNK: Final = 1024 * 1024
+PIECE: Final = 8 * CHUNK
+"""Bytes that the system copies in one go, between which the work can be ended."""
 PAGE: Final = 1000
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
@@ -104,15 +107,38 @@ class LocalDriver:
             return Uploaded(created=False)
         temporary = self._folder.temporary_path()
         try:
-            for offset in range(0, max(source.size, 1), CHUNK):
-                size = min(CHUNK, source.size - offset)
-                async with self._budget.slot(size):
-                    data = await source.read(offset, size)
+            if source.size <= CHUNK:
+                async with self._budget.slot(source.size):
+                    data = await source.read(0, source.size)
                     await self._run("write", key, self._folder.append, temporary, data)
+            else:
+                await self._write_large(key, source, temporary)
             return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
         finally:
             with anyio.CancelScope(shield=True):
                 await in_thread(unlink, temporary)
+
+    async def _write_large(self, key: str, source: Source, temporary: str) -> None:
+        opening = partial(self._do, "write", key, self._folder.create, temporary)
+        async with opened(opening, partial(self._do, "write", key, os.close)) as descriptor:
+            for offset in range(0, source.size, PIECE):
+                size = min(PIECE, source.size - offset)
+                if not await self._copy_piece(key, source, descriptor, offset, size):
+                    await self._write_piece(key, source, descriptor, offset, size)
+
+    async def _copy_piece(self, key: str, source: Source, descriptor: int, offset: int, size: int) -> bool:
+        async with self._budget.slot():
+            try:
+                return await source.copy_to(descriptor, offset, size)
+            except OSError as error:
+                raise await in_thread(self._translated, error, "write", key) from error
+
+    async def _write_piece(self, key: str, source: Source, descriptor: int, offset: int, size: int) -> None:
+        for start in range(offset, offset + size, CHUNK):
+            length = min(CHUNK, offset + size - start)
+            async with self._budget.slot(length):
+                data = await source.read(start, length)
+                await self._run("write", key, write_at, descriptor, data, start)
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -128,6 +154,13 @@ class LocalDriver:
                     yield chunk
         except OSError as error:
             raise await in_thread(self._translated, error, "read", key) from error
+
+    def local_path(self, key: str) -> str | None:
+        """See `Driver.local_path`."""
+        try:
+            return self._folder.path(key)
+        except OSError:  # no key that an object can have
+            return None
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         """See `Driver.copy`; a folder copies nothing by itself."""
@@ -162,13 +195,13 @@ class LocalDriver:
             return await self._run(doing, key, work, *args)
 
     async def _run(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
-        def translating() -> T:
-            try:
-                return work(*args)
-            except OSError as error:
-                raise self._translated(error, doing, key) from error
+        return await in_thread(partial(self._do, doing, key, work, *args))
 
-        return await in_thread(translating)
+    def _do(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
+        try:
+            return work(*args)
+        except OSError as error:
+            raise self._translated(error, doing, key) from error
 
     def _translated(self, error: OSError, doing: str, key: str) -> AioAssetsError:
         if error.errno in DENIED:

@@ -19,6 +19,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoLocalFiles,
     NoOpenUploads,
     ObjectInfo,
     Revision,
@@ -38,7 +39,7 @@ class _Object:
     sha256: str
 
 
-class MemoryDriver(NoOpenUploads):
+class MemoryDriver(NoLocalFiles, NoOpenUploads):
     """A store that lasts as long as this object.
 
     Args:

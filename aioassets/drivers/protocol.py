@@ -10,7 +10,6 @@ import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Final, NewType, Protocol
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
@@ -87,14 +86,10 @@ class Source(Protocol):
         """Bytes in all."""
 
     @property
-    def path(self) -> Path | None:
-        """The local file, where it is one (for `copy_file_range` and the like)."""
-
-    @property
     def digests(self) -> Mapping[str, str]:
         """The `sha256` of the whole content, and perhaps more (algorithm to lower-case hex).
 
-        Empty until all of it was read once.
+        Empty until all of it was read or copied once.
         """
 
     async def read(self, offset: int, size: int) -> Data:
@@ -102,6 +97,19 @@ class Source(Protocol):
 
         Raises:
             SourceChanged: the bytes are no longer those that were scanned.
+        """
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        """Let the system copy `size` bytes from `offset` to the same place of an open file.
+
+        What is hashed is what is in that file then, so it must be open for reading as well.
+
+        Returns:
+            `False` where they have to be read instead, which also tells why.
+
+        Raises:
+            SourceChanged: the bytes are no longer those that were scanned.
+            OSError: the file can't be read.
         """
 
 
@@ -215,6 +223,12 @@ class Driver(Protocol):
             PreconditionFailed: it is at another revision.
         """
 
+    def local_path(self, key: str) -> str | None:
+        """The local file that an object is, so that the system can copy it; it need not be there.
+
+        `None` where objects are no local files.
+        """
+
     async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
         """Copy an object on the store's side, without its bytes passing through here.
 
@@ -256,6 +270,13 @@ class Driver(Protocol):
 
     async def aclose(self) -> None:
         """Release connections. Safe to call twice."""
+
+
+class NoLocalFiles:
+    """What drivers inherit whose objects are no local files."""
+
+    def local_path(self, key: str) -> str | None:
+        """See `Driver.local_path`: there is none."""
 
 
 class NoOpenUploads:

@@ -49,6 +49,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoLocalFiles,
     ObjectInfo,
     OpenUpload,
     Revision,
@@ -100,7 +101,7 @@ _VERBS: Final = {
 }
 
 
-class S3Driver:
+class S3Driver(NoLocalFiles):
     """One bucket of S3 or of a store that speaks its protocol.
 
     The connection is made at the first request, in a worker thread, because the SDK's

@@ -115,15 +115,17 @@ class Changing:
         self._moment = moment
         self._change = change
         self.done = False
-        read = LocalSource._read
+        for method in ("_read", "_copy"):
+            monkeypatch.setattr(LocalSource, method, self._then_changing(getattr(LocalSource, method)))
 
-        def then_change(source: LocalSource, offset: int, size: int) -> Any:
-            data = read(source, offset, size)
-            if moment == "while it is read" and str(source.path).endswith(BIG):
+    def _then_changing(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def then_change(source: LocalSource, *args: int) -> Any:
+            result = work(source, *args)
+            if self._moment == "while it is read" and source.size == SIZE:
                 self._now()
-            return data
+            return result
 
-        monkeypatch.setattr(LocalSource, "_read", then_change)
+        return then_change
 
     def _now(self) -> None:
         if not self.done:

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
@@ -90,10 +89,6 @@ class _Stuck:
         return self._source.size
 
     @property
-    def path(self) -> Path | None:
-        return None
-
-    @property
     def digests(self) -> Mapping[str, str]:
         return self._source.digests
 
@@ -101,6 +96,9 @@ class _Stuck:
         if offset >= 2 * PART_SIZE:
             await hang()
         return await self._source.read(offset, size)
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        return False
 
 
 def placing(ending: str) -> Instrument:
