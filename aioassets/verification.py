@@ -96,7 +96,8 @@ class Checker(Downloader):
         """There is nothing to discard: what was read is kept nowhere."""
 
     async def _small(self, download: Download) -> str:
-        return await self._large(download)
+        data = b"".join([chunk async for chunk in self._read(download, 0, download.size)])
+        return await in_thread(_hexdigest, data, download.entry)
 
     async def _large(self, download: Download) -> str:
         """Ranges in parallel, each hashed when those before it were."""
@@ -115,8 +116,16 @@ class Checker(Downloader):
                     await in_thread(digest.update, data)
                 turns.setdefault(stop, anyio.Event()).set()
 
-        await for_each(range(0, max(download.size, 1), RANGE), check, limit=RANGES_IN_MEMORY)
+        await for_each(range(0, download.size, RANGE), check, limit=RANGES_IN_MEMORY)
         return digest.hexdigest() if digest is not None else ""
+
+
+def _hexdigest(data: bytes, entry: FileEntry) -> str:
+    digest = hash_for(entry)
+    if digest is None:
+        return ""
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def check_cached(slot: Slot, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:
