@@ -50,6 +50,7 @@ from aioassets.spec import AssetSpec, parse_name, parse_new_name
 from aioassets.store import AssetStore
 from aioassets.store_cleaning import StoreCleaning
 from aioassets.threads import in_thread
+from aioassets.transfer import FILES_AT_ONCE
 from aioassets.tree import Tree, scan
 from aioassets.verification import Verification
 from aioassets.versioning import Bump, VersioningScheme, scheme_named
@@ -715,7 +716,9 @@ class AssetsManager:
                 f"The assets directory {str(settings.assets_dir)!r} is the store itself: "
                 "fetched assets need a folder of their own (assets_dir, AIOASSETS_DIR)."
             )
-        return AssetStore(SingleWriter(driver) if settings.single_writer else driver, layout, self._retry.clock)
+        if settings.single_writer:
+            driver = SingleWriter(driver)
+        return AssetStore(driver, layout, self._retry.clock, max(FILES_AT_ONCE, settings.max_requests))
 
     def _required_store(self) -> AssetStore:
         if self._store is None:

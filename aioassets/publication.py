@@ -130,6 +130,7 @@ class Publication:
             stop,
             self._report,
             await self._present(held.version) if held.resumed else None,
+            self._store.files_at_once,
         )
         key = self._store.layout.content
         uploads = (Upload(file, key(plan.name, held.version, file.path)) for file in plan.tree.files)

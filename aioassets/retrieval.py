@@ -189,7 +189,7 @@ class Retrieval:
             manifest = await self._manifest(store, version)
             selected = replace(manifest, files=Selection.of(manifest, self._spec, version).files)
             listed = await self._sizes(store, slot) if selected.size is None else {}
-            checker = Checker(store.driver, slot.name, self._report)
+            checker = Checker(store.driver, slot.name, self._report, store.files_at_once)
 
             def planned() -> Iterator[Download]:
                 for entry in selected.files:
@@ -378,7 +378,7 @@ class Retrieval:
         nbytes = None if listed else sum(entry.size or 0 for entry in missing)
         await in_thread(_check_room, slot, nbytes or 0)
         self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
-        await Downloader(store.driver, slot.name, self._report).run(downloads)
+        await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(downloads)
         self._report(TransferFinished(slot.name, slot.version))
 
     def _reuse(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> set[str]:

@@ -16,6 +16,7 @@ from aioassets.layout import Layout
 from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta
 from aioassets.spec import is_name, looks_like_version
 from aioassets.threads import in_thread
+from aioassets.transfer import FILES_AT_ONCE
 
 T = TypeVar("T")
 
@@ -83,11 +84,13 @@ class AssetStore:
         driver: where objects are.
         layout: what their keys are.
         clock: a monotonic clock, in seconds.
+        files_at_once: how many files of one call may be under way.
     """
 
     driver: Driver
     layout: Layout
     clock: Callable[[], float] = time.monotonic
+    files_at_once: int = FILES_AT_ONCE
 
     @property
     def url(self) -> str:

@@ -24,7 +24,7 @@ from aioassets.threads import check_cancelled, in_thread, opened
 from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
-"""Files under way at once; the budget bounds their requests."""
+"""Files under way at once where the budget allows no more; it bounds their requests."""
 LARGE: Final = 1024 * 1024
 """Bytes from which on a file may have been sent in parts, and one more request doesn't count."""
 RANGE: Final = 8 * 1024 * 1024
@@ -117,6 +117,7 @@ class Uploader:
         stop: ends the uploads in good order.
         report: receives events.
         present: what a push that died has left by key; `None` where none is resumed.
+        at_once: files under way at once.
     """
 
     driver: Driver
@@ -125,6 +126,7 @@ class Uploader:
     stop: Stop
     report: Progress
     present: Mapping[str, ObjectInfo] | None = None
+    at_once: int = FILES_AT_ONCE
     _failure: Exception | None = None
 
     async def run(self, uploads: Iterable[Upload]) -> None:
@@ -135,7 +137,7 @@ class Uploader:
             SourceChanged: a file isn't the one that was scanned.
             Stopped: the push should end.
         """
-        await for_each(uploads, self._upload, limit=FILES_AT_ONCE)
+        await for_each(uploads, self._upload, limit=self.at_once)
         if self._failure is not None:
             raise self._failure
         self.stop.check()
@@ -242,11 +244,13 @@ class Downloader:
         driver: where from.
         name: the asset, for events.
         report: receives events.
+        at_once: files under way at once.
     """
 
     driver: Driver
     name: str
     report: Progress
+    at_once: int = FILES_AT_ONCE
 
     async def run(self, downloads: Iterable[Download]) -> None:
         """Download everything.
@@ -254,7 +258,7 @@ class Downloader:
         Raises:
             IntegrityError: a file isn't the one that was pushed, read twice.
         """
-        await for_each(downloads, self._download, limit=FILES_AT_ONCE)
+        await for_each(downloads, self._download, limit=self.at_once)
 
     async def _download(self, download: Download) -> None:
         try:

@@ -132,6 +132,21 @@ async def test_files_add_no_round_trips(
     assert await rounds_of(driver, lambda: operation(manager, tree)) == sizes
 
 
+async def test_as_many_files_are_under_way_as_requests_may_be(
+    driver: Interposer, make_manager: ManagerFactory, tmp_path: Path
+) -> None:
+    """Whoever allows for more requests gets them."""
+    many = 2 * FILES_AT_ONCE
+    (tmp_path / "many").mkdir()
+    for number in range(many):
+        (tmp_path / "many" / f"{number}").write_text("content")
+    manager = make_manager(driver, max_requests=many)
+    await manager.create_asset(tmp_path / "many", "warm-up")
+    assert await rounds_of(driver, lambda: create(manager, tmp_path / "many")) == [1, 1, many + 1, 1, 1]
+    assert await rounds_of(driver, lambda: manager.fetch_asset("model")) == [1, 1, many]
+    assert await rounds_of(driver, lambda: manager.verify_asset("model:0.0")) == [1, many]
+
+
 async def test_assets_add_no_round_trips(driver: Interposer, manager: AssetsManager, files: Files) -> None:
     """They are pushed and listed side by side, wherever their folders are."""
     names = [f"team{number % 5}/model{number}" for number in range(ASSETS_AT_ONCE)]
