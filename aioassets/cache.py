@@ -45,6 +45,8 @@ OURS: Final = ".aioassets"
 APART: Final = "use an assets directory on another file system (assets_dir, AIOASSETS_DIR)"
 """What to do where a file system can't keep two paths apart."""
 
+_MANIFEST: Final = b',"manifest":'
+"""Where a record's manifest begins; within a string of JSON, there is a backslash before a quotation mark."""
 _PARTS: Final = ".parts"
 _ASIDE: Final = re.compile(r"\.aside-[0-9a-f]{8}$")
 _OF_A_VERSION: Final = re.compile(r"\.(?:parts|staging|aside-[0-9a-f]{8})$")
@@ -67,16 +69,16 @@ class Record:
     def to_json(self) -> bytes:
         """The record as stored."""
         head = json.dumps({"source": self.source, "asset": self.label}).encode()
-        return head[:-1] + b',"manifest":' + self.manifest.to_json() + b"}"
+        return head[:-1] + _MANIFEST + self.manifest.to_json() + b"}"
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:
         """Parse a record; raises `ValueError`."""
-        value = json.loads(data)
+        head, _, manifest = data.partition(_MANIFEST)
+        value = json.loads(head + b"}")
         if not isinstance(value, dict) or not isinstance(value.get("source"), str):
             raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
-        manifest = Manifest.from_json(json.dumps(value.get("manifest")).encode())
-        return cls(value["source"], manifest, str(value.get("asset", "")))
+        return cls(value["source"], Manifest.from_json(manifest[:-1]), str(value.get("asset", "")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Container
 from importlib import import_module
 from typing import Any, Final, Protocol
 
@@ -29,7 +29,7 @@ class Hash(Protocol):
         """The digest so far, in lower-case hex."""
 
 
-def best_of(digests: Mapping[str, str]) -> str | None:
+def best_of(digests: Container[str]) -> str | None:
     """The strongest algorithm that a file has a digest of and that can be computed here."""
     return next((algorithm for algorithm in PREFERRED if algorithm in digests and _is_known(algorithm)), None)
 

@@ -599,7 +599,7 @@ class AssetsManager:
             bump = Bump()
         check_exists(state, operation, name, store.url)
         version = next_version(state, self._scheme, name, bump, store.url)
-        _check_keys(tree, store.layout, name, version)
+        await in_thread(_check_keys, tree, store.layout, name, version)
         return PushPlan(
             name=name,
             version=version,
@@ -607,7 +607,7 @@ class AssetsManager:
             versions=state.index.versions,
             url=store.url_of(name, version),
             files=len(tree.files),
-            size=tree.size,
+            size=await in_thread(lambda: tree.size),
             tree=tree,
             bump=bump,
             message=details.message,

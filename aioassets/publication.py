@@ -21,6 +21,7 @@ from aioassets.manifest import Manifest
 from aioassets.numbering import Numbering
 from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.push import CREATE, PushPlan, PushResult
+from aioassets.threads import in_thread
 from aioassets.transfer import Upload, Uploader, UploadLedger
 from aioassets.tree import check_unchanged
 
@@ -105,7 +106,7 @@ class Publication:
                     await self._transfer(held, ledger, stop)
                     await self._check_before_sealing(held)
                 stop.check()
-                return self._manifest(held, ledger)
+                return await in_thread(self._manifest, held, ledger)
             raise Stopped  # the phase was cut off
         except ClaimLost:
             raise

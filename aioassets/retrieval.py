@@ -200,7 +200,7 @@ class Retrieval:
             await checker.run(planned())
             self._report(TransferFinished(slot.name, version))
             problems = [checker.problems[file.path] for file in selected.files if file.path in checker.problems]
-            return Verification.of(slot, self._spec.part, selected, problems)
+            return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
 
     async def _check_cached(self, slot: Slot) -> Verification:
         found = await self._look_up(slot)
@@ -209,7 +209,7 @@ class Retrieval:
         selected = replace(found.manifest, files=Selection.of(found.manifest, self._spec, slot.version).files)
         parts = found.path.is_relative_to(slot.parts)
         problems = await in_thread(partial(check_cached, slot, parts=parts, entries=selected.files))
-        return Verification.of(slot, self._spec.part, selected, problems)
+        return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
 
     # Resolve
 
@@ -322,16 +322,16 @@ class Retrieval:
         selection = Selection.of(manifest, self._spec, slot.version)
         try:
             if not self._force and await self._adopt(slot, record):
-                return self._fetched(slot, slot.payload, manifest, from_cache=True)
+                return await in_thread(partial(self._fetched, slot, slot.payload, manifest, from_cache=True))
             staged = await in_thread(_prepare, slot, manifest, selection)
             await self._fill(store, slot, staged, selection, record)
             if self._spec.part is not None:
                 await in_thread(slot.check_apart, staged, selection.files, manifest)
                 await in_thread(slot.place_parts, staged, selection.files, selection.folders, record)
-                return self._fetched(slot, slot.parts, manifest, from_cache=False)
+                return await in_thread(partial(self._fetched, slot, slot.parts, manifest, from_cache=False))
             differing = await in_thread(slot.differing, staged, record)
             await in_thread(slot.place, staged, record, differing)
-            return self._fetched(slot, slot.payload, manifest, from_cache=False)
+            return await in_thread(partial(self._fetched, slot, slot.payload, manifest, from_cache=False))
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             if (one := slot.one_path(error, manifest)) is None:
                 raise
@@ -371,15 +371,22 @@ class Retrieval:
 
     async def _fill(self, store: AssetStore, slot: Slot, staged: Path, selection: Selection, record: Record) -> None:
         """Download into the staging folder what isn't known already."""
-        known = await in_thread(self._reuse, slot, staged, selection, record)
-        missing = [entry for entry in selection.files if entry.path not in known]
-        listed = await self._sizes(store, slot) if any(entry.size is None for entry in missing) else {}
+        missing, nbytes = await in_thread(self._missing, slot, staged, selection, record)
+        listed = await self._sizes(store, slot) if nbytes is None else {}
         downloads = (self._planned(store, slot, staged, entry, listed) for entry in missing)
-        nbytes = None if listed else sum(entry.size or 0 for entry in missing)
         await in_thread(_check_room, slot, nbytes or 0)
         self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
         await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(downloads)
         self._report(TransferFinished(slot.name, slot.version))
+
+    def _missing(
+        self, slot: Slot, staged: Path, selection: Selection, record: Record
+    ) -> tuple[list[FileEntry], int | None]:
+        """What has to be downloaded, and how many bytes that is, where it is known."""
+        known = self._reuse(slot, staged, selection, record)
+        missing = [entry for entry in selection.files if entry.path not in known]
+        sizes = [entry.size for entry in missing]
+        return missing, None if None in sizes else sum(size or 0 for size in sizes)
 
     def _reuse(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> set[str]:
         if self._force or slot.parts_record() != record:

@@ -11,6 +11,7 @@ import anyio
 
 from aioassets.cache import Slot, verify_file
 from aioassets.concurrency import for_each
+from aioassets.digests import best_of
 from aioassets.errors import IntegrityError
 from aioassets.manifest import FileEntry, Manifest
 from aioassets.threads import in_thread
@@ -64,7 +65,7 @@ class Verification:
             files=len(manifest.files),
             size=manifest.size,
             verified_by=manifest.verified_by,
-            unverifiable=sum(hash_for(file) is None for file in manifest.files),
+            unverifiable=sum(best_of(file.digests) is None for file in manifest.files),
             problems=tuple(problems),
         )
 

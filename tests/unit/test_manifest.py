@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aioassets import FileEntry, Manifest, Pusher
 from aioassets.manifest import (
+    AT_ONCE,
     MAX_ENTRIES,
     Claim,
     ClaimState,
@@ -50,6 +51,32 @@ def manifests(draw: st.DrawFn) -> Manifest:
 @given(manifests())
 def test_a_manifest_survives(manifest: Manifest) -> None:
     assert parse_meta(manifest.to_json()) == manifest
+
+
+def many_files(count: int) -> Manifest:
+    files = tuple(FileEntry(f"é/{n:06}", n, {"sha256": f"{n:064x}"}, executable=n % 2 == 0) for n in range(count))
+    folders = tuple(f"empty/{n}" for n in range(count))
+    return Manifest(datetime(2026, 1, 1, tzinfo=UTC), True, files, folders, labels={"key": "value"})
+
+
+@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 1])
+def test_long_manifests_are_written_as_if_at_once(count: int) -> None:
+    written = many_files(count).to_json()
+    assert json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":")).encode() == written
+    assert parse_meta(written) == many_files(count)
+
+
+def test_no_more_than_some_rows_are_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    dumps = json.dumps
+
+    def watch(value: Any, **options: Any) -> str:
+        rows.append(len(value) if isinstance(value, list) else 1)
+        return dumps(value, **options)
+
+    monkeypatch.setattr(json, "dumps", watch)
+    many_files(3 * AT_ONCE).to_json()
+    assert max(rows) == AT_ONCE
 
 
 def test_a_file_is_one_entry_without_a_path() -> None:
@@ -163,6 +190,16 @@ def test_a_file_has_no_folders() -> None:
 def test_what_is_no_meta_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_meta(data)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1024])
+def test_nesting_is_told_piece_by_piece(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("aioassets.manifest._PIECE", size)
+    test_brackets_in_texts_are_not_nesting()
+    for text in ("", "[[", '"]"'):
+        deep = json.dumps({text: 1, "x": json.loads("[" * 32 + "]" * 32)})
+        with pytest.raises(ValueError, match="nested deeper"):
+            parse_meta(deep.encode())
 
 
 def test_brackets_in_texts_are_not_nesting() -> None:
