@@ -113,7 +113,10 @@ class TestModels:
         assert models(str(tmp_path)).load_service_model("s3", "service-2") == {"mine": True}
         assert "metadata" in models(None).load_service_model("s3", "service-2")
 
-    async def test_all_clients_share_them_as_long_as_there_are_any(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_all_clients_share_them_as_long_as_there_are_any(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))  # of no other test's clients
         read: list[str] = []
         load = _Files.load_file
 
@@ -126,12 +129,12 @@ class TestModels:
         with pytest.raises(StoreUnavailable):
             await drivers[0].stat("key")
         read_by_the_first = len(read)
-        shared = weakref.ref(models(None))
+        shared = weakref.ref(models(str(tmp_path)))
         with pytest.raises(StoreUnavailable):
             await drivers[1].stat("key")
 
         assert len(read) == read_by_the_first > 0
-        assert shared() is models(None)
+        assert shared() is models(str(tmp_path))
 
         for driver in drivers:
             await driver.aclose()
