@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,8 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """Doesn't wait where a file was replaced by a pipe or a terminal."""
-BUFFER: Final = 256 * 1024
-"""Bytes that are read at once to be hashed or copied: as many as stay in a processor's cache."""
+BUFFER: Final = 1024 * 1024
+"""Bytes that are read at once to be hashed or copied: so many that a thread seldom waits for the interpreter."""
 
 _HINTS: Final = {
     **dict.fromkeys(FULL, "free some space there and try again"),
@@ -90,3 +91,10 @@ def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int)
         written = os.pwrite(descriptor, view, offset)
         offset += written
         view = view[written:]
+
+
+def write_all_at(descriptor: int, pieces: Iterable[bytes], offset: int) -> None:
+    """Write pieces one behind the other, from a place of an open file on. Blocking."""
+    for piece in pieces:
+        write_at(descriptor, piece, offset)
+        offset += len(piece)

@@ -15,7 +15,7 @@ import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
 from aioassets.digests import Hash, best_of, hash_range, new_hash
-from aioassets.disk import READING, copy_range, write_at
+from aioassets.disk import READING, copy_range, write_all_at, write_at
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.manifest import FileEntry
@@ -316,16 +316,19 @@ class Downloader:
         return copied
 
     async def _range(self, download: Download, start: int, stop: int, descriptor: int) -> None:
-        offset = start
-        pending = bytearray()
+        """Write what comes as it comes: gathering it in one place would copy it, on the loop."""
+        offset, size = start, 0
+        pending: list[bytes] = []
         async with contextlib.aclosing(self._read(download, start, stop)) as chunks:
             async for chunk in chunks:
-                pending += chunk
-                if len(pending) >= WRITE:
-                    await in_thread(write_at, descriptor, bytes(pending), offset)
-                    offset += len(pending)
+                pending.append(chunk)
+                size += len(chunk)
+                if size >= WRITE:
+                    await in_thread(write_all_at, descriptor, pending, offset)
+                    offset, size = offset + size, 0
                     pending.clear()
-            await in_thread(write_at, descriptor, bytes(pending), offset)
+            if pending:
+                await in_thread(write_all_at, descriptor, pending, offset)
 
     async def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Exactly the bytes of a range, and none beyond, whatever the store sends.
