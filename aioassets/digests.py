@@ -15,6 +15,11 @@ SHA256: Final = "sha256"
 MD5: Final = "md5"
 CRC32C: Final = "crc32c"
 
+KEPT: Final = 2047
+"""The most bytes that `hashlib` takes in without letting other threads run."""
+SHORT: Final = 16 * 1024
+"""Bytes that are taken in so: some ten microseconds."""
+
 PREFERRED: Final = (SHA256, MD5, CRC32C)
 """The first that a file has is the one that it is verified by."""
 
@@ -55,6 +60,19 @@ def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
             raise OSError(f"the file shrank to {start} bytes while it was hashed")
         digest.update(buffer[:count])
         start += count
+
+
+def feed(digest: Hash, data: bytes | bytearray | memoryview) -> None:
+    """Take in content, of a small file without letting other threads run.
+
+    From 2,048 bytes on, `hashlib` lets them; to be let run again takes longer than the hashing of a few KiB.
+    """
+    if len(data) > SHORT:
+        digest.update(data)
+        return
+    view = memoryview(data)
+    for start in range(0, len(view), KEPT):
+        digest.update(view[start : start + KEPT])
 
 
 class _Crc32c:

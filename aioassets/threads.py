@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, TypeVar
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -17,10 +20,17 @@ T = TypeVar("T")
 
 THREADS = 16
 """Threads for reading, hashing and writing files: enough to keep a disk queue busy on few cores."""
+BATCH: Final = 16
+"""Short jobs that go to a thread together, behind whatever else is under way."""
+SLOW: Final = 0.005
+"""Seconds that a batch may take until the next one doesn't wait for it any more."""
+SMALL: Final = 256 * 1024
+"""Bytes of a file up to which reading or writing it, and hashing it, is short work."""
 POLL: Final = 0.05
 """Seconds after which a loop in a thread looks whether it is still wanted."""
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
+_batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
@@ -46,6 +56,97 @@ async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os
     finally:
         with anyio.CancelScope(shield=True):
             await in_thread(closing, descriptor)
+
+
+class _Job(Generic[T]):
+    """Short work for a thread, and what came of it."""
+
+    def __init__(self, work: Callable[[], T], outcome: asyncio.Future[T]) -> None:
+        self._work = work
+        self._outcome = outcome
+        self._result: T
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception as error:
+            self._error = error
+
+    def deliver(self, trouble: BaseException | None) -> None:
+        """Tell who waits what came of it; `trouble` where it wasn't run."""
+        error = trouble or self._error
+        if self._outcome.done():  # cancelled
+            return
+        if error is None:
+            self._outcome.set_result(self._result)
+        else:
+            self._outcome.set_exception(error)
+
+
+class _Batches:
+    """Short jobs of one loop, which gather while a thread is at work on those before.
+
+    Going to a thread and back takes longer than reading or writing a small file. Where files are slow
+    to come, a batch that is full or has waited for long doesn't wait for the one before. The threads
+    end with the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.proxy(loop)
+        self._threads = ThreadPoolExecutor(THREADS, "aioassets")
+        self._waiting: list[_Job[Any]] = []
+        self._running = 0
+        self._begun_at = 0.0
+
+    def add(self, job: _Job[Any]) -> None:
+        self._waiting.append(job)
+        count = len(self._waiting)
+        if count == 1 and not self._running:
+            self._loop.call_soon(self._begin)
+        elif count >= BATCH or (self._running and self._loop.time() - self._begun_at > SLOW):
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._waiting:
+            return
+        jobs, self._waiting = self._waiting, []
+        self._begun_at = self._loop.time()
+        try:
+            batch = self._loop.run_in_executor(self._threads, _run_all, jobs)
+        except RuntimeError as error:  # there can be no thread
+            _deliver(jobs, error)
+        else:
+            self._running += 1
+            batch.add_done_callback(partial(self._ended, jobs))
+
+    def _ended(self, jobs: Iterable[_Job[Any]], batch: asyncio.Future[None]) -> None:
+        self._running -= 1
+        _deliver(jobs, asyncio.CancelledError() if batch.cancelled() else batch.exception())
+        self._begin()
+
+
+def _deliver(jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
+    for job in jobs:
+        job.deliver(trouble)
+
+
+def _run_all(jobs: Iterable[_Job[Any]]) -> None:
+    for job in jobs:
+        job.run()
+
+
+async def in_batch(work: Callable[..., T], *args: object) -> T:
+    """Run short blocking work in a worker thread, perhaps behind other such work; when cancelled, wait for its end."""
+    loop = asyncio.get_running_loop()
+    batches = _batches.get(loop)
+    if batches is None:
+        batches = _batches[loop] = _Batches(loop)
+    outcome: asyncio.Future[T] = loop.create_future()
+    batches.add(_Job(partial(work, *args), outcome))
+    with anyio.CancelScope(shield=True):  # nothing is half-done behind who was cancelled, and none of it is long
+        await outcome
+    return outcome.result()
 
 
 def check_cancelled() -> None:

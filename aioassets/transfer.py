@@ -14,13 +14,13 @@ from typing import Final
 import anyio
 
 from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
-from aioassets.digests import Hash, best_of, hash_range, new_hash
+from aioassets.digests import Hash, best_of, feed, hash_range, new_hash
 from aioassets.disk import READING, copy_range, write_all_at, write_at
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
-from aioassets.threads import check_cancelled, in_thread, opened
+from aioassets.threads import SMALL, check_cancelled, in_batch, in_thread, opened
 from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
@@ -29,8 +29,6 @@ LARGE: Final = 1024 * 1024
 """Bytes from which on a file may have been sent in parts, and one more request doesn't count."""
 RANGE: Final = 8 * 1024 * 1024
 """Bytes of one range of a download: long enough that its round trip doesn't count."""
-SMALL: Final = 256 * 1024
-"""Bytes up to which a file is kept in memory until it is written in one go, beside the budget."""
 WRITE: Final = 1024 * 1024
 """Bytes written to disk in one go."""
 
@@ -287,7 +285,7 @@ class Downloader:
             async with contextlib.aclosing(self._read(download, 0, download.size)) as chunks:
                 async for chunk in chunks:
                     data += chunk
-        return await in_thread(_write_new, download.target, data, download.entry)
+        return await in_batch(_write_new, download.target, data, download.entry)
 
     async def _large(self, download: Download) -> str:
         """Ranges in parallel, hashed in order from the page cache as they become complete."""
@@ -432,5 +430,5 @@ def _write_new(path: str, data: bytearray, entry: FileEntry) -> str:
         os.close(descriptor)
     if (digest := hash_for(entry)) is None:
         return ""
-    digest.update(data)
+    feed(digest, data)
     return digest.hexdigest()

@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aioassets.concurrency import both
-from aioassets.digests import SHA256, hash_range
+from aioassets.digests import SHA256, feed, hash_range
 from aioassets.disk import DENIED, READING, copy_range, reason
 from aioassets.drivers.protocol import MAX_DOCUMENT, Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
 from aioassets.manifest import inner_folders, path_problem
-from aioassets.threads import check_cancelled, in_thread
+from aioassets.threads import SMALL, check_cancelled, in_batch, in_thread
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -408,7 +408,7 @@ class LocalSource:
 
     async def read(self, offset: int, size: int) -> Data:
         """See `Source.read`."""
-        return await in_thread(self._read, offset, size)
+        return await (in_batch if size <= SMALL else in_thread)(self._read, offset, size)
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
         """See `Source.copy_to`: each piece is hashed while the next one is copied."""
@@ -443,7 +443,7 @@ class LocalSource:
                 _check_unchanged(self._file, descriptor)
                 raise SourceError(self._file.source, _MISSTATED)
         if offset == self._hashed:
-            self._hash.update(data)
+            feed(self._hash, data)
             self._hashed += len(data)
         return data
 
@@ -472,13 +472,12 @@ def _pages(size: int) -> mmap.mmap:
 
 @contextlib.contextmanager
 def _opened(file: LocalFile) -> Iterator[int]:
-    """Open a scanned file, which must be unchanged both before and after; yields its descriptor."""
+    """Open a scanned file, which must be unchanged afterwards; yields its descriptor."""
     try:
         descriptor = os.open(file.source, READING)
     except OSError as error:
         raise _unreadable(file, error) from error
     try:
-        _check_unchanged(file, descriptor)
         yield descriptor
         _check_unchanged(file, descriptor)
     except OSError as error:

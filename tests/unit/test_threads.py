@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import threading
 from collections.abc import Callable
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
+from relay import settled
 
-from aioassets.threads import check_cancelled, in_thread, run_async
+from aioassets.threads import BATCH, check_cancelled, in_batch, in_thread, run_async
 
 
 def never_ending(began: Callable[[], object], ended: Callable[[], object]) -> None:
@@ -59,3 +62,70 @@ async def test_what_a_coroutine_on_another_loop_returns_or_raises_comes_back() -
 
 def test_nobody_is_asked_in_a_thread_of_nobody() -> None:
     check_cancelled()
+
+
+class TestBatches:
+    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(self) -> None:
+        busy = threading.Event()
+        used: set[int] = set()
+
+        def work(number: int) -> int:
+            busy.wait()
+            used.add(threading.get_ident())
+            return number
+
+        async with anyio.create_task_group() as tasks:
+            results: list[int] = []
+
+            async def ask(number: int) -> None:
+                results.append(await in_batch(work, number))
+
+            for number in range(BATCH // 2):
+                tasks.start_soon(ask, number)
+                await checkpoint()
+            busy.set()
+        assert sorted(results) == list(range(BATCH // 2))
+        assert len(used) <= 2
+
+    async def test_a_full_batch_does_not_wait_for_one_that_is_slow(self) -> None:
+        slow = threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            async with anyio.create_task_group() as others:
+                for _ in range(BATCH):
+                    others.start_soon(in_batch, threading.get_ident)
+            slow.set()
+
+    async def test_an_error_is_of_who_asked(self) -> None:
+        async def fail() -> None:
+            with pytest.raises(ZeroDivisionError):
+                await in_batch(operator.truediv, 1, 0)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+            assert await in_batch(operator.truediv, 1, 2) == 0.5
+
+    async def test_who_is_cancelled_waits_for_the_end(self) -> None:
+        began, go_on, ended = asyncio.Event(), threading.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            loop.call_soon_threadsafe(began.set)
+            go_on.wait()
+            ended.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, work)
+            await began.wait()
+            tasks.cancel_scope.cancel()
+            loop.call_soon(go_on.set)
+        assert ended.is_set()
+
+    async def test_without_a_thread_nobody_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await in_batch(threading.get_ident)
