@@ -6,16 +6,21 @@ import contextlib
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._connections import Watch
 from aioassets.drivers.protocol import Data, Driver, Revision
 from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
+from aioassets.threads import SMALL
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
 """Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
+AT_ONCE: Final = SMALL + 1
+"""Bytes of a range that is read in one go, and again from its beginning where it breaks: of a small file, and the
+byte that isn't behind it."""
 WHOLE: Final = 64 * 1024
 """Bodies up to this many bytes are handed to the socket at once."""
 
@@ -59,13 +64,18 @@ async def read_range(
         if (await driver.stat(key)).revision != revision and revision is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
         return
+    url = f"{driver.url}/{key}"
+    if stop - start <= AT_ONCE:
+        with contextlib.suppress(PastEnd):
+            get = partial(_get, open_range, key, start, stop, revision, url)
+            yield await dispatcher.send(get, nbytes=stop - start)
+        return
     pinned = revision
 
     async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
         nonlocal pinned
         async with open_range(key, offset, stop, pinned) as part:
-            if not part.ranged and (offset or part.length is None or part.length > stop):
-                raise StoreError(f"{driver.url}/{key} can't be read in ranges: the store sends all of it.")
+            _check_ranged(part, offset, stop, url)
             pinned = part.revision or pinned  # what follows a break must be of the same state
             async with contextlib.aclosing(_in_chunks(part.pieces)) as chunks:
                 async for chunk in chunks:
@@ -75,6 +85,23 @@ async def read_range(
         async with contextlib.aclosing(dispatcher.stream(open_at, start, stop)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+async def _get(open_range: OpenRange, key: str, start: int, stop: int, revision: Revision | None, url: str) -> bytes:
+    """Read a short range in one go, or a little more where the store sends more."""
+    data = b""
+    async with open_range(key, start, stop, revision) as part:
+        _check_ranged(part, start, stop, url)
+        async for piece in part.pieces:
+            data += piece
+            if len(data) > stop - start:
+                break
+    return data
+
+
+def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
+    if not part.ranged and (start or part.length is None or part.length > stop):
+        raise StoreError(f"{url} can't be read in ranges: the store sends all of it.")
 
 
 async def _in_chunks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""Connections of aiohttp, which all the SDKs stand on: what they may not do, and what goes wrong on them."""
+"""Connections, our own and those of aiohttp, which the SDKs stand on: their limits, and what goes wrong on them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ from aioassets.errors import StoreUnavailable
 
 PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
 """Advice of drivers that have this option."""
+
+
+class NotConnected(ConnectionError):
+    """Raised where there is no connection, so that nothing was sent.
+
+    Attributes:
+        certificate: whether it is about certificates.
+    """
+
+    def __init__(self, words: str, certificate: bool = False) -> None:
+        super().__init__(words)
+        self.certificate = certificate
 
 
 class Watch:
@@ -56,10 +68,18 @@ def unavailable(request: Request, error: Exception, *, advice: str = "") -> Stor
     """
     import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
 
-    never_sent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
-    detail = trouble(error) + (advice if isinstance(error, aiohttp.ClientSSLError) else "")
+    never_sent = (
+        NotConnected | aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
+    )
+    detail = trouble(error) + (advice if _is_of_certificates(error) else "")
     uncertain = request.changes and not isinstance(error, never_sent)
     return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain)
+
+
+def _is_of_certificates(error: Exception) -> bool:
+    import aiohttp  # noqa: PLC0415
+
+    return isinstance(error, aiohttp.ClientSSLError) or (isinstance(error, NotConnected) and error.certificate)
 
 
 def trouble(error: Exception) -> str:

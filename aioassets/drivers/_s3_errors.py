@@ -118,5 +118,5 @@ def translate(error: Exception, request: Request) -> Exception:
                 f"{request.bucket} gave an answer that isn't S3's to: {request.doing}. Check the endpoint."
             )
         case aiohttp.ClientError() | TimeoutError() | OSError():
-            return unavailable(request, error)
+            return unavailable(request, error, advice=PRIVATE_CA)
     return error

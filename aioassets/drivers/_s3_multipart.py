@@ -6,7 +6,6 @@ import abc
 import base64
 import contextlib
 import hashlib
-import io
 import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,10 +16,10 @@ import anyio
 
 from aioassets.concurrency import Stop, for_each, stoppable, tidying, unwrapped
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, body_of
+from aioassets.drivers._bodies import CHUNK, MIB
 from aioassets.drivers._s3_errors import code_of
 from aioassets.drivers._s3_values import in_utc
-from aioassets.drivers.protocol import OpenUpload, Source
+from aioassets.drivers.protocol import Data, OpenUpload, Source
 from aioassets.errors import AccessDenied, AioAssetsError, StoreError, StoreUnavailable
 from aioassets.threads import in_thread
 
@@ -226,14 +225,14 @@ class MultipartUpload(Multipart):
         size = self._size_of_part(number)
 
         async def put() -> None:
-            with body_of(await self._source.read(offset, size)) as body:
-                has_read.set()
-                checksum = {"ChecksumCRC32": await crc32(body)} if self._checksums else {}
-                part = self._kept.get(number)
-                if part is None or not await _is_of(part, body):
-                    part = await self._call(
-                        "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body, **checksum
-                    )
+            body = await self._source.read(offset, size)
+            has_read.set()
+            checksum = {"ChecksumCRC32": await crc32(body)} if self._checksums else {}
+            part = self._kept.get(number)
+            if part is None or not await _is_of(part, body):
+                part = await self._call(
+                    "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=body, **checksum
+                )
             self._sent[number] = {"PartNumber": number, "ETag": part["ETag"], **checksum}
 
         await self._dispatcher.send(put, nbytes=size)
@@ -328,12 +327,11 @@ async def _abort(call: Call, key: str, upload_id: str) -> None:
             raise
 
 
-async def _is_of(part: Part, body: bytes | io.BytesIO) -> bool:
+async def _is_of(part: Part, body: Data) -> bool:
     """Whether a part that the store lists has these bytes."""
     if crc := part.get("ChecksumCRC32"):
         return bool(crc == await crc32(body))
-    with memoryview(body) if isinstance(body, bytes) else body.getbuffer() as view:
-        return bool(part["ETag"].strip('"') == (await in_thread(_md5, view)).hexdigest())
+    return bool(part["ETag"].strip('"') == (await in_thread(_md5, body)).hexdigest())
 
 
 async def is_etag_of(etag: str, source: Source, part_size: int) -> bool:
@@ -365,7 +363,6 @@ def fitting_part_size(size: int, part_size: int) -> int:
     return part_size if least <= part_size else -(-least // MIB) * MIB
 
 
-async def crc32(body: bytes | io.BytesIO) -> str:
+async def crc32(body: Data) -> str:
     """CRC32 in S3's notation."""
-    with memoryview(body) if isinstance(body, bytes) else body.getbuffer() as view:
-        return base64.b64encode((await in_thread(zlib.crc32, view)).to_bytes(4, "big")).decode()
+    return base64.b64encode((await in_thread(zlib.crc32, body)).to_bytes(4, "big")).decode()

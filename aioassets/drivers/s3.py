@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -17,7 +16,7 @@ import anyio
 
 from aioassets.concurrency import tidying
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, being_sent, body_of, read_range, read_whole
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
 from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import ForeignAnswer, Kind, Request, translating
@@ -46,6 +45,7 @@ from aioassets.drivers._s3_values import (
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
+    Data,
     Document,
     Driver,
     Expect,
@@ -200,9 +200,7 @@ class S3Driver(NoLocalFiles):
         }
         self._opening = anyio.Lock()
         self._owned = client is None
-        self._client = client
-        if client is not None:
-            _send_bodies_at_once(client)
+        self._client = client if client is None else _wrapped(client, bucket, read_timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -229,8 +227,7 @@ class S3Driver(NoLocalFiles):
         digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
 
         async def put() -> Any:
-            with body_of(data) as body:
-                return await self._put(key, body, digest=digest, CacheControl="no-store", **condition_for(expected))
+            return await self._put(key, data, digest=digest, CacheControl="no-store", **condition_for(expected))
 
         try:
             answer = await self._dispatcher.send(put, urgent=True)
@@ -325,14 +322,14 @@ class S3Driver(NoLocalFiles):
                         await self._credentials.aclose()
                     await client.close()
 
-    async def _put(self, key: str, body: bytes | io.BytesIO, *, digest: str | None, **params: Any) -> Any:
+    async def _put(self, key: str, body: Data, *, digest: str | None, **params: Any) -> Any:
         checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}
         return await self._call("put_object", key, Body=body, **checksum, **self._encryption, **params)
 
     async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
         async def put() -> None:
-            with body_of(await source.read(0, source.size)) as body:
-                await self._put(key, body, digest=source.digests.get("sha256"), **condition_for(expected))
+            body = await source.read(0, source.size)
+            await self._put(key, body, digest=source.digests.get("sha256"), **condition_for(expected))
 
         await self._dispatcher.send(put, nbytes=source.size)
 
@@ -412,11 +409,10 @@ class S3Driver(NoLocalFiles):
         client = await self._connected()
         target = {"Bucket": self._bucket, "Key": key} if key else {"Bucket": self._bucket}
         conditional = "IfMatch" in params or "IfNoneMatch" in params
-        sending = being_sent(params.get("Body"), self._read_timeout)
         credentials = self._credentials
         used = credentials.current if credentials is not None else None
         try:
-            with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional), sending:
+            with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
                 answer = await getattr(client, operation)(**target, **params)
                 if not _ALWAYS_THERE.get(operation, frozenset()) <= answer.keys():
                     raise ForeignAnswer
@@ -453,7 +449,8 @@ class S3Driver(NoLocalFiles):
             from aiobotocore.session import AioSession  # noqa: PLC0415
             from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-            from aioassets.drivers._s3_models import models  # noqa: PLC0415 - of the SDK's
+            from aioassets.drivers._s3_direct import DirectClient  # noqa: PLC0415 - on top of the SDK
+            from aioassets.drivers._s3_models import models  # noqa: PLC0415
             from aioassets.drivers._s3_session import Session  # noqa: PLC0415
         except ImportError as error:
             raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
@@ -470,23 +467,24 @@ class S3Driver(NoLocalFiles):
             if self._client_options["aws_access_key_id"] is None:
                 self._credentials = Credentials(self.url, lambda: new_session().get_credentials())
                 session.register_component("credential_provider", self._credentials)
-            return await session.create_client(
+            client = await session.create_client(
                 "s3", config=AioConfig(http_session_cls=Session, **self._config), **self._client_options
             ).__aenter__()
+            direct = DirectClient(client, self._bucket, self._read_timeout)
+            await direct.resolve(client._endpoint.http_session)  # noqa: SLF001 - which is ours
+            return direct
 
         # The SDK warns of what it raises, too; unless somebody set up logging, that would be on standard error.
         logging.getLogger("aiobotocore").addHandler(_QUIET)
         with self._translating("open"):
             try:
-                client = run_async(enter)
-            except BotoCoreError:
+                return run_async(enter)
+            except (BotoCoreError, AioAssetsError):
                 raise
             except ValueError:  # the SDK's word for an endpoint that is no URL, which may hold a password
                 raise InvalidSetting(
                     f"{self.url} can't be used: the SDK's configuration names an endpoint that is no URL of HTTP."
                 ) from None
-        _send_bodies_at_once(client)
-        return client
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
@@ -497,10 +495,8 @@ async def _pieces(body: Any) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-def _send_bodies_at_once(client: Any) -> None:
-    """Don't wait for `100 Continue`: a round trip per part, and for ever where a store never sends it."""
-    client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
+def _wrapped(client: Any, bucket: str, read_timeout: float) -> Any:
+    """An SDK client of somebody else's, which all requests are left to."""
+    from aioassets.drivers._s3_direct import DirectClient  # noqa: PLC0415 - on top of the SDK
 
-
-def _drop_expect(params: dict[str, Any], **_: Any) -> None:
-    params["headers"].pop("Expect", None)
+    return DirectClient(client, bucket, read_timeout)

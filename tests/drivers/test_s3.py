@@ -297,8 +297,8 @@ class _BreakingBody:
     async def __aenter__(self) -> _BreakingBody:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._body.close()
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._body.__aexit__(*exc_info)
 
     async def read(self, size: int) -> bytes:
         if not self._left:
