@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import pytest
 
 from aioassets import AssetsManager, __version__
@@ -94,14 +93,15 @@ def test_a_push_prints_its_result_as_json(invoke: Invoke, source: Path) -> None:
 
 
 def test_a_push_says_when_another_version_than_forecast_was_made(
-    invoke: Invoke, listed: Listed, source: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed("name", "0.0")
+    invoke("new", source, "name", "--yes")
     planned = AssetsManager.plan_update
 
     async def overtaken(self: AssetsManager, *args: Any, **options: Any) -> Any:
         plan = await planned(self, *args, **options)
-        await anyio.to_thread.run_sync(listed, "name", "0.1", "0.0")
+        async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "others") as other:
+            await other.push(await planned(other, *args))
         return plan
 
     monkeypatch.setattr(AssetsManager, "plan_update", overtaken)
