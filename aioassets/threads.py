@@ -66,6 +66,11 @@ class _Job(Generic[T]):
         self._outcome = outcome
         self._result: T
         self._error: BaseException | None = None
+        self.batch: asyncio.Future[None] | None = None
+
+    def is_wanted(self) -> bool:
+        """Whether who asked for it isn't cancelled."""
+        return not self._outcome.done()
 
     def run(self) -> None:
         try:
@@ -76,7 +81,7 @@ class _Job(Generic[T]):
     def deliver(self, trouble: BaseException | None) -> None:
         """Tell who waits what came of it; `trouble` where it wasn't run."""
         error = trouble or self._error
-        if self._outcome.done():  # cancelled
+        if not self.is_wanted():
             return
         if error is None:
             self._outcome.set_result(self._result)
@@ -108,9 +113,9 @@ class _Batches:
             self._begin()
 
     def _begin(self) -> None:
-        if not self._waiting:
+        jobs, self._waiting = [job for job in self._waiting if job.is_wanted()], []
+        if not jobs:
             return
-        jobs, self._waiting = self._waiting, []
         self._begun_at = self._loop.time()
         try:
             batch = self._loop.run_in_executor(self._threads, _run_all, jobs)
@@ -118,6 +123,8 @@ class _Batches:
             _deliver(jobs, error)
         else:
             self._running += 1
+            for job in jobs:
+                job.batch = batch
             batch.add_done_callback(partial(self._ended, jobs))
 
     def _ended(self, jobs: Iterable[_Job[Any]], batch: asyncio.Future[None]) -> None:
@@ -143,10 +150,15 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
     if batches is None:
         batches = _batches[loop] = _Batches(loop)
     outcome: asyncio.Future[T] = loop.create_future()
-    batches.add(_Job(partial(work, *args), outcome))
-    with anyio.CancelScope(shield=True):  # nothing is half-done behind who was cancelled, and none of it is long
-        await outcome
-    return outcome.result()
+    job = _Job(partial(work, *args), outcome)
+    batches.add(job)
+    try:
+        return await outcome
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):  # nothing is half-done behind who was cancelled, and none of it is long
+            if job.batch is not None:
+                await asyncio.wait([job.batch])
+        raise
 
 
 def check_cancelled() -> None:

@@ -122,6 +122,19 @@ class TestBatches:
             loop.call_soon(go_on.set)
         assert ended.is_set()
 
+    async def test_what_nobody_waits_for_any_more_is_not_begun(self) -> None:
+        slow, begun = threading.Event(), threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            async with anyio.create_task_group() as others:
+                others.start_soon(in_batch, begun.set)
+                await settled()
+                others.cancel_scope.cancel()
+            slow.set()
+        await in_batch(threading.get_ident)
+        assert not begun.is_set()
+
     async def test_without_a_thread_nobody_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(_: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
