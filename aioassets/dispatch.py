@@ -7,6 +7,7 @@ concurrent calls of a manager, and nothing retries behind anybody's back.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import time
 from collections import deque
@@ -28,6 +29,10 @@ MIN_REQUESTS = 4
 """Requests in flight that a store may always be asked for, however much it throttles."""
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes in flight: 4 parts of 8 MiB, which fill a 5 Gbit/s link at 50 ms; clients copy each about twice."""
+LIGHT = 1 / 32
+"""Of all bytes in flight, what a request may have at the most to be light: it takes its time for its round trip."""
+FOR_LIGHT = 1 / 8
+"""Of all bytes in flight, what heavy requests leave to light ones, and these don't exceed while heavy ones wait."""
 RESERVED = 4
 """Requests beyond `MAX_REQUESTS` kept for documents, so that a busy push can still renew its claim."""
 
@@ -35,6 +40,7 @@ RESERVED = 4
 @dataclass(slots=True, eq=False)
 class _Waiter:
     nbytes: int
+    number: int
     granted: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -75,7 +81,8 @@ class Pace:
 class Budget:
     """Requests and bytes in flight, taken together in one first-come first-served step.
 
-    Where the store throttles, fewer requests are in flight for a while.
+    Where the store throttles, fewer requests are in flight for a while. Light requests go past heavy
+    ones that wait for bytes, and these leave them room, so that neither hold up the other.
 
     Args:
         requests: how many requests may be in flight.
@@ -99,8 +106,14 @@ class Budget:
         self._requests_taken = 0
         self._urgent_taken = 0
         self._bytes_taken = 0
+        self._heavy_bytes_taken = 0
+        self._light_came = False  # since a heavy one had its turn, or waits since before
+        self._heavy_from = nbytes * LIGHT
+        self._for_light = nbytes * FOR_LIGHT
+        self._numbers = itertools.count()
         self._urgent: deque[_Waiter] = deque()
-        self._waiting: deque[_Waiter] = deque()
+        self._light: deque[_Waiter] = deque()
+        self._heavy: deque[_Waiter] = deque()
 
     @property
     def requests_in_flight(self) -> int:
@@ -128,11 +141,14 @@ class Budget:
 
     async def acquire(self, nbytes: int, urgent: bool) -> None:
         """Wait for a share; `slot` is the safe way to do this."""
-        queue = self._urgent if urgent else self._waiting
-        if not queue and self._fits(nbytes, urgent):
+        heavy = self._is_heavy(nbytes)
+        queue = self._urgent if urgent else self._heavy if heavy else self._light
+        self._light_came |= not urgent and not heavy
+        number = next(self._numbers)
+        if not queue and self._fits(nbytes, urgent, number):
             self._take(nbytes, urgent)
             return
-        waiter = _Waiter(nbytes)
+        waiter = _Waiter(nbytes, number)
         queue.append(waiter)
         try:
             await waiter.granted.wait()
@@ -144,20 +160,42 @@ class Budget:
                 self._grant()
             raise
 
-    def _fits(self, nbytes: int, urgent: bool) -> bool:
+    def _is_heavy(self, nbytes: int) -> bool:
+        return nbytes > self._heavy_from
+
+    def _fits(self, nbytes: int, urgent: bool, number: int) -> bool:
         free = self._requests_taken < self._pace.limit or (urgent and self._urgent_taken < self._reserved)
-        return free and self._bytes_taken + nbytes <= self._nbytes
+        if not free or self._bytes_taken + nbytes > self._nbytes:
+            return False
+        return urgent or (self._leaves_room(nbytes) if self._is_heavy(nbytes) else self._may_pass(nbytes, number))
+
+    def _leaves_room(self, nbytes: int) -> bool:
+        """Whether a heavy request leaves the light ones their share, where there are any; a single one may take it."""
+        taken = self._heavy_bytes_taken
+        return not self._light_came or not taken or taken + nbytes <= self._nbytes - self._for_light
+
+    def _may_pass(self, nbytes: int, number: int) -> bool:
+        """Whether a light request takes nothing that a heavy one, which waits for longer, could have soon."""
+        if not self._heavy or self._heavy[0].number > number:
+            return True
+        most = min(self._for_light, self._nbytes - self._heavy[0].nbytes)
+        return self._bytes_taken - self._heavy_bytes_taken + nbytes <= most
 
     def _take(self, nbytes: int, urgent: bool) -> None:
         self._requests_taken += 1
         self._urgent_taken += urgent
         self._bytes_taken += nbytes
+        if self._is_heavy(nbytes):
+            self._heavy_bytes_taken += nbytes
+            self._light_came = bool(self._light)
 
     def release(self, nbytes: int, urgent: bool = False) -> None:
         """Give a share back."""
         self._requests_taken -= 1
         self._urgent_taken -= urgent
         self._bytes_taken -= nbytes
+        if self._is_heavy(nbytes):
+            self._heavy_bytes_taken -= nbytes
         self._grant()
 
     def begin(self) -> int:
@@ -172,11 +210,20 @@ class Budget:
             self._pace.throttled(begun, self._requests_taken)
 
     def _grant(self) -> None:
-        for queue, urgent in ((self._urgent, True), (self._waiting, False)):
-            while queue and self._fits(queue[0].nbytes, urgent):
-                waiter = queue.popleft()
-                self._take(waiter.nbytes, urgent)
-                waiter.granted.set()
+        while (queue := self._next()) is not None:
+            waiter = queue.popleft()
+            self._take(waiter.nbytes, queue is self._urgent)
+            waiter.granted.set()
+
+    def _next(self) -> deque[_Waiter] | None:
+        """Whose first has its turn: the urgent, and then whoever waits for longer."""
+        first, second = self._light, self._heavy
+        if first and second and second[0].number < first[0].number:
+            first, second = second, first
+        for queue in (self._urgent, first, second):
+            if queue and self._fits(queue[0].nbytes, queue is self._urgent, queue[0].number):
+                return queue
+        return None
 
 
 class _Slot:

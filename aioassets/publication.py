@@ -23,7 +23,7 @@ from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.push import CREATE, PushPlan, PushResult
 from aioassets.threads import in_thread
 from aioassets.transfer import Upload, Uploader, UploadLedger
-from aioassets.tree import check_unchanged
+from aioassets.tree import SourceFile, check_unchanged
 
 ATTEMPTS: Final = 3
 """How many numbers a push may lose to others after it claimed them."""
@@ -134,8 +134,11 @@ class Publication:
             self._store.files_at_once,
         )
         key = self._store.layout.content
-        uploads = (Upload(file, key(plan.name, held.version, file.path)) for file in plan.tree.files)
-        await both(lambda: uploader.run(uploads), lambda: self._look(uploader))
+
+        def planned(file: SourceFile) -> Upload:
+            return Upload(file, key(plan.name, held.version, file.path))
+
+        await both(lambda: uploader.run(plan.tree.files, planned), lambda: self._look(uploader))
         self._report(TransferFinished(plan.name, held.version))
 
     async def _look(self, uploader: Uploader) -> None:

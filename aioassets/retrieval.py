@@ -190,14 +190,9 @@ class Retrieval:
             selected = replace(manifest, files=Selection.of(manifest, self._spec, version).files)
             listed = await self._sizes(store, slot) if selected.size is None else {}
             checker = Checker(store.driver, slot.name, self._report, store.files_at_once)
-
-            def planned() -> Iterator[Download]:
-                for entry in selected.files:
-                    with checker.noting(entry):
-                        yield self._planned(store, slot, Path(), entry, listed)
-
+            planned = partial(self._planned, store, slot, Path(), listed)
             self._report(TransferStarted(slot.name, version, len(selected.files), selected.size))
-            await checker.run(planned())
+            await checker.run(selected.files, planned)
             self._report(TransferFinished(slot.name, version))
             problems = [checker.problems[file.path] for file in selected.files if file.path in checker.problems]
             return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
@@ -373,10 +368,10 @@ class Retrieval:
         """Download into the staging folder what isn't known already."""
         missing, nbytes = await in_thread(self._missing, slot, staged, selection, record)
         listed = await self._sizes(store, slot) if nbytes is None else {}
-        downloads = (self._planned(store, slot, staged, entry, listed) for entry in missing)
+        planned = partial(self._planned, store, slot, staged, listed)
         await in_thread(_check_room, slot, nbytes or 0)
         self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
-        await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(downloads)
+        await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(missing, planned)
         self._report(TransferFinished(slot.name, slot.version))
 
     def _missing(
@@ -394,7 +389,7 @@ class Retrieval:
         return {entry.path for entry in selection.files if slot.reuse(entry, staged / entry.path)}
 
     def _planned(
-        self, store: AssetStore, slot: Slot, staged: Path, entry: FileEntry, listed: dict[str, ObjectInfo]
+        self, store: AssetStore, slot: Slot, staged: Path, listed: dict[str, ObjectInfo], entry: FileEntry
     ) -> Download:
         key = store.layout.content(slot.name, slot.version, entry.path)
         target, what = f"{staged}/{entry.path}" if entry.path else str(staged), slot.what(entry)

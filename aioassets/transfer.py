@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import anyio
 
@@ -23,14 +23,23 @@ from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.threads import SMALL, check_cancelled, in_batch, in_thread, opened
 from aioassets.tree import HashedSource, SourceFile
 
+F = TypeVar("F", bound="_File")
+
 FILES_AT_ONCE: Final = 64
-"""Files under way at once where the budget allows no more; it bounds their requests."""
+"""Files under way at once where the budget allows no more, of small and of large ones; it bounds their requests."""
+RANGES_AT_ONCE: Final = 8
+"""Ranges of one file that are under way or wait for the budget: other files have their turn between them."""
 LARGE: Final = 1024 * 1024
 """Bytes from which on a file may have been sent in parts, and one more request doesn't count."""
 RANGE: Final = 8 * 1024 * 1024
 """Bytes of one range of a download: long enough that its round trip doesn't count."""
 WRITE: Final = 1024 * 1024
 """Bytes written to disk in one go."""
+
+
+class _File(Protocol):
+    @property
+    def size(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +136,19 @@ class Uploader:
     at_once: int = FILES_AT_ONCE
     _failure: Exception | None = None
 
-    async def run(self, uploads: Iterable[Upload]) -> None:
+    async def run(self, files: Sequence[SourceFile], planned: Callable[[SourceFile], Upload]) -> None:
         """Upload everything; each object only if it isn't there.
+
+        Args:
+            files: what to upload.
+            planned: tells where to.
 
         Raises:
             PreconditionFailed: other bytes are there.
             SourceChanged: a file isn't the one that was scanned.
             Stopped: the push should end.
         """
-        await for_each(uploads, self._upload, limit=self.at_once)
+        await _side_by_side(files, lambda file: self._upload(planned(file)), self.at_once)
         if self._failure is not None:
             raise self._failure
         self.stop.check()
@@ -250,13 +263,20 @@ class Downloader:
     report: Progress
     at_once: int = FILES_AT_ONCE
 
-    async def run(self, downloads: Iterable[Download]) -> None:
+    async def run(self, entries: Sequence[FileEntry], planned: Callable[[FileEntry], Download]) -> None:
         """Download everything.
+
+        Args:
+            entries: what to download.
+            planned: tells where from and where to.
 
         Raises:
             IntegrityError: a file isn't the one that was pushed, read twice.
         """
-        await for_each(downloads, self._download, limit=self.at_once)
+        await _side_by_side(entries, lambda entry: self._fetch(entry, planned), self.at_once)
+
+    async def _fetch(self, entry: FileEntry, planned: Callable[[FileEntry], Download]) -> None:
+        await self._download(planned(entry))
 
     async def _download(self, download: Download) -> None:
         try:
@@ -302,7 +322,7 @@ class Downloader:
             with unwrapped():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(hashing.run)
-                    limit = FILES_AT_ONCE if path is None else 1  # copies into one file wait for each other
+                    limit = RANGES_AT_ONCE if path is None else 1  # copies into one file wait for each other
                     await for_each(range(0, download.size, RANGE), fetch, limit=limit)
             return hashing.hexdigest()
 
@@ -346,6 +366,22 @@ class Downloader:
         if offset < stop:
             found = str(offset) if offset > start or start == 0 else "fewer"
             raise IntegrityError(download.what, f"{download.size} bytes", found)
+
+
+async def _side_by_side(files: Sequence[F], work: Callable[[F], Awaitable[None]], limit: int) -> None:
+    """Large files beside small ones: whichever come first, the others don't wait until these are through."""
+    if len(files) <= limit:
+        return await for_each(files, work, limit=limit)
+    lanes = await in_thread(_by_size, files)
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            for lane in lanes:
+                tasks.start_soon(partial(for_each, lane, work, limit=limit))
+
+
+def _by_size(files: Sequence[F]) -> tuple[list[F], list[F]]:
+    large = [file for file in files if (file.size or 0) >= LARGE]
+    return large, [file for file in files if (file.size or 0) < LARGE]
 
 
 def _range_end(start: int, size: int) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -81,17 +80,12 @@ class Checker(Downloader):
     problems: dict[str, IntegrityError] = field(default_factory=dict)
     _in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
 
-    @contextlib.contextmanager
-    def noting(self, entry: FileEntry) -> Iterator[None]:
+    async def _fetch(self, entry: FileEntry, planned: Callable[[FileEntry], Download]) -> None:
         """Note what is wrong with a file, instead of raising it."""
         try:
-            yield
+            await super()._fetch(entry, planned)
         except IntegrityError as error:
             self.problems[entry.path] = error
-
-    async def _download(self, download: Download) -> None:
-        with self.noting(download.entry):
-            await super()._download(download)
 
     async def _discard(self, download: Download) -> None:
         """There is nothing to discard: what was read is kept nowhere."""

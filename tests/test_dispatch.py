@@ -210,6 +210,97 @@ class TestBudget:
         assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
 
 
+class TestSizes:
+    """Of 3,200 bytes, up to 100 are light, and 400 are for the light where both wait."""
+
+    async def test_light_requests_go_past_heavy_ones_that_wait_for_bytes(self) -> None:
+        """As soon as one heavy request has ended, up to their share, which stays theirs for as long as they come."""
+        budget = Budget(requests=64, nbytes=3200)
+        heavy = [Holder(budget, 800) for _ in range(6)]
+        light = [Holder(budget, 100) for _ in range(5)]
+        async with holding(*heavy, *light):
+            assert states(heavy) == [True, True, True, True, False, False]
+            assert states(light) == [False] * 5
+            heavy[0].release()
+            await settled()
+            assert states(light) == [True, True, True, True, False]
+            assert states(heavy) == [False, True, True, True, False, False]
+            light[0].release()
+            await settled()
+            assert states(light) == [False, True, True, True, True]
+            for holder in light:
+                holder.release()
+            await settled()
+            assert states(heavy) == [False, True, True, True, False, False]
+            heavy[1].release()
+            await settled()
+            assert states(heavy) == [False, False, True, True, True, True]
+        assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
+
+    async def test_light_requests_do_not_hold_up_heavy_ones_however_many_come(self) -> None:
+        """Those that come later wait until the heavy one fits."""
+        budget = Budget(requests=64, nbytes=3200)
+        first, heavy, later = [Holder(budget, 100) for _ in range(32)], Holder(budget, 800), Holder(budget, 100)
+        async with holding(*first, heavy, later):
+            assert all(states(first))
+            for holder in first[:7]:
+                holder.release()
+            await settled()
+            assert states([heavy, later]) == [False, False]
+            first[7].release()
+            await settled()
+            assert states([heavy, later]) == [True, False]
+
+    async def test_heavy_requests_leave_light_ones_their_share(self) -> None:
+        """Also those that have waited for longer."""
+        budget = Budget(requests=64, nbytes=3200)
+        heavy = [Holder(budget, 300) for _ in range(12)]
+        light = [Holder(budget, 100) for _ in range(4)]
+        async with holding(*heavy, *light):
+            assert (sum(states(heavy)), sum(states(light))) == (10, 2)
+            heavy[0].release()
+            await settled()
+            assert (sum(states(heavy)), sum(states(light))) == (9, 4)
+            heavy[1].release()
+            await settled()
+            assert (sum(states(heavy)), sum(states(light))) == (9, 4)
+
+    async def test_heavy_requests_leave_room_also_to_light_ones_that_wait_for_a_request(self) -> None:
+        """Those that are not through yet, however long ago they came."""
+        budget = Budget(requests=2, nbytes=3200, reserved=0)
+        busy, others = [Holder(budget), Holder(budget)], [Holder(budget, size) for size in (1500, 1500, 100)]
+        async with holding(*busy, *others):
+            busy[0].release()
+            await settled()
+            assert states(others) == [True, False, False]
+            busy[1].release()
+            await settled()
+            assert states(others) == [True, False, True]
+
+    async def test_a_request_for_all_bytes_gets_them(self) -> None:
+        """No light one goes past it, which would otherwise be for ever."""
+        budget = Budget(requests=64, nbytes=3200)
+        first, heavy, later = Holder(budget, 100), Holder(budget, 5000), Holder(budget, 100)
+        async with holding(first, heavy, later):
+            assert states([first, heavy, later]) == [True, False, False]
+            first.release()
+            await settled()
+            assert states([heavy, later]) == [True, False]
+            heavy.release()
+            await settled()
+            assert later.has_it()
+
+    @pytest.mark.parametrize("sizes", [(100, 800), (800, 100)])
+    async def test_where_requests_are_scarce_who_comes_first_is_served_first(self, sizes: tuple[int, int]) -> None:
+        """Whatever they weigh."""
+        budget = Budget(requests=1, nbytes=3200, reserved=0)
+        busy, first, second = Holder(budget), Holder(budget, sizes[0]), Holder(budget, sizes[1])
+        async with holding(busy, first, second):
+            busy.release()
+            await settled()
+            assert states([first, second]) == [True, False]
+
+
 class TestThrottling:
     """A store that says that it is asked too much is asked less, until it has answered for a while."""
 

@@ -270,20 +270,25 @@ async def test_a_create_that_finds_another_one_ends_its_uploads(
         file = tmp_path / "many" / str(number)
         file.parent.mkdir(exist_ok=True)
         file.write_text("content")
-    go_on = anyio.Event()
-    looks = 0
+    all_begun, go_on = anyio.Event(), anyio.Event()
+    looks = uploads = 0
 
     async def hook(moment: str, method: str, key: str) -> None:
-        nonlocal looks
+        nonlocal looks, uploads
         if (moment, method) == ("before", "upload"):
+            uploads += 1
+            if uploads == FILES_AT_ONCE:
+                all_begun.set()
             await go_on.wait()
         elif (moment, method) == ("before", "read") and key == MODEL:
             looks += 1
             if looks == 2:  # beside the uploads
+                await all_begun.wait()
                 await driver.driver.write(MODEL, b'{"versions": ["0.1"]}', expected=Expect.ABSENT)
 
     driver.hook = hook
     push = asyncio.ensure_future(manager.create_asset(tmp_path / "many", "model"))
+    await all_begun.wait()
     await anyio.wait_all_tasks_blocked()
     go_on.set()
     with pytest.raises(AssetExists):

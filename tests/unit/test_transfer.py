@@ -59,7 +59,8 @@ async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
     monkeypatch.setattr(os, "pwrite", note_write)
     monkeypatch.setattr("aioassets.transfer.in_thread", note_work)
     entry = FileEntry("a", SIZE, {"sha256": hashlib.sha256(data).hexdigest()})
-    await Downloader(driver, "model", ignore).run([Download(entry, "a", str(tmp_path / "a"), "model:0.0[a]", SIZE)])
+    download = Download(entry, "a", str(tmp_path / "a"), "model:0.0[a]", SIZE)
+    await Downloader(driver, "model", ignore).run([entry], lambda _: download)
     assert (tmp_path / "a").read_bytes() == data
     assert {id(piece) for piece in written} == {id(piece) for piece in driver.sent}
     assert works.count("write_all_at") <= 2 * (RANGE // WRITE) + 1
