@@ -370,9 +370,7 @@ class Downloader:
 
 async def _side_by_side(files: Sequence[F], work: Callable[[F], Awaitable[None]], limit: int) -> None:
     """Large files beside small ones: whichever come first, the others don't wait until these are through."""
-    if len(files) <= limit:
-        return await for_each(files, work, limit=limit)
-    lanes = await in_thread(_by_size, files)
+    lanes = await in_thread(_by_size, files) if len(files) > limit else (files,)
     with unwrapped():
         async with anyio.create_task_group() as tasks:
             for lane in lanes:
