@@ -6,9 +6,11 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -17,6 +19,10 @@ GRACE: Final = 5.0
 """Seconds that tidying up may take where nobody says less."""
 TIDYING: Final = 0.75
 """The share of the grace after which work that was stopped is done with tidying up behind its requests."""
+
+
+STARTS: Final = 16
+"""Tasks that are started in one turn of the loop."""
 
 
 class Stopped(Exception):
@@ -52,12 +58,10 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
 
     with unwrapped():
         async with anyio.create_task_group() as tasks:
-            for _ in range(limit):
-                try:
-                    first = next(remaining)
-                except StopIteration:
-                    break
+            for started, first in enumerate(islice(remaining, limit), 1):
                 tasks.start_soon(worker, first)
+                if not started % STARTS:
+                    await checkpoint()
 
 
 class Turns:

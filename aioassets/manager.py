@@ -104,7 +104,7 @@ class AssetsManager:
             dispatcher then says how many requests and bytes are in flight, and when they are retried.
         storage_options: options of the driver, such as `endpoint_url` or `region` for S3
             (`AIOASSETS_S3_ENDPOINT_URL` and so on).
-        max_requests: requests in flight (`AIOASSETS_MAX_REQUESTS`; default 64).
+        max_requests: requests in flight (`AIOASSETS_MAX_REQUESTS`; default 256).
         min_requests: requests in flight where the store throttles (`AIOASSETS_MIN_REQUESTS`; default 4).
         max_bytes: bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
         connect_timeout: seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).

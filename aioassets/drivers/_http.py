@@ -32,8 +32,9 @@ BREATH: Final = 1024 * 1024
 """Bytes of a body after which others have their turn."""
 AHEAD: Final = 1024 * 1024
 """Bytes of an answer that are taken before somebody wants them."""
-ANSWERS: Final = 16
-"""Answers that are handed on in one turn of the loop: each may be some tenths of a millisecond of work."""
+AT_ONCE: Final = 16
+"""Answers that are handed on, or connections that are begun, in one turn of the loop: each is some tenths of a
+millisecond of work."""
 IDLE: Final = 12.0
 """Seconds after which a connection isn't used again: stores close those that were idle for 15 or 20."""
 RESOLVED: Final = 10.0
@@ -294,7 +295,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._headers.clear()
         else:
             self._current.status = status
-            self._pool.hand_over(self._current)
+            self._pool.let_on(self._current.begun)
 
     def on_body(self, body: bytes) -> None:
         if self._current.took(body):
@@ -331,8 +332,8 @@ class Connections:
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
-        self._begun: deque[asyncio.Future[None]] = deque()
-        self._handing = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._letting_on = False
         self._resolving = asyncio.Lock()
         self._addresses: deque[Any] = deque()
         self._resolved_server: Server | None = None
@@ -372,21 +373,21 @@ class Connections:
         for connection in connections:
             await connection.closed
 
-    def hand_over(self, response: Response) -> None:
-        """Let who waits for an answer have it, now or in a turn to come: between many, others have theirs."""
-        self._begun.append(response.begun)
-        if not self._handing:
-            self._handing = True
-            self._hand_over_some()
+    def let_on(self, waiting: asyncio.Future[None]) -> None:
+        """Let who waits for something go on, now or in a turn to come: between many, others have theirs."""
+        self._waiting.append(waiting)
+        if not self._letting_on:
+            self._letting_on = True
+            self._let_some_on()
 
-    def _hand_over_some(self) -> None:
-        self._handing = bool(self._begun)
-        for _ in range(min(len(self._begun), ANSWERS)):
-            begun = self._begun.popleft()
-            if not begun.done():
-                begun.set_result(None)
-        if self._handing:
-            asyncio.get_running_loop().call_soon(self._hand_over_some)
+    def _let_some_on(self) -> None:
+        self._letting_on = bool(self._waiting)
+        for _ in range(min(len(self._waiting), AT_ONCE)):
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+        if self._letting_on:
+            asyncio.get_running_loop().call_soon(self._let_some_on)
 
     def put_back(self, connection: _Connection) -> None:
         """Keep a connection for the next request."""
@@ -419,6 +420,8 @@ class Connections:
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
         host, port = server = self._server
+        self.let_on(turn := loop.create_future())
+        await turn
         try:
             async with asyncio.timeout(self._connect_timeout):
                 connected = await aiohappyeyeballs.start_connection(

@@ -19,10 +19,10 @@ from interposer import Interposer, Pause
 from rounds import Rounds
 
 from aioassets import AssetExists, AssetNotFound, AssetsManager, MemoryDriver, RetryPolicy
+from aioassets.dispatch import MAX_REQUESTS
 from aioassets.drivers.protocol import Expect
 from aioassets.manager import ASSETS_AT_ONCE
 from aioassets.manifest import ClaimState
-from aioassets.transfer import FILES_AT_ONCE
 
 INDEX = ".versions"
 MODEL = "assets/model.versions"
@@ -136,7 +136,7 @@ async def test_as_many_files_are_under_way_as_requests_may_be(
     driver: Interposer, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
     """Whoever allows for more requests gets them."""
-    many = 2 * FILES_AT_ONCE
+    many = 2 * MAX_REQUESTS
     (tmp_path / "many").mkdir()
     for number in range(many):
         (tmp_path / "many" / f"{number}").write_text("content")
@@ -266,7 +266,7 @@ async def test_a_create_that_finds_another_one_ends_its_uploads(
     driver: Interposer, manager: AssetsManager, tmp_path: Path
 ) -> None:
     """Those under way end, no more begin, and nothing is left."""
-    for number in range(FILES_AT_ONCE + 10):
+    for number in range(MAX_REQUESTS + 10):
         file = tmp_path / "many" / str(number)
         file.parent.mkdir(exist_ok=True)
         file.write_text("content")
@@ -277,7 +277,7 @@ async def test_a_create_that_finds_another_one_ends_its_uploads(
         nonlocal looks, uploads
         if (moment, method) == ("before", "upload"):
             uploads += 1
-            if uploads == FILES_AT_ONCE:
+            if uploads == MAX_REQUESTS:
                 all_begun.set()
             await go_on.wait()
         elif (moment, method) == ("before", "read") and key == MODEL:
@@ -293,6 +293,6 @@ async def test_a_create_that_finds_another_one_ends_its_uploads(
     go_on.set()
     with pytest.raises(AssetExists):
         await push
-    assert sum(method == "upload" and "/model/" in key for method, key in driver.calls) == FILES_AT_ONCE
+    assert sum(method == "upload" and "/model/" in key for method, key in driver.calls) == MAX_REQUESTS
     assert [key for key in await keys(driver) if "/model/0.0/" in key] == []
     assert await state_of(driver, "0.0") is ClaimState.RELEASED

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from relay import Clock, settled
 
 from aioassets.drivers._connections import NotConnected
-from aioassets.drivers._http import AHEAD, ANSWERS, IDLE, PIECE, Connections, Server, head_of
+from aioassets.drivers._http import AHEAD, AT_ONCE, IDLE, PIECE, Connections, Server, head_of
 
 PATIENCE = 100.0
 HEAD = b"GET / HTTP/1.1\r\nhost: store\r\n\r\n"
@@ -443,7 +443,7 @@ async def test_closing_ends_what_is_under_way() -> None:
 
 async def test_many_answers_at_once_leave_others_their_turns() -> None:
     """Each is some work for who waits for it."""
-    count = 8 * ANSWERS
+    count = 8 * AT_ONCE
     together = asyncio.Barrier(count)
     turn = 0
     answered: Counter[int] = Counter()
@@ -464,7 +464,7 @@ async def test_many_answers_at_once_leave_others_their_turns() -> None:
         while answered.total() < count:
             await checkpoint()
             turn += 1
-    assert max(answered.values()) <= ANSWERS
+    assert max(answered.values()) <= AT_ONCE
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_booleans_are_read_as_words(text: str, expected: bool) -> None:
         ("AIOASSETS_MAX_REQUESTS", "many"),
         ("AIOASSETS_MAX_REQUESTS", "0"),
         ("AIOASSETS_MIN_REQUESTS", "0"),
-        ("AIOASSETS_MIN_REQUESTS", "65"),
+        ("AIOASSETS_MIN_REQUESTS", f"{MAX_REQUESTS + 1}"),
         ("AIOASSETS_READ_TIMEOUT", "-1"),
         ("AIOASSETS_PREFIX", "a/../b"),
     ],
