@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aioassets import Dispatcher, InvalidSetting, MemoryDriver
+from aioassets.dispatch import MAX_REQUESTS
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.local import LocalDriver
 from aioassets.drivers.s3 import S3Driver
