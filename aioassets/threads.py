@@ -24,7 +24,7 @@ BATCH: Final = 16
 """Short jobs that go to a thread together, behind whatever else is under way."""
 SLOW: Final = 0.005
 """Seconds that a batch may take until the next one doesn't wait for it any more."""
-SMALL: Final = 256 * 1024
+SMALL: Final = 128 * 1024
 """Bytes of a file up to which reading or writing it, and hashing it, is short work."""
 POLL: Final = 0.05
 """Seconds after which a loop in a thread looks whether it is still wanted."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 READ_CHUNK: Final = 8 * 1024 * 1024
 """Bytes hashed in one go, between which the work can be ended."""
-MAPPED: Final = 1024 * 1024
+MAPPED: Final = 128 * 1024
 """Bytes from which on a read gets memory pages of its own."""
 MANIFEST_ROW: Final = 512
 """Bytes that a file takes in a manifest beside its path, with every digest that there may be."""

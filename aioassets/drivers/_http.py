@@ -28,6 +28,8 @@ Server = tuple[str, int]
 
 PIECE: Final = 256 * 1024
 """Bytes handed to a socket, or taken from one, at once."""
+TOGETHER: Final = 64 * 1024
+"""Bytes of a body that goes to the socket in one piece with the head, which copies it."""
 BREATH: Final = 1024 * 1024
 """Bytes of a body after which others have their turn."""
 AHEAD: Final = 1024 * 1024
@@ -187,7 +189,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._headers = response.raw_headers
         self.touched = self.loop.time()
         try:
-            if len(body) <= PIECE:
+            if len(body) <= TOGETHER:
                 self._transport.write(head + body)
             else:
                 await self._send(head, memoryview(body), response)
