@@ -69,8 +69,9 @@ async def test_files_of_one_kind_wait_for_none_of_the_other(
     """Pushed and fetched while files of the other kind take for ever."""
     others = sum(kind not in name for name in os.listdir(tree))
     with anyio.fail_after(60):
-        await make_manager(Interposer(memory, Last("upload", kind, others))).create_asset(tree, "model")
-        reading = make_manager(Interposer(memory, Last("read_range", kind, others)))
+        writing = make_manager(Interposer(memory, Last("upload", kind, others)), max_requests=FILES_AT_ONCE)
+        await writing.create_asset(tree, "model")
+        reading = make_manager(Interposer(memory, Last("read_range", kind, others)), max_requests=FILES_AT_ONCE)
         fetched = await reading.fetch_asset("model")
     assert contents(fetched.path) == contents(tree)
 
