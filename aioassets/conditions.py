@@ -19,6 +19,7 @@ from aioassets.drivers._contents import has_bytes_of, present
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
+    Data,
     Document,
     Driver,
     Expect,
@@ -182,7 +183,7 @@ class SingleWriter:
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         """See `Driver.read_range`."""
         return self._driver.read_range(key, start, stop, revision=revision)
 

@@ -93,7 +93,7 @@ def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int)
         view = view[written:]
 
 
-def write_all_at(descriptor: int, pieces: Iterable[bytes], offset: int) -> None:
+def write_all_at(descriptor: int, pieces: Iterable[bytes | memoryview], offset: int) -> None:
     """Write pieces one behind the other, from a place of an open file on. Blocking."""
     for piece in pieces:
         write_at(descriptor, piece, offset)

@@ -11,7 +11,7 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -22,6 +22,7 @@ import anyio
 from aioassets.errors import AioAssetsError, StoreUnavailable
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Sized)
 
 MAX_REQUESTS = 256
 """Requests in flight: with 20 ms to the store more small objects a second than S3 takes; it then gets fewer at once."""
@@ -354,8 +355,8 @@ class Dispatcher:
             attempt += 1
 
     async def stream(
-        self, open_at: Callable[[int], AsyncGenerator[bytes, None]], start: int, stop: int
-    ) -> AsyncGenerator[bytes, None]:
+        self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
+    ) -> AsyncGenerator[C, None]:
         """Stream a range that can be resumed where it broke.
 
         Args:

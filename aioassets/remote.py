@@ -124,7 +124,7 @@ class StoredSource:
 
     async def _fetched(self, offset: int, size: int) -> bytes:
         info = self._file.info
-        pieces: list[bytes] = []
+        pieces: list[Data] = []
         try:
             async with aclosing(
                 self._file.driver.read_range(info.key, offset, offset + size, revision=info.revision)

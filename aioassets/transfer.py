@@ -336,7 +336,7 @@ class Downloader:
     async def _range(self, download: Download, start: int, stop: int, descriptor: int) -> None:
         """Write what comes as it comes: gathering it in one place would copy it, on the loop."""
         offset, size = start, 0
-        pending: list[bytes] = []
+        pending: list[Data] = []
         async with contextlib.aclosing(self._read(download, start, stop)) as chunks:
             async for chunk in chunks:
                 pending.append(chunk)
@@ -348,7 +348,7 @@ class Downloader:
             if pending:
                 await in_thread(write_all_at, descriptor, pending, offset)
 
-    async def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    async def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[Data, None]:
         """Exactly the bytes of a range, and none beyond, whatever the store sends.
 
         At the end of the file one byte more is asked for, to see that there is none.

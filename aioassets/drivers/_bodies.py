@@ -40,7 +40,7 @@ class Part:
         length: bytes of the body, where the store tells.
     """
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncIterator[Data]
     revision: Revision | None
     ranged: bool
     length: int | None
@@ -58,7 +58,7 @@ async def read_range(
     start: int,
     stop: int,
     revision: Revision | None,
-) -> AsyncGenerator[bytes, None]:
+) -> AsyncGenerator[Data, None]:
     """Do what `Driver.read_range` promises, by single requests for ranges."""
     if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
         if (await driver.stat(key)).revision != revision and revision is not None:
@@ -72,7 +72,7 @@ async def read_range(
         return
     pinned = revision
 
-    async def open_at(offset: int) -> AsyncGenerator[bytes, None]:
+    async def open_at(offset: int) -> AsyncGenerator[Data, None]:
         nonlocal pinned
         async with open_range(key, offset, stop, pinned) as part:
             _check_ranged(part, offset, stop, url)
@@ -87,13 +87,13 @@ async def read_range(
                 yield chunk
 
 
-async def _get(open_range: OpenRange, key: str, start: int, stop: int, revision: Revision | None, url: str) -> bytes:
+async def _get(open_range: OpenRange, key: str, start: int, stop: int, revision: Revision | None, url: str) -> Data:
     """Read a short range in one go, or a little more where the store sends more."""
-    data = b""
+    data: Data = b""
     async with open_range(key, start, stop, revision) as part:
         _check_ranged(part, start, stop, url)
         async for piece in part.pieces:
-            data += piece
+            data = b"".join((data, piece)) if data else piece
             if len(data) > stop - start:
                 break
     return data
@@ -104,16 +104,19 @@ def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
         raise StoreError(f"{url} can't be read in ranges: the store sends all of it.")
 
 
-async def _in_chunks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _in_chunks(pieces: AsyncIterator[Data]) -> AsyncGenerator[Data, None]:
     """Gather pieces; what came before a break is good, and handed on before it."""
     pending = bytearray()
     broken: Exception | None = None
     try:
         async for piece in pieces:
-            pending += piece
-            if len(pending) >= CHUNK:
+            if len(piece) < CHUNK:
+                pending += piece
+            if pending and (len(piece) >= CHUNK or len(pending) >= CHUNK):
                 yield bytes(pending)
                 pending.clear()
+            if len(piece) >= CHUNK:
+                yield piece
     except Exception as error:
         broken = error
     if pending:
@@ -122,7 +125,7 @@ async def _in_chunks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
         raise broken
 
 
-async def read_whole(pieces: AsyncIterator[bytes], length: int | None, limit: int, url: str) -> bytes:
+async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int, url: str) -> bytes:
     """Gather the body of a document.
 
     Args:
@@ -132,7 +135,7 @@ async def read_whole(pieces: AsyncIterator[bytes], length: int | None, limit: in
         StoreCorrupt: it has more than `limit`.
     """
     check_document(length or 0, limit, url)
-    kept: list[bytes] = []
+    kept: list[Data] = []
     size = 0
     async for piece in pieces:
         size += len(piece)

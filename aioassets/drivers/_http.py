@@ -28,6 +28,8 @@ Server = tuple[str, int]
 
 PIECE: Final = 256 * 1024
 """Bytes handed to a socket, or taken from one, at once."""
+BLOCK: Final = 1024 * 1024
+"""Bytes of a large body that are received, and handed on, in memory of their own."""
 TOGETHER: Final = 64 * 1024
 """Bytes of a body that goes to the socket in one piece with the head, which copies it."""
 BREATH: Final = 1024 * 1024
@@ -71,17 +73,30 @@ class Response:
         raw_headers: by names in lower case, as they came.
         begun: done when these are known.
         complete: whether all of it is here.
+        received: bytes of the body that are or were here.
     """
 
-    __slots__ = ("_connection", "_error", "_pieces", "_size", "_waiting", "begun", "complete", "raw_headers", "status")
+    __slots__ = (
+        "_connection",
+        "_error",
+        "_pieces",
+        "_size",
+        "_waiting",
+        "begun",
+        "complete",
+        "raw_headers",
+        "received",
+        "status",
+    )
 
     def __init__(self, connection: _Connection) -> None:
         self.status = 0
         self.raw_headers: dict[bytes, bytes] = {}
         self.begun: asyncio.Future[None] = connection.loop.create_future()
         self.complete = False
+        self.received = 0
         self._connection = connection
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[Data] = deque()
         self._size = 0
         self._waiting: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -98,7 +113,7 @@ class Response:
         if not self.complete:
             self._connection.abort()
 
-    async def read(self, size: int = sys.maxsize) -> bytes:
+    async def read(self, size: int = sys.maxsize) -> Data:
         """The next bytes of the body: up to `size` of them, none only at its end; or all that are left.
 
         Raises:
@@ -112,8 +127,8 @@ class Response:
             raise self._error
         return self._next(size)
 
-    def _next(self, size: int) -> bytes:
-        taken: list[bytes] = []
+    def _next(self, size: int) -> Data:
+        taken: list[Data] = []
         while self._pieces and len(self._pieces[0]) <= size:
             taken.append(self._pieces.popleft())
             size -= len(taken[-1])
@@ -130,14 +145,21 @@ class Response:
         return self.status > 0 and not {b"content-length", b"transfer-encoding"} & self.raw_headers.keys()
 
     @property
+    def length(self) -> int:
+        """Bytes of the body, where it is told and the body isn't sent otherwise; else 0."""
+        length = self.raw_headers.get(b"content-length", b"0")
+        return int(length) if b"transfer-encoding" not in self.raw_headers else 0
+
+    @property
     def headers(self) -> dict[str, str]:
         """By names in lower case."""
         return {name.decode("latin-1"): text_of(value) for name, value in self.raw_headers.items()}
 
-    def took(self, piece: bytes) -> bool:
+    def took(self, piece: Data) -> bool:
         """Note a piece of the body; whether it is enough for now."""
         self._pieces.append(piece)
         self._size += len(piece)
+        self.received += len(piece)
         self._wake()
         return self._size >= AHEAD
 
@@ -175,9 +197,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._pool = pool
         self._transport: Any = None
         self._parser = httptools.HttpResponseParser(self)
+        self._block = self._pool.buffer
+        self._filled = self._left = 0
         self._response: Response | None = None
         self._headers: dict[bytes, bytes] = {}
-        self._sending = self._cut_off = False
+        self._sending = self._cut_off = self._keep_alive = False
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
 
@@ -242,7 +266,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _settle(self) -> None:
         """Behind an exchange, be ready for the next one, or be gone."""
-        if self._parser.should_keep_alive() and not self._cut_off:
+        if self._keep_alive and not self._cut_off:
             self.resume()
             self._pool.put_back(self)
         else:
@@ -251,6 +275,8 @@ class _Connection(asyncio.BufferedProtocol):
     def _end(self, error: Exception | None) -> None:
         response, self._response = self._response, None
         if response is not None:
+            if self._left and self._filled:
+                response.took(self._block[: self._filled])
             response.end(error)
             self.resume_writing()
 
@@ -261,14 +287,36 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=1)  # with none at all, that of TLS pauses for ever
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._pool.buffer
+        if not self._left:
+            return self._pool.buffer
+        if self._filled == len(self._block):
+            self._block, self._filled = memoryview(bytearray(min(BLOCK, self._left))), 0
+        return self._block[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         self.touched = self.loop.time()
+        if self._left:
+            self._fill(nbytes)
+            return
         try:
             self._parser.feed_data(self._pool.buffer[:nbytes])
         except httptools.HttpParserError:
             self.fail(ConnectionError("what it answers isn't HTTP"))
+            return
+        response = self._response
+        if response is not None and response.status and response.length - response.received > PIECE:
+            self._left = response.length - response.received
+            self._block, self._filled = self._pool.buffer[:0], 0
+
+    def _fill(self, nbytes: int) -> None:
+        """Take in more of a large body, which is handed on by the block as it was received."""
+        self._filled += nbytes
+        self._left -= nbytes
+        if self._filled == len(self._block):
+            self.on_body(self._block)
+            if not self._left:
+                self._parser = httptools.HttpResponseParser(self)  # the other one waits for the body
+                self.on_message_complete()
 
     def pause_writing(self) -> None:
         self._writable = self.loop.create_future()
@@ -297,9 +345,10 @@ class _Connection(asyncio.BufferedProtocol):
             self._headers.clear()
         else:
             self._current.status = status
+            self._keep_alive = self._parser.should_keep_alive()
             self._pool.let_on(self._current.begun)
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: Data) -> None:
         if self._current.took(body):
             self._reading = False
             self._transport.pause_reading()

@@ -210,11 +210,11 @@ class DirectClient:
             signed["content-length"] = str(len(body))
         return head_of(method, f"{path}?{query}" if query else path, signed), body
 
-    def _error_of(self, response: Response, body: bytes) -> Any:
+    def _error_of(self, response: Response, body: Data) -> Any:
         """What an answer refuses, as the SDK parses it; `None` where it is a success."""
         if response.status < 300 and not body:
             return None
-        answer = {"status_code": response.status, "headers": response.headers, "body": body}
+        answer = {"status_code": response.status, "headers": response.headers, "body": bytes(body)}
         if response.status < 300:  # S3 may send the headers of a success before it fails
             answer["status_code"] = 500
         error = self._parse(answer, None)
@@ -235,7 +235,7 @@ class _Body:
     async def __aexit__(self, *exc_info: Any) -> None:
         self._response.close()
 
-    async def read(self, size: int) -> bytes:
+    async def read(self, size: int) -> Data:
         data = await self._response.read(size)
         if self._checksum is not None:
             self._checksum.update(data)

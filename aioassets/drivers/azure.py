@@ -192,7 +192,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 

@@ -32,6 +32,7 @@ from aioassets.drivers._refusals import RefusedError, Request, status_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
+    Data,
     Document,
     Driver,
     Expect,
@@ -196,7 +197,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 

@@ -209,7 +209,7 @@ class Driver(Protocol):
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         """Stream the bytes from `start` up to `stop`, fewer where the object is shorter.
 
         Close the iterator (`contextlib.aclosing`) if it isn't exhausted. A connection that

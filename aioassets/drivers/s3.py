@@ -261,7 +261,7 @@ class S3Driver(NoLocalFiles):
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
@@ -490,7 +490,7 @@ class S3Driver(NoLocalFiles):
         return f"{self.url}/{key}"
 
 
-async def _pieces(body: Any) -> AsyncGenerator[bytes, None]:
+async def _pieces(body: Any) -> AsyncGenerator[Data, None]:
     while piece := await body.read(CHUNK):
         yield piece
 

@@ -343,6 +343,24 @@ class TestBodies:
             assert await get(connections, store) == (200, b"data")
         assert store.connections == 1
 
+    async def test_a_large_one_that_breaks_off_gives_what_came_before(self) -> None:
+        sent = LARGE[: 5 * PIECE + 1]
+
+        async def break_off(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LARGE), sent)
+
+        async with (
+            connected(break_off) as (connections, store),
+            await connections.request(store.address, HEAD) as response,
+        ):
+            data = b""
+            while len(data) < len(sent):
+                data += await response.read(PIECE)
+            assert data == sent
+            with pytest.raises(ConnectionError, match="before all of the answer"):
+                await response.read(PIECE)
+
     async def test_of_one_that_is_not_wanted_the_rest_is_not_waited_for(self) -> None:
         async def give(peer: Peer) -> None:
             await peer.asked()
