@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextvars import ContextVar
 from itertools import islice
@@ -21,8 +23,8 @@ TIDYING: Final = 0.75
 """The share of the grace after which work that was stopped is done with tidying up behind its requests."""
 
 
-STARTS: Final = 16
-"""Tasks that are started in one turn of the loop."""
+AT_ONCE: Final = 16
+"""Tasks that are started, or let go on, in one turn of the loop: each may be some tenths of a millisecond of work."""
 
 
 class Stopped(Exception):
@@ -60,8 +62,29 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
         async with anyio.create_task_group() as tasks:
             for started, first in enumerate(islice(remaining, limit), 1):
                 tasks.start_soon(worker, first)
-                if not started % STARTS:
+                if not started % AT_ONCE:
                     await checkpoint()
+
+
+class Pacer:
+    """Does some things in one turn of the loop and leaves the rest to the next ones, so that others have theirs."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def add(self, action: Callable[[], None]) -> None:
+        """Do this as soon as it has its turn, perhaps now."""
+        self._waiting.append(action)
+        if not self._scheduled:
+            self._do_some()
+
+    def _do_some(self) -> None:
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._do_some)
+        for _ in range(min(len(self._waiting), AT_ONCE)):
+            self._waiting.popleft()()
 
 
 class Turns:

@@ -16,6 +16,8 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from aioassets.concurrency import Pacer
+
 T = TypeVar("T")
 
 THREADS = 16
@@ -102,6 +104,7 @@ class _Batches:
         self._threads = ThreadPoolExecutor(THREADS, "aioassets")
         self._waiting: list[_Job[Any]] = []
         self._running = 0
+        self._pacer = Pacer()
         self._begun_at = 0.0
 
     def add(self, job: _Job[Any]) -> None:
@@ -120,7 +123,7 @@ class _Batches:
         try:
             batch = self._loop.run_in_executor(self._threads, _run_all, jobs)
         except RuntimeError as error:  # there can be no thread
-            _deliver(jobs, error)
+            self._deliver(jobs, error)
         else:
             self._running += 1
             for job in jobs:
@@ -129,13 +132,12 @@ class _Batches:
 
     def _ended(self, jobs: Iterable[_Job[Any]], batch: asyncio.Future[None]) -> None:
         self._running -= 1
-        _deliver(jobs, asyncio.CancelledError() if batch.cancelled() else batch.exception())
+        self._deliver(jobs, asyncio.CancelledError() if batch.cancelled() else batch.exception())
         self._begin()
 
-
-def _deliver(jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
-    for job in jobs:
-        job.deliver(trouble)
+    def _deliver(self, jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
+        for job in jobs:
+            self._pacer.add(partial(job.deliver, trouble))
 
 
 def _run_all(jobs: Iterable[_Job[Any]]) -> None:

@@ -14,11 +14,13 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Self
 
 import aiohappyeyeballs
 import httptools
 
+from aioassets.concurrency import Pacer
 from aioassets.drivers._connections import NotConnected
 from aioassets.drivers.protocol import Data
 
@@ -36,9 +38,6 @@ BREATH: Final = 1024 * 1024
 """Bytes of a body after which others have their turn."""
 AHEAD: Final = 1024 * 1024
 """Bytes of an answer that are taken before somebody wants them."""
-AT_ONCE: Final = 16
-"""Answers that are handed on, or connections that are begun, in one turn of the loop: each is some tenths of a
-millisecond of work."""
 IDLE: Final = 12.0
 """Seconds after which a connection isn't used again: stores close those that were idle for 15 or 20."""
 RESOLVED: Final = 10.0
@@ -383,8 +382,7 @@ class Connections:
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._letting_on = False
+        self._pacer = Pacer()
         self._resolving = asyncio.Lock()
         self._addresses: deque[Any] = deque()
         self._resolved_server: Server | None = None
@@ -425,20 +423,8 @@ class Connections:
             await connection.closed
 
     def let_on(self, waiting: asyncio.Future[None]) -> None:
-        """Let who waits for something go on, now or in a turn to come: between many, others have theirs."""
-        self._waiting.append(waiting)
-        if not self._letting_on:
-            self._letting_on = True
-            self._let_some_on()
-
-    def _let_some_on(self) -> None:
-        self._letting_on = bool(self._waiting)
-        for _ in range(min(len(self._waiting), AT_ONCE)):
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-        if self._letting_on:
-            asyncio.get_running_loop().call_soon(self._let_some_on)
+        """Let who waits for something go on, now or in a turn to come."""
+        self._pacer.add(partial(_let_on, waiting))
 
     def put_back(self, connection: _Connection) -> None:
         """Keep a connection for the next request."""
@@ -519,3 +505,8 @@ class Connections:
         if self._busy:
             first = min(max(each.touched, silent_since) for each in self._busy)
             self._watch = loop.call_at(first + self._read_timeout, self._look, loop)
+
+
+def _let_on(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

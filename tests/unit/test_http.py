@@ -14,8 +14,9 @@ import trustme
 from anyio.lowlevel import checkpoint
 from relay import Clock, settled
 
+from aioassets.concurrency import AT_ONCE
 from aioassets.drivers._connections import NotConnected
-from aioassets.drivers._http import AHEAD, AT_ONCE, IDLE, PIECE, Connections, Server, head_of
+from aioassets.drivers._http import AHEAD, IDLE, PIECE, Connections, Server, head_of
 
 PATIENCE = 100.0
 HEAD = b"GET / HTTP/1.1\r\nhost: store\r\n\r\n"
