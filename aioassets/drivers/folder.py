@@ -8,12 +8,14 @@ import fcntl
 import filecmp
 import os
 import secrets
+import stat
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
+from aioassets.disk import READING
 from aioassets.drivers.protocol import CommonPrefix, Data, Document, Expect, ObjectInfo, OpenUpload, Revision
 
 OURS: Final = ".aioassets"
@@ -74,7 +76,7 @@ class Folder:
         Args:
             check: is told its size before, and may raise.
         """
-        with open(self.path(key), "rb") as file:
+        with open(self.path(key), "rb", opener=opener) as file:
             status = os.fstat(file.fileno())
             check(status.st_size)
             data = file.read()
@@ -84,8 +86,7 @@ class Folder:
         """Describe an object."""
         path = self.path(key)
         status = os.stat(path)
-        if not os.path.isfile(path):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        _check_regular(status)
         return _info(key, status)
 
     def create(self, temporary: str) -> int:
@@ -247,6 +248,22 @@ def _append(path: str, data: Data) -> None:
             view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
+
+
+def opener(path: str, flags: int) -> int:
+    """Open a file of the store for reading: nothing else is an object, nor waited for."""
+    descriptor = os.open(path, flags | READING)
+    try:
+        _check_regular(os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _open_making_folder(path: str, flags: int) -> int:

@@ -19,7 +19,7 @@ from aioassets.disk import DENIED, denied, reason, write_at
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import check_document
 from aioassets.drivers._contents import holds
-from aioassets.drivers.folder import Folder, revision_of, unlink
+from aioassets.drivers.folder import Folder, opener, revision_of, unlink
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -219,7 +219,7 @@ class LocalDriver:
 async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
     # A cancellation while aiofiles opens or closes would leak the file that its thread has opened.
     with anyio.CancelScope(shield=True):
-        file = await aiofiles.open(path, "rb")
+        file = await aiofiles.open(path, "rb", opener=opener)
     try:
         yield file
     finally:

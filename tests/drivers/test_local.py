@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from aioassets import AccessDenied, BucketNotFound, LocalDriver
+from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound
 from aioassets.drivers.protocol import Expect
 from aioassets.testing import BytesSource, DriverConformance
 
@@ -114,3 +115,15 @@ async def test_revisions_differ_although_size_and_tick_are_the_same(tmp_path: Pa
     for _ in range(50):
         revisions.add(await driver.write("a", b"1", expected=(await driver.read("a")).revision))
     assert len(revisions) == 51
+
+
+async def test_what_is_no_file_is_no_object(tmp_path: Path) -> None:
+    """A pipe would be waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    driver = LocalDriver(tmp_path)
+    with pytest.raises(ObjectNotFound):
+        await driver.read("pipe")
+    with pytest.raises(ObjectNotFound):
+        await driver.stat("pipe")
+    with pytest.raises(ObjectNotFound):
+        await anext(driver.read_range("pipe", 0, 1))
