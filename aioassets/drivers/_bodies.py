@@ -6,7 +6,6 @@ import contextlib
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from aioassets.dispatch import Dispatcher
@@ -18,9 +17,8 @@ from aioassets.threads import SMALL
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
 """Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
-AT_ONCE: Final = SMALL + 1
-"""Bytes of a range that is read in one go, and again from its beginning where it breaks: of a small file, and the
-byte that isn't behind it."""
+ONE_PIECE: Final = SMALL + 1
+"""Bytes of a range that is handed on in one piece: of a small file, and the byte that isn't behind it."""
 WHOLE: Final = 64 * 1024
 """Bodies up to this many bytes are handed to the socket at once."""
 
@@ -65,10 +63,9 @@ async def read_range(
             raise PreconditionFailed(f"{driver.url}/{key}")
         return
     url = f"{driver.url}/{key}"
-    if stop - start <= AT_ONCE:
-        with contextlib.suppress(PastEnd):
-            get = partial(_get, open_range, key, start, stop, revision, url)
-            yield await dispatcher.send(get, nbytes=stop - start)
+    if stop - start <= ONE_PIECE:
+        if data := await _read_short(dispatcher, open_range, key, start, stop, revision, url):
+            yield data
         return
     pinned = revision
 
@@ -87,16 +84,32 @@ async def read_range(
                 yield chunk
 
 
-async def _get(open_range: OpenRange, key: str, start: int, stop: int, revision: Revision | None, url: str) -> Data:
-    """Read a short range in one go, or a little more where the store sends more."""
-    data: Data = b""
-    async with open_range(key, start, stop, revision) as part:
-        _check_ranged(part, start, stop, url)
-        async for piece in part.pieces:
-            data = b"".join((data, piece)) if data else piece
-            if len(data) > stop - start:
-                break
-    return data
+async def _read_short(
+    dispatcher: Dispatcher,
+    open_range: OpenRange,
+    key: str,
+    start: int,
+    stop: int,
+    revision: Revision | None,
+    url: str,
+) -> Data:
+    """Read a short range as one piece, or a little more where the store sends more."""
+    kept: Data = b""
+
+    async def go_on() -> None:
+        nonlocal kept, revision
+        offset = start + len(kept)
+        async with open_range(key, offset, stop, revision) as part:
+            _check_ranged(part, offset, stop, url)
+            revision = part.revision or revision  # what follows a break must be of the same state
+            async for piece in part.pieces:
+                kept = b"".join((kept, piece)) if kept else piece
+                if len(kept) > stop - start:
+                    break
+
+    with contextlib.suppress(PastEnd):
+        await dispatcher.send(go_on, nbytes=stop - start)
+    return kept
 
 
 def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
