@@ -299,12 +299,9 @@ class Downloader:
         check_digest(download.what, download.entry, digest)
 
     async def _small(self, download: Download) -> str:
-        data = bytearray()
         # Nothing has to be read to know an empty file, unless there is nothing to tell that it is one.
-        if download.size or best_of(download.entry.digests) is None:
-            async with contextlib.aclosing(self._read(download, 0, download.size)) as chunks:
-                async for chunk in chunks:
-                    data += chunk
+        known = not download.size and best_of(download.entry.digests) is not None
+        data = b"" if known else await self._whole(download, 0, download.size)
         return await in_batch(_write_new, download.target, data, download.entry)
 
     async def _large(self, download: Download) -> str:
@@ -347,6 +344,10 @@ class Downloader:
                     pending.clear()
             if pending:
                 await in_thread(write_all_at, descriptor, pending, offset)
+
+    async def _whole(self, download: Download, start: int, stop: int) -> bytes:
+        async with contextlib.aclosing(self._read(download, start, stop)) as chunks:
+            return b"".join([chunk async for chunk in chunks])
 
     async def _read(self, download: Download, start: int, stop: int) -> AsyncGenerator[Data, None]:
         """Exactly the bytes of a range, and none beyond, whatever the store sends.
@@ -429,6 +430,14 @@ def check_digest(what: str, entry: FileEntry, found: str) -> None:
         raise IntegrityError(what, f"{algorithm} {entry.digests[algorithm]}", found)
 
 
+def digest_of_content(data: bytes, entry: FileEntry) -> str:
+    """The digest of a file's content by the algorithm of `hash_for`; empty where there is none."""
+    if (digest := hash_for(entry)) is None:
+        return ""
+    feed(digest, data)
+    return digest.hexdigest()
+
+
 def digest_of(path: str | Path, entry: FileEntry) -> str:
     """The digest of a file by the algorithm of `hash_for`; empty where there is none. Blocking."""
     digest = hash_for(entry)
@@ -456,13 +465,10 @@ def _create(path: str, executable: bool) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
 
 
-def _write_new(path: str, data: bytearray, entry: FileEntry) -> str:
+def _write_new(path: str, data: bytes, entry: FileEntry) -> str:
     descriptor = _create(path, entry.executable)
     try:
         write_at(descriptor, data, 0)
     finally:
         os.close(descriptor)
-    if (digest := hash_for(entry)) is None:
-        return ""
-    feed(digest, data)
-    return digest.hexdigest()
+    return digest_of_content(data, entry)

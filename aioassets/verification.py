@@ -13,8 +13,8 @@ from aioassets.concurrency import for_each
 from aioassets.digests import best_of
 from aioassets.errors import IntegrityError
 from aioassets.manifest import FileEntry, Manifest
-from aioassets.threads import in_thread
-from aioassets.transfer import RANGE, Download, Downloader, hash_for
+from aioassets.threads import in_batch, in_thread
+from aioassets.transfer import RANGE, Download, Downloader, digest_of_content, hash_for
 
 RANGES_IN_MEMORY: Final = 4
 """Ranges that wait for those before them to be hashed, over all files: 32 MiB beside the budget."""
@@ -91,8 +91,8 @@ class Checker(Downloader):
         """There is nothing to discard: what was read is kept nowhere."""
 
     async def _small(self, download: Download) -> str:
-        data = b"".join([chunk async for chunk in self._read(download, 0, download.size)])
-        return await in_thread(_hexdigest, data, download.entry)
+        data = await self._whole(download, 0, download.size)
+        return await in_batch(digest_of_content, data, download.entry)
 
     async def _large(self, download: Download) -> str:
         """Ranges in parallel, each hashed when those before it were."""
@@ -104,7 +104,7 @@ class Checker(Downloader):
             stop = min(start + RANGE, download.size)
             mine = turns.setdefault(start, anyio.Event())
             async with self._in_memory:
-                data = b"".join([chunk async for chunk in self._read(download, start, stop)])
+                data = await self._whole(download, start, stop)
                 await mine.wait()
                 del turns[start]
                 if digest is not None:
@@ -113,14 +113,6 @@ class Checker(Downloader):
 
         await for_each(range(0, download.size, RANGE), check, limit=RANGES_IN_MEMORY)
         return digest.hexdigest() if digest is not None else ""
-
-
-def _hexdigest(data: bytes, entry: FileEntry) -> str:
-    digest = hash_for(entry)
-    if digest is None:
-        return ""
-    digest.update(data)
-    return digest.hexdigest()
 
 
 def check_cached(slot: Slot, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:

@@ -119,23 +119,29 @@ def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
 
 async def _in_chunks(pieces: AsyncIterator[Data]) -> AsyncGenerator[Data, None]:
     """Gather pieces; what came before a break is good, and handed on before it."""
-    pending = bytearray()
+    pending: list[Data] = []
+    size = 0
     broken: Exception | None = None
     try:
         async for piece in pieces:
-            if len(piece) < CHUNK:
-                pending += piece
-            if pending and (len(piece) >= CHUNK or len(pending) >= CHUNK):
-                yield bytes(pending)
-                pending.clear()
-            if len(piece) >= CHUNK:
-                yield piece
+            if size and size + len(piece) > CHUNK:
+                yield _joined(pending)
+                pending, size = [], 0
+            pending.append(piece)
+            size += len(piece)
+            if size >= CHUNK:
+                yield _joined(pending)
+                pending, size = [], 0
     except Exception as error:
         broken = error
     if pending:
-        yield bytes(pending)
+        yield _joined(pending)
     if broken is not None:
         raise broken
+
+
+def _joined(pieces: list[Data]) -> Data:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int, url: str) -> bytes:
