@@ -12,13 +12,10 @@ from aioassets.dispatch import Dispatcher
 from aioassets.drivers._connections import Watch
 from aioassets.drivers.protocol import Data, Driver, Revision
 from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
-from aioassets.threads import SMALL
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
 """Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
-ONE_PIECE: Final = SMALL + 1
-"""Bytes of a range that is handed on in one piece: of a small file, and the byte that isn't behind it."""
 WHOLE: Final = 64 * 1024
 """Bodies up to this many bytes are handed to the socket at once."""
 
@@ -63,10 +60,6 @@ async def read_range(
             raise PreconditionFailed(f"{driver.url}/{key}")
         return
     url = f"{driver.url}/{key}"
-    if stop - start <= ONE_PIECE:
-        if data := await _read_short(dispatcher, open_range, key, start, stop, revision, url):
-            yield data
-        return
     pinned = revision
 
     async def open_at(offset: int) -> AsyncGenerator[Data, None]:
@@ -82,34 +75,6 @@ async def read_range(
         async with contextlib.aclosing(dispatcher.stream(open_at, start, stop)) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-
-async def _read_short(
-    dispatcher: Dispatcher,
-    open_range: OpenRange,
-    key: str,
-    start: int,
-    stop: int,
-    revision: Revision | None,
-    url: str,
-) -> Data:
-    """Read a short range as one piece, or a little more where the store sends more."""
-    kept: Data = b""
-
-    async def go_on() -> None:
-        nonlocal kept, revision
-        offset = start + len(kept)
-        async with open_range(key, offset, stop, revision) as part:
-            _check_ranged(part, offset, stop, url)
-            revision = part.revision or revision  # what follows a break must be of the same state
-            async for piece in part.pieces:
-                kept = b"".join((kept, piece)) if kept else piece
-                if len(kept) > stop - start:
-                    break
-
-    with contextlib.suppress(PastEnd):
-        await dispatcher.send(go_on, nbytes=stop - start)
-    return kept
 
 
 def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
