@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from aioassets.drivers.s3 import (
         S3Driver as S3Driver,
     )
+    from aioassets.entries import (
+        FileEntry as FileEntry,
+    )
     from aioassets.errors import (
         AccessDenied as AccessDenied,
     )
@@ -145,9 +148,6 @@ if TYPE_CHECKING:
         AssetVersions as AssetVersions,
     )
     from aioassets.manifest import (
-        FileEntry as FileEntry,
-    )
-    from aioassets.manifest import (
         Manifest as Manifest,
     )
     from aioassets.manifest import (
@@ -213,6 +213,7 @@ _HOMES = {
         "aioassets.drivers.memory": ("MemoryDriver",),
         "aioassets.drivers.s3": ("S3Driver",),
         "aioassets.drivers.protocol": ("Driver",),
+        "aioassets.entries": ("FileEntry",),
         "aioassets.errors": (
             "AccessDenied",
             "AioAssetsError",
@@ -257,7 +258,6 @@ _HOMES = {
             "AssetsManager",
         ),
         "aioassets.manifest": (
-            "FileEntry",
             "Manifest",
             "Pusher",
         ),

@@ -34,10 +34,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from aioassets.entries import FileEntry
 from aioassets.errors import CacheError, IntegrityError
-from aioassets.manifest import FileEntry, Manifest, inner_folders
+from aioassets.manifest import Manifest, inner_folders
 from aioassets.threads import check_cancelled
 from aioassets.transfer import WRITE, check_digest, digest_of
 
@@ -66,19 +67,21 @@ class Record:
     manifest: Manifest
     label: str = field(default="", compare=False)
 
-    def to_json(self) -> bytes:
-        """The record as stored."""
+    def write_to(self, file: BinaryIO) -> None:
+        """Write the record as it is stored."""
         head = json.dumps({"source": self.source, "asset": self.label}).encode()
-        return head[:-1] + _MANIFEST + self.manifest.to_json() + b"}"
+        file.write(head[:-1] + _MANIFEST)
+        self.manifest.write_to(file)
+        file.write(b"}")
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:
         """Parse a record; raises `ValueError`."""
-        head, _, manifest = data.partition(_MANIFEST)
-        value = json.loads(head + b"}")
+        begin = data.find(_MANIFEST)
+        value = json.loads(data[:begin] + b"}") if begin > 0 else None
         if not isinstance(value, dict) or not isinstance(value.get("source"), str):
             raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
-        return cls(value["source"], Manifest.from_json(manifest[:-1]), str(value.get("asset", "")))
+        return cls(value["source"], Manifest.from_json(data[begin + len(_MANIFEST) : -1]), str(value.get("asset", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class Slot:
         if root is None:
             return None
         path = name[len(f"{root}/") :]
-        known = [entry.path for entry in manifest.files]
+        known = manifest.table.paths
         for other in (*known, *manifest.empty_directories, *inner_folders(known, manifest.empty_directories)):
             if other != path and _folded(other) == _folded(path):
                 both = " and ".join(map(repr, sorted((other, path))))
@@ -243,7 +246,8 @@ class Slot:
                 removed that others may be reading. `None` puts whatever is there aside, as a whole.
         """
         written = self.staging / "record"
-        written.write_bytes(record.to_json())  # before anything is placed: the disk may be full
+        with written.open("wb") as file:
+            record.write_to(file)  # before anything is placed: the disk may be full
         if differing is None:
             self._own(".json").unlink(missing_ok=True)  # lest a crash leaves it beside another payload
             if self.payload.exists():
@@ -266,7 +270,7 @@ class Slot:
         """Make staged files available as single ones, apart from those of any other version of this name."""
         if self.parts.exists() and self.parts_record() != record:
             self.set_aside(self.parts)
-        write_atomically(self._own(".parts.json"), record.to_json())
+        write_atomically(self._own(".parts.json"), record.write_to)
         for folder in folders:
             (self.parts / folder).mkdir(parents=True, exist_ok=True)
         for entry in entries:
@@ -276,7 +280,7 @@ class Slot:
 
     def write_record(self, record: Record) -> None:
         """Declare the payload complete."""
-        write_atomically(self._own(".json"), record.to_json())
+        write_atomically(self._own(".json"), record.write_to)
 
     def set_aside(self, path: Path) -> None:
         """Move files of another content out of the way, keeping them."""
@@ -320,7 +324,7 @@ class Slot:
             for name in names
         }
         folders = all((self.payload / folder).is_dir() for folder in manifest.empty_directories)
-        return folders and found == {entry.path for entry in manifest.files}
+        return folders and found == set(manifest.table.paths)
 
 
 def verify_file(path: Path, entry: FileEntry, what: str) -> None:
@@ -440,12 +444,13 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Make a small file appear whole, or not at all."""
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Make a file appear whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            write(file)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ create-only, each other one a compare-and-swap, so safety never rests on anybody
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,8 +24,8 @@ from aioassets.errors import (
     StoreUnavailable,
     StoreUnsuitable,
 )
-from aioassets.machine import machine_id, process_is_gone, process_started
-from aioassets.manifest import Claim, ClaimState, Manifest, Pusher
+from aioassets.machine import Claimant, machine_id, process_is_gone
+from aioassets.manifest import Claim, ClaimState, Manifest
 from aioassets.store import AssetStore, MetaState
 from aioassets.threads import in_thread
 
@@ -53,16 +52,16 @@ def give_up(token: str) -> None:
     _GIVEN_UP.add(token)
 
 
-def new_claim(operation: str, fingerprint: str, holder: Pusher) -> Claim:
-    """A claim of this process."""
+def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
+    """A claim that nobody else has made."""
     return Claim(
         token=secrets.token_hex(16),
         operation=operation,
         fingerprint=fingerprint,
-        machine=machine_id(),
-        pid=os.getpid(),
-        started=process_started(os.getpid()),
-        holder=holder,
+        machine=claimant.machine,
+        pid=claimant.pid,
+        started=claimant.started,
+        holder=claimant.holder,
     )
 
 
@@ -111,15 +110,15 @@ class HeldClaim:
         async with self._swapping:
             await self._become(self.claim.renewed())
 
-    async def seal(self, manifest: Manifest) -> None:
-        """Publish the manifest in the claim's place: from here the version is complete.
+    async def seal(self, manifest: bytes) -> None:
+        """Publish the manifest, as it is stored, in the claim's place: from here the version is complete.
 
         Raises:
             ClaimLost: the number is no longer ours.
             StoreUnavailable: with `uncertain` where it may be sealed all the same.
         """
         async with self._swapping:
-            await self._swap(await in_thread(manifest.to_json))
+            await self._swap(manifest)
 
     async def abandon(self) -> None:
         """Give the number up; only after this may content be deleted.

@@ -100,7 +100,8 @@ class Verdicts:
                 if not self._is_fresh(old):
                     old.unlink(missing_ok=True)
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(note, json.dumps({"store": identity, "probed": self._now()}).encode())
+            data = json.dumps({"store": identity, "probed": self._now()}).encode()
+            write_atomically(note, lambda file: file.write(data))
 
 
 async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> Revision:

@@ -13,7 +13,7 @@ from aioassets.concurrency import Turns
 from aioassets.dispatch import RetryPolicy
 from aioassets.errors import AioAssetsError
 from aioassets.index import add_to_index
-from aioassets.manifest import Pusher
+from aioassets.machine import Claimant
 from aioassets.store import FRESH, AssetStore, IndexState
 from aioassets.versioning import VersioningScheme
 
@@ -117,7 +117,7 @@ class PushContext:
     Attributes:
         store: where to.
         scheme: how versions are numbered.
-        pusher: who pushes, as far as it may be recorded.
+        claimant: who pushes, as far as it may be recorded.
         tool: which program pushes, for the manifest.
         cleanup_timeout: seconds that a cancelled push may take to clean up.
         lister: lists what they published.
@@ -128,7 +128,7 @@ class PushContext:
 
     store: AssetStore
     scheme: VersioningScheme
-    pusher: Pusher
+    claimant: Claimant
     tool: str
     cleanup_timeout: float
     lister: Lister

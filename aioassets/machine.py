@@ -8,6 +8,7 @@ import getpass
 import hashlib
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -52,13 +53,32 @@ def _process(pid: int) -> tuple[str, str]:
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
 
 
-def whoami(*, user: bool, host: bool) -> Pusher:
-    """This user and this machine, as far as they may be told."""
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A process that claims version numbers.
+
+    Attributes:
+        machine: a digest that is equal for processes that can see one another.
+        pid: its id, on that machine.
+        started: when it started, as the system tells it; tells reused ids apart.
+        holder: who pushes, for people.
+    """
+
+    machine: str
+    pid: int
+    started: str
+    holder: Pusher
+
+
+def this_process(*, user: bool, host: bool) -> Claimant:
+    """This process, with as much of its user and machine as may be told. Blocking."""
     name = None
     if user:
         with contextlib.suppress(OSError, KeyError):  # a user without a name, as in some containers
             name = getpass.getuser()
-    return Pusher(name, platform.node() or None if host else None)
+    holder = Pusher(name, platform.node() or None if host else None)
+    pid = os.getpid()
+    return Claimant(machine_id(), pid, process_started(pid), holder)
 
 
 def _contents(path: str) -> str:

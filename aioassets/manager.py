@@ -38,8 +38,8 @@ from aioassets.errors import (
 from aioassets.index import add_to_index, check_exists, next_version
 from aioassets.layout import MAX_KEY_BYTES, Layout
 from aioassets.leftovers import CleaningPlan, CleaningResult, CleaningRules
-from aioassets.machine import whoami
-from aioassets.manifest import Manifest, Pusher
+from aioassets.machine import Claimant, this_process
+from aioassets.manifest import Manifest
 from aioassets.progress import Progress, ignore
 from aioassets.publication import Publication
 from aioassets.push import BUMP_MAJOR, CREATE, UPDATE, PushPlan, PushResult
@@ -178,6 +178,7 @@ class AssetsManager:
         self._locks = Locks()
         self._lister = Lister(self._scheme, self._retry)
         self._reservations = Reservations()
+        self._claimant: Claimant | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[anyio.Event] = set()
         self._closed = False
@@ -508,7 +509,11 @@ class AssetsManager:
         """
         if name is not None:
             parse_name(name)
-        return await self._run(lambda: self._cleaning(CleaningRules(older_than, legacy), Pusher()).plan(name))
+
+        async def plan() -> CleaningPlan:
+            return await (await self._cleaning(CleaningRules(older_than, legacy))).plan(name)
+
+        return await self._run(plan)
 
     async def clean(self, plan: CleaningPlan) -> CleaningResult:
         """Remove what was planned, as far as it still may be removed: each thing is looked at anew.
@@ -525,7 +530,7 @@ class AssetsManager:
         async def clean() -> CleaningResult:
             if self._store is not None:
                 await self._require_suitable(self._store)
-            return await self._cleaning(plan.rules, await in_thread(self._whoami)).run(plan)
+            return await (await self._cleaning(plan.rules)).run(plan)
 
         return await self._run(clean)
 
@@ -547,8 +552,10 @@ class AssetsManager:
 
     # Beneath
 
-    def _cleaning(self, rules: CleaningRules, holder: Pusher) -> Cleaning:
-        store = None if self._store is None else StoreCleaning(self._store, self._scheme, rules, holder)
+    async def _cleaning(self, rules: CleaningRules) -> Cleaning:
+        store = None
+        if self._store is not None:
+            store = StoreCleaning(self._store, self._scheme, rules, await self._this_process())
         return Cleaning(store, self._settings.assets_dir, rules, self._scheme.is_version)
 
     async def _publish_version(self, store: AssetStore, name: str, version: str) -> None:
@@ -599,7 +606,7 @@ class AssetsManager:
             bump = Bump()
         check_exists(state, operation, name, store.url)
         version = next_version(state, self._scheme, name, bump, store.url)
-        await in_thread(_check_keys, tree, store.layout, name, version)
+        _check_keys(tree, store.layout, name, version)
         return PushPlan(
             name=name,
             version=version,
@@ -607,7 +614,7 @@ class AssetsManager:
             versions=state.index.versions,
             url=store.url_of(name, version),
             files=len(tree.files),
-            size=await in_thread(lambda: tree.size),
+            size=tree.size,
             tree=tree,
             bump=bump,
             message=details.message,
@@ -679,7 +686,7 @@ class AssetsManager:
         context = PushContext(
             store=store,
             scheme=self._scheme,
-            pusher=await in_thread(self._whoami),
+            claimant=await self._this_process(),
             tool=f"aioassets/{__version__}",
             cleanup_timeout=self._settings.cleanup_timeout,
             lister=self._lister,
@@ -687,8 +694,13 @@ class AssetsManager:
         )
         return await Publication(context, plan, report).run()
 
-    def _whoami(self) -> Pusher:
-        return whoami(user=self._settings.record_user, host=self._settings.record_host)
+    async def _this_process(self) -> Claimant:
+        if self._claimant is None:
+            settings = self._settings
+            self._claimant = await in_thread(
+                partial(this_process, user=settings.record_user, host=settings.record_host)
+            )
+        return self._claimant
 
     def _make_driver(self) -> Driver | None:
         if self._location is None:
@@ -768,8 +780,8 @@ def _local_path(url: str) -> str | None:
 
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
     room = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
-    for file in tree.files:
-        if len(file.path.encode()) > room:
-            raise SourceError(
-                file.source, f"its path makes a key of more than {MAX_KEY_BYTES} bytes; shorten, exclude or pack it"
-            )
+    if tree.longest_path > room:
+        file = next(file for file in tree.files if len(file.path.encode()) > room)
+        raise SourceError(
+            file.source, f"its path makes a key of more than {MAX_KEY_BYTES} bytes; shorten, exclude or pack it"
+        )

@@ -1,120 +1,33 @@
 """What `.meta` and `.versions` objects hold, and their JSON.
 
 Whatever is parsed here comes from a store, so it is untrusted: it is checked whole, and
-each problem is one `ValueError` with a sentence. Of a key that JSON repeats, the last value
-counts, as it does for modelkit.
+each problem is one `ValueError` with a sentence.
 """
 
 from __future__ import annotations
 
 import enum
-import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
-from typing import Any, Final
+from itertools import chain
+from typing import Any, BinaryIO, Final
 
 from aioassets.digests import PREFERRED, best_of
+from aioassets.entries import FileEntry, FileTable
+from aioassets.jsontext import Reader, dump, dump_to, load, shown
 from aioassets.layout import MAX_KEY_BYTES, MAX_SEGMENT_BYTES
 from aioassets.spec import version_problem
 
 MAX_ENTRIES: Final = 1_000_000
 """Files and empty folders of a version, its folders, and versions of an index: more isn't read, nor pushed."""
-AT_ONCE: Final = 1000
-"""Rows that are encoded at once: meanwhile no other thread runs, the event loop's included."""
-_PIECE: Final = 1024 * 1024
-_MAX_DEPTH: Final = 32
-_MAX_DIGITS: Final = 100
 _MAX_SIZE: Final = 2**63 - 1
-_MAX_STRINGS: Final = 32 * MAX_ENTRIES
-"""What a version of `MAX_ENTRIES` needs, several times; as Python's objects they take some GiB."""
 
 _CLAIM: Final = "aioassets_claim"
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
-_AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
-_ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _HEX: Final = re.compile(r"[0-9a-f]{0,256}")
-
-
-def _load(data: bytes) -> dict[str, Any]:
-    _check_shape(data)
-    try:
-        value = json.loads(data.decode(), parse_int=_integer, parse_float=_finite, parse_constant=_finite)
-        if _SURROGATE.search(data):
-            _dump({"": value})  # raises if one has no partner
-    except ValueError as error:
-        raise ValueError(f"it isn't JSON in UTF-8 ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError("it isn't a JSON object")  # noqa: TRY004 - the type of data, not of an argument
-    return value
-
-
-def _check_shape(data: bytes) -> None:
-    """Raise for what the parser would take too much stack or memory for; cheaper than parsing."""
-    if data.count(b",") > _MAX_STRINGS or data.count(b'"') > 2 * _MAX_STRINGS:
-        raise ValueError(f"it holds more than {_MAX_STRINGS:,} values")
-    if b"\\" in data:
-        data = _ESCAPED.sub(b"", data)
-    nested = b"".join(_brackets(data)).translate(_AS_LISTS)
-    for _ in range(_MAX_DEPTH):
-        nested = nested.replace(b"[]", b"")
-    if b"[]" in nested or nested.count(b"[") > _MAX_DEPTH:  # what is left otherwise isn't JSON
-        raise ValueError(f"it is nested deeper than {_MAX_DEPTH}")
-
-
-def _brackets(data: bytes) -> Iterator[bytes]:
-    """All brackets that aren't in strings, from data without escapes, in pieces: other threads run between them."""
-    quoted = 0
-    for start in range(0, len(data), _PIECE):
-        pieces = data[start : start + _PIECE].translate(None, _NO_BRACKETS).split(b'"')
-        yield b"".join(pieces[quoted::2])
-        quoted ^= (len(pieces) - 1) % 2
-
-
-def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise ValueError(f"{_shown(text)} has more than {_MAX_DIGITS} digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{_shown(text)} is too large or no number")
-    return number
-
-
-def _dump(value: Mapping[str, Any]) -> bytes:
-    """JSON of an object; an iterator in it becomes a list."""
-    fields = ([_encoded(key), b":", *_pieces(item)] for key, item in value.items())
-    return b"{" + b",".join(map(b"".join, fields)) + b"}"
-
-
-def _pieces(item: Any) -> Iterator[bytes]:
-    if not isinstance(item, Iterator):
-        yield _encoded(item)
-        return
-    yield b"["
-    separator = b""
-    while rows := list(islice(item, AT_ONCE)):
-        yield separator + _encoded(rows)[1:-1]
-        separator = b","
-    yield b"]"
-
-
-def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _shown(text: str) -> str:
-    """A text from a store as messages show it."""
-    return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 
 def _typed(value: Any, kind: type, what: str) -> Any:
@@ -170,11 +83,11 @@ def _check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
     for kind, paths in (("path", files), ("folder", folders)):
         for path in paths:
             if (problem := path_problem(path)) is not None:
-                raise ValueError(f"it lists the {kind} {_shown(path)}: {problem}")
+                raise ValueError(f"it lists the {kind} {shown(path)}: {problem}")
         if len(set(paths)) != len(paths):
-            raise ValueError(f"it lists the {kind} {_shown(_repeated(paths))} twice")
+            raise ValueError(f"it lists the {kind} {shown(_repeated(paths))} twice")
     if both := {*folders, *inner_folders(files, folders)}.intersection(files):
-        raise ValueError(f"it lists {_shown(min(both))} both as a file and as a folder")
+        raise ValueError(f"it lists {shown(min(both))} both as a file and as a folder")
 
 
 def _repeated(paths: Iterable[str]) -> str:
@@ -204,43 +117,20 @@ def parents(path: str) -> Iterator[str]:
         yield path
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file of a version.
-
-    Attributes:
-        path: relative to the asset, with `/`; empty for a file asset.
-        size: in bytes; `None` where modelkit pushed it.
-        digests: algorithm to lower-case hex; empty where modelkit pushed it.
-        executable: whether the owner may execute it.
-    """
-
-    path: str
-    size: int | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
-    executable: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry as a JSON value."""
-        value: dict[str, Any] = {"path": self.path, "size": self.size, "digests": dict(self.digests)}
-        return {**value, "executable": True} if self.executable else value
-
-    @classmethod
-    def from_json(cls, value: Any) -> FileEntry:
-        """Parse one entry; raises `ValueError`."""
-        entry = _typed(value, dict, "file entry")
-        size = entry.get("size")
-        if size is not None and not 0 <= _typed(size, int, "file size") <= _MAX_SIZE:
-            raise ValueError(f"it lists a file size {'that is negative' if size < 0 else 'of more than 2**63 bytes'}")
-        digests = _typed(entry.get("digests", {}), dict, "digests")
-        if not all(_HEX.fullmatch(_typed(digest, str, "digest")) for digest in digests.values()):
-            raise ValueError("it lists a digest that isn't lower-case hex")
-        return cls(
-            path=_typed(entry.get("path"), str, "file path"),
-            size=size,
-            digests=digests,
-            executable=_typed(entry.get("executable", False), bool, "executable flag"),
-        )
+def _entry(value: Any) -> FileEntry:
+    entry = _typed(value, dict, "file entry")
+    size = entry.get("size")
+    if size is not None and not 0 <= _typed(size, int, "file size") <= _MAX_SIZE:
+        raise ValueError(f"it lists a file size {'that is negative' if size < 0 else 'of more than 2**63 bytes'}")
+    digests = _typed(entry.get("digests", {}), dict, "digests")
+    if not all(_HEX.fullmatch(_typed(digest, str, "digest")) for digest in digests.values()):
+        raise ValueError("it lists a digest that isn't lower-case hex")
+    return FileEntry(
+        path=_typed(entry.get("path"), str, "file path"),
+        size=size,
+        digests=digests,
+        executable=_typed(entry.get("executable", False), bool, "executable flag"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +167,7 @@ class Manifest:
 
     push_date: datetime
     is_directory: bool
-    files: tuple[FileEntry, ...]
+    files: Sequence[FileEntry]
     empty_directories: tuple[str, ...] = ()
     pushed_by: Pusher = field(default_factory=Pusher)
     tool: str | None = None
@@ -285,11 +175,18 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     token: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", self.table)
+
+    @property
+    def table(self) -> FileTable:
+        """Its files, as they are kept."""
+        return self.files if isinstance(self.files, FileTable) else FileTable(self.files)
+
     @property
     def size(self) -> int | None:
         """Bytes in all, or `None` where modelkit pushed it."""
-        sizes = [file.size for file in self.files]
-        return None if None in sizes else sum(size or 0 for size in sizes)
+        return self.table.total
 
     @property
     def verifiable(self) -> bool:
@@ -303,13 +200,20 @@ class Manifest:
         return tuple(algorithm for algorithm in PREFERRED if algorithm in used)
 
     def _best(self) -> set[str | None]:
-        return {best_of(digests) for digests in {tuple(file.digests) for file in self.files}}
+        return {best_of(algorithms) for algorithms in self.table.algorithms}
 
     def to_json(self) -> bytes:
         """The manifest as stored; modelkit reads the first three fields."""
+        return dump(self._fields())
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Write it as it is stored."""
+        dump_to(file, self._fields())
+
+    def _fields(self) -> dict[str, Any]:
         value: dict[str, Any] = {"push_date": self.push_date.isoformat(), "is_directory": self.is_directory}
         if self.is_directory:
-            value["contents"] = (file.path for file in self.files)
+            value["contents"] = iter(self.table.paths)
         value["files"] = (file.to_json() for file in self.files)
         if self.empty_directories:
             value["empty_directories"] = iter(self.empty_directories)
@@ -320,21 +224,26 @@ class Manifest:
             "labels": dict(self.labels),
             "token": self.token,
         }
-        return _dump(value | {key: item for key, item in optional.items() if item})
+        return value | {key: item for key, item in optional.items() if item}
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
         """Parse a sealed `.meta`; raises `ValueError`."""
-        return cls._from_value(_load(data))
+        return cls._from_fields(_fields_of(data))
 
     @classmethod
-    def _from_value(cls, value: dict[str, Any]) -> Manifest:
+    def _from_fields(cls, value: dict[str, Any]) -> Manifest:
         is_directory = _typed(value.get("is_directory"), bool, "is_directory")
-        files = cls._files(value, is_directory=is_directory)
+        contents = list(_texts(value.get("contents", []), "contents")) if is_directory else [""]
+        files = value.get("files")
+        if files is None:
+            files = FileTable(map(FileEntry, contents))
+        elif files.paths != contents and sorted(files.paths) != sorted(contents):
+            raise ValueError("its contents and its files don't name the same paths")
         folders = _texts(value.get("empty_directories", []), "empty_directories")
         if is_directory:
-            _check_paths([file.path for file in files], folders)
-        elif folders or [file.path for file in files] != [""]:
+            _check_paths(files.paths, folders)
+        elif folders:
             raise ValueError("it is of a file, but lists other files or folders")
         pushed_by = _typed(value.get("pushed_by", {}), dict, "pushed_by")
         labels = _typed(value.get("labels", {}), dict, "labels")
@@ -350,15 +259,32 @@ class Manifest:
             token=_optional(value, "token"),
         )
 
-    @staticmethod
-    def _files(value: dict[str, Any], *, is_directory: bool) -> tuple[FileEntry, ...]:
-        contents = _texts(value.get("contents", []), "contents") if is_directory else ("",)
-        if "files" not in value:
-            return tuple(FileEntry(path) for path in contents)
-        files = tuple(FileEntry.from_json(item) for item in _rows(value["files"], "files"))
-        if sorted(file.path for file in files) != sorted(contents):
-            raise ValueError("its contents and its files don't name the same paths")
-        return files
+
+def _fields_of(data: bytes) -> dict[str, Any]:
+    """The fields of a `.meta`; its files are parsed one by one, so that they never all are there as JSON values."""
+    reader = Reader(data)
+    fields: dict[str, Any] = {}
+    for key in reader.fields():
+        fields[key] = _files(reader, fields.get("contents")) if key == "files" else reader.value()
+    return fields
+
+
+def _files(reader: Reader, contents: Any) -> FileTable:
+    rows = reader.items()
+    if rows is None:
+        raise ValueError("its files isn't of type list")
+    return FileTable(_entries(rows, contents if isinstance(contents, list) else []))
+
+
+def _entries(rows: Iterator[Any], contents: Sequence[Any]) -> Iterator[FileEntry]:
+    """Parse file entries; a path that is in the contents as well is kept in memory once."""
+    for number, row in enumerate(rows):
+        if number == MAX_ENTRIES:
+            raise ValueError(f"its files has more than {MAX_ENTRIES:,} entries")
+        entry = _entry(row)
+        if number < len(contents) and contents[number] == entry.path:
+            entry = replace(entry, path=contents[number])
+        yield entry
 
 
 def _optional(value: Mapping[str, Any], key: str) -> str | None:
@@ -424,7 +350,7 @@ class Claim:
             "holder": self.holder.to_json(),
             "renewals": self.renewals,
         }
-        return _dump({_CLAIM: claim})
+        return dump({_CLAIM: claim})
 
     @classmethod
     def _from_value(cls, value: Any) -> Claim:
@@ -449,10 +375,10 @@ class Claim:
 
 def parse_meta(data: bytes) -> Manifest | Claim:
     """Tell a sealed `.meta` from a claim; raises `ValueError` where it is neither."""
-    value = _load(data)
+    value = _fields_of(data)
     if _CLAIM in value:
         return Claim._from_value(value[_CLAIM])  # noqa: SLF001 - one module, one format
-    return Manifest._from_value(value)  # noqa: SLF001
+    return Manifest._from_fields(value)  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,16 +399,16 @@ class VersionIndex:
 
     def to_json(self) -> bytes:
         """The index as stored."""
-        return _dump({**self.extra, "versions": list(self.versions)})
+        return dump({**self.extra, "versions": list(self.versions)})
 
     @classmethod
     def from_json(cls, data: bytes) -> VersionIndex:
         """Parse an index; raises `ValueError`."""
-        value = _load(data)
+        value = load(data)
         if "versions" not in value:
             raise ValueError("it has no versions")
         versions = _texts(value.pop("versions"), "versions")
         for version in versions:
             if (problem := version_problem(version)) is not None:
-                raise ValueError(f"it lists the version {_shown(version)}: {problem}")
+                raise ValueError(f"it lists the version {shown(version)}: {problem}")
         return cls(tuple(dict.fromkeys(versions)), value)

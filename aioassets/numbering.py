@@ -54,7 +54,6 @@ class Numbering:
         self._store = context.store
         self._scheme = context.scheme
         self._plan = plan
-        self._fingerprint = ""
         self._tokens: set[str] = set()
         self._taken: set[str] = set()
         self._trying: tuple[str, Claim] | None = None
@@ -97,8 +96,6 @@ class Numbering:
             AssetNotFound: an update met none.
             VersionNotFound: no version of the major is listed.
         """
-        if not self._fingerprint:
-            self._fingerprint = await in_thread(self._plan.tree.fingerprint)
         self.leave()
         self._taken |= self._context.reservations.of(self._plan.name)  # they may be listed before the index is read
         state = await self._present_index()
@@ -150,7 +147,7 @@ class Numbering:
         return self._taken | self._context.reservations.of(self._plan.name)
 
     async def _try(self, version: str) -> Contest:
-        claim = await in_thread(new_claim, self._plan.operation, self._fingerprint, self._context.pusher)
+        claim = new_claim(self._plan.operation, self._plan.tree.fingerprint, self._context.claimant)
         self._tokens.add(claim.token)
         self._trying = (version, claim)
         outcome = await contest(self._store, self._plan.name, version, claim)
@@ -223,7 +220,7 @@ class Numbering:
         if isinstance(meta.content, Manifest):
             self.unlisted.add(version)
             return False
-        return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._fingerprint)
+        return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._plan.tree.fingerprint)
 
     # Creates whose first versions differ
 

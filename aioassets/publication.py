@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Final
 
 from aioassets.claim import ClaimLost, HeldClaim, renewing
@@ -22,8 +23,8 @@ from aioassets.numbering import Numbering
 from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.push import CREATE, PushPlan, PushResult
 from aioassets.threads import in_thread
-from aioassets.transfer import Upload, Uploader, UploadLedger
-from aioassets.tree import SourceFile, check_unchanged
+from aioassets.transfer import Uploader, UploadLedger
+from aioassets.tree import SourceFile
 
 ATTEMPTS: Final = 3
 """How many numbers a push may lose to others after it claimed them."""
@@ -45,7 +46,7 @@ class Publication:
         self._plan = plan
         self._report = report
         self._doubt = Doubt()
-        self._ledger = UploadLedger()
+        self._ledger = UploadLedger(plan.tree.files)
         self._numbering = Numbering(context, plan)
 
     async def run(self) -> PushResult:
@@ -72,8 +73,7 @@ class Publication:
             stop.check()
             held = await self._claim(stop)
             try:
-                manifest = await self._upload(held, stop)
-                await self._seal(held, manifest, stop)
+                await self._seal(held, await self._upload(held, stop), stop)
             except ClaimLost:
                 self._numbering.lose(held.version)
                 continue
@@ -97,16 +97,17 @@ class Publication:
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> Manifest:
-        """Upload everything under a claim; on any failure give the claim up."""
-        ledger = self._ledger = UploadLedger()
+    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes:
+        """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
+        ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
             with stop.bounded(0.5), unwrapped():
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
-                    await self._check_before_sealing(held)
-                stop.check()
-                return await in_thread(self._manifest, held, ledger)
+                    if self._plan.operation == CREATE:
+                        await self._numbering.check_other_creates(held.version)
+                    stop.check()
+                    return await in_thread(self._manifest, held, ledger)
             raise Stopped  # the phase was cut off
         except ClaimLost:
             raise
@@ -133,18 +134,18 @@ class Publication:
             await self._present(held.version) if held.resumed else None,
             self._store.files_at_once,
         )
-        key = self._store.layout.content
-
-        def planned(file: SourceFile) -> Upload:
-            return Upload(file, key(plan.name, held.version, file.path))
-
-        await both(lambda: uploader.run(plan.tree.files, planned), lambda: self._look(uploader))
+        uploading = partial(uploader.run, plan.tree.files, partial(self._key, held.version))
+        if plan.operation == CREATE:
+            await both(uploading, lambda: self._look(uploader))
+        else:
+            await uploading()
         self._report(TransferFinished(plan.name, held.version))
+
+    def _key(self, version: str, file: SourceFile) -> str:
+        return self._store.layout.content(self._plan.name, version, file.path)
 
     async def _look(self, uploader: Uploader) -> None:
         """Look at the index again beside the uploads of a create, and end them where it is there."""
-        if self._plan.operation != CREATE:
-            return
         try:
             await self._numbering.look_again()
         except AioAssetsError as error:
@@ -161,24 +162,22 @@ class Publication:
         except ObjectNotFound:
             return {}
 
-    async def _check_before_sealing(self, held: HeldClaim) -> None:
-        await check_unchanged(self._plan.tree)
-        if self._plan.operation == CREATE:
-            await self._numbering.check_other_creates(held.version)
-
-    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> Manifest:
+    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes:
+        """The manifest as stored, of a source that is still what was scanned."""
         plan = self._plan
-        return Manifest(
+        plan.tree.check_unchanged()
+        manifest = Manifest(
             push_date=self._context.now(),
             is_directory=plan.tree.is_directory,
-            files=tuple(ledger.entries[file.path] for file in plan.tree.files),
+            files=ledger.entries(),
             empty_directories=plan.tree.empty_directories,
-            pushed_by=self._context.pusher,
+            pushed_by=self._context.claimant.holder,
             tool=self._context.tool,
             message=plan.message,
             labels=plan.labels,
             token=held.claim.token,
         )
+        return manifest.to_json()
 
     async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
         """Abandon the claim, then delete what this push created; what fails here is left for later.
@@ -195,7 +194,7 @@ class Publication:
             except ClaimLost:
                 return False
             if ledger is not None:
-                await self._store.driver.delete(ledger.created)
+                await self._store.driver.delete(map(partial(self._key, held.version), ledger.created()))
                 if not (ledger.uncertain or self._doubt.arisen or held.resumed):
                     with contextlib.suppress(ClaimLost):
                         await held.release()
@@ -203,7 +202,7 @@ class Publication:
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: Manifest, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes, stop: Stop) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
         with stop.bounded():
             try:

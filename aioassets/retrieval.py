@@ -17,6 +17,7 @@ from aioassets.cache import Record, Slot, cached_versions, partly_cached_version
 from aioassets.concurrency import Turns
 from aioassets.disk import DENIED, denied, reason, room
 from aioassets.drivers.protocol import ObjectInfo
+from aioassets.entries import FileEntry, FileTable
 from aioassets.errors import (
     AssetNotFound,
     CacheError,
@@ -28,7 +29,7 @@ from aioassets.errors import (
     VersionNotFound,
 )
 from aioassets.index import check_index
-from aioassets.manifest import FileEntry, Manifest, inner_folders
+from aioassets.manifest import Manifest, inner_folders
 from aioassets.progress import Event, Progress, TransferFinished, TransferStarted
 from aioassets.spec import AssetSpec
 from aioassets.store import AssetStore
@@ -77,7 +78,7 @@ class FetchedAsset(os.PathLike[str]):
 class Selection:
     """The files and empty folders of a version that are asked for."""
 
-    files: tuple[FileEntry, ...]
+    files: FileTable
     folders: tuple[str, ...]
 
     @classmethod
@@ -88,9 +89,9 @@ class Selection:
             PartNotFound: nothing matches.
         """
         if spec.part is None:
-            return cls(manifest.files, manifest.empty_directories)
+            return cls(manifest.table, manifest.empty_directories)
         inside = f"{spec.part}/"
-        files = tuple(file for file in manifest.files if file.path == spec.part or file.path.startswith(inside))
+        files = FileTable(file for file in manifest.files if file.path == spec.part or file.path.startswith(inside))
         folders = tuple(path for path in manifest.empty_directories if path == spec.part or path.startswith(inside))
         if not (files or folders):
             raise PartNotFound(spec.name, version, spec.part)
@@ -98,7 +99,7 @@ class Selection:
 
     def all_folders(self) -> list[str]:
         """Every folder that must exist, outer ones first."""
-        return sorted({*self.folders, *inner_folders([file.path for file in self.files], self.folders)})
+        return sorted({*self.folders, *inner_folders(self.files.paths, self.folders)})
 
 
 class Locks:
@@ -187,12 +188,13 @@ class Retrieval:
             if cached or store is None:
                 return await self._check_cached(slot)
             manifest = await self._manifest(store, version)
-            selected = replace(manifest, files=Selection.of(manifest, self._spec, version).files)
+            selection = Selection.of(manifest, self._spec, version)
+            selected = replace(manifest, files=selection.files)
             listed = await self._sizes(store, slot) if selected.size is None else {}
             checker = Checker(store.driver, slot.name, self._report, store.files_at_once)
             planned = partial(self._planned, store, slot, Path(), listed)
             self._report(TransferStarted(slot.name, version, len(selected.files), selected.size))
-            await checker.run(selected.files, planned)
+            await checker.run(selection.files, planned)
             self._report(TransferFinished(slot.name, version))
             problems = [checker.problems[file.path] for file in selected.files if file.path in checker.problems]
             return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
@@ -320,13 +322,7 @@ class Retrieval:
                 return await in_thread(partial(self._fetched, slot, slot.payload, manifest, from_cache=True))
             staged = await in_thread(_prepare, slot, manifest, selection)
             await self._fill(store, slot, staged, selection, record)
-            if self._spec.part is not None:
-                await in_thread(slot.check_apart, staged, selection.files, manifest)
-                await in_thread(slot.place_parts, staged, selection.files, selection.folders, record)
-                return await in_thread(partial(self._fetched, slot, slot.parts, manifest, from_cache=False))
-            differing = await in_thread(slot.differing, staged, record)
-            await in_thread(slot.place, staged, record, differing)
-            return await in_thread(partial(self._fetched, slot, slot.payload, manifest, from_cache=False))
+            return await in_thread(self._place, slot, staged, selection, record)
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             if (one := slot.one_path(error, manifest)) is None:
                 raise
@@ -334,6 +330,14 @@ class Retrieval:
         finally:
             with anyio.CancelScope(shield=True):
                 await in_thread(slot.clear_staging)
+
+    def _place(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> FetchedAsset:
+        if self._spec.part is None:
+            slot.place(staged, record, slot.differing(staged, record))
+            return self._fetched(slot, slot.payload, record.manifest, from_cache=False)
+        slot.check_apart(staged, selection.files, record.manifest)
+        slot.place_parts(staged, selection.files, selection.folders, record)
+        return self._fetched(slot, slot.parts, record.manifest, from_cache=False)
 
     async def _adopt(self, slot: Slot, record: Record) -> bool:
         """Whether a payload that is there is the version, though nothing usable says so; else it is out of the way."""
@@ -369,19 +373,18 @@ class Retrieval:
         missing, nbytes = await in_thread(self._missing, slot, staged, selection, record)
         listed = await self._sizes(store, slot) if nbytes is None else {}
         planned = partial(self._planned, store, slot, staged, listed)
-        await in_thread(_check_room, slot, nbytes or 0)
         self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
         await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(missing, planned)
         self._report(TransferFinished(slot.name, slot.version))
 
-    def _missing(
-        self, slot: Slot, staged: Path, selection: Selection, record: Record
-    ) -> tuple[list[FileEntry], int | None]:
-        """What has to be downloaded, and how many bytes that is, where it is known."""
+    def _missing(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> tuple[FileTable, int | None]:
+        """What has to be downloaded, for which there has to be room, and how many bytes that is, if they are known."""
         known = self._reuse(slot, staged, selection, record)
-        missing = [entry for entry in selection.files if entry.path not in known]
-        sizes = [entry.size for entry in missing]
-        return missing, None if None in sizes else sum(size or 0 for size in sizes)
+        files = selection.files
+        missing = FileTable(entry for entry in files if entry.path not in known) if known else files
+        nbytes = missing.total
+        _check_room(slot, nbytes or 0)
+        return missing, nbytes
 
     def _reuse(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> set[str]:
         if self._force or slot.parts_record() != record:

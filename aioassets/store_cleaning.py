@@ -20,7 +20,8 @@ from aioassets.concurrency import for_each
 from aioassets.drivers.protocol import Expect, ObjectInfo, OpenUpload, Revision
 from aioassets.errors import AssetNotFound, ObjectNotFound, PreconditionFailed, StoreCorrupt
 from aioassets.leftovers import CleaningRules, Leftover, LeftoverKind
-from aioassets.manifest import ClaimState, Manifest, Pusher
+from aioassets.machine import Claimant
+from aioassets.manifest import ClaimState, Manifest
 from aioassets.store import AssetStore, MetaState
 from aioassets.threads import in_thread
 from aioassets.versioning import VersioningScheme
@@ -56,13 +57,13 @@ class StoreCleaning:
         store: where.
         scheme: how versions are numbered.
         rules: what may be removed.
-        holder: who cleans, for the claims that it leaves.
+        claimant: who cleans, for the claims that it leaves.
     """
 
     store: AssetStore
     scheme: VersioningScheme
     rules: CleaningRules
-    holder: Pusher
+    claimant: Claimant
     _now: datetime | None = field(default=None, init=False)
 
     # Find
@@ -318,7 +319,7 @@ class StoreCleaning:
 
     async def _seize(self, name: str, version: str, expected: Revision | Expect) -> bool:
         """Make a `.meta` an abandoned claim that is ours alone: from here nothing else comes of this number."""
-        claim = (await in_thread(new_claim, "clean", "", self.holder)).in_state(ClaimState.ABANDONED)
+        claim = new_claim("clean", "", self.claimant).in_state(ClaimState.ABANDONED)
         try:
             await self.store.driver.write(self.store.layout.meta(name, version), claim.to_json(), expected=expected)
         except PreconditionFailed:  # by somebody else, or by ourselves with a lost answer

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+from array import array
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 import anyio
 
@@ -17,13 +19,11 @@ from aioassets.concurrency import Stop, Stopped, for_each, unwrapped
 from aioassets.digests import Hash, best_of, feed, hash_range, new_hash
 from aioassets.disk import READING, copy_range, write_all_at, write_at
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
+from aioassets.entries import DigestColumn, FileEntry, FileTable
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
-from aioassets.manifest import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.threads import SMALL, check_cancelled, in_batch, in_thread, opened
 from aioassets.tree import HashedSource, SourceFile
-
-F = TypeVar("F", bound="_File")
 
 FILES_AT_ONCE: Final = 64
 """Files under way at once where the budget allows no more, of small and of large ones; it bounds their requests."""
@@ -37,9 +37,41 @@ WRITE: Final = 1024 * 1024
 """Bytes written to disk in one go."""
 
 
-class _File(Protocol):
-    @property
-    def size(self) -> int | None: ...
+class UploadLedger:
+    """What is known of the uploads of one push, also when it fails: 33 bytes for each file.
+
+    Args:
+        files: what is to be uploaded.
+
+    Attributes:
+        uncertain: whether a request was sent whose effect isn't known, so that an object may still appear.
+    """
+
+    def __init__(self, files: Sequence[SourceFile]) -> None:
+        self.uncertain = False
+        self._files = files
+        self._digests = DigestColumn(len(files))
+        self._created = bytearray(len(files))
+        self._stored = 0
+
+    def note_created(self, number: int) -> None:
+        """Note that this push made the object of a file."""
+        self._created[number] = True
+
+    def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
+        """Note that a file is there, with these bytes."""
+        self._digests[number] = digests
+        self._stored += 1
+
+    def created(self) -> Iterator[SourceFile]:
+        """The files whose objects this push made."""
+        return itertools.compress(self._files, self._created)
+
+    def entries(self) -> FileTable:
+        """All files, once they are stored."""
+        if self._stored < len(self._files):
+            raise RuntimeError("not all files are stored")  # no bug elsewhere may seal a version with a hole
+        return FileTable.of(self._files, self._digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +79,14 @@ class Upload:
     """One file to upload.
 
     Attributes:
+        number: which one of the push it is.
         file: where it is.
         key: where it goes.
     """
 
+    number: int
     file: SourceFile
     key: str
-
-
-@dataclass(slots=True)
-class UploadLedger:
-    """What is known of the uploads of one push, also when it fails.
-
-    Attributes:
-        entries: the files that are stored, by path.
-        created: the keys that this push created.
-        uncertain: whether a request was sent whose effect isn't known, so that an object may still appear.
-    """
-
-    entries: dict[str, FileEntry] = field(default_factory=dict)
-    created: list[str] = field(default_factory=list)
-    uncertain: bool = False
 
 
 class _WatchedSource:
@@ -136,19 +155,24 @@ class Uploader:
     at_once: int = FILES_AT_ONCE
     _failure: Exception | None = None
 
-    async def run(self, files: Sequence[SourceFile], planned: Callable[[SourceFile], Upload]) -> None:
+    async def run(self, files: Sequence[SourceFile], key: Callable[[SourceFile], str]) -> None:
         """Upload everything; each object only if it isn't there.
 
         Args:
             files: what to upload.
-            planned: tells where to.
+            key: tells where to.
 
         Raises:
             PreconditionFailed: other bytes are there.
             SourceChanged: a file isn't the one that was scanned.
             Stopped: the push should end.
         """
-        await _side_by_side(files, lambda file: self._upload(planned(file)), self.at_once)
+
+        async def upload(number: int) -> None:
+            file = files[number]
+            await self._upload(Upload(number, file, key(file)))
+
+        await _side_by_side((file.size for file in files), len(files), upload, self.at_once)
         if self._failure is not None:
             raise self._failure
         self.stop.check()
@@ -179,7 +203,7 @@ class Uploader:
             source = file.opened()
             skipped = await self._send(upload, source, compared)
             digests = await source.finish(self._check)
-        self.ledger.entries[file.path] = FileEntry(file.path, file.size, digests, file.executable)
+        self.ledger.note_stored(upload.number, digests)
         self.report(FileTransferred(self.name, file.path, file.size, skipped))
 
     def _report_bytes(self, nbytes: int) -> None:
@@ -194,7 +218,7 @@ class Uploader:
         with self._doubting():
             digests = await upload.file.copied(self.driver, upload.key)
         if digests is not None and not compared:
-            self.ledger.created.append(upload.key)
+            self.ledger.note_created(upload.number)
             self._report_bytes(upload.file.size)
         return digests
 
@@ -206,7 +230,7 @@ class Uploader:
         with self._doubting():
             uploaded = await self.driver.upload(key, watched, resume=resume)
         if uploaded.created:
-            self.ledger.created.append(key)
+            self.ledger.note_created(upload.number)
         else:  # the same bytes there already: ours, by an answer that was lost, or somebody's: it may not be deleted
             self.ledger.uncertain = True
         if compared and uploaded.created:  # it went away meanwhile
@@ -263,17 +287,17 @@ class Downloader:
     report: Progress
     at_once: int = FILES_AT_ONCE
 
-    async def run(self, entries: Sequence[FileEntry], planned: Callable[[FileEntry], Download]) -> None:
+    async def run(self, files: FileTable, planned: Callable[[FileEntry], Download]) -> None:
         """Download everything.
 
         Args:
-            entries: what to download.
+            files: what to download.
             planned: tells where from and where to.
 
         Raises:
             IntegrityError: a file isn't the one that was pushed, read twice.
         """
-        await _side_by_side(entries, lambda entry: self._fetch(entry, planned), self.at_once)
+        await _side_by_side(files.sizes, len(files), lambda number: self._fetch(files[number], planned), self.at_once)
 
     async def _fetch(self, entry: FileEntry, planned: Callable[[FileEntry], Download]) -> None:
         await self._download(planned(entry))
@@ -369,18 +393,33 @@ class Downloader:
             raise IntegrityError(download.what, f"{download.size} bytes", found)
 
 
-async def _side_by_side(files: Sequence[F], work: Callable[[F], Awaitable[None]], limit: int) -> None:
-    """Large files beside small ones: whichever come first, the others don't wait until these are through."""
-    lanes = await in_thread(_by_size, files) if len(files) > limit else (files,)
+async def _side_by_side(
+    sizes: Iterable[int | None], count: int, work: Callable[[int], Awaitable[None]], limit: int
+) -> None:
+    """Large files beside small ones: whichever come first, the others don't wait until these are through.
+
+    Args:
+        sizes: of the files, in bytes; `None` where they aren't known.
+        count: how many files there are.
+        work: is given the number of each.
+        limit: files of either kind that are under way at once.
+    """
+    if count <= limit:
+        await for_each(range(count), work, limit=limit)
+        return
+    lanes = await in_thread(_by_size, sizes)
     with unwrapped():
         async with anyio.create_task_group() as tasks:
             for lane in lanes:
                 tasks.start_soon(partial(for_each, lane, work, limit=limit))
 
 
-def _by_size(files: Sequence[F]) -> tuple[list[F], list[F]]:
-    large = [file for file in files if (file.size or 0) >= LARGE]
-    return large, [file for file in files if (file.size or 0) < LARGE]
+def _by_size(sizes: Iterable[int | None]) -> tuple[array[int], array[int]]:
+    """The numbers of the large files, and of the small ones."""
+    lanes = array("L"), array("L")
+    for number, size in enumerate(sizes):
+        lanes[(size or 0) < LARGE].append(number)
+    return lanes
 
 
 def _range_end(start: int, size: int) -> int:

@@ -63,16 +63,21 @@ class LocalFile:
     """One file to push.
 
     Attributes:
+        root: where the asset is on disk.
         path: relative to the asset, with `/`; empty for a file asset.
-        source: where it is on disk.
         stamp: its state when it was scanned.
         executable: whether its owner may execute it.
     """
 
+    root: str
     path: str
-    source: str
     stamp: Stamp
     executable: bool
+
+    @property
+    def source(self) -> str:
+        """See `SourceFile.source`: where it is on disk."""
+        return os.path.join(self.root, self.path) if self.path else self.root
 
     @property
     def size(self) -> int:
@@ -162,26 +167,25 @@ class Tree:
         is_directory: whether it is a directory.
         files: sorted by path.
         empty_directories: sorted relative paths.
+        size: bytes in all.
+        longest_path: bytes of the longest path, in UTF-8.
+        fingerprint: a digest of paths, sizes and times of change: equal when a push is repeated unchanged.
     """
 
     root: str
     is_directory: bool
     files: tuple[SourceFile, ...]
-    empty_directories: tuple[str, ...] = ()
+    empty_directories: tuple[str, ...]
+    size: int
+    longest_path: int
+    fingerprint: str
 
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return sum(file.size for file in self.files)
-
-    def fingerprint(self) -> str:
-        """A digest of paths, sizes and times of change: equal when a push is repeated unchanged."""
-        digest = hashlib.sha256(b"directory" if self.is_directory else b"file")
+    def check_unchanged(self) -> None:
+        """Raise `SourceChanged` if any file isn't the one that was scanned. Blocking."""
         for file in self.files:
-            row = (file.path, file.identity, file.executable)
-            digest.update(repr(row).encode(errors="surrogatepass"))
-        digest.update(repr(self.empty_directories).encode(errors="surrogatepass"))
-        return digest.hexdigest()
+            check_cancelled()
+            if file.changed():
+                raise SourceChanged(file.source)
 
 
 async def scan(
@@ -217,36 +221,44 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
     except OSError as error:
         raise SourceError(root, _reason(error)) from error
     if stat.S_ISREG(status.st_mode):
-        return Tree(root, False, (_local_file("", root, status),))
+        return tree_of_file(root, _local_file(root, "", status))
     if not stat.S_ISDIR(status.st_mode):
         raise SourceError(root, "it is neither a file nor a directory")
-    walk = _Walk(Filter(include, exclude), _identity_of(store))
+    walk = _Walk(root, Filter(include, exclude), _identity_of(store))
     walk.visit(root, "", status)
-    return directory_of(root, walk.files, walk.empty_directories)
+    return tree_of_directory(root, walk.files, walk.empty_directories)
 
 
-def directory_of(root: str, files: Iterable[SourceFile], empty_directories: Iterable[str]) -> Tree:
-    """The tree of a directory; raises `SourceError` where it has more than can be fetched again."""
-    tree = Tree(root, True, tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(empty_directories)))
+def tree_of_file(root: str, file: SourceFile) -> Tree:
+    """The tree of a file asset."""
+    return _tree(root, False, (file,), ())
+
+
+def tree_of_directory(root: str, files: Iterable[SourceFile], empty_directories: Iterable[str]) -> Tree:
+    """The tree of a directory; raises `SourceError` where it has more than can be fetched again. Blocking."""
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    folders = tuple(sorted(empty_directories))
     try:
-        inner_folders([file.path for file in tree.files], tree.empty_directories)
+        inner_folders([file.path for file in ordered], folders)
     except ValueError as error:
         raise SourceError(root, f"{error}; push it in several assets, or pack it") from None
-    if sum(2 * len(file.path.encode()) + MANIFEST_ROW for file in tree.files) > MAX_DOCUMENT:
+    return _tree(root, True, ordered, folders)
+
+
+def _tree(root: str, is_directory: bool, files: tuple[SourceFile, ...], empty_directories: tuple[str, ...]) -> Tree:
+    fingerprint = hashlib.sha256(b"directory" if is_directory else b"file")
+    size = longest_path = in_manifest = 0
+    for file in files:
+        row = (file.path, file.identity, file.executable)
+        fingerprint.update(repr(row).encode(errors="surrogatepass"))
+        path = len(file.path.encode())
+        size += file.size
+        longest_path = max(longest_path, path)
+        in_manifest += 2 * path + MANIFEST_ROW
+    fingerprint.update(repr(empty_directories).encode(errors="surrogatepass"))
+    if in_manifest > MAX_DOCUMENT:
         raise SourceError(root, "its paths are too long for one manifest; push it in several assets, or pack it")
-    return tree
-
-
-async def check_unchanged(tree: Tree) -> None:
-    """Raise `SourceChanged` if any file isn't the one that was scanned."""
-    await in_thread(_check_all_unchanged, tree)
-
-
-def _check_all_unchanged(tree: Tree) -> None:
-    for file in tree.files:
-        check_cancelled()
-        if file.changed():
-            raise SourceChanged(file.source)
+    return Tree(root, is_directory, files, empty_directories, size, longest_path, fingerprint.hexdigest())
 
 
 class Filter:
@@ -286,6 +298,7 @@ def _patterns(patterns: Sequence[str]) -> GitIgnoreSpec | None:
 
 @dataclass(slots=True)
 class _Walk:
+    root: str
     wanted: Filter
     store: tuple[int, int] | None
     files: list[LocalFile] = field(default_factory=list)
@@ -320,7 +333,7 @@ class _Walk:
         elif self.wanted.wants_file(path):
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError(source, "it is neither a file nor a directory")
-            self.files.append(_local_file(checked(source, path), source, status))
+            self.files.append(_local_file(self.root, checked(source, path), status))
 
 
 def _identity_of(folder: str | None) -> tuple[int, int] | None:
@@ -365,10 +378,11 @@ def checked(source: str, path: str) -> str:
     return path
 
 
-def _local_file(path: str, source: str, status: os.stat_result) -> LocalFile:
-    if not status.st_size:
-        _check_empty(source)
-    return LocalFile(path, source, Stamp.of(status), bool(status.st_mode & stat.S_IXUSR))
+def _local_file(root: str, path: str, status: os.stat_result) -> LocalFile:
+    file = LocalFile(root, path, Stamp.of(status), bool(status.st_mode & stat.S_IXUSR))
+    if not file.size:
+        _check_empty(file.source)
+    return file
 
 
 def _check_empty(source: str) -> None:

@@ -11,8 +11,9 @@ import anyio
 from aioassets.cache import Slot, verify_file
 from aioassets.concurrency import for_each
 from aioassets.digests import best_of
+from aioassets.entries import FileEntry
 from aioassets.errors import IntegrityError
-from aioassets.manifest import FileEntry, Manifest
+from aioassets.manifest import Manifest
 from aioassets.threads import in_batch, in_thread
 from aioassets.transfer import RANGE, Download, Downloader, digest_of_content, hash_for
 

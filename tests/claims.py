@@ -12,6 +12,7 @@ from inspection import store_of
 from aioassets import Driver, Manifest
 from aioassets.claim import new_claim
 from aioassets.drivers.protocol import Expect
+from aioassets.machine import this_process
 from aioassets.manifest import Claim, ClaimState, Pusher
 
 META = "assets/model/0.1.meta"
@@ -29,15 +30,18 @@ def gone_pid() -> int:
     return process.pid
 
 
-async def live_claim(operation: str = "update", state: ClaimState = ClaimState.CLAIMED) -> Claim:
+async def live_claim(
+    operation: str = "update", state: ClaimState = ClaimState.CLAIMED, fingerprint: str = "of something else"
+) -> Claim:
     """A claim of this very process."""
-    claim = await asyncio.to_thread(new_claim, operation, "of something else", Pusher("ann", "host"))
+    claimant = await asyncio.to_thread(this_process, user=False, host=False)
+    claim = new_claim(operation, fingerprint, dataclasses.replace(claimant, holder=Pusher("ann", "host")))
     return claim.in_state(state)
 
 
 async def dead_claim(operation: str = "update", fingerprint: str = "of something else") -> Claim:
     """A claim of a process that ended on this machine."""
-    return dataclasses.replace(await live_claim(operation), pid=gone_pid(), fingerprint=fingerprint)
+    return dataclasses.replace(await live_claim(operation, fingerprint=fingerprint), pid=gone_pid())
 
 
 async def put_claim(driver: Driver, claim: Claim, key: str = META) -> None:

@@ -33,6 +33,8 @@ LAYERS = (
         "digests",
         "disk",
         "dispatch",
+        "entries",
+        "jsontext",
         "layout",
         "manifest",
         "progress",

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claims import live_claim
 from servers import ACCESS_KEY, SECRET_KEY, S3Server
 
-from aioassets import AssetsManager, Dispatcher, Driver, Pusher
-from aioassets.claim import HeldClaim, contest, new_claim
+from aioassets import AssetsManager, Dispatcher, Driver
+from aioassets.claim import HeldClaim, contest
 from aioassets.drivers import Location, make_driver
 from aioassets.layout import Layout
 from aioassets.store import AssetStore
@@ -338,7 +339,6 @@ class TestBothPush:
 
 async def claimed(driver: Driver, name: str, version: str) -> HeldClaim:
     """A version number, as held by a push that is under way."""
-    claim = await asyncio.to_thread(new_claim, "update", "fingerprint", Pusher("somebody", "somewhere"))
-    held = (await contest(AssetStore(driver, Layout(PREFIX)), name, version, claim)).held
+    held = (await contest(AssetStore(driver, Layout(PREFIX)), name, version, await live_claim())).held
     assert held is not None
     return held

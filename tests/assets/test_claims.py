@@ -75,7 +75,7 @@ async def test_a_push_that_died_is_resumed_under_its_number(
     """The same push of the same source takes its claim over, and keeps what is there."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
-    await put_claim(driver, await dead_claim(fingerprint=(await scan(tree)).fingerprint()))
+    await put_claim(driver, await dead_claim(fingerprint=(await scan(tree)).fingerprint))
     await driver.upload("assets/model/0.1/weights/w.bin", BytesSource(b"w" * 3000))
     assert (await manager.update_asset(tree, "model")).version == "0.1"
     fetched = await manager.fetch_asset("model:0.1")

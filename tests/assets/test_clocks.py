@@ -10,16 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from claims import live_claim
 from factories import Files, ManagerFactory
 from inspection import contents
 from interposer import Hook, Interposer, Pause, nothing
 
 from aioassets import AssetExists, AssetsManager, Driver, LocalDriver, MemoryDriver, SimpleDate
-from aioassets.claim import new_claim
 from aioassets.drivers.protocol import Document, Expect
 from aioassets.errors import PreconditionFailed
-from aioassets.manifest import Pusher
-from aioassets.threads import in_thread
 from aioassets.tree import scan
 
 HOUR = timedelta(hours=1)
@@ -153,7 +151,7 @@ async def test_a_clock_that_steps_back_makes_nobody_look_dead(
     """Nor one that goes on by less than a claim may be without renewal."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
-    claim = await in_thread(new_claim, "update", (await scan(sources[0])).fingerprint(), Pusher(None, None))
+    claim = await live_claim(fingerprint=(await scan(sources[0])).fingerprint)
     await driver.write("assets/model/0.1.meta", claim.to_json(), expected=Expect.ABSENT)
     assert (await make_manager(Stepping(driver, step)).update_asset(sources[0], "model")).version == "0.2"
 
@@ -170,7 +168,7 @@ async def test_this_machines_clock_is_not_compared_with_the_stores(
     """A claim of a moment ago is live, and a push and a fetch come to their end, however wrong it goes."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    claim = await in_thread(new_claim, "update", (await scan(sources[0])).fingerprint(), Pusher(None, None))
+    claim = await live_claim(fingerprint=(await scan(sources[0])).fingerprint)
     await memory.write("assets/model/0.1.meta", claim.to_json(), expected=Expect.ABSENT)
     real = datetime.now(UTC)
     monkeypatch.setattr("time.time", (real + step).timestamp)
@@ -216,7 +214,7 @@ async def test_a_claim_from_the_future_is_live(
     driver = LocalDriver(tmp_path / "store")
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
-    claim = await in_thread(new_claim, "update", (await scan(sources[0])).fingerprint(), Pusher(None, None))
+    claim = await live_claim(fingerprint=(await scan(sources[0])).fingerprint)
     await driver.write("assets/model/0.1.meta", claim.to_json(), expected=Expect.ABSENT)
     ahead = (datetime.now(UTC) + HOUR).timestamp()
     os.utime(tmp_path / "store" / "assets" / "model" / "0.1.meta", (ahead, ahead))

@@ -31,6 +31,7 @@ from aioassets import (
     UsageError,
 )
 from aioassets.drivers.protocol import MAX_DOCUMENT, Expect, Revision
+from aioassets.entries import FileTable
 from aioassets.progress import ignore
 from aioassets.testing import BytesSource
 from aioassets.transfer import RANGE, RANGES_AT_ONCE, SMALL, Download, Downloader
@@ -298,7 +299,7 @@ async def test_a_file_of_any_size_is_begun_with_a_few_ranges(memory: MemoryDrive
     driver = Interposer(memory)
     download = Download(FileEntry("a", 2**62, {"sha256": "ab"}), "a", str(tmp_path / "a"), "model:0.0[a]", 2**62)
     with anyio.fail_after(60), pytest.raises(IntegrityError, match="expected 4611686018427387904 bytes, found"):
-        await Downloader(driver, "model", ignore).run([download.entry], lambda _: download)
+        await Downloader(driver, "model", ignore).run(FileTable([download.entry]), lambda _: download)
     assert len(driver.calls) <= TRIES * RANGES_AT_ONCE
 
 

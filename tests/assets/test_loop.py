@@ -10,25 +10,23 @@ from typing import Any
 import pytest
 from factories import ManagerFactory
 
-import aioassets.manager
 import aioassets.manifest
+import aioassets.tree
 import aioassets.verification
 from aioassets import Manifest, MemoryDriver, Verification
 from aioassets.cache import Record
-from aioassets.publication import Publication
+from aioassets.entries import FileTable
 from aioassets.retrieval import Retrieval
-from aioassets.tree import Tree
 
 OVER_ALL_FILES = [
     (Manifest, "to_json"),
-    (Publication, "_manifest"),
+    (FileTable, "of"),
     (Record, "from_json"),
     (Retrieval, "_fetched"),
     (Retrieval, "_missing"),
-    (Tree, "fingerprint"),
     (Verification, "of"),
-    (aioassets.manager, "_check_keys"),
     (aioassets.manifest, "best_of"),
+    (aioassets.tree, "_tree"),
     (aioassets.verification, "best_of"),
 ]
 

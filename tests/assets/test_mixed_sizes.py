@@ -12,10 +12,10 @@ from factories import ManagerFactory
 from inspection import contents
 from interposer import Interposer
 
-from aioassets import Dispatcher, MemoryDriver
+from aioassets import Dispatcher, FileEntry, MemoryDriver
 from aioassets.dispatch import Budget
 from aioassets.drivers.protocol import Revision
-from aioassets.manifest import FileEntry
+from aioassets.entries import FileTable
 from aioassets.progress import Event, FileTransferred
 from aioassets.transfer import FILES_AT_ONCE, RANGES_AT_ONCE, Download, Downloader
 
@@ -142,7 +142,7 @@ async def test_thousands_of_small_files_pass_when_one_range_of_a_large_one_has_e
         return Download(entry, entry.path, str(tmp_path / entry.path), entry.path, entry.size or 0)
 
     with anyio.fail_after(60):
-        await Downloader(driver, "model", report).run(entries, planned)
+        await Downloader(driver, "model", report).run(FileTable(entries), planned)
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {
         entry.path: entry.size for entry in entries
     }

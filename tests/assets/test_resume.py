@@ -96,7 +96,7 @@ def source(tmp_path: Path) -> Path:
 
 async def die(driver: Driver, source: Path, *left: str) -> dict[str, ObjectInfo]:
     """Leave the claim of an update that was killed, and these of its files."""
-    await put_claim(driver, await dead_claim(fingerprint=(await scan(source)).fingerprint()))
+    await put_claim(driver, await dead_claim(fingerprint=(await scan(source)).fingerprint))
     for path in left:
         await driver.upload(f"{CONTENT}/{path}", BytesSource(FILES[path]))
     return {path: await driver.stat(f"{CONTENT}/{path}") for path in left}
@@ -271,7 +271,7 @@ async def test_what_was_copied_is_not_copied_again(driver: Driver, make_manager:
     manager = make_manager(driver)
     manager._source_driver = lambda location: driver  # type: ignore[method-assign]
     await manager.create_asset(files("a"), "model")
-    await put_claim(driver, await dead_claim(fingerprint=(await scan_store(driver, "raw/")).fingerprint()))
+    await put_claim(driver, await dead_claim(fingerprint=(await scan_store(driver, "raw/")).fingerprint))
     for path in ("big", "small/a"):
         info = await driver.stat(f"raw/{path}")
         if isinstance(driver, LocalDriver):  # a folder copies nothing by itself

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import subprocess
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claims import dead_claim, live_claim
 from factories import Files, ManagerFactory
 from inspection import contents, exists, keys
 from interposer import Fail, Interposer, Pause
 
 from aioassets import AssetExists, Driver, GCSDriver, PartNotFound, StoreUnavailable, StoreUnsuitable, VersionNotFound
-from aioassets.claim import new_claim
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
-from aioassets.manifest import Pusher
 from aioassets.testing import BytesSource
 from aioassets.tree import scan
 
@@ -180,11 +178,7 @@ async def test_a_push_that_died_is_resumed_under_its_number(
     interposer = Interposer(driver)
     manager = make_manager(interposer, single_writer=True)
     await manager.create_asset(files("a"), "model")
-    fingerprint = (await scan(tree)).fingerprint()
-    claim = await asyncio.to_thread(new_claim, "update", fingerprint, Pusher("ann", "host"))
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    dead = dataclasses.replace(claim, pid=process.pid)
+    dead = await dead_claim(fingerprint=(await scan(tree)).fingerprint)
     await driver.write("assets/model/0.1.meta", dead.to_json(), expected=Expect.ANYTHING)
     await driver.upload("assets/model/0.1/weights/w.bin", BytesSource((tree / "weights" / "w.bin").read_bytes()))
     before = await driver.stat("assets/model/0.1/weights/w.bin")
@@ -198,7 +192,7 @@ async def test_a_dead_push_of_something_else_is_stepped_over(
 ) -> None:
     manager = make_manager(driver, single_writer=True)
     await manager.create_asset(files("a"), "model")
-    claim = await asyncio.to_thread(new_claim, "update", "of something else", Pusher("ann", "host"))
+    claim = await live_claim()
     await driver.write("assets/model/0.1.meta", claim.to_json(), expected=Expect.ANYTHING)
     assert (await manager.update_asset(tree, "model")).version == "0.2"
     assert await manager.list_versions("model") == ["0.2", "0.0"]

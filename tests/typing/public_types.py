@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
@@ -85,7 +85,7 @@ async def fetching(manager: AssetsManager) -> None:
     manifest = fetched.manifest
     assert_type(manifest, Manifest)
     assert_type(manifest.push_date, datetime)
-    assert_type(manifest.files, tuple[FileEntry, ...])
+    assert_type(manifest.files, Sequence[FileEntry])
     assert_type(manifest.files[0].size, int | None)
     assert_type(manifest.files[0].digests, Mapping[str, str])
     assert_type(manifest.pushed_by, Pusher)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioassets import FileEntry, Manifest, Pusher
+from aioassets.jsontext import AT_ONCE
 from aioassets.manifest import (
-    AT_ONCE,
     MAX_ENTRIES,
     Claim,
     ClaimState,
@@ -98,7 +98,7 @@ def test_a_claim_survives_and_is_no_manifest(
 def test_what_modelkit_wrote_has_neither_sizes_nor_digests() -> None:
     file = parse_meta(b'{"push_date": "2024-05-06T07:08:09.123456+00:00", "is_directory": false}')
     assert isinstance(file, Manifest)
-    assert (file.files, file.size, file.verifiable) == ((FileEntry(""),), None, False)
+    assert ([*file.files], file.size, file.verifiable) == ([FileEntry("")], None, False)
     folder = parse_meta(b'{"push_date": "2024-05-06T07:08:09Z", "is_directory": true, "contents": ["a", "b/c"]}')
     assert isinstance(folder, Manifest)
     assert [entry.path for entry in folder.files] == ["a", "b/c"]
@@ -194,7 +194,7 @@ def test_what_is_no_meta_is_refused(data: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1024])
 def test_nesting_is_told_piece_by_piece(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr("aioassets.manifest._PIECE", size)
+    monkeypatch.setattr("aioassets.jsontext._PIECE", size)
     test_brackets_in_texts_are_not_nesting()
     for text in ("", "[[", '"]"'):
         deep = json.dumps({text: 1, "x": json.loads("[" * 32 + "]" * 32)})

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from aioassets import MemoryDriver
+from aioassets import FileEntry, MemoryDriver
 from aioassets.drivers.protocol import Revision
-from aioassets.manifest import FileEntry
+from aioassets.entries import FileTable
 from aioassets.progress import ignore
 from aioassets.threads import in_thread
 from aioassets.transfer import RANGE, WRITE, Download, Downloader
@@ -60,7 +60,7 @@ async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
     monkeypatch.setattr("aioassets.transfer.in_thread", note_work)
     entry = FileEntry("a", SIZE, {"sha256": hashlib.sha256(data).hexdigest()})
     download = Download(entry, "a", str(tmp_path / "a"), "model:0.0[a]", SIZE)
-    await Downloader(driver, "model", ignore).run([entry], lambda _: download)
+    await Downloader(driver, "model", ignore).run(FileTable([entry]), lambda _: download)
     assert (tmp_path / "a").read_bytes() == data
     assert {id(piece) for piece in written} == {id(piece) for piece in driver.sent}
     assert works.count("write_all_at") <= 2 * (RANGE // WRITE) + 1

@@ -120,12 +120,12 @@ async def test_patterns_are_those_of_gitignore(
 
 async def test_a_fingerprint_changes_with_the_tree(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
-    before = (await scan(tmp_path)).fingerprint()
-    assert (await scan(tmp_path)).fingerprint() == before
+    before = (await scan(tmp_path)).fingerprint
+    assert (await scan(tmp_path)).fingerprint == before
     (tmp_path / "a").chmod(0o755)
-    changed = (await scan(tmp_path)).fingerprint()
+    changed = (await scan(tmp_path)).fingerprint
     (tmp_path / "b").mkdir()
-    assert len({before, changed, (await scan(tmp_path)).fingerprint()}) == 3
+    assert len({before, changed, (await scan(tmp_path)).fingerprint}) == 3
 
 
 @pytest.mark.parametrize("size", [0, 1, MAPPED, 3 * MAPPED + 1])

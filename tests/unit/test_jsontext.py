@@ -1,0 +1,114 @@
+"""JSON is read piece by piece as it is read at once, or refused with one error."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aioassets.jsontext import Reader, dump, dump_to, load
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(TEXT, VALUES, max_size=4)
+STYLES = st.fixed_dictionaries({"indent": st.sampled_from([None, 1, "\t"]), "ensure_ascii": st.booleans()})
+SIZES = st.sampled_from([1, 2, 3, 7, 64])
+
+
+def reading(data: bytes, size: int) -> dict[str, Any]:
+    """Parse in pieces of so many bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aioassets.jsontext._PIECE", size)
+        return load(data)
+
+
+@given(OBJECTS, STYLES, SIZES)
+def test_pieces_make_no_difference(value: dict[str, Any], style: dict[str, Any], size: int) -> None:
+    assert reading(json.dumps(value, **style).encode(), size) == value
+
+
+@given(OBJECTS, st.data(), SIZES)
+def test_what_is_damaged_is_read_as_at_once_or_refused(value: dict[str, Any], data: st.DataObject, size: int) -> None:
+    text = json.dumps(value).encode()
+    at = data.draw(st.integers(0, len(text)))
+    damaged = text[:at] + data.draw(st.binary(max_size=2)) + text[at + data.draw(st.integers(0, 2)) :]
+    try:
+        expected = json.loads(damaged.decode())
+    except ValueError:
+        expected = None
+    if not isinstance(expected, dict) or not storable(expected):
+        with pytest.raises(ValueError, match=r"^it (isn't|holds|is nested)"):
+            reading(damaged, size)
+    else:
+        assert reading(damaged, size) == expected
+
+
+def storable(value: Any) -> bool:
+    """Whether it can be written again."""
+    try:
+        return bool(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+    except ValueError:
+        return False
+
+
+@given(st.lists(VALUES, max_size=5), OBJECTS, SIZES)
+@example([], {}, 1)
+def test_lists_come_item_by_item(items: list[Any], others: dict[str, Any], size: int) -> None:
+    """And what stands around them isn't disturbed."""
+    text = json.dumps({"before": others, "items": items, "after": others}).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aioassets.jsontext._PIECE", size)
+        reader = Reader(text)
+        found: dict[str, Any] = {}
+        for key in reader.fields():
+            rows = reader.items() if key == "items" else None
+            found[key] = reader.value() if rows is None else [*rows]
+    assert found == {"before": others, "items": items, "after": others}
+
+
+def test_no_list_has_no_items() -> None:
+    reader = Reader(b'{"a": {}}')
+    for _ in reader.fields():
+        assert reader.items() is None
+        assert reader.value() == {}
+
+
+@given(OBJECTS)
+def test_what_is_written_is_json(value: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    dump_to(file, value)
+    assert file.getvalue() == dump(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def test_a_long_text_is_neither_read_nor_written_twice_over() -> None:
+    """Beside the text, there is a piece of it in memory, and what was asked to be kept."""
+    rows = 100_000
+    text = dump({"items": ({"path": f"folder/{number}", "size": number} for number in range(rows))})
+
+    def taken(work: Any) -> int:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def read() -> None:
+        reader = Reader(text)
+        for _ in reader.fields():
+            assert sum(1 for _ in reader.items() or ()) == rows
+
+    def write() -> None:
+        dump({"items": ({"path": f"folder/{number}", "size": number} for number in range(rows))})
+
+    assert taken(read) < 2 * len(text)
+    assert taken(write) < 1.5 * len(text)
