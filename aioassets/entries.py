@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self, overload
+from typing import Any, Final, Protocol, Self, TypeVar, overload
 
 from aioassets.digests import SHA256
+
+T = TypeVar("T")
 
 LENGTH: Final = 32
 """Bytes of a SHA-256."""
@@ -99,8 +102,34 @@ class _File(Protocol):
     def executable(self) -> bool: ...
 
 
-class FileTable(Sequence[FileEntry]):
-    """The files of a version, in columns: 41 bytes each, beside the path. Entries are made when they are asked for.
+class Table(Sequence[T]):
+    """A sequence that is kept in columns; its rows are made when they are asked for."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _row(self, number: int) -> T:
+        """Make a row; `number` is in its range."""
+
+    @overload
+    def __getitem__(self, number: int) -> T: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> tuple[T, ...]: ...
+
+    def __getitem__(self, number: int | slice) -> T | tuple[T, ...]:
+        numbers = range(len(self))[number]
+        return tuple(map(self._row, numbers)) if isinstance(numbers, range) else self._row(numbers)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._row, range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} rows>"
+
+
+class FileTable(Table[FileEntry]):
+    """The files of a version, in columns: 41 bytes each, beside the path.
 
     Args:
         entries: what it holds.
@@ -154,20 +183,7 @@ class FileTable(Sequence[FileEntry]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    @overload
-    def __getitem__(self, number: int) -> FileEntry: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> tuple[FileEntry, ...]: ...
-
-    def __getitem__(self, number: int | slice) -> FileEntry | tuple[FileEntry, ...]:
-        numbers = range(len(self))[number]
-        return tuple(map(self._entry, numbers)) if isinstance(numbers, range) else self._entry(numbers)
-
-    def __iter__(self) -> Iterator[FileEntry]:
-        return map(self._entry, range(len(self)))
-
-    def _entry(self, number: int) -> FileEntry:
+    def _row(self, number: int) -> FileEntry:
         size = self._sizes[number]
         return FileEntry(
             self._paths[number],
@@ -183,6 +199,3 @@ class FileTable(Sequence[FileEntry]):
         return these == (other._paths, other._sizes, other._digests, other._executable)
 
     __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"<{len(self):,} files>"

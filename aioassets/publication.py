@@ -22,9 +22,9 @@ from aioassets.manifest import Manifest
 from aioassets.numbering import Numbering
 from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.push import CREATE, PushPlan, PushResult
+from aioassets.sources import SourceFile
 from aioassets.threads import in_thread
 from aioassets.transfer import Uploader, UploadLedger
-from aioassets.tree import SourceFile
 
 ATTEMPTS: Final = 3
 """How many numbers a push may lose to others after it claimed them."""

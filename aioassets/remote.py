@@ -11,8 +11,9 @@ from aioassets.digests import SHA256, best_of
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
 from aioassets.manifest import parents
+from aioassets.sources import READ_CHUNK, HashedSource, nothing
 from aioassets.threads import in_thread
-from aioassets.tree import READ_CHUNK, Filter, HashedSource, Tree, checked, nothing, tree_of_directory, tree_of_file
+from aioassets.tree import Filter, Tree, checked, tree_of_directory, tree_of_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), e
     root = f"{driver.url}/{key}"
     if key and not key.endswith("/"):
         try:
-            return tree_of_file(root, StoredFile("", driver, await driver.stat(key)))
+            return tree_of_file(root, [StoredFile("", driver, await driver.stat(key))])
         except ObjectNotFound:
             pass
     return await _scan_prefix(driver, root, f"{key.rstrip('/')}/" if key else "", Filter(include, exclude))
@@ -176,4 +177,9 @@ async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -
     empty = [checked(f"{root}/{path}", path) for path in folders - used if wanted.wants_empty_directory(path)]
     if not files and not empty:
         raise SourceNotFound(root)
-    return await in_thread(tree_of_directory, root, files, empty)
+    return await in_thread(_tree_of, root, files, empty)
+
+
+def _tree_of(root: str, files: list[StoredFile], empty_directories: list[str]) -> Tree:
+    files.sort(key=lambda file: file.path)
+    return tree_of_directory(root, files, [file.path for file in files], empty_directories)

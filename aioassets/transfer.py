@@ -22,8 +22,8 @@ from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.entries import DigestColumn, FileEntry, FileTable
 from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
+from aioassets.sources import HashedSource, SourceFile
 from aioassets.threads import SMALL, check_cancelled, in_batch, in_thread, opened
-from aioassets.tree import HashedSource, SourceFile
 
 FILES_AT_ONCE: Final = 64
 """Files under way at once where the budget allows no more, of small and of large ones; it bounds their requests."""

@@ -43,7 +43,7 @@ LAYERS = (
         "versioning",
         "drivers.protocol",
     },
-    {"drivers", "machine", "remote", "settings", "store", "transfer", "tree"},
+    {"drivers", "machine", "remote", "settings", "sources", "store", "transfer", "tree"},
     {
         "cache",
         "claim",

@@ -119,13 +119,11 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
         StoreCorrupt: it has more than `limit`.
     """
     check_document(length or 0, limit, url)
-    kept: list[Data] = []
-    size = 0
+    kept = io.BytesIO()  # which hands on what it holds; pieces in a list would be copied once more
     async for piece in pieces:
-        size += len(piece)
-        check_document(size, limit, url)
-        kept.append(piece)
-    return b"".join(kept)
+        check_document(kept.tell() + len(piece), limit, url)
+        kept.write(piece)
+    return kept.getvalue()
 
 
 def check_document(size: int, limit: int, url: str) -> None:

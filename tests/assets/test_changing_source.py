@@ -19,8 +19,9 @@ from interposer import Hook, Interposer
 
 from aioassets import Driver, LocalDriver, MemoryDriver, SourceChanged, SourceError
 from aioassets.manifest import Claim, ClaimState
+from aioassets.sources import LocalSource
 from aioassets.threads import in_thread
-from aioassets.tree import LocalSource, scan
+from aioassets.tree import scan
 
 SIZE = 11 * 1024 * 1024
 """Three parts of a multipart upload to S3, and several reads for any store."""

@@ -14,7 +14,7 @@ from factories import ManagerFactory
 from aioassets import BytesTransferred, IntegrityError, LocalDriver
 from aioassets.disk import copy_range
 from aioassets.drivers.local import PIECE
-from aioassets.tree import LocalSource
+from aioassets.sources import LocalSource
 
 SIZE = 2 * PIECE + 12345
 """Three pieces, and three ranges."""
@@ -93,7 +93,7 @@ async def test_the_digest_is_of_what_is_stored(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not of what was to be stored: a copy that differs, which is faked here, is fetched as it is."""
-    monkeypatch.setattr("aioassets.tree.copy_range", damaging(times=1))
+    monkeypatch.setattr("aioassets.sources.copy_range", damaging(times=1))
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
     stored = tmp_path / "store" / "assets" / "model" / "0.0"
@@ -106,7 +106,7 @@ async def test_what_can_not_be_copied_is_read_and_written(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """From where the system gives up."""
-    for module in ("tree", "transfer"):
+    for module in ("sources", "transfer"):
         monkeypatch.setattr(f"aioassets.{module}.copy_range", unable(after))
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
