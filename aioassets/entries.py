@@ -67,12 +67,22 @@ class DigestColumn:
         sha256 = self._sha256[number * LENGTH : (number + 1) * LENGTH]
         return {SHA256: sha256.hex()} if sha256 != _NONE else {}
 
+    def _packed_algorithms(self, number: int) -> tuple[str, ...]:
+        return () if self._sha256[number * LENGTH : (number + 1) * LENGTH] == _NONE else (SHA256,)
+
     def __setitem__(self, number: int, digests: Mapping[str, str]) -> None:
         packed = _packed(digests)
+        self._sha256[number * LENGTH : (number + 1) * LENGTH] = packed or _NONE
         if packed is None:
             self._others[number] = digests
         else:
-            self._sha256[number * LENGTH : (number + 1) * LENGTH] = packed
+            self._others.pop(number, None)
+
+    @property
+    def algorithms(self) -> set[tuple[str, ...]]:
+        """Those that a file has, in each combination that there is."""
+        others = {tuple(digests) for digests in self._others.values()}
+        return others | {self._packed_algorithms(number) for number in range(len(self)) if number not in self._others}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DigestColumn):
@@ -89,7 +99,10 @@ def _packed(digests: Mapping[str, str]) -> bytes | None:
     sha256 = digests.get(SHA256, "")
     if len(digests) > 1 or len(sha256) != 2 * LENGTH:
         return None
-    packed = bytes.fromhex(sha256)
+    try:
+        packed = bytes.fromhex(sha256)
+    except ValueError:
+        return None
     return packed if packed != _NONE and packed.hex() == sha256 else None
 
 
@@ -178,7 +191,7 @@ class FileTable(Table[FileEntry]):
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
         """The algorithms of the digests that a file has, in each combination that there is."""
-        return {tuple(self._digests[number]) for number in range(len(self))}
+        return self._digests.algorithms
 
     def __len__(self) -> int:
         return len(self._paths)

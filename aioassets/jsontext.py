@@ -15,12 +15,15 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
+from aioassets.threads import check_cancelled
+
 AT_ONCE: Final = 1000
 """Rows that are encoded at once: meanwhile no other thread runs, the event loop's included."""
 _PIECE: Final = 64 * 1024
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
 _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 100
+_MAX_FIELDS: Final = 1000
 _MAX_STRINGS: Final = 32_000_000
 """What a version of a million files needs, several times; as Python's objects they take some GiB."""
 
@@ -56,7 +59,9 @@ class Reader:
             self.value()
             self._end()
             raise ValueError("it isn't a JSON object")
-        for _ in self._within("}"):
+        for number, _ in enumerate(self._within("}")):
+            if number == _MAX_FIELDS:
+                raise ValueError(f"it has more than {_MAX_FIELDS:,} fields")
             if self._next() != '"':
                 raise _no_json("a key is missing")
             key: str = self.value()
@@ -120,6 +125,7 @@ class Reader:
         """Have more of the text at hand, twice as much as there was; `False` at its end."""
         if not self._data:
             return False
+        check_cancelled()
         kept = self._text[self._at :]
         size = max(_PIECE, len(kept))
         piece, self._data = self._data[:size], self._data[size:]

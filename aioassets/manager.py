@@ -779,6 +779,8 @@ def _local_path(url: str) -> str | None:
 
 
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
+    if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
+        raise InvalidName(name, f"with the prefix, it makes a key of more than {MAX_KEY_BYTES} bytes; shorten them")
     room = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
     if tree.longest_path > room:
         file = next(file for file in tree.files if len(file.path.encode()) > room)

@@ -265,7 +265,8 @@ def _fields_of(data: bytes) -> dict[str, Any]:
     reader = Reader(data)
     fields: dict[str, Any] = {}
     for key in reader.fields():
-        fields[key] = _files(reader, fields.get("contents")) if key == "files" else reader.value()
+        is_table = key == "files" and _CLAIM not in fields
+        fields[key] = _files(reader, fields.get("contents")) if is_table else reader.value()
     return fields
 
 
@@ -281,10 +282,9 @@ def _entries(rows: Iterator[Any], contents: Sequence[Any]) -> Iterator[FileEntry
     for number, row in enumerate(rows):
         if number == MAX_ENTRIES:
             raise ValueError(f"its files has more than {MAX_ENTRIES:,} entries")
-        entry = _entry(row)
-        if number < len(contents) and contents[number] == entry.path:
-            entry = replace(entry, path=contents[number])
-        yield entry
+        if isinstance(row, dict) and number < len(contents) and contents[number] == row.get("path"):
+            row["path"] = contents[number]
+        yield _entry(row)
 
 
 def _optional(value: Mapping[str, Any], key: str) -> str | None:

@@ -46,7 +46,7 @@ class Publication:
         self._plan = plan
         self._report = report
         self._doubt = Doubt()
-        self._ledger = UploadLedger(plan.tree.files)
+        self._ledger = UploadLedger(())
         self._numbering = Numbering(context, plan)
 
     async def run(self) -> PushResult:
@@ -104,10 +104,11 @@ class Publication:
             with stop.bounded(0.5), unwrapped():
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
-                    if self._plan.operation == CREATE:
+                    manifest = await in_thread(self._manifest, held, ledger)
+                    if self._plan.operation == CREATE:  # as late as can be: who comes after relies on it
                         await self._numbering.check_other_creates(held.version)
                     stop.check()
-                    return await in_thread(self._manifest, held, ledger)
+                    return manifest
             raise Stopped  # the phase was cut off
         except ClaimLost:
             raise

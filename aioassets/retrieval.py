@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ class Selection:
 
     @classmethod
     def of(cls, manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
-        """Match whole path segments; all of the version where no sub-part is asked for.
+        """Match whole path segments; all of the version where no sub-part is asked for. Blocking.
 
         Raises:
             PartNotFound: nothing matches.
@@ -91,7 +91,9 @@ class Selection:
         if spec.part is None:
             return cls(manifest.table, manifest.empty_directories)
         inside = f"{spec.part}/"
-        files = FileTable(file for file in manifest.files if file.path == spec.part or file.path.startswith(inside))
+        paths = enumerate(manifest.table.paths)
+        numbers = (number for number, path in paths if path == spec.part or path.startswith(inside))
+        files = FileTable(map(manifest.table.__getitem__, numbers))
         folders = tuple(path for path in manifest.empty_directories if path == spec.part or path.startswith(inside))
         if not (files or folders):
             raise PartNotFound(spec.name, version, spec.part)
@@ -188,7 +190,7 @@ class Retrieval:
             if cached or store is None:
                 return await self._check_cached(slot)
             manifest = await self._manifest(store, version)
-            selection = Selection.of(manifest, self._spec, version)
+            selection = await self._selection(manifest, version)
             selected = replace(manifest, files=selection.files)
             listed = await self._sizes(store, slot) if selected.size is None else {}
             checker = Checker(store.driver, slot.name, self._report, store.files_at_once)
@@ -196,17 +198,25 @@ class Retrieval:
             self._report(TransferStarted(slot.name, version, len(selected.files), selected.size))
             await checker.run(selection.files, planned)
             self._report(TransferFinished(slot.name, version))
-            problems = [checker.problems[file.path] for file in selected.files if file.path in checker.problems]
-            return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
+            return await in_thread(self._verification, slot, selected, checker.problems)
 
     async def _check_cached(self, slot: Slot) -> Verification:
         found = await self._look_up(slot)
         if found is None:
             raise self._not_cached(slot.version, await self._cached())
-        selected = replace(found.manifest, files=Selection.of(found.manifest, self._spec, slot.version).files)
+        selected = replace(found.manifest, files=(await self._selection(found.manifest, slot.version)).files)
         parts = found.path.is_relative_to(slot.parts)
         problems = await in_thread(partial(check_cached, slot, parts=parts, entries=selected.files))
         return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
+
+    def _verification(self, slot: Slot, selected: Manifest, found: Mapping[str, IntegrityError]) -> Verification:
+        problems = [found[path] for path in selected.table.paths if path in found]
+        return Verification.of(slot, self._spec.part, selected, problems)
+
+    async def _selection(self, manifest: Manifest, version: str) -> Selection:
+        if self._spec.part is None:
+            return Selection.of(manifest, self._spec, version)
+        return await in_thread(Selection.of, manifest, self._spec, version)
 
     # Resolve
 
@@ -316,7 +326,7 @@ class Retrieval:
     async def _download(self, store: AssetStore, slot: Slot) -> FetchedAsset:
         manifest = await self._manifest(store, slot.version)
         record = Record(store.identity, manifest, slot.label)
-        selection = Selection.of(manifest, self._spec, slot.version)
+        selection = await self._selection(manifest, slot.version)
         try:
             if not self._force and await self._adopt(slot, record):
                 return await in_thread(partial(self._fetched, slot, slot.payload, manifest, from_cache=True))

@@ -155,7 +155,7 @@ class LocalFile:
 
 
 class LocalFiles(Table[LocalFile]):
-    """Scanned files, in columns: 41 bytes each, beside the path.
+    """Scanned files, in columns: 25 bytes each, beside the path.
 
     Args:
         root: where the asset is on disk.

@@ -38,7 +38,7 @@ WRITE: Final = 1024 * 1024
 
 
 class UploadLedger:
-    """What is known of the uploads of one push, also when it fails: 33 bytes for each file.
+    """What is known of the uploads of one push, also when it fails: 34 bytes for each file.
 
     Args:
         files: what is to be uploaded.
@@ -52,7 +52,7 @@ class UploadLedger:
         self._files = files
         self._digests = DigestColumn(len(files))
         self._created = bytearray(len(files))
-        self._stored = 0
+        self._stored = bytearray(len(files))
 
     def note_created(self, number: int) -> None:
         """Note that this push made the object of a file."""
@@ -61,15 +61,15 @@ class UploadLedger:
     def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
         """Note that a file is there, with these bytes."""
         self._digests[number] = digests
-        self._stored += 1
+        self._stored[number] = True
 
     def created(self) -> Iterator[SourceFile]:
         """The files whose objects this push made."""
-        return itertools.compress(self._files, self._created)
+        return (self._files[number] for number in itertools.compress(itertools.count(), self._created))
 
     def entries(self) -> FileTable:
         """All files, once they are stored."""
-        if self._stored < len(self._files):
+        if not all(self._stored):
             raise RuntimeError("not all files are stored")  # no bug elsewhere may seal a version with a hole
         return FileTable.of(self._files, self._digests)
 

@@ -48,6 +48,9 @@ def _all_wait() -> bool:
 
 
 def _threads_at_work() -> bool:
+    batches = threads._batches.get(asyncio.get_running_loop())
+    if batches is not None and batches._running:
+        return True
     try:
         return threads._limiter.get().borrowed_tokens > 0
     except LookupError:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from interposer import Fail, Interposer, LostAnswers, Pause
 from aioassets import (
     AccessDenied,
     AssetExists,
+    AssetNotFound,
     BytesTransferred,
     Dispatcher,
     Driver,
@@ -41,7 +43,30 @@ from aioassets.drivers.protocol import Expect, Revision, Source, Uploaded
 from aioassets.manifest import Claim, ClaimState
 from aioassets.store import MetaState
 from aioassets.testing import BytesSource
-from aioassets.tree import scan
+from aioassets.threads import in_thread
+from aioassets.tree import Tree, scan
+
+PATIENCE = 30.0
+"""Seconds after which what a test waits for counts as missing."""
+
+
+class LastLook:
+    """Holds up the last look at a source, in its thread, until the test lets it go on."""
+
+    def __init__(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._reached, self.go_on = threading.Event(), threading.Event()
+        look = Tree.check_unchanged
+
+        def held(tree: Tree) -> None:
+            look(tree)
+            if tree.root == str(source):
+                self._reached.set()
+                assert self.go_on.wait(PATIENCE)
+
+        monkeypatch.setattr(Tree, "check_unchanged", held)
+
+    async def reached(self) -> None:
+        assert await in_thread(self._reached.wait, PATIENCE)
 
 
 async def test_a_live_claim_is_stepped_over(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
@@ -427,6 +452,41 @@ async def test_creates_of_different_seconds_have_one_winner(
     gate.go_on.set()
     created = await creation
     assert await second.list_versions("model") == [created.version]
+
+
+async def test_a_create_that_came_while_another_looked_last_at_its_source_is_seen(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one looks for others after all that takes long with many files."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    look = LastLook(files("b"), monkeypatch)
+    second = make_manager(memory, versioning=SimpleDate(lambda: late))
+    creation = asyncio.ensure_future(second.create_asset(files("b"), "model"))
+    await look.reached()
+    created = await make_manager(memory, versioning=SimpleDate(lambda: early)).create_asset(files("a"), "model")
+    look.go_on.set()
+    with pytest.raises(AssetExists):
+        await creation
+    assert await second.list_versions("model") == [created.version]
+
+
+async def test_a_push_cancelled_while_it_looks_last_at_its_source_publishes_nothing(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it use a number up."""
+    look = LastLook(files("a"), monkeypatch)
+    manager = make_manager(memory)
+    creation = asyncio.ensure_future(manager.create_asset(files("a"), "model"))
+    await look.reached()
+    creation.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    look.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await creation
+    with pytest.raises(AssetNotFound):
+        await manager.list_versions("model")
+    assert (await manager.create_asset(files("b"), "model")).version == "0.0"
 
 
 async def test_a_create_that_lost_the_answer_to_its_claim_does_not_block_itself(

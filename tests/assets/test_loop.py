@@ -16,7 +16,7 @@ import aioassets.verification
 from aioassets import Manifest, MemoryDriver, Verification
 from aioassets.cache import Record
 from aioassets.entries import FileTable
-from aioassets.retrieval import Retrieval
+from aioassets.retrieval import Retrieval, Selection
 
 OVER_ALL_FILES = [
     (Manifest, "to_json"),
@@ -31,15 +31,8 @@ OVER_ALL_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("home", "name"), OVER_ALL_FILES)
-async def test_nothing_goes_over_all_files_on_the_loop(
-    memory: MemoryDriver,
-    make_manager: ManagerFactory,
-    tree: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    home: Any,
-    name: str,
-) -> None:
+def threads_of(home: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
+    """Where a function runs from now on."""
     threads: set[threading.Thread] = set()
     original = vars(home)[name]
 
@@ -52,6 +45,19 @@ async def test_nothing_goes_over_all_files_on_the_loop(
 
     bound = isinstance(original, classmethod)
     monkeypatch.setattr(home, name, classmethod(watching(original.__func__)) if bound else watching(original))
+    return threads
+
+
+@pytest.mark.parametrize(("home", "name"), OVER_ALL_FILES)
+async def test_nothing_goes_over_all_files_on_the_loop(
+    memory: MemoryDriver,
+    make_manager: ManagerFactory,
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    home: Any,
+    name: str,
+) -> None:
+    threads = threads_of(home, name, monkeypatch)
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     await manager.fetch_asset("model", verify=True)
@@ -59,6 +65,20 @@ async def test_nothing_goes_over_all_files_on_the_loop(
     await manager.fetch_asset("model:0.0", force_download=True)
     await manager.verify_asset("model")
     await manager.verify_asset("model", cached=True)
+
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_what_belongs_to_a_part_is_found_beside_the_loop(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = threads_of(Selection, "of", monkeypatch)
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    await manager.verify_asset("model[weights]")
+    await manager.fetch_asset("model[weights]")
+    await manager.verify_asset("model[weights]", cached=True)
 
     assert threads
     assert threading.main_thread() not in threads

@@ -47,6 +47,18 @@ async def test_it_works_without_a_context(tmp_path: Path) -> None:
         await manager.list_versions("model")
 
 
+@pytest.mark.parametrize("only_folders", [False, True])
+async def test_a_name_that_leaves_no_room_in_keys_is_told(tmp_path: Path, only_folders: bool) -> None:
+    """Rather than by the store, or of each file."""
+    (tmp_path / "a" / "empty").mkdir(parents=True)
+    if not only_folders:
+        (tmp_path / "a" / "file").write_text("a")
+    manager = AssetsManager(driver=MemoryDriver(), assets_dir=tmp_path / "cache", assetsmanager_prefix="p/" * 504 + "p")
+    with pytest.raises(InvalidName, match="with the prefix, it makes a key of more than 1024 bytes"):
+        await manager.create_asset(tmp_path / "a", "model-a")
+    assert (await manager.create_asset(tmp_path / "a", "m")).version == "0.0"
+
+
 def test_a_second_event_loop_is_told(tmp_path: Path) -> None:
     """Connections belong to the loop that made them."""
     driver = MemoryDriver()

@@ -184,8 +184,9 @@ def test_a_file_has_no_folders() -> None:
         (b'{"x": NaN}', "'NaN' is too large or no number"),
         (b'{"x": ' + b"9" * 5000 + b"}", r"^it isn't JSON in UTF-8 \('9{100}…' has more than 100 digits\)$"),
         (b'{"\\uDEAD": 1}', "surrogates not allowed"),
+        (b"{" + b'"x": 1, ' * 1000 + b'"x": 1}', "it has more than 1,000 fields"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_what_is_no_meta_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
@@ -212,6 +213,13 @@ def test_brackets_in_texts_are_not_nesting() -> None:
     for _ in range(30):
         deep = {"x": deep} | DIRECTORY
     assert parse_meta(json.dumps(deep).encode())
+
+
+@pytest.mark.parametrize("files", [None, [], {"count": 1}])
+def test_a_claim_may_say_more_some_day(files: object) -> None:
+    """Also under a name that manifests use."""
+    claim = Claim("token", "create", "", "", 1, "")
+    assert parse_meta(json.dumps(json.loads(claim.to_json()) | {"files": files}).encode()) == claim
 
 
 def test_the_last_of_repeated_keys_counts() -> None:
