@@ -64,15 +64,12 @@ class DigestColumn:
     def __getitem__(self, number: int) -> Mapping[str, str]:
         if (others := self._others.get(number)) is not None:
             return others
-        sha256 = self._sha256[number * LENGTH : (number + 1) * LENGTH]
+        sha256 = self._sha256[_at(number)]
         return {SHA256: sha256.hex()} if sha256 != _NONE else {}
-
-    def _packed_algorithms(self, number: int) -> tuple[str, ...]:
-        return () if self._sha256[number * LENGTH : (number + 1) * LENGTH] == _NONE else (SHA256,)
 
     def __setitem__(self, number: int, digests: Mapping[str, str]) -> None:
         packed = _packed(digests)
-        self._sha256[number * LENGTH : (number + 1) * LENGTH] = packed or _NONE
+        self._sha256[_at(number)] = packed or _NONE
         if packed is None:
             self._others[number] = digests
         else:
@@ -81,8 +78,8 @@ class DigestColumn:
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
         """Those that a file has, in each combination that there is."""
-        others = {tuple(digests) for digests in self._others.values()}
-        return others | {self._packed_algorithms(number) for number in range(len(self)) if number not in self._others}
+        packed = {self._sha256[_at(number)] != _NONE for number in range(len(self)) if number not in self._others}
+        return {tuple(digests) for digests in self._others.values()} | {(SHA256,) if known else () for known in packed}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DigestColumn):
@@ -90,6 +87,11 @@ class DigestColumn:
         return (self._sha256, self._others) == (other._sha256, other._others)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _at(number: int) -> slice:
+    """Where in a column of SHA-256 that of a file is."""
+    return slice(number * LENGTH, (number + 1) * LENGTH)
 
 
 def _packed(digests: Mapping[str, str]) -> bytes | None:
@@ -116,9 +118,17 @@ class _File(Protocol):
 
 
 class Table(Sequence[T]):
-    """A sequence that is kept in columns; its rows are made when they are asked for."""
+    """A sequence of files that is kept in columns; its rows are made when they are asked for."""
 
-    __slots__ = ()
+    __slots__ = ("_paths",)
+
+    def __init__(self) -> None:
+        self._paths: list[str] = []
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The path of each."""
+        return self._paths
 
     @abstractmethod
     def _row(self, number: int) -> T:
@@ -134,6 +144,9 @@ class Table(Sequence[T]):
         numbers = range(len(self))[number]
         return tuple(map(self._row, numbers)) if isinstance(numbers, range) else self._row(numbers)
 
+    def __len__(self) -> int:
+        return len(self._paths)
+
     def __iter__(self) -> Iterator[T]:
         return map(self._row, range(len(self)))
 
@@ -148,10 +161,10 @@ class FileTable(Table[FileEntry]):
         entries: what it holds.
     """
 
-    __slots__ = ("_digests", "_executable", "_paths", "_sizes")
+    __slots__ = ("_digests", "_executable", "_sizes")
 
     def __init__(self, entries: Iterable[FileEntry] = ()) -> None:
-        self._paths: list[str] = []
+        super().__init__()
         self._sizes = array("q")
         self._executable = bytearray()
         self._digests = DigestColumn()
@@ -174,11 +187,6 @@ class FileTable(Table[FileEntry]):
         self._executable.append(file.executable)
 
     @property
-    def paths(self) -> Sequence[str]:
-        """The path of each."""
-        return self._paths
-
-    @property
     def sizes(self) -> Iterator[int | None]:
         """The size of each, in bytes; `None` where it isn't known."""
         return (None if size == _UNKNOWN else size for size in self._sizes)
@@ -192,9 +200,6 @@ class FileTable(Table[FileEntry]):
     def algorithms(self) -> set[tuple[str, ...]]:
         """The algorithms of the digests that a file has, in each combination that there is."""
         return self._digests.algorithms
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
     def _row(self, number: int) -> FileEntry:
         size = self._sizes[number]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from aioassets.digests import SHA256, best_of
+from aioassets.digests import best_of
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
 from aioassets.manifest import parents
-from aioassets.sources import READ_CHUNK, HashedSource, nothing
+from aioassets.sources import HashedSource, HashingSource
 from aioassets.threads import in_thread
 from aioassets.tree import Filter, Tree, checked, tree_of_directory, tree_of_file
 
@@ -82,7 +81,7 @@ class StoredFile:
             return False
 
 
-class StoredSource:
+class StoredSource(HashingSource):
     """A `HashedSource` that reads an object, pinned to its revision.
 
     Args:
@@ -90,19 +89,8 @@ class StoredSource:
     """
 
     def __init__(self, file: StoredFile) -> None:
+        super().__init__(file.size)
         self._file = file
-        self._hash = hashlib.sha256()
-        self._hashed = 0
-
-    @property
-    def size(self) -> int:
-        """See `Source.size`."""
-        return self._file.size
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        """See `Source.digests`."""
-        return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
 
     async def read(self, offset: int, size: int) -> Data:
         """See `Source.read`."""
@@ -115,13 +103,6 @@ class StoredSource:
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
         """See `Source.copy_to`: it has to be read."""
         return False
-
-    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
-        """See `HashedSource.finish`."""
-        while self._hashed < self.size:
-            check()
-            await self.read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
-        return self.digests
 
     async def _fetched(self, offset: int, size: int) -> bytes:
         info = self._file.info

@@ -8,8 +8,9 @@ import hashlib
 import mmap
 import os
 import stat
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -161,11 +162,11 @@ class LocalFiles(Table[LocalFile]):
         root: where the asset is on disk.
     """
 
-    __slots__ = ("_executable", "_inodes", "_mtimes", "_paths", "_root", "_sizes")
+    __slots__ = ("_executable", "_inodes", "_mtimes", "_root", "_sizes")
 
     def __init__(self, root: str) -> None:
+        super().__init__()
         self._root = root
-        self._paths: list[str] = []
         self._sizes, self._mtimes, self._inodes = array("Q"), array("Q"), array("Q")
         self._executable = bytearray()
 
@@ -188,20 +189,46 @@ class LocalFiles(Table[LocalFile]):
             for column in (self._sizes, self._mtimes, self._inodes)
         )
 
-    @property
-    def paths(self) -> Sequence[str]:
-        """The path of each."""
-        return self._paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
     def _row(self, number: int) -> LocalFile:
         stamp = Stamp(self._sizes[number], self._mtimes[number], self._inodes[number])
         return LocalFile(self._root, self._paths[number], stamp, bool(self._executable[number]))
 
 
-class LocalSource:
+class HashingSource(ABC):
+    """A `HashedSource` that hashes what is read in order.
+
+    Args:
+        size: in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def size(self) -> int:
+        """See `Source.size`."""
+        return self._size
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Source.digests`."""
+        return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    @abstractmethod
+    async def read(self, offset: int, size: int) -> Data:
+        """See `Source.read`."""
+
+    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
+        """See `HashedSource.finish`."""
+        while self._hashed < self.size:
+            check()
+            await self.read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
+        return self.digests
+
+
+class LocalSource(HashingSource):
     """A `Source` that reads a scanned file, hashes what passes, and notices changes.
 
     Args:
@@ -209,19 +236,8 @@ class LocalSource:
     """
 
     def __init__(self, file: LocalFile) -> None:
+        super().__init__(file.size)
         self._file = file
-        self._hash = hashlib.sha256()
-        self._hashed = 0
-
-    @property
-    def size(self) -> int:
-        """See `Source.size`."""
-        return self._file.size
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        """See `Source.digests`."""
-        return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
 
     async def read(self, offset: int, size: int) -> Data:
         """See `Source.read`."""
@@ -236,13 +252,6 @@ class LocalSource:
         if copied and offset + size == self.size:
             await in_thread(self._hash_copy, descriptor, self.size)
         return copied
-
-    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
-        """See `HashedSource.finish`."""
-        while self._hashed < self.size:
-            check()
-            await in_thread(self._read, self._hashed, min(READ_CHUNK, self.size - self._hashed))
-        return self.digests
 
     def _copy(self, descriptor: int, offset: int, size: int) -> bool:
         with _opened(self._file) as source:
