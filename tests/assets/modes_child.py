@@ -6,6 +6,7 @@ Usage: modes_child.py UMASK SOURCE ROOT — prints a JSON object: the modes seen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import stat
@@ -18,9 +19,12 @@ modes: dict[str, set[str]] = {}
 
 
 def look(root: Path) -> None:
-    """Note the modes of all that is there now, temporary files included."""
-    for path in root.rglob("*"):
-        modes.setdefault(str(path.relative_to(root)), set()).add(f"{stat.S_IMODE(path.lstat().st_mode):o}")
+    """Note the modes of all that is there now, temporary files included, which threads may remove meanwhile."""
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                modes.setdefault(str(path.relative_to(root)), set()).add(f"{stat.S_IMODE(path.lstat().st_mode):o}")
 
 
 async def main(source: Path, root: Path) -> None:
