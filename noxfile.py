@@ -18,8 +18,8 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PROJECT: Final = nox.project.load_toml("pyproject.toml")
-WORKERS: Final = ["--numprocesses=2", "--dist=worksteal"]
-"""Each starts servers of its own, so a few are enough."""
+WORKERS: Final = ["--numprocesses=3", "--dist=worksteal"]
+"""Each starts servers of its own, so a few are enough; one more than the 2 cores of small machines, as some wait."""
 OWN: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The Python that runs nox. It is always there, so the suites that need servers run on it."""
 

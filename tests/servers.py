@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,8 @@ AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 START_TIMEOUT = 60.0
 """Seconds; SeaweedFS takes about five on two cores."""
 POLL = 0.05
+PORTS = 2000
+"""Of each worker."""
 BUCKETS = 4
 """More than one test uses at once."""
 
@@ -187,6 +190,11 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
     config.write_text(json.dumps({"identities": [identity, reader]}))
     # One volume for a bucket that needs more room, not seven: each test has a bucket of its own.
     (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
+    # What a test emptied stays: SeaweedFS would remove it minutes later, when the bucket is in use again.
+    (directory / "filer.toml").write_text(
+        '[filer.options]\ns3.empty_folder_cleanup_delay = "24h"\n'
+        f"[leveldb2]\nenabled = true\ndir = {json.dumps(str(directory / 'filer'))}\n"
+    )
     data = directory / "data"
     data.mkdir()
     command = [
@@ -304,12 +312,21 @@ def unavailable(message: str) -> NoReturn:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    with contextlib.ExitStack() as open_sockets:
-        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody listens on, all different.
+
+    They are none of those that systems give to connections, nor of another worker of this test run: a
+    server listens only some time later.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    first = 10_000 + worker * PORTS
+    found: list[int] = []
+    for port in random.sample(range(first, first + PORTS), PORTS):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"of {PORTS} ports from {first}, fewer than {count} are free")
 
 
 @contextlib.contextmanager

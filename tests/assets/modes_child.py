@@ -24,7 +24,8 @@ def look(root: Path) -> None:
         for name in (*folders, *files):
             path = Path(folder, name)
             with contextlib.suppress(FileNotFoundError):
-                modes.setdefault(str(path.relative_to(root)), set()).add(f"{stat.S_IMODE(path.lstat().st_mode):o}")
+                mode = stat.S_IMODE(path.lstat().st_mode)
+                modes.setdefault(str(path.relative_to(root)), set()).add(f"{mode:o}")
 
 
 async def main(source: Path, root: Path) -> None:

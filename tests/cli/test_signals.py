@@ -84,7 +84,7 @@ def test_a_push_that_is_ended_leaves_nothing_to_fetch(
     code: int,
     message: str,
 ) -> None:
-    monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "0.2")
+    monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "2")
     process = spawn("new", source, "name", "--yes", script=STUCK_UPLOAD)
     until_stuck(process)
     process.send_signal(number)
