@@ -12,6 +12,8 @@ from weakref import WeakValueDictionary
 
 from botocore.loaders import JSONFileLoader, Loader, create_loader
 
+_SERVICES: Final = frozenset({"s3", "sts", "sso", "portal.sso", "oidc", "signin"})
+"""Those that a client for S3 may ask, as the table of endpoints calls them: S3, and where credentials come from."""
 _IN_USE: Final[MutableMapping[str | None, Models]] = WeakValueDictionary()
 
 
@@ -29,14 +31,28 @@ def models(data_path: str | None) -> Models:
 
 
 class _Files(JSONFileLoader):  # type: ignore[misc]  # the SDK has no types
-    """Makes plain dicts, not ordered ones: they take half the time, which holds up all other threads."""
+    """Makes plain dicts, not ordered ones: they take half the time, which holds up all other threads.
+
+    Of the endpoints of 300 services, those of a few are kept: all of them are a fifth of the objects
+    in the process, which Python goes over whenever it searches for garbage.
+    """
 
     def load_file(self, file_path: str) -> Any:
         """The content of a file, whose path comes without its ending; `None` where there is none."""
         for ending, opened in ((".json", open), (".json.gz", gzip.open)):
             with contextlib.suppress(FileNotFoundError), opened(f"{file_path}{ending}", "rb") as file:
-                return json.loads(file.read())
+                content = json.loads(file.read())
+                return _few(content) if os.path.basename(file_path) == "endpoints" else content
         return None
+
+
+def _few(endpoints: Any) -> Any:
+    """What the SDK doesn't know how to read is left for it to refuse."""
+    with contextlib.suppress(AttributeError, KeyError, TypeError):
+        for partition in endpoints["partitions"]:
+            services = partition["services"]
+            partition["services"] = {name: services[name] for name in _SERVICES & services.keys()}
+    return endpoints
 
 
 class Models(Loader):  # type: ignore[misc]

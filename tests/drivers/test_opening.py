@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
+from botocore.regions import EndpointResolver
 from servers import free_ports
 
 from aioassets.dispatch import NO_RETRY, Dispatcher
@@ -33,8 +34,8 @@ def watch(event, details):
         imported.append(details[0])
 
 async def list_nothing(url, option, value):
+    sys.addaudithook(watch)
     async with AssetsManager(url, storage_options={option: value}, retry=RetryPolicy(attempts=1)) as manager:
-        sys.addaudithook(watch)
         try:
             async for _ in manager.list_assets(): pass
         except StoreUnavailable:
@@ -42,7 +43,10 @@ async def list_nothing(url, option, value):
 
 asyncio.run(list_nothing(*sys.argv[1:]))
 """
-"""Prints what is imported in the thread of the loop, by a manager that is there already."""
+"""Prints what is imported in the thread of the loop."""
+
+SMALL = {"aioassets", "concurrent", "platformdirs", "tempfile", "xml", "_elementtree", "pyexpat"}
+"""Packages of which little is imported on the loop: our own drivers, and what takes a millisecond or two."""
 
 WITHOUT_A_STORE: dict[str, Any] = {
     "endpoint_url": "http://127.0.0.1:9",
@@ -64,7 +68,7 @@ WITHOUT_A_STORE: dict[str, Any] = {
         ),
     ],
 )
-def test_no_sdk_is_imported_on_the_loop(url: str, option: str, value: str, tmp_path: Path) -> None:
+def test_nothing_large_is_imported_on_the_loop(url: str, option: str, value: str, tmp_path: Path) -> None:
     credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AIOASSETS_GCS_ANONYMOUS": "1"}
     value = value.format(port=free_ports(1)[0])
     done = subprocess.run(
@@ -76,7 +80,15 @@ def test_no_sdk_is_imported_on_the_loop(url: str, option: str, value: str, tmp_p
     )
 
     assert done.stdout.endswith("\n")  # it was tried
-    assert set(done.stdout.split()) <= {"concurrent.futures.thread"}  # a small part of asyncio
+    assert {name.partition(".")[0] for name in done.stdout.split()} <= SMALL
+
+
+def _endpoint(resolver: Any, *asked: str | None) -> Any:
+    service, region, partition = asked
+    try:
+        return resolver.construct_endpoint(service, region, partition)
+    except BotoCoreError as error:
+        return str(error)
 
 
 class TestModels:
@@ -85,6 +97,34 @@ class TestModels:
         ours, theirs = (kind_of().load_service_model("s3", kind) for kind_of in (Models, Loader))
 
         assert json.dumps(ours) == json.dumps(theirs)  # in this order
+
+    def test_of_endpoints_those_are_kept_that_may_be_asked(self) -> None:
+        ours, theirs = (EndpointResolver(kind_of().load_data("endpoints")) for kind_of in (Models, Loader))
+
+        partitions = theirs.get_available_partitions()
+        assert ours.get_available_partitions() == partitions
+        assert {"aws", "aws-cn", "aws-us-gov"} <= {*partitions}
+        for partition in partitions:
+            for service in ("s3", "sts", "portal.sso", "oidc", "signin"):
+                ask = (service, partition)
+                assert ours.get_available_endpoints(*ask) == theirs.get_available_endpoints(*ask)
+                for region in (*theirs.get_available_endpoints("s3", partition, allow_non_regional=True), None):
+                    found = [_endpoint(resolver, service, region, partition) for resolver in (ours, theirs)]
+                    assert found[0] == found[1]
+
+    def test_endpoints_of_the_user_with_other_fields_are_the_sdks_to_judge(self, tmp_path: Path) -> None:
+        (tmp_path / "endpoints.json").write_text('{"partitions": [{"partition": "mine"}], "version": 3}')
+
+        assert models(str(tmp_path)).load_data("endpoints")["partitions"][0]["partition"] == "mine"
+
+    @pytest.mark.parametrize(
+        "content",
+        ["[]", "3", "{}", '{"partitions": null}', '{"partitions": [1]}', '{"partitions": [{"services": []}]}'],
+    )
+    def test_so_are_those_that_make_no_sense(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "endpoints.json").write_text(content)
+
+        assert models(str(tmp_path)).load_data("endpoints") == json.loads(content)
 
     def test_other_services_are_found_as_well(self) -> None:
         assert Models().load_service_model("sts", "service-2")["metadata"]["serviceId"] == "STS"
