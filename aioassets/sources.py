@@ -171,23 +171,13 @@ class LocalFiles(Table[LocalFile]):
         self._executable = bytearray()
 
     def add(self, path: str, status: os.stat_result) -> None:
-        """Add a file as it is at this moment."""
+        """Add a file as it is at this moment, in the order of paths."""
         stamp = Stamp.of(status)
         self._paths.append(path)
         self._sizes.append(stamp.size)
         self._mtimes.append(stamp.mtime_ns)
         self._inodes.append(stamp.inode)
         self._executable.append(bool(status.st_mode & stat.S_IXUSR))
-
-    def sort(self) -> None:
-        """Put them in the order of their paths."""
-        order = sorted(range(len(self)), key=self._paths.__getitem__)
-        self._paths = [self._paths[number] for number in order]
-        self._executable = bytearray(self._executable[number] for number in order)
-        self._sizes, self._mtimes, self._inodes = (
-            array(column.typecode, (column[number] for number in order))
-            for column in (self._sizes, self._mtimes, self._inodes)
-        )
 
     def _row(self, number: int) -> LocalFile:
         stamp = Stamp(self._sizes[number], self._mtimes[number], self._inodes[number])

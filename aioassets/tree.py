@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aioassets.disk import READING
 from aioassets.drivers.protocol import MAX_DOCUMENT
@@ -93,7 +93,6 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
         raise SourceError(root, "it is neither a file nor a directory")
     walk = _Walk(files, Filter(include, exclude), _identity_of(store))
     walk.visit(root, "", status)
-    files.sort()
     return tree_of_directory(root, files, files.paths, walk.empty_directories)
 
 
@@ -170,8 +169,16 @@ def _patterns(patterns: Sequence[str]) -> GitIgnoreSpec | None:
     return GitIgnoreSpec.from_lines(patterns)
 
 
+class _Folder(NamedTuple):
+    source: str
+    path: str
+    status: os.stat_result
+
+
 @dataclass(slots=True)
 class _Walk:
+    """Goes over a directory in the order of the paths in it, which need not be sorted then."""
+
     files: LocalFiles
     wanted: Filter
     store: tuple[int, int] | None
@@ -187,26 +194,34 @@ class _Walk:
         self._above[identity] = directory
         check_cancelled()
         entries = sorted(_entries(directory))
+        folders: list[_Folder] = []  # seen, and still to be visited: `a` comes behind `a-b`, but before `a0`
         for name in entries:
-            self._entry(os.path.join(directory, name), f"{relative}/{name}" if relative else name)
+            path = f"{relative}/{name}" if relative else name
+            while folders and f"{folders[-1].path}/" < path:
+                self.visit(*folders.pop())
+            if (found := self._entry(os.path.join(directory, name), path)) is not None:
+                folders.append(_Folder(os.path.join(directory, name), path, found))
+        while folders:
+            self.visit(*folders.pop())
         if not entries and relative and self.wanted.wants_empty_directory(relative):
             self.empty_directories.append(checked(directory, relative))
         del self._above[identity]
 
-    def _entry(self, source: str, path: str) -> None:
+    def _entry(self, source: str, path: str) -> os.stat_result | None:
+        """Add a file; of a folder that is wanted, the status."""
         try:
             status = _status(source)
         except SourceError:
             if self.wanted.wants_file(path):
                 raise
-            return
+            return None
         if stat.S_ISDIR(status.st_mode):
-            if self.wanted.wants_directory(path):
-                self.visit(source, path, status)
-        elif self.wanted.wants_file(path):
+            return status if self.wanted.wants_directory(path) else None
+        if self.wanted.wants_file(path):
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError(source, "it is neither a file nor a directory")
             _add(self.files, checked(source, path), source, status)
+        return None
 
 
 def _identity_of(folder: str | None) -> tuple[int, int] | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aioassets import SourceChanged, SourceError
 from aioassets.sources import MAPPED, LocalSource
@@ -23,6 +27,23 @@ async def test_hidden_files_and_empty_folders_are_found(tmp_path: Path) -> None:
     (tmp_path / "z").write_text("z")
     tree = await scan(tmp_path)
     assert (names(tree.files), tree.empty_directories, tree.size) == (["a/.c", "z"], ("a/.b",), 2)
+
+
+NAMES = st.text("a-.0 é\U0001f600", min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))
+
+
+@settings(max_examples=200)
+@given(st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), max_size=12))
+def test_paths_are_found_in_their_order(paths: set[str]) -> None:
+    """That of whole paths, where `a-b` comes before what is in `a`; without sorting all of them in the end."""
+    files = {path for path in paths if not any(other.startswith(f"{path}/") for other in paths)}
+    with tempfile.TemporaryDirectory() as root:
+        for path in files:
+            (Path(root) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(root) / path).write_text(path)
+        tree = asyncio.run(scan(root))
+        assert names(tree.files) == sorted(files)
+        assert tree.size == sum(len(path.encode()) for path in files)
 
 
 async def test_links_are_followed(tmp_path: Path) -> None:
