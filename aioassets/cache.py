@@ -48,6 +48,8 @@ APART: Final = "use an assets directory on another file system (assets_dir, AIOA
 
 _MANIFEST: Final = b',"manifest":'
 """Where a record's manifest begins; within a string of JSON, there is a backslash before a quotation mark."""
+_HEAD: Final = 64 * 1024
+"""Bytes of a record that hold what is before its manifest."""
 _PARTS: Final = ".parts"
 _ASIDE: Final = re.compile(r"\.aside-[0-9a-f]{8}$")
 _OF_A_VERSION: Final = re.compile(r"\.(?:parts|staging|aside-[0-9a-f]{8})$")
@@ -75,13 +77,15 @@ class Record:
         file.write(b"}")
 
     @classmethod
-    def from_json(cls, data: bytes) -> Record:
+    def read_from(cls, file: BinaryIO) -> Record:
         """Parse a record; raises `ValueError`."""
-        begin = data.find(_MANIFEST)
-        value = json.loads(data[:begin] + b"}") if begin > 0 else None
+        head, _, rest = file.read(_HEAD).partition(_MANIFEST)
+        value = json.loads(head + b"}") if rest else None
         if not isinstance(value, dict) or not isinstance(value.get("source"), str):
             raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
-        return cls(value["source"], Manifest.from_json(data[begin + len(_MANIFEST) : -1]), str(value.get("asset", "")))
+        begin, end = len(head) + len(_MANIFEST), file.seek(0, os.SEEK_END) - 1
+        file.seek(begin)
+        return cls(value["source"], Manifest.from_json(file.read(end - begin)), str(value.get("asset", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ class Slot:
 
     def _load(self, suffix: str) -> Record | None:
         try:
-            found = Record.from_json(self._own(suffix).read_bytes())
+            with self._own(suffix).open("rb") as file:
+                found = Record.read_from(file)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         if found.label not in ("", self.label):

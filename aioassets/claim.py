@@ -6,6 +6,7 @@ create-only, each other one a compare-and-swap, so safety never rests on anybody
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Final
 
 import anyio
 
-from aioassets.drivers.protocol import Expect, Revision
+from aioassets.drivers.protocol import Expect, Revision, Text
 from aioassets.errors import (
     AioAssetsError,
     ObjectNotFound,
@@ -110,7 +111,7 @@ class HeldClaim:
         async with self._swapping:
             await self._become(self.claim.renewed())
 
-    async def seal(self, manifest: bytes) -> None:
+    async def seal(self, manifest: bytes | Text) -> None:
         """Publish the manifest, as it is stored, in the claim's place: from here the version is complete.
 
         Raises:
@@ -139,15 +140,15 @@ class HeldClaim:
         await self._swap(claim.to_json())
         self.claim = claim
 
-    async def _swap(self, data: bytes) -> None:
+    async def _swap(self, content: bytes | Text) -> None:
         key = self.store.layout.meta(self.name, self.version)
         true_refusals = 0
         while True:
             try:
-                self.revision = await self.store.driver.write(key, data, expected=self.revision)
+                self.revision = await self.store.driver.write(key, content, expected=self.revision)
             except PreconditionFailed as refusal:
                 try:
-                    found = await self._present(data)
+                    found = await self._present(content)
                 except AioAssetsError as error:  # the refused write may be the second try of one that worked
                     error.uncertain |= refusal.uncertain
                     raise
@@ -162,22 +163,29 @@ class HeldClaim:
             else:
                 return
 
-    async def _present(self, data: bytes) -> Revision | None:
+    async def _present(self, content: bytes | Text) -> Revision | None:
         """The revision to try next, or `None` where an earlier try of ours was the one that won."""
         key = self.store.layout.meta(self.name, self.version)
         try:
             found = await self.store.driver.read(key)
-            if found.data == data:
+            if await _is(found.data, content):
                 self.revision = found.revision
                 return None
-            content = (await self.store.read_meta(self.name, self.version)).content
+            there = (await self.store.read_meta(self.name, self.version)).content
         except (ObjectNotFound, StoreCorrupt):
             raise ClaimLost from None
         # A renewal of ours whose answer was lost shows as our claim in the same state.
-        ours = isinstance(content, Claim) and (content.token, content.state) == (self.claim.token, self.claim.state)
+        ours = isinstance(there, Claim) and (there.token, there.state) == (self.claim.token, self.claim.state)
         if not ours:
             raise ClaimLost
         return found.revision
+
+
+async def _is(found: bytes, content: bytes | Text) -> bool:
+    """Whether that was written."""
+    if isinstance(content, bytes):
+        return found == content
+    return len(found) == len(content) and (await in_thread(hashlib.sha256, found)).hexdigest() == content.sha256
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
+    Text,
     Uploaded,
 )
 from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
@@ -160,7 +161,7 @@ class SingleWriter:
         """See `Driver.read`."""
         return await self._driver.read(key, limit=limit)
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         found = await _read(self._driver, key)
         present = Expect.ABSENT if found is None else found.revision

@@ -7,18 +7,20 @@ last value counts, as it does for modelkit.
 from __future__ import annotations
 
 import codecs
-import io
+import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from aioassets.threads import check_cancelled
+from aioassets.threads import check_cancelled, gathered
 
-AT_ONCE: Final = 1000
-"""Rows that are encoded at once: meanwhile no other thread runs, the event loop's included."""
+AT_ONCE: Final = 250
+"""Rows that are encoded at once: meanwhile no other thread runs, the event loop's included. So few are gone again
+before Python begins a search for garbage, which it does after 700 new objects."""
 _PIECE: Final = 64 * 1024
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
 _MAX_DEPTH: Final = 32
@@ -31,7 +33,8 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
 _ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_SPACES: Final = " \t\n\r"
+_SPACE: Final = re.compile(f"[{_SPACES}]*")
 
 
 class Reader:
@@ -72,8 +75,9 @@ class Reader:
         self._end()
 
     def value(self) -> Any:
-        """The value that is next."""
-        self._next()
+        """The value that is next; a list whose text isn't all at hand is made item by item."""
+        if self._next() == "[" and self._data:
+            return [*self._items()]
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
@@ -93,7 +97,10 @@ class Reader:
 
     def items(self) -> Iterator[Any] | None:
         """The items of the list that is next, to be taken at once; `None` where the next value isn't one."""
-        return (self.value() for _ in self._within("]")) if self._next() == "[" else None
+        return self._items() if self._next() == "[" else None
+
+    def _items(self) -> Iterator[Any]:
+        return (self.value() for _ in self._within("]"))
 
     def _within(self, closing: str) -> Iterator[None]:
         """From behind an opening bracket to behind the closing one; whoever asks reads what is between the commas."""
@@ -113,13 +120,12 @@ class Reader:
 
     def _next(self) -> str:
         """The character that is next, spaces aside; empty at the end."""
-        while True:
-            if match := _SPACE.match(self._text, self._at):
-                self._at = match.end()
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if not self._more():
+        while not (found := self._text[self._at : self._at + 1]) or found in _SPACES:
+            if found:
+                self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches
+            elif not self._more():
                 return ""
+        return found
 
     def _more(self) -> bool:
         """Have more of the text at hand, twice as much as there was; `False` at its end."""
@@ -193,21 +199,53 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 
+@dataclass(frozen=True, slots=True)
+class LongText:
+    """JSON of an object that is made anew whenever it is read, so that it never is in memory whole.
+
+    Attributes:
+        fields: makes the object, the same each time; an iterator in it becomes a list.
+        size: bytes of the JSON.
+        sha256: in lower-case hex.
+    """
+
+    fields: Callable[[], Mapping[str, Any]]
+    size: int
+    sha256: str
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return pieces(self.fields())
+
+    def __bytes__(self) -> bytes:
+        return b"".join(gathered(self))
+
+
+def text_of(fields: Callable[[], Mapping[str, Any]]) -> bytes | LongText:
+    """JSON of an object, which is made anew whenever it is read where it is more than a MiB."""
+    size, digest, short = 0, hashlib.sha256(), b""
+    for chunk in gathered(pieces(fields())):
+        short = b"" if size else chunk
+        size += len(chunk)
+        digest.update(chunk)
+    return short or LongText(fields, size, digest.hexdigest())
+
+
 def dump(value: Mapping[str, Any]) -> bytes:
     """JSON of an object; an iterator in it becomes a list."""
-    file = io.BytesIO()
-    dump_to(file, value)
-    return file.getvalue()
+    return b"".join(pieces(value))
 
 
-def dump_to(file: BinaryIO, value: Mapping[str, Any]) -> None:
-    """Write an object; an iterator in it becomes a list."""
+def pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
+    """JSON of an object, piece by piece; an iterator in it becomes a list."""
     separator = b"{"
     for key, item in value.items():
-        file.write(separator + _encoded(key) + b":")
-        file.writelines(_pieces(item))
+        yield separator + _encoded(key) + b":"
+        yield from _pieces(item)
         separator = b","
-    file.write(b"}" if value else b"{}")
+    yield b"}" if value else b"{}"
 
 
 def _pieces(item: Any) -> Iterator[bytes]:

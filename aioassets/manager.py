@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +56,9 @@ from aioassets.transfer import FILES_AT_ONCE
 from aioassets.tree import Tree, scan
 from aioassets.verification import Verification
 from aioassets.versioning import Bump, VersioningScheme, scheme_named
+
+with contextlib.suppress(ImportError):  # a private module, which anyio would import on the loop, in 15 ms
+    importlib.import_module("anyio._backends._asyncio")
 
 T = TypeVar("T")
 

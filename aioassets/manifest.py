@@ -11,14 +11,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, BinaryIO, Final
 
 from aioassets.digests import PREFERRED, best_of
 from aioassets.entries import FileEntry, FileTable
-from aioassets.jsontext import Reader, dump, dump_to, load, shown
+from aioassets.jsontext import LongText, Reader, dump, load, pieces, shown, text_of
 from aioassets.layout import MAX_KEY_BYTES, MAX_SEGMENT_BYTES
 from aioassets.spec import version_problem
+from aioassets.threads import gathered
 
 MAX_ENTRIES: Final = 1_000_000
 """Files and empty folders of a version, its folders, and versions of an index: more isn't read, nor pushed."""
@@ -84,7 +85,8 @@ def _check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
         for path in paths:
             if (problem := path_problem(path)) is not None:
                 raise ValueError(f"it lists the {kind} {shown(path)}: {problem}")
-        if len(set(paths)) != len(paths):
+        is_ascending = all(path < following for path, following in pairwise(paths))  # as ours are: no set is needed
+        if not is_ascending and len(set(paths)) != len(paths):
             raise ValueError(f"it lists the {kind} {shown(_repeated(paths))} twice")
     if both := {*folders, *inner_folders(files, folders)}.intersection(files):
         raise ValueError(f"it lists {shown(min(both))} both as a file and as a folder")
@@ -202,13 +204,13 @@ class Manifest:
     def _best(self) -> set[str | None]:
         return {best_of(algorithms) for algorithms in self.table.algorithms}
 
-    def to_json(self) -> bytes:
+    def text(self) -> bytes | LongText:
         """The manifest as stored; modelkit reads the first three fields."""
-        return dump(self._fields())
+        return text_of(self._fields)
 
     def write_to(self, file: BinaryIO) -> None:
         """Write it as it is stored."""
-        dump_to(file, self._fields())
+        file.writelines(gathered(pieces(self._fields())))
 
     def _fields(self) -> dict[str, Any]:
         value: dict[str, Any] = {"push_date": self.push_date.isoformat(), "is_directory": self.is_directory}

@@ -10,7 +10,7 @@ from aioassets.claim import ClaimLost, HeldClaim, renewing
 from aioassets.concurrency import Stop, Stopped, both, stoppable, unwrapped
 from aioassets.context import PushContext
 from aioassets.dispatch import Doubt, watching_for_doubt
-from aioassets.drivers.protocol import ObjectInfo
+from aioassets.drivers.protocol import ObjectInfo, Text
 from aioassets.errors import (
     AioAssetsError,
     ObjectNotFound,
@@ -97,7 +97,7 @@ class Publication:
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes:
+    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | Text:
         """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
@@ -163,7 +163,7 @@ class Publication:
         except ObjectNotFound:
             return {}
 
-    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes:
+    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | Text:
         """The manifest as stored, of a source that is still what was scanned."""
         plan = self._plan
         plan.tree.check_unchanged()
@@ -178,7 +178,7 @@ class Publication:
             labels=plan.labels,
             token=held.claim.token,
         )
-        return manifest.to_json()
+        return manifest.text()
 
     async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
         """Abandon the claim, then delete what this push created; what fails here is left for later.
@@ -203,7 +203,7 @@ class Publication:
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: bytes, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes | Text, stop: Stop) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
         with stop.bounded():
             try:

@@ -10,7 +10,14 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from aioassets.concurrency import for_each
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    ObjectInfo,
+    Revision,
+)
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.layout import Layout
 from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta
@@ -20,8 +27,8 @@ from aioassets.transfer import FILES_AT_ONCE
 
 T = TypeVar("T")
 
-INLINE: Final = 64 * 1024
-"""Bytes of JSON that are parsed on the event loop, in about a millisecond; more go to a thread."""
+INLINE: Final = 16 * 1024
+"""Bytes of JSON that are parsed on the event loop, in no more than some milliseconds; more go to a thread."""
 LISTED_AT_ONCE: Final = 64
 """Folders that are listed at once."""
 FRESH: Final = 60.0

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,6 +97,23 @@ class _StuckSource(BytesSource):
         return await super().read(offset, size)
 
 
+class _Made:
+    """A `Text`, no two of them alike."""
+
+    def __init__(self) -> None:
+        self._piece = os.urandom(300_000)
+        self.sha256 = hashlib.sha256(bytes(self)).hexdigest()
+
+    def __len__(self) -> int:
+        return 8 * len(self._piece)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return itertools.repeat(self._piece, 8)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self)
+
+
 class BrokenSource(Exception):
     """What a source of this suite raises when it breaks."""
 
@@ -169,6 +188,19 @@ class DriverConformance:
             await driver.write("key", b"second", expected=revision)
         with pytest.raises(ObjectNotFound):
             await driver.read("key")
+
+    async def test_a_long_document_is_created_once_and_swapped_at_its_revision(self, driver: Driver) -> None:
+        """As any other, though it comes as a `Text`."""
+        first, second = _Made(), _Made()
+        revision = await driver.write("key", first, expected=Expect.ABSENT)
+        with pytest.raises(PreconditionFailed, match="key"):
+            await driver.write("key", second, expected=Expect.ABSENT)
+        assert (await driver.read("key")).data == bytes(first)
+        swapped = await driver.write("key", second, expected=revision)
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", first, expected=revision)
+        document = await driver.read("key")
+        assert (document.data, document.revision) == (bytes(second), swapped)
 
     async def test_an_unconditional_write_creates_and_overwrites(self, driver: Driver) -> None:
         """`ANYTHING` is no condition."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -28,6 +28,8 @@ SLOW: Final = 0.005
 """Seconds that a batch may take until the next one doesn't wait for it any more."""
 SMALL: Final = 128 * 1024
 """Bytes of a file up to which reading or writing it, and hashing it, is short work."""
+GATHERED: Final = 1024 * 1024
+"""Bytes that are hashed or written at once: half a millisecond, in which another thread wakes up."""
 POLL: Final = 0.05
 """Seconds after which a loop in a thread looks whether it is still wanted."""
 
@@ -161,6 +163,25 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
             if job.batch is not None:
                 await asyncio.wait([job.batch])
         raise
+
+
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of a MiB, for a thread that hashes or writes what it makes until it is cancelled.
+
+    Others run meanwhile, if it takes them no longer to wake up. Where each time is too short for that,
+    they aren't let run at all: Python's turns of 5 ms begin anew whenever a thread pauses by itself.
+    """
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        check_cancelled()
+        held.append(piece)
+        size += len(piece)
+        if size >= GATHERED:
+            chunk, held, size = b"".join(held), [], 0
+            yield chunk
+    if held:
+        yield b"".join(held)
 
 
 def check_cancelled() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,23 @@ Files = Callable[[str], Path]
 
 PART_SIZE = MIN_PART_SIZE
 """Bytes of a part, of every driver that uploads in parts."""
+
+
+class Streamed:
+    """A `Text` that has to be sent piece by piece."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.sha256 = hashlib.sha256(b"".join(pieces)).hexdigest()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+    def __bytes__(self) -> bytes:
+        raise AssertionError("all of it was asked for")
 
 
 def driver_at(place: dict[str, Any], dispatcher: Dispatcher | None = None) -> Driver:

@@ -10,8 +10,9 @@ from typing import Final
 
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._connections import Watch
-from aioassets.drivers.protocol import Data, Driver, Revision
+from aioassets.drivers.protocol import Data, Driver, Revision, Text
 from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
+from aioassets.threads import in_thread
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
@@ -124,6 +125,11 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
         check_document(kept.tell() + len(piece), limit, url)
         kept.write(piece)
     return kept.getvalue()
+
+
+async def joined(data: Data | Text) -> Data:
+    """What is to be written, in memory."""
+    return data if isinstance(data, Data) else await in_thread(bytes, data)
 
 
 def check_document(size: int, limit: int, url: str) -> None:

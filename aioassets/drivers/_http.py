@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Self
 
@@ -22,7 +22,7 @@ import httptools
 
 from aioassets.concurrency import Pacer
 from aioassets.drivers._connections import NotConnected
-from aioassets.drivers.protocol import Data
+from aioassets.drivers.protocol import Data, Text
 
 EARLY: Final = "it closed the connection before all of the answer was here"
 Server = tuple[str, int]
@@ -206,16 +206,16 @@ class _Connection(asyncio.BufferedProtocol):
 
     # Requests
 
-    async def exchange(self, head: bytes, body: Data) -> Response:
+    async def exchange(self, head: bytes, body: Data | Text) -> Response:
         """Send a request, and wait for the head of its answer."""
         response = self._response = Response(self)
         self._headers = response.raw_headers
         self.touched = self.loop.time()
         try:
             if len(body) <= TOGETHER:
-                self._transport.write(head + body)
+                self._transport.write(head + bytes(body))
             else:
-                await self._send(head, memoryview(body), response)
+                await self._send(head, body, response)
                 if response.complete:
                     self._settle()
             await response.begun
@@ -223,19 +223,25 @@ class _Connection(asyncio.BufferedProtocol):
             response.abandon()
         return response
 
-    async def _send(self, head: bytes, body: memoryview, response: Response) -> None:
+    async def _send(self, head: bytes, body: Data | Text, response: Response) -> None:
         self._sending = True
         self._transport.write(head)
-        for start in range(0, len(body), PIECE):
+        is_made = not isinstance(body, Data)
+        unbroken = 0
+        for piece in _pieces(body):
             if response.status or response.over:
                 self._cut_off = True  # what follows isn't wanted
                 break
-            self._transport.write(body[start : start + PIECE])
+            self._transport.write(piece)
+            unbroken += len(piece)
             self.touched = self.loop.time()
             if self._writable is not None:
                 await self._writable
-            elif not start % BREATH:
+            elif is_made or unbroken >= BREATH:
                 await asyncio.sleep(0)
+            else:
+                continue
+            unbroken = 0
         self._sending = False
 
     def resume(self) -> None:
@@ -390,7 +396,7 @@ class Connections:
         self.buffer = memoryview(bytearray(PIECE))
         """What all of them receive into, since what arrives is dealt with at once."""
 
-    async def request(self, server: Server, head: bytes, body: Data = b"") -> Response:
+    async def request(self, server: Server, head: bytes, body: Data | Text = b"") -> Response:
         """Send a request, once, and wait for the head of its answer.
 
         Args:
@@ -505,6 +511,13 @@ class Connections:
         if self._busy:
             first = min(max(each.touched, silent_since) for each in self._busy)
             self._watch = loop.call_at(first + self._read_timeout, self._look, loop)
+
+
+def _pieces(body: Data | Text) -> Iterable[Data]:
+    if not isinstance(body, Data):
+        return body
+    view = memoryview(body)
+    return (view[start : start + PIECE] for start in range(0, len(view), PIECE))
 
 
 def _let_on(waiting: asyncio.Future[None]) -> None:

@@ -22,11 +22,11 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from botocore.httpchecksum import _CHECKSUM_CLS as CHECKSUMS
 from botocore.parsers import create_parser
 
-from aioassets.drivers._bodies import being_sent, body_of
+from aioassets.drivers._bodies import being_sent, body_of, joined
 from aioassets.drivers._http import Connections, Response, head_of, text_of
 from aioassets.drivers._s3_session import Session
 from aioassets.drivers._s3_signing import DEFAULT_PORTS, Signer, encoded_key, encoded_query, host_of
-from aioassets.drivers.protocol import Data
+from aioassets.drivers.protocol import Data, Text
 
 _HEADERS: Final[Mapping[str, str]] = {
     "CacheControl": "cache-control",
@@ -193,10 +193,10 @@ class DirectClient:
     async def _by_sdk(self, call: Any, params: Mapping[str, Any]) -> Any:
         if "Body" not in params:
             return await call(**params)
-        with body_of(params["Body"]) as body, being_sent(body, self._patience):
+        with body_of(await joined(params["Body"])) as body, being_sent(body, self._patience):
             return await call(**{**params, "Body": body})
 
-    async def _request(self, address: Address, method: str, params: Mapping[str, Any]) -> tuple[bytes, Data]:
+    async def _request(self, address: Address, method: str, params: Mapping[str, Any]) -> tuple[bytes, Data | Text]:
         headers = {_HEADERS[name]: value for name, value in params.items() if name in _HEADERS}
         query = encoded_query({_QUERY[name]: str(params[name]) for name in _QUERY if name in params})
         headers["accept-encoding"] = "identity"
@@ -205,7 +205,7 @@ class DirectClient:
         moment = _stamp(int(time()))
         credentials = await self._credentials.get_frozen_credentials()
         signed = address.signer.signed(credentials, method, address.host, path, query, headers, time=moment)
-        body: Data = params.get("Body", b"")
+        body: Data | Text = params.get("Body", b"")
         if method == "PUT":
             signed["content-length"] = str(len(body))
         return head_of(method, f"{path}?{query}" if query else path, signed), body

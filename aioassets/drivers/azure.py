@@ -25,7 +25,7 @@ from aioassets.drivers._azure_values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, read_range, read_whole
+from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
 from aioassets.drivers._contents import copied_before, holds, upload_by
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import (
@@ -40,6 +40,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
+    Text,
     Uploaded,
 )
 from aioassets.errors import (
@@ -170,11 +171,12 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
         return await self._dispatcher.send(get, urgent=True)
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         headers = {"x-ms-blob-cache-control": "no-store", **condition_for(expected)}
+        content = await joined(data)
         try:
-            return await self._dispatcher.send(lambda: self._put(key, data, headers), urgent=True)
+            return await self._dispatcher.send(lambda: self._put(key, content, headers), urgent=True)
         except ObjectNotFound as error:  # said of a swap by whoever looks for the object first
             raise PreconditionFailed(self._url(key)) from error
 

@@ -16,7 +16,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 from aioassets.disk import READING
-from aioassets.drivers.protocol import CommonPrefix, Data, Document, Expect, ObjectInfo, OpenUpload, Revision
+from aioassets.drivers.protocol import (
+    CommonPrefix,
+    Data,
+    Document,
+    Expect,
+    ObjectInfo,
+    OpenUpload,
+    Revision,
+    Text,
+)
+from aioassets.threads import gathered
 
 OURS: Final = ".aioassets"
 """The folder for temporary files and locks: on the same file system, and never listed."""
@@ -93,14 +103,14 @@ class Folder:
         """Make a temporary file that is written and read; returns its descriptor."""
         return _open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
 
-    def append(self, temporary: str, data: Data) -> None:
+    def append(self, temporary: str, data: Data | Text) -> None:
         """Add to a temporary file, making it first where needed."""
         with contextlib.suppress(FileNotFoundError):
             return _append(temporary, data)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
         return _append(temporary, data)
 
-    def write(self, key: str, data: bytes, expected: Revision | Expect) -> Revision:
+    def write(self, key: str, data: bytes | Text, expected: Revision | Expect) -> Revision:
         """Write an object if its present state is the expected one."""
         for _ in range(RETRIES):
             temporary = self.temporary_path()
@@ -113,7 +123,7 @@ class Folder:
                 unlink(temporary)
         raise OSError(errno.EAGAIN, "its temporary files keep vanishing")
 
-    def _write(self, temporary: str, key: str, data: bytes, expected: Revision | Expect) -> Revision:
+    def _write(self, temporary: str, key: str, data: bytes | Text, expected: Revision | Expect) -> Revision:
         self.append(temporary, data)
         status = _touch(temporary, after=0)
         if expected is Expect.ABSENT:
@@ -240,12 +250,13 @@ def unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _append(path: str, data: Data) -> None:
+def _append(path: str, data: Data | Text) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for piece in [data] if isinstance(data, Data) else gathered(data):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
 

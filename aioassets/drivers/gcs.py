@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from aioassets.concurrency import both, for_each, tidying
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
 from aioassets.drivers._contents import copied_before, holds, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
@@ -41,6 +41,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
+    Text,
     Uploaded,
 )
 from aioassets.errors import (
@@ -156,14 +157,15 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 return Document(data, info.revision, info.modified, answered)
         raise StoreUnavailable(self.url, f"{key!r} kept changing while it was read.", uncertain=False)
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         await self._connection.open()
-        checksum = await self._checksum(data)
+        content = await joined(data)
+        checksum = await self._checksum(content)
 
         async def put() -> ObjectInfo:
             try:
-                return await self._insert(key, data, checksum, expected, cacheControl="no-store")
+                return await self._insert(key, content, checksum, expected, cacheControl="no-store")
             except StoreUnavailable as error:
                 if status_of(error) == TOO_MANY:
                     await self._check(key, expected)
@@ -283,7 +285,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
     async def _insert(
         self,
         key: str,
-        data: bytes | memoryview,
+        data: Data,
         checksum: Checksum,
         expected: Revision | Expect,
         **metadata: str,
@@ -333,7 +335,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         if expected is not Expect.ANYTHING and found != (None if expected is Expect.ABSENT else expected):
             raise PreconditionFailed(self._url(key))
 
-    async def _checksum(self, data: bytes | memoryview) -> Checksum:
+    async def _checksum(self, data: Data) -> Checksum:
         return await in_thread(Checksum.of, data) if len(data) > CHUNK else Checksum.of(data)
 
     # Blobs

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from anyio.lowlevel import checkpoint
 
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import check_document
+from aioassets.drivers._bodies import check_document, joined
 from aioassets.drivers._contents import holds
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
+    Data,
     Document,
     Driver,
     Expect,
@@ -24,6 +25,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
+    Text,
     Uploaded,
 )
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
@@ -61,8 +63,9 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         check_document(len(found.data), limit, self._url(key))
         return Document(found.data, found.revision, found.modified, datetime.now(UTC))
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
+        content = await joined(data)
         await checkpoint()
         found = self._objects.get(key)
         if expected is Expect.ABSENT:
@@ -71,7 +74,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
             refused = expected is not Expect.ANYTHING and (found is None or found.revision != expected)
         if refused:
             raise PreconditionFailed(self._url(key))
-        return self._put(key, data).revision
+        return self._put(key, content).revision
 
     async def stat(self, key: str) -> ObjectInfo:
         """See `Driver.stat`."""
@@ -160,7 +163,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         found = self._get(key)
         return ObjectInfo(key, len(found.data), found.revision, found.modified, {"sha256": found.sha256})
 
-    def _put(self, key: str, data: bytes) -> _Object:
+    def _put(self, key: str, data: Data) -> _Object:
         revision = Revision(str(next(self._generations)))
         made = _Object(bytes(data), revision, datetime.now(UTC), hashlib.sha256(data).hexdigest())
         self._objects[key] = made

@@ -7,7 +7,7 @@ A driver knows keys, bytes and its SDK, and nothing of assets.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NewType, Protocol
@@ -18,7 +18,7 @@ MAX_DOCUMENT: Final = 512 * 1024 * 1024
 Revision = NewType("Revision", str)
 """A driver's opaque token for one state of one object (an ETag, a generation)."""
 
-Data = bytes | memoryview
+Data = bytes | bytearray | memoryview
 """Bytes in memory; a view may be of pages that go back to the system with it."""
 
 
@@ -140,6 +140,23 @@ class Uploaded:
     created: bool
 
 
+class Text(Protocol):
+    """A long document that isn't in memory whole: made piece by piece whenever it is read, the same each time."""
+
+    @property
+    def sha256(self) -> str:
+        """Of all of it, in lower-case hex."""
+
+    def __len__(self) -> int:
+        """Bytes in all."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Its pieces, some ten KiB each, which take a millisecond or so to make."""
+
+    def __bytes__(self) -> bytes:
+        """All of it."""
+
+
 class Driver(Protocol):
     """One bucket, container or folder.
 
@@ -167,10 +184,14 @@ class Driver(Protocol):
             StoreCorrupt: it is larger.
         """
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """Write a document if its present state is the expected one, atomically.
 
         Documents are written so that no cache on the way keeps them.
+
+        Args:
+            data: its bytes, or, where they are more than a MiB, perhaps what makes them. A driver that
+                can't send them piece by piece begins with `await in_thread(bytes, data)`.
 
         Returns:
             The revision that this write made.

@@ -54,6 +54,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
+    Text,
     Uploaded,
 )
 from aioassets.errors import (
@@ -222,9 +223,12 @@ class S3Driver(NoLocalFiles):
 
         return await self._dispatcher.send(get, urgent=True)
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
-        digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
+        if not isinstance(data, bytes):
+            digest = data.sha256
+        else:
+            digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
 
         async def put() -> Any:
             return await self._put(key, data, digest=digest, CacheControl="no-store", **condition_for(expected))
@@ -322,7 +326,7 @@ class S3Driver(NoLocalFiles):
                         await self._credentials.aclose()
                     await client.close()
 
-    async def _put(self, key: str, body: Data, *, digest: str | None, **params: Any) -> Any:
+    async def _put(self, key: str, body: Data | Text, *, digest: str | None, **params: Any) -> Any:
         checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}
         return await self._call("put_object", key, Body=body, **checksum, **self._encryption, **params)
 

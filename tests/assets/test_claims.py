@@ -39,7 +39,7 @@ from aioassets import (
     TransferStarted,
 )
 from aioassets.claim import contest, is_dead, renewing
-from aioassets.drivers.protocol import Expect, Revision, Source, Uploaded
+from aioassets.drivers.protocol import Expect, Revision, Source, Text, Uploaded
 from aioassets.manifest import Claim, ClaimState
 from aioassets.store import MetaState
 from aioassets.testing import BytesSource
@@ -251,9 +251,9 @@ async def test_a_seal_without_an_answer_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class LosesTheSeal(Interposer):
-        async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
-            if key == META and b"push_date" in data:
+            if key == META and b"push_date" in bytes(data):
                 raise StoreUnavailable("the store", "a test says so.", uncertain=True)
             return revision
 
@@ -383,9 +383,9 @@ async def test_a_seal_whose_retry_is_denied_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class DeniesTheRetry(Interposer):
-        async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
-            if key == META and b"push_date" in data:
+            if key == META and b"push_date" in bytes(data):
                 error = AccessDenied("the store", "write", "A test says so.")
                 error.uncertain = True
                 raise error
@@ -413,8 +413,8 @@ async def test_a_seal_that_certainly_failed_leaves_nothing(
     await manager.create_asset(files("a"), "model")
 
     class RefusesTheSeal(Interposer):
-        async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
-            if key == META and b"push_date" in data:
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            if key == META and b"push_date" in bytes(data):
                 raise StoreUnavailable("the store", "a test says so.", uncertain=False)
             return await self.driver.write(key, data, expected=expected)
 

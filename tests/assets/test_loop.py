@@ -19,9 +19,9 @@ from aioassets.entries import FileTable
 from aioassets.retrieval import Retrieval, Selection
 
 OVER_ALL_FILES = [
-    (Manifest, "to_json"),
+    (Manifest, "text"),
     (FileTable, "of"),
-    (Record, "from_json"),
+    (Record, "read_from"),
     (Retrieval, "_fetched"),
     (Retrieval, "_missing"),
     (Verification, "of"),

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -282,6 +283,8 @@ async def wire(
         place.driver(**place.options, **settings) as direct,
     ):
         yield Wire(place.kind, relay, make_manager(driver, retry=policy), direct, settings["part_size"])
+        for each in relay.exchanges:  # which pytest shows where the test failed
+            sys.stdout.write(f"{each.method} {each.target} {each.status} {each.fault or ''}\n")
 
 
 @pytest.fixture
@@ -366,6 +369,22 @@ class TestOneFault:
         assert [len(rule.hits) for rule in rules] == [1] * len(rules)
         await published("0.0")
         assert set(await keys(wire.direct)) == keys_of("0.0")
+
+    async def test_a_push_gets_over_each_while_it_sends_a_long_manifest(
+        self, wire: Wire, source: Path, published: Published, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that is made as it is sent, where the driver can do that."""
+        monkeypatch.setattr("aioassets.threads.GATHERED", 1)
+        monkeypatch.setattr("aioassets.drivers._http.TOGETHER", 0)
+        await wire.manager.create_asset(source, "model")
+        faults = [LoseAnswer(), *(fault_of(wire.kind, name) for name in (*BROKEN, *SAID))]
+        for fault in faults:
+            rule = wire.inject(fault, "seal")
+            await wire.manager.update_asset(source, "model")
+            assert len(rule.hits) == 1, fault
+        versions = [f"0.{number}" for number in range(len(faults), -1, -1)]
+        await published(*versions)
+        assert set(await keys(wire.direct)) == keys_of(*versions)
 
     @pytest.mark.usefixtures("small_ranges")
     @pytest.mark.parametrize("name", [*BROKEN, *SAID])

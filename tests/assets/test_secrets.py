@@ -27,8 +27,8 @@ class Listening(Interposer):
         super().__init__(driver)
         self.written: dict[str, bytes] = {}
 
-    async def write(self, key: str, data: bytes, *, expected: Any) -> Any:
-        self.written[f"{key} {len(self.written)}"] = data
+    async def write(self, key: str, data: Any, *, expected: Any) -> Any:
+        self.written[f"{key} {len(self.written)}"] = bytes(data)
         return await super().write(key, data, expected=expected)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from factories import Streamed
 
 from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound
 from aioassets.drivers.protocol import Expect
@@ -34,6 +35,12 @@ async def test_the_first_creation_makes_the_folder(tmp_path: Path) -> None:
     assert caught.value.creatable
     await driver.write("a", b"data", expected=Expect.ABSENT)
     assert (await driver.read("a")).data == b"data"
+
+
+async def test_a_long_document_is_written_as_it_is_made(tmp_path: Path) -> None:
+    text = Streamed(*[bytes([number]) * 400_000 for number in range(8)])
+    await LocalDriver(tmp_path).write("a", text, expected=Expect.ABSENT)
+    assert (tmp_path / "a").read_bytes() == b"".join(text)
 
 
 async def test_deleting_leaves_no_empty_folder(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import trustme
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiohttp import web
+from factories import Streamed
 from servers import S3Server
 
 from aioassets.dispatch import NO_RETRY, Dispatcher
@@ -84,6 +85,13 @@ async def use(driver: S3Driver) -> None:
             assert b"".join([chunk async for chunk in chunks]) == data
 
 
+async def write_streamed(driver: S3Driver) -> None:
+    """Write a document that is nowhere whole before it is in the store."""
+    text = Streamed(*[bytes([number]) * 400_000 for number in range(8)])
+    await driver.write("long", text, expected=Expect.ABSENT)
+    assert (await driver.read("long")).data == b"".join(text)
+
+
 @servers
 class TestBySDK(DriverConformance):
     """With a client of the SDK's that was given, all is left to it."""
@@ -105,6 +113,7 @@ class TestWhatGoesByItself:
         async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
             calls = await by_sdk(driver, monkeypatch)
             await use(driver)
+            await write_streamed(driver)
         assert not calls
 
     async def test_checksums_that_the_sdk_is_to_add_are_left_to_it(
@@ -232,6 +241,7 @@ class TestTLS:
         async with S3Driver(bucket, ca_bundle=ca_bundle, **options) as driver:
             calls = await by_sdk(driver, monkeypatch)
             await use(driver)
+            await write_streamed(driver)
         assert not calls
 
     async def test_who_serves_is_verified(self, bucket: str, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from interposer import Interposer
 
 from aioassets import AccessDenied, AssetsManager, LocalDriver, MemoryDriver, PreconditionFailed, StoreUnsuitable
 from aioassets.conditions import REMEMBER, SingleWriter, Verdicts, probe
-from aioassets.drivers.protocol import Expect, Revision
+from aioassets.drivers.protocol import Expect, Revision, Text
 from aioassets.layout import Layout
 from aioassets.testing import BytesSource
 
@@ -27,7 +27,7 @@ class Ignoring(MemoryDriver):
         self.ignored = ignored
         self.writes: list[str] = []
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         self.writes.append(key)
         kind = "create" if expected is Expect.ABSENT else "swap"
         return await super().write(key, data, expected=Expect.ANYTHING if kind in self.ignored else expected)
@@ -36,7 +36,7 @@ class Ignoring(MemoryDriver):
 class Refusing(MemoryDriver):
     """Refuses every swap, also the right ones."""
 
-    async def write(self, key: str, data: bytes, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         if not isinstance(expected, Expect):
             raise PreconditionFailed(key)
         return await super().write(key, data, expected=expected)

@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 
 import anyio
 import pytest
 import trustme
 from anyio.lowlevel import checkpoint
+from factories import Streamed
 from relay import Clock, settled
 
 from aioassets.concurrency import AT_ONCE
 from aioassets.drivers._connections import NotConnected
 from aioassets.drivers._http import AHEAD, IDLE, PIECE, Connections, Server, head_of
+from aioassets.drivers.protocol import Data, Text
 
 PATIENCE = 100.0
 HEAD = b"GET / HTTP/1.1\r\nhost: store\r\n\r\n"
@@ -105,6 +108,13 @@ async def always_ok(peer: Peer) -> None:
         await peer.say(OK)
 
 
+async def take(received: list[bytes], size: int, peer: Peer) -> None:
+    """Note a body of this many bytes."""
+    await peer.asked()
+    received.append(await peer._reader.readexactly(size))
+    await peer.say(OK)
+
+
 @contextlib.asynccontextmanager
 async def connected(*scripts: Script) -> AsyncIterator[tuple[Connections, Store]]:
     store = Store(*scripts)
@@ -116,7 +126,7 @@ async def connected(*scripts: Script) -> AsyncIterator[tuple[Connections, Store]
             await connections.aclose()
 
 
-async def get(connections: Connections, store: Store, head: bytes = HEAD, body: bytes = b"") -> tuple[int, bytes]:
+async def get(connections: Connections, store: Store, head: bytes = HEAD, body: Data | Text = b"") -> tuple[int, bytes]:
     async with await connections.request(store.address, head, body) as response:
         return response.status, await response.read()
 
@@ -294,13 +304,7 @@ async def test_no_such_host() -> None:
 class TestBodies:
     async def test_large_ones_arrive(self) -> None:
         received: list[bytes] = []
-
-        async def take(peer: Peer) -> None:
-            await peer.asked()
-            received.append(await peer._reader.readexactly(len(LARGE)))
-            await peer.say(OK)
-
-        async with connected(take) as (connections, store):
+        async with connected(partial(take, received, len(LARGE))) as (connections, store):
             assert await get(connections, store, HEAD, LARGE) == (200, b"data")
         assert received == [LARGE]
 
@@ -484,6 +488,28 @@ async def test_many_answers_at_once_leave_others_their_turns() -> None:
             await checkpoint()
             turn += 1
     assert max(answered.values()) <= AT_ONCE
+
+
+async def test_while_a_long_text_is_made_others_have_their_turns() -> None:
+    turn = 0
+    made_in: list[int] = []
+
+    class Made(Streamed):
+        def __iter__(self) -> Iterator[bytes]:
+            for piece in self.pieces:
+                made_in.append(turn)
+                yield piece
+
+    text = Made(*[bytes([number]) * 4096 for number in range(20)])
+    received: list[bytes] = []
+    async with connected(partial(take, received, len(text))) as (connections, store):
+        request = asyncio.ensure_future(get(connections, store, HEAD, text))
+        while not request.done():
+            await checkpoint()
+            turn += 1
+    assert request.result() == (200, b"data")
+    assert received == [b"".join(text.pieces)]
+    assert len({*made_in}) == len(made_in) == 20
 
 
 @pytest.fixture(scope="module")

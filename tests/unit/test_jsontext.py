@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
 import tracemalloc
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aioassets.jsontext import Reader, dump, dump_to, load
+from aioassets.jsontext import LongText, Reader, dump, load, text_of
+from aioassets.threads import GATHERED
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -84,15 +86,32 @@ def test_no_list_has_no_items() -> None:
 
 @given(OBJECTS)
 def test_what_is_written_is_json(value: dict[str, Any]) -> None:
-    file = io.BytesIO()
-    dump_to(file, value)
-    assert file.getvalue() == dump(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    assert text_of(lambda: value) == dump(value) == text
+
+
+def rows(count: int) -> dict[str, Any]:
+    return {"items": ({"path": f"folder/{number}", "size": number} for number in range(count))}
+
+
+def test_a_short_text_is_made_once() -> None:
+    made = []
+    assert text_of(lambda: made.append(1) or rows(3)) == dump(rows(3))  # type: ignore[func-returns-value]
+    assert len(made) == 1
+
+
+def test_a_long_text_is_made_anew_whenever_it_is_read() -> None:
+    text, whole = text_of(partial(rows, 100_000)), dump(rows(100_000))
+    assert isinstance(text, LongText)
+    assert [*text] == [*text]
+    assert max(map(len, text)) < GATHERED / 10
+    assert bytes(text) == whole
+    assert (len(text), text.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
 
 
 def test_a_long_text_is_neither_read_nor_written_twice_over() -> None:
-    """Beside the text, there is a piece of it in memory, and what was asked to be kept."""
-    rows = 100_000
-    text = dump({"items": ({"path": f"folder/{number}", "size": number} for number in range(rows))})
+    """A piece of it is in memory, beside what it is read from and what was asked to be kept."""
+    text = dump(rows(100_000))
 
     def taken(work: Any) -> int:
         tracemalloc.start()
@@ -105,10 +124,13 @@ def test_a_long_text_is_neither_read_nor_written_twice_over() -> None:
     def read() -> None:
         reader = Reader(text)
         for _ in reader.fields():
-            assert sum(1 for _ in reader.items() or ()) == rows
+            assert sum(1 for _ in reader.items() or ()) == 100_000
 
     def write() -> None:
-        dump({"items": ({"path": f"folder/{number}", "size": number} for number in range(rows))})
+        made = text_of(partial(rows, 100_000))
+        assert isinstance(made, LongText)
+        assert sum(map(len, made)) == len(text)
 
+    assert len(text) > 3.5 * GATHERED
     assert taken(read) < 2 * len(text)
-    assert taken(write) < 1.5 * len(text)
+    assert taken(write) < 3.2 * GATHERED

@@ -286,7 +286,7 @@ def test_any_meta_is_parsed_or_one_error(data: bytes) -> None:
     meta = parsed(parse_meta, data)
     if meta is None:
         return
-    assert parse_meta(meta.to_json()) == meta
+    assert parse_meta(meta.to_json() if isinstance(meta, Claim) else bytes(meta.text())) == meta
     if isinstance(meta, Claim):
         assert parse_meta(meta.renewed().to_json()) == meta.renewed()
         return

@@ -27,7 +27,7 @@ WRITTEN = written(RECORD)
 @pytest.mark.parametrize("source", ["s3://bucket", '","manifest":', ',"manifest":', "\\", '"}'])
 def test_a_record_survives(source: str) -> None:
     record = Record(source, MANIFEST, "model:0.0")
-    found = Record.from_json(written(record))
+    found = Record.read_from(io.BytesIO(written(record)))
 
     assert found == record
     assert found.label == record.label
@@ -37,7 +37,7 @@ def test_a_record_is_one_json_document() -> None:
     document = json.loads(WRITTEN)
 
     assert set(document) == {"source", "asset", "manifest"}
-    assert document["manifest"] == json.loads(MANIFEST.to_json())
+    assert document["manifest"] == json.loads(bytes(MANIFEST.text()))
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_a_record_is_one_json_document() -> None:
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of the parser or ours: nobody is told
-        Record.from_json(data)
+        Record.read_from(io.BytesIO(data))

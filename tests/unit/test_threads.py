@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import operator
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from relay import settled
 
-from aioassets.threads import BATCH, check_cancelled, in_batch, in_thread, run_async
+from aioassets.threads import BATCH, GATHERED, check_cancelled, gathered, in_batch, in_thread, run_async
 
 
 def never_ending(began: Callable[[], object], ended: Callable[[], object]) -> None:
@@ -35,7 +36,16 @@ def never_ending_coroutine(began: Callable[[], object], ended: Callable[[], obje
     run_async(work)
 
 
-@pytest.mark.parametrize("work", [never_ending, never_ending_coroutine])
+def never_ending_pieces(began: Callable[[], object], ended: Callable[[], object]) -> None:
+    try:
+        began()
+        for _ in gathered(itertools.repeat(bytes(GATHERED))):
+            pass
+    finally:
+        ended()
+
+
+@pytest.mark.parametrize("work", [never_ending, never_ending_coroutine, never_ending_pieces])
 async def test_a_cancelled_call_waits_for_its_thread_which_looks_whether_it_is_wanted(
     work: Callable[..., None],
 ) -> None:
@@ -60,12 +70,27 @@ async def test_what_a_coroutine_on_another_loop_returns_or_raises_comes_back() -
         await in_thread(run_async, lambda: work(0))
 
 
+@pytest.mark.parametrize(
+    "sizes", [[], [1], [GATHERED], [1, GATHERED], [1000] * 5000, [GATHERED - 1, 1, 1], [3 * GATHERED, 1]]
+)
+def test_what_is_hashed_or_written_is_no_less_than_a_mib_at_once(sizes: list[int]) -> None:
+    pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    chunks = [*gathered(iter(pieces))]
+    assert b"".join(chunks) == b"".join(pieces)
+    assert all(len(chunk) >= GATHERED for chunk in chunks[:-1])
+    assert all(len(chunk) < GATHERED + max(sizes) for chunk in chunks)
+    assert all(chunks)
+
+
 def test_nobody_is_asked_in_a_thread_of_nobody() -> None:
     check_cancelled()
 
 
 class TestBatches:
-    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(self) -> None:
+    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("aioassets.threads.SLOW", float("inf"))
         busy = threading.Event()
         used: set[int] = set()
 
@@ -95,6 +120,15 @@ class TestBatches:
             async with anyio.create_task_group() as others:
                 for _ in range(BATCH):
                     others.start_soon(in_batch, threading.get_ident)
+            slow.set()
+
+    async def test_what_is_asked_for_does_not_wait_for_what_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("aioassets.threads.SLOW", -1)
+        slow = threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            await in_batch(threading.get_ident)
             slow.set()
 
     async def test_an_error_is_of_who_asked(self) -> None:
