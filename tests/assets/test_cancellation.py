@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from factories import PART_SIZE, driver_at
 from inspection import contents, exists, keys, store_of
 from interposer import Interposer
-from relay import Clock, Exchange, Relay, settled
+from relay import TURNS, Clock, Exchange, Relay, settled
 from servers import GCSServer
 from steps import WAYS, Ended, at_each_step, by_native_cancellation, ended_at
 
@@ -94,7 +94,7 @@ class World:
         self.manager = AssetsManager(driver=self.driver, assets_dir=self.cache, cleanup_timeout=CLEANUP)
         self.tree = folder / "source"
         self._folder = folder
-        self._at_work = at_work
+        self.at_work = at_work
         self.tree.mkdir()
         (self.tree / "a").write_bytes(b"first")
         (self.tree / "b").write_bytes(b"x" * (SMALL + 1))  # is fetched by ranges
@@ -102,7 +102,7 @@ class World:
     async def left_nothing(self, outcome: Ended) -> None:
         """No task, thread, request, lock, descriptor or temporary file."""
         assert outcome.left == []
-        assert self._at_work == []
+        assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
         manager = self.manager
         for kept in (manager._locks._turns._locks, manager._lister._turns._locks):
@@ -441,11 +441,14 @@ class Remote:
         return self._sessions(self._bucket)
 
     async def no_other_is_under_way(self) -> None:
-        """Wait until all requests but the one that is held have been answered."""
+        """Wait until all requests but the one that is held have been answered, and none follows from them."""
         async with asyncio.timeout(PATIENCE):
-            while self.world.budget.requests_in_flight > 1:
-                await checkpoint()
-        await settled()
+            busy = True
+            while busy:
+                busy = False
+                for _ in range(TURNS):
+                    await checkpoint()
+                    busy |= self.world.budget.requests_in_flight > 1 or bool(self.world.at_work)
 
     async def no_connection_is_left(self) -> None:
         """Wait until all are closed."""
