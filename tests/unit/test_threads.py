@@ -87,10 +87,12 @@ def test_nobody_is_asked_in_a_thread_of_nobody() -> None:
 
 
 class TestBatches:
-    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture(autouse=True)
+    def no_batch_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However busy the machine is."""
         monkeypatch.setattr("aioassets.threads.SLOW", float("inf"))
+
+    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(self) -> None:
         busy = threading.Event()
         used: set[int] = set()
 
