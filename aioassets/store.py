@@ -10,14 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from aioassets.concurrency import for_each
-from aioassets.drivers.protocol import (
-    CommonPrefix,
-    Document,
-    Driver,
-    Expect,
-    ObjectInfo,
-    Revision,
-)
+from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.layout import Layout
 from aioassets.manifest import Claim, Manifest, VersionIndex, parse_meta

@@ -36,6 +36,11 @@ class Streamed:
         raise AssertionError("all of it was asked for")
 
 
+def long_text() -> Streamed:
+    """3.2 MB."""
+    return Streamed(*[bytes([number]) * 400_000 for number in range(8)])
+
+
 def driver_at(place: dict[str, Any], dispatcher: Dispatcher | None = None) -> Driver:
     """The driver of a place, as the fixture `place` describes it; to be closed."""
     match {"part_size": PART_SIZE, **place}:

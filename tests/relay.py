@@ -29,6 +29,7 @@ RECEIVE_BUFFER = 256 * 1024
 TRICKLES = 8
 """Pieces that each piece of a trickling answer is broken into."""
 TURNS = 20
+"""Of the loop, in which everybody has run who can."""
 FRAMED = "transfer-encoding"
 """The header of a body in chunks."""
 END_OF_HEAD = b"\r\n\r\n"
@@ -532,7 +533,7 @@ class Clock:
 
 async def settled() -> None:
     """Let everybody run who can."""
-    for _ in range(20):
+    for _ in range(TURNS):
         await checkpoint()
 
 

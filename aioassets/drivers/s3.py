@@ -225,10 +225,10 @@ class S3Driver(NoLocalFiles):
 
     async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
-        if not isinstance(data, bytes):
-            digest = data.sha256
-        else:
+        if isinstance(data, bytes):
             digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
+        else:
+            digest = data.sha256
 
         async def put() -> Any:
             return await self._put(key, data, digest=digest, CacheControl="no-store", **condition_for(expected))

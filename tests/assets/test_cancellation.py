@@ -443,12 +443,11 @@ class Remote:
     async def no_other_is_under_way(self) -> None:
         """Wait until all requests but the one that is held have been answered, and none follows from them."""
         async with asyncio.timeout(PATIENCE):
-            busy = True
-            while busy:
-                busy = False
-                for _ in range(TURNS):
-                    await checkpoint()
-                    busy |= self.world.budget.requests_in_flight > 1 or bool(self.world.at_work)
+            quiet = 0
+            while quiet < TURNS:
+                await checkpoint()
+                is_busy = self.world.budget.requests_in_flight > 1 or self.world.at_work
+                quiet = 0 if is_busy else quiet + 1
 
     async def no_connection_is_left(self) -> None:
         """Wait until all are closed."""

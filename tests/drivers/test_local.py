@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from factories import Streamed
+from factories import long_text
 
 from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound
 from aioassets.drivers.protocol import Expect
@@ -38,7 +38,7 @@ async def test_the_first_creation_makes_the_folder(tmp_path: Path) -> None:
 
 
 async def test_a_long_document_is_written_as_it_is_made(tmp_path: Path) -> None:
-    text = Streamed(*[bytes([number]) * 400_000 for number in range(8)])
+    text = long_text()
     await LocalDriver(tmp_path).write("a", text, expected=Expect.ABSENT)
     assert (tmp_path / "a").read_bytes() == b"".join(text)
 

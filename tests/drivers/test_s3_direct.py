@@ -16,7 +16,7 @@ import trustme
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiohttp import web
-from factories import Streamed
+from factories import long_text
 from servers import S3Server
 
 from aioassets.dispatch import NO_RETRY, Dispatcher
@@ -87,7 +87,7 @@ async def use(driver: S3Driver) -> None:
 
 async def write_streamed(driver: S3Driver) -> None:
     """Write a document that is nowhere whole before it is in the store."""
-    text = Streamed(*[bytes([number]) * 400_000 for number in range(8)])
+    text = long_text()
     await driver.write("long", text, expected=Expect.ABSENT)
     assert (await driver.read("long")).data == b"".join(text)
 
