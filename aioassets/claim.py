@@ -257,7 +257,7 @@ async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> C
         content = meta.content
         if isinstance(content, Manifest):
             return Contest(sealed=True)
-        if content.token == claim.token:  # our own write, whose answer was lost
+        if (content.token, content.state) == (claim.token, claim.state):  # our own write, whose answer was lost
             return Contest(HeldClaim(store, name, version, claim, meta.revision, resumed=took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED

@@ -87,6 +87,11 @@ class AioAssetsError(Exception):
     uncertain: bool = False
 
 
+def is_uncertain(error: BaseException) -> bool:
+    """Return whether a request that ended so may have taken effect: also where nobody expected such an error."""
+    return not isinstance(error, AioAssetsError) or error.uncertain
+
+
 class UsageError(AioAssetsError, ValueError):
     """The request itself is wrong; nothing was tried."""
 

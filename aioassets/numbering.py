@@ -8,7 +8,6 @@ from typing import Final, NoReturn
 
 from aioassets.claim import (
     CONTESTS,
-    ClaimLost,
     Contest,
     HeldClaim,
     contest,
@@ -20,7 +19,6 @@ from aioassets.claim import (
 from aioassets.concurrency import for_each
 from aioassets.context import PushContext
 from aioassets.errors import (
-    AioAssetsError,
     AssetExists,
     ObjectNotFound,
     PreconditionFailed,
@@ -82,7 +80,7 @@ class Numbering:
         if self._trying is None:
             return
         version, claim = self._trying
-        with contextlib.suppress(AioAssetsError, ClaimLost):
+        with contextlib.suppress(Exception):  # what keeps it from this leaves a claim that is dead
             meta = await self._store.read_meta(self._plan.name, version)
             if meta.content == claim:
                 held = HeldClaim(self._store, self._plan.name, version, claim, meta.revision, resumed=True)
@@ -225,22 +223,26 @@ class Numbering:
     # Creates whose first versions differ
 
     async def check_other_creates(self, version: str) -> None:
-        """Of creates that don't meet at one number, as dates don't, the lower one goes on.
+        """Let one of the creates go on that don't meet at one number, as dates don't.
 
-        A lower one that looks dead is ended, so that it can't be sealed any more, whatever clocks say.
+        This one gives way to a live claim of a lower number. It ends every other one, so that none can be
+        sealed: a lower number in whatever state it is, so that it can't be claimed again either, and the claim
+        of a higher number though it is live, since its holder may have looked for others before this one came.
 
         Raises:
-            AssetExists: there is another one, sealed or lower.
+            AssetExists: another create is sealed, or has a live claim of a lower number.
         """
         if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # where all creates meet
             return
-        for other, has_meta in (await self._store.numbers(self._plan.name)).items():
-            if other != version and has_meta and self._scheme.is_version(other):
-                await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
+        numbers = await self._store.numbers(self._plan.name)
+        others = [other for other in numbers if numbers[other] and other != version and self._scheme.is_version(other)]
+        for other in sorted(others, key=self._scheme.sort_key):  # a sealed one is below those that came after it
+            await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
 
     async def _settle(self, other: str, *, lower: bool) -> None:
-        """Give way to another create, or see to it that it gives way to us."""
+        """Give way to another create, or end its number under a token that nobody else has."""
         key = self._store.layout.meta(self._plan.name, other)
+        ended = new_claim(CREATE, "", self._context.claimant).in_state(ClaimState.ABANDONED)
         for _ in range(CONTESTS):
             try:
                 meta = await self._store.read_meta(self._plan.name, other)
@@ -249,12 +251,12 @@ class Numbering:
             if isinstance(meta.content, Manifest):
                 await self._exists_already(other)
             claim = meta.content
-            if not lower or claim.state is not ClaimState.CLAIMED:
+            is_claimed = claim.state is ClaimState.CLAIMED
+            if claim == ended or not (lower or is_claimed):
                 return
-            if not await in_thread(is_dead, meta, claim):
-                break
-            with contextlib.suppress(PreconditionFailed):  # it lives, or others were faster to end it
-                ended = claim.in_state(ClaimState.ABANDONED)
+            if lower and is_claimed and not await in_thread(is_dead, meta, claim):
+                raise self._under_way(claim)
+            with contextlib.suppress(PreconditionFailed):  # it was renewed, or ended by another push
                 await self._store.driver.write(key, ended.to_json(), expected=meta.revision)
                 return
         raise self._under_way(claim)

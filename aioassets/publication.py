@@ -17,6 +17,7 @@ from aioassets.errors import (
     PreconditionFailed,
     PublicationUncertain,
     PushContended,
+    is_uncertain,
 )
 from aioassets.manifest import Manifest
 from aioassets.numbering import Numbering
@@ -189,7 +190,7 @@ class Publication:
         Returns:
             Whether the claim was still ours, as far as is known.
         """
-        with stop.bounded(), contextlib.suppress(AioAssetsError):  # unknown: nothing more may be deleted
+        with stop.bounded(), contextlib.suppress(Exception):  # unknown: nothing more may be deleted
             try:
                 await held.abandon()
             except ClaimLost:
@@ -208,8 +209,10 @@ class Publication:
         with stop.bounded():
             try:
                 await held.seal(manifest)
-            except AioAssetsError as error:
-                if error.uncertain:
+            except ClaimLost:
+                raise
+            except Exception as error:
+                if is_uncertain(error):
                     raise uncertain from error
                 await self._give_up(held, self._ledger, stop)
                 raise
@@ -223,7 +226,7 @@ class Publication:
             try:
                 versions = {version, *self._numbering.unlisted}
                 await self._context.lister.add(self._store, name, versions, known=self._numbering.index)
-            except AioAssetsError as error:
+            except Exception as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return
         raise PublicationUncertain(name, version, "there was no time left to add it to the index.")

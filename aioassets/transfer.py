@@ -20,7 +20,7 @@ from aioassets.digests import Hash, best_of, feed, hash_range, new_hash
 from aioassets.disk import READING, copy_range, write_all_at, write_at
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision
 from aioassets.entries import DigestColumn, FileEntry, FileTable
-from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, PreconditionFailed
+from aioassets.errors import IntegrityError, ObjectNotFound, PreconditionFailed, is_uncertain
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.sources import HashedSource, SourceFile
 from aioassets.threads import SMALL, check_cancelled, in_batch, in_thread, opened
@@ -90,13 +90,18 @@ class Upload:
 
 
 class _WatchedSource:
-    """Reports what is read for the first time, and ends when the push should."""
+    """A source that reports what is read for the first time, and ends when the push should.
+
+    Attributes:
+        error: the last error that arose here, and so not in the store.
+    """
 
     def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
         self._source = source
         self._check = check
         self._report = report
         self._reported = 0
+        self.error: BaseException | None = None
 
     @property
     def size(self) -> int:
@@ -107,17 +112,28 @@ class _WatchedSource:
         return self._source.digests
 
     async def read(self, offset: int, size: int) -> Data:
-        self._check()
-        data = await self._source.read(offset, size)
-        self._passed(offset + len(data))
+        with self._noting():
+            self._check()
+            data = await self._source.read(offset, size)
+            self._passed(offset + len(data))
         return data
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        self._check()
-        copied = await self._source.copy_to(descriptor, offset, size)
-        if copied:
-            self._passed(offset + size)
+        with self._noting():
+            self._check()
+            copied = await self._source.copy_to(descriptor, offset, size)
+            if copied:
+                self._passed(offset + size)
         return copied
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keep an error of the source or of a callback, which says nothing of the store."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
 
     def _passed(self, offset: int) -> None:
         if fresh := max(0, offset - self._reported):
@@ -227,7 +243,7 @@ class Uploader:
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
-        with self._doubting():
+        with self._doubting(watched):
             uploaded = await self.driver.upload(key, watched, resume=resume)
         if uploaded.created:
             self.ledger.note_created(upload.number)
@@ -238,15 +254,13 @@ class Uploader:
         return compared and not uploaded.created
 
     @contextlib.contextmanager
-    def _doubting(self) -> Iterator[None]:
+    def _doubting(self, source: _WatchedSource | None = None) -> Iterator[None]:
         """Take note where it isn't known what a request did."""
         try:
             yield
-        except AioAssetsError as error:
-            self.ledger.uncertain |= error.uncertain
-            raise
-        except anyio.get_cancelled_exc_class():
-            self.ledger.uncertain = True
+        except BaseException as error:
+            if source is None or error is not source.error:
+                self.ledger.uncertain |= is_uncertain(error)
             raise
 
 

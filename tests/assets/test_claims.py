@@ -29,6 +29,7 @@ from aioassets import (
     FileTransferred,
     Manifest,
     MemoryDriver,
+    PreconditionFailed,
     PublicationUncertain,
     PushContended,
     RetryPolicy,
@@ -517,3 +518,153 @@ async def test_a_callback_that_raises_fails_the_push_before_anything_is_publishe
     assert await manager.list_versions("model") == ["0.0"]
     assert [key for key in await keys(memory) if "/0.1/" in key] == []
     assert (await manager.update_asset(tree, "model")).version == "0.1"
+
+
+@pytest.mark.parametrize("state", [ClaimState.ABANDONED, ClaimState.RELEASED, ClaimState.CLAIMED])
+async def test_a_create_under_a_higher_number_ends_every_lower_one(
+    driver: Driver, make_manager: ManagerFactory, files: Files, state: ClaimState
+) -> None:
+    """Its holder can neither release it nor seal it any more, and nobody can claim it."""
+    left = dataclasses.replace(await dead_claim("create"), state=state)
+    key = "assets/model/0.0.meta"
+
+    async def appear(moment: str, method: str, written: str) -> None:
+        if (moment, method, written) == ("before", "write", key) and not await exists(driver, key):
+            await put_claim(driver, await dead_claim("create"), key)
+        if (moment, method, written) == ("before", "upload", "assets/model/0.1"):
+            found = await driver.read(key)
+            await driver.write(key, left.to_json(), expected=found.revision)
+
+    created = await make_manager(Interposer(driver, appear)).create_asset(files("a"), "model")
+    assert created.version == "0.1"
+    ended = (await store_of(driver).read_meta("model", "0.0")).content
+    assert isinstance(ended, Claim)
+    assert ended.state is ClaimState.ABANDONED
+    assert ended.token != left.token
+
+
+async def test_a_create_that_gives_up_beside_two_others_lets_one_of_them_succeed(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """One is cancelled, one has stepped over its number, and one would claim that number once it is released."""
+    releasing = Pause("before", "write", "model/0.0.meta", nth=3)  # claimed, abandoned, then this
+    uploading = Pause("before", "upload", "model/0.0")
+    first = make_manager(Interposer(Interposer(driver, releasing), uploading))
+    cancelled = asyncio.ensure_future(first.create_asset(files("a"), "model"))
+    await uploading.reached_by(cancelled)
+    cancelled.cancel()
+    uploading.go_on.set()
+    await releasing.reached_by(cancelled)
+
+    sealing = Pause("before", "write", "model/0.1.meta", nth=2)
+    second = asyncio.ensure_future(make_manager(Interposer(driver, sealing)).create_asset(files("b"), "model"))
+    await sealing.reached_by(second)
+
+    releasing.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    manager = make_manager(driver)
+    third = asyncio.ensure_future(manager.create_asset(files("c"), "model"))
+    await asyncio.wait([third])
+    sealing.go_on.set()
+    assert (await second).version == "0.1"
+    with pytest.raises(AssetExists, match="another create is under way"):
+        await third
+    assert await manager.list_versions("model") == ["0.1"]
+
+
+async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) -> None:
+    """The answer to the claim is lost, and another push ends it before its holder looks."""
+    claim = await live_claim("create")
+
+    class EndsIt(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            await self.driver.write(key, claim.in_state(ClaimState.ABANDONED).to_json(), expected=revision)
+            raise PreconditionFailed(f"{self.url}/{key}")
+
+    assert (await contest(store_of(EndsIt(memory)), "model", "0.1", claim)).held is None
+
+
+async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_already(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The later one saw nobody, so it can't be relied on to give way."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    sealing = Pause("before", "write", late.strftime("%Y-%m-%dT%H-%M-%SZ.meta"), nth=2)
+    second = make_manager(Interposer(memory, sealing), versioning=SimpleDate(lambda: late))
+    creation = asyncio.ensure_future(second.create_asset(files("b"), "model"))
+    await sealing.reached_by(creation)
+    first = make_manager(memory, versioning=SimpleDate(lambda: early))
+    created = await first.create_asset(files("a"), "model")
+    sealing.go_on.set()
+    with pytest.raises(AssetExists):
+        await creation
+    assert await first.list_versions("model") == [created.version]
+
+
+UNEXPECTED = [
+    pytest.param(ZeroDivisionError("a test says so"), id="an error nobody expected"),
+    pytest.param(StoreUnavailable("the store", "a test says so.", uncertain=True), id="an uncertain error"),
+]
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_a_seal_that_ends_in_any_error_but_a_refusal_is_uncertain(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
+) -> None:
+    """The store may have taken it."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    class FailsAfterTheSeal(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            if key == META and b"push_date" in bytes(data):
+                raise error
+            return revision
+
+    with pytest.raises(PublicationUncertain):
+        await make_manager(FailsAfterTheSeal(driver)).update_asset(files("b"), "model")
+    assert await state_of(driver) is Manifest
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_an_index_that_ends_in_any_error_is_uncertain(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
+) -> None:
+    """The version is sealed, and listed by the next push."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions", error)))
+    with pytest.raises(PublicationUncertain):
+        await failing.update_asset(files("b"), "model")
+    assert await state_of(driver) is Manifest
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_an_upload_that_ends_in_any_error_but_a_refusal_burns_its_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files, error: Exception
+) -> None:
+    """The object may be there, or still appear."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin", error)))
+    with pytest.raises(type(error)):
+        await failing.update_asset(tree, "model")
+    assert await state_of(driver) is ClaimState.ABANDONED
+    assert (await manager.update_asset(tree, "model")).version == "0.2"
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_a_claim_that_ends_in_any_error_is_taken_back(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
+) -> None:
+    """Nothing is left that looks alive."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("after", "write", "0.1.meta", error)))
+    with pytest.raises(type(error)):
+        await failing.update_asset(files("b"), "model")
+    assert await state_of(driver) is ClaimState.ABANDONED
