@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from typing import TypeVar
 
 import anyio
 
+from aioassets.clocks import elapsed
 from aioassets.errors import AioAssetsError, StoreUnavailable
 
 T = TypeVar("T")
@@ -281,9 +281,9 @@ class RetryPolicy:
         first_delay: seconds before the second attempt; doubled for each further one.
         max_delay: the longest pause between attempts, in seconds. A store's own
             Retry-After may ask for more, up to `total`.
-        total: seconds after which no new attempt is begun.
+        total: seconds after the first failure in which new attempts are begun.
         sleep: how to pause; tests pass one that doesn't.
-        clock: a monotonic clock, in seconds.
+        clock: a clock in seconds that never goes back, and runs on while the machine sleeps.
         jitter: a number in [0, 1) to spread the pauses of many clients.
     """
 
@@ -292,7 +292,7 @@ class RetryPolicy:
     max_delay: float = 10.0
     total: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = elapsed
     jitter: Callable[[], float] = random.random
 
     def pause(self, attempt: int, *, at_least: float | None = None) -> float:
@@ -300,12 +300,39 @@ class RetryPolicy:
         pause = min(self.max_delay, self.first_delay * 2.0 ** (attempt - 1))
         return max(pause * (0.5 + 0.5 * self.jitter()), at_least or 0.0)
 
-    def next_pause(self, attempt: int, started: float, error: StoreUnavailable) -> float | None:
-        """Seconds to wait before trying again, or `None` to give up."""
+    def next_pause(self, attempt: int, failing_for: float, error: StoreUnavailable) -> float | None:
+        """Return the seconds to wait before the next try, or `None` to give up.
+
+        Args:
+            attempt: how many tries failed in a row, from 1.
+            failing_for: seconds since the first of them failed.
+            error: how the last one failed.
+        """
         if attempt >= self.attempts:
             return None
         pause = self.pause(attempt, at_least=error.retry_after)
-        return pause if self.clock() - started + pause <= self.total else None
+        return pause if failing_for + pause <= self.total else None
+
+
+class _Tries:
+    """The failures in a row of one request, and whether to try again."""
+
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+        self._failed = 0
+        self._failing_since = 0.0
+
+    def succeed(self) -> None:
+        """Forget the failures so far."""
+        self._failed = 0
+
+    def pause_after(self, error: StoreUnavailable) -> float | None:
+        """Count a failure, and return the seconds to wait before the next try, or `None` to give up."""
+        now = self._retry.clock()
+        if not self._failed:
+            self._failing_since = now
+        self._failed += 1
+        return self._retry.next_pause(self._failed, now - self._failing_since, error)
 
 
 NO_RETRY = RetryPolicy(attempts=1)
@@ -335,8 +362,7 @@ class Dispatcher:
         Raises:
             AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
         """
-        started = self.retry.clock()
-        attempt = 1
+        tries = _Tries(self.retry)
         uncertain = False
         while True:
             try:
@@ -348,11 +374,10 @@ class Dispatcher:
                     doubt.arisen = True
                 if not isinstance(error, StoreUnavailable):
                     raise
-                pause = self.retry.next_pause(attempt, started, error)
+                pause = tries.pause_after(error)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
-            attempt += 1
 
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
@@ -362,22 +387,20 @@ class Dispatcher:
         Args:
             open_at: streams from an offset up to `stop`; raises `StoreUnavailable` where it breaks.
         """
-        started = self.retry.clock()
-        attempt = 1
+        tries = _Tries(self.retry)
         offset = start
         while True:
             try:
                 async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:
                     async for chunk in chunks:
                         offset += len(chunk)
-                        attempt, started = 1, self.retry.clock()
+                        tries.succeed()
                         yield chunk
                 return
             except StoreUnavailable as error:
                 if offset >= stop:
                     return
-                pause = self.retry.next_pause(attempt, started, error)
+                pause = tries.pause_after(error)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
-            attempt += 1

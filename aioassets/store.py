@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from aioassets.clocks import elapsed
 from aioassets.concurrency import for_each
 from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
@@ -83,13 +83,13 @@ class AssetStore:
     Attributes:
         driver: where objects are.
         layout: what their keys are.
-        clock: a monotonic clock, in seconds.
+        clock: a clock in seconds that never goes back, and runs on while the machine sleeps.
         files_at_once: how many files of one call may be under way.
     """
 
     driver: Driver
     layout: Layout
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = elapsed
     files_at_once: int = FILES_AT_ONCE
 
     @property

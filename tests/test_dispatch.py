@@ -440,6 +440,18 @@ class TestRetrying:
         await Dispatcher(retry=clock.policy(max_delay=10.0)).send(Request(unavailable(retry_after=30.0)))
         assert clock.pauses == [30.0]
 
+    async def test_a_first_attempt_that_took_long_is_repeated_all_the_same(self, clock: Clock) -> None:
+        """A large part broke near its end, or the machine slept."""
+        answers = [unavailable(), None]
+
+        async def request() -> str:
+            clock.now += 3600.0
+            if (error := answers.pop(0)) is not None:
+                raise error
+            return "answer"
+
+        assert await Dispatcher(retry=clock.policy(total=120.0)).send(request) == "answer"
+
     async def test_no_attempt_begins_after_the_total_time(self, clock: Clock) -> None:
         request = Request(*(unavailable(retry_after=50.0) for _ in range(5)))
         with pytest.raises(StoreUnavailable):

@@ -29,6 +29,7 @@ PACKAGE = Path(aioassets.__file__).parent
 LAYERS = (
     {"_version", "errors"},
     {
+        "clocks",
         "concurrency",
         "digests",
         "disk",
