@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TextIO, cast
 
 import anyio
 from asyncclick.utils import PacifyFlushWrapper
 
-from aioassets.console import say, show_cursor
+from aioassets.console import logging_escaped, say, show_cursor
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -23,6 +22,7 @@ from aioassets.errors import (
     StoreError,
     UsageError,
 )
+from aioassets.escaping import traceback_lines
 from aioassets.redaction import redacted
 from aioassets.settings import debug_wanted, secrets_in
 
@@ -56,7 +56,8 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
         work: what to do; returns the exit code.
         args: the command line, without the program's name; `None` for that of this process.
     """
-    return anyio.run(_run, work, args)
+    with logging_escaped():
+        return anyio.run(_run, work, args)
 
 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
@@ -115,9 +116,11 @@ def told(error: Exception, args: Sequence[str] | None = None) -> int:
         return FAILED
     known = isinstance(error, AioAssetsError)
     words = f"{error}" if known else f"This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where."
-    text = f"Error: {words}"
+    lines = [f"Error: {words}"]
     with contextlib.suppress(UsageError):  # which is told itself
         if debug_wanted():
-            text = f"{''.join(traceback.format_exception(error))}\n{text}"
-    say(redacted(text, secrets_in(sys.argv[1:] if args is None else args)))
+            lines = [*traceback_lines(error), "", *lines]
+    secrets = secrets_in(sys.argv[1:] if args is None else args)
+    for line in lines:
+        say(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED

@@ -14,7 +14,6 @@ from servers import free_ports
 
 import aioassets
 from aioassets import AccessDenied, AioAssetsError, AssetsManager
-from aioassets.console import say
 from aioassets.dispatch import NO_RETRY
 from aioassets.process import EXIT_CODES
 
@@ -139,12 +138,6 @@ def test_4_the_words_of_a_store_command_no_terminal(invoke: Invoke, source: Path
         "Error: Asset 'name' can't be created: another create is under way, by "
         r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m'."
     )
-
-
-def test_what_is_said_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever wrote it; lines and letters of any alphabet stay what they are."""
-    say("ünïcödé 日本語\n\x1b[31mred\x9b0m \u202e\ud800")
-    assert capsys.readouterr().err == "ünïcödé 日本語\n\\x1b[31mred\\x9b0m \\u202e\\ud800\n"
 
 
 def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 Listed = Callable[..., None]
 
-PARSING = {"aioassets", "aioassets._version", "aioassets.cli", "aioassets.options"}
+PARSING = {"aioassets", "aioassets._version", "aioassets.cli", "aioassets.escaping", "aioassets.options"}
 """Our modules that a command line is read with."""
 SLOW = {"anyio", "asyncio", "email", "importlib.metadata", "ssl"}
 """What takes longer to import than the rest of a help text."""
