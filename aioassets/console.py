@@ -22,6 +22,7 @@ import anyio
 import asyncclick as click
 
 from aioassets.concurrency import unwrapped
+from aioassets.errors import OutOfThreads
 from aioassets.escaping import abridged, escaped, traceback_lines
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.threads import in_thread
@@ -268,7 +269,10 @@ async def shown(waiting: str, moving: str = "") -> AsyncIterator[Tally]:
 
 async def _draw(tally: Tally) -> None:
     await anyio.sleep(MOMENT)
-    spinner, bar = await in_thread(_drawings)
+    try:
+        spinner, bar = await in_thread(_drawings)
+    except OutOfThreads:  # the operation itself may need none
+        return
     with spinner:
         spinner.add_task(escaped(tally.waiting), total=None)
         while tally.transfer is None:

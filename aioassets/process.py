@@ -19,12 +19,14 @@ from aioassets.errors import (
     Conflict,
     IntegrityError,
     NotFound,
+    OutOfThreads,
     StoreError,
     UsageError,
 )
 from aioassets.escaping import traceback_lines
 from aioassets.redaction import redacted
 from aioassets.settings import debug_wanted, secrets_in
+from aioassets.threads import is_out_of_threads
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -56,8 +58,18 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
         work: what to do; returns the exit code.
         args: the command line, without the program's name; `None` for that of this process.
     """
+    codes: list[int] = []
+
+    async def main() -> None:
+        codes.append(await _run(work, args))
+
     with logging_escaped():
-        return anyio.run(_run, work, args)
+        try:
+            anyio.run(main)
+        except RuntimeError as error:  # ending a loop takes a thread, if only to end those of its executor
+            if not (codes and is_out_of_threads(error)):
+                raise
+    return codes[0]
 
 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
@@ -114,6 +126,7 @@ def told(error: Exception, args: Sequence[str] | None = None) -> int:
     if isinstance(error, BrokenPipeError):  # nobody reads what is printed
         sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
         return FAILED
+    error = OutOfThreads() if is_out_of_threads(error) else error
     known = isinstance(error, AioAssetsError)
     words = f"{error}" if known else f"This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where."
     lines = [f"Error: {words}"]

@@ -195,6 +195,7 @@ def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
         "BulkUpdateError",
         "CacheError",
         "ManagerStateError",
+        "OutOfThreads",
         "ObjectNotFound",
         "PreconditionFailed",
         "PublicationUncertain",
