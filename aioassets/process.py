@@ -126,7 +126,9 @@ def told(error: Exception, args: Sequence[str] | None = None) -> int:
     if isinstance(error, BrokenPipeError):  # nobody reads what is printed
         sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
         return FAILED
-    error = OutOfThreads() if is_out_of_threads(error) else error
+    if is_out_of_threads(error):
+        cause, error = error, OutOfThreads()
+        error.__cause__ = cause
     known = isinstance(error, AioAssetsError)
     words = f"{error}" if known else f"This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where."
     lines = [f"Error: {words}"]

@@ -214,6 +214,16 @@ def test_a_bug_is_called_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) ->
     assert ran.err == "Error: This is a bug in aioassets: RuntimeError('oops'). AIOASSETS_DEBUG=1 shows where.\n"
 
 
+def test_1_a_thread_that_can_not_be_started_is_no_bug(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever that was: an SDK may start some of its own."""
+    failing(RuntimeError("can't start new thread"), monkeypatch)
+    ran = invoke("versions", "name")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert ran.err.startswith("Error: This process can't start a thread: ")
+    monkeypatch.setenv("AIOASSETS_DEBUG", "1")
+    assert "in fail\n" in invoke("versions", "name").err
+
+
 @pytest.mark.parametrize("error", [RuntimeError("oops"), AccessDenied("s3://name", "read", "oops.")])
 def test_tracebacks_are_shown_on_request_only(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: Exception
