@@ -88,6 +88,9 @@ if TYPE_CHECKING:
         ObjectNotFound as ObjectNotFound,
     )
     from aioassets.errors import (
+        OutOfThreads as OutOfThreads,
+    )
+    from aioassets.errors import (
         PartNotFound as PartNotFound,
     )
     from aioassets.errors import (
@@ -230,6 +233,7 @@ _HOMES = {
             "InvalidVersion",
             "ManagerStateError",
             "ObjectNotFound",
+            "OutOfThreads",
             "PreconditionFailed",
             "MissingCredentials",
             "NotFound",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import asyncclick as click
 
 from aioassets._version import __version__
+from aioassets.escaping import escaped
 from aioassets.options import (
     ASSETS_DIR,
     DRY_RUN,
@@ -157,7 +159,8 @@ def fetch(
 ) -> Work:
     """Bring an asset to the local disk, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part: 'NAME:1[weights/w.bin]'.
+    SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part: 'NAME:1[weights/w.bin]'. A
+    terminal shows control characters in the path escaped; programs get its exact bytes.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -255,7 +258,9 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
         asked: Work | int = _at_once(cli.main(args, prog_name="aioassets", standalone_mode=False))
         return asked
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(escaped(shown.getvalue(), keep="\n"), err=True, nl=False)
         return error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None

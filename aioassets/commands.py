@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import anyio
-import asyncclick as click
 
 from aioassets.console import (
     ask,
@@ -18,15 +15,18 @@ from aioassets.console import (
     forecast,
     leftover_label,
     print_assets,
+    put,
+    put_json,
+    put_path,
     say,
     shown,
 )
 from aioassets.digests import SHA256
-from aioassets.errors import StoreError, UsageError
+from aioassets.errors import UsageError
 from aioassets.leftovers import CleaningPlan, CleaningResult
 from aioassets.manager import AssetsManager, AssetVersions
 from aioassets.options import PushOptions, StoreOptions
-from aioassets.process import DONE, FAILED, exit_code_of
+from aioassets.process import DONE, FAILED, exit_code_of, told
 from aioassets.push import PushPlan, PushResult
 from aioassets.retrieval import FetchedAsset, Selection
 from aioassets.spec import AssetSpec
@@ -50,19 +50,19 @@ async def update(path: str, asset: AssetSpec, bump_major: bool, push: PushOption
     )
 
 
-async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> None:
+async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int:
     """List assets with their versions."""
     async with store.manager() as manager:
         async with shown("Listing assets"):
             assets = await _all(manager.list_assets(prefix))
         if as_json:
-            _print_json({"assets": [_described_asset(asset) for asset in assets]})
+            put_json({"assets": [_described_asset(asset) for asset in assets]})
         elif assets:
             print_assets(assets)
         else:
             say(f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else "."))
-    if errors := [str(asset.error) for asset in assets if asset.error is not None]:
-        raise StoreError("\nError: ".join(errors))
+    codes = [told(asset.error) for asset in assets if asset.error is not None]
+    return codes[0] if codes else DONE
 
 
 async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
@@ -70,10 +70,10 @@ async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
     async with store.manager() as manager, shown(f"Reading the versions of {name}"):
         found = await manager.list_versions(name)
     if as_json:
-        _print_json({"name": name, "versions": found})
+        put_json({"name": name, "versions": found})
     else:
         for version in found:
-            click.echo(version)
+            put(version)
 
 
 async def fetch(
@@ -89,9 +89,9 @@ async def fetch(
     elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
         say(f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for.")
     if as_json:
-        _print_json(_described_fetch(fetched))
+        put_json(_described_fetch(fetched))
     else:
-        click.echo(os.fsencode(fetched.path))  # as it is on disk, also where that isn't valid text
+        put_path(fetched.path)
 
 
 async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
@@ -99,14 +99,14 @@ async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool)
     async with store.manager() as manager, shown(f"Looking for {spec}", "Verifying") as tally:
         found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
     for problem in found.problems:
-        say(f"Error: {problem}")
+        told(problem)
     label = str(AssetSpec(found.name, found.version, found.part))
     if found.unverifiable:
         say(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
     if as_json:
-        _print_json(_described_verification(found))
+        put_json(_described_verification(found))
     elif found.ok:
-        click.echo(label)
+        put(label)
     return DONE if found.ok else exit_code_of(found.problems[0])
 
 
@@ -155,10 +155,10 @@ async def clean(
     for leftover in result.kept if result else ():
         say(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
     if as_json:
-        _print_json({**_described_cleaning(plan, result), "dry_run": dry_run})
+        put_json({**_described_cleaning(plan, result), "dry_run": dry_run})
     else:
         for leftover in result.removed if result else ():
-            click.echo(leftover.where)
+            put(leftover.where)
     return DONE
 
 
@@ -171,9 +171,9 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
         async with store.manager() as manager, shown(f"Listing {label}"):
             await manager.publish_version(name, version)
     if as_json:
-        _print_json({"name": name, "version": version, "dry_run": dry_run})
+        put_json({"name": name, "version": version, "dry_run": dry_run})
     elif not dry_run:
-        click.echo(label)
+        put(label)
     return DONE
 
 
@@ -217,16 +217,16 @@ async def _push(
     if result.version != plan.version:
         say(f"{plan.version} was taken by another push meanwhile.")
     if push.as_json:
-        _print_json(_described_push(result, dry_run=False))
+        put_json(_described_push(result, dry_run=False))
     else:
-        click.echo(f"{result.name}:{result.version}")
+        put(f"{result.name}:{result.version}")
     return DONE
 
 
 def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     say("Dry run: nothing was pushed.")
     if push.as_json:
-        _print_json(_described_push(plan, dry_run=True))
+        put_json(_described_push(plan, dry_run=True))
     return DONE
 
 
@@ -284,10 +284,6 @@ def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
         "message": manifest.message,
         "labels": dict(manifest.labels),
     }
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2))
 
 
 async def _all(items: AsyncIterator[T]) -> list[T]:

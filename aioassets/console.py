@@ -1,21 +1,29 @@
-"""What people see on a terminal: forecasts, questions, progress. rich is imported only to draw."""
+"""What is printed: forecasts, questions, progress, results. rich is imported only to draw.
+
+Everything that the commands print goes through this module, which escapes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import itertools
+import json
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import asyncclick as click
 
 from aioassets.concurrency import unwrapped
+from aioassets.errors import OutOfThreads
+from aioassets.escaping import abridged, escaped, traceback_lines
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.threads import in_thread
 
@@ -34,9 +42,59 @@ VERSIONS_SHOWN: Final = 6
 """Versions of one major that a forecast names."""
 
 
-def say(line: str = "") -> None:
-    """Print text for people, on standard error; it may tell of a store, whose words mustn't command a terminal."""
-    click.echo("".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in line), err=True)
+def say(line: str = "", *, end: str = "\n") -> None:
+    """Print one line for people on standard error, escaped: it may quote a store, a file name or a server."""
+    _write(abridged(escaped(line)) + end, err=True)
+
+
+def put(*fields: str) -> None:
+    """Print one line of results on standard output: escaped fields, separated by tabs."""
+    _write("\t".join(map(escaped, fields)) + "\n", err=False)
+
+
+def put_path(path: Path) -> None:
+    """Print a path on standard output: its bytes as they are on disk, so that programs can use them.
+
+    On a terminal, it is escaped like any other text.
+    """
+    if sys.stdout.isatty():
+        put(str(path))
+    else:
+        click.echo(os.fsencode(path))
+
+
+def put_json(document: Mapping[str, Any]) -> None:
+    """Print a JSON document on standard output, in ASCII."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def _write(text: str, *, err: bool) -> None:
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err, nl=False)
+
+
+@contextlib.contextmanager
+def logging_escaped() -> Iterator[None]:
+    """Escape log records that Python prints by itself because the program sets up no logging."""
+    default = logging.lastResort
+    logging.lastResort = _Log(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.lastResort = default
+
+
+class _Log(logging.Handler):
+    """Prints log records."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        try:
+            say(record.getMessage())
+            for line in traceback_lines(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ():
+                say(line)
+        except Exception:
+            self.handleError(record)
 
 
 def human_bytes(nbytes: int) -> str:
@@ -136,7 +194,7 @@ def can_ask() -> bool:
 
 async def ask(question: str) -> bool:
     """Ask on the terminal; anything but yes is no. Waiting doesn't block the loop, so it can be cancelled."""
-    click.echo(f"{question} [y/N] ", nl=False, err=True)
+    say(f"{question} [y/N] ", end="")
     descriptor = sys.stdin.fileno()
     try:
         await anyio.wait_readable(descriptor)
@@ -211,17 +269,21 @@ async def shown(waiting: str, moving: str = "") -> AsyncIterator[Tally]:
 
 async def _draw(tally: Tally) -> None:
     await anyio.sleep(MOMENT)
-    spinner, bar = await in_thread(_drawings)
+    try:
+        spinner, bar = await in_thread(_drawings)
+    except OutOfThreads:  # the operation itself may need none
+        return
     with spinner:
-        spinner.add_task(tally.waiting, total=None)
+        spinner.add_task(escaped(tally.waiting), total=None)
         while tally.transfer is None:
             spinner.refresh()
             await anyio.sleep(FRAME)
     with bar:
-        task = bar.add_task(tally.transfer, total=tally.nbytes, files="")
+        task = bar.add_task(escaped(tally.transfer), total=tally.nbytes, files="")
         while True:
             files = f"{tally.files_done:,}/{tally.files:,} files"
-            bar.update(task, description=tally.transfer, completed=tally.nbytes_done, total=tally.nbytes, files=files)
+            description = escaped(tally.transfer)
+            bar.update(task, description=description, completed=tally.nbytes_done, total=tally.nbytes, files=files)
             bar.refresh()
             await anyio.sleep(FRAME)
 
@@ -267,7 +329,7 @@ def print_assets(assets: Iterable[AssetVersions]) -> None:
         _print_table(assets)
         return
     for asset in assets:
-        click.echo(f"{asset.name}\t{','.join(asset.versions)}")
+        put(asset.name, ",".join(asset.versions))
 
 
 def _print_table(assets: Iterable[AssetVersions]) -> None:
@@ -278,5 +340,5 @@ def _print_table(assets: Iterable[AssetVersions]) -> None:
     table.add_column("Asset", overflow="fold")
     table.add_column("Versions", overflow="fold")
     for asset in assets:
-        table.add_row(asset.name, ", ".join(asset.versions))
+        table.add_row(escaped(asset.name), escaped(", ".join(asset.versions)))
     Console(markup=False, highlight=False, emoji=False).print(table)

@@ -30,6 +30,7 @@
     ├── PushContended              the version number was lost to others too often
     ├── BulkUpdateError            some assets of an `update_assets` failed
     ├── ManagerStateError          a manager that is closed, or used from another event loop
+    ├── OutOfThreads               this process may start no more threads
     └── ObjectError                between drivers and their callers
         ├── NotSameStore
         ├── ObjectNotFound
@@ -61,6 +62,7 @@ __all__ = [
     "NotSameStore",
     "ObjectError",
     "ObjectNotFound",
+    "OutOfThreads",
     "PartNotFound",
     "PreconditionFailed",
     "PublicationUncertain",
@@ -417,6 +419,18 @@ class BulkUpdateError(AioAssetsError):
 
 class ManagerStateError(AioAssetsError, RuntimeError):
     """A manager that is closed, or used from a second event loop."""
+
+
+class OutOfThreads(AioAssetsError):
+    """This process needs a thread and can't start one."""
+
+    uncertain = True  # a request may consist of several steps, and this one needn't be the first
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This process can't start a thread: it has reached a limit of the system. Raise the limit of processes and "
+            "threads (`ulimit -u`, TasksMax of a systemd unit, the pids limit of a container), or run fewer at once."
+        )
 
 
 class ObjectError(AioAssetsError):

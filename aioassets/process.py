@@ -6,25 +6,27 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TextIO, cast
 
 import anyio
 from asyncclick.utils import PacifyFlushWrapper
 
-from aioassets.console import say, show_cursor
+from aioassets.console import logging_escaped, say, show_cursor
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
     Conflict,
     IntegrityError,
     NotFound,
+    OutOfThreads,
     StoreError,
     UsageError,
 )
+from aioassets.escaping import traceback_lines
 from aioassets.redaction import redacted
 from aioassets.settings import debug_wanted, secrets_in
+from aioassets.threads import is_out_of_threads
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -56,7 +58,18 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
         work: what to do; returns the exit code.
         args: the command line, without the program's name; `None` for that of this process.
     """
-    return anyio.run(_run, work, args)
+    codes: list[int] = []
+
+    async def main() -> None:
+        codes.append(await _run(work, args))
+
+    with logging_escaped():
+        try:
+            anyio.run(main)
+        except RuntimeError as error:  # ending a loop takes a thread, if only to end those of its executor
+            if not (codes and is_out_of_threads(error)):
+                raise
+    return codes[0]
 
 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
@@ -113,11 +126,16 @@ def told(error: Exception, args: Sequence[str] | None = None) -> int:
     if isinstance(error, BrokenPipeError):  # nobody reads what is printed
         sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
         return FAILED
+    if is_out_of_threads(error):
+        cause, error = error, OutOfThreads()
+        error.__cause__ = cause
     known = isinstance(error, AioAssetsError)
     words = f"{error}" if known else f"This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where."
-    text = f"Error: {words}"
+    lines = [f"Error: {words}"]
     with contextlib.suppress(UsageError):  # which is told itself
         if debug_wanted():
-            text = f"{''.join(traceback.format_exception(error))}\n{text}"
-    say(redacted(text, secrets_in(sys.argv[1:] if args is None else args)))
+            lines = [*traceback_lines(error), "", *lines]
+    secrets = secrets_in(sys.argv[1:] if args is None else args)
+    for line in lines:
+        say(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED

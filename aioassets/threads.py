@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -17,6 +17,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from aioassets.concurrency import Pacer
+from aioassets.errors import AioAssetsError, OutOfThreads
 
 T = TypeVar("T")
 
@@ -33,8 +34,21 @@ GATHERED: Final = 1024 * 1024
 POLL: Final = 0.05
 """Seconds after which a loop in a thread looks whether it is still wanted."""
 
+_REFUSED: Final = "can't start new thread"
+"""How CPython says that the system refused to start a thread."""
+
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
 _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
+
+
+def is_out_of_threads(error: BaseException) -> bool:
+    """Return whether an error that isn't ours means that no thread could be started, or was caused by that."""
+    cause: BaseException | None = None if isinstance(error, AioAssetsError) else error
+    while cause is not None:
+        if isinstance(cause, OutOfThreads) or (isinstance(cause, RuntimeError) and _REFUSED in f"{cause}"):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
@@ -42,13 +56,36 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 
     anyio's default limiter is shared with the whole application, whose slow threads
     would stall transfers (and ours its). Work that may take long calls `check_cancelled`.
+    Where the system refuses another thread, wait for one of those that are at work.
+
+    Raises:
+        OutOfThreads: there is none.
     """
     try:
         limiter = _limiter.get()
     except LookupError:
         limiter = anyio.CapacityLimiter(THREADS)
         _limiter.set(limiter)
-    return await anyio.to_thread.run_sync(work, *args, limiter=limiter)
+    begun = False
+
+    def call() -> T:
+        nonlocal begun
+        begun = True
+        return work(*args)
+
+    while True:
+        try:
+            result = await anyio.to_thread.run_sync(call, limiter=limiter)
+        except RuntimeError as error:
+            if not is_out_of_threads(error):
+                raise
+            if begun or not limiter.borrowed_tokens:
+                raise OutOfThreads from error
+            limiter.total_tokens = limiter.borrowed_tokens
+        else:
+            if limiter.total_tokens < THREADS:
+                limiter.total_tokens += 1
+            return result
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +96,10 @@ async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os
         yield descriptor
     finally:
         with anyio.CancelScope(shield=True):
-            await in_thread(closing, descriptor)
+            try:
+                await in_thread(closing, descriptor)
+            except OutOfThreads:
+                closing(descriptor)
 
 
 class _Job(Generic[T]):
@@ -93,6 +133,27 @@ class _Job(Generic[T]):
             self._outcome.set_exception(error)
 
 
+class _Batch:
+    """Short jobs that a thread does one after the other."""
+
+    def __init__(self, jobs: Sequence[_Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
+        self.jobs = jobs
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+
+    def run(self) -> None:
+        """Do them; in a thread."""
+        jobs = self.jobs
+        for job in jobs:
+            job.run()
+        if jobs:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 class _Batches:
     """Short jobs of one loop, which gather while a thread is at work on those before.
 
@@ -104,6 +165,7 @@ class _Batches:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.proxy(loop)
         self._threads = ThreadPoolExecutor(THREADS, "aioassets")
+        self._has_thread = False
         self._waiting: list[_Job[Any]] = []
         self._running = 0
         self._pacer = Pacer()
@@ -122,19 +184,32 @@ class _Batches:
         if not jobs:
             return
         self._begun_at = self._loop.time()
+        batch = _Batch(jobs, self._loop)
         try:
-            batch = self._loop.run_in_executor(self._threads, _run_all, jobs)
-        except RuntimeError as error:  # there can be no thread
+            self._submit(batch)
+        except Exception as error:
+            batch.jobs = ()
             self._deliver(jobs, error)
         else:
             self._running += 1
             for job in jobs:
-                job.batch = batch
-            batch.add_done_callback(partial(self._ended, jobs))
+                job.batch = batch.ended
+            batch.ended.add_done_callback(partial(self._ended, jobs))
 
-    def _ended(self, jobs: Iterable[_Job[Any]], batch: asyncio.Future[None]) -> None:
+    def _submit(self, batch: _Batch) -> None:
+        """Queue a batch for the threads; the queue keeps it even where no further thread can be started."""
+        try:
+            self._threads.submit(batch.run)
+        except RuntimeError as error:
+            if not is_out_of_threads(error):
+                raise
+            if not self._has_thread:
+                raise OutOfThreads from error
+        self._has_thread = True
+
+    def _ended(self, jobs: Iterable[_Job[Any]], ended: asyncio.Future[None]) -> None:
         self._running -= 1
-        self._deliver(jobs, asyncio.CancelledError() if batch.cancelled() else batch.exception())
+        self._deliver(jobs, asyncio.CancelledError() if ended.cancelled() else None)
         self._begin()
 
     def _deliver(self, jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
@@ -142,13 +217,12 @@ class _Batches:
             self._pacer.add(partial(job.deliver, trouble))
 
 
-def _run_all(jobs: Iterable[_Job[Any]]) -> None:
-    for job in jobs:
-        job.run()
-
-
 async def in_batch(work: Callable[..., T], *args: object) -> T:
-    """Run short blocking work in a worker thread, perhaps behind other such work; when cancelled, wait for its end."""
+    """Run short blocking work in a worker thread, perhaps behind other such work; when cancelled, wait for its end.
+
+    Raises:
+        OutOfThreads: there is none, not even of `in_thread`.
+    """
     loop = asyncio.get_running_loop()
     batches = _batches.get(loop)
     if batches is None:
@@ -158,6 +232,8 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
     batches.add(job)
     try:
         return await outcome
+    except OutOfThreads:  # nothing was begun
+        return await in_thread(work, *args)
     except asyncio.CancelledError:
         with anyio.CancelScope(shield=True):  # nothing is half-done behind who was cancelled, and none of it is long
             if job.batch is not None:

@@ -61,7 +61,7 @@ LAYERS = (
         "verification",
     },
     {"manager"},
-    {"cli", "commands", "console", "options", "process", "redaction"},
+    {"cli", "commands", "console", "escaping", "options", "process", "redaction"},
 )
 """A module imports from its own layer and from those before it."""
 OUTSIDE = {"", "__main__", "testing"}

@@ -21,8 +21,8 @@ from aioassets.drivers._gcs_errors import read_refusal, translate
 from aioassets.drivers._gcs_values import Checksum
 from aioassets.drivers._refusals import RefusedError, Request, translating
 from aioassets.drivers.protocol import Data
-from aioassets.errors import InvalidSetting, MissingCredentials, StoreError, StoreUnavailable
-from aioassets.threads import in_thread
+from aioassets.errors import InvalidSetting, MissingCredentials, OutOfThreads, StoreError, StoreUnavailable
+from aioassets.threads import in_thread, is_out_of_threads
 
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
 PIECE: Final = 64 * 1024
@@ -327,6 +327,8 @@ class Connection:
     def _without_token(self, error: Exception) -> Exception:
         import aiohttp  # noqa: PLC0415
 
+        if is_out_of_threads(error):
+            return OutOfThreads()
         if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
             stated = read_refusal(error.status, {}, error.message.partition(": ")[2].encode()).sentence
             return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")

@@ -14,11 +14,13 @@ from aioassets.errors import (
     AioAssetsError,
     BucketNotFound,
     ObjectNotFound,
+    OutOfThreads,
     PreconditionFailed,
     StoreError,
     StoreUnavailable,
     StoreUnsuitable,
 )
+from aioassets.threads import is_out_of_threads
 
 UNAVAILABLE: Final = 503
 """The status of a server that can't keep up, by whatever code it says so."""
@@ -183,7 +185,7 @@ def translating(
     try:
         yield
     except Exception as error:
-        translated = translate(error, request)
+        translated = OutOfThreads() if is_out_of_threads(error) else translate(error, request)
         if translated is error:
             raise
         raise translated from (None if secret and not isinstance(error, RefusedError) else error)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aioassets.concurrency import supervised
-from aioassets.errors import MissingCredentials, StoreUnavailable
+from aioassets.errors import MissingCredentials, OutOfThreads, StoreUnavailable
 from aioassets.threads import in_thread, run_async
 
 REFUSED: Final = frozenset({"400", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
@@ -50,7 +50,7 @@ class Credentials:
 
         try:
             await self._load()
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError, OutOfThreads):
             raise
         except Exception as error:  # what the chain runs and reads may fail in any way
             raise MissingCredentials(self._url, f"they can't be read: {_words(error)}") from error

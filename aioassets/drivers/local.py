@@ -11,9 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-import aiofiles
 import anyio
-from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.disk import DENIED, denied, reason, write_at
 from aioassets.dispatch import Dispatcher
@@ -38,6 +36,7 @@ from aioassets.errors import (
     BucketNotFound,
     NotSameStore,
     ObjectNotFound,
+    OutOfThreads,
     PreconditionFailed,
     StoreError,
 )
@@ -117,7 +116,8 @@ class LocalDriver:
             return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
         finally:
             with anyio.CancelScope(shield=True):
-                await in_thread(unlink, temporary)
+                with contextlib.suppress(OutOfThreads):  # for the cleaning; the object may be in place
+                    await in_thread(unlink, temporary)
 
     async def _write_large(self, key: str, source: Source, temporary: str) -> None:
         opening = partial(self._do, "write", key, self._folder.create, temporary)
@@ -146,11 +146,14 @@ class LocalDriver:
     ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
         try:
-            async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
-                if revision is not None and revision_of(await in_thread(os.fstat, file.fileno())) != revision:
+            opening = partial(opener, self._folder.path(key), os.O_RDONLY)
+            async with self._budget.slot(min(CHUNK, stop - start)), opened(opening) as descriptor:
+                if revision is not None and revision_of(await in_thread(os.fstat, descriptor)) != revision:
                     raise PreconditionFailed(self._url(key))
-                await file.seek(start)
-                while start < stop and (chunk := await file.read(min(CHUNK, stop - start))):
+                while start < stop:
+                    chunk = await in_thread(os.pread, descriptor, min(CHUNK, stop - start), start)
+                    if not chunk:
+                        break
                     start += len(chunk)
                     yield chunk
         except OSError as error:
@@ -214,18 +217,6 @@ class LocalDriver:
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
         return BucketNotFound(self.url, creatable=True)
-
-
-@contextlib.asynccontextmanager
-async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
-    # A cancellation while aiofiles opens or closes would leak the file that its thread has opened.
-    with anyio.CancelScope(shield=True):
-        file = await aiofiles.open(path, "rb", opener=opener)
-    try:
-        yield file
-    finally:
-        with anyio.CancelScope(shield=True):
-            await file.close()
 
 
 def _absolute(path: str) -> str:

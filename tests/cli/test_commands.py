@@ -248,6 +248,18 @@ def test_force_download_replaces_what_differs(invoke: Invoke, source: Path) -> N
     assert cached.read_bytes() == b"first"
 
 
+def test_links_inside_an_assets_directory_are_followed(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    """So it must belong to its user."""
+    invoke("new", source, "name", "--yes")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    (tmp_path / "cache" / "name").symlink_to(tmp_path / "elsewhere")
+    path = Path(invoke("fetch", "name").out.strip())
+    assert path == tmp_path / "cache" / "name" / "0.0"
+    assert (tmp_path / "elsewhere" / "0.0" / "b").read_bytes() == b"second"
+    assert Path(invoke("fetch", "name", "--offline").out.strip()) == path
+
+
 def test_include_and_exclude_choose_the_files(invoke: Invoke, source: Path) -> None:
     ran = invoke("new", source, "name", "--dry-run", "--json", "--include", "a", "--include", "b", "--exclude", "b")
     assert (ran.document["files"], ran.document["size"]) == (1, 5)

@@ -14,7 +14,6 @@ from servers import free_ports
 
 import aioassets
 from aioassets import AccessDenied, AioAssetsError, AssetsManager
-from aioassets.console import say
 from aioassets.dispatch import NO_RETRY
 from aioassets.process import EXIT_CODES
 
@@ -141,12 +140,6 @@ def test_4_the_words_of_a_store_command_no_terminal(invoke: Invoke, source: Path
     )
 
 
-def test_what_is_said_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever wrote it; lines and letters of any alphabet stay what they are."""
-    say("ünïcödé 日本語\n\x1b[31mred\x9b0m \u202e\ud800")
-    assert capsys.readouterr().err == "ünïcödé 日本語\n\\x1b[31mred\\x9b0m \\u202e\\ud800\n"
-
-
 def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     invoke("new", source, "name", "--yes")
     (tmp_path / "store" / "assets" / "name" / "0.0" / "a").write_bytes(b"fIrst")
@@ -202,6 +195,7 @@ def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
         "BulkUpdateError",
         "CacheError",
         "ManagerStateError",
+        "OutOfThreads",
         "ObjectNotFound",
         "PreconditionFailed",
         "PublicationUncertain",
@@ -218,6 +212,16 @@ def test_a_bug_is_called_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) ->
     ran = invoke("versions", "name")
     assert ran.code == 1
     assert ran.err == "Error: This is a bug in aioassets: RuntimeError('oops'). AIOASSETS_DEBUG=1 shows where.\n"
+
+
+def test_1_a_thread_that_can_not_be_started_is_no_bug(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever that was: an SDK may start some of its own."""
+    failing(RuntimeError("can't start new thread"), monkeypatch)
+    ran = invoke("versions", "name")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert ran.err.startswith("Error: This process can't start a thread: ")
+    monkeypatch.setenv("AIOASSETS_DEBUG", "1")
+    assert "in fail\n" in invoke("versions", "name").err
 
 
 @pytest.mark.parametrize("error", [RuntimeError("oops"), AccessDenied("s3://name", "read", "oops.")])

@@ -11,7 +11,7 @@ import pytest
 
 Listed = Callable[..., None]
 
-PARSING = {"aioassets", "aioassets._version", "aioassets.cli", "aioassets.options"}
+PARSING = {"aioassets", "aioassets._version", "aioassets.cli", "aioassets.escaping", "aioassets.options"}
 """Our modules that a command line is read with."""
 SLOW = {"anyio", "asyncio", "email", "importlib.metadata", "ssl"}
 """What takes longer to import than the rest of a help text."""
@@ -67,7 +67,7 @@ def test_the_name_of_the_package_alone_needs_nothing() -> None:
 def test_a_manager_needs_neither_sdks_nor_the_command_line() -> None:
     modules = loaded("from aioassets import AssetsManager")
 
-    assert (UNWANTED | {"asyncclick", "aiofiles", "platformdirs"}) & modules == set()
+    assert (UNWANTED | {"asyncclick", "platformdirs"}) & modules == set()
 
 
 def test_a_small_command_imports_no_more_than_it_needs(listed: Listed) -> None:

@@ -13,7 +13,18 @@ import pytest
 from anyio.lowlevel import checkpoint
 from relay import settled
 
-from aioassets.threads import BATCH, GATHERED, check_cancelled, gathered, in_batch, in_thread, run_async
+from aioassets import OutOfThreads, PublicationUncertain
+from aioassets.threads import (
+    BATCH,
+    GATHERED,
+    THREADS,
+    check_cancelled,
+    gathered,
+    in_batch,
+    in_thread,
+    is_out_of_threads,
+    run_async,
+)
 
 
 def never_ending(began: Callable[[], object], ended: Callable[[], object]) -> None:
@@ -84,6 +95,83 @@ def test_what_is_hashed_or_written_is_no_less_than_a_mib_at_once(sizes: list[int
 
 def test_nobody_is_asked_in_a_thread_of_nobody() -> None:
     check_cancelled()
+
+
+Scarce = Callable[[int], None]
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> Scarce:
+    """Let so many more threads be started."""
+    start, left = threading.Thread.start, [0]
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    def allow(threads: int) -> None:
+        left[0] = threads
+        monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+
+    return allow
+
+
+class TestFewThreads:
+    async def test_without_a_thread_nothing_is_done(self, scarce: Scarce) -> None:
+        done = threading.Event()
+        scarce(0)
+        with pytest.raises(OutOfThreads, match="ulimit -u"):
+            await in_thread(done.set)
+        scarce(1)
+        await in_thread(threading.get_ident)
+        assert not done.is_set()
+
+    async def test_the_threads_that_there_are_do_all(self, scarce: Scarce) -> None:
+        scarce(2)
+        used: set[int] = set()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3 * THREADS):
+                tasks.start_soon(in_thread, lambda: used.add(threading.get_ident()))
+        assert 1 <= len(used) <= 2
+
+    async def test_when_there_are_more_again_they_are_used(self, scarce: Scarce) -> None:
+        scarce(1)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3 * THREADS):
+                tasks.start_soon(in_thread, threading.get_ident)
+        scarce(2 * THREADS)
+        for _ in range(THREADS):  # one more with each call that ends
+            await in_thread(threading.get_ident)
+        together = threading.Barrier(THREADS)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(THREADS):
+                tasks.start_soon(in_thread, together.wait)
+
+    async def test_a_thread_that_work_needs_for_itself_is_missed_too(self, scarce: Scarce) -> None:
+        """As by an SDK that looks up a host on a loop of its own; it is not done twice."""
+        begun: list[int] = []
+
+        async def look_up() -> None:
+            begun.append(1)
+            await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+
+        scarce(1)
+        with pytest.raises(OutOfThreads):
+            await in_thread(run_async, look_up)
+        assert begun == [1]
+
+    def test_what_was_caused_by_it_is_told_from_what_was_not(self) -> None:
+        refused = RuntimeError("can't start new thread")
+        wrapped = ValueError()
+        wrapped.__context__ = refused
+        uncertain = PublicationUncertain("name", "0.0", "…")
+        uncertain.__cause__ = OutOfThreads()
+        assert is_out_of_threads(refused)
+        assert is_out_of_threads(wrapped)
+        assert not is_out_of_threads(uncertain)
+        assert not is_out_of_threads(RuntimeError("no"))
 
 
 class TestBatches:
@@ -171,10 +259,34 @@ class TestBatches:
         await in_batch(threading.get_ident)
         assert not begun.is_set()
 
-    async def test_without_a_thread_nobody_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
+    async def test_without_a_thread_nobody_waits_for_ever_and_nothing_is_done_later(self, scarce: Scarce) -> None:
+        done = threading.Event()
+        scarce(0)
+        with pytest.raises(OutOfThreads, match="ulimit -u"):
+            await in_batch(done.set)
+        scarce(1)
+        await in_batch(threading.get_ident)
+        assert not done.is_set()
 
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="new thread"):
-            await in_batch(threading.get_ident)
+    async def test_the_threads_that_there_are_do_all(self, scarce: Scarce) -> None:
+        scarce(1)
+        slow = threading.Event()
+        results: list[int] = []
+
+        async def ask(number: int) -> None:
+            results.append(await in_batch(operator.add, number, 0))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            for number in range(3 * BATCH):
+                tasks.start_soon(ask, number)
+            await settled()
+            assert results == []
+            slow.set()
+        assert sorted(results) == [*range(3 * BATCH)]
+
+    async def test_threads_of_longer_work_do_where_there_are_no_others(self, scarce: Scarce) -> None:
+        scarce(1)
+        thread = await in_thread(threading.get_ident)
+        assert await in_batch(threading.get_ident) == thread
