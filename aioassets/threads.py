@@ -7,7 +7,7 @@ import contextlib
 import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -86,6 +86,32 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
             if limiter.total_tokens < THREADS:
                 limiter.total_tokens += 1
             return result
+
+
+class LoopThreads(Executor):
+    """The threads of `in_thread` as an executor, for libraries that take one. Submit from the event loop only."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `fn(*args, **kwargs)` as `in_thread` does."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        task = asyncio.get_running_loop().create_task(self._run(partial(fn, *args, **kwargs), future))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def _run(self, work: Callable[[], T], future: Future[T]) -> None:
+        try:
+            result = await in_thread(work)
+        except BaseException as error:
+            future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            future.set_result(result)
 
 
 @contextlib.asynccontextmanager

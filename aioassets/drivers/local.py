@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+import aiofiles
 import anyio
+from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.disk import DENIED, denied, reason, write_at
 from aioassets.dispatch import Dispatcher
@@ -40,7 +42,7 @@ from aioassets.errors import (
     PreconditionFailed,
     StoreError,
 )
-from aioassets.threads import in_thread, opened
+from aioassets.threads import LoopThreads, in_thread, opened
 
 T = TypeVar("T")
 
@@ -146,14 +148,11 @@ class LocalDriver:
     ) -> AsyncGenerator[bytes, None]:
         """See `Driver.read_range`."""
         try:
-            opening = partial(opener, self._folder.path(key), os.O_RDONLY)
-            async with self._budget.slot(min(CHUNK, stop - start)), opened(opening) as descriptor:
-                if revision is not None and revision_of(await in_thread(os.fstat, descriptor)) != revision:
+            async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
+                if revision is not None and revision_of(await in_thread(os.fstat, file.fileno())) != revision:
                     raise PreconditionFailed(self._url(key))
-                while start < stop:
-                    chunk = await in_thread(os.pread, descriptor, min(CHUNK, stop - start), start)
-                    if not chunk:
-                        break
+                await file.seek(start)
+                while start < stop and (chunk := await file.read(min(CHUNK, stop - start))):
                     start += len(chunk)
                     yield chunk
         except OSError as error:
@@ -217,6 +216,18 @@ class LocalDriver:
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
         return BucketNotFound(self.url, creatable=True)
+
+
+@contextlib.asynccontextmanager
+async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
+    # A cancellation while aiofiles opens or closes would leak the file that its thread has opened.
+    with anyio.CancelScope(shield=True):
+        file = await aiofiles.open(path, "rb", opener=opener, executor=LoopThreads())
+    try:
+        yield file
+    finally:
+        with anyio.CancelScope(shield=True):
+            await file.close()
 
 
 def _absolute(path: str) -> str:
