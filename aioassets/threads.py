@@ -8,13 +8,14 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-from anyio.lowlevel import RunVar
+from anyio.lowlevel import RunVar, checkpoint
 
 from aioassets.concurrency import Pacer
 
@@ -35,6 +36,20 @@ POLL: Final = 0.05
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
 _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
+_threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False)
+
+
+@contextlib.contextmanager
+def without_threads() -> Iterator[None]:
+    """Run blocking work of this block, and of the tasks that it starts, on the event loop itself.
+
+    For simulations, in which the same must happen each time.
+    """
+    token = _threadless.set(True)
+    try:
+        yield
+    finally:
+        _threadless.reset(token)
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
@@ -43,6 +58,9 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
     anyio's default limiter is shared with the whole application, whose slow threads
     would stall transfers (and ours its). Work that may take long calls `check_cancelled`.
     """
+    if _threadless.get():
+        await checkpoint()
+        return work(*args)
     try:
         limiter = _limiter.get()
     except LookupError:
@@ -149,6 +167,8 @@ def _run_all(jobs: Iterable[_Job[Any]]) -> None:
 
 async def in_batch(work: Callable[..., T], *args: object) -> T:
     """Run short blocking work in a worker thread, perhaps behind other such work; when cancelled, wait for its end."""
+    if _threadless.get():
+        return await in_thread(work, *args)
     loop = asyncio.get_running_loop()
     batches = _batches.get(loop)
     if batches is None:
