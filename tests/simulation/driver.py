@@ -70,7 +70,7 @@ class SimulatedDriver(NoLocalFiles):
     ) -> Uploaded:
         in_parts = source.size > PART
         send = self._put_in_parts if in_parts else self._put
-        if in_parts and resume:  # of one that was killed, which may still be completed
+        if in_parts:  # as S3's does with what is resumed: of a push that was killed, they might be completed late
             for upload in [each async for each in self.open_uploads(key)]:
                 await self.abort(upload)
         return await upload_by(send, self, key, source, expected, look_first=in_parts or resume)
