@@ -82,6 +82,15 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Run 2,000 simulated schedules (or `-- SCHEDULES SEED`), then the mutations; not part of plain `nox`."""
+    session.install(*fresh(session), ".[all]", *groups("test"))
+    session.env["PYTHONPATH"] = str(Path(__file__).parent / "tests")
+    session.run("python", "-P", "-m", "simulation", "run", *session.posargs)
+    session.run("python", "-P", "-m", "simulation", "mutations", *session.posargs[1:])
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure aioassets beside its peers (`-- --help` tells what can be chosen); not part of plain `nox`."""
     session.install(*fresh(session), ".[all]", *groups("test", "servers"))

@@ -25,7 +25,7 @@ from aioassets.errors import (
     StoreUnavailable,
     StoreUnsuitable,
 )
-from aioassets.machine import Claimant, machine_id, process_is_gone
+from aioassets.machine import Claimant, current_machine
 from aioassets.manifest import Claim, ClaimState, Manifest
 from aioassets.store import AssetStore, MetaState
 from aioassets.threads import in_thread
@@ -44,13 +44,9 @@ class ClaimLost(Exception):
     """The number is no longer ours; never leaves this package."""
 
 
-_GIVEN_UP: Final[set[str]] = set()
-"""Tokens of claims that this process holds no more, though their `.meta` may not say so."""
-
-
 def give_up(token: str) -> None:
     """Remember that a claim of this process will never be sealed."""
-    _GIVEN_UP.add(token)
+    current_machine().given_up.add(token)
 
 
 def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
@@ -68,7 +64,8 @@ def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
 
 def is_dead(meta: MetaState, claim: Claim) -> bool:
     """Whether nobody will seal this claim any more, as far as can be told from here."""
-    if claim.token in _GIVEN_UP or (claim.machine == machine_id() and process_is_gone(claim.pid, claim.started)):
+    here = current_machine()
+    if claim.token in here.given_up or here.is_gone(claim.machine, claim.pid, claim.started):
         return True
     return meta.age > DEAD_AFTER
 

@@ -8,6 +8,8 @@ import getpass
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,15 +72,52 @@ class Claimant:
     holder: Pusher
 
 
+class Machine:
+    """The machine of this process, and the processes that can be seen from here. A simulation has machines of its own.
+
+    Attributes:
+        given_up: tokens of claims that this process holds no more, though their `.meta` may not say so.
+    """
+
+    def __init__(self) -> None:
+        self.given_up: set[str] = set()
+
+    def this_process(self, *, user: bool, host: bool) -> Claimant:
+        """Return this process, with as much of its user and machine as may be told. Blocking."""
+        name = None
+        if user:
+            with contextlib.suppress(OSError, KeyError):  # a user without a name, as in some containers
+                name = getpass.getuser()
+        holder = Pusher(name, platform.node() or None if host else None)
+        pid = os.getpid()
+        return Claimant(machine_id(), pid, process_started(pid), holder)
+
+    def is_gone(self, machine: str, pid: int, started: str) -> bool:
+        """Return whether a process is known to have ended, which only its own machine can tell. Blocking."""
+        return machine == machine_id() and process_is_gone(pid, started)
+
+
+_machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine())  # noqa: B039 - the real one
+
+
+def current_machine() -> Machine:
+    """Return the machine that claims are made and judged on."""
+    return _machine.get()
+
+
+@contextlib.contextmanager
+def on_machine(machine: Machine) -> Iterator[None]:
+    """Let this block, and the tasks that it starts, run on another machine."""
+    token = _machine.set(machine)
+    try:
+        yield
+    finally:
+        _machine.reset(token)
+
+
 def this_process(*, user: bool, host: bool) -> Claimant:
     """This process, with as much of its user and machine as may be told. Blocking."""
-    name = None
-    if user:
-        with contextlib.suppress(OSError, KeyError):  # a user without a name, as in some containers
-            name = getpass.getuser()
-    holder = Pusher(name, platform.node() or None if host else None)
-    pid = os.getpid()
-    return Claimant(machine_id(), pid, process_started(pid), holder)
+    return current_machine().this_process(user=user, host=host)
 
 
 def _contents(path: str) -> str:

@@ -125,7 +125,7 @@ class StoreCleaning:
             if leftover is not None:
                 found.append(leftover)
 
-        await for_each(versions, look, limit=VERSIONS_AT_ONCE)
+        await for_each(sorted(versions), look, limit=VERSIONS_AT_ONCE)
         return found
 
     async def _listed(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:

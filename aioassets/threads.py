@@ -8,13 +8,14 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-from anyio.lowlevel import RunVar
+from anyio.lowlevel import RunVar, checkpoint
 
 from aioassets.concurrency import Pacer
 from aioassets.errors import AioAssetsError, OutOfThreads
@@ -39,6 +40,20 @@ _REFUSED: Final = "can't start new thread"
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
 _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
+_threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False)
+
+
+@contextlib.contextmanager
+def without_threads() -> Iterator[None]:
+    """Run blocking work of this block, and of the tasks that it starts, on the event loop itself.
+
+    For simulations, in which the same must happen each time.
+    """
+    token = _threadless.set(True)
+    try:
+        yield
+    finally:
+        _threadless.reset(token)
 
 
 def is_out_of_threads(error: BaseException) -> bool:
@@ -61,6 +76,9 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
     Raises:
         OutOfThreads: there is none.
     """
+    if _threadless.get():
+        await checkpoint()
+        return work(*args)
     try:
         limiter = _limiter.get()
     except LookupError:
@@ -249,6 +267,8 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
     Raises:
         OutOfThreads: there is none, not even of `in_thread`.
     """
+    if _threadless.get():
+        return await in_thread(work, *args)
     loop = asyncio.get_running_loop()
     batches = _batches.get(loop)
     if batches is None:

@@ -38,7 +38,7 @@ class Stepping(Interposer):
 @pytest.fixture(autouse=True)
 def each_manager_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims of this very process are judged by their age, as those of other machines are."""
-    monkeypatch.setattr("aioassets.claim.machine_id", lambda: os.urandom(16).hex())
+    monkeypatch.setattr("aioassets.machine.machine_id", lambda: os.urandom(16).hex())
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""The simulation from the command line: `docs/simulation.md` has its commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import aioassets
+from simulation.runner import CAUGHT, digest, replayed, searched, simulate, try_mutations
+
+
+def main() -> int:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(prog="python -m simulation")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, schedules in (("run", 2000), ("search", 2000), ("digest", 20)):
+        command = commands.add_parser(name)
+        command.add_argument("schedules", type=int, nargs="?", default=schedules)
+        command.add_argument("seed", type=int, nargs="?", default=0)
+        command.add_argument("--racing", action="store_true", help="only creates that race, for `search`")
+    commands.add_parser("replay").add_argument("seed", type=int)
+    mutations = commands.add_parser("mutations")
+    mutations.add_argument("seed", type=int, nargs="?", default=0)
+    mutations.add_argument("--only", action="append", default=[])
+    given = parser.parse_args()
+    match given.command:
+        case "run":
+            return _run(given.schedules, given.seed)
+        case "search":
+            return _search(given.schedules, given.seed, racing=given.racing)
+        case "digest":
+            print(digest(given.schedules, given.seed))
+            return 0
+        case "replay":
+            print(replayed(given.seed))
+            return 0
+    return _try_mutations(given.seed, given.only)
+
+
+def _run(schedules: int, seed: int) -> int:
+    begun, found = time.monotonic(), 0
+    for report in simulate(schedules, seed):
+        found += 1
+        print(report, end="\n\n", flush=True)
+    print(
+        f"{schedules} schedules from seed {seed} in {time.monotonic() - begun:.0f} s: {found} batches with violations"
+    )
+    return int(found > 0)
+
+
+def _search(schedules: int, seed: int, *, racing: bool) -> int:
+    print(f"searching {aioassets.__file__}")
+    found = searched(schedules, seed, racing=racing)
+    print(found or f"nothing in {schedules} schedules")
+    return 0 if found is None else CAUGHT
+
+
+def _try_mutations(seed: int, only: list[str]) -> int:
+    missed = 0
+    for mutation, found in try_mutations(seed, only):
+        missed += found is None
+        print(f"{mutation.name}: {found or f'NOT CAUGHT in {mutation.within} schedules'}", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The driver of the simulated store: uploads in parts as S3's, everything through a real dispatcher."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from typing import TypeVar
+
+from aioassets.concurrency import tidying
+from aioassets.dispatch import Dispatcher
+from aioassets.drivers._contents import holds, upload_by
+from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    CommonPrefix,
+    Data,
+    Document,
+    Driver,
+    Expect,
+    NoLocalFiles,
+    ObjectInfo,
+    OpenUpload,
+    Revision,
+    Source,
+    Text,
+    Uploaded,
+)
+from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
+from simulation.network import URL, Network
+from simulation.server import NoSuchUpload, Server
+
+T = TypeVar("T")
+PART = 8
+"""Bytes of a part; what is longer is uploaded in parts."""
+TRIES = 3
+CRITICAL = 3.0
+"""How much more frequent faults are with documents: all rests on those."""
+
+
+class SimulatedDriver(NoLocalFiles):
+    """One process's connection to the store.
+
+    Args:
+        server: the store.
+        network: the way there.
+        dispatcher: the budget and retries of the process.
+    """
+
+    def __init__(self, server: Server, network: Network, dispatcher: Dispatcher) -> None:
+        self.url = self.identity = URL
+        self._server = server
+        self._network = network
+        self._dispatcher = dispatcher
+
+    async def _send(self, what: str, effect: Callable[[float], T], *, weight: float = 1.0) -> T:
+        return await self._dispatcher.send(lambda: self._network.exchange(what, effect, weight=weight))
+
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
+        return await self._send(f"read {key}", lambda skew: self._server.read(key, skew), weight=0.0)
+
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        content = bytes(data)
+        what = self._network.described(key, content, expected)
+        return await self._send(what, lambda skew: self._server.write(key, content, expected, skew), weight=CRITICAL)
+
+    async def stat(self, key: str) -> ObjectInfo:
+        return await self._send(f"stat {key}", lambda _: self._server.stat(key), weight=0.0)
+
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
+        in_parts = source.size > PART
+        send = self._put_in_parts if in_parts else self._put
+        if in_parts:  # as S3's does with what is resumed: of a push that was killed, they might be completed late
+            for upload in [each async for each in self.open_uploads(key)]:
+                await self.abort(upload)
+        return await upload_by(send, self, key, source, expected, look_first=in_parts or resume)
+
+    async def _put(self, key: str, source: Source, expected: Expect) -> None:
+        data = bytes(await source.read(0, source.size))
+        await self._send(f"put {key} {data!r}", lambda skew: self._server.write(key, data, expected, skew))
+
+    async def _put_in_parts(self, key: str, source: Source, expected: Expect) -> None:
+        for _ in range(TRIES):
+            try:
+                return await self._try_in_parts(key, source, expected)
+            except NoSuchUpload:  # completed by a request whose answer was lost, or aborted by others
+                if await holds(self, key, source):
+                    return None
+        raise StoreUnavailable(self.url, f"it dropped {TRIES} uploads of {key!r}.")
+
+    async def _try_in_parts(self, key: str, source: Source, expected: Expect) -> None:
+        upload: str | None = None
+        completing = False
+        try:
+            upload = await self._send(f"begin {key}", lambda skew: self._server.begin(key, skew))
+            for number, offset in enumerate(range(0, source.size, PART)):
+                data = bytes(await source.read(offset, min(PART, source.size - offset)))
+                await self._send_part(upload, number, data)
+            completing = True
+            await self._complete(key, upload, expected)
+        except BaseException as error:
+            with tidying(), contextlib.suppress(AioAssetsError):
+                found = [each async for each in self.open_uploads(key) if each.id == upload or upload is None]
+                for each in found:
+                    await self.abort(each)
+            if isinstance(error, StoreUnavailable) and not completing:
+                error.uncertain = False  # parts alone never become an object
+            raise
+
+    async def _send_part(self, upload: str, number: int, data: bytes) -> None:
+        await self._send(f"part {number} of {upload}", lambda _: self._server.send_part(upload, number, data))
+
+    async def _complete(self, key: str, upload: str, expected: Expect) -> None:
+        await self._send(f"complete {key} {upload}", lambda skew: self._server.complete(upload, expected, skew))
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[Data, None]:
+        def effect(_: float) -> bytes:
+            found = self._server.read(key, 0.0)
+            if revision is not None and found.revision != revision:
+                raise PreconditionFailed(key)
+            return found.data[start:stop]
+
+        if data := await self._send(f"get {key}", effect, weight=0.0):
+            yield data
+
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        raise NotSameStore(info.key)
+
+    async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        after, more = "", True
+        while more:
+            page = await self._list(prefix, delimiter, after)
+            for item in page:
+                yield item
+                after = item.prefix if isinstance(item, CommonPrefix) else item.key
+            more = len(page) > 0
+
+    async def _list(self, prefix: str, delimiter: str | None, after: str) -> list[ObjectInfo | CommonPrefix]:
+        return await self._send(
+            f"list {prefix} after {after!r}", lambda _: self._server.list(prefix, delimiter, after), weight=0.0
+        )
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            await self._delete(key)
+
+    async def _delete(self, key: str) -> None:
+        await self._send(f"delete {key}", lambda _: self._server.delete(key))
+
+    async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+        found = await self._send(f"uploads {prefix}", lambda _: self._server.open_uploads(prefix), weight=0.0)
+        for upload in found:
+            yield upload
+
+    async def abort(self, upload: OpenUpload) -> None:
+        await self._send(f"abort {upload.key} {upload.id}", lambda _: self._server.abort(upload.id))
+
+    async def aclose(self) -> None:
+        pass

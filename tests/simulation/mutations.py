@@ -1,0 +1,229 @@
+"""Mistakes in the protocol, as patches: the simulation has to catch each of them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A change of one module.
+
+    Attributes:
+        module: its path in the package.
+        old: the text that is replaced; it occurs there once.
+        new: what replaces it.
+    """
+
+    module: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One mistake.
+
+    Attributes:
+        name: what it is.
+        patches: how it is made.
+        within: the schedules in which it is caught at the latest.
+        racing: whether these are of racing creates alone.
+    """
+
+    name: str
+    patches: tuple[Patch, ...]
+    within: int
+    racing: bool = False
+
+
+class MutationError(Exception):
+    """A mutation doesn't fit the package any more: adapt it to the code."""
+
+
+MUTATIONS: Final = (
+    Mutation(
+        "unconditional swap",
+        (
+            Patch(
+                "claim.py",
+                "self.revision = await self.store.driver.write(key, content, expected=self.revision)",
+                "self.revision = await self.store.driver.write(key, content, expected=Expect.ANYTHING)",
+            ),
+        ),
+        within=500,
+    ),
+    Mutation(
+        "unconditional listing",
+        (
+            Patch(
+                "store.py",
+                "self.layout.versions(name), index.to_json(), expected=state.revision)",
+                "self.layout.versions(name), index.to_json(), expected=Expect.ANYTHING)",
+            ),
+        ),
+        within=500,
+    ),
+    Mutation(
+        "claim that replaces others",
+        (
+            Patch(
+                "claim.py",
+                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)",
+                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ANYTHING)",
+            ),
+        ),
+        within=500,
+    ),
+    Mutation(
+        "cleaning without seizing",
+        (
+            Patch(
+                "store_cleaning.py",
+                "if not over or not await self._seize(name, version, meta.revision):",
+                "if not over:",
+            ),
+        ),
+        within=500,
+    ),
+    Mutation(
+        "release despite doubt",
+        (
+            Patch(
+                "publication.py",
+                "if not (ledger.uncertain or self._doubt.arisen or held.resumed):",
+                "if True:",
+            ),
+        ),
+        within=2000,
+    ),
+    Mutation(
+        "deletion after a lost claim",
+        (
+            Patch(
+                "publication.py",
+                "            except ClaimLost:\n                return False\n            if ledger is not None:",
+                "            except ClaimLost:\n                pass\n            if ledger is not None:",
+            ),
+        ),
+        within=2000,
+    ),
+    Mutation(
+        "deletion before the claim is abandoned",
+        (
+            Patch(
+                "publication.py",
+                "            try:\n                await held.abandon()\n",
+                "            try:\n"
+                "                if ledger is not None:\n"
+                "                    doomed = map(partial(self._key, held.version), ledger.created())\n"
+                "                    await self._store.driver.delete(doomed)\n"
+                "                await held.abandon()\n",
+            ),
+        ),
+        within=500,
+    ),
+    Mutation(
+        "taking over a live claim",
+        (
+            Patch(
+                "claim.py",
+                "return claim.state is ClaimState.CLAIMED and same and is_dead(meta, claim)",
+                "return claim.state is ClaimState.CLAIMED and same",
+            ),
+        ),
+        within=2000,
+    ),
+    Mutation(
+        "taking over any dead claim",
+        (
+            Patch(
+                "claim.py",
+                "return claim.state is ClaimState.CLAIMED and same and is_dead(meta, claim)",
+                "return is_dead(meta, claim)",
+            ),
+        ),
+        within=2000,
+    ),
+    Mutation(
+        "listing before sealing",
+        (
+            Patch(
+                "publication.py",
+                "await self._seal(held, await self._upload(held, stop), stop)",
+                "manifest = await self._upload(held, stop)\n"
+                "                await self._list(held.version, stop)\n"
+                "                await self._seal(held, manifest, stop)",
+            ),
+        ),
+        within=100,
+    ),
+    Mutation(
+        "sealing that is not known to have failed counts as a failure",
+        (Patch("publication.py", "                if is_uncertain(error):\n", "                if False:\n"),),
+        within=500,
+    ),
+    Mutation(
+        "create that lets abandoned and released lower numbers be",
+        (
+            Patch(
+                "numbering.py",
+                "if claim == ended or not (lower or is_claimed):",
+                "if claim == ended or not is_claimed:",
+            ),
+        ),
+        within=6000,
+        racing=True,
+    ),
+    Mutation(
+        "create that lets claims of higher numbers be",
+        (
+            Patch(
+                "numbering.py",
+                "if claim == ended or not (lower or is_claimed):",
+                "if claim == ended or not lower:",
+            ),
+        ),
+        within=6000,
+        racing=True,
+    ),
+    Mutation(
+        "claim known by its token alone, and ended under its own token",
+        (
+            Patch(
+                "claim.py",
+                "if (content.token, content.state) == (claim.token, claim.state):",
+                "if content.token == claim.token:",
+            ),
+            Patch(
+                "numbering.py",
+                "await self._store.driver.write(key, ended.to_json(), expected=meta.revision)",
+                "old = claim.in_state(ClaimState.ABANDONED)\n"
+                "                await self._store.driver.write(key, old.to_json(), expected=meta.revision)",
+            ),
+        ),
+        within=6000,
+        racing=True,
+    ),
+    Mutation(
+        "certain failure of a seal whose answer nobody understands",
+        (Patch("publication.py", "if is_uncertain(error):", "if getattr(error, 'uncertain', False):"),),
+        within=500,
+    ),
+)
+
+
+def mutated(mutation: Mutation, package: Path, target: Path) -> Path:
+    """Copy the package to a folder, with a mistake in it; returns the folder to import it from."""
+    copy = target / package.name
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for patch in mutation.patches:
+        module = copy / patch.module
+        text = module.read_text(encoding="utf-8")
+        if text.count(patch.old) != 1:
+            raise MutationError(f"{mutation.name}: {patch.module} has this {text.count(patch.old)} times:\n{patch.old}")
+        module.write_text(text.replace(patch.old, patch.new), encoding="utf-8")
+    return target

@@ -1,0 +1,138 @@
+"""Processes on machines: each has a manager of its own, and sees only its own machine's processes end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from aioassets import AssetsManager
+from aioassets.dispatch import Dispatcher, RetryPolicy
+from aioassets.machine import Claimant, Machine, on_machine
+from aioassets.manifest import Pusher
+from aioassets.threads import without_threads
+from aioassets.versioning import MajorMinor, SimpleDate, VersioningScheme
+from simulation.driver import SimulatedDriver
+from simulation.invariants import Judge
+from simulation.loop import LANE, Lane
+from simulation.network import Network
+from simulation.server import BEGINNING, Server
+from simulation.sources import Workspace
+
+
+class SimulatedMachine(Machine):
+    """A machine as one of its processes sees it.
+
+    Args:
+        name: tells machines apart.
+        process: the process.
+        lanes: all processes of all machines, by pid.
+    """
+
+    def __init__(self, name: str, process: str, pid: int, lanes: dict[int, Lane]) -> None:
+        super().__init__()
+        self._claimant = Claimant(name, pid, "", Pusher(process, name))
+        self._lanes = lanes
+
+    def this_process(self, *, user: bool, host: bool) -> Claimant:
+        """See `Machine.this_process`."""
+        return self._claimant
+
+    def is_gone(self, machine: str, pid: int, started: str) -> bool:
+        """See `Machine.is_gone`."""
+        return machine == self._claimant.machine and self._lanes[pid].is_dead
+
+
+@dataclass(slots=True)
+class Process:
+    """One process.
+
+    Attributes:
+        lane: runs or holds up all that it does.
+        context: what its tasks run in.
+        manager: its manager.
+        judge: hears how its operations end.
+        workspace: where its files are.
+        new_manager: makes another manager, with an empty cache.
+    """
+
+    lane: Lane
+    context: Context
+    manager: AssetsManager
+    judge: Judge
+    workspace: Workspace
+    new_manager: Callable[[], AssetsManager]
+
+    async def fetch(self, asset: str) -> tuple[str, dict[str, bytes]]:
+        """Fetch the latest version of an asset, with nothing cached; returns its version and files."""
+        fetched = await self.new_manager().fetch_asset(asset)
+        files = (
+            [each for each in fetched.path.rglob("*") if each.is_file()] if fetched.path.is_dir() else [fetched.path]
+        )
+        found = {each.relative_to(fetched.path).as_posix(): each.read_bytes() for each in files}
+        return fetched.version, {path if path != "." else "": data for path, data in found.items()}
+
+
+@dataclass(slots=True)
+class Processes:
+    """All processes of one run.
+
+    Attributes:
+        server: the store.
+        network: the way there.
+        judge: watches them.
+        workspace: where files are.
+        scheme: how versions are numbered.
+        seed: for the pauses between retries.
+        folder: for what is fetched.
+    """
+
+    server: Server
+    network: Network
+    judge: Judge
+    workspace: Workspace
+    scheme: str
+    seed: int
+    folder: Path
+    _all: dict[str, Process] = field(default_factory=dict)
+    _lanes: dict[int, Lane] = field(default_factory=dict)
+    _fetchers: int = 0
+
+    def get(self, name: str, machine: str) -> Process:
+        """Return a process, which begins with its first operation."""
+        if name not in self._all:
+            self._all[name] = self._begin(name, machine)
+        return self._all[name]
+
+    def lanes(self) -> list[Lane]:
+        """Return what each runs in."""
+        return list(self._lanes.values())
+
+    def _begin(self, name: str, machine: str) -> Process:
+        pid = len(self._lanes) + 1
+        lane = self._lanes[pid] = Lane()
+        with without_threads(), on_machine(SimulatedMachine(machine, name, pid, self._lanes)):
+            context = copy_context()
+        context.run(LANE.set, lane)
+        manager = self.manager(name, self.workspace.cache)
+        return Process(lane, context, manager, self.judge, self.workspace, partial(self._new_fetcher, name))
+
+    def _new_fetcher(self, name: str) -> AssetsManager:
+        self._fetchers += 1
+        return self.manager(name, self.folder / str(self._fetchers))
+
+    def manager(self, name: str, assets_dir: Path) -> AssetsManager:
+        """Make a manager."""
+        loop = self.network.loop
+        retry = RetryPolicy(clock=loop.time, jitter=Random(f"{self.seed}/{name}").random)
+        driver = SimulatedDriver(self.server, self.network, Dispatcher(retry=retry))
+        return AssetsManager(driver=driver, assets_dir=assets_dir, versioning=self._scheme(), retry=retry)
+
+    def _scheme(self) -> VersioningScheme:
+        if self.scheme == "major_minor":
+            return MajorMinor()
+        return SimpleDate(lambda: BEGINNING + timedelta(seconds=self.network.loop.time()))

@@ -1,0 +1,104 @@
+"""Running many schedules, over all cores; and the mutations, each until it is caught."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import aioassets
+from simulation.mutations import MUTATIONS, Mutation, mutated
+from simulation.schedule import Schedule, made
+from simulation.shrink import report
+from simulation.sources import Workspace
+from simulation.world import Outcome, run, workspace
+
+BATCH: Final = 100
+CAUGHT: Final = 3
+"""Exit status of a search that found something."""
+TESTS: Final = Path(__file__).parent.parent
+CORES: Final = os.cpu_count() or 1
+
+
+def first_broken(seeds: Iterable[int], place: Workspace, *, racing: bool = False) -> tuple[Schedule, Outcome] | None:
+    """Run the schedules of some seeds; return the first that breaks something."""
+    for seed in seeds:
+        schedule = made(seed, racing=racing)
+        outcome = run(schedule, place)
+        if outcome.violations:
+            return schedule, outcome
+    return None
+
+
+def broken_by(seeds: Iterable[int]) -> str | None:
+    """Run the schedules of some seeds; return a report on the first that breaks something."""
+    with workspace() as place:
+        found = first_broken(seeds, place)
+        return None if found is None else report(*found, place)
+
+
+def searched(schedules: int, first: int, *, racing: bool) -> str | None:
+    """Run schedules until one breaks something; return how many it took, and what was broken."""
+    with workspace() as place:
+        found = first_broken(range(first, first + schedules), place, racing=racing)
+    return None if found is None else f"after {found[0].seed - first + 1} schedules: {found[1].violations[0]}"
+
+
+def digest(schedules: int, first: int) -> str:
+    """Return a digest of all that happens in some schedules."""
+    total = hashlib.sha256()
+    with workspace() as place:
+        for seed in range(first, first + schedules):
+            total.update("\n".join(run(made(seed), place, traced=True).trace).encode())
+    return total.hexdigest()
+
+
+def batches(schedules: int, first: int) -> list[range]:
+    """Divide seeds into batches."""
+    return [range(start, min(start + BATCH, first + schedules)) for start in range(first, first + schedules, BATCH)]
+
+
+def simulate(schedules: int, first: int) -> Iterator[str]:
+    """Run so many schedules on all cores, and yield a report of each batch that broke something."""
+    with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
+        for found in pool.map(broken_by, batches(schedules, first)):
+            if found is not None:
+                yield found
+
+
+def replayed(seed: int) -> str:
+    """Run one schedule again, and return what happens in it."""
+    with workspace() as place:
+        schedule = made(seed)
+        outcome = run(schedule, place, traced=True)
+        if outcome.violations:
+            return report(schedule, outcome, place)
+        return "\n".join([str(schedule), "", *outcome.trace, "", "No violation."])
+
+
+def try_mutations(first: int, names: Iterable[str] = ()) -> Iterator[tuple[Mutation, str | None]]:
+    """Run schedules on each mutation until one breaks something; yields what, or `None` where it isn't caught."""
+    chosen = [each for each in MUTATIONS if not names or any(name in each.name for name in names)]
+    with ThreadPoolExecutor(CORES) as pool:
+        yield from zip(chosen, pool.map(lambda mutation: _caught(mutation, first), chosen), strict=True)
+
+
+def _caught(mutation: Mutation, first: int) -> str | None:
+    with TemporaryDirectory(prefix="mutation-") as folder:
+        place = mutated(mutation, Path(aioassets.__file__).parent, Path(folder))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(TESTS)])}
+        command = [sys.executable, "-P", "-m", "simulation", "search", str(mutation.within), str(first)]
+        command += ["--racing"] if mutation.racing else []
+        ended = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=3600
+        )
+        if ended.returncode not in (0, CAUGHT) or str(place) not in ended.stdout:
+            raise RuntimeError(f"{mutation.name}: {ended.stdout}{ended.stderr}")
+        return ended.stdout.strip().splitlines()[-1] if ended.returncode == CAUGHT else None

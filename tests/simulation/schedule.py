@@ -1,0 +1,146 @@
+"""What happens in one run: which processes do what, when, on which store, in which weather."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from simulation.faults import MINUTE, Kind, Weather
+from simulation.server import Kinds
+from simulation.sources import NAMES
+
+HOUR: Final = 60 * MINUTE
+WEIGHTS: Final = {
+    "create": 3,
+    "update": 5,
+    "bump_major": 1,
+    "push_later": 2,
+    "clean": 3,
+    "clean_all": 1,
+    "fetch": 3,
+    "publish": 1,
+}
+"""How often each operation occurs; `operations.py` has what each does."""
+RACE: Final = {"create": 30, "fetch": 0, "publish": 0, "push_later": 0, "bump_major": 0}
+STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
+"""Other weights: nothing but creates and cleaning. Where they are as above, the asset is created first."""
+IMPOSSIBLE: Final = {("simple_date", "bump_major")}
+THEMES: Final[tuple[tuple[Kind, ...], ...]] = (
+    (Kind.CANCELLED,),
+    (Kind.CANCELLED, Kind.LATE, Kind.LOST),
+    (Kind.LATE, Kind.LOST, Kind.DROPPED, Kind.REFUSED, Kind.GARBLED),
+    (Kind.PAUSED_BEFORE, Kind.PAUSED_AFTER),
+    (Kind.KILLED_BEFORE, Kind.KILLED_AFTER, Kind.LATE),
+    tuple(Kind),
+)
+"""Faults that occur together: most holes show where there are many of few kinds."""
+MACHINES: Final = ("m1", "m2")
+ASSETS: Final = ("x", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation.
+
+    Attributes:
+        label: which one it is.
+        at: when it begins, in seconds.
+        process: where.
+        machine: where that is.
+        kind: what it does.
+        asset: to which asset.
+        source: what it pushes.
+        delay: seconds between planning and doing, where these are apart.
+    """
+
+    label: str
+    at: float
+    process: str
+    machine: str
+    kind: str
+    asset: str
+    source: str
+    delay: float = 0.0
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {self.asset} from {self.source}"
+        return f"{self.at:9.2f} s  {self.label}: {self.process} on {self.machine}: {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All that one run depends on.
+
+    Attributes:
+        seed: what it was made from.
+        scheme: how versions are numbered.
+        store: how the store behaves.
+        weather: how requests fare.
+        steps: what is done.
+    """
+
+    seed: int
+    scheme: str
+    store: Kinds
+    weather: Weather
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        weather = f"latency {self.weather.latency} s, skew {self.weather.skew} s"
+        return "\n".join([f"seed {self.seed}, {self.scheme}, {self.store}, {weather}", *map(str, self.steps)])
+
+    def with_steps(self, steps: tuple[Step, ...]) -> Schedule:
+        """Return it with fewer operations."""
+        return replace(self, steps=steps)
+
+    def calmed(self, *calm: tuple[str, int]) -> Schedule:
+        """Return it without the faults of these requests."""
+        return replace(self, weather=replace(self.weather, calm=frozenset({*self.weather.calm, *calm})))
+
+
+def made(seed: int, *, racing: bool = False) -> Schedule:
+    """Make a schedule from a seed.
+
+    Args:
+        racing: whether it is one of racing creates, in weather that makes most trouble for these.
+    """
+    draw = Random(seed)
+    scheme = draw.choice(["major_minor", "simple_date"])
+    store = Kinds(draw.random() < 0.5, draw.random() < 0.7, draw.random() < 0.5)
+    weather = Weather(
+        seed=seed,
+        latency=draw.choice([0.05, 0.05, 0.3, 5.0]),
+        skew=draw.choice([0.0, 0.0, 30.0, 20 * MINUTE]),
+        rate=draw.choice([0.0, 0.03, 0.1, 0.2]),
+        kinds=draw.choice(THEMES),
+    )
+    style = draw.choice(STYLES)
+    if racing:
+        store = replace(store, checks_completion=True)
+        style, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
+    return Schedule(seed, scheme, store, weather, tuple(_steps(draw, scheme, weather.latency, style)))
+
+
+def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> Iterator[Step]:
+    """Waves of operations: some at once, then perhaps others long after, which find what is left."""
+    assets = ASSETS[: 1 if style else draw.choice([1, 1, 2])]
+    processes = [(f"p{number}", draw.choice(MACHINES)) for number in range(draw.randint(2, 5))]
+    sources = draw.choice([draw.sample(NAMES, 2), NAMES[:2], NAMES[:1], NAMES[4:6]])
+    kinds = {kind: weight for kind, weight in {**WEIGHTS, **style}.items() if (scheme, kind) not in IMPOSSIBLE}
+    number, begins = 0, 0.0
+    for _ in range(draw.choice([1, 2, 2, 3])):
+        crowd = latency * draw.choice([3, 10, 30])
+        for _ in range(draw.randint(2, 8 if style else 5)):
+            process, machine = draw.choice(processes)
+            kind = draw.choices([*kinds], [*kinds.values()])[0]
+            if not number and not style:
+                kind = "create"
+            at = begins + draw.uniform(0, crowd) + (latency * 10 if number and not style else 0)
+            number += 1
+            delay = draw.choice([0.0, 10.0, 50.0, HOUR]) if kind == "push_later" else draw.choice([0.0, latency * 10])
+            yield Step(f"{kind}{number}", at, process, machine, kind, draw.choice(assets), draw.choice(sources), delay)
+        begins += draw.choice([10 * latency, 20 * MINUTE, 2 * HOUR, 10 * HOUR])
+        # Processes that were killed are followed by new ones.
+        processes = [(name + draw.choice(["", "+"]), machine) for name, machine in processes]

@@ -1,0 +1,167 @@
+"""A store in memory that honours conditions, as one server sees it: requests take effect one after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from aioassets.drivers.protocol import CommonPrefix, Document, Expect, ObjectInfo, OpenUpload, Revision
+from aioassets.errors import ObjectNotFound, PreconditionFailed
+
+BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
+PAGE: Final = 4
+"""Keys of one answer to a listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """How a store behaves.
+
+    Attributes:
+        etags: whether a revision is a digest of the content, as on S3, not a number of its own.
+        checks_completion: whether the completion of an upload in parts honours its condition.
+        checksums: whether the store vouches for digests.
+    """
+
+    etags: bool
+    checks_completion: bool
+    checksums: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object."""
+
+    data: bytes
+    revision: Revision
+    modified: datetime
+
+
+@dataclass(slots=True)
+class Upload:
+    """An upload in parts."""
+
+    key: str
+    begun: datetime
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
+class Watcher(Protocol):
+    """Sees each change of an object before the next request takes effect."""
+
+    def changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
+        """Look at a change."""
+
+
+class NoSuchUpload(Exception):
+    """The upload was completed or aborted."""
+
+
+class Server:
+    """The store.
+
+    Args:
+        kinds: how it behaves.
+        clock: seconds since the beginning.
+        watcher: sees each change.
+    """
+
+    def __init__(self, kinds: Kinds, clock: Callable[[], float], watcher: Watcher) -> None:
+        self.kinds = kinds
+        self.objects: dict[str, Stored] = {}
+        self.uploads: dict[str, Upload] = {}
+        self._clock = clock
+        self._watcher = watcher
+        self._numbers = itertools.count(1)
+
+    def now(self, skew: float = 0.0) -> datetime:
+        """Return the time, by one of the store's clocks."""
+        return BEGINNING + timedelta(seconds=int(self._clock() + skew))
+
+    def read(self, key: str, skew: float) -> Document:
+        found = self._get(key)
+        return Document(found.data, found.revision, found.modified, self.now(skew))
+
+    def stat(self, key: str) -> ObjectInfo:
+        found = self._get(key)
+        checksums = {"sha256": hashlib.sha256(found.data).hexdigest()} if self.kinds.checksums else {}
+        return ObjectInfo(key, len(found.data), found.revision, found.modified, checksums)
+
+    def write(self, key: str, data: bytes, expected: Revision | Expect, skew: float) -> Revision:
+        found = self.objects.get(key)
+        if expected is Expect.ABSENT:
+            refused = found is not None
+        else:
+            refused = expected is not Expect.ANYTHING and (found is None or found.revision != expected)
+        if refused:
+            raise PreconditionFailed(key)
+        return self._put(key, data, skew)
+
+    def list(self, prefix: str, delimiter: str | None, after: str) -> list[ObjectInfo | CommonPrefix]:
+        """Return one page of a listing."""
+        found: list[ObjectInfo | CommonPrefix] = []
+        for key in sorted(self.objects):
+            if len(found) == PAGE:
+                break
+            if (
+                key <= after
+                or not key.startswith(prefix)
+                or (delimiter and after.endswith(delimiter) and key.startswith(after))
+            ):
+                continue
+            head, folded, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+            item = CommonPrefix(prefix + head + folded) if folded else self.stat(key)
+            if not found or found[-1] != item:
+                found.append(item)
+        return found
+
+    def delete(self, key: str) -> None:
+        if (found := self.objects.pop(key, None)) is not None:
+            self._watcher.changed(key, found.data, None)
+
+    def begin(self, key: str, skew: float) -> str:
+        upload = f"upload{next(self._numbers)}"
+        self.uploads[upload] = Upload(key, self.now(skew))
+        return upload
+
+    def send_part(self, upload: str, number: int, data: bytes) -> None:
+        self._upload(upload).parts[number] = data
+
+    def complete(self, upload: str, expected: Expect, skew: float) -> None:
+        found = self._upload(upload)
+        if not self.kinds.checks_completion:
+            expected = Expect.ANYTHING
+        self.write(found.key, b"".join(found.parts[number] for number in sorted(found.parts)), expected, skew)
+        del self.uploads[upload]
+
+    def abort(self, upload: str) -> None:
+        self.uploads.pop(upload, None)
+
+    def open_uploads(self, prefix: str) -> list[OpenUpload]:
+        return [
+            OpenUpload(each.key, name, each.begun) for name, each in self.uploads.items() if each.key.startswith(prefix)
+        ]
+
+    def _upload(self, upload: str) -> Upload:
+        try:
+            return self.uploads[upload]
+        except KeyError:
+            raise NoSuchUpload(upload) from None
+
+    def _get(self, key: str) -> Stored:
+        try:
+            return self.objects[key]
+        except KeyError:
+            raise ObjectNotFound(key) from None
+
+    def _put(self, key: str, data: bytes, skew: float) -> Revision:
+        before = self.objects.get(key)
+        text = hashlib.md5(data, usedforsecurity=False).hexdigest() if self.kinds.etags else str(next(self._numbers))
+        revision = Revision(text)
+        self.objects[key] = Stored(data, revision, self.now(skew))
+        self._watcher.changed(key, None if before is None else before.data, data)
+        return revision
