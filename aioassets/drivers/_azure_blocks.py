@@ -17,7 +17,7 @@ from aioassets.drivers._azure_values import block_list, in_base64, md5_of, parse
 from aioassets.drivers._bodies import MIB, body_of
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import Data, Source
-from aioassets.errors import AccessDenied, ObjectNotFound, StoreError, StoreUnavailable
+from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, StoreError
 from aioassets.threads import in_thread
 
 MAX_BLOCKS: Final = 50_000
@@ -71,7 +71,7 @@ class BlockUpload:
 
         Raises:
             BlocksGone: the store dropped blocks before they were made a blob.
-            StoreUnavailable: with `uncertain` set only if they were to be made one already.
+            AioAssetsError: with `uncertain` set only if they were to be made one already.
         """
         offsets = range(0, self._source.size, self._block_size)
         try:
@@ -80,7 +80,7 @@ class BlockUpload:
                     self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
             await self._send_blocks(offsets)
             await self._dispatcher.send(self._commit, urgent=True)
-        except StoreUnavailable as error:
+        except AioAssetsError as error:
             error.uncertain = error.uncertain and self._committing
             raise
 

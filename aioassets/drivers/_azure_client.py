@@ -18,7 +18,7 @@ from aioassets.concurrency import tidying
 from aioassets.drivers._azure_errors import read_refusal, translate
 from aioassets.drivers._azure_values import Account, answered_at, expiry
 from aioassets.drivers._bodies import MIB, being_sent
-from aioassets.drivers._connections import send_once
+from aioassets.drivers._connections import MAX_ANSWER, MAX_ERROR, received, send_once
 from aioassets.drivers._refusals import ForeignAnswer, Kind, RefusedError, Request, translating
 from aioassets.drivers.protocol import Data
 from aioassets.errors import InvalidSetting, MissingCredentials
@@ -121,12 +121,16 @@ class AzureClient:
             verb: what it does, for people: `read`, `write`, `list` or `delete`.
         """
         async with self.stream(method, key, verb=verb, query=query, headers=headers, body=body) as (answer, pieces):
-            return Answer(answer.headers, b"".join([piece async for piece in pieces]))
+            return Answer(answer.headers, await self._whole(pieces, Request(self._url, verb, key)))
+
+    def reading(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
+        """Raise our errors where an answer can't be read."""
+        return translating(translate, Request(self._url, verb, key))
 
     async def ask(self, parse: Callable[[bytes], T], key: str = "", *, verb: str, query: Mapping[str, str]) -> T:
         """Send one request, once, for a document, and parse it where that doesn't stall others."""
         body = (await self.call("GET", key, verb=verb, query=query)).body
-        with translating(translate, Request(self._url, verb, key)):
+        with self.reading(verb, key):
             return await off_the_loop(parse, body)
 
     @contextlib.asynccontextmanager
@@ -143,18 +147,19 @@ class AzureClient:
         """Send one request, once, and read its answer's body piece by piece; closed on leaving."""
         client = await self._connected()
         headers = headers or {}
-        request = Request(self._url, verb, key, "If-Match" in headers or "If-None-Match" in headers)
+        conditional = "If-Match" in headers or "If-None-Match" in headers
+        request = Request(self._url, verb, key, conditional, server=client.url)
         with translating(translate, request), being_sent(body, self._read_timeout):
             response = await self._send(client, method, self._target(client, key, query or {}), headers, body)
         try:
             with translating(translate, request):
                 if response.status_code >= 300:
-                    await response.read()  # so that the connection can be used again
+                    await self._drain(response)
                     refusal = read_refusal(response.status_code, response.reason, response.headers)
                     if refusal.kind is Kind.DENIED and (since := expiry(client.url, answered_at(response.headers))):
                         refusal = replace(refusal, message=f"The shared access signature has expired, at {since}")
                     raise RefusedError(refusal)
-                if "x-ms-request-id" not in response.headers:
+                if response.status_code < 200 or "x-ms-request-id" not in response.headers:
                     raise ForeignAnswer
             async with contextlib.aclosing(self._pieces(response, request)) as pieces:
                 yield Answer(response.headers), pieces
@@ -185,7 +190,17 @@ class AzureClient:
 
         # The client's own operations go through this very pipeline; it has no public name.
         pipeline = client._pipeline  # noqa: SLF001
-        return (await pipeline.run(request, stream=True, raw_response_hook=rewind)).http_response
+        answer = await pipeline.run(request, stream=True, raw_response_hook=rewind, permit_redirects=False)
+        return answer.http_response
+
+    async def _drain(self, response: Any) -> None:
+        """Read the body of an error, which says nothing more, so that the connection can be used again."""
+        async with contextlib.aclosing(response.iter_raw()) as pieces:
+            await received(pieces, MAX_ERROR, self._read_timeout)
+
+    async def _whole(self, pieces: AsyncIterator[bytes], request: Request) -> bytes:
+        with translating(translate, request):
+            return await received(pieces, MAX_ANSWER)
 
     async def _pieces(self, response: Any, request: Request) -> AsyncGenerator[bytes, None]:
         with translating(translate, request):

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from xml.etree.ElementTree import ParseError
 
 from aioassets.drivers._connections import PRIVATE_CA, unavailable
-from aioassets.drivers._refusals import ForeignAnswer, Kind, Refusal, RefusedError, Request, by_status, retry_after
+from aioassets.drivers._parsing import UNREADABLE, printable
+from aioassets.drivers._refusals import (
+    ForeignAnswer,
+    Kind,
+    Refusal,
+    RefusedError,
+    Request,
+    by_status,
+    foreign_answer,
+    in_doubt,
+    retry_after,
+)
 from aioassets.errors import AioAssetsError, MissingCredentials, StoreError, StoreUnavailable
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
@@ -45,15 +55,15 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 """For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""
 
 
-def refusal_of(code: str, message: str, status: int, wait: float | None = None) -> Refusal:
+def refusal_of(code: str, message: str, status: int, wait: float | None = None, location: str = "") -> Refusal:
     """A refusal by what Azure states: its code is a header, also where the answer has no body."""
-    return Refusal(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait)
+    return Refusal(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait, location)
 
 
 def read_refusal(status: int, reason: str | None, headers: Mapping[str, str]) -> Refusal:
     """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
     wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return refusal_of(headers.get("x-ms-error-code", ""), reason or "", status, wait)
+    return refusal_of(headers.get("x-ms-error-code", ""), reason or "", status, wait, headers.get("Location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:
@@ -66,10 +76,8 @@ def translate(error: Exception, request: Request) -> Exception:
             return error
         case RefusedError():
             return error.refusal.translate(request)
-        case ParseError() | ForeignAnswer():
-            return StoreError(
-                f"{request.bucket} gave an answer that isn't Azure's to: {request.doing}. Check the account's URL."
-            )
+        case ForeignAnswer():
+            return foreign_answer(request, "Azure's", "Check the account's URL.")
         case sdk.ServiceRequestError() | sdk.ServiceResponseError() | sdk.IncompleteReadError():
             return _unavailable(error, request)
         case sdk.ClientAuthenticationError():  # of a credential that got no token, or can't sign
@@ -77,9 +85,11 @@ def translate(error: Exception, request: Request) -> Exception:
                 request.bucket, f"{_first_line(error)}. Check the key or signature, or sign in with Azure."
             )
         case sdk.AzureError():
-            return StoreError(f"{request.bucket} can't {request.doing}: {_first_line(error)}.")
+            return in_doubt(StoreError(f"{request.bucket} can't {request.doing}: {_first_line(error)}."), request)
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return _unavailable(error, request)
+        case _ if isinstance(error, UNREADABLE):
+            return foreign_answer(request, "Azure's", "Check the account's URL.")
     return error
 
 
@@ -90,4 +100,4 @@ def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
 
 def _first_line(error: Exception) -> str:
     """The SDK adds request ids, and what was to be signed, on further lines."""
-    return (f"{error}".strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return printable((f"{error}".strip().splitlines() or [type(error).__name__])[0]).rstrip(".")

@@ -8,11 +8,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aioassets.drivers._endpoints import server_url
+from aioassets.drivers._parsing import entity_tag, http_time, number
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 from aioassets.errors import InvalidSetting
 
@@ -117,18 +117,20 @@ def in_base64(digest: bytes) -> str:
 
 
 def revision_of(headers: Mapping[str, str]) -> Revision:
-    """The ETag, which listings write without its quotes."""
-    return Revision(headers["Etag"].strip('"'))
+    """The ETag, which listings write without its quotes.
 
-
-def moment(text: str) -> datetime:
-    """A date of HTTP."""
-    return parsedate_to_datetime(text).astimezone(UTC)
+    Raises:
+        KeyError, ValueError: there is none.
+    """
+    return Revision(entity_tag(headers["Etag"]))
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
     """When the store answered, by its clock (by ours where something on the way took that away)."""
-    return moment(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+    try:
+        return http_time(headers["Date"])
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
 
 
 def expiry(url: str, now: datetime) -> str:
@@ -151,7 +153,7 @@ def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
     md5 = headers.get("Content-MD5")
     checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
     return ObjectInfo(
-        key, int(headers["Content-Length"]), revision_of(headers), moment(headers["Last-Modified"]), checksums
+        key, number(headers["Content-Length"]), revision_of(headers), http_time(headers["Last-Modified"]), checksums
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import anyio
@@ -14,6 +15,12 @@ from aioassets.errors import StoreUnavailable
 
 PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
 """Advice of drivers that have this option."""
+
+
+MAX_ERROR: Final = 1024 * 1024
+"""Bytes of an answer that says that something failed, or that all went well; documented ones have some hundred."""
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of any other answer that is read whole; the longest, of 1,000 to 100,000 rows, have some MB."""
 
 
 class NotConnected(ConnectionError):
@@ -48,6 +55,41 @@ class Watch:
         """Note that a piece of the body was taken."""
         # Behind the last one there is its way to the socket, and then the answer, whose limit is aiohttp's.
         self._scope.deadline = anyio.current_time() + self._patience * (2 if last else 1)
+
+
+async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | None = None) -> bytes:
+    """Gather the body of an answer.
+
+    Args:
+        limit: bytes that it may have.
+        seconds: how long it may take; without it, the session's own limits hold, which are of silence.
+
+    Raises:
+        ConnectionError: it has more.
+        TimeoutError: it took longer.
+    """
+    kept = bytearray()
+    async with asyncio.timeout(seconds):
+        async for piece in pieces:
+            kept += piece
+            if len(kept) > limit:
+                raise ConnectionError("its answer is too long")
+    return bytes(kept)
+
+
+def unredirected() -> Any:
+    """Make the setting of a session of aiohttp with which no request is redirected, whoever sends it."""
+    import aiohttp  # noqa: PLC0415 - optional, and loaded already where sessions are made
+
+    async def refuse(_: object, __: object, redirect: Any) -> None:
+        redirect.response.close()
+        raise aiohttp.ClientResponseError(
+            redirect.response.request_info, (), status=redirect.response.status, message=": it answered with a redirect"
+        )
+
+    config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(refuse)
+    return config
 
 
 def send_once(session: Any) -> None:

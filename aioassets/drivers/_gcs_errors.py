@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aioassets.drivers._connections import unavailable
-from aioassets.drivers._refusals import Kind, Refusal, RefusedError, Request, by_status, retry_after
+from aioassets.drivers._parsing import UNREADABLE
+from aioassets.drivers._refusals import (
+    ForeignAnswer,
+    Kind,
+    Refusal,
+    RefusedError,
+    Request,
+    by_status,
+    foreign_answer,
+    in_doubt,
+    retry_after,
+)
 from aioassets.errors import AioAssetsError, StoreError
 
 TOO_MANY: Final = 429
@@ -44,7 +55,7 @@ _NO_BUCKET: Final = re.compile(r"(the |specified )*bucket\b.*(not exist|not foun
 _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|calculated)", re.IGNORECASE | re.DOTALL)
 
 
-def refusal_of(reason: str, message: str, status: int, wait: float | None = None) -> Refusal:
+def refusal_of(reason: str, message: str, status: int, wait: float | None = None, location: str = "") -> Refusal:
     """A refusal by what the store states.
 
     Args:
@@ -59,7 +70,7 @@ def refusal_of(reason: str, message: str, status: int, wait: float | None = None
         kind = Kind.REFUSED  # damaged on the way
     else:
         kind = _BY_REASON.get(reason) or by_status(status, _BY_STATUS)
-    return Refusal(kind, reason, message, status, wait)
+    return Refusal(kind, reason, message, status, wait, location)
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str | None = None) -> Refusal:
@@ -71,7 +82,8 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret
     reason, message = _stated(body.decode("utf-8", "replace"))
     if secret:
         message = message.replace(secret, "(the upload)").replace(secret.partition("?")[2] or secret, "(the upload)")
-    return refusal_of(reason, message, status, retry_after(headers.get("Retry-After"), headers.get("Date")))
+    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
+    return refusal_of(reason, message, status, wait, headers.get("Location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:
@@ -84,9 +96,14 @@ def translate(error: Exception, request: Request) -> Exception:
         case RefusedError():
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return StoreError(f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP.")
+            told = f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP."
+            return in_doubt(StoreError(told), request)
+        case ForeignAnswer():
+            return foreign_answer(request, "Google's JSON API's", "Check api_root.")
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return unavailable(request, error)
+        case _ if isinstance(error, UNREADABLE):
+            return foreign_answer(request, "Google's JSON API's", "Check api_root.")
     return error
 
 
@@ -94,12 +111,14 @@ def _stated(text: str) -> tuple[str, str]:
     """Reason and message of an error's body."""
     try:
         error = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", "" if text.lstrip().startswith("<") else text.strip()[:LONGEST_MESSAGE]
     error = error.get("error", error) if isinstance(error, dict) else error
     if not isinstance(error, dict):
         return "", f"{error}"
-    details: Any = next(iter(error.get("errors") or ()), {})
+    listed = error.get("errors")
+    first = listed[0] if isinstance(listed, list) and listed else {}
+    details: dict[str, Any] = first if isinstance(first, dict) else {}
     message = f"{error.get('message') or details.get('message') or ''}"
     if message.startswith("{"):  # Google's own test bench puts the documented error inside another one
         return _stated(message)

@@ -9,19 +9,19 @@ import io
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from aioassets.concurrency import tidying
-from aioassets.drivers._connections import Watch, send_once, trouble
+from aioassets.drivers._connections import MAX_ANSWER, MAX_ERROR, Watch, received, send_once, trouble, unredirected
 from aioassets.drivers._gcs_errors import read_refusal, translate
 from aioassets.drivers._gcs_values import Checksum
-from aioassets.drivers._refusals import RefusedError, Request, translating
+from aioassets.drivers._refusals import REDIRECTS, ForeignAnswer, RefusedError, Request, translating
 from aioassets.drivers.protocol import Data
-from aioassets.errors import InvalidSetting, MissingCredentials, OutOfThreads, StoreError, StoreUnavailable
+from aioassets.errors import InvalidSetting, MissingCredentials, OutOfThreads, StoreUnavailable
 from aioassets.threads import in_thread, is_out_of_threads
 
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
@@ -168,8 +168,10 @@ class Connection:
             AioAssetsError: what the store answered, or that it couldn't be reached.
         """
         async with self.exchange(request, method, url, headers=headers, body=body, secret=secret) as response:
-            answer = Answer(response.status, response.headers, await response.read())
-            if answer.status >= 400:
+            failed = response.status >= 400
+            content = await self._whole(response, MAX_ERROR if failed else MAX_ANSWER)
+            answer = Answer(response.status, response.headers, content)
+            if failed:
                 raise RefusedError(
                     read_refusal(answer.status, answer.headers, answer.body, secret=url if secret else None)
                 )
@@ -182,15 +184,16 @@ class Connection:
 
     def parsed(self, request: Request, answer: Answer) -> Any:
         """The JSON of an answer."""
-        try:
+        with translating(translate, request):
             found = json.loads(answer.body)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise StoreError(
-                f"{self._url} gave an answer that isn't Google's JSON API's to: {request.doing}. Check api_root."
-            )
+            if not isinstance(found, dict):
+                raise ForeignAnswer
         return found
+
+    async def refusal(self, response: Any) -> RefusedError:
+        """Read what an answer refuses."""
+        body = await self._whole(response, MAX_ERROR)
+        return RefusedError(read_refusal(response.status, response.headers, body))
 
     @contextlib.asynccontextmanager
     async def exchange(
@@ -214,6 +217,7 @@ class Connection:
         if method != "GET":
             sent["Content-Length"] = str(body.size)
             options["data"] = body
+        request = replace(request, server=self._root)
         with translating(translate, request, secret=secret), contextlib.closing(body):
             with body.watch.patient_for(self._read_timeout):
                 response = await self._client.session.request(
@@ -228,7 +232,14 @@ class Connection:
             async with response:
                 if token is not None:
                     self._judge(token, response.status)
+                if response.status in REDIRECTS and not (secret and response.status == RESUME_INCOMPLETE):
+                    raise await self.refusal(response)
+                if not 200 <= response.status <= 206 and response.status not in (*range(400, 600), RESUME_INCOMPLETE):
+                    raise ForeignAnswer
                 yield response
+
+    async def _whole(self, response: Any, limit: int) -> bytes:
+        return await received(response.content.iter_any(), limit, self._read_timeout if limit == MAX_ERROR else None)
 
     async def _open(self) -> None:
         aiohttp = await in_thread(self._import)
@@ -236,7 +247,7 @@ class Connection:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:
             connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver())
-            session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+            session = aiohttp.ClientSession(connector=connector, timeout=timeout, trace_configs=[unredirected()])
             send_once(session)
             try:
                 self._client = await in_thread(self._make_client, session)

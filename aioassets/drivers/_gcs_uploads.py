@@ -76,7 +76,7 @@ class ResumableUpload:
 
         Raises:
             SessionGone: the store dropped the upload.
-            StoreUnavailable: with `uncertain` set only if the last chunk was sent,
+            AioAssetsError: with `uncertain` set only if the last chunk was sent,
                 since the others alone never become an object.
         """
         try:
@@ -86,7 +86,7 @@ class ResumableUpload:
             return self._resource
         except BaseException as error:
             await self._cancel()
-            if isinstance(error, StoreUnavailable) and not self._finishing:
+            if isinstance(error, AioAssetsError) and not self._finishing:
                 error.uncertain = False
             raise
 

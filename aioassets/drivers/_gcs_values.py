@@ -8,12 +8,12 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from aioassets.digests import CRC32C, MD5, Hash, new_hash
 from aioassets.drivers._endpoints import server_url
+from aioassets.drivers._parsing import entity_tag, http_time, iso_time, number
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 
 GOOGLE: Final = "https://storage.googleapis.com"
@@ -22,7 +22,7 @@ SLICE: Final = 1024 * 1024
 
 _FIELDS: Final = {CRC32C: "crc32c", MD5: "md5Hash"}
 """An object's digests in its resource."""
-_RECEIVED: Final = re.compile(r"(?:bytes[= ])?0-(\d+)")
+_RECEIVED: Final = re.compile(r"(?:bytes[= ])?0-([0-9]{1,18})")
 
 
 class Checksum:
@@ -123,14 +123,14 @@ def info_of(resource: Mapping[str, Any], key: str | None = None) -> ObjectInfo:
     """What an object's resource says.
 
     Raises:
-        KeyError, ValueError: it isn't one.
+        KeyError, TypeError, ValueError: it isn't one.
     """
     return ObjectInfo(
         resource["name"] if key is None else key,
-        int(resource["size"]),
-        Revision(str(resource["generation"])),
+        number(resource["size"]),
+        Revision(entity_tag(str(resource["generation"]))),
         # `updated` also changes with the metadata; content is written when a generation is created
-        _moment(resource.get("timeCreated") or resource["updated"]),
+        iso_time(resource.get("timeCreated") or resource["updated"]),
         {
             algorithm: base64.b64decode(value).hex()
             for algorithm, field in _FIELDS.items()
@@ -149,11 +149,6 @@ def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
 def answered_at(headers: Mapping[str, str]) -> datetime:
     """When the store answered, by its clock (by ours where it doesn't say)."""
     try:
-        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+        return http_time(headers["Date"])
     except (KeyError, ValueError):
         return datetime.now(UTC)
-
-
-def _moment(text: str) -> datetime:
-    """A time in RFC 3339."""
-    return datetime.fromisoformat(text).astimezone(UTC)

@@ -24,6 +24,9 @@ from aioassets.concurrency import Pacer
 from aioassets.drivers._connections import NotConnected
 from aioassets.drivers.protocol import Data, Text
 
+NOT_HTTP: Final = "what it answers isn't HTTP"
+TOO_LONG: Final = "its answer is too long"
+UNASKED: Final = "it answers what nobody asked"
 EARLY: Final = "it closed the connection before all of the answer was here"
 Server = tuple[str, int]
 """Its name or address, and its port."""
@@ -42,6 +45,16 @@ IDLE: Final = 12.0
 """Seconds after which a connection isn't used again: stores close those that were idle for 15 or 20."""
 RESOLVED: Final = 10.0
 """Seconds for which a host's addresses hold."""
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of an answer besides its body (a few hundred are usual) after which it is given up; S3 allows 8 KiB."""
+MAX_HEADERS: Final = 256
+"""Headers of an answer, and repetitions of them, after which it is given up."""
+SWITCHING: Final = 101
+"""The status of a server that goes on with another protocol."""
+MAX_INTERIM: Final = 16
+"""Interim answers (1xx) after which no other is waited for."""
+FRAMING: Final = 16
+"""Bytes that may frame one byte of a body in chunks; a chunk of a single byte takes five more."""
 EYEBALLS: Final = 0.25
 """Seconds after which another address of a host is tried beside the first (RFC 8305)."""
 
@@ -119,12 +132,34 @@ class Response:
             OSError: the connection broke; what came before is returned first.
         """
         while self._size < size and not self.over:
-            self._connection.resume()
-            self._waiting = self._connection.loop.create_future()
-            await self._waiting
+            await self._more()
         if self._error is not None and (size == sys.maxsize or not self._size):
             raise self._error
         return self._next(size)
+
+    async def content(self, limit: int, seconds: float) -> Data:
+        """Read all of a short body.
+
+        Args:
+            limit: bytes that it may have.
+            seconds: how long it may take.
+
+        Raises:
+            OSError: the connection broke, or it has more, or takes longer.
+        """
+        if not self.complete:
+            async with asyncio.timeout(seconds):
+                while self._size <= limit and not self.over:
+                    await self._more()
+        if self._size > limit:
+            raise ConnectionError(TOO_LONG)
+        return await self.read()
+
+    async def _more(self) -> None:
+        """Wait until more of the body is here, or no more comes."""
+        self._connection.resume()
+        self._waiting = self._connection.loop.create_future()
+        await self._waiting
 
     def _next(self, size: int) -> Data:
         taken: list[Data] = []
@@ -146,7 +181,7 @@ class Response:
     @property
     def length(self) -> int:
         """Bytes of the body, where it is told and the body isn't sent otherwise; else 0."""
-        length = self.raw_headers.get(b"content-length", b"0")
+        length = self.raw_headers.get(b"content-length", b"0")  # which the parser has checked
         return int(length) if b"transfer-encoding" not in self.raw_headers else 0
 
     @property
@@ -186,7 +221,12 @@ class Response:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One connection, for one exchange after the other."""
+    """One connection, for one exchange after the other.
+
+    Attributes:
+        touched: when an exchange last made progress. A head that comes in pieces is progress when it
+            begins and when it is complete, and so may take no longer than silence.
+    """
 
     def __init__(self, pool: Connections, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -200,6 +240,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._filled = self._left = 0
         self._response: Response | None = None
         self._headers: dict[bytes, bytes] = {}
+        self._fed = self._interim = self._repeated = 0
         self._sending = self._cut_off = self._keep_alive = False
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
@@ -210,6 +251,7 @@ class _Connection(asyncio.BufferedProtocol):
         """Send a request, and wait for the head of its answer."""
         response = self._response = Response(self)
         self._headers = response.raw_headers
+        self._fed = self._interim = self._repeated = 0
         self.touched = self.loop.time()
         try:
             if len(body) <= TOGETHER:
@@ -299,17 +341,29 @@ class _Connection(asyncio.BufferedProtocol):
         return self._block[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.touched = self.loop.time()
         if self._left:
+            self.touched = self.loop.time()
             self._fill(nbytes)
             return
+        response = self._response
+        if response is None:  # nothing was asked, so what comes must not be taken for the next answer
+            self.abort()
+            return
+        before = (response.status, response.received) if self._fed else None
         try:
             self._parser.feed_data(self._pool.buffer[:nbytes])
-        except httptools.HttpParserError:
-            self.fail(ConnectionError("what it answers isn't HTTP"))
+        except Exception as error:  # of the parser, which has several kinds, or of what it calls
+            told = error.__context__
+            self.fail(told if isinstance(told, ConnectionError) else ConnectionError(NOT_HTTP))
             return
-        response = self._response
-        if response is not None and response.status and response.length - response.received > PIECE:
+        if self._response is not response:
+            return
+        if before != (response.status, response.received):
+            self.touched = self.loop.time()
+        self._fed += nbytes
+        if self._fed > MAX_HEAD + FRAMING * response.received:
+            self.fail(ConnectionError(TOO_LONG))
+        elif response.status and response.length - response.received > PIECE:
             self._left = response.length - response.received
             self._block, self._filled = self._pool.buffer[:0], 0
 
@@ -340,16 +394,32 @@ class _Connection(asyncio.BufferedProtocol):
 
     # What the parser calls, in which an exception makes it fail
 
+    def on_message_begin(self) -> None:
+        if self._response is None:
+            raise ConnectionError(UNASKED)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         headers, name = self._headers, name.lower()
-        headers[name] = value if name not in headers else b"%b, %b" % (headers[name], value)
+        if name not in headers:
+            headers[name] = value
+            return
+        self._repeated += 1
+        if self._repeated > MAX_HEADERS:
+            raise ConnectionError(TOO_LONG)
+        headers[name] = b"%b, %b" % (headers[name], value)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if len(self._headers) > MAX_HEADERS:
+            raise ConnectionError(TOO_LONG)
         if status < 200:  # another answer follows
             self._headers.clear()
+            self._interim += 1
+            if status == SWITCHING or self._interim > MAX_INTERIM:
+                raise ConnectionError(NOT_HTTP)
         else:
             self._current.status = status
+            self._headers = {}  # of trailers, which nobody reads
             self._keep_alive = self._parser.should_keep_alive()
             self._pool.let_on(self._current.begun)
 
@@ -367,7 +437,7 @@ class _Connection(asyncio.BufferedProtocol):
     @property
     def _current(self) -> Response:
         if self._response is None:
-            raise ConnectionError("nobody asked")
+            raise ConnectionError(UNASKED)
         return self._response
 
 

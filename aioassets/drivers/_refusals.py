@@ -6,9 +6,10 @@ import contextlib
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
+from aioassets.drivers._parsing import http_time, number, printable
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -22,6 +23,10 @@ from aioassets.errors import (
 )
 from aioassets.threads import is_out_of_threads
 
+E = TypeVar("E", bound=AioAssetsError)
+
+REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
+"""The statuses of answers that name another address; none is followed, since credentials and content would go there."""
 UNAVAILABLE: Final = 503
 """The status of a server that can't keep up, by whatever code it says so."""
 
@@ -40,6 +45,8 @@ class Kind(enum.Enum):
     FAILED = enum.auto()
     """Perhaps done all the same."""
     UNSUPPORTED = enum.auto()
+    REDIRECTED = enum.auto()
+    """To another address; perhaps done all the same."""
     OTHER = enum.auto()
 
 
@@ -53,6 +60,7 @@ class Request:
         key: the object's key; empty where the request is about many.
         conditional: whether the request carried a condition.
         needs_only_bucket: whether what is missing can be the bucket alone, not an object.
+        server: the URL that requests go to; empty where the SDK decides that.
     """
 
     bucket: str
@@ -60,6 +68,7 @@ class Request:
     key: str = ""
     conditional: bool = False
     needs_only_bucket: bool = False
+    server: str = ""
 
     @property
     def url(self) -> str:
@@ -87,6 +96,7 @@ class Refusal:
         message: the store's sentence. It never holds a signature or a secret.
         status: of the HTTP answer; 0 where it isn't known.
         retry_after: seconds that the store asked to wait.
+        location: the address that a redirect names.
     """
 
     kind: Kind
@@ -94,11 +104,17 @@ class Refusal:
     message: str
     status: int = 0
     retry_after: float | None = None
+    location: str = ""
 
     @property
     def sentence(self) -> str:
         """The refusal in words."""
-        return f"{self.code or self.status}: {self.message or 'no details'}".rstrip(".") + "."
+        return printable(f"{self.code or self.status}: {self.message or 'no details'}").rstrip(".") + "."
+
+    @property
+    def is_the_stores(self) -> bool:
+        """Whether it is in the store's words, not just a status, which whatever is on the way may send."""
+        return bool(self.code) and not self.code.isdecimal()
 
     def translate(self, request: Request) -> AioAssetsError:
         """The error of ours that says the same."""
@@ -117,7 +133,19 @@ class Refusal:
                 return self._unavailable(request, uncertain=request.changes)
             case Kind.UNSUPPORTED if request.conditional:
                 return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
-        return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}")
+            case Kind.REDIRECTED:
+                return in_doubt(StoreError(self._redirected(request)), request)
+        refused = StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}")
+        return refused if self.is_the_stores else in_doubt(refused, request)
+
+    def _redirected(self, request: Request) -> str:
+        server = origin(request.server) or "the store's server"
+        target = origin(self.location) or "another address"
+        return (
+            f"{request.bucket} can't {request.doing}: {server} answered with a redirect to {target} ({self.status}). "
+            f"Redirects aren't followed, because credentials would go there. Check the address of the store, and "
+            f"whether a proxy or a sign-in page answers in its place."
+        )
 
     def _unavailable(self, request: Request, *, uncertain: bool) -> StoreUnavailable:
         return StoreUnavailable(
@@ -145,6 +173,35 @@ class ForeignAnswer(Exception):
     """Raised where an answer says success, but isn't one that the store's API gives: something else answers there."""
 
 
+def in_doubt(error: E, request: Request) -> E:
+    """Mark an error as uncertain where the request may have changed something."""
+    error.uncertain = error.uncertain or request.changes
+    return error
+
+
+def foreign_answer(request: Request, whose: str, advice: str) -> StoreError:
+    """Make the error for an answer that can't be read, which leaves open whether a change took effect.
+
+    Args:
+        whose: whose answer it should be, in the possessive.
+        advice: what to check.
+    """
+    told = f"{request.bucket} gave an answer that isn't {whose} to: {request.doing}. {advice}"
+    return in_doubt(StoreError(told), request)
+
+
+def origin(url: str) -> str:
+    """Return the scheme and host of a URL without what may be secret in it; empty where it has none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    if not host or not parts.scheme:
+        return ""
+    return printable(f"{parts.scheme}://{host}" + (f":{port}" if port else ""))
+
+
 def code_of(error: BaseException) -> str:
     """The store's own code behind a translated `RefusedError`; empty where there is none."""
     return error.__cause__.refusal.code if isinstance(error.__cause__, RefusedError) else ""
@@ -157,6 +214,8 @@ def status_of(error: BaseException) -> int:
 
 def by_status(status: int, kinds: Mapping[int, Kind]) -> Kind:
     """What a status means where nothing else tells; from 500 on, all are failures that aren't listed."""
+    if status in REDIRECTS:
+        return Kind.REDIRECTED
     return kinds.get(status) or (Kind.FAILED if status >= 500 else Kind.OTHER)
 
 
@@ -164,12 +223,11 @@ def retry_after(value: str | None, date: str | None) -> float | None:
     """Seconds, from a header that holds seconds or a date (which is measured against the store's own clock)."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
-    except ValueError:
-        return None
+    with contextlib.suppress(ValueError):
+        return float(number(value))
+    with contextlib.suppress(ValueError):
+        return max(0.0, (http_time(value) - http_time(date or "")).total_seconds())
+    return None
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ Whatever isn't certain to come out the same is left to the SDK.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import gmtime, strftime, time
 from typing import Any, Final, Self
@@ -23,7 +23,11 @@ from botocore.httpchecksum import _CHECKSUM_CLS as CHECKSUMS
 from botocore.parsers import create_parser
 
 from aioassets.drivers._bodies import being_sent, body_of, joined
+from aioassets.drivers._connections import MAX_ERROR
 from aioassets.drivers._http import Connections, Response, head_of, text_of
+from aioassets.drivers._parsing import http_time, number
+from aioassets.drivers._refusals import REDIRECTS, ForeignAnswer, RefusedError
+from aioassets.drivers._s3_errors import refusal_of
 from aioassets.drivers._s3_session import Session
 from aioassets.drivers._s3_signing import DEFAULT_PORTS, Signer, encoded_key, encoded_query, host_of
 from aioassets.drivers.protocol import Data, Text
@@ -43,14 +47,19 @@ _HEADERS: Final[Mapping[str, str]] = {
 _QUERY: Final[Mapping[str, str]] = {"PartNumber": "partNumber", "UploadId": "uploadId"}
 _COVERED: Final = {*_HEADERS, *_QUERY, "Bucket", "Key", "Body"}
 _ANSWERED: Final[Mapping[str, tuple[bytes, Callable[[str], Any]]]] = {
-    "ContentLength": (b"content-length", int),
+    "ContentLength": (b"content-length", number),
     "ContentRange": (b"content-range", str),
     "ETag": (b"etag", str),
-    "LastModified": (b"last-modified", lru_cache(maxsize=128)(parsedate_to_datetime)),  # equal for many small files
+    "LastModified": (b"last-modified", lru_cache(maxsize=128)(http_time)),  # equal for many small files
 }
 """What is read of an answer."""
 _ELSEWHERE: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 """What S3 says of a bucket in another region, besides a redirection."""
+_REGIONAL: Final = frozenset({301, 302, 307})
+"""The redirects that may be of a bucket in another region, which the SDK then looks for by the store's own words."""
+_ROOT: Final = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z][\w.-]*)")
+_WITHOUT_DOCUMENT: Final = frozenset({"DeleteObject", "HeadBucket", "HeadObject", "PutObject", "UploadPart"})
+"""The requests of a driver whose answer has no body."""
 _PROBE: Final = f"aioassets-{uuid4().hex}"
 """A key that nobody has."""
 
@@ -116,6 +125,7 @@ class DirectClient:
         self._adds_checksums = True
         # Don't wait for `100 Continue`: a round trip per part, and for ever where a store never sends it.
         client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
+        client.meta.events.register_first("before-parse.s3", _check_answer, unique_id="aioassets-check-answer")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -179,11 +189,12 @@ class DirectClient:
         if response.status < 300 and operation == "GetObject":
             return {**_answer(response), "Body": _Body(response, verify="ChecksumMode" in params)}
         async with response:
-            told = await response.read()
+            told = await response.content(MAX_ERROR, self._patience)
+        check_redirect(response.status, response.headers, told)
         error = self._error_of(response, told)
         if error is None:
             return _answer(response)
-        if response.status in (301, 302, 307) or error["Error"].get("Code") in _ELSEWHERE:
+        if response.status in _REGIONAL or error["Error"].get("Code") in _ELSEWHERE:
             answer = await self._by_sdk(by_sdk, params)  # which looks for the bucket
             if self._address is address:
                 self._address = await self._resolved()
@@ -272,6 +283,33 @@ def _answer(response: Response) -> dict[str, Any]:
     if b"date" in headers:
         answer["ResponseMetadata"] = {"HTTPHeaders": {"date": text_of(headers[b"date"])}}
     return answer
+
+
+def check_redirect(status: int, headers: Mapping[str, str], body: Data) -> None:
+    """Raise `RefusedError` for a redirect that isn't S3's own, of a bucket in another region.
+
+    The SDK would ask for the bucket's region, be redirected again, and so on without end.
+    """
+    if status not in REDIRECTS or (status in _REGIONAL and "x-amz-bucket-region" in headers):
+        return
+    root = _ROOT.search(body)
+    if status not in _REGIONAL or root is None or root[1] != b"Error":
+        raise RefusedError(refusal_of(f"{status}", "", status, location=headers.get("location", "")))
+
+
+def _check_answer(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Refuse an answer that the SDK would take for a success without anything in it."""
+    status, body = response_dict["status_code"], response_dict.get("body")
+    if isinstance(body, bytes):
+        check_redirect(status, response_dict["headers"], body)
+    if status >= 300 or not isinstance(body, bytes):
+        return
+    operation = response_dict.get("context", {}).get("operation_name")
+    root = _ROOT.search(body)
+    is_document = root is not None and root[1].endswith((b"Result", b"Error"))
+    bodiless = operation in _WITHOUT_DOCUMENT or operation == "AbortMultipartUpload"
+    if status < 200 or not (is_document or (bodiless and not body)):
+        raise ForeignAnswer
 
 
 def _drop_expect(params: dict[str, Any], **_: Any) -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aioassets.drivers._connections import PRIVATE_CA, unavailable
-from aioassets.drivers._refusals import ForeignAnswer, Kind, Refusal, Request, by_status, retry_after
+from aioassets.drivers._parsing import UNREADABLE
+from aioassets.drivers._refusals import (
+    ForeignAnswer,
+    Kind,
+    Refusal,
+    RefusedError,
+    Request,
+    by_status,
+    foreign_answer,
+    in_doubt,
+    retry_after,
+)
 from aioassets.errors import AioAssetsError, InvalidSetting, MissingCredentials, StoreError
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
@@ -45,6 +57,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     401: Kind.DENIED,
     403: Kind.DENIED,
     404: Kind.MISSING,
+    408: Kind.FAILED,
     412: Kind.CONDITION,
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
@@ -52,7 +65,10 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 """For codes that aren't listed, and for answers to HEAD, which have a status alone."""
 
 
-def refusal_of(code: str, message: str, status: int = 0, wait: float | None = None) -> Refusal:
+_STATUS: Final = re.compile("[1-9][0-9]{2}")
+
+
+def refusal_of(code: str, message: str, status: int = 0, wait: float | None = None, location: str = "") -> Refusal:
     """A refusal by what S3 states.
 
     Args:
@@ -60,9 +76,10 @@ def refusal_of(code: str, message: str, status: int = 0, wait: float | None = No
         message: S3's sentence; a signature or a secret is in other fields, if anywhere.
         status: of the HTTP answer; 0 where it isn't known.
         wait: seconds that the store asked to wait.
+        location: the address that a redirect names.
     """
-    kind = _BY_CODE.get(code) or by_status(int(code) if code.isdigit() else status, _BY_STATUS)
-    return Refusal(kind, code, message, status, wait)
+    kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
+    return Refusal(kind, code, message, status, wait, location)
 
 
 def read_refusal(response: Mapping[str, Any]) -> Refusal:
@@ -74,6 +91,7 @@ def read_refusal(response: Mapping[str, Any]) -> Refusal:
         str(error.get("Message", "")),
         int(meta.get("HTTPStatusCode", 0)),
         retry_after(headers.get("retry-after"), headers.get("date")),
+        headers.get("location", ""),
     )
 
 
@@ -92,6 +110,8 @@ def translate(error: Exception, request: Request) -> Exception:
     match error:
         case AioAssetsError():
             return error
+        case RefusedError():
+            return error.refusal.translate(request)
         case sdk.ClientError():
             return read_refusal(error.response).translate(request)
         case (
@@ -112,11 +132,8 @@ def translate(error: Exception, request: Request) -> Exception:
         case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
             return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
-            return StoreError(f"{request.bucket} can't {request.doing}: {error}")
-        case ResponseParserError() | ForeignAnswer() | ValueError():
-            return StoreError(
-                f"{request.bucket} gave an answer that isn't S3's to: {request.doing}. Check the endpoint."
-            )
+            return in_doubt(StoreError(f"{request.bucket} can't {request.doing}: {error}"), request)
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return unavailable(request, error, advice=PRIVATE_CA)
-    return error
+    is_foreign = isinstance(error, (ResponseParserError, ForeignAnswer, *UNREADABLE))
+    return foreign_answer(request, "S3's", "Check the endpoint.") if is_foreign else error

@@ -17,10 +17,10 @@ import anyio
 from aioassets.concurrency import Stop, for_each, stoppable, tidying, unwrapped
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB
+from aioassets.drivers._parsing import in_utc
 from aioassets.drivers._s3_errors import code_of
-from aioassets.drivers._s3_values import in_utc
 from aioassets.drivers.protocol import Data, OpenUpload, Source
-from aioassets.errors import AccessDenied, AioAssetsError, StoreError, StoreUnavailable
+from aioassets.errors import AccessDenied, AioAssetsError, StoreError
 from aioassets.threads import in_thread
 
 MAX_PARTS: Final = 10_000
@@ -74,7 +74,7 @@ class Multipart(abc.ABC):
 
         Raises:
             UploadGone: the store dropped the upload when it was to be completed.
-            StoreUnavailable: with `uncertain` set only if it was to be completed already,
+            AioAssetsError: with `uncertain` set only if it was to be completed already,
                 since parts alone never become an object.
         """
         try:
@@ -83,7 +83,7 @@ class Multipart(abc.ABC):
             await self._dispatcher.send(self._complete, urgent=True)
         except BaseException as error:
             await self._tidy_up()
-            if isinstance(error, StoreUnavailable) and not self._completing:
+            if isinstance(error, AioAssetsError) and not self._completing:
                 error.uncertain = False
             raise
         self._upload_id = None
@@ -171,7 +171,8 @@ class MultipartUpload(Multipart):
         try:
             await super().run()
         except StoreError as error:
-            if self._kept and type(error) is StoreError:  # for example parts without the checksums that it wants
+            # For example, the store wants checksums that the parts of the earlier upload don't have.
+            if self._kept and type(error) is StoreError and not error.uncertain:
                 raise UploadGone from error
             raise
 

@@ -5,11 +5,52 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+import aiohttp
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.httpsession import get_cert_path
 
-from aioassets.drivers._connections import send_once
+from aioassets.drivers._connections import MAX_ANSWER, MAX_ERROR, received, send_once
 from aioassets.errors import InvalidSetting
+
+
+class Bounded(aiohttp.ClientResponse):
+    """An answer that is never read without end.
+
+    Attributes:
+        patience: seconds that the body of an error may take.
+    """
+
+    patience: float | None = None
+
+    async def read(self) -> bytes:
+        """See `aiohttp.ClientResponse.read`; the SDK reads once."""
+        limit, seconds = (MAX_ERROR, self.patience) if self.status >= 300 else (MAX_ANSWER, None)
+        try:
+            return await received(self.content.iter_any(), limit, seconds)
+        except BaseException:
+            self.close()
+            raise
+
+
+class Unredirected:
+    """The part of aiohttp's session that the SDK uses, which follows no redirects and reads no answer without end.
+
+    Args:
+        session: aiohttp's.
+        patience: seconds that the body of an error may take.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, patience: float) -> None:
+        session._response_class = Bounded  # noqa: SLF001 - the SDK makes the session, and passes none
+        self._session = session
+        self._patience = patience
+
+    async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
+        """Send one request."""
+        response = await self._session.request(method, allow_redirects=False, **options)
+        if isinstance(response, Bounded):
+            response.patience = self._patience
+        return response
 
 
 class Session(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
@@ -51,4 +92,4 @@ class Session(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
     async def _get_session(self, proxy_url: str | None) -> Any:
         session = await super()._get_session(proxy_url)
         send_once(session)
-        return session
+        return Unredirected(session, self.timeouts[1])

@@ -6,10 +6,45 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
+from aioassets.drivers._parsing import entity_tag, http_time, in_utc, number
+from aioassets.drivers._refusals import ForeignAnswer
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revision
+
+_ALWAYS_THERE: Final[Mapping[str, frozenset[str]]] = {
+    "get_object": frozenset({"ETag", "LastModified"}),
+    "head_object": frozenset({"ETag", "LastModified", "ContentLength"}),
+    "put_object": frozenset({"ETag"}),
+    "upload_part": frozenset({"ETag"}),
+    "create_multipart_upload": frozenset({"UploadId"}),
+    "complete_multipart_upload": frozenset({"ETag"}),
+    "copy_object": frozenset({"ETag"}),
+    "upload_part_copy": frozenset({"ETag"}),
+}
+"""What all answers of S3 have; others are of something else, and say nothing of what was done."""
+_INSIDE: Final = {"copy_object": "CopyObjectResult", "upload_part_copy": "CopyPartResult"}
+"""Where that is, if it isn't at the top."""
+_ROWS: Final = {
+    "list_multipart_uploads": ("Uploads", frozenset({"Key", "UploadId", "Initiated"})),
+    "list_parts": ("Parts", frozenset({"PartNumber", "Size", "ETag"})),
+}
+"""What each row of a listing has."""
+
+
+def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
+    """Raise `ForeignAnswer` unless an answer has what S3's always have, or `ValueError` where it can't be used."""
+    found = answer.get(_INSIDE.get(operation, ""), answer)
+    if not _ALWAYS_THERE.get(operation, frozenset()) <= found.keys():
+        raise ForeignAnswer
+    if "ETag" in found:
+        revision_of(found)
+    rows, fields = _ROWS.get(operation, ("", frozenset()))
+    for row in answer.get(rows, ()):
+        if not fields <= row.keys():
+            raise ForeignAnswer
+        if "Initiated" in fields:
+            in_utc(row["Initiated"])
 
 
 def given(**params: str | None) -> dict[str, str]:
@@ -35,19 +70,18 @@ def base64_of(digest: str) -> str:
 
 
 def revision_of(answer: Mapping[str, Any]) -> Revision:
-    """The ETag without its quotes: all stores take it so in a condition, and one takes nothing else."""
-    return Revision(answer["ETag"].strip('"'))
+    """The ETag without its quotes: all stores take it so in a condition, and one takes nothing else.
 
-
-def in_utc(moment: datetime) -> datetime:
-    """Without the SDK's own time zone class."""
-    return moment.astimezone(UTC)
+    Raises:
+        ValueError: it is none, or can't be sent in a header.
+    """
+    return Revision(entity_tag(answer["ETag"]))
 
 
 def answered_at(answer: Mapping[str, Any]) -> datetime:
     """When the store answered, by its clock (by ours where it doesn't say)."""
     try:
-        return in_utc(parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]))
+        return http_time(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     except (KeyError, ValueError):
         return datetime.now(UTC)
 
@@ -66,6 +100,6 @@ def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
         row["Prefix"]: CommonPrefix(row["Prefix"]) for row in page.get("CommonPrefixes", ())
     }
     for row in page.get("Contents", ()):
-        info = ObjectInfo(row["Key"], row["Size"], revision_of(row), in_utc(row["LastModified"]))
+        info = ObjectInfo(row["Key"], number(row["Size"]), revision_of(row), in_utc(row["LastModified"]))
         rows[info.key] = info
     return [row for _, row in sorted(rows.items())]

@@ -20,13 +20,13 @@ from aioassets.drivers._azure_values import (
     given,
     info_of,
     md5_of,
-    moment,
     parse_listing,
     quoted,
     revision_of,
 )
 from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
 from aioassets.drivers._contents import copied_before, holds, upload_by
+from aioassets.drivers._parsing import http_time, number, printable
 from aioassets.drivers._refusals import code_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -164,10 +164,13 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         async def get() -> Document:
             async with self._client.stream("GET", key) as (answer, pieces):
                 headers = answer.headers
-                data = await read_whole(pieces, int(headers.get("Content-Length", 0)), limit, self._url(key))
+                with self._client.reading("read", key):
+                    length = number(headers.get("Content-Length", 0))
+                data = await read_whole(pieces, length, limit, self._url(key))
             if headers.get("Content-MD5", "") not in ("", await off_the_loop(md5_of, data)):
                 raise StoreUnavailable(self.url, f"{key!r} arrived damaged.", uncertain=False)
-            return Document(data, revision_of(headers), moment(headers["Last-Modified"]), answered_at(headers))
+            with self._client.reading("read", key):
+                return Document(data, revision_of(headers), http_time(headers["Last-Modified"]), answered_at(headers))
 
         return await self._dispatcher.send(get, urgent=True)
 
@@ -182,7 +185,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     async def stat(self, key: str) -> ObjectInfo:
         """See `Driver.stat`."""
-        return info_of(key, await self._head(key))
+        return self._info(key, await self._head(key))
 
     async def upload(
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
@@ -256,7 +259,8 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         with body_of(data) as body:
             del data  # the body is a copy of it
             answer = await self._client.call("PUT", key, headers=whole, body=body)
-        return revision_of(answer.headers)
+        with self._client.reading("write", key):
+            return revision_of(answer.headers)
 
     async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
         async def put() -> None:
@@ -291,13 +295,15 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             headers["If-Match"] = quoted(revision)
         try:
             async with self._client.stream("GET", key, headers=headers) as (answer, pieces):
-                length = answer.headers.get("Content-Length")
-                yield Part(
-                    pieces,
-                    revision_of(answer.headers),
-                    "Content-Range" in answer.headers,
-                    None if length is None else int(length),
-                )
+                with self._client.reading("read", key):
+                    length = answer.headers.get("Content-Length")
+                    part = Part(
+                        pieces,
+                        revision_of(answer.headers),
+                        "Content-Range" in answer.headers,
+                        None if length is None else number(length),
+                    )
+                yield part
         except StoreError as error:
             if code_of(error) == "InvalidRange":
                 raise PastEnd from error
@@ -329,7 +335,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     async def _copied(self, key: str) -> ObjectInfo:
         """A copy that is perhaps not ours: it may be waited for, but neither ended nor removed."""
-        return info_of(key, await self._await_copy(key, await self._head(key)))
+        return self._info(key, await self._await_copy(key, await self._head(key)))
 
     async def _finished_copy(self, key: str) -> ObjectInfo:
         """Wait until the store has done the copy that we began; it may do so after its answer."""
@@ -338,13 +344,17 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             try:
                 headers = await self._await_copy(key, headers)
             except BaseException:
-                await self._abandon_copy(key, headers["x-ms-copy-id"])
+                await self._abandon_copy(key, headers.get("x-ms-copy-id", ""))
                 raise
         if headers.get("x-ms-copy-status") in ("failed", "aborted"):
             await self._delete(key)  # it leaves an empty blob
             what = headers.get("x-ms-copy-status-description") or "without a reason"
-            raise StoreUnavailable(self.url, f"it gave up copying to {key!r}: {what}.")
-        return info_of(key, headers)
+            raise StoreUnavailable(self.url, f"it gave up copying to {key!r}: {printable(what)}.")
+        return self._info(key, headers)
+
+    def _info(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
+        with self._client.reading("read", key):
+            return info_of(key, headers)
 
     async def _await_copy(self, key: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         pause, waited = FIRST_LOOK, 0.0

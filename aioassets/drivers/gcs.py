@@ -14,7 +14,7 @@ from aioassets.concurrency import both, for_each, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
 from aioassets.drivers._contents import copied_before, holds, upload_by
-from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
+from aioassets.drivers._gcs_errors import TOO_MANY, translate
 from aioassets.drivers._gcs_session import Body, Connection
 from aioassets.drivers._gcs_uploads import CHUNK_UNIT, ResumableUpload, SessionGone
 from aioassets.drivers._gcs_values import (
@@ -28,7 +28,7 @@ from aioassets.drivers._gcs_values import (
     normal_root,
     rows_of,
 )
-from aioassets.drivers._refusals import RefusedError, Request, status_of
+from aioassets.drivers._refusals import ForeignAnswer, Request, in_doubt, status_of, translating
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -225,9 +225,11 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             page = await self._send(
                 partial(self._connection.ask, Request(self.url, "list", needs_only_bucket=True), "GET", url)
             )
-            for row in rows_of(page):
+            with translating(translate, Request(self.url, "list")):
+                rows = rows_of(page)
+                token = _token(page, "nextPageToken")
+            for row in rows:
                 yield row
-            token = page.get("nextPageToken")
             if not token:
                 return
 
@@ -261,7 +263,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             request, "GET", url, headers={**_AS_STORED, **headers}, auto_decompress=False
         ) as response:
             if response.status >= 400 and response.status != 416:
-                raise RefusedError(read_refusal(response.status, response.headers, await response.read()))
+                raise await self._connection.refusal(response)
             yield response
 
     @contextlib.asynccontextmanager
@@ -303,7 +305,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     async def _delete(self, key: str, revision: Revision | None = None) -> None:
         url = self._address("o", key, ifGenerationMatch=revision)
-        await self._connection.call(Request(self.url, "delete", key), "DELETE", url)
+        request = Request(self.url, "delete", key)
+        answer = await self._connection.call(request, "DELETE", url)
+        if answer.body:  # the API has nothing to say of success
+            self._connection.parsed(request, answer)
 
     # Documents
 
@@ -375,7 +380,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """
         request = Request(self.url, "write", key)
         if not {"size", "generation"} <= resource.keys():  # not all implementations repeat it for a finished upload
-            info, _ = await self._describe(key)
+            info = await self._made(request)
         else:
             info = _info(request, resource)
         found = info.checksums.get(checksum.algorithm, checksum.hex)
@@ -387,6 +392,16 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         raise IntegrityError(
             self._url(key), f"{size} bytes of {algorithm} {checksum.hex}", f"{info.size} bytes of {algorithm} {found}"
         )
+
+    async def _made(self, request: Request) -> ObjectInfo:
+        """Look for an object that was made, according to an answer that doesn't describe it."""
+        try:
+            info, _ = await self._describe(request.key)
+        except ObjectNotFound as error:
+            raise translate(ForeignAnswer(), request) from error
+        except AioAssetsError as error:
+            raise in_doubt(error, request) from None
+        return info
 
     async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str) -> ObjectInfo:
         """Have the store copy a generation, in as many steps as it takes."""
@@ -403,9 +418,11 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             step = await self._dispatcher.send(partial(self._connection.ask, request, "POST", url))
             if step.get("done"):
                 return _info(request, step.get("resource") or {})
-            token = step.get("rewriteToken")
+            with translating(translate, request):
+                token = _token(step, "rewriteToken")
             if not token:
-                raise StoreError(f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on.")
+                told = f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on."
+                raise in_doubt(StoreError(told), request)
 
     async def _send(self, request: Callable[[], Awaitable[T]]) -> T:
         return await self._dispatcher.send(request, urgent=True)
@@ -419,9 +436,12 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
 
 def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
-    try:
+    with translating(translate, request):
         return info_of(resource, request.key)
-    except (KeyError, ValueError, TypeError) as error:
-        raise StoreError(
-            f"{request.bucket} can't {request.doing}: its answer isn't that of Google's JSON API. Check api_root."
-        ) from error
+
+
+def _token(page: Mapping[str, Any], name: str) -> str | None:
+    token = page.get(name)
+    if token is not None and not isinstance(token, str):
+        raise ForeignAnswer
+    return token

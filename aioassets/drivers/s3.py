@@ -19,7 +19,8 @@ from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
 from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
-from aioassets.drivers._refusals import ForeignAnswer, Kind, Request, translating
+from aioassets.drivers._parsing import in_utc, number, printable
+from aioassets.drivers._refusals import Kind, Request, translating
 from aioassets.drivers._s3_credentials import REFUSED, Credentials
 from aioassets.drivers._s3_errors import code_of, refusal_of, translate
 from aioassets.drivers._s3_multipart import (
@@ -34,9 +35,9 @@ from aioassets.drivers._s3_multipart import (
 from aioassets.drivers._s3_values import (
     answered_at,
     base64_of,
+    check_answer,
     condition_for,
     given,
-    in_utc,
     revision_of,
     rows_of,
     sha256_of,
@@ -83,14 +84,6 @@ UPLOADS: Final = 3
 
 _QUIET: Final = logging.NullHandler()
 
-_ALWAYS_THERE: Final = {
-    "get_object": {"ETag", "LastModified"},
-    "head_object": {"ETag", "LastModified", "ContentLength"},
-    "put_object": {"ETag"},
-    "upload_part": {"ETag"},
-    "create_multipart_upload": {"UploadId"},
-}
-"""What all answers of S3 have; others are of something else."""
 _VERBS: Final = {
     "get_object": "read",
     "head_object": "read",
@@ -219,7 +212,7 @@ class S3Driver(NoLocalFiles):
             with self._translating("read", key):
                 async with answer["Body"] as body, contextlib.aclosing(_pieces(body)) as pieces:
                     data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))
-            return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
+                return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
         return await self._dispatcher.send(get, urgent=True)
 
@@ -243,9 +236,14 @@ class S3Driver(NoLocalFiles):
         """See `Driver.stat`."""
         head = partial(self._call, "head_object", key, ChecksumMode="ENABLED")
         answer = await self._dispatcher.send(head, urgent=True)
-        return ObjectInfo(
-            key, answer["ContentLength"], revision_of(answer), in_utc(answer["LastModified"]), whole_checksums(answer)
-        )
+        with self._translating("read", key):
+            return ObjectInfo(
+                key,
+                number(answer["ContentLength"]),
+                revision_of(answer),
+                in_utc(answer["LastModified"]),
+                whole_checksums(answer),
+            )
 
     async def upload(
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
@@ -293,11 +291,13 @@ class S3Driver(NoLocalFiles):
                 partial(self._call, "list_objects_v2", Prefix=prefix, **given(Delimiter=delimiter), **position),
                 urgent=True,
             )
-            for row in rows_of(page):
+            with self._translating("list"):
+                rows = rows_of(page)
+                position = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
+            for row in rows:
                 yield row
-            if not page.get("IsTruncated"):
+            if not position:
                 return
-            position = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def delete(self, keys: Iterable[str]) -> None:
         """See `Driver.delete`."""
@@ -406,7 +406,7 @@ class S3Driver(NoLocalFiles):
         for row in answer.get("Errors", ()):
             refusal = refusal_of(row.get("Code", ""), row.get("Message", ""))
             if refusal.kind is not Kind.MISSING:
-                raise refusal.translate(Request(self.url, "delete", row.get("Key", "")))
+                raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
 
     async def _call(self, operation: str, key: str = "", **params: Any) -> Any:
         """Send one request, once."""
@@ -418,8 +418,7 @@ class S3Driver(NoLocalFiles):
         try:
             with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
                 answer = await getattr(client, operation)(**target, **params)
-                if not _ALWAYS_THERE.get(operation, frozenset()) <= answer.keys():
-                    raise ForeignAnswer
+                check_answer(operation, answer)
         except AioAssetsError as error:
             if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
                 detail = f"it refused credentials that are replaced by now: {error}"
@@ -432,7 +431,8 @@ class S3Driver(NoLocalFiles):
     def _translating(
         self, verb: str, key: str = "", *, conditional: bool = False
     ) -> contextlib.AbstractContextManager[None]:
-        return translating(translate, Request(self.url, verb, key, conditional))
+        server = self._endpoint or (self._client.meta.endpoint_url if self._client is not None else "")
+        return translating(translate, Request(self.url, verb, key, conditional, server=server))
 
     async def _connected(self) -> Any:
         if self._client is None:

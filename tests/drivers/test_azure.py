@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -105,8 +105,8 @@ class FakeAnswer:
         self.reason = reason
         self.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
 
-    async def read(self) -> bytes:
-        return b""
+    async def iter_raw(self) -> AsyncGenerator[bytes, None]:
+        yield b""
 
     async def close(self) -> None:
         pass
