@@ -233,12 +233,17 @@ class DriverConformance:
     # Describing
 
     async def test_an_object_is_described(self, driver: Driver) -> None:
-        """Size, revision and age agree with what reading says."""
+        """With its size, its age, and a revision that stays the same as long as the object does."""
         revision = await driver.write("key", b"data", expected=Expect.ABSENT)
         info = await driver.stat("key")
-        assert (info.key, info.size, info.revision) == ("key", 4, revision)
-        assert info.revision == (await driver.read("key")).revision
+        assert (info.key, info.size) == ("key", 4)
         assert info.modified.utcoffset() is not None
+        assert (await driver.stat("key")).revision == info.revision
+        assert await _content(driver, "key", 0, 4, revision=info.revision) == b"data"
+        await driver.write("key", b"more", expected=revision)
+        assert (await driver.stat("key")).revision != info.revision
+        with pytest.raises(PreconditionFailed):
+            await _content(driver, "key", 0, 4, revision=info.revision)
 
     async def test_describing_a_missing_object_is_not_found(self, driver: Driver) -> None:
         """As reading it is."""
@@ -479,12 +484,13 @@ class DriverConformance:
 
     async def test_a_listing_describes_its_objects(self, driver: Driver) -> None:
         """Size and age as `stat` tells them; a revision where the store's listing has it."""
-        revision = await driver.write("key", b"data", expected=Expect.ABSENT)
+        await driver.write("key", b"data", expected=Expect.ABSENT)
         (row,) = [row async for row in driver.list("")]
         assert isinstance(row, ObjectInfo)
         assert (row.key, row.size) == ("key", 4)
-        assert row.revision in (revision, "")
-        assert abs(row.modified - (await driver.stat("key")).modified) < CLOCK_TOLERANCE
+        info = await driver.stat("key")
+        assert row.revision in (info.revision, "")
+        assert abs(row.modified - info.modified) < CLOCK_TOLERANCE
 
     async def test_many_keys_are_written_listed_and_deleted(self, driver: Driver) -> None:
         """More than a store lists or deletes in one request."""

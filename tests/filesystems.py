@@ -1,4 +1,4 @@
-"""A file system of a test's own, which can be full or read-only."""
+"""File systems of a test's own: one that can be full or read-only, and one whose times are whole seconds."""
 
 from __future__ import annotations
 
@@ -61,20 +61,45 @@ class SmallDisk:
     def mounted(cls, at: Path, *, size: int, files: int = 1000) -> Iterator[SmallDisk | None]:
         """Mount one in a namespace of its own, which vanishes with its process; `None` where that isn't allowed."""
         at.mkdir()
-        # As any user where there are user namespaces, else by root's privileges.
-        for flags in ("-rm", "-m"):
-            shell = subprocess.Popen(
-                ["unshare", flags, "sh"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            with shell:
-                if _told(shell, f"mount -t tmpfs -o size={size},nr_inodes={files},mode=777 tmpfs '{at}'"):
-                    yield cls(shell, at, size)
-                    return
+        with _mounted(f"mount -t tmpfs -o size={size},nr_inodes={files},mode=777 tmpfs '{at}'") as shell:
+            yield None if shell is None else cls(shell, at, size)
+
+
+@contextlib.contextmanager
+def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path | None]:
+    """Mount an ext4 with inodes of 128 bytes, which have room for whole seconds only; `None` where that isn't allowed.
+
+    It takes root, and a loop device.
+    """
+    image, at = folder / "image", folder / "mounted"
+    at.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(size)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-I", "128", image], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
         yield None
+        return
+    with _mounted(f"mount -o loop '{image}' '{at}'") as shell:
+        yield None if shell is None else Path(f"/proc/{shell.pid}/root{at}")
+
+
+@contextlib.contextmanager
+def _mounted(command: str) -> Iterator[subprocess.Popen[str] | None]:
+    """The shell whose namespace has the mount; as any user where there are user namespaces, else by root's privileges."""
+    for flags in ("-rm", "-m"):
+        shell = subprocess.Popen(
+            ["unshare", flags, "sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        with shell:
+            if _told(shell, command):
+                yield shell
+                return
+    yield None
 
 
 def _told(shell: subprocess.Popen[str], command: str) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import filecmp
+import hashlib
 import os
 import secrets
 import stat
@@ -36,6 +37,7 @@ JITTER_NS: Final = 1_000_000
 """Times of change are spread by up to this much, since file systems tick only every few milliseconds."""
 RETRIES: Final = 100
 """How often a folder may be pruned under our hands before that is an error."""
+_BEFORE_DIGEST: Final = "-sha256:"
 
 
 class Folder:
@@ -90,7 +92,8 @@ class Folder:
             status = os.fstat(file.fileno())
             check(status.st_size)
             data = file.read()
-        return Document(data, revision_of(status), _time(status.st_mtime), self._now())
+        revision = _document_revision(status, hashlib.sha256(data).hexdigest())
+        return Document(data, revision, _time(status.st_mtime), self._now())
 
     def stat(self, key: str) -> ObjectInfo:
         """Describe an object."""
@@ -124,13 +127,15 @@ class Folder:
         raise OSError(errno.EAGAIN, "its temporary files keep vanishing")
 
     def _write(self, temporary: str, key: str, data: bytes | Text, expected: Revision | Expect) -> Revision:
+        digest = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else data.sha256
         self.append(temporary, data)
         status = _touch(temporary, after=0)
         if expected is Expect.ABSENT:
             self._link(temporary, key)
-            return revision_of(status)
-        with self._locked(key):
-            return self._swap(temporary, key, status, expected)
+        else:
+            with self._locked(key):
+                status = self._swap(temporary, key, status, expected)
+        return _document_revision(status, digest)
 
     def place(self, temporary: str, key: str, expected: Expect) -> bool:
         """Make a temporary file an object; `False` where the same bytes are there already."""
@@ -194,7 +199,7 @@ class Folder:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
         raise OSError(errno.EAGAIN, "its folder keeps vanishing")
 
-    def _swap(self, temporary: str, key: str, status: os.stat_result, expected: Revision | Expect) -> Revision:
+    def _swap(self, temporary: str, key: str, status: os.stat_result, expected: Revision | Expect) -> os.stat_result:
         path = self.path(key)
         try:
             present = os.stat(path)
@@ -203,11 +208,11 @@ class Folder:
                 raise FileExistsError(errno.EEXIST, "it is gone") from None
             os.makedirs(os.path.dirname(path), exist_ok=True)
         else:
-            if expected is not Expect.ANYTHING and revision_of(present) != expected:
+            if not isinstance(expected, Expect) and not _is_at(path, present, expected):
                 raise FileExistsError(errno.EEXIST, "it is at another revision")
             status = _touch(temporary, after=present.st_mtime_ns)
         os.replace(temporary, path)
-        return revision_of(status)
+        return status
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -240,8 +245,26 @@ class Folder:
 
 
 def revision_of(status: os.stat_result) -> Revision:
-    """The revision of a file in this state."""
+    """Return the revision of a file as `stat` and listings tell it, which don't read the file."""
     return Revision(f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
+
+
+def is_pinned_to(status: os.stat_result, revision: Revision) -> bool:
+    """Return whether a file that is to be read is at a revision, of either kind."""
+    return revision.partition(_BEFORE_DIGEST)[0] == revision_of(status)
+
+
+def _document_revision(status: os.stat_result, sha256: str) -> Revision:
+    """Return the revision of a document, which can't come back with other content."""
+    return Revision(f"{revision_of(status)}{_BEFORE_DIGEST}{sha256}")
+
+
+def _is_at(path: str, status: os.stat_result, expected: Revision) -> bool:
+    if not is_pinned_to(status, expected):
+        return False  # most refusals need no reading
+    with open(path, "rb", opener=opener) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _document_revision(status, digest) == expected
 
 
 def unlink(path: str) -> None:

@@ -19,7 +19,7 @@ from aioassets.disk import DENIED, denied, reason, write_at
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._bodies import check_document
 from aioassets.drivers._contents import holds
-from aioassets.drivers.folder import Folder, opener, revision_of, unlink
+from aioassets.drivers.folder import Folder, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -149,7 +149,7 @@ class LocalDriver:
         """See `Driver.read_range`."""
         try:
             async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
-                if revision is not None and revision_of(await in_thread(os.fstat, file.fileno())) != revision:
+                if revision is not None and not is_pinned_to(await in_thread(os.fstat, file.fileno()), revision):
                     raise PreconditionFailed(self._url(key))
                 await file.seek(start)
                 while start < stop and (chunk := await file.read(min(CHUNK, stop - start))):

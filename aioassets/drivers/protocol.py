@@ -16,7 +16,11 @@ MAX_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes of the largest document that is read: several times a manifest of a million files."""
 
 Revision = NewType("Revision", str)
-"""A driver's opaque token for one state of one object (an ETag, a generation)."""
+"""A driver's opaque token for one state of one object (an ETag, a generation).
+
+What `read` and `write` return is for swaps. What `stat` and listings return pins `read_range` and
+`copy`, and need not be the same text for the same state.
+"""
 
 Data = bytes | bytearray | memoryview
 """Bytes in memory; a view may be of pages that go back to the system with it."""
@@ -192,6 +196,7 @@ class Driver(Protocol):
         Args:
             data: its bytes, or, where they are more than a MiB, perhaps what makes them. A driver that
                 can't send them piece by piece begins with `await in_thread(bytes, data)`.
+            expected: the state to replace, by a revision that `read` or `write` returned.
 
         Returns:
             The revision that this write made.

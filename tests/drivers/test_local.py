@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from factories import long_text
+from filesystems import whole_seconds
 
-from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound
+from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound, PreconditionFailed
 from aioassets.drivers.protocol import Expect
 from aioassets.testing import BytesSource, DriverConformance
 
@@ -25,6 +27,82 @@ class TestConformance(DriverConformance):
         (tmp_path / "store").mkdir()
         async with LocalDriver(tmp_path / "store") as driver:
             yield driver
+
+
+@pytest.fixture(scope="module")
+def coarse_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real file system whose times are whole seconds."""
+    with whole_seconds(tmp_path_factory.mktemp("disk")) as path:
+        if path is None:
+            pytest.skip("needs root, mkfs.ext4 and a loop device")
+        yield path
+
+
+@pytest.fixture
+def coarse_folder(coarse_disk: Path) -> Iterator[Path]:
+    """A folder of a test's own on that file system."""
+    with tempfile.TemporaryDirectory(dir=coarse_disk) as folder:
+        yield Path(folder)
+
+
+class TestConformanceOnWholeSeconds(DriverConformance):
+    """The same, where times don't tell one state from the next."""
+
+    @pytest.fixture
+    async def driver(self, coarse_folder: Path) -> AsyncIterator[LocalDriver]:
+        """A driver over an empty folder there."""
+        async with LocalDriver(coarse_folder) as driver:
+            yield driver
+
+
+async def test_no_stale_swap_wins_where_times_are_whole_seconds(coarse_folder: Path) -> None:
+    """Sizes are the same, inodes are used again, and all of it happens within a second or so."""
+    driver = LocalDriver(coarse_folder)
+    revision = await driver.write("a", b"00000", expected=Expect.ABSENT)
+    stale = [revision]
+    for number in range(1, 100):
+        revision = await driver.write("a", b"%05d" % number, expected=revision)
+        for old in stale:
+            with pytest.raises(PreconditionFailed):
+                await driver.write("a", b"stale", expected=old)
+        stale.append(revision)
+    assert len(set(stale)) == len(stale)
+    assert not (coarse_folder / "a").stat().st_mtime_ns % 1_000_000_000
+
+
+async def test_a_revision_does_not_come_back_with_other_bytes(tmp_path: Path) -> None:
+    """A pretended file system: inode, size and time are those of before, and only the bytes are others."""
+    driver = LocalDriver(tmp_path)
+    before = await driver.write("a", b"first", expected=Expect.ABSENT)
+    status = os.stat(tmp_path / "a")
+    with open(tmp_path / "a", "r+b") as file:
+        file.write(b"other")
+    os.utime(tmp_path / "a", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert os.stat(tmp_path / "a").st_mtime_ns == status.st_mtime_ns
+    with pytest.raises(PreconditionFailed):
+        await driver.write("a", b"stale", expected=before)
+    found = await driver.read("a")
+    assert (found.data, found.revision != before) == (b"other", True)
+    await driver.write("a", b"swapped", expected=found.revision)
+    assert (await driver.read("a")).data == b"swapped"
+
+
+async def test_a_store_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
+    """Nothing but the file itself is needed to swap it."""
+    (tmp_path / "a").write_bytes(b"before")
+    driver = LocalDriver(tmp_path)
+    await driver.write("a", b"after", expected=(await driver.read("a")).revision)
+    assert (tmp_path / "a").read_bytes() == b"after"
+
+
+async def test_describing_and_listing_read_no_file(tmp_path: Path) -> None:
+    """Its bytes would fill the memory, or take half a minute."""
+    driver = LocalDriver(tmp_path)
+    await driver.write("a", b"", expected=Expect.ABSENT)
+    os.truncate(tmp_path / "a", 2**36)
+    info = await driver.stat("a")
+    assert info.size == 2**36
+    assert [row async for row in driver.list("")] == [info]
 
 
 async def test_the_first_creation_makes_the_folder(tmp_path: Path) -> None:
