@@ -25,6 +25,7 @@ from servers import (
 
 pytest.register_assert_rewrite("aioassets.testing")
 hypothesis.settings.register_profile("same-every-time", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("thorough", max_examples=5_000, deadline=None, database=None)
 hypothesis.settings.load_profile("same-every-time")
 
 

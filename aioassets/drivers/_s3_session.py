@@ -48,6 +48,9 @@ class Unredirected:
     async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
         """Send one request."""
         response = await self._session.request(method, allow_redirects=False, **options)
+        if response.status < 200:
+            response.close()
+            raise aiohttp.ClientPayloadError("it goes on with another protocol")
         if isinstance(response, Bounded):
             response.patience = self._patience
         return response

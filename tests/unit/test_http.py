@@ -14,6 +14,8 @@ import pytest
 import trustme
 from anyio.lowlevel import checkpoint
 from factories import Streamed
+from hypothesis import given
+from hypothesis import strategies as st
 from relay import Clock, settled
 
 from aioassets.concurrency import AT_ONCE
@@ -512,6 +514,222 @@ async def test_while_a_long_text_is_made_others_have_their_turns() -> None:
     assert request.result() == (200, b"data")
     assert received == [b"".join(text.pieces)]
     assert len({*made_in}) == len(made_in) == 20
+
+
+class TestLimits:
+    """Whatever a server sends, an answer ends within bounds of time and memory."""
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"HTTP/1.1 200 OK\r\n" + b"A: bcdefgh\r\n" * (8 * 1024 * 1024 // 12),
+            b"HTTP/1.1 200 OK\r\n" + b"".join(b"A%d: b\r\n" % number for number in range(1000)) + b"\r\n",
+            b"HTTP/1.1 200 OK\r\nA: " + b"b" * (8 * 1024 * 1024),
+            b"HTTP/1.1 200 " + b"b" * (8 * 1024 * 1024),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: " + b"b" * (8 * 1024 * 1024),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * (1024 * 1024),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"b" * (8 * 1024 * 1024),
+            b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100_000,
+            b"HTTP/1.1 103 Early Hints\r\nA: " + b"b" * (8 * 1024 * 1024),
+        ],
+        ids=[
+            "one header again and again",
+            "many headers",
+            "a long one",
+            "a long reason",
+            "a long trailer",
+            "many trailers",
+            "a long extension of a chunk",
+            "interim answers",
+            "a long one before the answer",
+        ],
+    )
+    async def test_a_head_is_of_limited_length(self, said: bytes) -> None:
+        async def talk(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(said)
+            await peer.closed()
+
+        async with connected(talk, always_ok) as (connections, store):
+            with pytest.raises(ConnectionError):
+                await get(connections, store)
+            assert await get(connections, store) == (200, b"data")
+
+    async def test_as_many_headers_as_stores_send_are_read(self) -> None:
+        lines = b"".join(b"x-amz-meta-%d: %b\r\n" % (number, b"v" * 80) for number in range(100))
+
+        async def talk(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + OK.replace(b"Content", lines + b"Content"))
+
+        async with connected(talk) as (connections, store), await connections.request(store.address, HEAD) as response:
+            assert len(response.headers) == 101
+            assert await response.read() == b"data"
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 10,
+            b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 10,
+        ],
+        ids=["a head", "interim answers", "trailers"],
+    )
+    async def test_what_drips_in_without_an_end_is_given_up(self, said: bytes) -> None:
+        """Though something comes all the time."""
+        clock = Clock()
+        dripped = 0
+
+        async def drip(peer: Peer) -> None:
+            nonlocal dripped
+            await peer.asked()
+            for byte in said:
+                clock.skip(PATIENCE / 10)
+                await peer.say(bytes([byte]))
+                dripped += 1
+
+        async with connected(drip) as (connections, store):
+            with pytest.raises(TimeoutError):
+                await get(connections, store)
+        assert dripped < len(said)
+
+    async def test_a_short_body_is_one(self) -> None:
+        async def give(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n" % 2**40, LARGE)
+            await peer.closed()
+
+        async with connected(give, always_ok) as (connections, store):
+            async with await connections.request(store.address, HEAD) as response:
+                with pytest.raises(ConnectionError, match="answer is too long"):
+                    await response.content(1000, PATIENCE)
+                assert response.received <= AHEAD + 2 * PIECE
+            async with await connections.request(store.address, HEAD) as response:
+                assert await response.content(4, PATIENCE) == b"data"
+
+    async def test_a_short_body_that_drips_in_is_given_up(self) -> None:
+        clock = Clock()
+
+        async def drip(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\n")
+            for _ in range(100):
+                clock.skip(PATIENCE / 10)
+                await peer.say(b"x")
+
+        async with connected(drip) as (connections, store), await connections.request(store.address, HEAD) as response:
+            with pytest.raises(TimeoutError):
+                await response.content(1000, PATIENCE)
+
+
+class TestWhatIsBehindAnAnswer:
+    async def test_trailers_are_no_headers(self) -> None:
+        async def talk(peer: Peer) -> None:
+            while True:
+                await peer.asked()
+                await peer.say(
+                    b"HTTP/1.1 200 OK\r\nETag: 1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndata\r\n0\r\n",
+                    b"ETag: 2\r\nx-other: 3\r\n\r\n",
+                )
+
+        async with connected(talk) as (connections, store):
+            for _ in range(2):
+                async with await connections.request(store.address, HEAD) as response:
+                    assert await response.read() == b"data"
+                    assert response.headers == {"etag": "1", "transfer-encoding": "chunked"}
+        assert store.connections == 1
+
+    @pytest.mark.parametrize(
+        "surplus", [b"x", b"HTTP/1.1 ", b"HTTP/1.1 404 No\r\nContent-Length: 9\r\nETag: 2\r\n", OK, b"\0" * 1000]
+    )
+    @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+    async def test_surplus_is_of_no_answer(self, surplus: bytes, later: bool) -> None:
+        """Neither of the one before it, nor of the next."""
+
+        async def talk(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(*((OK, surplus) if later else (OK + surplus,)))
+            await peer.closed()
+
+        async with connected(talk) as (connections, store):
+            for _ in range(2):
+                async with await connections.request(store.address, HEAD) as response:
+                    assert await response.read() == b"data"
+                    for _ in range(5):
+                        await settled()
+                    assert response.headers == {"content-length": "4"}
+        assert store.connections == 2
+
+    async def test_another_protocol_is_no_answer(self) -> None:
+        async def switch(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + bytes(100))
+            await peer.closed()
+
+        async with connected(switch) as (connections, store):
+            with pytest.raises(ConnectionError, match="isn't HTTP"):
+                await get(connections, store)
+
+
+LINES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 100 \r\n\r\n",
+        b"HTTP/1.1 101 \r\n\r\n",
+        b"HTTP/1.0 204\r\n",
+        b"HTTP/9.9 999 \r\n",
+        b"Content-Length: 4\r\n",
+        b"Content-Length: 4, 4\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 99999999999999999999999\r\n",
+        b"Content-Length: 9999999999\r\n",
+        b"Content-Length: \xb2\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"Connection: upgrade\r\nUpgrade: h2c\r\n",
+        b"Connection: close\r\n",
+        b"ETag: \xff\r\n",
+        b" folded\r\n",
+        b"\r\n",
+        b"\n",
+        b"data",
+        b"4\r\ndata\r\n",
+        b"0\r\n",
+        b"ffffffffffffffff\r\n",
+    ]
+)
+SAID = st.lists(LINES | st.binary(max_size=8), max_size=12)
+
+
+def test_whatever_a_server_says_is_an_answer_or_an_error_of_the_connection() -> None:
+    """For more examples: `pytest --hypothesis-profile=thorough`."""
+    said: list[list[bytes]] = []
+
+    async def talk(peer: Peer) -> None:
+        await peer.asked()
+        for piece in said[-1]:
+            await peer.say(piece)
+
+    async def ask(connections: Connections, store: Store) -> None:
+        with contextlib.suppress(OSError):
+            async with await connections.request(store.address, HEAD) as response:
+                assert 200 <= response.status <= 999
+                assert response.length >= 0
+                await response.content(1000, PATIENCE)
+
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+        connections, store = runner.run(stack.enter_async_context(connected(talk)))
+
+        @given(SAID, st.booleans())
+        def check(pieces: list[bytes], together: bool) -> None:
+            said.append([b"".join(pieces)] if together else pieces)
+            runner.run(asyncio.wait_for(ask(connections, store), 30))
+
+        try:
+            check()
+        finally:
+            runner.run(stack.aclose())
 
 
 @pytest.fixture(scope="module")

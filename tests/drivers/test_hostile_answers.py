@@ -1,0 +1,457 @@
+"""Servers that redirect, that answer what no store does, or that never come to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver, StoreError
+from aioassets.dispatch import NO_RETRY
+from aioassets.drivers._connections import MAX_ERROR
+from aioassets.drivers.protocol import Expect, ObjectInfo, Revision
+from aioassets.errors import StoreUnavailable
+from aioassets.testing import BytesSource
+
+KEY = "c2VjcmV0"
+MOMENT = datetime(2026, 11, 27, tzinfo=UTC)
+STAMP = "Fri, 27 Nov 2026 02:08:35 GMT"
+Attempt = Callable[[Driver], Awaitable[Any]]
+
+
+def driver_of(kind: str, url: str) -> Any:
+    dispatcher = Dispatcher(retry=NO_RETRY)
+    match kind:
+        case "s3":
+            return S3Driver(
+                "models",
+                endpoint_url=url,
+                region="us-east-1",
+                access_key_id="key",
+                secret_access_key=KEY,
+                session_token="token",
+                addressing_style="path",
+                dispatcher=dispatcher,
+            )
+        case "gcs":
+            return GCSDriver("models", api_root=url, part_size=256 * 1024, dispatcher=dispatcher)
+    return AzureDriver(
+        "models", account_url=f"{url}/account", account_key=KEY, part_size=256 * 1024, dispatcher=dispatcher
+    )
+
+
+KINDS = ("s3", "gcs", "azure")
+
+
+async def listed(driver: Driver) -> object:
+    return [row async for row in driver.list("")]
+
+
+async def open_uploads(driver: Driver) -> object:
+    return [upload async for upload in driver.open_uploads("")]
+
+
+async def ranged(driver: Driver) -> object:
+    async with contextlib.aclosing(driver.read_range("key", 0, 4)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+READS: dict[str, Attempt] = {
+    "read": lambda driver: driver.read("key"),
+    "stat": lambda driver: driver.stat("key"),
+    "list": listed,
+    "list open uploads": open_uploads,
+    "read a range": ranged,
+}
+CHANGES: dict[str, Attempt] = {
+    "write": lambda driver: driver.write("key", b"data", expected=Expect.ABSENT),
+    "swap": lambda driver: driver.write("key", b"data", expected=Revision("1")),
+    "upload": lambda driver: driver.upload("key", BytesSource(b"data"), expected=Expect.ANYTHING),
+    "delete": lambda driver: driver.delete(["key"]),
+}
+IN_PARTS: dict[str, Attempt] = {
+    "upload in parts": lambda driver: driver.upload("key", BytesSource(bytes(300 * 1024)), expected=Expect.ANYTHING),
+}
+
+
+def attempts_of(kind: str) -> dict[str, Attempt]:
+    """All requests of a kind of store: elsewhere than on S3 there are no open uploads, and parts are small."""
+    attempts = {**READS, **CHANGES, **IN_PARTS}
+    del attempts["upload in parts" if kind == "s3" else "list open uploads"]
+    return attempts
+
+
+class Server:
+    """Answers each request by raw bytes.
+
+    Attributes:
+        answer: makes them of the request's first line.
+        asked: the requests' heads and bodies.
+    """
+
+    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
+        self.answer = answer
+        self.asked: list[bytes] = []
+        self.url = ""
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Server]:
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._serving.add(asyncio.ensure_future(self._serve(reader, writer)))
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+            await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.asked.append(head + await reader.readexactly(_length(head)))
+                writer.write(self.answer(head))
+                await writer.drain()
+        finally:
+            writer.close()
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def http(status: int, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+    lines = [f"HTTP/1.1 {status} Some", *[f"{name}: {value}" for name, value in headers.items()]]
+    if not {name.lower() for name in headers} & {"content-length", "transfer-encoding"}:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode("utf-8", "surrogateescape") + body
+
+
+async def outcome(attempt: Attempt, driver: Driver) -> AioAssetsError | None:
+    try:
+        await attempt(driver)
+    except AioAssetsError as error:
+        return error
+    return None
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_redirect_is_followed(kind: str, status: int) -> None:
+    """The error says who sent it and where to, without what may be secret in that; nothing arrives there."""
+    async with Server(lambda _: http(200, {})).running() as target:
+        location = f"{target.url}/elsewhere?signature=secret"
+
+        def redirect(head: bytes) -> bytes:
+            body = b"" if head.startswith(b"HEAD") else b"<html><p>Moved</html>"
+            return http(status, {"Location": location, "x-ms-request-id": "1"}, body)
+
+        async with Server(redirect).running() as store, driver_of(kind, store.url) as driver:
+            for name, attempt in attempts_of(kind).items():
+                error = await outcome(attempt, driver)
+                if name == "upload in parts" and kind == "gcs" and status == 308:
+                    assert isinstance(error, StoreError)  # the status has another meaning there
+                    continue
+                assert type(error) is StoreError, name
+                assert f"{store.url} answered with a redirect to {target.url} ({status})" in str(error)
+                assert "signature" not in str(error)
+                assert error.uncertain is (name in CHANGES), name
+    assert target.asked == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"Location": "//[oops"}, {"Location": "/\x1b[2J"}])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_redirect_to_nowhere_is_told_as_well(kind: str, headers: dict[str, str]) -> None:
+    redirect = http(307, {**headers, "x-ms-request-id": "1"})
+    async with Server(lambda _: redirect).running() as store, driver_of(kind, store.url) as driver:
+        error = await outcome(CHANGES["write"], driver)
+    assert "answered with a redirect to another address (307)" in str(error) or isinstance(error, StoreUnavailable)
+    assert str(error).isprintable()
+    assert len(store.asked) == 1
+
+
+async def test_no_token_is_asked_for_elsewhere() -> None:
+    """The session that gets tokens for Google's store follows no redirects either."""
+    import aiohttp  # noqa: PLC0415
+
+    from aioassets.drivers._connections import unredirected  # noqa: PLC0415
+
+    async with Server(lambda _: http(200, {})).running() as target:
+        redirect = http(307, {"Location": target.url})
+        async with (
+            Server(lambda _: redirect).running() as service,
+            aiohttp.ClientSession(trace_configs=[unredirected()]) as session,
+        ):
+            with pytest.raises(aiohttp.ClientResponseError, match="answered with a redirect"):
+                await session.post(service.url, data=b"assertion")
+    assert target.asked == []
+
+
+# What is certain
+
+UNRECOGNISED: dict[str, bytes] = {
+    "nothing": http(200, {}),
+    "a page": http(200, {"Content-Type": "text/html"}, b"<html><p>Please sign in.</p></html>"),
+    "no XML": http(200, {"Content-Type": "application/xml"}, b"<Com"),
+    "no JSON": http(200, {"Content-Type": "application/json"}, b'{"size": "'),
+    "another success": http(202, {}, b"[]"),
+    "an odd ETag": http(200, {"ETag": "\udcff", "x-ms-request-id": "1"}),
+    "an empty ETag": http(200, {"ETag": '""', "x-ms-request-id": "1"}),
+    "another protocol": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "not modified": http(304, {}),
+    "bad request": http(400, {}, b"<html>Bad request</html>"),
+    "not allowed": http(405, {}),
+    "timeout": http(408, {}),
+    "an endless error": http(403, {"Content-Length": "99999999"}, bytes(2 * MAX_ERROR)),
+    "no HTTP": b"\x16\x03\x01",
+}
+
+
+@pytest.mark.parametrize("said", UNRECOGNISED)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_change_is_uncertain_unless_the_store_says_otherwise(kind: str, said: str) -> None:
+    async with Server(lambda _: UNRECOGNISED[said]).running() as store, driver_of(kind, store.url) as driver:
+        for name in ("write", "swap", "upload", "delete"):
+            if (kind, said, name) in WELL_UNDERSTOOD:
+                continue
+            error = await outcome(CHANGES[name], driver)
+            assert isinstance(error, StoreError), name
+            assert error.uncertain, name
+
+
+WELL_UNDERSTOOD = {
+    ("gcs", "nothing", "delete"),
+    ("gcs", "an odd ETag", "delete"),
+    ("gcs", "an empty ETag", "delete"),
+    ("azure", "an odd ETag", "delete"),
+    ("azure", "an empty ETag", "delete"),
+}
+"""Deletions have no other answer."""
+
+
+BEGUN = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        http(200, {}),
+        http(200, {}, b"<CompleteMultipartUploadResult/>"),
+        http(200, {}, b"<html><p>Please sign in.</p></html>"),
+        http(200, {}, b"<Comp"),
+        http(200, {}, b"<Error><Code>InternalError</Code></Error>"),
+        http(101, {}),
+        http(302, {"Location": "http://elsewhere.invalid"}),
+    ],
+    ids=["nothing", "no ETag", "a page", "garbage", "an error", "another protocol", "a redirect"],
+)
+async def test_a_completion_that_is_not_understood_is_uncertain(completion: bytes) -> None:
+    def answer(head: bytes) -> bytes:
+        if b"uploads" in head.split(b" ")[1]:
+            return http(
+                200, {}, b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+            )
+        if head.startswith(b"POST"):
+            return completion
+        return http(200, {"ETag": '"1"'}) if head.startswith(b"PUT") else http(404, {})
+
+    source = BytesSource(bytes(9 * 1024 * 1024))
+    async with Server(answer).running() as store, driver_of("s3", store.url) as driver:
+        error = await outcome(lambda driver: driver.upload("key", source, expected=Expect.ANYTHING), driver)
+    assert isinstance(error, StoreError)
+    assert error.uncertain
+
+
+async def test_a_copy_that_is_not_understood_is_uncertain() -> None:
+    def answer(head: bytes) -> bytes:
+        return http(200, {}, b"<html></html>") if head.startswith(b"PUT") else http(404, {})
+
+    async with Server(answer).running() as store, driver_of("s3", store.url) as driver:
+        with pytest.raises(StoreError) as caught:
+            await driver._call("copy_object", "copy", CopySource={"Bucket": "models", "Key": "key"})
+    assert caught.value.uncertain
+
+
+async def test_a_page_in_place_of_a_listing_does_not_say_that_nothing_is_there() -> None:
+    page = http(200, {}, b"<html><p>Please sign in.</p></html>")
+    async with Server(lambda _: page).running() as store, driver_of("s3", store.url) as driver:
+        for attempt in (listed, open_uploads):
+            with pytest.raises(StoreError, match="isn't S3's"):
+                await attempt(driver)
+
+
+# Limits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("attempt", ["read", "write", "list", "delete"])
+async def test_an_error_without_end_is_given_up(kind: str, attempt: str) -> None:
+    """Little more of it is taken than what an error may have."""
+    endless = http(500, {"Content-Length": f"{2**40}", "x-ms-error-code": "InternalError"}, bytes(8 * MAX_ERROR))
+    async with Server(lambda _: endless).running() as store, driver_of(kind, store.url) as driver:
+        error = await outcome({**READS, **CHANGES}[attempt], driver)
+    assert isinstance(error, StoreUnavailable)
+    assert "its answer is too long" in str(error)
+
+
+# Anything at all
+
+ODD = st.sampled_from(
+    [
+        "",
+        "²",
+        "-1",
+        "1e9",
+        "9" * 30,
+        "9" * 5000,
+        "0x10",
+        "Fri, 27 Nov 99999999999 02:08:35 GMT",
+        "Fri, 27 Nov 2026 02:08:35 -0000",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "2026-11-27T02:08:35",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "99999999999-01-01T00:00:00Z",
+        "\udcff",
+        "\x1b[2J",
+        "é",
+        "{",
+        "bytes 0-3/x",
+        "====",
+        "pending",
+    ]
+)
+HEADERS = {
+    "ETag": '"1"',
+    "Date": STAMP,
+    "Last-Modified": STAMP,
+    "Retry-After": "1",
+    "Content-Range": "bytes 0-3/4",
+    "Content-Type": "application/xml",
+    "Content-MD5": "jXd/OF09/siBXSD3SWAm3A==",
+    "Location": "http://127.0.0.1:1/x",
+    "Range": "bytes=0-3",
+    "x-amz-bucket-region": "us-east-1",
+    "x-amz-checksum-sha256": "AAAA",
+    "x-ms-request-id": "1",
+    "x-ms-error-code": "BlobNotFound",
+    "x-ms-copy-status": "success",
+    "X-Goog-Generation": "1",
+    "Content-Encoding": "gzip",
+    "Set-Cookie": "a=b",
+    "Transfer-Encoding": "chunked",
+}
+STRANGE = (101, 102, 199, 201, 202, 204, 206, 299, 301, 304, 307, 308, 400, 403, 404, 408, 409, 412, 416, 429, 500, 503)
+STATUSES = st.sampled_from([200] * 8 + [*STRANGE, 600, 999])
+LISTING = (
+    "<ListBucketResult><IsTruncated>{0}</IsTruncated><Contents><Key>a</Key><Size>{1}</Size><ETag>x</ETag>"
+    "<LastModified>{2}</LastModified></Contents></ListBucketResult>"
+)
+UPLOADS = (
+    "<ListMultipartUploadsResult><Upload><Key>{0}</Key><UploadId>{1}</UploadId><Initiated>{2}</Initiated></Upload>"
+    "</ListMultipartUploadsResult>"
+)
+BLOBS = (
+    "<EnumerationResults><Blobs><Blob><Name>a</Name><Properties><Content-Length>{0}</Content-Length><Etag>{1}</Etag>"
+    "<Last-Modified>{2}</Last-Modified></Properties></Blob><BlobPrefix/></Blobs></EnumerationResults>"
+)
+BODIES = st.sampled_from(
+    [
+        "data",
+        "<Error><Code>{0}</Code><Message>{1}</Message></Error>",
+        "<Error><Code><a/></Code><Message/></Error>",
+        LISTING,
+        "<ListBucketResult><IsTruncated>true</IsTruncated><CommonPrefixes/><Contents/></ListBucketResult>",
+        UPLOADS,
+        "<InitiateMultipartUploadResult><UploadId>{0}</UploadId></InitiateMultipartUploadResult>",
+        "<CompleteMultipartUploadResult><ETag>{0}</ETag></CompleteMultipartUploadResult>",
+        "<DeleteResult><Error><Code>{0}</Code><Key>{1}</Key></Error></DeleteResult>",
+        BLOBS,
+        '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><a>&c;</a>',
+        "<a>" * 5000,
+        '{{"name": "a", "size": "{0}", "generation": "{1}", "updated": "{2}"}}',
+        '{{"name": 1, "size": [], "generation": {{}}, "updated": 1, "md5Hash": 3}}',
+        '{{"size": 1e999, "generation": 1, "updated": "2026-11-27T02:08:35Z", "crc32c": "{0}"}}',
+        '{{"items": [{{"name": "a", "size": "{0}", "generation": "1", "updated": "{1}"}}], "nextPageToken": 5}}',
+        '{{"items": {{"a": 1}}, "prefixes": [1, {{}}]}}',
+        '{{"items": 1}}',
+        '{{"error": {{"errors": {{"a": 1}}, "message": "{0}"}}}}',
+        '{{"error": {{"errors": [1], "message": ["{0}"]}}}}',
+        '{{"error": [], "done": true, "resource": []}}',
+        "[" * 20_000,
+    ]
+)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    """What a store might say, with some of it odd; or anything."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=200))
+    names = draw(st.lists(st.sampled_from(sorted(HEADERS)), unique=True, max_size=8))
+    odd = set(draw(st.lists(st.sampled_from(sorted(HEADERS)), max_size=2)))
+    headers = {name: draw(ODD) if name in odd else HEADERS[name] for name in names}
+    if draw(st.booleans()):
+        headers = {**HEADERS, **{name: draw(ODD) for name in odd}}
+        for name in ("Content-Encoding", "Transfer-Encoding", "Location"):
+            headers.pop(name)
+    if draw(st.integers(0, 9)) == 0:
+        headers["Content-Length"] = draw(ODD)
+    body = draw(BODIES).format(draw(ODD), draw(ODD), draw(ODD)) if draw(st.integers(0, 4)) else draw(st.text())
+    return http(draw(STATUSES), headers, body.encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_server_sends_ends_in_a_result_or_in_one_of_our_errors(kind: str) -> None:
+    """For more examples: `pytest --hypothesis-profile=thorough`."""
+    attempts = attempts_of(kind)
+    said = [b""]
+
+    async def copied(driver: Driver) -> object:
+        return await driver.copy(driver, ObjectInfo("key", 4, Revision("1"), MOMENT), "copy")
+
+    async def try_all(answer: bytes) -> None:
+        said[0] = answer
+        for attempt in (*attempts.values(), copied):
+            error = await outcome(attempt, driver)
+            assert error is None or str(error).isprintable()
+
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+
+        async def begin() -> Driver:
+            store = await stack.enter_async_context(Server(lambda _: said[0]).running())
+            opened: Driver = await stack.enter_async_context(driver_of(kind, store.url))
+            return opened
+
+        driver = runner.run(begin())
+
+        @settings()
+        @given(answers())
+        def check(answer: bytes) -> None:
+            runner.run(asyncio.wait_for(try_all(answer), 30))
+
+        try:
+            check()
+        finally:
+            runner.run(stack.aclose())
