@@ -6,301 +6,70 @@ from typing import TYPE_CHECKING, Any
 from aioassets._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from aioassets.dispatch import (
-        Budget as Budget,
-    )
-    from aioassets.dispatch import (
-        Dispatcher as Dispatcher,
-    )
-    from aioassets.dispatch import (
-        RetryPolicy as RetryPolicy,
-    )
-    from aioassets.drivers.azure import (
-        AzureDriver as AzureDriver,
-    )
-    from aioassets.drivers.gcs import (
-        GCSDriver as GCSDriver,
-    )
-    from aioassets.drivers.local import (
-        LocalDriver as LocalDriver,
-    )
-    from aioassets.drivers.memory import (
-        MemoryDriver as MemoryDriver,
-    )
-    from aioassets.drivers.protocol import (
-        Driver as Driver,
-    )
-    from aioassets.drivers.s3 import (
-        S3Driver as S3Driver,
-    )
-    from aioassets.entries import (
-        FileEntry as FileEntry,
-    )
-    from aioassets.errors import (
-        AccessDenied as AccessDenied,
-    )
-    from aioassets.errors import (
-        AioAssetsError as AioAssetsError,
-    )
-    from aioassets.errors import (
-        AssetExists as AssetExists,
-    )
-    from aioassets.errors import (
-        AssetNotFound as AssetNotFound,
-    )
-    from aioassets.errors import (
-        BucketNotFound as BucketNotFound,
-    )
-    from aioassets.errors import (
-        BulkUpdateError as BulkUpdateError,
-    )
-    from aioassets.errors import (
-        CacheError as CacheError,
-    )
-    from aioassets.errors import (
-        Conflict as Conflict,
-    )
-    from aioassets.errors import (
-        IntegrityError as IntegrityError,
-    )
-    from aioassets.errors import (
-        InvalidName as InvalidName,
-    )
-    from aioassets.errors import (
-        InvalidSetting as InvalidSetting,
-    )
-    from aioassets.errors import (
-        InvalidSpec as InvalidSpec,
-    )
-    from aioassets.errors import (
-        InvalidVersion as InvalidVersion,
-    )
-    from aioassets.errors import (
-        ManagerStateError as ManagerStateError,
-    )
-    from aioassets.errors import (
-        MissingCredentials as MissingCredentials,
-    )
-    from aioassets.errors import (
-        NotFound as NotFound,
-    )
-    from aioassets.errors import (
-        ObjectNotFound as ObjectNotFound,
-    )
-    from aioassets.errors import (
-        OutOfThreads as OutOfThreads,
-    )
-    from aioassets.errors import (
-        PartNotFound as PartNotFound,
-    )
-    from aioassets.errors import (
-        PreconditionFailed as PreconditionFailed,
-    )
-    from aioassets.errors import (
-        PublicationUncertain as PublicationUncertain,
-    )
-    from aioassets.errors import (
-        PushContended as PushContended,
-    )
-    from aioassets.errors import (
-        SourceChanged as SourceChanged,
-    )
-    from aioassets.errors import (
-        SourceError as SourceError,
-    )
-    from aioassets.errors import (
-        SourceNotFound as SourceNotFound,
-    )
-    from aioassets.errors import (
-        StoreCorrupt as StoreCorrupt,
-    )
-    from aioassets.errors import (
-        StoreError as StoreError,
-    )
-    from aioassets.errors import (
-        StoreUnavailable as StoreUnavailable,
-    )
-    from aioassets.errors import (
-        StoreUnsuitable as StoreUnsuitable,
-    )
-    from aioassets.errors import (
-        UsageError as UsageError,
-    )
-    from aioassets.errors import (
-        VersionNotFound as VersionNotFound,
-    )
-    from aioassets.leftovers import (
-        CleaningPlan as CleaningPlan,
-    )
-    from aioassets.leftovers import (
-        CleaningResult as CleaningResult,
-    )
-    from aioassets.leftovers import (
-        CleaningRules as CleaningRules,
-    )
-    from aioassets.leftovers import (
-        Leftover as Leftover,
-    )
-    from aioassets.leftovers import (
-        LeftoverKind as LeftoverKind,
-    )
-    from aioassets.manager import (
-        AssetsManager as AssetsManager,
-    )
-    from aioassets.manager import (
-        AssetVersions as AssetVersions,
-    )
-    from aioassets.manifest import (
-        Manifest as Manifest,
-    )
-    from aioassets.manifest import (
-        Pusher as Pusher,
-    )
-    from aioassets.progress import (
-        BytesTransferred as BytesTransferred,
-    )
-    from aioassets.progress import (
-        Event as Event,
-    )
-    from aioassets.progress import (
-        FileTransferred as FileTransferred,
-    )
-    from aioassets.progress import (
-        Progress as Progress,
-    )
-    from aioassets.progress import (
-        TransferFinished as TransferFinished,
-    )
-    from aioassets.progress import (
-        TransferStarted as TransferStarted,
-    )
-    from aioassets.push import (
-        PushPlan as PushPlan,
-    )
-    from aioassets.push import (
-        PushResult as PushResult,
-    )
-    from aioassets.retrieval import (
-        FetchedAsset as FetchedAsset,
-    )
-    from aioassets.spec import (
-        AssetSpec as AssetSpec,
-    )
-    from aioassets.verification import (
-        Verification as Verification,
-    )
-    from aioassets.versioning import (
-        Bump as Bump,
-    )
-    from aioassets.versioning import (
-        MajorMinor as MajorMinor,
-    )
-    from aioassets.versioning import (
-        SimpleDate as SimpleDate,
-    )
-    from aioassets.versioning import (
-        VersioningScheme as VersioningScheme,
-    )
+    from aioassets.drivers.azure.driver import *
+    from aioassets.drivers.gcs.driver import *
+    from aioassets.drivers.local import *
+    from aioassets.drivers.memory import *
+    from aioassets.drivers.protocol import *
+    from aioassets.drivers.s3.driver import *
+    from aioassets.errors import *
+    from aioassets.fetch.fetch import *
+    from aioassets.fetch.verify import *
+    from aioassets.manager import *
+    from aioassets.model.files import *
+    from aioassets.model.leftovers import *
+    from aioassets.model.manifest import *
+    from aioassets.model.names import *
+    from aioassets.model.pusher import *
+    from aioassets.model.versioning import *
+    from aioassets.progress import *
+    from aioassets.push.plan import *
+    from aioassets.runtime.budget import *
+    from aioassets.runtime.dispatch import *
+    from aioassets.runtime.retry import *
 
-_HOMES = {
-    name: module
-    for module, names in {
-        "aioassets.dispatch": (
-            "Budget",
-            "Dispatcher",
-            "RetryPolicy",
-        ),
-        "aioassets.drivers.azure": ("AzureDriver",),
-        "aioassets.drivers.gcs": ("GCSDriver",),
-        "aioassets.drivers.local": ("LocalDriver",),
-        "aioassets.drivers.memory": ("MemoryDriver",),
-        "aioassets.drivers.s3": ("S3Driver",),
-        "aioassets.drivers.protocol": ("Driver",),
-        "aioassets.entries": ("FileEntry",),
-        "aioassets.errors": (
-            "AccessDenied",
-            "AioAssetsError",
-            "AssetExists",
-            "AssetNotFound",
-            "BucketNotFound",
-            "BulkUpdateError",
-            "CacheError",
-            "Conflict",
-            "IntegrityError",
-            "InvalidName",
-            "InvalidSetting",
-            "InvalidSpec",
-            "InvalidVersion",
-            "ManagerStateError",
-            "ObjectNotFound",
-            "OutOfThreads",
-            "PreconditionFailed",
-            "MissingCredentials",
-            "NotFound",
-            "PartNotFound",
-            "PublicationUncertain",
-            "PushContended",
-            "SourceChanged",
-            "SourceError",
-            "SourceNotFound",
-            "StoreCorrupt",
-            "StoreError",
-            "StoreUnavailable",
-            "StoreUnsuitable",
-            "UsageError",
-            "VersionNotFound",
-        ),
-        "aioassets.leftovers": (
-            "CleaningPlan",
-            "CleaningResult",
-            "CleaningRules",
-            "Leftover",
-            "LeftoverKind",
-        ),
-        "aioassets.manager": (
-            "AssetVersions",
-            "AssetsManager",
-        ),
-        "aioassets.manifest": (
-            "Manifest",
-            "Pusher",
-        ),
-        "aioassets.progress": (
-            "BytesTransferred",
-            "Event",
-            "FileTransferred",
-            "Progress",
-            "TransferFinished",
-            "TransferStarted",
-        ),
-        "aioassets.push": (
-            "PushPlan",
-            "PushResult",
-        ),
-        "aioassets.retrieval": ("FetchedAsset",),
-        "aioassets.spec": ("AssetSpec",),
-        "aioassets.verification": ("Verification",),
-        "aioassets.versioning": (
-            "Bump",
-            "MajorMinor",
-            "SimpleDate",
-            "VersioningScheme",
-        ),
-    }.items()
-    for name in names
-}
-
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - names of ours
+_MODULES = (
+    "aioassets.errors",
+    "aioassets.progress",
+    "aioassets.manager",
+    "aioassets.fetch.fetch",
+    "aioassets.fetch.verify",
+    "aioassets.model.files",
+    "aioassets.model.leftovers",
+    "aioassets.model.manifest",
+    "aioassets.model.names",
+    "aioassets.model.pusher",
+    "aioassets.model.versioning",
+    "aioassets.push.plan",
+    "aioassets.runtime.budget",
+    "aioassets.runtime.dispatch",
+    "aioassets.runtime.retry",
+    "aioassets.drivers.azure.driver",
+    "aioassets.drivers.gcs.driver",
+    "aioassets.drivers.local",
+    "aioassets.drivers.memory",
+    "aioassets.drivers.protocol",
+    "aioassets.drivers.s3.driver",
+)
+"""Modules whose `__all__` is public here, those that are needed most often first."""
 
 
 def __getattr__(name: str) -> Any:
-    # Each part is imported at its first use, so that `aioassets --help` and imports stay quick.
-    if name not in _HOMES:
+    # Modules are imported at their first use, so that `aioassets --help` and `import aioassets` stay fast.
+    if name == "__all__":
+        value: Any = ["__version__", *sorted(public for module in _MODULES for public in import_module(module).__all__)]
+    elif name.startswith("__") or (module := _home_of(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    else:
+        value = getattr(module, name)
     globals()[name] = value
     return value
 
 
+def _home_of(name: str) -> Any:
+    modules = map(import_module, _MODULES)
+    return next((module for module in modules if name in module.__all__), None)
+
+
 def __dir__() -> list[str]:
-    return __all__
+    return list(__getattr__("__all__"))

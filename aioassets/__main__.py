@@ -1,6 +1,6 @@
 """`python -m aioassets` is `aioassets`."""
 
-from aioassets.cli import main
+from aioassets.cli.app import main
 
 if __name__ == "__main__":
     main()

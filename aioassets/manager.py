@@ -16,12 +16,8 @@ from urllib.parse import unquote, urlsplit
 import anyio
 
 from aioassets._version import __version__
-from aioassets.cache import OURS
-from aioassets.cleaning import Cleaning
-from aioassets.concurrency import both, for_each, supervised
-from aioassets.conditions import SingleWriter, Verdicts
-from aioassets.context import Lister, PushContext, Reservations
-from aioassets.dispatch import Budget, Dispatcher, RetryPolicy
+from aioassets.cleanup.clean import Cleaning
+from aioassets.cleanup.store import StoreCleaning
 from aioassets.drivers import Location, make_driver, split_url
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import (
@@ -37,25 +33,36 @@ from aioassets.errors import (
     StoreCorrupt,
     VersionNotFound,
 )
-from aioassets.index import add_to_index, check_exists, next_version
-from aioassets.layout import MAX_KEY_BYTES, Layout
-from aioassets.leftovers import CleaningPlan, CleaningResult, CleaningRules
-from aioassets.machine import Claimant, this_process
-from aioassets.manifest import Manifest
+from aioassets.fetch.cache import OURS
+from aioassets.fetch.fetch import FetchContext, FetchedAsset, Locks, Retrieval
+from aioassets.fetch.leftovers import CacheCleaning
+from aioassets.fetch.verify import Verification
+from aioassets.model.keys import MAX_KEY_BYTES, Layout
+from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
+from aioassets.model.manifest import Manifest
+from aioassets.model.names import AssetSpec, parse_name, parse_new_name
+from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
+from aioassets.model.versioning import Bump, VersioningScheme, scheme_named
 from aioassets.progress import Progress, ignore
-from aioassets.publication import Publication
-from aioassets.push import BUMP_MAJOR, CREATE, UPDATE, PushPlan, PushResult
-from aioassets.remote import scan_store
-from aioassets.retrieval import FetchContext, FetchedAsset, Locks, Retrieval
+from aioassets.push.context import Lister, PushContext, Reservations
+from aioassets.push.plan import PushPlan, PushResult
+from aioassets.push.publish import Publication
+from aioassets.push.scan import Tree, scan
+from aioassets.push.stored import scan_store
+from aioassets.runtime.budget import Budget
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.lanes import FILES_AT_ONCE
+from aioassets.runtime.machine import Claimant, this_process
+from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.tasks import both, for_each, supervised
+from aioassets.runtime.threads import in_thread
 from aioassets.settings import Settings
-from aioassets.spec import AssetSpec, parse_name, parse_new_name
-from aioassets.store import AssetStore
-from aioassets.store_cleaning import StoreCleaning
-from aioassets.threads import in_thread
-from aioassets.transfer import FILES_AT_ONCE
-from aioassets.tree import Tree, scan
-from aioassets.verification import Verification
-from aioassets.versioning import Bump, VersioningScheme, scheme_named
+from aioassets.store.documents import AssetStore
+from aioassets.store.index import add_to_index, check_exists, next_version
+from aioassets.store.probe import Verdicts
+from aioassets.store.single_writer import SingleWriter
+
+__all__ = ["AssetVersions", "AssetsManager"]
 
 with contextlib.suppress(ImportError):  # a private module, which anyio would import on the loop, in 15 ms
     importlib.import_module("anyio._backends._asyncio")
@@ -561,7 +568,7 @@ class AssetsManager:
         store = None
         if self._store is not None:
             store = StoreCleaning(self._store, self._scheme, rules, await self._this_process())
-        return Cleaning(store, self._settings.assets_dir, rules, self._scheme.is_version)
+        return Cleaning(store, CacheCleaning(self._settings.assets_dir, self._scheme.is_version), rules)
 
     async def _publish_version(self, store: AssetStore, name: str, version: str) -> None:
         try:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
-from aioassets.dispatch import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
 from aioassets.drivers import parse_boolean
 from aioassets.errors import InvalidSetting
+from aioassets.runtime.budget import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
 
 T = TypeVar("T")
 

@@ -25,9 +25,9 @@ from typing import Any
 import anyio
 import pytest
 
-from aioassets.concurrency import for_each
 from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, OpenUpload, Revision
 from aioassets.errors import AioAssetsError, NotSameStore, ObjectNotFound, PreconditionFailed, StoreCorrupt
+from aioassets.runtime.tasks import for_each
 
 __all__ = ["BytesSource", "DriverConformance"]
 

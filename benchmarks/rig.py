@@ -22,7 +22,7 @@ from benchmarks.peers import CACHE, Unavailable
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from servers import ACCESS_KEY, SECRET_KEY, start_seaweedfs
+from tools.servers import ACCESS_KEY, SECRET_KEY, start_seaweedfs
 
 REGION: Final = "us-east-1"
 PREFIXES: Final = ("AIOASSETS_", "AWS_", "DVC_", "MODELKIT_", "PYTHONDONTWRITEBYTECODE", "S3_", "STORAGE_")

@@ -17,55 +17,29 @@ from typing import Any
 import pytest
 
 import aioassets
-from aioassets.drivers.azure import AzureDriver
-from aioassets.drivers.gcs import GCSDriver
-from aioassets.drivers.s3 import S3Driver
-from aioassets.process import EXIT_CODES
+from aioassets.cli.process import EXIT_CODES
+from aioassets.drivers.azure.driver import AzureDriver
+from aioassets.drivers.gcs.driver import GCSDriver
+from aioassets.drivers.s3.driver import S3Driver
 from aioassets.settings import Settings, debug_wanted
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PACKAGE = Path(aioassets.__file__).parent
 
-LAYERS = (
-    {"_version", "errors"},
-    {
-        "clocks",
-        "concurrency",
-        "digests",
-        "disk",
-        "dispatch",
-        "entries",
-        "jsontext",
-        "layout",
-        "manifest",
-        "progress",
-        "spec",
-        "threads",
-        "versioning",
-        "drivers.protocol",
-    },
-    {"drivers", "machine", "remote", "settings", "sources", "store", "transfer", "tree"},
-    {
-        "cache",
-        "claim",
-        "cleaning",
-        "conditions",
-        "context",
-        "index",
-        "leftovers",
-        "numbering",
-        "publication",
-        "push",
-        "retrieval",
-        "store_cleaning",
-        "verification",
-    },
+FLOORS = (
+    {"_version", "errors", "progress"},
+    {"model"},
+    {"runtime"},
+    {"drivers"},
+    {"store"},
+    {"push", "fetch", "cleanup"},
+    {"settings"},
     {"manager"},
-    {"cli", "commands", "console", "escaping", "options", "process", "redaction"},
+    {"cli"},
 )
-"""A module imports from its own layer and from those before it."""
+"""Rooms, from the ground up. A module imports from its own room and from the floors below, not from its neighbours."""
 OUTSIDE = {"", "__main__", "testing"}
-"""What stands above the layers: the public surface, the program, and what drivers' tests inherit."""
+"""Modules outside the rooms: the public surface, the program, and the tests that drivers inherit."""
 
 
 def modules() -> dict[str, ast.Module]:
@@ -96,27 +70,35 @@ def imported(tree: ast.Module) -> set[str]:
     return found
 
 
-def layer(module: str) -> int:
-    """Which layer a module is in; a driver's parts are where drivers are."""
-    for number, names in enumerate(LAYERS):
-        if module in names:
-            return number
-    assert module.startswith("drivers."), f"{module} has no place in the layers: give it one"
-    return layer("drivers")
+def room_of(module: str) -> str:
+    """Return the room of a module: the first part of its name."""
+    return module.partition(".")[0]
+
+
+def floor_of(room: str) -> int:
+    """Return the number of the floor that a room is on."""
+    floors = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    assert floors, f"{room} is on no floor: give it one"
+    return floors[0]
 
 
 class TestSurface:
     def test_all_lists_what_type_checkers_see(self) -> None:
-        seen = {
-            alias.asname: node.module
+        stars = {
+            node.module
             for node in ast.walk(MODULES[""])
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-            if alias.asname == alias.name
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
         }
 
-        assert set(aioassets.__all__) == set(seen)
+        assert set(aioassets._MODULES) == stars
         assert len(aioassets.__all__) == len(set(aioassets.__all__)) == len(dir(aioassets))
+
+    def test_a_module_makes_nothing_public_that_the_package_does_not(self) -> None:
+        listing = {
+            f"aioassets.{name}" for name, tree in MODULES.items() if "__all__" in assigned(tree) and name != "testing"
+        }
+
+        assert listing == set(aioassets._MODULES)
 
     def test_all_that_is_listed_is_there(self) -> None:
         assert [name for name in aioassets.__all__ if not hasattr(aioassets, name)] == []
@@ -149,6 +131,12 @@ def own_members(kind: type) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
+def assigned(tree: ast.Module) -> set[str]:
+    """Return the names that a module assigns."""
+    targets = (target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets)
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
 def documented_aliases() -> set[str]:
     """The names of modules' values that a string explains."""
     found = set()
@@ -160,12 +148,19 @@ def documented_aliases() -> set[str]:
     return found
 
 
-class TestLayers:
+class TestRooms:
     @pytest.mark.parametrize("module", sorted(MODULES.keys() - OUTSIDE))
     def test_imports_run_one_way(self, module: str) -> None:
-        above = {other for other in imported(MODULES[module]) if layer(other) > layer(module)}
+        own = room_of(module)
+        others = {room_of(other) for other in imported(MODULES[module])} - {own}
 
-        assert above == set()
+        assert {room for room in others if floor_of(room) >= floor_of(own)} == set()
+
+    @pytest.mark.parametrize("room", sorted(name for name in MODULES if f"{name}." in " ".join(MODULES)))
+    def test_each_room_says_what_happens_there_and_what_may_not(self, room: str) -> None:
+        text = ast.get_docstring(MODULES[room]) or "" if room else "outside"
+
+        assert not room or len(re.findall(r"[.](?:\s|$)", text)) >= 2, f"{room} needs a docstring of two sentences"
 
     def test_no_import_leads_back(self) -> None:
         graph = {module: imported(tree) for module, tree in MODULES.items()}
@@ -175,7 +170,7 @@ class TestLayers:
     def test_settings_are_read_by_the_manager_and_the_command_line_alone(self) -> None:
         readers = {module for module, tree in MODULES.items() if "settings" in imported(tree)}
 
-        assert readers <= {"manager", *LAYERS[-1]}
+        assert {room_of(module) for module in readers} <= {"manager", "cli"}
 
     def test_only_settings_read_the_environment(self) -> None:
         readers = {
@@ -200,16 +195,16 @@ class TestClocks:
         }
 
         assert readers == {
-            "cleaning",
-            "conditions",
-            "context",
-            "drivers._azure_values",
-            "drivers._gcs_values",
-            "drivers._s3_values",
+            "fetch.leftovers",
+            "store.probe",
+            "push.context",
+            "drivers.azure.values",
+            "drivers.gcs.values",
+            "drivers.s3.values",
             "drivers.folder",
             "drivers.memory",
             "testing",
-            "versioning",
+            "model.versioning",
         }
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claims import live_claim
-from servers import ACCESS_KEY, SECRET_KEY, S3Server
+from tools.claims import live_claim
+from tools.servers import ACCESS_KEY, SECRET_KEY, S3Server
 
 from aioassets import AssetsManager, Dispatcher, Driver
-from aioassets.claim import HeldClaim, contest
 from aioassets.drivers import Location, make_driver
-from aioassets.layout import Layout
-from aioassets.store import AssetStore
+from aioassets.model.keys import Layout
+from aioassets.push.claim import HeldClaim, contest
+from aioassets.store.documents import AssetStore
 
 pytestmark = pytest.mark.servers
 

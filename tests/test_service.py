@@ -19,8 +19,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from inspection import contents, keys, store_of
-from servers import S3Server
+from tools.inspection import contents, keys, store_of
+from tools.servers import S3Server
 
 from aioassets import (
     AioAssetsError,
@@ -34,9 +34,10 @@ from aioassets import (
     StoreUnavailable,
     VersionNotFound,
 )
-from aioassets.drivers.s3 import S3Driver
+from aioassets.drivers.s3.driver import S3Driver
 from aioassets.errors import PushContended
-from aioassets.manifest import Claim, ClaimState, Manifest
+from aioassets.model.claim import Claim, ClaimState
+from aioassets.model.manifest import Manifest
 
 pytestmark = pytest.mark.once
 

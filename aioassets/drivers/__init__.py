@@ -1,4 +1,7 @@
-"""Drivers: from a bucket, as a user names it, to the object that keeps things there."""
+"""Drivers: one bucket, container or folder each, and the way from its URL to its driver.
+
+A driver knows keys, bytes and its SDK. It knows nothing of assets.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from aioassets.dispatch import Dispatcher
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
+from aioassets.runtime.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -34,10 +37,10 @@ class _Provider:
 
 _PROVIDERS: Final = {
     "local": _Provider("aioassets.drivers.local", "LocalDriver", "file"),
-    "s3": _Provider("aioassets.drivers.s3", "S3Driver", "s3"),
-    "gcs": _Provider("aioassets.drivers.gcs", "GCSDriver", "gs"),
+    "s3": _Provider("aioassets.drivers.s3.driver", "S3Driver", "s3"),
+    "gcs": _Provider("aioassets.drivers.gcs.driver", "GCSDriver", "gs"),
     "memory": _Provider("aioassets.drivers.memory", "MemoryDriver", "memory"),
-    "azure": _Provider("aioassets.drivers.azure", "AzureDriver", "az"),
+    "azure": _Provider("aioassets.drivers.azure.driver", "AzureDriver", "az"),
 }
 _ALIASES: Final = {"az": "azure"}
 """What modelkit calls a provider."""

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from aioassets.disk import READING
 from aioassets.drivers.protocol import (
     CommonPrefix,
     Data,
@@ -27,7 +26,8 @@ from aioassets.drivers.protocol import (
     Revision,
     Text,
 )
-from aioassets.threads import gathered
+from aioassets.runtime.disk import READING
+from aioassets.runtime.threads import gathered
 
 OURS: Final = ".aioassets"
 """The folder for temporary files and locks: on the same file system, and never listed."""

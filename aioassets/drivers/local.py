@@ -15,10 +15,8 @@ import aiofiles
 import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
-from aioassets.disk import DENIED, denied, reason, write_at
-from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import check_document
-from aioassets.drivers._contents import holds
+from aioassets.drivers.bodies import check_document
+from aioassets.drivers.contents import holds
 from aioassets.drivers.folder import Folder, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -42,7 +40,11 @@ from aioassets.errors import (
     PreconditionFailed,
     StoreError,
 )
-from aioassets.threads import LoopThreads, in_thread, opened
+from aioassets.runtime.disk import DENIED, denied, reason, write_at
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.threads import LoopThreads, in_thread, opened
+
+__all__ = ["LocalDriver"]
 
 T = TypeVar("T")
 

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 
 from anyio.lowlevel import checkpoint
 
-from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import check_document, joined
-from aioassets.drivers._contents import holds
+from aioassets.drivers.bodies import check_document, joined
+from aioassets.drivers.contents import holds
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -29,6 +28,9 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
+from aioassets.runtime.dispatch import Dispatcher
+
+__all__ = ["MemoryDriver"]
 
 CHUNK = 1024 * 1024
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NewType, Protocol
 
+__all__ = ["Driver"]
+
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes of the largest document that is read: several times a manifest of a million files."""
 

@@ -16,7 +16,7 @@ from benchmarks.runners.meter import Meter
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
-from interposer import Interposer
+from tools.interposer import Interposer
 
 DELAY: Final = 0.1
 """Seconds that each request takes: so long that all else together doesn't count as one."""

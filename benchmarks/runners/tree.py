@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from aioassets.tree import scan
+from aioassets.push.scan import scan
 from benchmarks.runners.job import Job, Measured
 from benchmarks.runners.meter import Meter, memory
 

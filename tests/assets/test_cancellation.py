@@ -16,12 +16,12 @@ from typing import Any
 import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
-from factories import PART_SIZE, driver_at
-from inspection import contents, exists, keys, store_of
-from interposer import Interposer
-from relay import TURNS, Clock, Exchange, Relay, settled
-from servers import GCSServer
-from steps import WAYS, Ended, at_each_step, by_native_cancellation, ended_at
+from tools.factories import PART_SIZE, driver_at
+from tools.inspection import contents, exists, keys, store_of
+from tools.interposer import Interposer
+from tools.relay import TURNS, Clock, Exchange, Relay, settled
+from tools.servers import GCSServer
+from tools.steps import WAYS, Ended, at_each_step, by_native_cancellation, ended_at
 
 from aioassets import (
     AssetNotFound,
@@ -35,9 +35,9 @@ from aioassets import (
     TransferFinished,
     VersionNotFound,
 )
-from aioassets.concurrency import both
-from aioassets.manifest import Claim, ClaimState
-from aioassets.transfer import SMALL
+from aioassets.model.claim import Claim, ClaimState
+from aioassets.runtime.tasks import both
+from aioassets.runtime.threads import SMALL
 
 pytestmark = pytest.mark.once
 

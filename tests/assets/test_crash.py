@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import PART_SIZE, Files, ManagerFactory, driver_at
-from inspection import contents
-from interposer import Interposer
+from tools.factories import PART_SIZE, Files, ManagerFactory, driver_at
+from tools.inspection import contents
+from tools.interposer import Interposer
 
 from aioassets import AssetExists, AssetNotFound, AssetsManager, CacheError, Driver, VersionNotFound
 

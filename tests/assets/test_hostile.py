@@ -11,9 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
-from factories import Files, ManagerFactory
-from inspection import contents
-from interposer import Interposer
+from tools.factories import Files, ManagerFactory
+from tools.inspection import contents
+from tools.interposer import Interposer
 
 from aioassets import (
     AioAssetsError,
@@ -31,10 +31,11 @@ from aioassets import (
     UsageError,
 )
 from aioassets.drivers.protocol import MAX_DOCUMENT, Expect, Revision
-from aioassets.entries import FileTable
+from aioassets.fetch.download import RANGE, RANGES_AT_ONCE, Download, Downloader
+from aioassets.model.files import FileTable
 from aioassets.progress import ignore
+from aioassets.runtime.threads import SMALL
 from aioassets.testing import BytesSource
-from aioassets.transfer import RANGE, RANGES_AT_ONCE, SMALL, Download, Downloader
 
 META = "assets/model/0.0.meta"
 INDEX = "assets/model.versions"
@@ -272,7 +273,7 @@ async def test_a_store_that_sends_more_than_was_asked_for_fills_no_disk(
         written.append(offset + len(data))
         return pwrite(descriptor, data, offset)
 
-    monkeypatch.setattr("aioassets.transfer.os.pwrite", watch)
+    monkeypatch.setattr("aioassets.fetch.download.os.pwrite", watch)
     driver = Flood()
     await publish(driver, folder(entry("a", bytes(size))), a=b"x")
     with pytest.raises(IntegrityError, match=f"expected {size} bytes, found more"):

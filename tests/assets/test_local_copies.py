@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import ManagerFactory
+from tools.factories import ManagerFactory
 
 from aioassets import BytesTransferred, IntegrityError, LocalDriver
-from aioassets.disk import copy_range
 from aioassets.drivers.local import PIECE
-from aioassets.sources import LocalSource
+from aioassets.push.sources import LocalSource
+from aioassets.runtime.disk import copy_range
 
 SIZE = 2 * PIECE + 12345
 """Three pieces, and three ranges."""
@@ -93,7 +93,7 @@ async def test_the_digest_is_of_what_is_stored(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not of what was to be stored: a copy that differs, which is faked here, is fetched as it is."""
-    monkeypatch.setattr("aioassets.sources.copy_range", damaging(times=1))
+    monkeypatch.setattr("aioassets.push.sources.copy_range", damaging(times=1))
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
     stored = tmp_path / "store" / "assets" / "model" / "0.0"
@@ -106,7 +106,7 @@ async def test_what_can_not_be_copied_is_read_and_written(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """From where the system gives up."""
-    for module in ("sources", "transfer"):
+    for module in ("push.sources", "fetch.download"):
         monkeypatch.setattr(f"aioassets.{module}.copy_range", unable(after))
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
@@ -130,7 +130,7 @@ async def test_what_was_copied_is_verified_where_it_landed(
     # The first range of each try: the others are left as they are.
     damage = damaging(times)
     monkeypatch.setattr(
-        "aioassets.transfer.copy_range",
+        "aioassets.fetch.download.copy_range",
         lambda source, target, start, stop: (copy_range if start else damage)(source, target, start, stop),
     )
     if times == 1:

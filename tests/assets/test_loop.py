@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import ManagerFactory
+from tools.factories import ManagerFactory
 
-import aioassets.manifest
-import aioassets.tree
-import aioassets.verification
+import aioassets.fetch.verify
+import aioassets.model.manifest
+import aioassets.push.scan
 from aioassets import Manifest, MemoryDriver, Verification
-from aioassets.cache import Record
-from aioassets.entries import FileTable
-from aioassets.retrieval import Retrieval, Selection
+from aioassets.fetch.cache import Record
+from aioassets.fetch.fetch import Retrieval, Selection
+from aioassets.model.files import FileTable
 
 OVER_ALL_FILES = [
-    (Manifest, "text"),
+    (Manifest, "to_fields"),
     (FileTable, "of"),
     (Record, "read_from"),
     (Retrieval, "_fetched"),
     (Retrieval, "_missing"),
     (Verification, "of"),
-    (aioassets.manifest, "best_of"),
-    (aioassets.tree, "_tree"),
-    (aioassets.verification, "best_of"),
+    (aioassets.model.manifest, "best_of"),
+    (aioassets.push.scan, "_tree"),
+    (aioassets.fetch.verify, "best_of"),
 ]
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from factories import ManagerFactory
-from inspection import contents, keys
-from relay import (
+from tools.factories import ManagerFactory
+from tools.inspection import contents, keys
+from tools.relay import (
     Clock,
     Fault,
     FlipInAnswer,
@@ -52,7 +52,7 @@ from aioassets import (
     StoreUnavailable,
 )
 from aioassets.drivers.protocol import Expect
-from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
+from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 
 pytestmark = pytest.mark.servers
 
@@ -300,8 +300,8 @@ def source(tmp_path: Path, settings: dict[str, Any]) -> Path:
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
     """Have the larger file fetched in three ranges."""
-    monkeypatch.setattr("aioassets.transfer.SMALL", len(SMALL))
-    monkeypatch.setattr("aioassets.transfer.RANGE", settings["part_size"] // 2)
+    monkeypatch.setattr("aioassets.fetch.download.SMALL", len(SMALL))
+    monkeypatch.setattr("aioassets.fetch.download.RANGE", settings["part_size"] // 2)
 
 
 Published = Callable[..., Any]
@@ -374,8 +374,8 @@ class TestOneFault:
         self, wire: Wire, source: Path, published: Published, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One that is made as it is sent, where the driver can do that."""
-        monkeypatch.setattr("aioassets.threads.GATHERED", 1)
-        monkeypatch.setattr("aioassets.drivers._http.TOGETHER", 0)
+        monkeypatch.setattr("aioassets.runtime.threads.GATHERED", 1)
+        monkeypatch.setattr("aioassets.drivers.http.client.TOGETHER", 0)
         await wire.manager.create_asset(source, "model")
         faults = [LoseAnswer(), *(fault_of(wire.kind, name) for name in (*BROKEN, *SAID))]
         for fault in faults:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from factories import Files, ManagerFactory
-from filesystems import SmallDisk
-from inspection import contents
-from interposer import Fail, Interposer
-from principals import NOBODY, acting_as, attempts_to_write
+from tools.factories import Files, ManagerFactory
+from tools.filesystems import SmallDisk
+from tools.inspection import contents
+from tools.interposer import Fail, Interposer
+from tools.principals import NOBODY, acting_as, attempts_to_write
 
 from aioassets import AccessDenied, AssetsManager, IntegrityError, LocalDriver, MemoryDriver, SourceError
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import anyio
 import pytest
-from claims import state_of
-from factories import Files, ManagerFactory
-from inspection import keys
-from interposer import Interposer, Pause
-from rounds import Rounds
+from tools.claims import state_of
+from tools.factories import Files, ManagerFactory
+from tools.inspection import keys
+from tools.interposer import Interposer, Pause
+from tools.rounds import Rounds
 
 from aioassets import AssetExists, AssetNotFound, AssetsManager, MemoryDriver, RetryPolicy
-from aioassets.dispatch import MAX_REQUESTS
 from aioassets.drivers.protocol import Expect
 from aioassets.manager import ASSETS_AT_ONCE
-from aioassets.manifest import ClaimState
+from aioassets.model.claim import ClaimState
+from aioassets.runtime.budget import MAX_REQUESTS
 
 INDEX = ".versions"
 MODEL = "assets/model.versions"

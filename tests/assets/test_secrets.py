@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from factories import Files, ManagerFactory
-from interposer import Fail, Interposer
-from servers import AZURITE_KEY, SECRET_KEY
+from tools.factories import Files, ManagerFactory
+from tools.interposer import Fail, Interposer
+from tools.servers import AZURITE_KEY, SECRET_KEY
 
 from aioassets import AioAssetsError, Driver, MemoryDriver
 from aioassets.progress import Event

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 
 import anyio
 import anyio.from_thread
-from factories import PART_SIZE, driver_at
-from interposer import Interposer, Pause
+from tools.factories import PART_SIZE, driver_at
+from tools.interposer import Interposer, Pause
 
 from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred
-from aioassets.cache import Slot
 from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
+from aioassets.fetch.cache import Slot
 
 
 class Watched(Interposer):

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from aioassets.cli import parse
-from aioassets.process import run
+from aioassets.cli.app import parse
+from aioassets.cli.process import run
 
 PATIENCE = 60
 """Seconds after which something that a test waits for counts as missing."""
@@ -103,7 +103,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
         def start(*args: object, script: str = "") -> subprocess.Popen[str]:
             process = subprocess.Popen(
-                [sys.executable, "-c", f"{script}\nfrom aioassets.cli import main\nmain()", *map(str, args)],
+                [sys.executable, "-c", f"{script}\nfrom aioassets.cli.app import main\nmain()", *map(str, args)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -177,7 +177,7 @@ def on_terminal() -> Iterator[Callable[..., Terminal]]:
         def start(
             *args: object, script: str = "", piped: bool = False, argv: Sequence[str] = (), pass_fds: Sequence[int] = ()
         ) -> Terminal:
-            code = f"{WITH_TERMINAL}\n{script}\nfrom aioassets.cli import main\nmain()"
+            code = f"{WITH_TERMINAL}\n{script}\nfrom aioassets.cli.app import main\nmain()"
             command = argv or [sys.executable, "-c", code, *map(str, args)]
             terminal = Terminal(command, piped=piped, pass_fds=pass_fds)
             stack.callback(terminal.close)

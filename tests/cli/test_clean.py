@@ -16,7 +16,7 @@ OnTerminal = Callable[..., Any]
 
 DIES = """
 import os, signal
-from aioassets.publication import Publication
+from aioassets.push.publish import Publication
 
 async def die(self, *args):
     os.kill(os.getpid(), signal.SIGKILL)

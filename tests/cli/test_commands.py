@@ -306,7 +306,7 @@ def test_each_command_takes_the_store_and_names_its_variables(invoke: Invoke, co
 def test_nobody_reading_the_output_is_no_error(listed: Listed) -> None:
     listed("name", "0.0")
     with subprocess.Popen(
-        [sys.executable, "-c", "input()\nfrom aioassets.cli import main\nmain()", "list"],
+        [sys.executable, "-c", "input()\nfrom aioassets.cli.app import main\nmain()", "list"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aioassets.versioning import SCHEMES
+from aioassets.model.versioning import SCHEMES
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 

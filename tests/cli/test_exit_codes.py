@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import free_ports
+from tools.servers import free_ports
 
 import aioassets
 from aioassets import AccessDenied, AioAssetsError, AssetsManager
-from aioassets.dispatch import NO_RETRY
-from aioassets.process import EXIT_CODES
+from aioassets.cli.process import EXIT_CODES
+from aioassets.runtime.retry import NO_RETRY
 
 Invoke = Callable[..., Any]
 Listed = Callable[..., None]
@@ -195,6 +195,8 @@ def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
         "BulkUpdateError",
         "CacheError",
         "ManagerStateError",
+        "NotSameStore",
+        "ObjectError",
         "OutOfThreads",
         "ObjectNotFound",
         "PreconditionFailed",

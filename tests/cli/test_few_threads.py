@@ -26,7 +26,7 @@ ignoring_limits = 1 << 21 | 1 << 24  # CAP_SYS_ADMIN and CAP_SYS_RESOURCE
 libc.capset(header, struct.pack("6I", words[0] & ~ignoring_limits, words[1] & ~ignoring_limits, *words[2:]))
 del sys.argv[1]
 """
-MAIN = "from aioassets.cli import main; main()"
+MAIN = "from aioassets.cli.app import main; main()"
 PROBE = "import threading; threading.Thread(target=int).start()"
 ERROR = "Error: This process can't start a thread: it has reached a limit of the system. "
 
@@ -111,7 +111,7 @@ def test_0_a_command_that_is_done_is_not_failed_by_the_end_of_its_loop(limited: 
     """For which asyncio starts a thread where it had started others."""
     code = """
 import asyncio
-from aioassets.process import run
+from aioassets.cli.process import run
 
 async def work():
     await asyncio.to_thread(int)

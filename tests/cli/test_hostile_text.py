@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aioassets import AssetsManager, StoreError
-from aioassets.cli import parse
-from aioassets.process import run
+from aioassets.cli.app import parse
+from aioassets.cli.process import run
 
 OnTerminal = Callable[..., Any]
 Invoke = Callable[..., Any]
@@ -228,7 +228,7 @@ def test_an_error_is_one_line_whatever_a_server_says(invoke: Invoke, monkeypatch
 
 DRAWING = r"""
 import anyio
-from aioassets.console import shown
+from aioassets.cli.console import shown
 
 async def main():
     async with shown("Looking at a\x1b[2J\n[red]b", "Uploading") as tally:

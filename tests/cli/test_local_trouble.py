@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filesystems import SmallDisk
-from principals import NOBODY, acting_as
+from tools.filesystems import SmallDisk
+from tools.principals import NOBODY, acting_as
 
 Invoke = Callable[..., Any]
 

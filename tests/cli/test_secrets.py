@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from servers import free_ports
+from tools.servers import free_ports
 
 from aioassets import AssetsManager, StoreError
 

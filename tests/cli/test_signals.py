@@ -10,12 +10,12 @@ from typing import Any
 
 import anyio
 import pytest
-from inspection import keys, store_of
-from servers import S3Server
+from tools.inspection import keys, store_of
+from tools.servers import S3Server
 
 from aioassets.drivers.protocol import OpenUpload
-from aioassets.drivers.s3 import PART_SIZE, S3Driver
-from aioassets.manifest import Claim, ClaimState
+from aioassets.drivers.s3.driver import PART_SIZE, S3Driver
+from aioassets.model.claim import Claim, ClaimState
 
 Invoke = Callable[..., Any]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -54,7 +54,7 @@ LocalDriver.read_range = stuck
 TOO_LATE = """
 import os, signal
 import aioassets.cli
-from aioassets.publication import Publication
+from aioassets.push.publish import Publication
 
 listing = Publication._list
 

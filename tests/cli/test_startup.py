@@ -11,7 +11,14 @@ import pytest
 
 Listed = Callable[..., None]
 
-PARSING = {"aioassets", "aioassets._version", "aioassets.cli", "aioassets.escaping", "aioassets.options"}
+PARSING = {
+    "aioassets",
+    "aioassets._version",
+    "aioassets.cli",
+    "aioassets.cli.app",
+    "aioassets.cli.escaping",
+    "aioassets.cli.options",
+}
 """Our modules that a command line is read with."""
 SLOW = {"anyio", "asyncio", "email", "importlib.metadata", "ssl"}
 """What takes longer to import than the rest of a help text."""
@@ -19,7 +26,7 @@ SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcloud"}
 UNWANTED = {*SDKS, "importlib.metadata", "pathspec", "rich"}
 
 TELLING = "import atexit, sys; atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))\n"
-RUNNING = "from aioassets.cli import main; main()\n"
+RUNNING = "from aioassets.cli.app import main; main()\n"
 
 
 def loaded(code: str, *args: str, **environ: str) -> set[str]:
@@ -83,5 +90,5 @@ def test_sdks_wait_for_the_first_request(url: str) -> None:
     manager = f"AssetsManager({url!r}, storage_options={{'azure.account_name': 'name'}})"
     modules = loaded(f"from aioassets import AssetsManager; {manager}")
 
-    assert {"aioassets.drivers.s3", "aioassets.drivers.gcs", "aioassets.drivers.azure"} & modules
+    assert {"aioassets.drivers.s3.driver", "aioassets.drivers.gcs.driver", "aioassets.drivers.azure.driver"} & modules
     assert SDKS & modules == set()

@@ -20,19 +20,18 @@ from azure.core.exceptions import IncompleteReadError, ServiceRequestError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import ContainerClient
 from multidict import CIMultiDict
-from servers import AZURITE_ACCOUNT, AZURITE_KEY, AzureServer, free_ports
+from tools.servers import AZURITE_ACCOUNT, AZURITE_KEY, AzureServer, free_ports
 
-from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
 from aioassets.drivers import Location, make_driver
-from aioassets.drivers._azure_blocks import MAX_BLOCKS, block_id, fitting_block_size
-from aioassets.drivers._azure_client import AzureClient
-from aioassets.drivers._azure_errors import refusal_of, translate
-from aioassets.drivers._azure_values import Account, parse_listing
-from aioassets.drivers._bodies import MIB
-from aioassets.drivers._refusals import RefusedError, Request
-from aioassets.drivers.azure import MAX_PART_SIZE, AzureDriver
+from aioassets.drivers.azure.blocks import MAX_BLOCKS, block_id, fitting_block_size
+from aioassets.drivers.azure.client import AzureClient
+from aioassets.drivers.azure.driver import MAX_PART_SIZE, AzureDriver
+from aioassets.drivers.azure.errors import refusal_of, translate
+from aioassets.drivers.azure.values import Account, parse_listing
+from aioassets.drivers.bodies import MIB
 from aioassets.drivers.memory import MemoryDriver
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
+from aioassets.drivers.service_errors import RefusedError, Request
 from aioassets.errors import (
     AccessDenied,
     BucketNotFound,
@@ -45,6 +44,9 @@ from aioassets.errors import (
     StoreUnavailable,
     StoreUnsuitable,
 )
+from aioassets.runtime.budget import Budget
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 from aioassets.settings import Settings
 from aioassets.testing import BytesSource, DriverConformance
 
@@ -216,7 +218,7 @@ class TestWhatGoesWrong:
     async def test_damage_on_the_way_is_noticed_by_the_store(
         self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aioassets.drivers.azure.md5_of", lambda _: "XUFAKrxLKna5cZ2REBfFkg==")
+        monkeypatch.setattr("aioassets.drivers.azure.driver.md5_of", lambda _: "XUFAKrxLKna5cZ2REBfFkg==")
         with pytest.raises(StoreError, match="can't"):  # Azurite's word for it varies
             await driver.upload("blob", BytesSource(b"other"))
         with pytest.raises(ObjectNotFound):

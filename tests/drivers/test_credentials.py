@@ -23,8 +23,8 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import ContainerClient
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from relay import Exchange, Relay
-from servers import (
+from tools.relay import Exchange, Relay
+from tools.servers import (
     ACCESS_KEY,
     AZURITE_ACCOUNT,
     AZURITE_KEY,
@@ -47,10 +47,10 @@ from aioassets import (
     S3Driver,
     StoreUnavailable,
 )
-from aioassets.dispatch import NO_RETRY
-from aioassets.drivers._azure_values import expiry
+from aioassets.drivers.azure.values import expiry
 from aioassets.drivers.protocol import Expect
-from aioassets.drivers.s3 import MIN_PART_SIZE
+from aioassets.drivers.s3.driver import MIN_PART_SIZE
+from aioassets.runtime.retry import NO_RETRY
 from aioassets.testing import BytesSource
 
 LARGE = bytes(range(256)) * (MIN_PART_SIZE // 256) * 3

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from aioassets import AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver, StoreError
-from aioassets.dispatch import NO_RETRY
 from aioassets.drivers.protocol import Expect
+from aioassets.runtime.retry import NO_RETRY
 from aioassets.testing import BytesSource
 
 KEY = "c2VjcmV0"

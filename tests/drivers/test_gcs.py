@@ -20,17 +20,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcloud.aio.storage import Storage
-from servers import GCSServer, free_ports
+from tools.servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
-from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
-from aioassets.drivers._gcs_errors import read_refusal, refusal_of
-from aioassets.drivers._gcs_session import Answer, Body
-from aioassets.drivers._gcs_uploads import CHUNK_UNIT
-from aioassets.drivers._gcs_values import received
-from aioassets.drivers._refusals import RefusedError, Request
-from aioassets.drivers.gcs import TURNS, UPLOADS, GCSDriver
+from aioassets.drivers.gcs.driver import TURNS, UPLOADS, GCSDriver
+from aioassets.drivers.gcs.errors import read_refusal, refusal_of
+from aioassets.drivers.gcs.session import Answer, Body
+from aioassets.drivers.gcs.uploads import CHUNK_UNIT
+from aioassets.drivers.gcs.values import received
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revision
+from aioassets.drivers.service_errors import RefusedError, Request
 from aioassets.errors import (
     AccessDenied,
     BucketNotFound,
@@ -44,6 +43,9 @@ from aioassets.errors import (
     StoreUnavailable,
     StoreUnsuitable,
 )
+from aioassets.runtime.budget import Budget
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 from aioassets.settings import Settings
 from aioassets.testing import BytesSource, DriverConformance
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver, StoreError
-from aioassets.dispatch import NO_RETRY
-from aioassets.drivers._connections import MAX_ERROR
+from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.protocol import Expect, ObjectInfo, Revision
 from aioassets.errors import StoreUnavailable
+from aioassets.runtime.retry import NO_RETRY
 from aioassets.testing import BytesSource
 
 KEY = "c2VjcmV0"
@@ -193,7 +193,7 @@ async def test_no_token_is_asked_for_elsewhere() -> None:
     """The session that gets tokens for Google's store follows no redirects either."""
     import aiohttp  # noqa: PLC0415
 
-    from aioassets.drivers._connections import unredirected  # noqa: PLC0415
+    from aioassets.drivers.http.connections import unredirected  # noqa: PLC0415
 
     async with Server(lambda _: http(200, {})).running() as target:
         redirect = http(307, {"Location": target.url})

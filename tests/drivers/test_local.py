@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from factories import long_text
-from filesystems import whole_seconds
+from tools.factories import long_text
+from tools.filesystems import whole_seconds
 
 from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound, PreconditionFailed
 from aioassets.drivers.protocol import Expect

@@ -15,12 +15,13 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
 from botocore.regions import EndpointResolver
-from servers import free_ports
+from tools.servers import free_ports
 
-from aioassets.dispatch import NO_RETRY, Dispatcher
-from aioassets.drivers._s3_models import Models, _Files, models
-from aioassets.drivers.s3 import S3Driver
+from aioassets.drivers.s3.driver import S3Driver
+from aioassets.drivers.s3.models import Models, _Files, models
 from aioassets.errors import StoreUnavailable
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.retry import NO_RETRY
 
 LISTING = """
 import asyncio, sys, threading

@@ -14,15 +14,14 @@ import aiohttp
 import anyio
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
-from servers import S3Server, free_ports
+from tools.servers import S3Server, free_ports
 
-from aioassets.dispatch import NO_RETRY, Budget, Dispatcher, RetryPolicy
-from aioassets.drivers._bodies import MIB
-from aioassets.drivers._refusals import Request
-from aioassets.drivers._s3_errors import read_refusal
-from aioassets.drivers._s3_multipart import MAX_PARTS, crc32, fitting_part_size
+from aioassets.drivers.bodies import MIB
 from aioassets.drivers.protocol import Expect
-from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
+from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+from aioassets.drivers.s3.errors import read_refusal
+from aioassets.drivers.s3.multipart import MAX_PARTS, crc32, fitting_part_size
+from aioassets.drivers.service_errors import Request
 from aioassets.errors import (
     AccessDenied,
     BucketNotFound,
@@ -33,6 +32,9 @@ from aioassets.errors import (
     StoreUnavailable,
     StoreUnsuitable,
 )
+from aioassets.runtime.budget import Budget
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 from aioassets.testing import BytesSource, DriverConformance
 
 servers = pytest.mark.servers

@@ -16,13 +16,14 @@ import trustme
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiohttp import web
-from factories import long_text
-from servers import S3Server
+from tools.factories import long_text
+from tools.servers import S3Server
 
-from aioassets.dispatch import NO_RETRY, Dispatcher
 from aioassets.drivers.protocol import Expect
-from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
+from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 from aioassets.errors import InvalidSetting, ObjectNotFound, StoreUnavailable
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.retry import NO_RETRY
 from aioassets.testing import BytesSource, DriverConformance
 
 servers = pytest.mark.servers

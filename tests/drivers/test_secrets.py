@@ -21,18 +21,18 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from relay import Exchange, Relay
-from servers import free_ports
+from tools.relay import Exchange, Relay
+from tools.servers import free_ports
 
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver
-from aioassets.dispatch import NO_RETRY
+from aioassets.cli.options import StoreOptions
 from aioassets.drivers import Location, make_driver
-from aioassets.drivers._azure_client import Connecting
-from aioassets.drivers._azure_values import Account
+from aioassets.drivers.azure.client import Connecting
+from aioassets.drivers.azure.values import Account
 from aioassets.drivers.protocol import Expect, ObjectInfo, Revision
-from aioassets.drivers.s3 import MIN_PART_SIZE
+from aioassets.drivers.s3.driver import MIN_PART_SIZE
 from aioassets.errors import InvalidSetting, MissingCredentials
-from aioassets.options import StoreOptions
+from aioassets.runtime.retry import NO_RETRY
 from aioassets.settings import Settings
 from aioassets.testing import BytesSource
 

@@ -6,9 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import TypeVar
 
-from aioassets.concurrency import tidying
-from aioassets.dispatch import Dispatcher
-from aioassets.drivers._contents import holds, upload_by
+from aioassets.drivers.contents import holds, upload_by
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -25,6 +23,8 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
+from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.dispatch import Dispatcher
 from simulation.network import URL, Network
 from simulation.server import NoSuchUpload, Server
 

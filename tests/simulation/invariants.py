@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from aioassets.claim import DEAD_AFTER
 from aioassets.errors import PublicationUncertain, StoreUnavailable
-from aioassets.layout import Layout
-from aioassets.manifest import Claim, ClaimState, Manifest, VersionIndex, parse_meta
+from aioassets.model.claim import DEAD_AFTER, Claim, ClaimState
+from aioassets.model.documents import parse_meta
+from aioassets.model.index import VersionIndex
+from aioassets.model.keys import Layout
+from aioassets.model.manifest import Manifest
 from simulation import sources
 from simulation.network import Garbled, Network
 from simulation.schedule import Step

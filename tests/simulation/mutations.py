@@ -49,7 +49,7 @@ MUTATIONS: Final = (
         "unconditional swap",
         (
             Patch(
-                "claim.py",
+                "push/claim.py",
                 "self.revision = await self.store.driver.write(key, content, expected=self.revision)",
                 "self.revision = await self.store.driver.write(key, content, expected=Expect.ANYTHING)",
             ),
@@ -60,7 +60,7 @@ MUTATIONS: Final = (
         "unconditional listing",
         (
             Patch(
-                "store.py",
+                "store/documents.py",
                 "self.layout.versions(name), index.to_json(), expected=state.revision)",
                 "self.layout.versions(name), index.to_json(), expected=Expect.ANYTHING)",
             ),
@@ -71,7 +71,7 @@ MUTATIONS: Final = (
         "claim that replaces others",
         (
             Patch(
-                "claim.py",
+                "push/claim.py",
                 "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)",
                 "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ANYTHING)",
             ),
@@ -82,7 +82,7 @@ MUTATIONS: Final = (
         "cleaning without seizing",
         (
             Patch(
-                "store_cleaning.py",
+                "cleanup/store.py",
                 "if not over or not await self._seize(name, version, meta.revision):",
                 "if not over:",
             ),
@@ -93,7 +93,7 @@ MUTATIONS: Final = (
         "release despite doubt",
         (
             Patch(
-                "publication.py",
+                "push/publish.py",
                 "if not (ledger.uncertain or self._doubt.arisen or held.resumed):",
                 "if True:",
             ),
@@ -104,7 +104,7 @@ MUTATIONS: Final = (
         "deletion after a lost claim",
         (
             Patch(
-                "publication.py",
+                "push/publish.py",
                 "            except ClaimLost:\n                return False\n            if ledger is not None:",
                 "            except ClaimLost:\n                pass\n            if ledger is not None:",
             ),
@@ -115,7 +115,7 @@ MUTATIONS: Final = (
         "deletion before the claim is abandoned",
         (
             Patch(
-                "publication.py",
+                "push/publish.py",
                 "            try:\n                await held.abandon()\n",
                 "            try:\n"
                 "                if ledger is not None:\n"
@@ -130,7 +130,7 @@ MUTATIONS: Final = (
         "taking over a live claim",
         (
             Patch(
-                "claim.py",
+                "store/claims.py",
                 "return claim.state is ClaimState.CLAIMED and same and is_dead(meta, claim)",
                 "return claim.state is ClaimState.CLAIMED and same",
             ),
@@ -141,7 +141,7 @@ MUTATIONS: Final = (
         "taking over any dead claim",
         (
             Patch(
-                "claim.py",
+                "store/claims.py",
                 "return claim.state is ClaimState.CLAIMED and same and is_dead(meta, claim)",
                 "return is_dead(meta, claim)",
             ),
@@ -152,7 +152,7 @@ MUTATIONS: Final = (
         "listing before sealing",
         (
             Patch(
-                "publication.py",
+                "push/publish.py",
                 "await self._seal(held, await self._upload(held, stop), stop)",
                 "manifest = await self._upload(held, stop)\n"
                 "                await self._list(held.version, stop)\n"
@@ -163,14 +163,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "sealing that is not known to have failed counts as a failure",
-        (Patch("publication.py", "                if is_uncertain(error):\n", "                if False:\n"),),
+        (Patch("push/publish.py", "                if is_uncertain(error):\n", "                if False:\n"),),
         within=500,
     ),
     Mutation(
         "create that lets abandoned and released lower numbers be",
         (
             Patch(
-                "numbering.py",
+                "push/allocate.py",
                 "if claim == ended or not (lower or is_claimed):",
                 "if claim == ended or not is_claimed:",
             ),
@@ -182,7 +182,7 @@ MUTATIONS: Final = (
         "create that lets claims of higher numbers be",
         (
             Patch(
-                "numbering.py",
+                "push/allocate.py",
                 "if claim == ended or not (lower or is_claimed):",
                 "if claim == ended or not lower:",
             ),
@@ -194,12 +194,12 @@ MUTATIONS: Final = (
         "claim known by its token alone, and ended under its own token",
         (
             Patch(
-                "claim.py",
+                "push/claim.py",
                 "if (content.token, content.state) == (claim.token, claim.state):",
                 "if content.token == claim.token:",
             ),
             Patch(
-                "numbering.py",
+                "push/allocate.py",
                 "await self._store.driver.write(key, ended.to_json(), expected=meta.revision)",
                 "old = claim.in_state(ClaimState.ABANDONED)\n"
                 "                await self._store.driver.write(key, old.to_json(), expected=meta.revision)",
@@ -210,7 +210,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "certain failure of a seal whose answer nobody understands",
-        (Patch("publication.py", "if is_uncertain(error):", "if getattr(error, 'uncertain', False):"),),
+        (Patch("push/publish.py", "if is_uncertain(error):", "if getattr(error, 'uncertain', False):"),),
         within=500,
     ),
 )

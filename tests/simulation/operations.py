@@ -17,7 +17,7 @@ from aioassets.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
-from aioassets.leftovers import LeftoverKind
+from aioassets.model.leftovers import LeftoverKind
 from simulation.processes import Process
 from simulation.schedule import Step
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from random import Random
 
 from aioassets import AssetsManager
-from aioassets.dispatch import Dispatcher, RetryPolicy
-from aioassets.machine import Claimant, Machine, on_machine
-from aioassets.manifest import Pusher
-from aioassets.threads import without_threads
-from aioassets.versioning import MajorMinor, SimpleDate, VersioningScheme
+from aioassets.model.pusher import Pusher
+from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.machine import Claimant, Machine, on_machine
+from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.threads import without_threads
 from simulation.driver import SimulatedDriver
 from simulation.invariants import Judge
 from simulation.loop import LANE, Lane

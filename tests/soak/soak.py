@@ -20,15 +20,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from inspection import store_of
-from relay import Fault, LoseAnswer, Relay, Reply, ResetAnswer, ResetRequest, Stall, Truncate
-from servers import S3Server, start_seaweedfs
+from tools.inspection import store_of
+from tools.relay import Fault, LoseAnswer, Relay, Reply, ResetAnswer, ResetRequest, Stall, Truncate
+from tools.servers import S3Server, start_seaweedfs
 from worker import CACHES, NAMES, read_identity, write_source
 
 from aioassets import AssetsManager, NotFound
-from aioassets.concurrency import for_each
-from aioassets.drivers.s3 import MIN_PART_SIZE, S3Driver
-from aioassets.manifest import Manifest
+from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+from aioassets.model.manifest import Manifest
+from aioassets.runtime.tasks import for_each
 
 WORKERS = 6
 AT_ONCE = 8

@@ -1,0 +1,290 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import anyio
+
+from aioassets.cli.console import (
+    ask,
+    can_ask,
+    described_leftovers,
+    forecast,
+    leftover_label,
+    print_assets,
+    put,
+    put_json,
+    put_path,
+    say,
+    shown,
+)
+from aioassets.cli.options import PushOptions, StoreOptions
+from aioassets.cli.process import DONE, FAILED, exit_code_of, told
+from aioassets.errors import UsageError
+from aioassets.fetch.fetch import FetchedAsset, Selection
+from aioassets.fetch.verify import Verification
+from aioassets.manager import AssetsManager, AssetVersions
+from aioassets.model.digests import SHA256
+from aioassets.model.leftovers import CleaningPlan, CleaningResult
+from aioassets.model.names import AssetSpec
+from aioassets.push.plan import PushPlan, PushResult
+
+T = TypeVar("T")
+
+
+async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> int:
+    """Push the first version of an asset."""
+    return await _push(path, store, push, lambda manager: manager.plan_create(path, name, **push.details()))
+
+
+async def update(path: str, asset: AssetSpec, bump_major: bool, push: PushOptions, store: StoreOptions) -> int:
+    """Push the next version of an asset."""
+    return await _push(
+        path,
+        store,
+        push,
+        lambda manager: manager.plan_update(path, asset.name, bump_major, asset.version, **push.details()),
+    )
+
+
+async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int:
+    """List assets with their versions."""
+    async with store.manager() as manager:
+        async with shown("Listing assets"):
+            assets = await _all(manager.list_assets(prefix))
+        if as_json:
+            put_json({"assets": [_described_asset(asset) for asset in assets]})
+        elif assets:
+            print_assets(assets)
+        else:
+            say(f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else "."))
+    codes = [told(asset.error) for asset in assets if asset.error is not None]
+    return codes[0] if codes else DONE
+
+
+async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
+    """List the versions of an asset."""
+    async with store.manager() as manager, shown(f"Reading the versions of {name}"):
+        found = await manager.list_versions(name)
+    if as_json:
+        put_json({"name": name, "versions": found})
+    else:
+        for version in found:
+            put(version)
+
+
+async def fetch(
+    spec: str, store: StoreOptions, *, force_download: bool, verify: bool, offline: bool | None, as_json: bool
+) -> None:
+    """Bring an asset to the local disk, and print its path."""
+    async with store.manager() as manager, shown(f"Looking for {spec}", "Downloading") as tally:
+        fetched = await manager.fetch_asset(
+            spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
+        )
+    if not fetched.verified:
+        say(f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified.")
+    elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
+        say(f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for.")
+    if as_json:
+        put_json(_described_fetch(fetched))
+    else:
+        put_path(fetched.path)
+
+
+async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
+    """Check a version against its manifest."""
+    async with store.manager() as manager, shown(f"Looking for {spec}", "Verifying") as tally:
+        found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
+    for problem in found.problems:
+        told(problem)
+    label = str(AssetSpec(found.name, found.version, found.part))
+    if found.unverifiable:
+        say(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
+    if as_json:
+        put_json(_described_verification(found))
+    elif found.ok:
+        put(label)
+    return DONE if found.ok else exit_code_of(found.problems[0])
+
+
+def _described_verification(found: Verification) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "version": found.version,
+        "part": found.part,
+        "files": found.files,
+        "size": found.size,
+        "verified_by": list(found.verified_by),
+        "unverifiable": found.unverifiable,
+        "ok": found.ok,
+        "problems": [
+            {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
+        ],
+    }
+
+
+async def clean(
+    name: str,
+    store: StoreOptions,
+    *,
+    older_than: timedelta | None,
+    legacy: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Remove what dead pushes and fetches left behind."""
+    async with store.manager() as manager:
+        async with shown("Looking for leftovers"):
+            plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
+        for line in described_leftovers(plan):
+            say(line)
+        question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
+        if not dry_run and plan.removable and not (yes or await _agreed(question)):
+            say("Declined: nothing was removed.")
+            return FAILED
+        result = None
+        if not dry_run and plan.removable:
+            async with shown("Removing"):
+                result = await manager.clean(plan)
+    if dry_run:
+        say("Dry run: nothing was removed.")
+    for leftover in result.kept if result else ():
+        say(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
+    if as_json:
+        put_json({**_described_cleaning(plan, result), "dry_run": dry_run})
+    else:
+        for leftover in result.removed if result else ():
+            put(leftover.where)
+    return DONE
+
+
+async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
+    """List a complete version that isn't listed."""
+    label = f"{name}:{version}"
+    if dry_run:
+        say(f"Dry run: {label} was not listed.")
+    else:
+        async with store.manager() as manager, shown(f"Listing {label}"):
+            await manager.publish_version(name, version)
+    if as_json:
+        put_json({"name": name, "version": version, "dry_run": dry_run})
+    elif not dry_run:
+        put(label)
+    return DONE
+
+
+def _described_cleaning(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
+    removed = set(result.removed) if result else set()
+    rows = [
+        {
+            "kind": leftover.kind.value,
+            "where": leftover.where,
+            "name": leftover.name or None,
+            "version": leftover.version or None,
+            "files": leftover.files,
+            "size": leftover.size,
+            "open_uploads": leftover.uploads,
+            "age": leftover.age.total_seconds() if leftover.age is not None else None,
+            "holder": str(leftover.holder) if leftover.holder is not None else None,
+            "removable": leftover.removable,
+            "removed": leftover in removed,
+            "advice": leftover.advice or None,
+        }
+        for leftover in plan.leftovers
+    ]
+    return {"leftovers": rows}
+
+
+async def _push(
+    path: str, store: StoreOptions, push: PushOptions, planned: Callable[[AssetsManager], Awaitable[PushPlan]]
+) -> int:
+    """Look, show, ask, push."""
+    async with store.manager() as manager:
+        async with shown(f"Looking at {path} and {manager.url}"):
+            plan = await planned(manager)
+        for line in forecast(plan, path, str(manager.url)):
+            say(line)
+        if push.dry_run:
+            return _dry_run(plan, push)
+        if not (push.yes or await _agreed(f"Push {plan.name}:{plan.version}?")):
+            say("Declined: nothing was pushed.")
+            return FAILED
+        result = await _pushed(manager, plan)
+    if result.version != plan.version:
+        say(f"{plan.version} was taken by another push meanwhile.")
+    if push.as_json:
+        put_json(_described_push(result, dry_run=False))
+    else:
+        put(f"{result.name}:{result.version}")
+    return DONE
+
+
+def _dry_run(plan: PushPlan, push: PushOptions) -> int:
+    say("Dry run: nothing was pushed.")
+    if push.as_json:
+        put_json(_described_push(plan, dry_run=True))
+    return DONE
+
+
+async def _agreed(question: str) -> bool:
+    if not can_ask():
+        raise UsageError("There is no terminal to ask for confirmation: say --yes, or look with --dry-run.")
+    return await ask(question)
+
+
+async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
+    async with shown(f"Preparing {plan.name}", "Uploading") as tally:
+        try:
+            return await manager.push(plan, progress=tally.receive)
+        except anyio.get_cancelled_exc_class():
+            if tally.finished is not None:  # it came too late
+                say(f"{plan.name}:{tally.finished} was published all the same.")
+            raise
+
+
+def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "name": pushed.name,
+        "version": pushed.version,
+        "url": pushed.url,
+        "files": pushed.files,
+        "size": pushed.size,
+        "dry_run": dry_run,
+    }
+
+
+def _described_asset(asset: AssetVersions) -> dict[str, Any]:
+    error = None if asset.error is None else str(asset.error)
+    return {"name": asset.name, "versions": asset.versions, "error": error}
+
+
+def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
+    manifest = fetched.manifest
+    spec = AssetSpec(fetched.name, fetched.version, fetched.part)
+    files = Selection.of(manifest, spec, fetched.version).files
+    sizes = [file.size for file in files if file.size is not None]
+    return {
+        "path": str(fetched.path),
+        "name": fetched.name,
+        "version": fetched.version,
+        "part": fetched.part,
+        "from_cache": fetched.from_cache,
+        "verified": fetched.verified,
+        "verified_by": list(fetched.verified_by),
+        "files": len(files),
+        "size": sum(sizes) if len(sizes) == len(files) else None,
+        "is_directory": manifest.is_directory,
+        "push_date": manifest.push_date.isoformat(),
+        "pushed_by": manifest.pushed_by.to_json(),
+        "tool": manifest.tool,
+        "message": manifest.message,
+        "labels": dict(manifest.labels),
+    }
+
+
+async def _all(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]

@@ -1,0 +1,168 @@
+"""Blobs in blocks: read in order, sent in parallel, and made one blob by one conditional request."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+from collections.abc import Mapping, Set
+from typing import Any, Final
+
+import anyio
+
+from aioassets.drivers.azure.client import AzureClient
+from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list
+from aioassets.drivers.bodies import MIB, body_of
+from aioassets.drivers.protocol import Data, Source
+from aioassets.drivers.service_errors import code_of
+from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, StoreError
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.tasks import unwrapped
+from aioassets.runtime.threads import in_thread
+
+MAX_BLOCKS: Final = 50_000
+"""Azure's limit for one blob."""
+
+
+class BlocksGone(Exception):
+    """The store knows some of the blocks no more: send them anew."""
+
+
+class BlockUpload:
+    """One upload in blocks; to be run once.
+
+    There is nothing to abort: nobody sees blocks that no blob is made of, and the store drops
+    them after a week, or when the blob of that key is written.
+
+    Args:
+        client: sends requests.
+        dispatcher: the budget and retries to use.
+        block_size: bytes of a block; more where that would make too many.
+        headers: of the request that ends it: the condition.
+        resume: whether to ask first which of the blocks were sent before, and to leave those out.
+    """
+
+    def __init__(
+        self,
+        client: AzureClient,
+        dispatcher: Dispatcher,
+        key: str,
+        source: Source,
+        *,
+        block_size: int,
+        headers: Mapping[str, str],
+        resume: bool = False,
+    ) -> None:
+        self._client = client
+        self._dispatcher = dispatcher
+        self._key = key
+        self._source = source
+        self._block_size = fitting_block_size(source.size, block_size)
+        self._headers = headers
+        self._resume = resume
+        self._kept: Set[str] = frozenset()
+        self._ids: dict[int, str] = {}
+        self._whole: Any = hashlib.md5(usedforsecurity=False)
+        self._hashed = 0
+        self._committing = False
+
+    async def run(self) -> None:
+        """Upload everything.
+
+        Raises:
+            BlocksGone: the store dropped blocks before they were made a blob.
+            AioAssetsError: with `uncertain` set only if they were to be made one already.
+        """
+        offsets = range(0, self._source.size, self._block_size)
+        try:
+            if self._resume:
+                with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then nothing can be resumed
+                    self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
+            await self._send_blocks(offsets)
+            await self._dispatcher.send(self._commit, urgent=True)
+        except AioAssetsError as error:
+            error.uncertain = error.uncertain and self._committing
+            raise
+
+    async def _list_blocks(self) -> Set[str]:
+        """The ids of all blocks that were sent for this key, and that no blob is made of."""
+        query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
+        return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
+
+    async def _send_blocks(self, offsets: range) -> None:
+        with unwrapped():
+            async with anyio.create_task_group() as tasks:
+                for number, offset in enumerate(offsets):
+                    # The next block asks for its share of the budget when this one was read: so the source
+                    # is read and hashed in order, and no more is in memory than the budget allows.
+                    has_read = anyio.Event()
+                    tasks.start_soon(self._send_block, number, offset, has_read)
+                    await has_read.wait()
+
+    async def _send_block(self, number: int, offset: int, has_read: anyio.Event) -> None:
+        size = min(self._block_size, self._source.size - offset)
+
+        async def put() -> None:
+            data = await self._source.read(offset, size)
+            md5 = await in_thread(self._hash, offset, data)
+            has_read.set()
+            block = self._ids[number] = block_id(md5, number)
+            if block in self._kept:
+                return
+            query = {"comp": "block", "blockid": block}
+            headers = {
+                "Content-Length": str(size),
+                "Content-MD5": in_base64(md5),
+                "Content-Type": "application/octet-stream",  # left out, it would be added behind the signature
+            }
+            with body_of(data) as body:
+                del data  # the body is a copy of it
+                await self._client.call("PUT", self._key, query=query, headers=headers, body=body)
+
+        await self._dispatcher.send(put, nbytes=size)
+
+    def _hash(self, offset: int, data: Data) -> bytes:
+        """The MD5 of a block, which also goes into that of the whole when it is read for the first time."""
+        if offset == self._hashed:
+            self._whole.update(data)
+            self._hashed += len(data)
+        return hashlib.md5(data, usedforsecurity=False).digest()
+
+    async def _commit(self) -> None:
+        self._committing = True
+        body = block_list([block for _, block in sorted(self._ids.items())])
+        headers = {
+            "Content-Length": str(len(body)),
+            "Content-MD5": md5_of(body),
+            "Content-Type": "application/xml",
+            "x-ms-blob-content-md5": in_base64(self._whole.digest()),
+            "x-ms-blob-content-type": "application/octet-stream",
+            **self._headers,
+        }
+        try:
+            with body_of(body) as streamed:
+                await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=streamed)
+        except StoreError as error:
+            if code_of(error) == "InvalidBlockList":
+                raise BlocksGone from error
+            raise
+
+
+def block_id(md5: bytes, number: int) -> str:
+    """The id of a block: of its content, so that racing uploads of one key can't mix other blocks into theirs.
+
+    And so that an upload knows the blocks again that one before it has sent. All blocks of a key must have
+    ids of one length, also those that somebody left there: this is the length of those that the SDK makes
+    at present.
+
+    Args:
+        md5: of its bytes, which the store has checked.
+        number: its place in the blob, from 0.
+    """
+    return base64.b64encode(f"{md5.hex()}{number:016}".encode()).decode()
+
+
+def fitting_block_size(size: int, block_size: int) -> int:
+    """The size of all blocks but the last, so that there are not too many."""
+    least = -(-size // MAX_BLOCKS)
+    return block_size if least <= block_size else -(-least // MIB) * MIB

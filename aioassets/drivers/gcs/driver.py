@@ -1,0 +1,450 @@
+"""Google Cloud Storage by its JSON API, on gcloud-aio-storage's session and token."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
+from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.gcs.errors import TOO_MANY, translate
+from aioassets.drivers.gcs.session import Body, Connection
+from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload, SessionGone
+from aioassets.drivers.gcs.values import (
+    GOOGLE,
+    Checksum,
+    address,
+    answered_at,
+    condition_for,
+    info_of,
+    multipart,
+    normal_root,
+    rows_of,
+)
+from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    CommonPrefix,
+    Data,
+    Document,
+    Driver,
+    Expect,
+    NoLocalFiles,
+    NoOpenUploads,
+    ObjectInfo,
+    Revision,
+    Source,
+    Text,
+    Uploaded,
+)
+from aioassets.drivers.service_errors import ForeignAnswer, Request, in_doubt, status_of, translating
+from aioassets.errors import (
+    AccessDenied,
+    AioAssetsError,
+    IntegrityError,
+    InvalidSetting,
+    NotSameStore,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+)
+from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.tasks import both, for_each
+from aioassets.runtime.threads import in_thread
+
+__all__ = ["GCSDriver"]
+
+T = TypeVar("T")
+
+PART_SIZE: Final = 8 * MIB
+"""What Google's own tools use: large enough that a request's overhead doesn't count."""
+DELETES: Final = 32
+"""Objects deleted at once: the API's batches hold a hundred, but other implementations have none."""
+UPLOADS: Final = 3
+"""How often a resumable upload is begun for one blob, where the store drops its session."""
+READS: Final = 20
+"""How often a document is read that is replaced while it is read."""
+TURNS: Final = 60
+"""How often a throttled write is handed to the dispatcher, each time for some seconds."""
+
+_AS_STORED: Final = {"Accept-Encoding": "gzip"}
+"""Without this, the store unpacks objects that are stored as gzip, and ignores the range."""
+
+
+class GCSDriver(NoLocalFiles, NoOpenUploads):
+    """One bucket of Google Cloud Storage, or of another implementation of its JSON API.
+
+    The session is opened at the first request, in a worker thread where that blocks. The
+    driver reads no environment variables itself; the SDK does where no credentials are
+    given (`GOOGLE_APPLICATION_CREDENTIALS`, `CLOUDSDK_CONFIG`, `GCE_METADATA_HOST`).
+
+    Args:
+        bucket: the bucket's name.
+        dispatcher: the budget and retries to use; the SDK's own retries are off.
+        api_root: where the API is, if it isn't Google's: scheme and host. Over plain `http`, which
+            emulators speak, credentials are sent only if they are given here.
+        service_file: a file of credentials (of a service account, a user, an external account);
+            without it, application-default credentials are looked for.
+        anonymous: send no credentials, for public buckets and emulators.
+        part_size: bytes, a multiple of 256 KiB; larger blobs are uploaded in chunks of this size.
+        connect_timeout: seconds.
+        read_timeout: seconds without a byte before a connection is given up.
+        client: a `gcloud.aio.storage.Storage` whose session and token to use; it isn't closed.
+
+    Raises:
+        InvalidSetting: a value can't be used.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        dispatcher: Dispatcher | None = None,
+        api_root: str | None = None,
+        service_file: str | os.PathLike[str] | None = None,
+        anonymous: bool = False,
+        part_size: int = PART_SIZE,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        client: Any = None,
+    ) -> None:
+        if not bucket:
+            raise InvalidSetting("A bucket of Google Cloud Storage needs a name.")
+        if part_size < CHUNK_UNIT or part_size % CHUNK_UNIT:
+            raise InvalidSetting(f"part_size={part_size} is no multiple of {CHUNK_UNIT} bytes, as the API needs it.")
+        self.url = f"gs://{bucket}"
+        self._root = normal_root(api_root)
+        self.identity = self.url if self._root == GOOGLE else f"{self.url}@{self._root}"
+        self._bucket = bucket
+        self._dispatcher = dispatcher or Dispatcher()
+        self._part_size = part_size
+        in_clear = self._root.startswith("http://")
+        self._connection = Connection(
+            self.url,
+            self._root,
+            service_file=service_file,
+            anonymous=anonymous or (in_clear and service_file is None and client is None),
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_connections=self._dispatcher.budget.max_requests,
+            client=client,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
+        """See `Driver.read`.
+
+        The API tells a generation's bytes and its age in two answers, which are asked for at once.
+        """
+        for _ in range(READS):
+            (data, generation), (info, answered) = await both(
+                partial(self._send, partial(self._content, key, limit)),
+                partial(self._send, partial(self._describe, key)),
+            )
+            checksum = await self._checksum(data)
+            told = info.checksums.get(checksum.algorithm, checksum.hex)
+            if generation in (None, info.revision) and checksum.hex == told:
+                return Document(data, info.revision, info.modified, answered)
+        raise StoreUnavailable(self.url, f"{key!r} kept changing while it was read.", uncertain=False)
+
+    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        """See `Driver.write`."""
+        await self._connection.open()
+        content = await joined(data)
+        checksum = await self._checksum(content)
+
+        async def put() -> ObjectInfo:
+            try:
+                return await self._insert(key, content, checksum, expected, cacheControl="no-store")
+            except StoreUnavailable as error:
+                if status_of(error) == TOO_MANY:
+                    await self._check(key, expected)
+                raise
+
+        try:
+            return (await self._in_turn(put)).revision
+        except ObjectNotFound as error:  # some say so of a swap, where the API says that the condition isn't met
+            raise PreconditionFailed(self._url(key)) from error
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """See `Driver.stat`."""
+        info, _ = await self._send(partial(self._describe, key))
+        return info
+
+    async def upload(
+        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+    ) -> Uploaded:
+        """See `Driver.upload`.
+
+        Only whole objects are resumed: a session that a killed upload left can't be found again, and
+        expires by itself.
+
+        Raises:
+            IntegrityError: the store kept other bytes than were sent; they were deleted again.
+        """
+        await self._connection.open()
+        in_chunks = source.size > self._part_size  # whose condition the API judges when all has arrived
+        send = self._upload_chunks if in_chunks else self._upload_whole
+        return await upload_by(send, self, key, source, expected, look_first=resume or in_chunks)
+
+    def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[Data, None]:
+        """See `Driver.read_range`."""
+        return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
+
+    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """See `Driver.copy`; between buckets that the same API serves."""
+        original = f"{source.url}/{info.key}"
+        if not isinstance(source, GCSDriver) or source._root != self._root:  # noqa: SLF001 - of the same class
+            raise NotSameStore(original)
+        try:
+            return await self._rewrite(source, info, key)
+        except AccessDenied as error:  # perhaps the source is open only to the other driver's credentials
+            if source is self:
+                raise
+            raise NotSameStore(original) from error
+        except (ObjectNotFound, PreconditionFailed):
+            return await copied_before(source, info, self, partial(self.stat, key))
+
+    async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
+        """See `Driver.list`."""
+        token: str | None = None
+        while True:
+            url = self._address("o", prefix=prefix, delimiter=delimiter, pageToken=token)
+            page = await self._send(
+                partial(self._connection.ask, Request(self.url, "list", needs_only_bucket=True), "GET", url)
+            )
+            with translating(translate, Request(self.url, "list")):
+                rows = rows_of(page)
+                token = _token(page, "nextPageToken")
+            for row in rows:
+                yield row
+            if not token:
+                return
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """See `Driver.delete`."""
+
+        async def delete(key: str) -> None:
+            with contextlib.suppress(ObjectNotFound):
+                await self._send(partial(self._delete, key))
+
+        await for_each(keys, delete, limit=DELETES)
+
+    async def aclose(self) -> None:
+        """See `Driver.aclose`; the next request would connect again."""
+        await self._connection.aclose()
+
+    # Single requests
+
+    async def _content(self, key: str, limit: int) -> tuple[bytes, str | None]:
+        """A document's bytes, and its generation where the answer tells it."""
+        async with self._media(key, None) as response:
+            pieces = response.content.iter_any()
+            data = await read_whole(pieces, response.content_length, limit, self._url(key))
+            return data, response.headers.get("X-Goog-Generation")
+
+    @contextlib.asynccontextmanager
+    async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[Any]:
+        request = Request(self.url, "read", key)
+        url = self._address("o", key, alt="media", ifGenerationMatch=revision)
+        async with self._connection.exchange(
+            request, "GET", url, headers={**_AS_STORED, **headers}, auto_decompress=False
+        ) as response:
+            if response.status >= 400 and response.status != 416:
+                raise await self._connection.refusal(response)
+            yield response
+
+    @contextlib.asynccontextmanager
+    async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
+        async with self._media(key, revision, Range=f"bytes={start}-{stop - 1}") as response:
+            if response.status == 416:
+                raise PastEnd
+            found = response.headers.get("X-Goog-Generation")
+            yield Part(
+                response.content.iter_any(),
+                Revision(found) if found else None,
+                response.status == 206,
+                response.content_length,
+            )
+
+    async def _describe(self, key: str) -> tuple[ObjectInfo, datetime]:
+        request = Request(self.url, "read", key)
+        answer = await self._connection.call(request, "GET", self._address("o", key))
+        return _info(request, self._connection.parsed(request, answer)), answered_at(answer.headers)
+
+    async def _insert(
+        self,
+        key: str,
+        data: Data,
+        checksum: Checksum,
+        expected: Revision | Expect,
+        **metadata: str,
+    ) -> ObjectInfo:
+        """Write an object whole; the store verifies what it receives, and we what it answers."""
+        condition = condition_for(expected)
+        swapping = not isinstance(expected, Expect)
+        request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=not swapping)
+        url = self._address("o", upload=True, uploadType="multipart", **condition)
+        content_type, pieces = multipart({"name": key, **checksum.field, **metadata}, data)
+        headers = {"Content-Type": content_type}
+        answer = await self._connection.call(request, "POST", url, headers=headers, body=Body(*pieces))
+        resource = self._connection.parsed(request, answer)
+        return await self._verified(key, resource, len(data), checksum)
+
+    async def _delete(self, key: str, revision: Revision | None = None) -> None:
+        url = self._address("o", key, ifGenerationMatch=revision)
+        request = Request(self.url, "delete", key)
+        answer = await self._connection.call(request, "DELETE", url)
+        if answer.body:  # the API has nothing to say of success
+            self._connection.parsed(request, answer)
+
+    # Documents
+
+    async def _in_turn(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Send a write until its turn comes: an object takes about one a second, whoever it comes from."""
+        retry = self._dispatcher.retry
+        started = retry.clock()
+        uncertain = False
+        for turn in range(1, TURNS + 1):
+            try:
+                return await self._send(write)
+            except AioAssetsError as error:
+                uncertain = error.uncertain = uncertain or error.uncertain
+                over = turn == TURNS or retry.attempts == 1 or retry.clock() - started > retry.total
+                if over or status_of(error) != TOO_MANY:
+                    raise
+        raise AssertionError("the last turn returns or raises")
+
+    async def _check(self, key: str, expected: Revision | Expect) -> None:
+        """Don't wait for a turn to be refused: after a 429, see whether the condition can still be met."""
+        found: Revision | None = None
+        try:
+            info, _ = await self._describe(key)
+            found = info.revision
+        except ObjectNotFound:
+            pass
+        except AioAssetsError:
+            return
+        if expected is not Expect.ANYTHING and found != (None if expected is Expect.ABSENT else expected):
+            raise PreconditionFailed(self._url(key))
+
+    async def _checksum(self, data: Data) -> Checksum:
+        return await in_thread(Checksum.of, data) if len(data) > CHUNK else Checksum.of(data)
+
+    # Blobs
+
+    async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
+        async def put() -> None:
+            data = await source.read(0, source.size)
+            await self._insert(key, data, await self._checksum(data), expected)
+
+        await self._dispatcher.send(put, nbytes=source.size)
+
+    async def _upload_chunks(self, key: str, source: Source, expected: Expect) -> None:
+        condition = condition_for(expected)
+        request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
+        url = self._address("o", upload=True, uploadType="resumable", **condition)
+        cause: Exception | None = None
+        for _ in range(UPLOADS):
+            upload = ResumableUpload(
+                self._connection, self._dispatcher, request, url, key, source, part_size=self._part_size
+            )
+            try:
+                resource = await upload.run()
+            except SessionGone as gone:
+                if await holds(self, key, source):  # it was completed, and the answer was lost
+                    return
+                cause = gone
+            else:
+                await self._verified(key, resource, source.size, upload.checksum)
+                return
+        raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
+
+    async def _verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
+        """The object that an upload made; it is removed where it isn't what was sent.
+
+        Raises:
+            IntegrityError: it wasn't.
+        """
+        request = Request(self.url, "write", key)
+        if not {"size", "generation"} <= resource.keys():  # not all implementations repeat it for a finished upload
+            info = await self._made(request)
+        else:
+            info = _info(request, resource)
+        found = info.checksums.get(checksum.algorithm, checksum.hex)
+        if (info.size, found) == (size, checksum.hex):
+            return info
+        with tidying(), contextlib.suppress(AioAssetsError):
+            await self._delete(key, info.revision)
+        algorithm = checksum.algorithm
+        raise IntegrityError(
+            self._url(key), f"{size} bytes of {algorithm} {checksum.hex}", f"{info.size} bytes of {algorithm} {found}"
+        )
+
+    async def _made(self, request: Request) -> ObjectInfo:
+        """Look for an object that was made, according to an answer that doesn't describe it."""
+        try:
+            info, _ = await self._describe(request.key)
+        except ObjectNotFound as error:
+            raise translate(ForeignAnswer(), request) from error
+        except AioAssetsError as error:
+            raise in_doubt(error, request) from None
+        return info
+
+    async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str) -> ObjectInfo:
+        """Have the store copy a generation, in as many steps as it takes."""
+        request = Request(self.url, "copy", key, conditional=True)
+        token: str | None = None
+        while True:
+            url = source._address(
+                *("o", info.key, "rewriteTo", "b", self._bucket, "o", key),
+                ifGenerationMatch="0",
+                ifSourceGenerationMatch=info.revision or None,
+                sourceGeneration=info.revision or None,
+                rewriteToken=token,
+            )
+            step = await self._dispatcher.send(partial(self._connection.ask, request, "POST", url))
+            if step.get("done"):
+                return _info(request, step.get("resource") or {})
+            with translating(translate, request):
+                token = _token(step, "rewriteToken")
+            if not token:
+                told = f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on."
+                raise in_doubt(StoreError(told), request)
+
+    async def _send(self, request: Callable[[], Awaitable[T]]) -> T:
+        return await self._dispatcher.send(request, urgent=True)
+
+    def _address(self, *path: str, upload: bool = False, **params: str | None) -> str:
+        service = ("upload", "storage") if upload else ("storage",)
+        return address(self._root, *service, "v1", "b", self._bucket, *path, **params)
+
+    def _url(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+
+def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
+    with translating(translate, request):
+        return info_of(resource, request.key)
+
+
+def _token(page: Mapping[str, Any], name: str) -> str | None:
+    token = page.get(name)
+    if token is not None and not isinstance(token, str):
+        raise ForeignAnswer
+    return token

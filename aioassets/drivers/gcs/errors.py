@@ -1,0 +1,125 @@
+"""What Google Cloud Storage and its SDK raise, as errors of ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aioassets.drivers.http.connections import unavailable
+from aioassets.drivers.http.parsing import UNREADABLE
+from aioassets.drivers.service_errors import (
+    ForeignAnswer,
+    Kind,
+    Refusal,
+    RefusedError,
+    Request,
+    by_status,
+    foreign_answer,
+    in_doubt,
+    retry_after,
+)
+from aioassets.errors import AioAssetsError, StoreError
+
+TOO_MANY: Final = 429
+"""The status for more than about one write a second to one object, among other limits."""
+LONGEST_MESSAGE: Final = 500
+
+
+_BY_REASON: Final[Mapping[str, Kind]] = {
+    "conditionNotMet": Kind.CONDITION,
+    "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, as unmet conditions are
+    "dailyLimitExceeded": Kind.REFUSED,  # these four may come with a 403
+    "quotaExceeded": Kind.REFUSED,
+    "rateLimitExceeded": Kind.THROTTLED,
+    "userRateLimitExceeded": Kind.THROTTLED,
+    "backendError": Kind.FAILED,
+    "internalError": Kind.FAILED,
+    "notImplemented": Kind.UNSUPPORTED,
+}
+_BY_STATUS: Final[Mapping[int, Kind]] = {
+    401: Kind.DENIED,
+    403: Kind.DENIED,
+    404: Kind.MISSING,
+    408: Kind.FAILED,
+    409: Kind.REFUSED,  # "edited during the operation, please try again"
+    412: Kind.CONDITION,
+    TOO_MANY: Kind.THROTTLED,
+    501: Kind.UNSUPPORTED,
+}
+"""For reasons that aren't listed, and for implementations that name none."""
+
+# "No such object: bucket/key" names a bucket too, so only a sentence about the bucket counts.
+_NO_BUCKET: Final = re.compile(r"(the |specified )*bucket\b.*(not exist|not found)", re.IGNORECASE | re.DOTALL)
+_DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|calculated)", re.IGNORECASE | re.DOTALL)
+
+
+def refusal_of(reason: str, message: str, status: int, wait: float | None = None, location: str = "") -> Refusal:
+    """A refusal by what the store states.
+
+    Args:
+        reason: the API's name for it; empty where the answer has none.
+        message: the store's sentence.
+        status: of the HTTP answer.
+        wait: seconds that the store asked to wait.
+    """
+    if status == 404 and _NO_BUCKET.match(message):
+        kind = Kind.NO_BUCKET
+    elif status == 400 and _DAMAGED.search(message):
+        kind = Kind.REFUSED  # damaged on the way
+    else:
+        kind = _BY_REASON.get(reason) or by_status(status, _BY_STATUS)
+    return Refusal(kind, reason, message, status, wait, location)
+
+
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str | None = None) -> Refusal:
+    """Read an error as the API documents it, and whatever else is sent in its place.
+
+    Args:
+        secret: the URL of an upload's session, which must not appear in the message.
+    """
+    reason, message = _stated(body.decode("utf-8", "replace"))
+    if secret:
+        message = message.replace(secret, "(the upload)").replace(secret.partition("?")[2] or secret, "(the upload)")
+    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
+    return refusal_of(reason, message, status, wait, headers.get("Location", ""))
+
+
+def translate(error: Exception, request: Request) -> Exception:
+    """The error of ours for one of the SDK's; the very same error where it isn't the SDK's."""
+    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+
+    match error:
+        case AioAssetsError():
+            return error
+        case RefusedError():
+            return error.refusal.translate(request)
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            told = f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP."
+            return in_doubt(StoreError(told), request)
+        case ForeignAnswer():
+            return foreign_answer(request, "Google's JSON API's", "Check api_root.")
+        case aiohttp.ClientError() | TimeoutError() | OSError():
+            return unavailable(request, error)
+        case _ if isinstance(error, UNREADABLE):
+            return foreign_answer(request, "Google's JSON API's", "Check api_root.")
+    return error
+
+
+def _stated(text: str) -> tuple[str, str]:
+    """Reason and message of an error's body."""
+    try:
+        error = json.loads(text)
+    except (ValueError, RecursionError):
+        return "", "" if text.lstrip().startswith("<") else text.strip()[:LONGEST_MESSAGE]
+    error = error.get("error", error) if isinstance(error, dict) else error
+    if not isinstance(error, dict):
+        return "", f"{error}"
+    listed = error.get("errors")
+    first = listed[0] if isinstance(listed, list) and listed else {}
+    details: dict[str, Any] = first if isinstance(first, dict) else {}
+    message = f"{error.get('message') or details.get('message') or ''}"
+    if message.startswith("{"):  # Google's own test bench puts the documented error inside another one
+        return _stated(message)
+    return f"{details.get('reason') or ''}", message[:LONGEST_MESSAGE]

@@ -1,0 +1,221 @@
+"""What is known of each file of a version; of a million of them, in little memory."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self, TypeVar, overload
+
+from aioassets.model.digests import SHA256
+
+__all__ = ["FileEntry"]
+
+T = TypeVar("T")
+
+LENGTH: Final = 32
+"""Bytes of a SHA-256."""
+_NONE: Final = bytes(LENGTH)
+_UNKNOWN: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a version.
+
+    Attributes:
+        path: relative to the asset, with `/`; empty for a file asset.
+        size: in bytes; `None` where modelkit pushed it.
+        digests: algorithm to lower-case hex; empty where modelkit pushed it.
+        executable: whether the owner may execute it.
+    """
+
+    path: str
+    size: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    executable: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as a JSON value."""
+        value: dict[str, Any] = {"path": self.path, "size": self.size, "digests": dict(self.digests)}
+        return {**value, "executable": True} if self.executable else value
+
+
+class DigestColumn:
+    """The digests of so many files, by their number; a SHA-256 alone, as most have, takes its 32 bytes.
+
+    Args:
+        count: how many files there are; none has a digest yet.
+    """
+
+    __slots__ = ("_others", "_sha256")
+
+    def __init__(self, count: int = 0) -> None:
+        self._sha256 = bytearray(count * LENGTH)
+        self._others: dict[int, Mapping[str, str]] = {}
+
+    def append(self, digests: Mapping[str, str]) -> None:
+        """Add those of one more file."""
+        self._sha256 += _NONE
+        self[len(self) - 1] = digests
+
+    def __len__(self) -> int:
+        return len(self._sha256) // LENGTH
+
+    def __getitem__(self, number: int) -> Mapping[str, str]:
+        if (others := self._others.get(number)) is not None:
+            return others
+        sha256 = self._sha256[_at(number)]
+        return {SHA256: sha256.hex()} if sha256 != _NONE else {}
+
+    def __setitem__(self, number: int, digests: Mapping[str, str]) -> None:
+        packed = _packed(digests)
+        self._sha256[_at(number)] = packed or _NONE
+        if packed is None:
+            self._others[number] = digests
+        else:
+            self._others.pop(number, None)
+
+    @property
+    def algorithms(self) -> set[tuple[str, ...]]:
+        """Those that a file has, in each combination that there is."""
+        packed = {self._sha256[_at(number)] != _NONE for number in range(len(self)) if number not in self._others}
+        return {tuple(digests) for digests in self._others.values()} | {(SHA256,) if known else () for known in packed}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DigestColumn):
+            return NotImplemented
+        return (self._sha256, self._others) == (other._sha256, other._others)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _at(number: int) -> slice:
+    """Where in a column of SHA-256 that of a file is."""
+    return slice(number * LENGTH, (number + 1) * LENGTH)
+
+
+def _packed(digests: Mapping[str, str]) -> bytes | None:
+    """A SHA-256 alone, or nothing at all, in 32 bytes; `None` for anything else."""
+    if not digests:
+        return _NONE
+    sha256 = digests.get(SHA256, "")
+    if len(digests) > 1 or len(sha256) != 2 * LENGTH:
+        return None
+    try:
+        packed = bytes.fromhex(sha256)
+    except ValueError:
+        return None
+    return packed if packed != _NONE and packed.hex() == sha256 else None
+
+
+class _File(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def executable(self) -> bool: ...
+
+
+class Table(Sequence[T]):
+    """A sequence of files that is kept in columns; its rows are made when they are asked for."""
+
+    __slots__ = ("_paths",)
+
+    def __init__(self) -> None:
+        self._paths: list[str] = []
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The path of each."""
+        return self._paths
+
+    @abstractmethod
+    def _row(self, number: int) -> T:
+        """Make a row; `number` is in its range."""
+
+    @overload
+    def __getitem__(self, number: int) -> T: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> tuple[T, ...]: ...
+
+    def __getitem__(self, number: int | slice) -> T | tuple[T, ...]:
+        numbers = range(len(self))[number]
+        return tuple(map(self._row, numbers)) if isinstance(numbers, range) else self._row(numbers)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._row, range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} rows>"
+
+
+class FileTable(Table[FileEntry]):
+    """The files of a version, in columns: 41 bytes each, beside the path.
+
+    Args:
+        entries: what it holds.
+    """
+
+    __slots__ = ("_digests", "_executable", "_sizes")
+
+    def __init__(self, entries: Iterable[FileEntry] = ()) -> None:
+        super().__init__()
+        self._sizes = array("q")
+        self._executable = bytearray()
+        self._digests = DigestColumn()
+        for entry in entries:
+            self._add(entry)
+            self._digests.append(entry.digests)
+
+    @classmethod
+    def of(cls, files: Iterable[_File], digests: DigestColumn) -> Self:
+        """The table of files whose digests came by their number."""
+        table = cls()
+        for file in files:
+            table._add(file)
+        table._digests = digests
+        return table
+
+    def _add(self, file: _File) -> None:
+        self._paths.append(file.path)
+        self._sizes.append(_UNKNOWN if file.size is None else file.size)
+        self._executable.append(file.executable)
+
+    @property
+    def sizes(self) -> Iterator[int | None]:
+        """The size of each, in bytes; `None` where it isn't known."""
+        return (None if size == _UNKNOWN else size for size in self._sizes)
+
+    @property
+    def total(self) -> int | None:
+        """Bytes in all; `None` where one isn't known."""
+        return None if _UNKNOWN in self._sizes else sum(self._sizes)
+
+    @property
+    def algorithms(self) -> set[tuple[str, ...]]:
+        """The algorithms of the digests that a file has, in each combination that there is."""
+        return self._digests.algorithms
+
+    def _row(self, number: int) -> FileEntry:
+        size = self._sizes[number]
+        return FileEntry(
+            self._paths[number],
+            None if size == _UNKNOWN else size,
+            self._digests[number],
+            bool(self._executable[number]),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileTable):
+            return NotImplemented
+        these = (self._paths, self._sizes, self._digests, self._executable)
+        return these == (other._paths, other._sizes, other._digests, other._executable)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,44 @@
+"""The index of an asset's versions, and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aioassets.model.fields import texts_of
+from aioassets.model.jsontext import dump, load, nothing, shown
+from aioassets.model.names import version_problem
+
+
+@dataclass(frozen=True, slots=True)
+class VersionIndex:
+    """What a `.versions` object holds.
+
+    Attributes:
+        versions: latest first, as listed.
+        extra: fields that we don't know, kept when the index is rewritten.
+    """
+
+    versions: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_versions(self, versions: Sequence[str]) -> VersionIndex:
+        """The same index with other versions."""
+        return replace(self, versions=tuple(versions))
+
+    def to_json(self) -> bytes:
+        """The index as stored."""
+        return dump({**self.extra, "versions": list(self.versions)})
+
+    @classmethod
+    def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> VersionIndex:
+        """Parse an index; raises `ValueError`."""
+        value = load(data, check)
+        if "versions" not in value:
+            raise ValueError("it has no versions")
+        versions = texts_of(value.pop("versions"), "versions")
+        for version in versions:
+            if (problem := version_problem(version)) is not None:
+                raise ValueError(f"it lists the version {shown(version)}: {problem}")
+        return cls(tuple(dict.fromkeys(versions)), value)

@@ -1,0 +1,184 @@
+"""The manifest of a sealed version, and its JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aioassets.model.claim import CLAIM_FIELD
+from aioassets.model.digests import PREFERRED, best_of
+from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, typed
+from aioassets.model.files import FileEntry, FileTable
+from aioassets.model.jsontext import Reader, dump, nothing
+from aioassets.model.paths import check_paths
+from aioassets.model.pusher import Pusher
+
+__all__ = ["Manifest"]
+
+_MAX_SIZE: Final = 2**63 - 1
+_HEX: Final = re.compile(r"[0-9a-f]{0,256}")
+
+
+def _timestamp(text: Any) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(typed(text, str, "push_date"))
+        parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        parsed.astimezone(UTC)  # raises where that is before the year 1, or after 9999
+    except (ValueError, OverflowError):
+        raise ValueError("its push_date isn't an ISO 8601 time") from None
+    return parsed
+
+
+def _entry(value: Any) -> FileEntry:
+    entry = typed(value, dict, "file entry")
+    size = entry.get("size")
+    if size is not None and not 0 <= typed(size, int, "file size") <= _MAX_SIZE:
+        raise ValueError(f"it lists a file size {'that is negative' if size < 0 else 'of more than 2**63 bytes'}")
+    digests = typed(entry.get("digests", {}), dict, "digests")
+    if not all(_HEX.fullmatch(typed(digest, str, "digest")) for digest in digests.values()):
+        raise ValueError("it lists a digest that isn't lower-case hex")
+    return FileEntry(
+        path=typed(entry.get("path"), str, "file path"),
+        size=size,
+        digests=digests,
+        executable=typed(entry.get("executable", False), bool, "executable flag"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a sealed `.meta` holds: one complete version.
+
+    Attributes:
+        push_date: when it was sealed, by the pusher's clock, with a time zone.
+        is_directory: whether the asset is a directory tree.
+        files: sorted by path; exactly one, with an empty path, for a file asset.
+        empty_directories: sorted relative paths.
+        pushed_by: who pushed it, where known.
+        tool: which program pushed it, like `aioassets/0.1.0`; `None` for modelkit.
+        message: free text of the pusher.
+        labels: key-value pairs of the pusher.
+        token: tells this push from any other; `None` for modelkit.
+    """
+
+    push_date: datetime
+    is_directory: bool
+    files: Sequence[FileEntry]
+    empty_directories: tuple[str, ...] = ()
+    pushed_by: Pusher = field(default_factory=Pusher)
+    tool: str | None = None
+    message: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", self.table)
+
+    @property
+    def table(self) -> FileTable:
+        """Its files, as they are kept."""
+        return self.files if isinstance(self.files, FileTable) else FileTable(self.files)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, or `None` where modelkit pushed it."""
+        return self.table.total
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether each file has a digest that it can be verified by here."""
+        return None not in self._best()
+
+    @property
+    def verified_by(self) -> tuple[str, ...]:
+        """The algorithms that its files can be verified by here, strongest first."""
+        used = self._best()
+        return tuple(algorithm for algorithm in PREFERRED if algorithm in used)
+
+    def _best(self) -> set[str | None]:
+        return {best_of(algorithms) for algorithms in self.table.algorithms}
+
+    def to_json(self) -> bytes:
+        """Return the manifest as stored; modelkit reads the first three fields."""
+        return dump(self.to_fields())
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields of the JSON document; iterators in it become lists."""
+        value: dict[str, Any] = {"push_date": self.push_date.isoformat(), "is_directory": self.is_directory}
+        if self.is_directory:
+            value["contents"] = iter(self.table.paths)
+        value["files"] = (file.to_json() for file in self.files)
+        if self.empty_directories:
+            value["empty_directories"] = iter(self.empty_directories)
+        optional = {
+            "pushed_by": self.pushed_by.to_json(),
+            "tool": self.tool,
+            "message": self.message,
+            "labels": dict(self.labels),
+            "token": self.token,
+        }
+        return value | {key: item for key, item in optional.items() if item}
+
+    @classmethod
+    def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> Manifest:
+        """Parse a sealed `.meta`; raises `ValueError`."""
+        return cls.from_fields(fields_of(data, check))
+
+    @classmethod
+    def from_fields(cls, value: dict[str, Any]) -> Manifest:
+        """Return the manifest of parsed fields; raise `ValueError` where they are none."""
+        is_directory = typed(value.get("is_directory"), bool, "is_directory")
+        contents = list(texts_of(value.get("contents", []), "contents")) if is_directory else [""]
+        files = value.get("files")
+        if files is None:
+            files = FileTable(map(FileEntry, contents))
+        elif files.paths != contents and sorted(files.paths) != sorted(contents):
+            raise ValueError("its contents and its files don't name the same paths")
+        folders = texts_of(value.get("empty_directories", []), "empty_directories")
+        if is_directory:
+            check_paths(files.paths, folders)
+        elif folders:
+            raise ValueError("it is of a file, but lists other files or folders")
+        pushed_by = typed(value.get("pushed_by", {}), dict, "pushed_by")
+        labels = typed(value.get("labels", {}), dict, "labels")
+        return cls(
+            push_date=_timestamp(value.get("push_date")),
+            is_directory=is_directory,
+            files=files,
+            empty_directories=folders,
+            pushed_by=Pusher(optional_text(pushed_by, "user"), optional_text(pushed_by, "host")),
+            tool=optional_text(value, "tool"),
+            message=optional_text(value, "message"),
+            labels={key: typed(item, str, "label") for key, item in labels.items()},
+            token=optional_text(value, "token"),
+        )
+
+
+def fields_of(data: bytes, check: Callable[[], None] = nothing) -> dict[str, Any]:
+    """The fields of a `.meta`; its files are parsed one by one, so that they never all are there as JSON values."""
+    reader = Reader(data, check)
+    fields: dict[str, Any] = {}
+    for key in reader.fields():
+        is_table = key == "files" and CLAIM_FIELD not in fields
+        fields[key] = _files(reader, fields.get("contents")) if is_table else reader.value()
+    return fields
+
+
+def _files(reader: Reader, contents: Any) -> FileTable:
+    rows = reader.items()
+    if rows is None:
+        raise ValueError("its files isn't of type list")
+    return FileTable(_entries(rows, contents if isinstance(contents, list) else []))
+
+
+def _entries(rows: Iterator[Any], contents: Sequence[Any]) -> Iterator[FileEntry]:
+    """Parse file entries; a path that is in the contents as well is kept in memory once."""
+    for number, row in enumerate(rows):
+        if number == MAX_ENTRIES:
+            raise ValueError(f"its files has more than {MAX_ENTRIES:,} entries")
+        if isinstance(row, dict) and number < len(contents) and contents[number] == row.get("path"):
+            row["path"] = contents[number]
+        yield _entry(row)

@@ -1,0 +1,9 @@
+"""The kinds of pushes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CREATE: Final = "create"
+UPDATE: Final = "update"
+BUMP_MAJOR: Final = "bump_major"

@@ -1,0 +1,77 @@
+"""Relative paths within a version: which are allowed, and the folders that they imply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Final
+
+from aioassets.model.fields import MAX_ENTRIES
+from aioassets.model.jsontext import shown
+from aioassets.model.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
+
+
+def path_problem(path: str) -> str | None:
+    """Why a relative path can't stand in a manifest, or `None` where it can."""
+    if _CONTROL.search(path):
+        return "it holds a control character"
+    if "\\" in path:
+        return "it holds a backslash"
+    if _DRIVE.match(path):
+        return "it begins like a Windows drive"
+    segments = path.split("/")
+    if not {"", ".", ".."}.isdisjoint(segments):
+        return "it isn't a relative path of plain segments"
+    try:
+        nbytes = len(path.encode())
+    except UnicodeEncodeError:
+        return "it isn't valid UTF-8"
+    if nbytes > MAX_KEY_BYTES:
+        return f"it is longer than {MAX_KEY_BYTES} bytes"
+    if nbytes > MAX_SEGMENT_BYTES and any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+        return f"it has a segment of more than {MAX_SEGMENT_BYTES} bytes"
+    return None
+
+
+def check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
+    """Raise `ValueError` unless all paths are allowed, and none is listed twice or as both file and folder."""
+    for kind, paths in (("path", files), ("folder", folders)):
+        for path in paths:
+            if (problem := path_problem(path)) is not None:
+                raise ValueError(f"it lists the {kind} {shown(path)}: {problem}")
+        is_ascending = all(path < following for path, following in pairwise(paths))  # as ours are: no set is needed
+        if not is_ascending and len(set(paths)) != len(paths):
+            raise ValueError(f"it lists the {kind} {shown(_repeated(paths))} twice")
+    if both := {*folders, *inner_folders(files, folders)}.intersection(files):
+        raise ValueError(f"it lists {shown(min(both))} both as a file and as a folder")
+
+
+def _repeated(paths: Iterable[str]) -> str:
+    seen: set[str] = set()
+    return next(path for path in paths if path in seen or seen.add(path))  # type: ignore[func-returns-value]
+
+
+def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set[str]:
+    """The folders that something is in; raises `ValueError` where a version would have too much of either."""
+    found: set[str] = set()
+    for path in chain(files, empty_directories):
+        for folder in parents(path):
+            if folder in found:
+                break
+            found.add(folder)
+        if len(found) > MAX_ENTRIES:
+            break
+    if max(len(found), len(files) + len(empty_directories)) > MAX_ENTRIES:
+        raise ValueError(f"it has more than {MAX_ENTRIES:,} files or folders")
+    return found
+
+
+def parents(path: str) -> Iterator[str]:
+    """The folders above a relative path, innermost first."""
+    while (cut := path.rfind("/")) > 0:
+        path = path[:cut]
+        yield path

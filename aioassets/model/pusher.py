@@ -1,0 +1,23 @@
+"""The user and the machine that pushed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Pusher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pusher:
+    """Who pushed, and from where; either may be withheld."""
+
+    user: str | None = None
+    host: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """As a JSON value, without what is withheld."""
+        return {key: value for key, value in (("user", self.user), ("host", self.host)) if value is not None}
+
+    def __str__(self) -> str:
+        shown = (part if part.isprintable() else repr(part) for part in (self.user, self.host) if part)
+        return "@".join(shown) or "somebody"

@@ -1,0 +1,259 @@
+"""Finding a version number that nobody else has, and claiming it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Final, NoReturn
+
+from aioassets.errors import (
+    AssetExists,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreCorrupt,
+    VersionNotFound,
+)
+from aioassets.model.claim import Claim, ClaimState
+from aioassets.model.manifest import Manifest
+from aioassets.model.operations import CREATE
+from aioassets.model.versioning import MajorMinor
+from aioassets.push.claim import CONTESTS, Contest, HeldClaim, contest
+from aioassets.push.context import PushContext
+from aioassets.push.plan import PushPlan
+from aioassets.runtime.tasks import for_each
+from aioassets.runtime.threads import in_thread
+from aioassets.store.claims import give_up, is_dead, may_take_over, new_claim
+from aioassets.store.documents import IndexState
+from aioassets.store.index import check_exists, next_version
+
+READ_AT_ONCE: Final = 16
+
+
+class Numbering:
+    """The numbers that one push tries for.
+
+    Args:
+        context: what it shares with other pushes.
+        plan: what to push.
+
+    Attributes:
+        index: the state of the index that was last seen.
+        unlisted: complete versions that the push stepped over and the index doesn't list.
+    """
+
+    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+        self._context = context
+        self._store = context.store
+        self._scheme = context.scheme
+        self._plan = plan
+        self._tokens: set[str] = set()
+        self._taken: set[str] = set()
+        self._trying: tuple[str, Claim] | None = None
+        self._reserved: str | None = None
+        self._planned = plan.index
+        self.index: IndexState | None = None
+        self.unlisted: set[str] = set()
+
+    def lose(self, version: str) -> None:
+        """Note that a number went to somebody else after it was claimed."""
+        self._taken.add(version)
+
+    def give_up(self) -> None:
+        """Note that none of the claims that were made will be sealed any more."""
+        for token in self._tokens:
+            give_up(token)
+
+    def leave(self) -> None:
+        """Let other pushes of this manager try for the number."""
+        if self._reserved is not None:
+            self._context.reservations.remove(self._plan.name, self._reserved)
+            self._reserved = None
+
+    async def take_back(self) -> None:
+        """Abandon a claim that was made, though its answer never came."""
+        if self._trying is None:
+            return
+        version, claim = self._trying
+        with contextlib.suppress(Exception):  # what keeps it from this leaves a claim that is dead
+            meta = await self._store.read_meta(self._plan.name, version)
+            if meta.content == claim:
+                held = HeldClaim(self._store, self._plan.name, version, claim, meta.revision, resumed=True)
+                await held.abandon()
+
+    async def claim(self) -> HeldClaim:
+        """Claim the next number, a later one where it is taken.
+
+        Raises:
+            AssetExists: a create met another one.
+            AssetNotFound: an update met none.
+            VersionNotFound: no version of the major is listed.
+        """
+        self.leave()
+        self._taken |= self._context.reservations.of(self._plan.name)  # they may be listed before the index is read
+        state = await self._present_index()
+        version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
+        series = self._scheme.series(version)
+        listed = state.index.versions
+        free: list[str] = []
+        surveyed = False
+        while True:
+            if self._reserve(version):
+                outcome = await self._try(version)
+                if outcome.held is not None:
+                    return outcome.held
+                self._taken.add(version)
+                self.leave()
+                if not surveyed:
+                    free = await self._survey(listed, series)
+                    surveyed = True
+            version = free.pop(0) if free else self._following(listed, series)
+
+    async def _present_index(self) -> IndexState:
+        """What was planned with, the first time, if it was read of late and after all that we listed; else as it is."""
+        state, self._planned = self._planned, None
+        if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
+            state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
+        check_exists(state, self._plan.operation, self._plan.name, self._store.url)
+        self.index = state
+        return state
+
+    async def look_again(self) -> None:
+        """See whether the asset of a create still doesn't exist, now that its claim shows.
+
+        Raises:
+            AssetExists: it does.
+        """
+        self.index = await self._store.read_index(self._plan.name)
+        check_exists(self.index, CREATE, self._plan.name, self._store.url)
+
+    def _reserve(self, version: str) -> bool:
+        """Keep a number from other pushes of this manager, unless one of them has it."""
+        if version in self._unavailable():
+            return False
+        if self._plan.operation != CREATE:  # creates have to meet: only one may succeed
+            self._context.reservations.add(self._plan.name, version)
+            self._reserved = version
+        return True
+
+    def _unavailable(self) -> set[str]:
+        return self._taken | self._context.reservations.of(self._plan.name)
+
+    async def _try(self, version: str) -> Contest:
+        claim = new_claim(self._plan.operation, self._plan.tree.fingerprint, self._context.claimant)
+        self._tokens.add(claim.token)
+        self._trying = (version, claim)
+        outcome = await contest(self._store, self._plan.name, version, claim)
+        self._trying = None
+        if outcome.sealed:
+            self.unlisted.add(version)
+            if self._plan.operation == CREATE:
+                await self._exists_already(version)
+        if outcome.live is not None and self._plan.operation == CREATE:
+            raise self._under_way(outcome.live)
+        return outcome
+
+    async def _exists_already(self, version: str) -> NoReturn:
+        """A create met a complete version: list it, since its pusher may have died before that, and give way."""
+        await self._context.lister.add(self._store, self._plan.name, {version})
+        raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
+
+    def _following(self, listed: Sequence[str], series: str) -> str:
+        """The next number after all that are known to be taken."""
+        taken = [*listed, *self._unavailable()]
+        if not self._plan.bump.bump_major:
+            taken = [v for v in taken if self._scheme.series(v) == series]
+        version = self._scheme.following(self._plan.bump, taken)
+        if version is None:  # the major is listed, so something follows it
+            raise VersionNotFound(self._plan.name, str(self._plan.bump.major), self._store.url, tuple(listed))
+        return version
+
+    async def _survey(self, listed: Sequence[str], series: str) -> list[str]:
+        """Find all numbers in use at once, instead of bumping into one after the other.
+
+        Returns:
+            Those that may be claimed all the same, lowest first.
+        """
+        numbers = await self._store.numbers(self._plan.name)
+        known = {*listed, *self._unavailable()}
+        candidates = [v for v in numbers if self._scheme.is_version(v) and v not in known]
+        if not self._plan.bump.bump_major:
+            candidates = [v for v in candidates if self._scheme.series(v) == series]
+        above = self._above(listed, candidates)
+        free: list[str] = []
+
+        async def look(version: str) -> None:
+            if not numbers[version] or not await self._may_claim(version):
+                self._taken.add(version)
+            elif not self._plan.bump.bump_major:  # whose next number is counted from all majors that are taken
+                free.append(version)
+
+        await for_each(above, look, limit=READ_AT_ONCE)
+        return sorted(free, key=self._scheme.sort_key)
+
+    def _above(self, listed: Sequence[str], candidates: Iterable[str]) -> list[str]:
+        """The candidates above the latest listed version of their series."""
+        latest: dict[str, object] = {}
+        for version in reversed(self._scheme.select(None, listed)):
+            latest[self._scheme.series(version)] = self._scheme.sort_key(version)
+        return [
+            version
+            for version in candidates
+            if (top := latest.get(self._scheme.series(version))) is None or self._scheme.sort_key(version) > top
+        ]
+
+    async def _may_claim(self, version: str) -> bool:
+        """Whether a number that is in use may be claimed all the same."""
+        try:
+            meta = await self._store.read_meta(self._plan.name, version)
+        except ObjectNotFound:
+            return True
+        except StoreCorrupt:
+            return False
+        if isinstance(meta.content, Manifest):
+            self.unlisted.add(version)
+            return False
+        return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._plan.tree.fingerprint)
+
+    # Creates whose first versions differ
+
+    async def check_other_creates(self, version: str) -> None:
+        """Let one of the creates go on that don't meet at one number, as dates don't.
+
+        This one gives way to a live claim of a lower number. It ends every other one, so that none can be
+        sealed: a lower number in whatever state it is, so that it can't be claimed again either, and the claim
+        of a higher number though it is live, since its holder may have looked for others before this one came.
+
+        Raises:
+            AssetExists: another create is sealed, or has a live claim of a lower number.
+        """
+        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # where all creates meet
+            return
+        numbers = await self._store.numbers(self._plan.name)
+        others = [other for other in numbers if numbers[other] and other != version and self._scheme.is_version(other)]
+        for other in sorted(others, key=self._scheme.sort_key):  # a sealed one is below those that came after it
+            await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
+
+    async def _settle(self, other: str, *, lower: bool) -> None:
+        """Give way to another create, or end its number under a token that nobody else has."""
+        key = self._store.layout.meta(self._plan.name, other)
+        ended = new_claim(CREATE, "", self._context.claimant).in_state(ClaimState.ABANDONED)
+        for _ in range(CONTESTS):
+            try:
+                meta = await self._store.read_meta(self._plan.name, other)
+            except (ObjectNotFound, StoreCorrupt):
+                return
+            if isinstance(meta.content, Manifest):
+                await self._exists_already(other)
+            claim = meta.content
+            is_claimed = claim.state is ClaimState.CLAIMED
+            if claim == ended or not (lower or is_claimed):
+                return
+            if lower and is_claimed and not await in_thread(is_dead, meta, claim):
+                raise self._under_way(claim)
+            with contextlib.suppress(PreconditionFailed):  # it was renewed, or ended by another push
+                await self._store.driver.write(key, ended.to_json(), expected=meta.revision)
+                return
+        raise self._under_way(claim)
+
+    def _under_way(self, other: Claim) -> AssetExists:
+        return AssetExists(self._plan.name, f"another create is under way, by {other.holder}.")

@@ -1,0 +1,235 @@
+"""Publishing one version: claim, upload, seal, list."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Final
+
+from aioassets.drivers.protocol import ObjectInfo, Text
+from aioassets.errors import (
+    AioAssetsError,
+    ObjectNotFound,
+    PreconditionFailed,
+    PublicationUncertain,
+    PushContended,
+    is_uncertain,
+)
+from aioassets.model.manifest import Manifest
+from aioassets.model.operations import CREATE
+from aioassets.progress import Progress, TransferFinished, TransferStarted
+from aioassets.push.allocate import Numbering
+from aioassets.push.claim import ClaimLost, HeldClaim, renewing
+from aioassets.push.context import PushContext
+from aioassets.push.plan import PushPlan, PushResult
+from aioassets.push.sources import SourceFile
+from aioassets.push.upload import Uploader, UploadLedger
+from aioassets.runtime.cancellation import Stop, Stopped, stoppable
+from aioassets.runtime.dispatch import Doubt, watching_for_doubt
+from aioassets.runtime.tasks import both, unwrapped
+from aioassets.runtime.threads import in_thread
+from aioassets.store.streamed import encoded
+
+ATTEMPTS: Final = 3
+"""How many numbers a push may lose to others after it claimed them."""
+
+
+class Publication:
+    """One push, from the claim to the listed version.
+
+    Args:
+        context: what it shares with other pushes.
+        plan: what to push.
+        report: receives events.
+    """
+
+    def __init__(self, context: PushContext, plan: PushPlan, report: Progress) -> None:
+        self._context = context
+        self._store = context.store
+        self._scheme = context.scheme
+        self._plan = plan
+        self._report = report
+        self._doubt = Doubt()
+        self._ledger = UploadLedger(())
+        self._numbering = Numbering(context, plan)
+
+    async def run(self) -> PushResult:
+        """Publish, and clean up where that fails or is cancelled before it is sealed.
+
+        Raises:
+            PublicationUncertain: the version is complete, but perhaps not listed.
+            PushContended: the number was lost to others too often.
+        """
+        return await stoppable(self._run, grace=self._context.cleanup_timeout)
+
+    async def _run(self, stop: Stop) -> PushResult:
+        with watching_for_doubt() as self._doubt:
+            try:
+                return await self._publish(stop)
+            except BaseException:
+                self._numbering.give_up()
+                raise
+            finally:
+                self._numbering.leave()
+
+    async def _publish(self, stop: Stop) -> PushResult:
+        for _ in range(ATTEMPTS):
+            stop.check()
+            held = await self._claim(stop)
+            try:
+                await self._seal(held, await self._upload(held, stop), stop)
+            except ClaimLost:
+                self._numbering.lose(held.version)
+                continue
+            await self._list(held.version, stop)
+            return self._result(held.version)
+        raise PushContended(self._plan.name, ATTEMPTS)
+
+    def _result(self, version: str) -> PushResult:
+        plan = self._plan
+        return PushResult(plan.name, version, self._store.url_of(plan.name, version), plan.files, plan.size)
+
+    async def _claim(self, stop: Stop) -> HeldClaim:
+        try:
+            with stop.bounded(0.5):
+                return await self._numbering.claim()
+            raise Stopped
+        except BaseException:
+            with stop.bounded():
+                await self._numbering.take_back()
+            raise
+
+    # Upload
+
+    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | Text:
+        """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
+        ledger = self._ledger = UploadLedger(self._plan.tree.files)
+        try:
+            with stop.bounded(0.5), unwrapped():
+                async with renewing(held, sleep=self._context.sleep):
+                    await self._transfer(held, ledger, stop)
+                    manifest = await in_thread(self._manifest, held, ledger)
+                    if self._plan.operation == CREATE:  # as late as can be: who comes after relies on it
+                        await self._numbering.check_other_creates(held.version)
+                    stop.check()
+                    return manifest
+            raise Stopped  # the phase was cut off
+        except ClaimLost:
+            raise
+        except PreconditionFailed:
+            await self._give_up(held, None, stop)
+            raise ClaimLost from None  # foreign bytes under our number
+        except AioAssetsError as error:
+            if not await self._give_up(held, self._ledger, stop):
+                raise ClaimLost from error  # whoever took the number removed what was sent
+            raise
+        except BaseException:
+            await self._give_up(held, self._ledger, stop)
+            raise
+
+    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: Stop) -> None:
+        plan = self._plan
+        self._report(TransferStarted(plan.name, held.version, plan.files, plan.size))
+        uploader = Uploader(
+            self._store.driver,
+            plan.name,
+            ledger,
+            stop,
+            self._report,
+            await self._present(held.version) if held.resumed else None,
+            self._store.files_at_once,
+        )
+        uploading = partial(uploader.run, plan.tree.files, partial(self._key, held.version))
+        if plan.operation == CREATE:
+            await both(uploading, lambda: self._look(uploader))
+        else:
+            await uploading()
+        self._report(TransferFinished(plan.name, held.version))
+
+    def _key(self, version: str, file: SourceFile) -> str:
+        return self._store.layout.content(self._plan.name, version, file.path)
+
+    async def _look(self, uploader: Uploader) -> None:
+        """Look at the index again beside the uploads of a create, and end them where it is there."""
+        try:
+            await self._numbering.look_again()
+        except AioAssetsError as error:
+            uploader.fail(error)
+            raise
+
+    async def _present(self, version: str) -> dict[str, ObjectInfo]:
+        """What the push that died has left, by key."""
+        driver, content = self._store.driver, self._store.layout.content(self._plan.name, version)
+        if self._plan.tree.is_directory:
+            return {item.key: item async for item in driver.list(f"{content}/") if isinstance(item, ObjectInfo)}
+        try:
+            return {content: await driver.stat(content)}
+        except ObjectNotFound:
+            return {}
+
+    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | Text:
+        """The manifest as stored, of a source that is still what was scanned."""
+        plan = self._plan
+        plan.tree.check_unchanged()
+        manifest = Manifest(
+            push_date=self._context.now(),
+            is_directory=plan.tree.is_directory,
+            files=ledger.entries(),
+            empty_directories=plan.tree.empty_directories,
+            pushed_by=self._context.claimant.holder,
+            tool=self._context.tool,
+            message=plan.message,
+            labels=plan.labels,
+            token=held.claim.token,
+        )
+        return encoded(manifest.to_fields)
+
+    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
+        """Abandon the claim, then delete what this push created; what fails here is left for later.
+
+        Args:
+            ledger: what to delete; `None` to delete nothing.
+
+        Returns:
+            Whether the claim was still ours, as far as is known.
+        """
+        with stop.bounded(), contextlib.suppress(Exception):  # unknown: nothing more may be deleted
+            try:
+                await held.abandon()
+            except ClaimLost:
+                return False
+            if ledger is not None:
+                await self._store.driver.delete(map(partial(self._key, held.version), ledger.created()))
+                if not (ledger.uncertain or self._doubt.arisen or held.resumed):
+                    with contextlib.suppress(ClaimLost):
+                        await held.release()
+        return True
+
+    # Seal and list
+
+    async def _seal(self, held: HeldClaim, manifest: bytes | Text, stop: Stop) -> None:
+        uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
+        with stop.bounded():
+            try:
+                await held.seal(manifest)
+            except ClaimLost:
+                raise
+            except Exception as error:
+                if is_uncertain(error):
+                    raise uncertain from error
+                await self._give_up(held, self._ledger, stop)
+                raise
+            return
+        raise uncertain
+
+    async def _list(self, version: str, stop: Stop) -> None:
+        """Add the version, and sealed ones that were stepped over, to the index."""
+        name = self._plan.name
+        with stop.bounded():
+            try:
+                versions = {version, *self._numbering.unlisted}
+                await self._context.lister.add(self._store, name, versions, known=self._numbering.index)
+            except Exception as error:
+                raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
+            return
+        raise PublicationUncertain(name, version, "there was no time left to add it to the index.")

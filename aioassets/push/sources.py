@@ -1,0 +1,321 @@
+"""What is read when an asset is pushed: files, wherever they are, and those on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import os
+import stat
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from aioassets.drivers.protocol import Data, Driver, Source
+from aioassets.errors import SourceChanged, SourceError
+from aioassets.model.digests import SHA256
+from aioassets.model.files import Table
+from aioassets.runtime.digests import feed, hash_range
+from aioassets.runtime.disk import DENIED, READING, copy_range, reason
+from aioassets.runtime.tasks import both
+from aioassets.runtime.threads import SMALL, in_batch, in_thread
+
+READ_CHUNK: Final = 8 * 1024 * 1024
+"""Bytes hashed in one go, between which the work can be ended."""
+MAPPED: Final = 128 * 1024
+"""Bytes from which on a read gets memory pages of its own."""
+MISSTATED: Final = "its size isn't that of its content, as in /proc; push a copy of it"
+_64_BITS: Final = 2**64 - 1
+
+
+def nothing() -> None:
+    """A check that never ends anything."""
+
+
+class HashedSource(Source, Protocol):
+    """A `Source` that hashes what passes."""
+
+    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
+        """Hash what wasn't read yet.
+
+        Args:
+            check: is called before each piece, and may raise to end it.
+
+        Returns:
+            The digests of the whole content.
+
+        Raises:
+            SourceChanged: it isn't any more what was scanned.
+        """
+
+
+class SourceFile(Protocol):
+    """One file of a tree, wherever it is."""
+
+    @property
+    def path(self) -> str:
+        """Relative to the asset, with `/`; empty for a file asset."""
+
+    @property
+    def source(self) -> str:
+        """Where it is, for people."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was scanned."""
+
+    @property
+    def executable(self) -> bool:
+        """Whether its owner may execute it."""
+
+    @property
+    def identity(self) -> str:
+        """What changes when its content does."""
+
+    def opened(self) -> HashedSource:
+        """Its content, to be read once or more."""
+
+    def changed(self) -> bool:
+        """Whether it isn't any more what was scanned, as far as can be told; may block."""
+
+    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+        """Let the store copy it to this key without its bytes passing through here.
+
+        Returns:
+            The digests that the store vouches for, or `None` where it has to be uploaded.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a change of a file is noticed.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when it was last written, modulo 2**64, which is as far as some file systems' years go.
+        inode: which file it is.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file at this moment."""
+        return cls(status.st_size, status.st_mtime_ns & _64_BITS, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """One file to push.
+
+    Attributes:
+        root: where the asset is on disk.
+        path: relative to the asset, with `/`; empty for a file asset.
+        stamp: its state when it was scanned.
+        executable: whether its owner may execute it.
+    """
+
+    root: str
+    path: str
+    stamp: Stamp
+    executable: bool
+
+    @property
+    def source(self) -> str:
+        """See `SourceFile.source`: where it is on disk."""
+        return os.path.join(self.root, self.path) if self.path else self.root
+
+    @property
+    def size(self) -> int:
+        """See `SourceFile.size`."""
+        return self.stamp.size
+
+    @property
+    def identity(self) -> str:
+        """See `SourceFile.identity`."""
+        return f"{self.stamp.size} {self.stamp.mtime_ns}"
+
+    def opened(self) -> LocalSource:
+        """See `SourceFile.opened`."""
+        return LocalSource(self)
+
+    def changed(self) -> bool:
+        """See `SourceFile.changed`."""
+        try:
+            return Stamp.of(os.stat(self.source)) != self.stamp
+        except OSError:
+            return True
+
+    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+        """See `SourceFile.copied`: no store can reach a file here."""
+
+
+class LocalFiles(Table[LocalFile]):
+    """Scanned files, in columns: 25 bytes each, beside the path.
+
+    Args:
+        root: where the asset is on disk.
+    """
+
+    __slots__ = ("_executable", "_inodes", "_mtimes", "_root", "_sizes")
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self._root = root
+        self._sizes, self._mtimes, self._inodes = array("Q"), array("Q"), array("Q")
+        self._executable = bytearray()
+
+    def add(self, path: str, status: os.stat_result) -> None:
+        """Add a file as it is at this moment, in the order of paths."""
+        stamp = Stamp.of(status)
+        self._paths.append(path)
+        self._sizes.append(stamp.size)
+        self._mtimes.append(stamp.mtime_ns)
+        self._inodes.append(stamp.inode)
+        self._executable.append(bool(status.st_mode & stat.S_IXUSR))
+
+    def _row(self, number: int) -> LocalFile:
+        stamp = Stamp(self._sizes[number], self._mtimes[number], self._inodes[number])
+        return LocalFile(self._root, self._paths[number], stamp, bool(self._executable[number]))
+
+
+class HashingSource(ABC):
+    """A `HashedSource` that hashes what is read in order.
+
+    Args:
+        size: in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def size(self) -> int:
+        """See `Source.size`."""
+        return self._size
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Source.digests`."""
+        return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    @abstractmethod
+    async def read(self, offset: int, size: int) -> Data:
+        """See `Source.read`."""
+
+    async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
+        """See `HashedSource.finish`."""
+        while self._hashed < self.size:
+            check()
+            await self.read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
+        return self.digests
+
+
+class LocalSource(HashingSource):
+    """A `Source` that reads a scanned file, hashes what passes, and notices changes.
+
+    Args:
+        file: as it was scanned.
+    """
+
+    def __init__(self, file: LocalFile) -> None:
+        super().__init__(file.size)
+        self._file = file
+
+    async def read(self, offset: int, size: int) -> Data:
+        """See `Source.read`."""
+        return await (in_batch if size <= SMALL else in_thread)(self._read, offset, size)
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        """See `Source.copy_to`: each piece is hashed while the next one is copied."""
+        copied, _ = await both(
+            partial(in_thread, self._copy, descriptor, offset, size),
+            partial(in_thread, self._hash_copy, descriptor, offset),
+        )
+        if copied and offset + size == self.size:
+            await in_thread(self._hash_copy, descriptor, self.size)
+        return copied
+
+    def _copy(self, descriptor: int, offset: int, size: int) -> bool:
+        with _opened(self._file) as source:
+            return copy_range(source, descriptor, offset, offset + size)
+
+    def _hash_copy(self, descriptor: int, stop: int) -> None:
+        if self._hashed < stop:
+            hash_range(self._hash, descriptor, self._hashed, stop)
+            self._hashed = stop
+
+    def _read(self, offset: int, size: int) -> Data:
+        with _opened(self._file) as descriptor:
+            data = _read_exactly(descriptor, offset, size)
+            if len(data) < size:
+                _check_unchanged(self._file, descriptor)
+                raise SourceError(self._file.source, MISSTATED)
+        if offset == self._hashed:
+            feed(self._hash, data)
+            self._hashed += len(data)
+        return data
+
+
+def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
+    """Read `size` bytes, fewer only at the end of the file."""
+    if size < MAPPED:
+        data = os.pread(descriptor, size, offset)
+        while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
+            data += more
+        return data
+    buffer = memoryview(_pages(size))
+    filled = 0
+    while filled < size and (count := os.preadv(descriptor, [buffer[filled:]], offset + filled)):
+        filled += count
+    return buffer[:filled]
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Memory of its own, which goes back to the system at once; malloc's arenas keep what parts leave behind."""
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(AttributeError, OSError):  # not all systems have them; a fifth of the time to fill
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+@contextlib.contextmanager
+def _opened(file: LocalFile) -> Iterator[int]:
+    """Open a scanned file, which must be unchanged afterwards; yields its descriptor."""
+    try:
+        descriptor = os.open(file.source, READING)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    try:
+        yield descriptor
+        _check_unchanged(file, descriptor)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(file: LocalFile, error: OSError) -> SourceError:
+    if error.errno not in DENIED and file.changed():
+        return SourceChanged(file.source)
+    return SourceError(file.source, explained(error))
+
+
+def _check_unchanged(file: LocalFile, descriptor: int) -> None:
+    if Stamp.of(os.fstat(descriptor)) != file.stamp:
+        raise SourceChanged(file.source)
+
+
+def explained(error: OSError) -> str:
+    """Why a source can't be read, for people."""
+    if error.errno == errno.ELOOP:
+        return "it is a link into a loop"
+    return reason(error)

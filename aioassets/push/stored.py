@@ -1,0 +1,166 @@
+"""Scanning and reading a source that is in a store: an object, or all that is below a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from aioassets.drivers.protocol import Data, Driver, ObjectInfo
+from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, SourceChanged, SourceNotFound
+from aioassets.model.digests import best_of
+from aioassets.model.paths import parents
+from aioassets.push.scan import Filter, Tree, checked, tree_of_directory, tree_of_file
+from aioassets.push.sources import HashedSource, HashingSource
+from aioassets.runtime.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One object to push.
+
+    Attributes:
+        path: relative to the asset, with `/`; empty for a file asset.
+        driver: the bucket that it is in.
+        info: the object, at the one revision that is pushed.
+    """
+
+    path: str
+    driver: Driver
+    info: ObjectInfo
+
+    @property
+    def source(self) -> str:
+        """See `SourceFile.source`."""
+        return f"{self.driver.url}/{self.info.key}"
+
+    @property
+    def size(self) -> int:
+        """See `SourceFile.size`."""
+        return self.info.size
+
+    @property
+    def executable(self) -> bool:
+        """See `SourceFile.executable`: stores don't tell."""
+        return False
+
+    @property
+    def identity(self) -> str:
+        """See `SourceFile.identity`."""
+        return self.info.revision
+
+    def opened(self) -> HashedSource:
+        """See `SourceFile.opened`."""
+        return StoredSource(self)
+
+    def changed(self) -> bool:
+        """See `SourceFile.changed`: what is read or copied is pinned to its revision."""
+        return False
+
+    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+        """See `SourceFile.copied`."""
+        try:
+            copy = await driver.copy(self.driver, self.info, key)
+        except NotSameStore:
+            return None
+        except ObjectNotFound as error:
+            raise SourceChanged(self.source) from error
+        except PreconditionFailed as error:  # of the source, or of the target
+            if await self._is_current():
+                raise
+            raise SourceChanged(self.source) from error
+        if best_of(copy.checksums) is not None:
+            return copy.checksums
+        # The store vouches for nothing that can be checked later, so read what it copied, once.
+        return await StoredSource(StoredFile(self.path, driver, copy)).finish()
+
+    async def _is_current(self) -> bool:
+        try:
+            return (await self.driver.stat(self.info.key)).revision == self.info.revision
+        except ObjectNotFound:
+            return False
+
+
+class StoredSource(HashingSource):
+    """A `HashedSource` that reads an object, pinned to its revision.
+
+    Args:
+        file: the object as it was listed.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__(file.size)
+        self._file = file
+
+    async def read(self, offset: int, size: int) -> Data:
+        """See `Source.read`."""
+        data = await self._fetched(offset, size) if size else b""
+        if offset == self._hashed:
+            await in_thread(self._hash.update, data)
+            self._hashed += len(data)
+        return data
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        """See `Source.copy_to`: it has to be read."""
+        return False
+
+    async def _fetched(self, offset: int, size: int) -> bytes:
+        info = self._file.info
+        pieces: list[Data] = []
+        try:
+            async with aclosing(
+                self._file.driver.read_range(info.key, offset, offset + size, revision=info.revision)
+            ) as chunks:
+                async for chunk in chunks:
+                    pieces.append(chunk)  # noqa: PERF401 - closed by `aclosing` wherever it ends
+        except (ObjectNotFound, PreconditionFailed) as error:
+            raise SourceChanged(self._file.source) from error
+        data = b"".join(pieces)
+        if len(data) != size:
+            raise SourceChanged(self._file.source)
+        return data
+
+
+async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Tree:
+    """Scan an object, or all that is below a prefix, with its sub-folders.
+
+    Args:
+        driver: the bucket.
+        key: of the object, or the prefix; with a `/` at its end, or empty, the prefix.
+        include: gitignore-style patterns; where given, only objects that match one are kept.
+        exclude: gitignore-style patterns of objects to leave out.
+
+    Raises:
+        SourceNotFound: there is neither.
+        SourceError: a key can't become a path.
+    """
+    root = f"{driver.url}/{key}"
+    if key and not key.endswith("/"):
+        try:
+            return tree_of_file(root, [StoredFile("", driver, await driver.stat(key))])
+        except ObjectNotFound:
+            pass
+    return await _scan_prefix(driver, root, f"{key.rstrip('/')}/" if key else "", Filter(include, exclude))
+
+
+async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -> Tree:
+    files: list[StoredFile] = []
+    folders: set[str] = set()
+    async for item in driver.list(prefix):
+        if not isinstance(item, ObjectInfo) or item.key == prefix:
+            continue
+        path = item.key[len(prefix) :]
+        if path.endswith("/"):  # what consoles write for an empty folder
+            folders.add(path.rstrip("/"))
+        elif wanted.wants_file(path):
+            files.append(StoredFile(checked(f"{driver.url}/{item.key}", path), driver, item))
+    used = {folder for path in (*folders, *(file.path for file in files)) for folder in parents(path)}
+    empty = [checked(f"{root}/{path}", path) for path in folders - used if wanted.wants_empty_directory(path)]
+    if not files and not empty:
+        raise SourceNotFound(root)
+    return await in_thread(_tree_of, root, files, empty)
+
+
+def _tree_of(root: str, files: list[StoredFile], empty_directories: list[str]) -> Tree:
+    files.sort(key=lambda file: file.path)
+    return tree_of_directory(root, files, [file.path for file in files], empty_directories)

@@ -1,0 +1,243 @@
+"""Uploading the files of a version in parallel, within the budget."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from aioassets.drivers.protocol import Data, Driver, ObjectInfo
+from aioassets.errors import is_uncertain
+from aioassets.model.files import DigestColumn, FileTable
+from aioassets.progress import BytesTransferred, FileTransferred, Progress
+from aioassets.push.sources import HashedSource, SourceFile
+from aioassets.runtime.cancellation import Stop, Stopped
+from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
+
+
+class UploadLedger:
+    """What is known of the uploads of one push, also when it fails: 34 bytes for each file.
+
+    Args:
+        files: what is to be uploaded.
+
+    Attributes:
+        uncertain: whether a request was sent whose effect isn't known, so that an object may still appear.
+    """
+
+    def __init__(self, files: Sequence[SourceFile]) -> None:
+        self.uncertain = False
+        self._files = files
+        self._digests = DigestColumn(len(files))
+        self._created = bytearray(len(files))
+        self._stored = bytearray(len(files))
+
+    def note_created(self, number: int) -> None:
+        """Note that this push made the object of a file."""
+        self._created[number] = True
+
+    def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
+        """Note that a file is there, with these bytes."""
+        self._digests[number] = digests
+        self._stored[number] = True
+
+    def created(self) -> Iterator[SourceFile]:
+        """The files whose objects this push made."""
+        return (self._files[number] for number in itertools.compress(itertools.count(), self._created))
+
+    def entries(self) -> FileTable:
+        """All files, once they are stored."""
+        if not all(self._stored):
+            raise RuntimeError("not all files are stored")  # no bug elsewhere may seal a version with a hole
+        return FileTable.of(self._files, self._digests)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file to upload.
+
+    Attributes:
+        number: which one of the push it is.
+        file: where it is.
+        key: where it goes.
+    """
+
+    number: int
+    file: SourceFile
+    key: str
+
+
+class _WatchedSource:
+    """A source that reports what is read for the first time, and ends when the push should.
+
+    Attributes:
+        error: the last error that arose here, and so not in the store.
+    """
+
+    def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
+        self._source = source
+        self._check = check
+        self._report = report
+        self._reported = 0
+        self.error: BaseException | None = None
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._source.digests
+
+    async def read(self, offset: int, size: int) -> Data:
+        with self._noting():
+            self._check()
+            data = await self._source.read(offset, size)
+            self._passed(offset + len(data))
+        return data
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        with self._noting():
+            self._check()
+            copied = await self._source.copy_to(descriptor, offset, size)
+            if copied:
+                self._passed(offset + size)
+        return copied
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keep an error of the source or of a callback, which says nothing of the store."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _passed(self, offset: int) -> None:
+        if fresh := max(0, offset - self._reported):
+            self._reported += fresh
+            self._report(fresh)
+
+
+def _unreported(nbytes: int) -> None:
+    """Reports nothing of what is read."""
+
+
+@dataclass(slots=True)
+class Uploader:
+    """Uploads the files of one push.
+
+    A failure or a stop begins no further request, but lets those under way end: so it is known
+    what they did, and the version number can be used again.
+
+    Attributes:
+        driver: where to.
+        name: the asset, for events.
+        ledger: records what happens.
+        stop: ends the uploads in good order.
+        report: receives events.
+        present: what a push that died has left by key; `None` where none is resumed.
+        at_once: files under way at once.
+    """
+
+    driver: Driver
+    name: str
+    ledger: UploadLedger
+    stop: Stop
+    report: Progress
+    present: Mapping[str, ObjectInfo] | None = None
+    at_once: int = FILES_AT_ONCE
+    _failure: Exception | None = None
+
+    async def run(self, files: Sequence[SourceFile], key: Callable[[SourceFile], str]) -> None:
+        """Upload everything; each object only if it isn't there.
+
+        Args:
+            files: what to upload.
+            key: tells where to.
+
+        Raises:
+            PreconditionFailed: other bytes are there.
+            SourceChanged: a file isn't the one that was scanned.
+            Stopped: the push should end.
+        """
+
+        async def upload(number: int) -> None:
+            file = files[number]
+            await self._upload(Upload(number, file, key(file)))
+
+        await side_by_side((file.size for file in files), len(files), upload, self.at_once)
+        if self._failure is not None:
+            raise self._failure
+        self.stop.check()
+
+    def fail(self, error: Exception) -> None:
+        """End, as if an upload had failed."""
+        self._failure = self._failure or error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise Stopped
+        self.stop.check()
+
+    async def _upload(self, upload: Upload) -> None:
+        try:
+            self._check()
+            await self._store(upload)
+        except Stopped:
+            return
+        except Exception as error:
+            self.fail(error)
+
+    async def _store(self, upload: Upload) -> None:
+        file = upload.file
+        compared = self._is_left(upload)
+        digests, skipped = await self._copy(upload, compared), compared
+        if digests is None:
+            source = file.opened()
+            skipped = await self._send(upload, source, compared)
+            digests = await source.finish(self._check)
+        self.ledger.note_stored(upload.number, digests)
+        self.report(FileTransferred(self.name, file.path, file.size, skipped))
+
+    def _report_bytes(self, nbytes: int) -> None:
+        self.report(BytesTransferred(self.name, nbytes))
+
+    def _is_left(self, upload: Upload) -> bool:
+        """Whether there is what a push that died may have sent: it is compared, and nothing is sent."""
+        found = (self.present or {}).get(upload.key)
+        return found is not None and found.size == upload.file.size
+
+    async def _copy(self, upload: Upload, compared: bool) -> Mapping[str, str] | None:
+        with self._doubting():
+            digests = await upload.file.copied(self.driver, upload.key)
+        if digests is not None and not compared:
+            self.ledger.note_created(upload.number)
+            self._report_bytes(upload.file.size)
+        return digests
+
+    async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
+        """Upload a file; returns whether nothing of it had to be sent."""
+        key, size = upload.key, upload.file.size
+        resume = self.present is not None and (key in self.present or size >= LARGE)
+        watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
+        with self._doubting(watched):
+            uploaded = await self.driver.upload(key, watched, resume=resume)
+        if uploaded.created:
+            self.ledger.note_created(upload.number)
+        else:  # the same bytes there already: ours, by an answer that was lost, or somebody's: it may not be deleted
+            self.ledger.uncertain = True
+        if compared and uploaded.created:  # it went away meanwhile
+            self._report_bytes(size)
+        return compared and not uploaded.created
+
+    @contextlib.contextmanager
+    def _doubting(self, source: _WatchedSource | None = None) -> Iterator[None]:
+        """Take note where it isn't known what a request did."""
+        try:
+            yield
+        except BaseException as error:
+            if source is None or error is not source.error:
+                self.ledger.uncertain |= is_uncertain(error)
+            raise

@@ -1,0 +1,132 @@
+"""Who and where this process is, and whether another one still lives."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import hashlib
+import os
+import platform
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aioassets.model.pusher import Pusher
+
+_ENDED: Final = ("Z", "X")
+"""States of processes that have ended, and whose parent hasn't taken note of it."""
+
+
+@functools.cache
+def machine_id() -> str:
+    """A digest that is equal for processes that can see one another: same host, boot and pid namespace."""
+    parts = (
+        platform.node(),
+        _contents("/proc/sys/kernel/random/boot_id"),
+        _link("/proc/self/ns/pid"),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def process_started(pid: int) -> str:
+    """When a process of this machine started, as the system tells it; empty where it doesn't."""
+    return _process(pid)[1]
+
+
+def process_is_gone(pid: int, started: str) -> bool:
+    """Whether a process of this machine has ended (its pid may be in use again)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    state, now_started = _process(pid)
+    return state in _ENDED or (bool(started) and now_started not in ("", started))
+
+
+def _process(pid: int) -> tuple[str, str]:
+    """The state of a process and when it started, as the system tells it."""
+    # The name in the second field may hold spaces and parentheses; the start is the 20th field behind it.
+    fields = _contents(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A process that claims version numbers.
+
+    Attributes:
+        machine: a digest that is equal for processes that can see one another.
+        pid: its id, on that machine.
+        started: when it started, as the system tells it; tells reused ids apart.
+        holder: who pushes, for people.
+    """
+
+    machine: str
+    pid: int
+    started: str
+    holder: Pusher
+
+
+class Machine:
+    """The machine of this process, and the processes that can be seen from here. A simulation has machines of its own.
+
+    Attributes:
+        given_up: tokens of claims that this process holds no more, though their `.meta` may not say so.
+    """
+
+    def __init__(self) -> None:
+        self.given_up: set[str] = set()
+
+    def this_process(self, *, user: bool, host: bool) -> Claimant:
+        """Return this process, with as much of its user and machine as may be told. Blocking."""
+        name = None
+        if user:
+            with contextlib.suppress(OSError, KeyError):  # a user without a name, as in some containers
+                name = getpass.getuser()
+        holder = Pusher(name, platform.node() or None if host else None)
+        pid = os.getpid()
+        return Claimant(machine_id(), pid, process_started(pid), holder)
+
+    def is_gone(self, machine: str, pid: int, started: str) -> bool:
+        """Return whether a process is known to have ended, which only its own machine can tell. Blocking."""
+        return machine == machine_id() and process_is_gone(pid, started)
+
+
+_machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine())  # noqa: B039 - the real one
+
+
+def current_machine() -> Machine:
+    """Return the machine that claims are made and judged on."""
+    return _machine.get()
+
+
+@contextlib.contextmanager
+def on_machine(machine: Machine) -> Iterator[None]:
+    """Let this block, and the tasks that it starts, run on another machine."""
+    token = _machine.set(machine)
+    try:
+        yield
+    finally:
+        _machine.reset(token)
+
+
+def this_process(*, user: bool, host: bool) -> Claimant:
+    """This process, with as much of its user and machine as may be told. Blocking."""
+    return current_machine().this_process(user=user, host=host)
+
+
+def _contents(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    return ""
+
+
+def _link(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return ""

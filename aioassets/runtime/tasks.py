@@ -1,0 +1,89 @@
+"""Structured concurrency: fan-out, two calls side by side, keyed locks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+AT_ONCE: Final = 16
+"""Tasks that are started, or let go on, in one turn of the loop: each may be some tenths of a millisecond of work."""
+
+
+@contextlib.contextmanager
+def unwrapped() -> Iterator[None]:
+    """Let an exception group of a task group pass as its first exception that isn't a cancellation."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first = _first_of(group)
+        raise first from first.__cause__
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, limit: int) -> None:
+    """Run `work` on each item, at most `limit` at a time; items are taken lazily, in order.
+
+    The first exception cancels the rest and is raised as it is.
+    """
+    remaining = iter(items)
+
+    async def worker(item: T) -> None:
+        await work(item)
+        for following in remaining:
+            await work(following)
+
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            for started, first in enumerate(islice(remaining, limit), 1):
+                tasks.start_soon(worker, first)
+                if not started % AT_ONCE:
+                    await checkpoint()
+
+
+async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+    """Run two things at once; where both fail, the error is always that of the first."""
+    results: dict[int, Any] = {}
+    errors: dict[int, Exception] = {}
+
+    async def run(number: int, work: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            results[number] = await work()
+        except Exception as error:
+            errors[number] = error
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, 1, first)
+        tasks.start_soon(run, 2, second)
+    if errors:
+        raise errors[min(errors)]
+    return results[1], results[2]
+
+
+async def supervised(work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work` in a task of its own.
+
+    A native `Task.cancel()` ignores anyio's shields; this turns it into a cancellation of the
+    child's scope, which respects them.
+    """
+    result: list[T] = []
+
+    async def child() -> None:
+        result.append(await work())
+
+    with unwrapped():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+    return result[0]

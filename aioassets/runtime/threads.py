@@ -1,0 +1,325 @@
+"""Blocking work, off the event loop; a call that is cancelled leaves no thread at work behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from anyio.lowlevel import RunVar, checkpoint
+
+from aioassets.errors import AioAssetsError, OutOfThreads
+from aioassets.runtime.ticks import Pacer
+
+T = TypeVar("T")
+
+THREADS = 16
+"""Threads for reading, hashing and writing files: enough to keep a disk queue busy on few cores."""
+BATCH: Final = 16
+"""Short jobs that go to a thread together, behind whatever else is under way."""
+SLOW: Final = 0.005
+"""Seconds that a batch may take until the next one doesn't wait for it any more."""
+SMALL: Final = 128 * 1024
+"""Bytes of a file up to which reading or writing it, and hashing it, is short work."""
+GATHERED: Final = 1024 * 1024
+"""Bytes that are hashed or written at once: half a millisecond, in which another thread wakes up."""
+POLL: Final = 0.05
+"""Seconds after which a loop in a thread looks whether it is still wanted."""
+
+_REFUSED: Final = "can't start new thread"
+"""How CPython says that the system refused to start a thread."""
+
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
+_batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
+_threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False)
+
+
+@contextlib.contextmanager
+def without_threads() -> Iterator[None]:
+    """Run blocking work of this block, and of the tasks that it starts, on the event loop itself.
+
+    For simulations, in which the same must happen each time.
+    """
+    token = _threadless.set(True)
+    try:
+        yield
+    finally:
+        _threadless.reset(token)
+
+
+def is_out_of_threads(error: BaseException) -> bool:
+    """Return whether an error that isn't ours means that no thread could be started, or was caused by that."""
+    cause: BaseException | None = None if isinstance(error, AioAssetsError) else error
+    while cause is not None:
+        if isinstance(cause, OutOfThreads) or (isinstance(cause, RuntimeError) and _REFUSED in f"{cause}"):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+async def in_thread(work: Callable[..., T], *args: object) -> T:
+    """Run `work(*args)` in a worker thread, on a limiter of our own; when cancelled, wait for its end.
+
+    anyio's default limiter is shared with the whole application, whose slow threads
+    would stall transfers (and ours its). Work that may take long calls `check_cancelled`.
+    Where the system refuses another thread, wait for one of those that are at work.
+
+    Raises:
+        OutOfThreads: there is none.
+    """
+    if _threadless.get():
+        await checkpoint()
+        return work(*args)
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(THREADS)
+        _limiter.set(limiter)
+    begun = False
+
+    def call() -> T:
+        nonlocal begun
+        begun = True
+        return work(*args)
+
+    while True:
+        try:
+            result = await anyio.to_thread.run_sync(call, limiter=limiter)
+        except RuntimeError as error:
+            if not is_out_of_threads(error):
+                raise
+            if begun or not limiter.borrowed_tokens:
+                raise OutOfThreads from error
+            limiter.total_tokens = limiter.borrowed_tokens
+        else:
+            if limiter.total_tokens < THREADS:
+                limiter.total_tokens += 1
+            return result
+
+
+class LoopThreads(Executor):
+    """The threads of `in_thread` as an executor, for libraries that take one. Submit from the event loop only."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `fn(*args, **kwargs)` as `in_thread` does."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        task = asyncio.get_running_loop().create_task(self._run(partial(fn, *args, **kwargs), future))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def _run(self, work: Callable[[], T], future: Future[T]) -> None:
+        try:
+            result = await in_thread(work)
+        except BaseException as error:
+            future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            future.set_result(result)
+
+
+@contextlib.asynccontextmanager
+async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
+    """A file that is opened and closed in threads; yields its descriptor."""
+    descriptor = await in_thread(opening)
+    try:
+        yield descriptor
+    finally:
+        with anyio.CancelScope(shield=True):
+            try:
+                await in_thread(closing, descriptor)
+            except OutOfThreads:
+                closing(descriptor)
+
+
+class _Job(Generic[T]):
+    """Short work for a thread, and what came of it."""
+
+    def __init__(self, work: Callable[[], T], outcome: asyncio.Future[T]) -> None:
+        self._work = work
+        self._outcome = outcome
+        self._result: T
+        self._error: BaseException | None = None
+        self.batch: asyncio.Future[None] | None = None
+
+    def is_wanted(self) -> bool:
+        """Whether who asked for it isn't cancelled."""
+        return not self._outcome.done()
+
+    def run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception as error:
+            self._error = error
+
+    def deliver(self, trouble: BaseException | None) -> None:
+        """Tell who waits what came of it; `trouble` where it wasn't run."""
+        error = trouble or self._error
+        if not self.is_wanted():
+            return
+        if error is None:
+            self._outcome.set_result(self._result)
+        else:
+            self._outcome.set_exception(error)
+
+
+class _Batch:
+    """Short jobs that a thread does one after the other."""
+
+    def __init__(self, jobs: Sequence[_Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
+        self.jobs = jobs
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+
+    def run(self) -> None:
+        """Do them; in a thread."""
+        jobs = self.jobs
+        for job in jobs:
+            job.run()
+        if jobs:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class _Batches:
+    """Short jobs of one loop, which gather while a thread is at work on those before.
+
+    Going to a thread and back takes longer than reading or writing a small file. Where files are slow
+    to come, a batch that is full or has waited for long doesn't wait for the one before. The threads
+    end with the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.proxy(loop)
+        self._threads = ThreadPoolExecutor(THREADS, "aioassets")
+        self._has_thread = False
+        self._waiting: list[_Job[Any]] = []
+        self._running = 0
+        self._pacer = Pacer()
+        self._begun_at = 0.0
+
+    def add(self, job: _Job[Any]) -> None:
+        self._waiting.append(job)
+        count = len(self._waiting)
+        if count == 1 and not self._running:
+            self._loop.call_soon(self._begin)
+        elif count >= BATCH or (self._running and self._loop.time() - self._begun_at > SLOW):
+            self._begin()
+
+    def _begin(self) -> None:
+        jobs, self._waiting = [job for job in self._waiting if job.is_wanted()], []
+        if not jobs:
+            return
+        self._begun_at = self._loop.time()
+        batch = _Batch(jobs, self._loop)
+        try:
+            self._submit(batch)
+        except Exception as error:
+            batch.jobs = ()
+            self._deliver(jobs, error)
+        else:
+            self._running += 1
+            for job in jobs:
+                job.batch = batch.ended
+            batch.ended.add_done_callback(partial(self._ended, jobs))
+
+    def _submit(self, batch: _Batch) -> None:
+        """Queue a batch for the threads; the queue keeps it even where no further thread can be started."""
+        try:
+            self._threads.submit(batch.run)
+        except RuntimeError as error:
+            if not is_out_of_threads(error):
+                raise
+            if not self._has_thread:
+                raise OutOfThreads from error
+        self._has_thread = True
+
+    def _ended(self, jobs: Iterable[_Job[Any]], ended: asyncio.Future[None]) -> None:
+        self._running -= 1
+        self._deliver(jobs, asyncio.CancelledError() if ended.cancelled() else None)
+        self._begin()
+
+    def _deliver(self, jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
+        for job in jobs:
+            self._pacer.add(partial(job.deliver, trouble))
+
+
+async def in_batch(work: Callable[..., T], *args: object) -> T:
+    """Run short blocking work in a worker thread, perhaps behind other such work; when cancelled, wait for its end.
+
+    Raises:
+        OutOfThreads: there is none, not even of `in_thread`.
+    """
+    if _threadless.get():
+        return await in_thread(work, *args)
+    loop = asyncio.get_running_loop()
+    batches = _batches.get(loop)
+    if batches is None:
+        batches = _batches[loop] = _Batches(loop)
+    outcome: asyncio.Future[T] = loop.create_future()
+    job = _Job(partial(work, *args), outcome)
+    batches.add(job)
+    try:
+        return await outcome
+    except OutOfThreads:  # nothing was begun
+        return await in_thread(work, *args)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):  # nothing is half-done behind who was cancelled, and none of it is long
+            if job.batch is not None:
+                await asyncio.wait([job.batch])
+        raise
+
+
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of a MiB, for a thread that hashes or writes what it makes until it is cancelled.
+
+    Others run meanwhile, if it takes them no longer to wake up. Where each time is too short for that,
+    they aren't let run at all: Python's turns of 5 ms begin anew whenever a thread pauses by itself.
+    """
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        check_cancelled()
+        held.append(piece)
+        size += len(piece)
+        if size >= GATHERED:
+            chunk, held, size = b"".join(held), [], 0
+            yield chunk
+    if held:
+        yield b"".join(held)
+
+
+def check_cancelled() -> None:
+    """In a worker thread, end its work if the call is cancelled that it is for."""
+    with contextlib.suppress(RuntimeError):  # in another thread, nobody is to say so
+        anyio.from_thread.check_cancelled()
+
+
+def run_async(work: Callable[[], Awaitable[T]]) -> T:
+    """In a worker thread, run a coroutine that may block on a loop of its own; ends as by `check_cancelled`."""
+
+    async def watched() -> T:
+        task = asyncio.ensure_future(work())
+        while not task.done():
+            check_cancelled()
+            await asyncio.wait([task], timeout=POLL)
+        return task.result()
+
+    return asyncio.run(watched())

@@ -1,0 +1,30 @@
+"""Spreading callbacks over several turns of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from aioassets.runtime.tasks import AT_ONCE
+
+
+class Pacer:
+    """Does some things in one turn of the loop and leaves the rest to the next ones, so that others have theirs."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def add(self, action: Callable[[], None]) -> None:
+        """Do this as soon as it has its turn, perhaps now."""
+        self._waiting.append(action)
+        if not self._scheduled:
+            self._do_some()
+
+    def _do_some(self) -> None:
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._do_some)
+        for _ in range(min(len(self._waiting), AT_ONCE)):
+            self._waiting.popleft()()

@@ -1,0 +1,43 @@
+"""Making claims, and telling whether their holders are alive."""
+
+from __future__ import annotations
+
+import secrets
+
+from aioassets.model.claim import DEAD_AFTER, Claim, ClaimState
+from aioassets.runtime.machine import Claimant, current_machine
+from aioassets.store.documents import MetaState
+
+
+def give_up(token: str) -> None:
+    """Remember that a claim of this process will never be sealed."""
+    current_machine().given_up.add(token)
+
+
+def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
+    """A claim that nobody else has made."""
+    return Claim(
+        token=secrets.token_hex(16),
+        operation=operation,
+        fingerprint=fingerprint,
+        machine=claimant.machine,
+        pid=claimant.pid,
+        started=claimant.started,
+        holder=claimant.holder,
+    )
+
+
+def is_dead(meta: MetaState, claim: Claim) -> bool:
+    """Whether nobody will seal this claim any more, as far as can be told from here."""
+    here = current_machine()
+    if claim.token in here.given_up or here.is_gone(claim.machine, claim.pid, claim.started):
+        return True
+    return meta.age > DEAD_AFTER
+
+
+def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
+    """Whether a push may have this number: it was released, or its dead holder pushed the very same."""
+    if claim.state is ClaimState.RELEASED:
+        return True
+    same = (claim.operation, claim.fingerprint) == (operation, fingerprint)
+    return claim.state is ClaimState.CLAIMED and same and is_dead(meta, claim)

@@ -1,0 +1,127 @@
+"""Whether a store honours conditional writes, and how to do without."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from aioassets.drivers.protocol import (
+    Document,
+    Driver,
+    Expect,
+    Revision,
+)
+from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.model.keys import Layout
+from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.disk import write_atomically
+from aioassets.runtime.threads import in_thread
+
+REMEMBER: Final = 7 * 24 * 3600.0
+"""Seconds that a store is taken to stay as it was found."""
+
+
+async def probe(driver: Driver, layout: Layout) -> None:
+    """Try on a scratch key whether the store refuses what must be refused.
+
+    What can't be tried is whether it does so atomically.
+
+    Raises:
+        StoreUnsuitable: it doesn't, and says what it did instead.
+    """
+    key = layout.scratch(secrets.token_hex(16))
+    try:
+        first = await _must_succeed(driver, key, b"1", Expect.ABSENT, "create a new object")
+        await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it created an object that existed already")
+        await _must_succeed(driver, key, b"3", first, "replace an object at the very revision it had given")
+        await _must_be_refused(driver, key, b"4", first, "it replaced an object that was at another revision")
+    finally:
+        # What was found out matters more than whether the scratch object could be removed.
+        with tidying(), contextlib.suppress(AioAssetsError):
+            await driver.delete([key])
+
+
+class Verdicts:
+    """Remembers for a week which stores were found suitable.
+
+    Args:
+        folder: where; one that can't be written is no error.
+        now: the time, in seconds since the epoch.
+    """
+
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._now = now
+        self._suitable: set[str] = set()
+        self._probing = anyio.Lock()
+
+    async def require(self, driver: Driver, layout: Layout) -> None:
+        """Probe a store, unless that was done lately.
+
+        Raises:
+            StoreUnsuitable: it doesn't honour conditions.
+        """
+        identity = f"{driver.identity}/{layout.prefix}"
+        async with self._probing:
+            if identity in self._suitable:
+                return
+            note = self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+            if not await in_thread(self._is_fresh, note):
+                await probe(driver, layout)
+                await in_thread(self._remember, note, identity)
+            self._suitable.add(identity)
+
+    def _is_fresh(self, note: Path) -> bool:
+        try:
+            probed = float(json.loads(note.read_bytes())["probed"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return 0 <= self._now() - probed < REMEMBER
+
+    def _remember(self, note: Path, identity: str) -> None:
+        with contextlib.suppress(OSError):
+            for old in self._folder.glob("*.json"):
+                if not self._is_fresh(old):
+                    old.unlink(missing_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            data = json.dumps({"store": identity, "probed": self._now()}).encode()
+            write_atomically(note, lambda file: file.write(data))
+
+
+async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> Revision:
+    try:
+        return await driver.write(key, data, expected=expected)
+    except PreconditionFailed:
+        # Perhaps our own write, whose answer was lost and which was sent again.
+        found = await read_if_there(driver, key)
+        if found is None or found.data != data:
+            raise StoreUnsuitable(driver.url, f"it refused to {what}") from None
+        return found.revision
+
+
+async def _must_be_refused(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> None:
+    try:
+        await driver.write(key, data, expected=expected)
+    except PreconditionFailed:
+        return
+    raise StoreUnsuitable(driver.url, what)
+
+
+async def read_if_there(driver: Driver, key: str) -> Document | None:
+    """Return a document, or `None` where it or its store is absent."""
+    try:
+        return await driver.read(key)
+    except ObjectNotFound:
+        return None
+    except BucketNotFound as error:
+        if error.creatable:  # by the write that follows
+            return None
+        raise

@@ -1,0 +1,518 @@
+"""What dead pushes and fetches left behind is found and removed, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tools.claims import META, dead_claim, live_claim, put_claim, state_of
+from tools.factories import Files, ManagerFactory
+from tools.inspection import contents, exists, keys
+from tools.interposer import Fail, Interposer, LostAnswers, Pause
+
+from aioassets import (
+    AioAssetsError,
+    AssetNotFound,
+    AssetsManager,
+    CleaningResult,
+    Driver,
+    LeftoverKind,
+    MemoryDriver,
+    PublicationUncertain,
+    StoreUnavailable,
+    VersionNotFound,
+)
+from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
+from aioassets.drivers.s3.driver import S3Driver
+from aioassets.fetch.cache import Slot
+from aioassets.model.claim import ClaimState
+from aioassets.testing import BytesSource
+
+AT_ONCE = timedelta(0)
+
+
+class Later(Interposer):
+    """A store whose clock, as its answers tell it, is ahead of when its objects were written."""
+
+    def __init__(self, driver: Driver, by: timedelta) -> None:
+        super().__init__(driver)
+        self.by = by
+
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
+        found = await super().read(key, limit=limit)
+        return replace(found, answered=found.answered + self.by)
+
+
+async def cleaned(manager: AssetsManager, name: str | None = None, **rules: Any) -> CleaningResult:
+    return await manager.clean(await manager.plan_clean(name, **rules))
+
+
+async def put_dead_push(driver: Driver, version: str = "0.1", *, operation: str = "update") -> None:
+    await put_claim(driver, await dead_claim(operation), f"assets/model/{version}.meta")
+    await driver.upload(f"assets/model/{version}/a", BytesSource(b"first"))
+    await driver.upload(f"assets/model/{version}/b/c", BytesSource(b"second"))
+
+
+async def test_a_dead_push_is_shown_and_removed(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Its number stays used up, since requests of it may still be under way."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(driver)
+    plan = await manager.plan_clean()
+    (leftover,) = plan.leftovers
+    assert (leftover.kind, leftover.name, leftover.version) == (LeftoverKind.DEAD_PUSH, "model", "0.1")
+    assert (leftover.files, leftover.size, str(leftover.holder)) == (2, 11, "ann@host")
+    assert leftover.removable
+    result = await manager.clean(plan)
+    assert (result.removed, result.kept) == ((leftover,), ())
+    assert [key for key in await keys(driver) if "/0.1/" in key] == []
+    assert await state_of(driver) is ClaimState.ABANDONED
+    assert (await manager.plan_clean()).leftovers == ()
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+    assert (await manager.fetch_asset("model:0.0")).path.read_text() == "a"
+
+
+async def test_only_the_asset_that_is_named_is_cleaned(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Also where it has no index, since its first push died."""
+    manager = make_manager(driver)
+    for name in ("model", "model/inner", "other"):
+        await put_claim(driver, await dead_claim("create"), f"assets/{name}/0.0.meta")
+    found = [leftover.name for leftover in (await manager.plan_clean()).leftovers]
+    assert found == ["model", "model/inner", "other"]
+    assert [leftover.name for leftover in (await cleaned(manager, "model")).removed] == ["model"]
+    assert [leftover.name for leftover in (await manager.plan_clean()).leftovers] == ["model/inner", "other"]
+    with pytest.raises(AssetNotFound):
+        await manager.plan_clean("nothing")
+
+
+async def test_a_file_asset_and_its_neighbours_are_told_apart(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """0.1 is not 0.10, and a file isn't a folder."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await dead_claim())
+    await driver.upload("assets/model/0.1", BytesSource(b"dead"))
+    await put_claim(driver, await live_claim(), "assets/model/0.10.meta")
+    await driver.upload("assets/model/0.10/a", BytesSource(b"live"))
+    (removed,) = (await cleaned(manager)).removed
+    assert (removed.files, removed.size) == (1, 4)
+    assert not await exists(driver, "assets/model/0.1")
+    assert await exists(driver, "assets/model/0.10/a")
+
+
+async def test_a_live_push_is_left_alone(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Unless less patience is asked for; then it starts again under another number."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    gate = Pause("after", "upload", "model/0.1")
+    pushing = asyncio.ensure_future(make_manager(Interposer(driver, gate)).update_asset(files("b"), "model"))
+    await gate.reached_by(pushing)
+    (leftover,) = (await manager.plan_clean()).leftovers
+    assert (leftover.kind, leftover.removable) == (LeftoverKind.LIVE_PUSH, False)
+    assert not (await manager.plan_clean(older_than=timedelta(hours=1))).removable
+    assert await cleaned(manager) == CleaningResult((), ())
+    (removed,) = (await cleaned(manager, older_than=AT_ONCE)).removed
+    assert removed.version == "0.1"
+    gate.go_on.set()
+    assert (await pushing).version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.0"]
+    assert not await exists(driver, "assets/model/0.1")
+
+
+async def test_a_push_that_is_stopped_while_it_fails_starts_again(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """What it failed of may be that somebody else removed what it had sent."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    fail = Fail("after", "upload", "model/0.1")
+
+    async def stop_and_fail(moment: str, method: str, key: str) -> None:
+        if (moment, method, key) == ("after", "upload", "assets/model/0.1"):
+            await cleaned(manager, older_than=AT_ONCE)
+        await fail(moment, method, key)
+
+    pushed = await make_manager(Interposer(memory, stop_and_fail)).update_asset(files("b"), "model")
+    assert pushed.version == "0.2"
+
+
+async def test_what_was_published_since_it_was_shown_is_kept(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Each thing is judged by a fresh look at it."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    gate = Pause("after", "upload", "model/0.1")
+    pushing = asyncio.ensure_future(make_manager(Interposer(driver, gate)).update_asset(files("b"), "model"))
+    await gate.reached_by(pushing)
+    plan = await manager.plan_clean(older_than=AT_ONCE)
+    gate.go_on.set()
+    await pushing
+    result = await manager.clean(plan)
+    assert [leftover.version for leftover in result.kept] == ["0.1"]
+    assert not result.removed
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+async def test_a_push_that_seals_first_keeps_its_content(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Between the look and the swap: the swap is refused, and nothing is deleted."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    pushing_gate = Pause("after", "upload", "model/0.1")
+    pushing = asyncio.ensure_future(make_manager(Interposer(driver, pushing_gate)).update_asset(files("b"), "model"))
+    await pushing_gate.reached_by(pushing)
+    gate = Pause("before", "write", "0.1.meta")
+    cleaning = asyncio.ensure_future(cleaned(make_manager(Interposer(driver, gate)), older_than=AT_ONCE))
+    await gate.reached_by(cleaning)
+    pushing_gate.go_on.set()
+    assert (await pushing).version == "0.1"
+    gate.go_on.set()
+    assert [leftover.version for leftover in (await cleaning).kept] == ["0.1"]
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+async def test_a_number_that_is_cleaned_is_never_released(
+    driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path
+) -> None:
+    """Else another push could claim it between the look and the deletion."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    stuck = Pause("before", "delete", "/.hidden")
+    fail = Fail("before", "upload", "/x.bin")
+
+    async def hook(moment: str, method: str, key: str) -> None:
+        await stuck(moment, method, key)
+        await fail(moment, method, key)
+
+    pushing = asyncio.ensure_future(make_manager(Interposer(driver, hook)).update_asset(tree, "model"))
+    await stuck.reached_by(pushing)  # abandoned; about to delete, and then to release
+    (leftover,) = (await manager.plan_clean()).leftovers
+    assert leftover.kind is LeftoverKind.ABANDONED_PUSH
+    assert [leftover.version for leftover in (await cleaned(manager)).removed] == ["0.1"]
+    stuck.go_on.set()
+    with pytest.raises(StoreUnavailable):
+        await pushing
+    assert await state_of(driver) is ClaimState.ABANDONED
+    assert (await manager.update_asset(files("c"), "model")).version == "0.2"
+
+
+async def test_an_unlisted_version_is_shown_and_can_be_published(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """It is never removed."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    with pytest.raises(PublicationUncertain):
+        await make_manager(Interposer(driver, Fail("before", "write", "model.versions"))).update_asset(
+            files("b"), "model"
+        )
+    (leftover,) = (await manager.plan_clean(older_than=AT_ONCE)).leftovers
+    assert (leftover.kind, leftover.removable) == (LeftoverKind.UNLISTED_VERSION, False)
+    assert "--publish model:0.1" in leftover.advice
+    await cleaned(manager, older_than=AT_ONCE)
+    await manager.publish_version("model", "0.1")
+    await manager.publish_version("model", "0.1")
+    assert await manager.list_versions("model") == ["0.1", "0.0"]
+    assert (await manager.plan_clean()).leftovers == ()
+
+
+async def test_what_is_not_complete_can_not_be_published(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Neither a claim, nor what isn't there."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(memory)
+    for version in ("0.1", "0.2"):
+        with pytest.raises(VersionNotFound):
+            await manager.publish_version("model", version)
+    assert await manager.list_versions("model") == ["0.0"]
+
+
+async def test_content_without_a_manifest_is_left_alone(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Perhaps modelkit is pushing it just now."""
+    await make_manager(driver).create_asset(files("a"), "model")
+    await driver.upload("assets/model/0.1/a", BytesSource(b"of modelkit"))
+    for by, rules, removable in (
+        (timedelta(days=2), {}, False),
+        (timedelta(days=2), {"older_than": AT_ONCE}, False),
+        (timedelta(hours=23), {"legacy": True, "older_than": AT_ONCE}, False),
+        (timedelta(hours=25), {"legacy": True, "older_than": timedelta(days=2)}, False),
+        (timedelta(hours=25), {"legacy": True}, True),
+    ):
+        manager = make_manager(Later(driver, by))
+        (leftover,) = (await manager.plan_clean(**rules)).leftovers
+        assert (leftover.kind, leftover.removable) == (LeftoverKind.WITHOUT_MANIFEST, removable)
+    assert await exists(driver, "assets/model/0.1/a")
+    assert len((await cleaned(manager, legacy=True)).removed) == 1
+    assert not await exists(driver, "assets/model/0.1/a")
+    assert await state_of(driver) is ClaimState.ABANDONED
+
+
+async def test_content_of_an_asset_without_any_document_has_an_age_too(
+    driver: Driver, make_manager: ManagerFactory
+) -> None:
+    """Where no document was read that tells the store's time, one is written."""
+    await driver.upload("assets/model/0.0/a", BytesSource(b"of modelkit"))
+    manager = make_manager(Later(driver, timedelta(days=2)))
+    (leftover,) = (await manager.plan_clean()).leftovers
+    assert (leftover.age, leftover.removable) == (None, False)
+    assert len((await cleaned(manager, legacy=True)).removed) == 1
+    assert await keys(driver) == ["assets/model/0.0.meta"]
+
+
+async def test_legacy_content_that_is_claimed_meanwhile_is_kept(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The number is taken before anything is deleted; who has it first, has it."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await driver.upload("assets/model/0.1", BytesSource(b"b"))
+    gate = Pause("before", "write", "0.1.meta")
+    cleaning = asyncio.ensure_future(
+        cleaned(make_manager(Interposer(Later(driver, timedelta(days=2)), gate)), legacy=True)
+    )
+    await gate.reached_by(cleaning)
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"  # the same bytes are there
+    gate.go_on.set()
+    assert not (await cleaning).removed
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+async def test_a_number_that_can_not_come_back_is_forgotten(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Once a higher one has been complete for longer than any push waits between counting and claiming."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(driver)
+    await cleaned(manager)
+    later = Later(driver, timedelta(minutes=16))
+    assert (await make_manager(later).plan_clean()).leftovers == ()  # nothing higher yet
+    await manager.update_asset(files("b"), "model")
+    assert (await manager.plan_clean()).leftovers == ()  # not old enough
+    (removed,) = (await cleaned(make_manager(later))).removed
+    assert (removed.version, removed.files) == ("0.1", 0)
+    assert not await exists(driver, META)
+    assert await manager.list_versions("model") == ["0.2", "0.0"]
+    assert (await manager.update_asset(files("c"), "model")).version == "0.3"
+
+
+async def test_looking_writes_nothing(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Read permission is enough for it."""
+    await make_manager(driver).create_asset(files("a"), "model")
+    await put_dead_push(driver)
+    await driver.upload("assets/model/0.2/a", BytesSource(b"of modelkit"))
+    watched = Interposer(driver)
+    await make_manager(watched).plan_clean(older_than=AT_ONCE)
+    assert {method for method, _ in watched.calls} <= {"read", "stat", "list", "open_uploads"}
+
+
+async def test_a_lost_answer_does_not_stop_a_cleaning(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """A refusal by our own first try is no refusal."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(driver)
+    assert len((await cleaned(make_manager(LostAnswers(driver)))).removed) == 1
+    assert not await exists(driver, "assets/model/0.1/a")
+
+
+async def test_unreadable_documents_are_shown(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """And left alone, with all that they may belong to."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await driver.write(META, b"nonsense", expected=Expect.ABSENT)
+    await driver.upload("assets/model/0.1/a", BytesSource(b"of somebody"))
+    await driver.write("assets/other.versions", b"nonsense", expected=Expect.ABSENT)
+    plan = await manager.plan_clean(older_than=AT_ONCE, legacy=True)
+    found = [(leftover.kind, leftover.name, leftover.version, leftover.removable) for leftover in plan.leftovers]
+    kind = LeftoverKind.UNREADABLE_DOCUMENT
+    assert found == [(kind, "model", "0.1", False), (kind, "other", "", False)]
+    assert await exists(driver, "assets/model/0.1/a")
+
+
+async def test_scratch_objects_of_killed_probes_are_removed(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """They belong to no asset."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await driver.write("assets/.aioassets-probe/token", b"1", expected=Expect.ABSENT)
+    assert not (await manager.plan_clean()).removable
+    later = make_manager(Later(driver, timedelta(minutes=16)))
+    (removed,) = (await cleaned(later)).removed
+    assert removed.kind is LeftoverKind.TEMPORARY_OBJECTS
+    assert not await exists(driver, "assets/.aioassets-probe/token")
+
+
+async def test_temporary_files_of_a_folder_are_removed(
+    make_manager: ManagerFactory, files: Files, tmp_path: Path
+) -> None:
+    """Those that nobody writes any more."""
+    manager = AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache")
+    await manager.create_asset(files("a"), "model")
+    left = tmp_path / "store" / ".aioassets" / "tmp" / "0123456789abcdef"
+    left.write_bytes(b"half")
+    assert not (await manager.plan_clean()).removable
+    long_ago = time.time() - 1000
+    os.utime(left, (long_ago, long_ago))
+    (removed,) = (await cleaned(manager)).removed
+    assert (removed.kind, removed.uploads) == (LeftoverKind.TEMPORARY_OBJECTS, 1)
+    assert not left.exists()
+    await manager.aclose()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+async def test_open_uploads_are_aborted(driver: S3Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Below what died and below what is published; those of others are none of our business."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await dead_claim())
+    await put_claim(driver, await live_claim(), "assets/model/0.2.meta")
+    published, dead, live, foreign = (
+        f"assets/{key}" for key in ("model/0.0", "model/0.1/big", "model/0.2/big", "somebody's/dump.bin")
+    )
+    for key in (published, dead, live, foreign):
+        await driver._call("create_multipart_upload", key)
+
+    async def still_open() -> list[str]:
+        return sorted([upload.key async for upload in driver.open_uploads("assets/")])
+
+    plan = await manager.plan_clean()
+    found = {leftover.version: (leftover.kind, leftover.uploads, leftover.removable) for leftover in plan.leftovers}
+    assert found == {
+        "0.0": (LeftoverKind.OPEN_UPLOADS, 1, False),
+        "0.1": (LeftoverKind.DEAD_PUSH, 1, True),
+        "0.2": (LeftoverKind.LIVE_PUSH, 1, False),
+    }
+    await manager.clean(plan)
+    assert await still_open() == sorted([published, live, foreign])
+    (removed,) = (await cleaned(make_manager(Later(driver, timedelta(minutes=16))), "model")).removed[:1]
+    assert removed.version == "0.0"
+    await cleaned(manager, older_than=AT_ONCE)
+    assert await still_open() == [foreign]
+    assert (await manager.fetch_asset("model:0.0")).path.read_text() == "a"
+
+
+async def test_unfinished_downloads_are_removed(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path
+) -> None:
+    """A staging folder and a lock are dead when the lock can be taken."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    dead, live = (Slot(tmp_path / "cache", "model", version) for version in ("0.1", "0.2"))
+    for slot in (dead, live):
+        (slot.staging / "payload").mkdir(parents=True)
+        (slot.staging / "payload" / "file").write_bytes(b"half")
+    dead._own(".lock").touch()
+    held = await asyncio.to_thread(live.try_lock)
+    assert held is not None
+    (leftover,) = (await manager.plan_clean()).leftovers
+    assert (leftover.kind, leftover.version, leftover.size) == (LeftoverKind.UNFINISHED_DOWNLOAD, "0.1", 4)
+    assert len((await cleaned(manager)).removed) == 1
+    assert not dead.staging.exists()
+    assert not dead._own(".lock").exists()
+    assert live.staging.exists()
+    await asyncio.to_thread(live.unlock, held)
+    assert (await manager.fetch_asset("model")).version == "0.0"
+    assert len((await cleaned(manager)).removed) == 1
+
+
+async def test_an_assets_directory_is_cleaned_without_a_bucket(
+    make_manager: ManagerFactory, memory: MemoryDriver, files: Files, tmp_path: Path
+) -> None:
+    """What was set aside is somebody's, so it is only shown; names that look like ours are assets."""
+    pushing = make_manager(memory)
+    await pushing.create_asset(files("a"), "model.staging")
+    await pushing.fetch_asset("model.staging")
+    ours = tmp_path / "cache" / ".aioassets"
+    aside, temporary = ours / "model" / "0.1.aside-01234567", ours / "model" / "0.1.json.89abcdef.tmp"
+    aside.mkdir(parents=True)
+    (aside / "file").write_bytes(b"somebody's")
+    temporary.write_bytes(b"half")
+    long_ago = time.time() - 1000
+    os.utime(temporary, (long_ago, long_ago))
+    before = contents(ours / "model.staging")
+    async with AssetsManager(assets_dir=tmp_path / "cache") as manager:
+        plan = await manager.plan_clean()
+        found = {leftover.kind: leftover.removable for leftover in plan.leftovers}
+        assert found == {LeftoverKind.FILES_PUT_ASIDE: False, LeftoverKind.TEMPORARY_OBJECTS: True}
+        await manager.clean(plan)
+    assert aside.exists()
+    assert not temporary.exists()
+    assert contents(ours / "model.staging") == before
+
+
+class RacingPushes:
+    """Pushes of one asset, each with a content of its own."""
+
+    def __init__(self, make_manager: ManagerFactory, driver: Driver, folder: Path) -> None:
+        self._make_manager = make_manager
+        self._driver = driver
+        self._folder = folder
+        self.published: dict[str, str] = {}
+        self.stopped: list[AioAssetsError] = []
+
+    async def run(self, number: int) -> None:
+        manager = self._make_manager(self._driver)
+        for turn in range(3):
+            source = self._folder / f"{number}-{turn}"
+            source.mkdir(parents=True)
+            for part in ("a", "b"):
+                (source / part).write_text(f"{source.name} {part}")
+            try:
+                self.published[(await manager.update_asset(source, "model")).version] = source.name
+            except AioAssetsError as error:
+                self.stopped.append(error)
+
+
+@pytest.mark.parametrize("older_than", [None, AT_ONCE], ids=["patiently", "at once"])
+async def test_cleaning_beside_racing_pushes_removes_nothing_that_was_published(
+    driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path, older_than: timedelta | None
+) -> None:
+    """Cleaners in a loop; pushes may be stopped, but nothing is lost or mixed."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("0"), "model")
+    pushes = RacingPushes(make_manager, driver, tree.parent / "pushed")
+
+    async def clean() -> None:
+        cleaner = make_manager(driver)
+        while True:
+            await cleaned(cleaner, older_than=older_than)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as cleaners:
+        for _ in range(2):
+            cleaners.start_soon(clean)
+        async with anyio.create_task_group() as pushers:
+            for number in range(4):
+                pushers.start_soon(pushes.run, number)
+        cleaners.cancel_scope.cancel()
+    if older_than is None:
+        assert not pushes.stopped
+    published = pushes.published
+    listed = await manager.list_versions("model")
+    assert set(published) <= set(listed)
+    assert len(set(published.values())) == len(published)
+    for version in listed[:-1]:
+        fetched = await manager.fetch_asset(f"model:{version}")
+        content = (fetched.path / "a").read_text().removesuffix(" a")
+        assert (fetched.path / "b").read_text() == f"{content} b"
+        assert published.get(version, content) == content

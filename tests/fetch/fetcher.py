@@ -1,0 +1,52 @@
+"""Fetches one spec from a local store, in step with a test; run as a process.
+
+Usage: fetcher.py STORE CACHE SPEC [STOP] [force] — says `waiting` when somebody else holds the lock,
+`downloading` before it reads the object whose key ends with STOP, then goes on at a line on its
+standard input; at the end prints a JSON object of what it fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from tools.interposer import Interposer
+
+from aioassets import AssetsManager, LocalDriver
+from aioassets.fetch.cache import Slot
+from aioassets.runtime.threads import in_thread
+
+
+def say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+async def main(store: str, cache: str, spec: str, stop: str = "-", force: str = "") -> None:
+    waiting = False
+    try_lock = Slot.try_lock
+
+    def tell(slot: Slot) -> int | None:
+        nonlocal waiting
+        descriptor = try_lock(slot)
+        if descriptor is None and not waiting:
+            waiting = True
+            say("waiting")
+        return descriptor
+
+    Slot.try_lock = tell  # type: ignore[method-assign]
+
+    async def pause(moment: str, method: str, key: str) -> None:
+        if (moment, method) == ("before", "read_range") and key.endswith(stop):
+            say("downloading")
+            await in_thread(sys.stdin.readline)
+
+    driver = Interposer(LocalDriver(store), pause)
+    async with AssetsManager(driver=driver, assets_dir=cache) as manager:
+        fetched = await manager.fetch_asset(spec, force_download=bool(force))
+    downloads = [key for method, key in driver.calls if method == "read_range"]
+    say(json.dumps({"path": str(fetched.path), "from_cache": fetched.from_cache, "downloads": downloads}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,354 @@
+"""A disk that is full fails a call in one sentence, gives its room back, and is forgotten once there is room again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.factories import Files, ManagerFactory
+from tools.filesystems import MEBIBYTE, SmallDisk
+from tools.inspection import contents, exists, keys
+from tools.interposer import Interposer
+
+from aioassets import CacheError, LocalDriver, MemoryDriver, PublicationUncertain, StoreError
+from aioassets.errors import AioAssetsError
+from aioassets.fetch.cache import Slot
+from aioassets.runtime.threads import in_thread
+
+NO_SPACE = r"No space left on device; free some space there and try again\."
+
+
+class At:
+    """A hook that runs blocking work before the n-th call of its kind, once."""
+
+    def __init__(self, method: str, ending: str, work: Callable[[], None], *, nth: int = 1) -> None:
+        self._where = (method, ending)
+        self._work = work
+        self._calls_left = nth
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        if (moment, method) == ("before", self._where[0]) and key.endswith(self._where[1]):
+            self._calls_left -= 1
+            if self._calls_left == 0:
+                await in_thread(self._work)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A directory whose files are downloaded in several ranges, and uploaded in several pieces."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for name, mebibytes in (("a", 9), ("b", 1)):
+        (folder / name).write_bytes(os.urandom(mebibytes * MEBIBYTE))
+    return folder
+
+
+@pytest.fixture
+def ready(small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory) -> Callable[..., Any]:
+    """A manager whose assets directory is on a small disk, and whose disk fills up as the hook says."""
+
+    def make(hook: Any = None) -> Any:
+        driver = Interposer(memory, hook) if hook is not None else memory
+        return make_manager(driver, assets_dir=small_disk.path / "cache")
+
+    return make
+
+
+# Fetching
+
+
+async def test_a_version_that_can_not_fit_is_not_begun(
+    small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory, large: Path
+) -> None:
+    """A large download doesn't end in a full disk, where that is known before."""
+    driver = Interposer(memory)
+    manager = make_manager(driver, assets_dir=small_disk.path / "cache")
+    await manager.create_asset(large, "model")
+    small_disk.fill(leaving=5 * MEBIBYTE)
+    driver.calls.clear()
+    with pytest.raises(CacheError, match=r"model:0\.0 takes 10,485,760 bytes there, and [0-9,]+ are free; free some"):
+        await manager.fetch_asset("model")
+    assert "read_range" not in [method for method, _ in driver.calls]
+    assert list(small_disk.path.rglob("*.staging")) == []
+    assert (await manager.fetch_asset("model[b]")).path.stat().st_size == MEBIBYTE
+    small_disk.give_back()
+    assert contents((await manager.fetch_asset("model")).path) == contents(large)
+
+
+@pytest.mark.parametrize("source", ["tree", "large"])
+async def test_a_disk_that_fills_up_while_fetching_fails_it_and_gets_its_room_back(
+    small_disk: SmallDisk, ready: Callable[..., Any], request: pytest.FixtureRequest, source: str
+) -> None:
+    """Small files and ranges of large ones; nothing half-done is served."""
+    folder: Path = request.getfixturevalue(source)
+    manager = ready(At("read_range", "", small_disk.fill))
+    await manager.create_asset(folder, "model")
+    with pytest.raises(CacheError, match=NO_SPACE):
+        await manager.fetch_asset("model")
+    assert not (small_disk.path / "cache" / "model").exists()
+    assert left_in(small_disk.path / "cache") == ["stores"]
+    small_disk.give_back()
+    assert small_disk.free > small_disk.size - MEBIBYTE
+    assert contents((await manager.fetch_asset("model")).path) == contents(folder)
+
+
+async def test_a_disk_without_room_for_the_record_places_nothing(
+    small_disk: SmallDisk, ready: Callable[..., Any], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All was downloaded and verified, and yet it isn't there; the room is given back."""
+    manager = ready()
+    await manager.create_asset(tree, "model")
+    place = Slot.place
+
+    def on_full_disk(*args: Any) -> None:
+        small_disk.fill()
+        place(*args)
+
+    monkeypatch.setattr(Slot, "place", on_full_disk)
+    with pytest.raises(CacheError, match=NO_SPACE):
+        await manager.fetch_asset("model")
+    monkeypatch.undo()
+    assert not (small_disk.path / "cache" / "model").exists()
+    assert left_in(small_disk.path / "cache") == ["stores"]
+    small_disk.give_back()
+    fetched = await manager.fetch_asset("model")
+    assert (fetched.from_cache, contents(fetched.path)) == (False, contents(tree))
+
+
+async def test_a_part_that_finds_no_room_leaves_those_that_are_there(
+    small_disk: SmallDisk, ready: Callable[..., Any], tree: Path
+) -> None:
+    """And they are served from the full disk."""
+    manager = ready()
+    await manager.create_asset(tree, "model")
+    await manager.fetch_asset("model:0.0[weights]")
+    full = ready(At("read_range", ".hidden", small_disk.fill))
+    with pytest.raises(CacheError, match=NO_SPACE):
+        await full.fetch_asset("model:0.0[.hidden]")
+    assert (await full.fetch_asset("model:0.0[weights/w.bin]")).from_cache
+    small_disk.give_back()
+    assert (await full.fetch_asset("model:0.0[.hidden]")).path.read_text() == "hidden"
+
+
+async def test_a_disk_that_takes_no_more_files_is_full_too(
+    small_disk: SmallDisk, ready: Callable[..., Any], tree: Path
+) -> None:
+    """However many bytes it has left."""
+    manager = ready(At("read", "0.0.meta", small_disk.take_all_files))
+    await manager.create_asset(tree, "model")
+    with pytest.raises(CacheError, match=NO_SPACE):
+        await manager.fetch_asset("model")
+    small_disk.give_back()
+    assert contents((await manager.fetch_asset("model")).path) == contents(tree)
+
+
+# Pushing
+
+
+@pytest.fixture
+async def store(
+    small_disk: SmallDisk, make_manager: ManagerFactory, files: Files
+) -> tuple[LocalDriver, Callable[..., Any]]:
+    """A store on a small disk that has one version of `model`, and what makes managers of it."""
+    driver = LocalDriver(small_disk.path / "store")
+
+    def make(hook: Any = None) -> Any:
+        return make_manager(Interposer(driver, hook) if hook is not None else driver)
+
+    await make().create_asset(files("a"), "model")
+    return driver, make
+
+
+async def test_a_store_that_fills_up_in_the_middle_gets_its_room_and_its_number_back(
+    small_disk: SmallDisk, store: tuple[LocalDriver, Callable[..., Any]], large: Path
+) -> None:
+    """What was stored by half is removed, and then there is room to give the number up."""
+    driver, make = store
+    before = small_disk.free
+    full = make(At("upload", "0.1/a", lambda: small_disk.fill(leaving=4 * MEBIBYTE)))
+    with pytest.raises(StoreError, match=rf"assets/model/0\.1/a can't be used: {NO_SPACE}"):
+        await full.update_asset(large, "model")
+    assert [key async for key in temporaries(driver)] == []
+    assert await keys(driver) == ["assets/model.versions", "assets/model/0.0", "assets/model/0.0.meta", *NUMBER_KEPT]
+    small_disk.give_back()
+    assert before - small_disk.free <= MEBIBYTE
+    assert await make().list_versions("model") == ["0.0"]
+    assert (await make().update_asset(large, "model")).version == "0.1"
+    assert contents((await make().fetch_asset("model")).path) == contents(large)
+
+
+NUMBER_KEPT = ["assets/model/0.1.meta"]
+"""The claim that was released: whoever pushes next takes it."""
+
+
+@pytest.mark.parametrize(
+    ("method", "ending", "nth"),
+    [("write", "0.1.meta", 1), ("upload", "0.1/a", 1), ("write", "0.1.meta", 2)],
+    ids=["claim", "content", "manifest"],
+)
+async def test_a_store_without_a_byte_of_room_publishes_nothing(
+    small_disk: SmallDisk,
+    store: tuple[LocalDriver, Callable[..., Any]],
+    large: Path,
+    method: str,
+    ending: str,
+    nth: int,
+) -> None:
+    """Not even the number can be given up, so that repeating the push takes it up; no other push is held up."""
+    driver, make = store
+    full = make(At(method, ending, small_disk.fill, nth=nth))
+    with pytest.raises(StoreError, match=NO_SPACE):
+        await full.update_asset(large, "model")
+    assert [key async for key in temporaries(driver)] == []
+    assert await make().list_versions("model") == ["0.0"]
+    assert (await make().fetch_asset("model")).version == "0.0"
+    with pytest.raises(AioAssetsError):
+        await make().fetch_asset("model:0.1")
+    small_disk.give_back()
+    assert (await make().update_asset(large, "model")).version == "0.1"
+    assert contents((await make().fetch_asset("model")).path) == contents(large)
+
+
+async def test_a_store_without_room_for_the_index_leaves_a_version_that_the_next_push_lists(
+    small_disk: SmallDisk, store: tuple[LocalDriver, Callable[..., Any]], files: Files
+) -> None:
+    """It is complete and may be fetched by its name."""
+    _, make = store
+    full = make(At("write", "model.versions", small_disk.fill))
+    with pytest.raises(PublicationUncertain, match="No space left on device"):
+        await full.update_asset(files("b"), "model")
+    assert (await make().fetch_asset("model:0.1")).path.read_text() == "b"
+    assert await make().list_versions("model") == ["0.0"]
+    small_disk.give_back()
+    await make().update_asset(files("c"), "model")
+    assert await make().list_versions("model") == ["0.2", "0.1", "0.0"]
+
+
+async def test_a_store_that_is_full_from_the_start_says_so(
+    small_disk: SmallDisk, store: tuple[LocalDriver, Callable[..., Any]], files: Files
+) -> None:
+    """Before a number is claimed."""
+    driver, make = store
+    small_disk.fill()
+    with pytest.raises(StoreError, match=NO_SPACE):
+        await make().update_asset(files("b"), "model")
+    assert not await exists(driver, "assets/model/0.1")
+    small_disk.give_back()
+    assert (await make().update_asset(files("b"), "model")).version == "0.1"
+
+
+# What is told otherwise
+
+
+@pytest.fixture
+def file_limit() -> Iterator[int]:
+    """A limit of bytes that this process may write to one file, in the place of a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MEBIBYTE, hard))
+    yield 2 * MEBIBYTE
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
+    memory: MemoryDriver, make_manager: ManagerFactory, large: Path, tmp_path: Path, file_limit: int
+) -> None:
+    """Also where nothing can be mounted, this is a write that fails in the middle."""
+    manager = make_manager(memory)
+    await manager.create_asset(large, "model")
+    with pytest.raises(CacheError, match="File too large; its file system, or a limit"):
+        await manager.fetch_asset("model")
+    assert not (tmp_path / "cache" / "model").exists()
+    assert left_in(tmp_path / "cache") == ["stores"]
+
+
+async def test_a_file_that_is_too_large_for_a_store_is_not_pushed(
+    make_manager: ManagerFactory, large: Path, files: Files, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Its number is used by the next push."""
+    driver = LocalDriver(tmp_path / "store")
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    request.getfixturevalue("file_limit")
+    with pytest.raises(StoreError, match=r"0\.1/a can't be used: File too large"):
+        await manager.update_asset(large, "model")
+    assert [key async for key in temporaries(driver)] == []
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+
+
+FAULTS = [
+    (errno.EDQUOT, "Disk quota exceeded; free some"),
+    (errno.EIO, "Input/output error; its disk may be failing"),
+    (errno.EMFILE, "Too many open files; let this process open more"),
+]
+
+
+@pytest.mark.parametrize(("number", "message"), FAULTS)
+async def test_other_faults_of_a_disk_are_told_as_they_are(
+    make_manager: ManagerFactory,
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    message: str,
+) -> None:
+    """Of quotas, broken disks and limits, which are faked by failing calls of the system."""
+    driver = LocalDriver(tmp_path / "store")
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    def fail(*args: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", fail)
+        with pytest.raises(CacheError, match=message):
+            await manager.fetch_asset("model")
+    with monkeypatch.context() as patched:
+        patched.setattr("aioassets.drivers.folder._append", fail)
+        with pytest.raises(StoreError, match=message):
+            await manager.update_asset(files("b"), "model")
+    with monkeypatch.context() as patched:
+        patched.setattr("aioassets.fetch.cache.digest_of", fail)
+        await manager.fetch_asset("model")
+        with pytest.raises(CacheError, match=message):
+            await manager.fetch_asset("model", verify=True)
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+    assert (await manager.fetch_asset("model")).path.read_text() == "b"
+
+
+async def test_a_file_system_without_locks_is_told_as_one(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some are on a network, which is faked here."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    with pytest.raises(CacheError, match="No locks available; its file system must know locks; use another folder"):
+        await manager.fetch_asset("model")
+    with pytest.raises(StoreError, match="No locks available; its file system must know locks; use another folder"):
+        await make_manager(LocalDriver(tmp_path / "store")).create_asset(files("a"), "model")
+
+
+def left_in(assets_dir: Path) -> list[str]:
+    """What the assets directory holds beside payloads: no staging, no temporary file, no record."""
+    own = assets_dir / ".aioassets"
+    return sorted(str(path.relative_to(own)) for path in own.rglob("*") if path.parent == own and any_file(path))
+
+
+def any_file(path: Path) -> bool:
+    return path.is_file() or any(child.is_file() for child in path.rglob("*"))
+
+
+async def temporaries(driver: LocalDriver) -> Any:
+    """The temporary files of a store."""
+    async for upload in driver.open_uploads(""):
+        yield upload.id

@@ -1,0 +1,66 @@
+"""How large files go to the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioassets import FileEntry, MemoryDriver
+from aioassets.drivers.protocol import Revision
+from aioassets.fetch.download import RANGE, WRITE, Download, Downloader
+from aioassets.model.files import FileTable
+from aioassets.progress import ignore
+from aioassets.runtime.threads import in_thread
+
+PIECE = WRITE // 3 + 1
+SIZE = 2 * RANGE + 5
+
+
+class InPieces(MemoryDriver):
+    """Sends pieces as a connection may, and knows each of them."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._content = content
+        self.sent: list[bytes] = []
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        stop = min(stop, len(self._content))
+        for offset in range(start, stop, PIECE):
+            self.sent.append(self._content[offset : min(offset + PIECE, stop)])
+            yield self.sent[-1]
+
+
+async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte is copied in memory, and a thread is asked once for each MiB or so."""
+    data = os.urandom(SIZE)
+    driver = InPieces(data)
+    written: list[object] = []
+    works: list[str] = []
+    pwrite = os.pwrite
+
+    def note_write(descriptor: int, view: memoryview, offset: int) -> int:
+        written.append(view.obj)
+        return pwrite(descriptor, view, offset)
+
+    def note_work(work: Any, *args: object) -> Any:
+        works.append(getattr(work, "__name__", ""))
+        return in_thread(work, *args)
+
+    monkeypatch.setattr(os, "pwrite", note_write)
+    monkeypatch.setattr("aioassets.fetch.download.in_thread", note_work)
+    entry = FileEntry("a", SIZE, {"sha256": hashlib.sha256(data).hexdigest()})
+    download = Download(entry, "a", str(tmp_path / "a"), "model:0.0[a]", SIZE)
+    await Downloader(driver, "model", ignore).run(FileTable([entry]), lambda _: download)
+    assert (tmp_path / "a").read_bytes() == data
+    assert {id(piece) for piece in written} == {id(piece) for piece in driver.sent}
+    assert works.count("write_all_at") <= 2 * (RANGE // WRITE) + 1

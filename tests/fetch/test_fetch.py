@@ -1,0 +1,441 @@
+"""Fetching verifies, places atomically, caches and needs no more network than it must."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+from tools.factories import Files, ManagerFactory
+from tools.inspection import contents
+from tools.interposer import Fail, Interposer, Pause
+
+from aioassets import (
+    AccessDenied,
+    AssetNotFound,
+    AssetSpec,
+    BytesTransferred,
+    CacheError,
+    Driver,
+    Event,
+    FileTransferred,
+    IntegrityError,
+    InvalidSetting,
+    LocalDriver,
+    MemoryDriver,
+    PartNotFound,
+    StoreUnavailable,
+    TransferFinished,
+    TransferStarted,
+    VersionNotFound,
+)
+from aioassets.drivers.protocol import Expect
+from aioassets.errors import AioAssetsError
+from aioassets.testing import BytesSource
+
+
+async def test_specs_resolve_to_the_latest_that_they_name(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """No version is the latest of all, a major the latest of its own, as numbers."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("0.0"), "team/model")
+    await manager.update_asset(files("0.1"), "team/model")
+    for major in range(1, 12):
+        await manager.update_asset(files(f"{major}.0"), "team/model", bump_major=True)
+    resolved = {
+        spec: (await manager.fetch_asset(f"team/model{spec}")).path.read_text() for spec in ("", ":0", ":1", ":0.0")
+    }
+    assert resolved == {"": "11.0", ":0": "0.1", ":1": "1.0", ":0.0": "0.0"}
+    assert (await manager.fetch_asset(AssetSpec("team/model", "1"))).version == "1.0"
+
+
+async def test_a_cached_version_that_is_named_exactly_needs_no_store(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """Not one request is sent."""
+    driver = Interposer(memory)
+    manager = make_manager(driver)
+    await manager.create_asset(tree, "model")
+    assert not (await manager.fetch_asset("model:0.0")).from_cache
+    driver.calls.clear()
+    fetched = await manager.fetch_asset("model:0.0")
+    assert (fetched.from_cache, driver.calls) == (True, [])
+    assert contents(fetched.path) == contents(tree)
+    assert os.fspath(fetched) == str(fetched.path)
+
+
+async def test_a_part_is_downloaded_alone(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Whole path segments match: a file, or all that is below a folder."""
+    interposer = Interposer(driver)
+    manager = make_manager(interposer)
+    await manager.create_asset(tree, "model")
+    interposer.calls.clear()
+    one = await manager.fetch_asset("model[weights/w.bin]")
+    assert (one.path.name, one.path.read_bytes()) == ("w.bin", b"w" * 3000)
+    assert [key for method, key in interposer.calls if method == "read_range"] == ["assets/model/0.0/weights/w.bin"]
+    folder = await manager.fetch_asset("model:0[weights]")
+    assert set(contents(folder.path)) == {"w.bin", "deeper/x.bin"}
+    empty = await manager.fetch_asset("model:0[empty directory]")
+    assert contents(empty.path) == {"inner": (None, False)}
+    for part in ("weight", "weights/w", "nothing"):
+        with pytest.raises(PartNotFound):
+            await manager.fetch_asset(f"model[{part}]")
+    with pytest.raises(PartNotFound):
+        await manager.fetch_asset("model:0.0[nothing]")
+
+
+async def test_a_cached_part_needs_no_store(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Neither alone nor as a part of the whole version."""
+    driver = Interposer(memory)
+    manager = make_manager(driver)
+    await manager.create_asset(tree, "model")
+    await manager.fetch_asset("model[weights/w.bin]")
+    driver.calls.clear()
+    assert (await manager.fetch_asset("model:0.0[weights/w.bin]")).from_cache
+    assert driver.calls == []
+    whole = await manager.fetch_asset("model:0.0")
+    driver.calls.clear()
+    part = await manager.fetch_asset("model:0.0[weights]")
+    assert (part.from_cache, part.path, driver.calls) == (True, whole.path / "weights", [])
+
+
+async def test_the_whole_uses_parts_that_are_there(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """What was downloaded once isn't downloaded again."""
+    driver = Interposer(memory)
+    manager = make_manager(driver)
+    await manager.create_asset(tree, "model")
+    part = await manager.fetch_asset("model[weights/w.bin]")
+    driver.calls.clear()
+    whole = await manager.fetch_asset("model")
+    assert ("read_range", "assets/model/0.0/weights/w.bin") not in driver.calls
+    assert contents(whole.path) == contents(tree)
+    assert part.path.exists()
+
+
+async def test_a_file_that_is_not_what_was_pushed_is_never_served(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
+) -> None:
+    """The error names asset, version, part and both digests; nothing is placed."""
+    manager = make_manager(driver)
+    await manager.create_asset(tree, "model")
+    key = "assets/model/0.0/weights/w.bin"
+    await driver.delete([key])
+    await driver.upload(key, BytesSource(b"w" * 2999 + b"W"))
+    with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/w\.bin\].*sha256 [0-9a-f]{64}.*found [0-9a-f]{64}"):
+        await manager.fetch_asset("model")
+    await driver.delete([key])
+    with pytest.raises(IntegrityError, match="found nothing"):
+        await manager.fetch_asset("model")
+    assert not (tmp_path / "cache" / "model").exists()
+    assert list((tmp_path / "cache" / ".aioassets" / "model").glob("*.staging")) == []
+
+
+async def test_what_is_cached_is_hashed_on_demand(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """A cached fetch trusts its record, unless told not to."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    fetched = await manager.fetch_asset("model")
+    (fetched.path / "weights" / "w.bin").write_bytes(b"x" * 3000)
+    assert (await manager.fetch_asset("model")).from_cache
+    with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/w\.bin\]"):
+        await manager.fetch_asset("model", verify=True)
+
+
+async def test_a_forced_download_replaces_what_differs_and_removes_nothing(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """Others may be reading."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    fetched = await manager.fetch_asset("model")
+    spoilt, untouched = fetched.path / "weights" / "w.bin", fetched.path / ".hidden"
+    spoilt.write_bytes(b"spoilt")
+    (fetched.path / "added").write_text("by somebody")
+    before = untouched.stat().st_ino
+    again = await manager.fetch_asset("model", force_download=True)
+    assert not again.from_cache
+    assert spoilt.read_bytes() == b"w" * 3000
+    assert (untouched.stat().st_ino, (fetched.path / "added").exists()) == (before, True)
+
+
+async def test_a_payload_without_a_record_is_adopted_if_it_is_right(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
+) -> None:
+    """A record that was lost costs hashing, not downloading; a wrong payload is put aside."""
+    driver = Interposer(memory)
+    manager = make_manager(driver)
+    await manager.create_asset(tree, "model")
+    fetched = await manager.fetch_asset("model")
+    record = tmp_path / "cache" / ".aioassets" / "model" / "0.0.json"
+    record.unlink()
+    driver.calls.clear()
+    assert (await manager.fetch_asset("model:0.0")).from_cache
+    assert [method for method, _ in driver.calls] == ["read"]
+    assert record.exists()
+    record.unlink()
+    (fetched.path / ".hidden").write_text("else")
+    again = await manager.fetch_asset("model:0.0")
+    assert contents(again.path) == contents(tree)
+    (aside,) = record.parent.glob("0.0.aside-*")
+    assert (aside / ".hidden").read_text() == "else"
+
+
+async def test_one_assets_directory_does_not_mix_two_stores(make_manager: ManagerFactory, files: Files) -> None:
+    """The same version of another store is another one."""
+    one, other, twin = MemoryDriver("one"), MemoryDriver("other"), MemoryDriver("twin")
+    await make_manager(one).create_asset(files("one"), "model")
+    await make_manager(other).create_asset(files("other"), "model")
+    for key in ("assets/model.versions", "assets/model/0.0.meta"):
+        await twin.write(key, (await one.read(key)).data, expected=Expect.ABSENT)
+    await make_manager(one).fetch_asset("model")
+    with pytest.raises(CacheError, match="of another store"):
+        await make_manager(other).fetch_asset("model")
+    assert (await make_manager(twin).fetch_asset("model")).from_cache  # a copy of the same push
+    forced = await make_manager(other).fetch_asset("model", force_download=True)
+    assert forced.path.read_text() == "other"
+
+
+async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, tmp_path: Path) -> None:
+    """A part of the one is never taken for a part of the other."""
+    managers = {}
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in "ab":
+            (folder / part).write_text(f"{name:>5} {part}")
+        managers[name] = make_manager(MemoryDriver(name))
+        await managers[name].create_asset(folder, "model")
+    await managers["one"].fetch_asset("model:0.0[a]")
+    assert (await managers["other"].fetch_asset("model:0.0[b]")).path.read_text() == "other b"
+    part = await managers["other"].fetch_asset("model:0.0[a]")
+    assert (part.from_cache, part.path.read_text()) == (False, "other a")
+    await managers["one"].fetch_asset("model:0.0[a]")
+    whole = await managers["other"].fetch_asset("model:0.0")
+    assert contents(whole.path) == {part: (f"other {part}".encode(), False) for part in "ab"}
+
+
+async def test_a_forced_download_over_another_content_keeps_nothing_of_it(
+    make_manager: ManagerFactory, tmp_path: Path
+) -> None:
+    """It is put aside as a whole."""
+    for name, parts in (("one", ("a", "only in one")), ("other", ("a", "b"))):
+        (tmp_path / name).mkdir()
+        for part in parts:
+            (tmp_path / name / part).write_text(name)
+    one, other = make_manager(MemoryDriver("one")), make_manager(MemoryDriver("other"))
+    await one.create_asset(tmp_path / "one", "model")
+    await other.create_asset(tmp_path / "other", "model")
+    await one.fetch_asset("model")
+    fetched = await other.fetch_asset("model", force_download=True)
+    assert contents(fetched.path) == contents(tmp_path / "other")
+
+
+async def test_a_forced_download_restores_the_executable_bit(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """It is part of what was pushed."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    fetched = await manager.fetch_asset("model")
+    (fetched.path / "run.sh").chmod(0o644)
+    again = await manager.fetch_asset("model", force_download=True)
+    assert contents(again.path) == contents(tree)
+
+
+async def test_offline_finds_parts_too(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Whatever the spec leaves open."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    await manager.fetch_asset("model[weights]")
+    offline = make_manager(memory, offline=True)
+    for spec in ("model[weights/w.bin]", "model:0[weights]", "model:0.0[weights]"):
+        assert (await offline.fetch_asset(spec)).from_cache
+    with pytest.raises(AssetNotFound):
+        await offline.fetch_asset("model[.hidden]")
+    with pytest.raises(InvalidSetting):
+        await offline.fetch_asset("model:0.0", force_download=True)
+
+
+async def test_an_object_that_is_replaced_meanwhile_is_not_what_was_pushed(
+    memory: MemoryDriver, make_manager: ManagerFactory
+) -> None:
+    """What modelkit pushed is pinned to what was listed."""
+    meta = {"push_date": "2024-05-06T07:08:09Z", "is_directory": True, "contents": ["a"]}
+    await memory.write("assets/model/0.0.meta", json.dumps(meta).encode(), expected=Expect.ABSENT)
+    await memory.upload("assets/model/0.0/a", BytesSource(b"a"))
+
+    async def replace(moment: str, method: str, key: str) -> None:
+        if (moment, method) == ("before", "read_range"):
+            await memory.upload(key, BytesSource(b"b"), expected=Expect.ANYTHING)
+
+    with pytest.raises(IntegrityError, match=r"model:0\.0\[a\]"):
+        await make_manager(Interposer(memory, replace)).fetch_asset("model:0.0")
+
+
+async def test_offline_resolves_among_what_is_cached(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """So does a manager without a bucket."""
+    online = make_manager(memory)
+    await online.create_asset(files("a"), "model")
+    await online.fetch_asset("model")
+    await online.update_asset(files("b"), "model")
+    for offline in (make_manager(memory, offline=True), make_manager(None)):
+        fetched = await offline.fetch_asset("model")
+        assert (fetched.version, fetched.from_cache) == ("0.0", True)
+        with pytest.raises(VersionNotFound, match=r"has no version 0\.1.*It has 0\.0"):
+            await offline.fetch_asset("model:0.1")
+        with pytest.raises(AssetNotFound):
+            await offline.fetch_asset("other")
+        with pytest.raises(AioAssetsError):
+            await offline.fetch_asset("model", force_download=True)
+    assert (await online.fetch_asset("model", offline=True)).version == "0.0"
+
+
+async def test_an_unreachable_store_names_what_is_cached(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Whoever asked for the latest may choose one of these."""
+    await make_manager(memory).create_asset(files("a"), "model")
+    await make_manager(memory).fetch_asset("model")
+    manager = make_manager(Interposer(memory, Fail("before", "read", "model.versions", times=9)))
+    with pytest.raises(StoreUnavailable, match=r"cached are 0\.0"):
+        await manager.fetch_asset("model")
+    assert (await manager.fetch_asset("model:0.0")).from_cache
+
+
+async def test_what_is_not_there_is_not_found(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Asset, version and part are told apart."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    with pytest.raises(AssetNotFound):
+        await manager.fetch_asset("other")
+    with pytest.raises(AssetNotFound):
+        await manager.fetch_asset("other:0.0")
+    with pytest.raises(VersionNotFound, match=r"It has 0\.0"):
+        await manager.fetch_asset("model:0.1")
+    with pytest.raises(VersionNotFound):
+        await manager.fetch_asset("model:1")
+    with pytest.raises(PartNotFound):
+        await manager.fetch_asset("model[a]")
+
+
+async def test_concurrent_fetches_download_once(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Within one manager and among several."""
+    interposer = Interposer(driver)
+    managers = [make_manager(interposer) for _ in range(3)]
+    await managers[0].create_asset(tree, "model")
+    interposer.calls.clear()
+    fetched = await asyncio.gather(*(managers[n % 3].fetch_asset("model") for n in range(12)))
+    assert [asset.from_cache for asset in fetched].count(False) == 1
+    downloads = [key for method, key in interposer.calls if method == "read_range"]
+    assert len(downloads) == len(set(downloads))
+
+
+async def test_a_waiter_takes_over_from_a_cancelled_download(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """And nothing staged is left."""
+    await make_manager(memory).create_asset(tree, "model")
+    gate = Pause("before", "read_range", "w.bin")
+    first, second = make_manager(Interposer(memory, gate)), make_manager(memory)
+    download = asyncio.ensure_future(first.fetch_asset("model"))
+    await gate.reached.wait()
+    waiting = asyncio.ensure_future(second.fetch_asset("model"))
+    await anyio.lowlevel.checkpoint()
+    download.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await download
+    fetched = await waiting
+    assert (fetched.from_cache, contents(fetched.path)) == (False, contents(tree))
+
+
+async def test_a_read_only_assets_directory_serves_what_is_complete(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
+) -> None:
+    """Looking up writes nothing."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    await manager.fetch_asset("model")
+    before = {str(path): path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    assert (await make_manager(memory, offline=True).fetch_asset("model")).from_cache
+    assert (await manager.fetch_asset("model[weights]")).from_cache
+    assert {str(path): path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
+
+
+async def test_an_assets_directory_that_may_not_be_written_is_denied(
+    memory: MemoryDriver, make_manager: ManagerFactory, readable: Path, unprivileged: None
+) -> None:
+    """What would have to be written is denied in one sentence."""
+    manager = make_manager(memory, assets_dir=readable)
+    meta = b'{"push_date": "2024-05-06T07:08:09Z", "is_directory": false}'
+    await memory.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)
+    with pytest.raises(AccessDenied, match="Permission denied"):
+        await manager.fetch_asset("model:0.0")
+
+
+async def test_progress_is_told_as_events(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Enough to draw files, bytes and time left, of a push and of a fetch."""
+    manager = make_manager(memory)
+    for run in (
+        lambda report: manager.create_asset(tree, "model", progress=report),
+        lambda report: manager.fetch_asset("model", progress=report),
+    ):
+        events: list[Event] = []
+        await run(events.append)
+        started, finished = events[0], events[-1]
+        assert isinstance(started, TransferStarted)
+        assert (started.files, started.nbytes) == (7, sum(p.stat().st_size for p in tree.rglob("*") if p.is_file()))
+        assert sum(event.nbytes for event in events if isinstance(event, BytesTransferred)) == started.nbytes
+        assert len([event for event in events if isinstance(event, FileTransferred)]) == 7
+        assert finished == TransferFinished("model", "0.0")
+
+
+@pytest.mark.parametrize("kind", [TransferStarted, BytesTransferred, FileTransferred, TransferFinished])
+async def test_an_error_of_a_callback_passes_as_it_is(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path, kind: type[Event]
+) -> None:
+    """One of the system as well: the terminal is gone, not the disk. Nothing is placed."""
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+
+    def report(event: Event) -> None:
+        if isinstance(event, kind):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await manager.fetch_asset("model", progress=report)
+    assert not (tmp_path / "cache" / "model").exists()
+
+
+async def test_what_modelkit_pushed_is_fetched_unverified(
+    driver: Driver, make_manager: ManagerFactory, tmp_path: Path
+) -> None:
+    """Its manifests tell neither sizes nor digests; the result says so."""
+    large = bytes(range(256)) * 40_000
+    for path, data in {"a": b"a", "b/c": large, "empty": b""}.items():
+        await driver.upload(f"modelkit-assets/model/0.0/{path}", BytesSource(data))
+    meta = {"push_date": "2024-05-06T07:08:09.123456+00:00", "is_directory": True, "contents": ["a", "b/c", "empty"]}
+    await driver.write("modelkit-assets/model/0.0.meta", json.dumps(meta).encode(), expected=Expect.ABSENT)
+    await driver.write("modelkit-assets/model.versions", b'{"versions": ["0.0"]}', expected=Expect.ABSENT)
+    manager = make_manager(driver, assetsmanager_prefix="modelkit-assets")
+    fetched = await manager.fetch_asset("model")
+    assert (fetched.verified, fetched.manifest.size) == (False, None)
+    assert contents(fetched.path) == {"a": (b"a", False), "b/c": (large, False), "empty": (b"", False)}
+    assert (await manager.fetch_asset("model:0.0")).from_cache
+    (tmp_path / "new").write_text("new")
+    assert (await manager.update_asset(tmp_path / "new", "model")).version == "0.1"
+
+
+def test_the_store_can_not_be_the_assets_directory(make_manager: ManagerFactory, tmp_path: Path) -> None:
+    """They would overwrite each other."""
+    with pytest.raises(InvalidSetting, match="folder of their own"):
+        make_manager(LocalDriver(tmp_path), assets_dir=tmp_path)

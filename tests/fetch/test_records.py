@@ -1,0 +1,61 @@
+"""Records of what is cached survive being written; anything else is none."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from aioassets import FileEntry, Manifest
+from aioassets.fetch.cache import Record
+
+MANIFEST = Manifest(datetime(2026, 1, 1, tzinfo=UTC), True, (FileEntry("a", 1, {"sha256": "ab"}),))
+RECORD = Record("s3://bucket", MANIFEST, "model:0.0")
+
+
+def written(record: Record) -> bytes:
+    file = io.BytesIO()
+    record.write_to(file)
+    return file.getvalue()
+
+
+WRITTEN = written(RECORD)
+
+
+@pytest.mark.parametrize("source", ["s3://bucket", '","manifest":', ',"manifest":', "\\", '"}'])
+def test_a_record_survives(source: str) -> None:
+    record = Record(source, MANIFEST, "model:0.0")
+    found = Record.read_from(io.BytesIO(written(record)))
+
+    assert found == record
+    assert found.label == record.label
+
+
+def test_a_record_is_one_json_document() -> None:
+    document = json.loads(WRITTEN)
+
+    assert set(document) == {"source", "asset", "manifest"}
+    assert document["manifest"] == json.loads(MANIFEST.to_json())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"source":"s3://bucket"}',
+        b'{"source":1,"manifest":{}}',
+        b'{"source":"s3://bucket","asset":"0123456789abcdef"}',
+        WRITTEN[:-1],
+        WRITTEN[:40],
+        WRITTEN[:-2],
+        b"\xff" + WRITTEN,
+    ],
+    ids=range(10),
+)
+def test_what_is_no_record_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of the parser or ours: nobody is told
+        Record.read_from(io.BytesIO(data))

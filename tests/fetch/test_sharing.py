@@ -1,0 +1,260 @@
+"""One assets directory serves processes and event loops that know nothing of one another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tools.factories import Files
+from tools.inspection import contents
+from tools.interposer import Interposer
+
+from aioassets import AssetsManager, FetchedAsset, LocalDriver
+from aioassets.drivers.protocol import Expect
+from aioassets.fetch.cache import Slot
+from aioassets.runtime.threads import in_thread
+
+FETCHER: Final = Path(__file__).with_name("fetcher.py")
+PATIENCE: Final = 60
+"""Seconds after which something that a test waits for counts as missing."""
+
+
+class Fetcher:
+    """A process that fetches, in step with the test."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def says(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)).decode().strip()
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+
+    async def result(self) -> dict[str, Any]:
+        """What it has fetched."""
+        return json.loads(await self.says())  # type: ignore[no-any-return]
+
+    async def kill(self) -> None:
+        """End it without warning."""
+        self.process.kill()
+        await self.process.wait()
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, tree: Path, files: Files) -> AsyncIterator[Start]:
+    """Starts processes that fetch into one assets directory, from a store that has two versions of `model`."""
+    async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "elsewhere") as manager:
+        await manager.create_asset(tree, "model")
+        await manager.update_asset(files("second"), "model")
+    started: list[Fetcher] = []
+
+    async def starting(spec: str, *args: str) -> Fetcher:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, FETCHER, tmp_path / "store", tmp_path / "cache", spec, *args),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        started.append(Fetcher(process))
+        return started[-1]
+
+    yield starting
+    for fetcher in started:
+        with contextlib.suppress(ProcessLookupError):
+            fetcher.process.kill()
+        await fetcher.process.communicate()
+
+
+def objects(tree: Path) -> list[str]:
+    """What has to be read for all of it: empty files need no request."""
+    return sorted(f"assets/model/0.0/{path}" for path, (data, _) in contents(tree).items() if data)
+
+
+async def test_two_processes_download_a_version_once(start: Start, tree: Path) -> None:
+    """The second one waits, and is served what the first has placed."""
+    first = await start("model:0.0", "w.bin")
+    assert await first.says() == "downloading"
+    second = await start("model:0.0")
+    assert await second.says() == "waiting"
+    first.go_on()
+    done, waited = await first.result(), await second.result()
+    assert (done["from_cache"], sorted(done["downloads"])) == (False, objects(tree))
+    assert (waited["from_cache"], waited["downloads"]) == (True, [])
+    assert contents(Path(waited["path"])) == contents(tree)
+
+
+async def test_a_waiter_takes_over_from_a_process_that_was_killed(start: Start, tree: Path, tmp_path: Path) -> None:
+    """At once, and without what was left half-done."""
+    first = await start("model:0.0", "w.bin")
+    assert await first.says() == "downloading"
+    second = await start("model:0.0")
+    assert await second.says() == "waiting"
+    await first.kill()
+    taken = await second.result()
+    assert (taken["from_cache"], sorted(taken["downloads"])) == (False, objects(tree))
+    assert contents(Path(taken["path"])) == contents(tree)
+    assert [path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()] == ["0.0.json"]
+
+
+async def test_whoever_comes_after_a_killed_process_starts_anew(start: Start, tree: Path, tmp_path: Path) -> None:
+    """Nobody was waiting, and nobody cleaned up."""
+    first = await start("model:0.0", "w.bin")
+    assert await first.says() == "downloading"
+    await first.kill()
+    left = {path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()}
+    assert left == {"0.0.lock", "0.0.staging"}
+    second = await (await start("model:0.0")).result()
+    assert contents(Path(second["path"])) == contents(tree)
+    assert [path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()] == ["0.0.json"]
+
+
+async def test_different_versions_do_not_wait_for_one_another(start: Start) -> None:
+    """Each has a lock of its own."""
+    first = await start("model:0.0", "w.bin")
+    assert await first.says() == "downloading"
+    other = await (await start("model")).result()
+    assert Path(other["path"]).read_text() == "second"
+    first.go_on()
+    assert not (await first.result())["from_cache"]
+
+
+async def test_a_forced_download_disturbs_no_reader(start: Start, tree: Path) -> None:
+    """What is cached is served meanwhile, and an open file keeps its bytes."""
+    path = Path((await (await start("model:0.0")).result())["path"])
+    spoilt = path / "weights" / "w.bin"
+    spoilt.write_bytes(b"s" * 3000)
+    forced = await start("model:0.0", "w.bin", "force")
+    assert await forced.says() == "downloading"
+    served = await (await start("model:0.0")).result()
+    assert (served["from_cache"], served["path"]) == (True, str(path))
+    with spoilt.open("rb") as reader:
+        forced.go_on()
+        assert sorted((await forced.result())["downloads"]) == objects(tree)
+        assert reader.read() == b"s" * 3000
+    assert contents(path) == contents(tree)
+
+
+async def test_a_part_is_served_from_the_whole_that_is_being_fetched(start: Start) -> None:
+    """It isn't downloaded again beside it."""
+    whole = await start("model:0.0", "w.bin")
+    assert await whole.says() == "downloading"
+    part = await start("model:0.0[weights]")
+    assert await part.says() == "waiting"
+    whole.go_on()
+    path = (await whole.result())["path"]
+    assert await part.result() == {"path": f"{path}/weights", "from_cache": True, "downloads": []}
+
+
+async def test_the_whole_uses_a_part_that_is_being_fetched(start: Start, tree: Path) -> None:
+    """Each file is downloaded once."""
+    part = await start("model:0.0[weights]", "w.bin")
+    assert await part.says() == "downloading"
+    whole = await start("model:0.0")
+    assert await whole.says() == "waiting"
+    part.go_on()
+    first, rest = await part.result(), await whole.result()
+    assert len(first["downloads"]) == 2
+    assert sorted(first["downloads"] + rest["downloads"]) == objects(tree)
+    assert contents(Path(rest["path"])) == contents(tree)
+
+
+async def test_eight_processes_at_once_download_each_file_once(start: Start, tree: Path) -> None:
+    """Whoever is first, and whatever part they ask for."""
+    specs = ["model:0.0", "model:0.0[weights]", "model:0.0[weights/w.bin]", "model:0.0[.hidden]"]
+    fetchers = [await start(spec) for spec in specs * 2]
+    lines = [await fetcher.says() for fetcher in fetchers]
+    results = [
+        await fetcher.result() if line == "waiting" else json.loads(line)
+        for fetcher, line in zip(fetchers, lines, strict=True)
+    ]
+    assert sorted(key for result in results for key in result["downloads"]) == objects(tree)
+    for spec, result in zip(specs * 2, results, strict=True):
+        path, relative = Path(result["path"]), spec.partition("[")[2].rstrip("]")
+        expected = tree / relative
+        if expected.is_dir():
+            assert contents(path) == contents(expected)
+        else:
+            assert path.read_bytes() == expected.read_bytes()
+
+
+async def test_two_event_loops_download_a_version_once(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in a thread of its own, with a manager of its own."""
+    async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "elsewhere") as manager:
+        await manager.create_asset(tree, "model")
+    downloading, waiting = threading.Event(), threading.Event()
+    try_lock = Slot.try_lock
+
+    def tell(slot: Slot) -> int | None:
+        descriptor = try_lock(slot)
+        if descriptor is None:
+            waiting.set()
+        return descriptor
+
+    monkeypatch.setattr(Slot, "try_lock", tell)
+
+    async def until_the_other_waits(moment: str, method: str, key: str) -> None:
+        if (moment, method) == ("before", "read_range") and not downloading.is_set():
+            downloading.set()
+            assert await in_thread(waiting.wait, PATIENCE)
+
+    async def fetch(driver: Interposer) -> FetchedAsset:
+        async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
+            return await manager.fetch_asset("model:0.0")
+
+    drivers = [Interposer(LocalDriver(tmp_path / "store"), until_the_other_waits) for _ in range(2)]
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(2) as threads:
+        first = loop.run_in_executor(threads, lambda: asyncio.run(fetch(drivers[0])))
+        assert await in_thread(downloading.wait, PATIENCE)
+        second = loop.run_in_executor(threads, lambda: asyncio.run(fetch(drivers[1])))
+        fetched = await asyncio.gather(first, second)
+    assert [asset.from_cache for asset in fetched] == [False, True]
+    downloads = [[key for method, key in driver.calls if method == "read_range"] for driver in drivers]
+    assert [sorted(keys) for keys in downloads] == [objects(tree), []]
+    assert contents(fetched[1].path) == contents(tree)
+
+
+LOCK_HOLDER: Final = """
+import sys
+from aioassets.drivers.folder import Folder
+with Folder(sys.argv[1])._locked("key"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+async def test_a_store_is_not_locked_by_a_process_that_was_killed(tmp_path: Path) -> None:
+    """Its lock ends with it, whatever it left on the disk."""
+    driver = LocalDriver(tmp_path / "store")
+    revision = await driver.write("key", b"1", expected=Expect.ABSENT)
+    holder = Fetcher(
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", LOCK_HOLDER, tmp_path / "store"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+    )
+    assert await holder.says() == "held"
+    writing = asyncio.ensure_future(driver.write("key", b"2", expected=revision))
+    await holder.kill()
+    await writing
+    assert (await driver.read("key")).data == b"2"

@@ -1,0 +1,137 @@
+"""JSON is read piece by piece as it is read at once, or refused with one error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tracemalloc
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aioassets.model.jsontext import Reader, dump, load
+from aioassets.runtime.threads import GATHERED
+from aioassets.store.streamed import StreamedJson, encoded
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(TEXT, VALUES, max_size=4)
+STYLES = st.fixed_dictionaries({"indent": st.sampled_from([None, 1, "\t"]), "ensure_ascii": st.booleans()})
+SIZES = st.sampled_from([1, 2, 3, 7, 64])
+
+
+def reading(data: bytes, size: int) -> dict[str, Any]:
+    """Parse in pieces of so many bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aioassets.model.jsontext._PIECE", size)
+        return load(data)
+
+
+@given(OBJECTS, STYLES, SIZES)
+def test_pieces_make_no_difference(value: dict[str, Any], style: dict[str, Any], size: int) -> None:
+    assert reading(json.dumps(value, **style).encode(), size) == value
+
+
+@given(OBJECTS, st.data(), SIZES)
+def test_what_is_damaged_is_read_as_at_once_or_refused(value: dict[str, Any], data: st.DataObject, size: int) -> None:
+    text = json.dumps(value).encode()
+    at = data.draw(st.integers(0, len(text)))
+    damaged = text[:at] + data.draw(st.binary(max_size=2)) + text[at + data.draw(st.integers(0, 2)) :]
+    try:
+        expected = json.loads(damaged.decode())
+    except ValueError:
+        expected = None
+    if not isinstance(expected, dict) or not storable(expected):
+        with pytest.raises(ValueError, match=r"^it (isn't|holds|is nested)"):
+            reading(damaged, size)
+    else:
+        assert reading(damaged, size) == expected
+
+
+def storable(value: Any) -> bool:
+    """Whether it can be written again."""
+    try:
+        return bool(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+    except ValueError:
+        return False
+
+
+@given(st.lists(VALUES, max_size=5), OBJECTS, SIZES)
+@example([], {}, 1)
+def test_lists_come_item_by_item(items: list[Any], others: dict[str, Any], size: int) -> None:
+    """And what stands around them isn't disturbed."""
+    text = json.dumps({"before": others, "items": items, "after": others}).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aioassets.model.jsontext._PIECE", size)
+        reader = Reader(text)
+        found: dict[str, Any] = {}
+        for key in reader.fields():
+            rows = reader.items() if key == "items" else None
+            found[key] = reader.value() if rows is None else [*rows]
+    assert found == {"before": others, "items": items, "after": others}
+
+
+def test_no_list_has_no_items() -> None:
+    reader = Reader(b'{"a": {}}')
+    for _ in reader.fields():
+        assert reader.items() is None
+        assert reader.value() == {}
+
+
+@given(OBJECTS)
+def test_what_is_written_is_json(value: dict[str, Any]) -> None:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    assert encoded(lambda: value) == dump(value) == text
+
+
+def rows(count: int) -> dict[str, Any]:
+    return {"items": ({"path": f"folder/{number}", "size": number} for number in range(count))}
+
+
+def test_a_short_text_is_made_once() -> None:
+    made = []
+    assert encoded(lambda: made.append(1) or rows(3)) == dump(rows(3))  # type: ignore[func-returns-value]
+    assert len(made) == 1
+
+
+def test_a_long_text_is_made_anew_whenever_it_is_read() -> None:
+    text, whole = encoded(partial(rows, 100_000)), dump(rows(100_000))
+    assert isinstance(text, StreamedJson)
+    assert [*text] == [*text]
+    assert max(map(len, text)) < GATHERED / 10
+    assert bytes(text) == whole
+    assert (len(text), text.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+
+
+def test_a_long_text_is_neither_read_nor_written_twice_over() -> None:
+    """A piece of it is in memory, beside what it is read from and what was asked to be kept."""
+    text = dump(rows(100_000))
+
+    def taken(work: Any) -> int:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def read() -> None:
+        reader = Reader(text)
+        for _ in reader.fields():
+            assert sum(1 for _ in reader.items() or ()) == 100_000
+
+    def write() -> None:
+        made = encoded(partial(rows, 100_000))
+        assert isinstance(made, StreamedJson)
+        assert sum(map(len, made)) == len(text)
+
+    assert len(text) > 3.5 * GATHERED
+    assert taken(read) < 2 * len(text)
+    assert taken(write) < 3.2 * GATHERED

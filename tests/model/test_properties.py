@@ -1,0 +1,368 @@
+"""What holds of every name, version, path and document, and of whatever else a store may hold."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path, PureWindowsPath
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aioassets import AioAssetsError, AssetsManager, AssetSpec, Bump, InvalidName, MajorMinor, MemoryDriver, SimpleDate
+from aioassets.drivers.protocol import Expect
+from aioassets.model.claim import Claim
+from aioassets.model.documents import parse_meta
+from aioassets.model.index import VersionIndex
+from aioassets.model.keys import Layout
+from aioassets.model.manifest import Manifest
+from aioassets.model.names import is_name, parse_new_name, version_problem
+from aioassets.model.paths import parents, path_problem
+from aioassets.model.versioning import VersioningScheme
+from aioassets.testing import BytesSource
+
+T = TypeVar("T")
+
+ROOT = "/srv/cache/model/0.0"
+TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda time: time.strftime("%Y-%m-%dT%H-%M-%SZ"))
+NUMBERS = st.tuples(st.integers(0, 30), st.integers(0, 10**20)).map(lambda pair: f"{pair[0]}.{pair[1]}")
+NOW = datetime(2050, 1, 1, tzinfo=UTC)
+
+SEGMENTS = st.sampled_from(
+    [
+        "..",
+        ".",
+        "",
+        "a",
+        "A",
+        "b",
+        "é",
+        "e\u0301",
+        "\0",
+        "\x1b[31m",
+        "C:",
+        "~",
+        "NUL",
+        " ",
+        "\\",
+        "\ud800",
+        "a" * 256,
+        "日本",
+    ]
+)
+PATHS = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join) | st.text(max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+ODD_SIZES = st.sampled_from([None, 0, 1, 3, 4, -1, 2**40, 2**62, 2**63, 10**120, 1.5, "3", True])
+CONTENT = b"abc"
+DIGESTS = st.sampled_from(
+    [{"sha256": hashlib.sha256(CONTENT).hexdigest()}, {"sha256": "0" * 64}, {"sha256": "\x1b"}, {"x": "ab"}, {}, [], 1]
+)
+
+
+@st.composite
+def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
+    """Manifests as somebody writes them who knows the format, and lies in it a few times, or not at all."""
+    paths = draw(
+        st.lists(st.sampled_from(["a", "A", "b/a", "b/c/d", "é", "e\u0301"]), unique=True, min_size=1, max_size=3)
+    )
+    row = {"size": len(CONTENT), "digests": {"sha256": hashlib.sha256(CONTENT).hexdigest()}}
+    rows: list[dict[str, Any]] = [{"path": path, **row} for path in paths]
+    value: dict[str, Any] = {"push_date": "2026-05-06T07:08:09Z", "is_directory": True}
+    folders = draw(st.lists(st.sampled_from(["e", "b/f", "b"]), unique=True, max_size=2))
+    for _ in range(draw(st.sampled_from([0, 1, 1, 2]))):
+        match draw(st.integers(0, 6)):
+            case 0:
+                rows.append({"path": draw(PATHS), **row})
+            case 1:
+                folders.append(draw(PATHS))
+            case 2 if rows:
+                rows[-1] = {**rows[-1], "size": draw(ODD_SIZES)}
+            case 3 if rows:
+                rows[-1] = {**rows[-1], "digests": draw(DIGESTS)}
+            case 4:
+                value["is_directory"] = False
+                rows = draw(st.sampled_from([rows, [{"path": "", **row}]]))
+            case 5:
+                names = ["push_date", "labels", "pushed_by", "message", "contents", "x", "aioassets_claim"]
+                value[draw(st.sampled_from(names))] = draw(JSON)
+            case 6:
+                value["files"] = draw(JSON)
+    told = {"contents": [row["path"] for row in rows], "empty_directories": folders}
+    return {**told, **({"files": rows} if draw(st.booleans()) else {}), **value}
+
+
+@st.composite
+def documents(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
+    """JSON, sometimes cut off or damaged, or anything at all."""
+    data = json.dumps(draw(values)).encode()
+    match draw(st.integers(0, 19)):
+        case 1:
+            return data[: draw(st.integers(0, len(data)))]
+        case 2:
+            position = draw(st.integers(0, len(data)))
+            return data[:position] + draw(st.binary(max_size=3)) + data[position:]
+        case 3:
+            return draw(st.binary(max_size=20))
+    return data
+
+
+def weighted(often: st.SearchStrategy[T], *rarely: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """Mostly the first."""
+    return st.integers(0, 9).flatmap(lambda number: st.one_of(rarely) if number == 9 else often)
+
+
+CLAIMS = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from(["claimed", "abandoned", "released", "x"]),
+        **dict.fromkeys(["token", "operation", "fingerprint", "machine", "started"], st.text(max_size=3)),
+        "pid": st.integers() | st.none(),
+    },
+    optional={
+        "holder": st.dictionaries(st.sampled_from(["user", "host"]), st.text() | st.integers()),
+        "renewals": JSON,
+    },
+)
+METAS = documents(weighted(nearly_manifests(), JSON, CLAIMS.map(lambda value: {"aioassets_claim": value})))
+LISTED = st.lists(weighted(NUMBERS, TIMES, st.text(max_size=8)), max_size=4)
+INDEXES = documents(weighted(st.fixed_dictionaries({"versions": weighted(LISTED, JSON)}, optional={"x": JSON}), JSON))
+
+
+# Names and specs
+
+
+@given(st.text(max_size=30))
+@example("a:1[b]")
+@example("a[[]]")
+def test_a_spec_that_parses_says_the_same_again(text: str) -> None:
+    try:
+        spec = AssetSpec.parse(text)
+    except AioAssetsError:
+        return
+    assert AssetSpec.parse(str(spec)) == spec
+    stays_inside(spec.name)
+    if spec.version is not None:
+        stays_inside(spec.version)
+    if spec.part is not None:
+        assert not {"", ".", ".."} & set(spec.part.split("/"))
+
+
+@given(st.text("ab/.-_01", max_size=12))
+def test_a_name_stays_inside_its_folder(text: str) -> None:
+    if is_name(text):
+        stays_inside(text)
+
+
+# Versions
+
+
+@pytest.mark.parametrize(
+    ("scheme", "versions"), [(MajorMinor(), NUMBERS), (SimpleDate(lambda: NOW), TIMES)], ids=["numbers", "times"]
+)
+@given(data=st.data())
+def test_what_follows_is_a_later_version_than_all(
+    scheme: VersioningScheme, versions: st.SearchStrategy[str], data: st.DataObject
+) -> None:
+    taken = data.draw(st.lists(versions, unique=True, max_size=6))
+    following = scheme.following(Bump(), taken)
+    assert following is not None
+    assert scheme.is_version(following)
+    assert version_problem(following) is None
+    assert following not in taken
+    assert all(scheme.sort_key(following) > scheme.sort_key(version) for version in taken)
+    assert scheme.select(None, [*taken, following])[0] == following
+    if not taken:
+        assert following == scheme.first()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "versions"), [(MajorMinor(), NUMBERS), (SimpleDate(), TIMES)], ids=["numbers", "times"]
+)
+@given(data=st.data())
+def test_versions_are_selected_latest_first(
+    scheme: VersioningScheme, versions: st.SearchStrategy[str], data: st.DataObject
+) -> None:
+    """All of them, those of a series, or the one that is named."""
+    listed = data.draw(st.lists(versions, unique=True, min_size=1, max_size=6))
+    one = data.draw(st.sampled_from(listed))
+    everything = list(scheme.select(None, listed))
+    assert everything == sorted(listed, key=scheme.sort_key, reverse=True)
+    assert list(scheme.select(one, listed)) == [one]
+    if series := scheme.series(one):
+        assert list(scheme.select(series, listed)) == [v for v in everything if scheme.series(v) == series]
+
+
+@pytest.mark.parametrize("scheme", [MajorMinor(), SimpleDate()], ids=["numbers", "times"])
+@given(text=st.text(max_size=25) | NUMBERS | TIMES | st.from_regex(r"[0-9.TZ-]{1,130}", fullmatch=True))
+@example("2026-02-30T00-00-00Z")
+@example("0000-01-01T00-00-00Z")
+def test_what_a_scheme_calls_a_version_can_be_ordered_and_kept(scheme: VersioningScheme, text: str) -> None:
+    if scheme.is_version(text) and version_problem(text) is None:
+        scheme.check(text)
+        scheme.sort_key(text)
+        stays_inside(text)
+        assert AssetSpec("model", text).version == text
+
+
+# Paths and keys
+
+
+@given(PATHS)
+def test_a_path_without_a_problem_stays_inside(path: str) -> None:
+    """On any system; and it can be written there, as far as its length goes."""
+    if path_problem(path) is None:
+        stays_inside(path)
+        assert PureWindowsPath(path).anchor == ""
+        assert "\\" not in path
+        assert all(stays_inside(folder) is None for folder in parents(path))
+        assert max(len(segment.encode()) for segment in path.split("/")) <= 255
+
+
+def stays_inside(path: str) -> None:
+    """Fail if a path leads anywhere else than below its folder, or to the folder itself."""
+    joined = os.path.normpath(os.path.join(ROOT, path))
+    assert joined == f"{ROOT}/{path}"
+    assert joined.startswith(f"{ROOT}/")
+
+
+def pushable(name: str) -> bool:
+    try:
+        return bool(parse_new_name(name))
+    except InvalidName:
+        return False
+
+
+NAMES = (
+    st.lists(st.sampled_from(["a", "b", "a.b", "0", "1.0", "meta", "a.meta", "versions"]), min_size=1, max_size=3)
+    .map("/".join)
+    .filter(pushable)
+)
+VERSIONS = st.sampled_from(["0.0", "0.1", "1.0", "2026-05-06T07-08-09Z"])
+CONTENTS = st.lists(st.sampled_from(["a", "b", "0.0", "1.0", "0.0.meta", "a.meta", "versions"]), max_size=3).map(
+    "/".join
+)
+OBJECTS = st.tuples(st.sampled_from(["versions", "meta", "content"]), NAMES, VERSIONS, CONTENTS)
+
+
+def key_of(layout: Layout, kind: str, name: str, version: str, path: str) -> tuple[str, tuple[str, ...]]:
+    """A key, and what it stands for."""
+    if kind == "versions":
+        return layout.versions(name), (kind, name)
+    if kind == "meta":
+        return layout.meta(name, version), (kind, name, version)
+    return layout.content(name, version, path), (kind, name, version, path)
+
+
+@given(st.sampled_from(["", "assets", "x/y"]), OBJECTS, OBJECTS)
+def test_no_two_objects_have_one_key(prefix: str, one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    layout = Layout(prefix)
+    one_key, one_is = key_of(layout, *one)
+    other_key, other_is = key_of(layout, *other)
+    assert (one_key == other_key) == (one_is == other_is)
+
+
+@given(st.sampled_from(["", "assets", "x/y"]), NAMES, VERSIONS, CONTENTS)
+def test_a_key_tells_what_it_belongs_to(prefix: str, name: str, version: str, path: str) -> None:
+    layout = Layout(prefix)
+    assert layout.asset_of(layout.versions(name)) == name
+    assert layout.asset_of(layout.meta(name, version)) is None
+    for key in (layout.meta(name, version), layout.content(name, version, path), f"{layout.content(name, version)}/"):
+        assert layout.version_of(name, key) == version
+
+
+# Documents
+
+
+@settings(max_examples=300)
+@given(METAS)
+def test_any_meta_is_parsed_or_one_error(data: bytes) -> None:
+    """What was parsed is written so that it is parsed as the same, and leads nowhere else."""
+    meta = parsed(parse_meta, data)
+    if meta is None:
+        return
+    assert parse_meta(meta.to_json()) == meta
+    if isinstance(meta, Claim):
+        assert parse_meta(meta.renewed().to_json()) == meta.renewed()
+        return
+    for path in (*(file.path for file in meta.files), *meta.empty_directories):
+        if path or meta.is_directory:
+            stays_inside(path)
+    assert meta.size is None or meta.size >= 0
+    meta.push_date.astimezone(UTC)
+
+
+@settings(max_examples=200)
+@given(INDEXES)
+def test_any_index_is_parsed_or_one_error(data: bytes) -> None:
+    """What it holds beside versions is kept when it is written."""
+    index = parsed(VersionIndex.from_json, data)
+    if index is not None:
+        assert VersionIndex.from_json(index.to_json()) == index
+        assert json.loads(index.to_json()) == {**json.loads(data), "versions": list(index.versions)}
+        for version in index.versions:
+            stays_inside(version)
+
+
+def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    """What was parsed, or `None` where it is refused by one sentence."""
+    try:
+        return parse(data)
+    except ValueError as error:
+        reason = str(error)
+    assert reason.isprintable()
+    assert 0 < len(reason) < 500
+    return None
+
+
+# Whole stores
+
+
+@settings(max_examples=150)
+@given(
+    index=weighted(st.just(b'{"versions": ["0.0"]}'), INDEXES),
+    meta=METAS,
+    objects=weighted(st.just({}), st.dictionaries(PATHS, st.sampled_from([b"", CONTENT, CONTENT + b"d"]), max_size=3)),
+    spec=st.sampled_from(["model", "model:0.0", "model:0.0[a]", "model:0[b/a]"]),
+)
+def test_any_store_gives_a_version_or_one_of_our_errors(
+    index: bytes, meta: bytes, objects: dict[str, bytes], spec: str
+) -> None:
+    """And nothing appears outside the assets directory, nor a link inside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(fetch_from(index, meta, objects, spec, Path(folder) / "cache"))
+        assert os.listdir(folder) in ([], ["cache"])
+        assert not any(path.is_symlink() for path in Path(folder).rglob("*"))
+
+
+async def fetch_from(index: bytes, meta: bytes, objects: dict[str, bytes], spec: str, cache: Path) -> None:
+    """Fetch from a store of these objects; what is fetched is what its manifest says."""
+    driver = MemoryDriver()
+    await driver.write("assets/model.versions", index, expected=Expect.ABSENT)
+    await driver.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)
+    try:
+        named = [path for path in json.loads(meta)["contents"] if isinstance(path, str)]
+    except (ValueError, TypeError, KeyError):
+        named = []
+    for path, data in {**dict.fromkeys(named, CONTENT), **objects}.items():
+        await driver.upload(f"assets/model/0.0/{path}", BytesSource(data), expected=Expect.ANYTHING)
+    async with AssetsManager(driver=driver, assets_dir=cache) as manager:
+        try:
+            fetched = await manager.fetch_asset(spec)
+        except AioAssetsError:
+            return
+    assert isinstance(fetched.manifest, Manifest)
+    assert fetched.path.resolve().is_relative_to(cache.resolve())
+    for entry in fetched.manifest.files if fetched.part is None else ():
+        data = (fetched.path / entry.path).read_bytes()
+        assert entry.size in (None, len(data))
+        assert entry.digests.get("sha256") in (None, hashlib.sha256(data).hexdigest())

@@ -1,0 +1,359 @@
+"""A source that changes while it is pushed publishes nothing, keeps nothing in the store and costs no number."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.factories import Files, ManagerFactory
+from tools.inspection import keys, store_of
+from tools.interposer import Hook, Interposer
+
+from aioassets import Driver, LocalDriver, MemoryDriver, SourceChanged, SourceError
+from aioassets.model.claim import Claim, ClaimState
+from aioassets.push.scan import scan
+from aioassets.push.sources import LocalSource
+from aioassets.runtime.threads import in_thread
+
+SIZE = 11 * 1024 * 1024
+"""Three parts of a multipart upload to S3, and several reads for any store."""
+BIG = "sub/big"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with a large and a small file."""
+    folder = tmp_path / "source"
+    (folder / "sub").mkdir(parents=True)
+    (folder / BIG).write_bytes(b"0123456789a" * (SIZE // 11))
+    os.utime(folder / BIG, ns=(1, 1))
+    (folder / "small").write_text("small")
+    return folder
+
+
+def rewrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"x")
+
+
+def shrink(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x")
+
+
+def replace(path: Path) -> None:
+    twin = path.with_name("twin")
+    shutil.copy2(path, twin)
+    twin.replace(path)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def replace_folder_by_file(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.write_text("a file")
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+        made.bind(path.name)
+
+
+def replace_by_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+CHANGES = [
+    rewrite,
+    shrink,
+    grow,
+    replace,
+    remove,
+    remove_folder,
+    replace_folder_by_file,
+    replace_by_folder,
+    replace_by_pipe,
+    replace_by_socket,
+    replace_by_loop,
+]
+MOMENTS = ["before it is read", "while it is read", "after it was uploaded", "before sealing"]
+
+
+class Changing:
+    """Changes a file once, when its push has come to a moment."""
+
+    def __init__(self, moment: str, change: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._moment = moment
+        self._change = change
+        self.done = False
+        for method in ("_read", "_copy"):
+            monkeypatch.setattr(LocalSource, method, self._then_changing(getattr(LocalSource, method)))
+
+    def _then_changing(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def then_change(source: LocalSource, *args: int) -> Any:
+            result = work(source, *args)
+            if self._moment == "while it is read" and source.size == SIZE:
+                self._now()
+            return result
+
+        return then_change
+
+    def _now(self) -> None:
+        if not self.done:
+            self.done = True
+            self._change()
+
+    async def hook(self, moment: str, method: str, key: str) -> None:
+        """Steps in between the push and its store."""
+        if method == "upload" and key.endswith(BIG):
+            expected = {"before": "before it is read", "after": "after it was uploaded"}[moment]
+            if self._moment == expected:
+                await in_thread(self._now)
+        if self._moment == "before sealing" and (moment, method) == ("after", "upload") and key.endswith("small"):
+            await in_thread(self._now)
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:3])
+async def test_a_file_that_shrinks_meanwhile_leaves_nothing_in_any_store(
+    driver: Driver,
+    make_manager: ManagerFactory,
+    source: Path,
+    files: Files,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """Also in the middle of an upload in parts, of which none stays open."""
+    changing = Changing(moment, lambda: shrink(source / BIG), monkeypatch)
+    await check_nothing_is_left(driver, make_manager, source, files, changing.hook)
+    assert changing.done
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("kind", ["memory", "local"])
+async def test_whatever_becomes_of_a_file_meanwhile_nothing_is_published(
+    make_manager: ManagerFactory,
+    source: Path,
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    change: Callable[[Path], None],
+    moment: str,
+) -> None:
+    """What was pushed would not be what was there at any moment; nothing is waited for, either."""
+    driver: Driver = MemoryDriver() if kind == "memory" else LocalDriver(tmp_path / "store")
+    changing = Changing(moment, lambda: change(source / BIG), monkeypatch)
+    await check_nothing_is_left(driver, make_manager, source, files, changing.hook)
+    assert changing.done
+
+
+async def check_nothing_is_left(
+    driver: Driver, make_manager: ManagerFactory, source: Path, files: Files, hook: Hook
+) -> None:
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    before = await keys(driver)
+    with pytest.raises(SourceChanged, match=f"{BIG}' can't be pushed: it changed while it was being pushed"):
+        await make_manager(Interposer(driver, hook)).update_asset(source, "model")
+    assert await keys(driver) == [*before, "assets/model/0.1.meta"]
+    assert [upload async for upload in driver.open_uploads("")] == []
+    content = (await store_of(driver).read_meta("model", "0.1")).content
+    assert isinstance(content, Claim)
+    assert content.state is ClaimState.RELEASED
+    assert await manager.list_versions("model") == ["0.0"]
+    # A folder again: some servers keep the empty one, where no file can be then.
+    assert (await manager.update_asset(files("b").parent, "model")).version == "0.1"
+
+
+@contextlib.contextmanager
+def privileged(user: int) -> Iterator[None]:
+    """As whoever runs the tests, for a while."""
+    os.seteuid(os.getuid())
+    yield
+    os.seteuid(user)
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:2])
+async def test_a_file_that_may_not_be_read_any_more_is_named(
+    memory: MemoryDriver,
+    make_manager: ManagerFactory,
+    source: Path,
+    readable: Path,
+    unprivileged: None,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """Its push ends as one whose source changed."""
+    user = os.geteuid()
+    with privileged(user):
+        readable.chmod(0o755)
+        shutil.copytree(source, readable / "source")
+        (readable / "first").write_text("first")
+    big = readable / "source" / BIG
+
+    def forbid() -> None:
+        with privileged(user):
+            big.chmod(0)
+
+    changing = Changing(moment, forbid, monkeypatch)
+    manager = make_manager(Interposer(memory, changing.hook))
+    await manager.create_asset(readable / "first", "model")
+    with pytest.raises(SourceError, match=rf"{BIG}' can't be pushed: Permission denied\."):
+        await manager.update_asset(readable / "source", "model")
+    assert changing.done
+    assert [key for key in await keys(memory) if "/0.1/" in key] == []
+    assert (await manager.update_asset(readable / "first", "model")).version == "0.1"
+
+
+async def test_a_file_cut_off_in_the_middle_of_one_read_ends_the_push_alone(
+    memory: MemoryDriver,
+    make_manager: ManagerFactory,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file that was mapped into memory would end the process by SIGBUS."""
+    preadv = os.preadv
+
+    def cut_off(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if offset == 0:
+            count = preadv(descriptor, [buffers[0][:1000]], offset)
+            shrink(source / BIG)
+            return count
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", cut_off)
+    with pytest.raises(SourceChanged, match=BIG):
+        await make_manager(memory).create_asset(source, "model")
+    assert (source / BIG).stat().st_size == 100
+
+
+async def test_a_source_on_a_failing_disk_is_named(
+    memory: MemoryDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is faked by a failing call of the system."""
+
+    def fail(*args: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(SourceError, match=rf"{BIG}' can't be pushed: Input/output error; its disk may be failing\."):
+        await make_manager(memory).create_asset(source, "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(remove, r"sub/big' .* vanished"), (remove_folder, r"sub/big' .* vanished")],
+    ids=["file", "folder"],
+)
+async def test_what_vanishes_between_being_listed_and_being_looked_at_is_named(
+    source: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], message: str
+) -> None:
+    """Before anything is asked of a store."""
+    listdir = os.listdir
+
+    def then_change(directory: str) -> list[str]:
+        entries = listdir(directory)
+        if directory.endswith("/sub"):
+            change(source / BIG)
+        return entries
+
+    monkeypatch.setattr(os, "listdir", then_change)
+    with pytest.raises(SourceError, match=message):
+        await scan(source)
+
+
+async def test_a_folder_that_vanishes_before_it_is_listed_is_named(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when its parent was listed."""
+    listdir = os.listdir
+
+    def change_first(directory: str) -> list[str]:
+        if directory.endswith("/sub"):
+            remove_folder(source / BIG)
+        return listdir(directory)
+
+    monkeypatch.setattr(os, "listdir", change_first)
+    with pytest.raises(SourceError, match=r"sub' can't be pushed: it vanished while it was scanned\."):
+        await scan(source)
+
+
+# What is no ordinary file
+
+
+@pytest.mark.parametrize("special", [replace_by_pipe, replace_by_socket], ids=["pipe", "socket"])
+async def test_what_is_no_file_is_refused_before_anything_is_claimed(
+    memory: MemoryDriver, make_manager: ManagerFactory, source: Path, special: Callable[[Path], None]
+) -> None:
+    """Nothing is read from it, so nothing is waited for."""
+    await in_thread(special, source / BIG)
+    with pytest.raises(SourceError, match=f"{BIG}' can't be pushed: it is neither a file nor a directory"):
+        await make_manager(memory).create_asset(source, "model")
+    assert await keys(memory) == []
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/tty"])
+async def test_a_device_is_refused(source: Path, device: str) -> None:
+    """By itself and within a tree."""
+    (source / "device").symlink_to(device)
+    for path in (device, source):
+        with pytest.raises(SourceError, match="it is neither a file nor a directory"):
+            await scan(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+async def test_a_file_that_says_that_it_is_empty_but_is_not_is_refused(source: Path) -> None:
+    """It would be pushed as an empty one."""
+    (source / "status").symlink_to("/proc/self/status")
+    for path in ("/proc/self/status", source):
+        with pytest.raises(SourceError, match=r"status' can't be pushed: its size isn't that of its content"):
+            await scan(path)
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/uevent_seqnum").exists(), reason="there is no /sys")
+async def test_a_file_that_holds_less_than_it_says_is_refused(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Pushing it again would not help."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    with pytest.raises(SourceError, match=r"uevent_seqnum' can't be pushed: its size isn't that of its content"):
+        await manager.update_asset("/sys/kernel/uevent_seqnum", "model")
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+
+
+async def test_a_file_that_stays_empty_is_pushed(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
+    """Emptiness is looked at, not held against it."""
+    with tempfile.NamedTemporaryFile() as empty:
+        assert (await make_manager(memory).create_asset(empty.name, "model")).size == 0

@@ -1,0 +1,671 @@
+"""The life of a version number: claimed, sealed, abandoned, released, resumed, stepped over."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+from tools.claims import META, dead_claim, gone_pid, live_claim, put_claim, state_of
+from tools.factories import Files, ManagerFactory
+from tools.inspection import exists, keys, store_of
+from tools.interposer import Fail, Interposer, LostAnswers, Pause
+
+from aioassets import (
+    AccessDenied,
+    AssetExists,
+    AssetNotFound,
+    BytesTransferred,
+    Dispatcher,
+    Driver,
+    Event,
+    FileTransferred,
+    Manifest,
+    MemoryDriver,
+    PreconditionFailed,
+    PublicationUncertain,
+    PushContended,
+    RetryPolicy,
+    SimpleDate,
+    SourceChanged,
+    StoreUnavailable,
+    TransferFinished,
+    TransferStarted,
+)
+from aioassets.drivers.protocol import Expect, Revision, Source, Text, Uploaded
+from aioassets.model.claim import Claim, ClaimState
+from aioassets.push.claim import contest, renewing
+from aioassets.push.scan import Tree, scan
+from aioassets.runtime.threads import in_thread
+from aioassets.store.claims import is_dead
+from aioassets.store.documents import MetaState
+from aioassets.testing import BytesSource
+
+PATIENCE = 30.0
+"""Seconds after which what a test waits for counts as missing."""
+
+
+class LastLook:
+    """Holds up the last look at a source, in its thread, until the test lets it go on."""
+
+    def __init__(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._reached, self.go_on = threading.Event(), threading.Event()
+        look = Tree.check_unchanged
+
+        def held(tree: Tree) -> None:
+            look(tree)
+            if tree.root == str(source):
+                self._reached.set()
+                assert self.go_on.wait(PATIENCE)
+
+        monkeypatch.setattr(Tree, "check_unchanged", held)
+
+    async def reached(self) -> None:
+        assert await in_thread(self._reached.wait, PATIENCE)
+
+
+async def test_a_live_claim_is_stepped_over(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Its number isn't waited for."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await live_claim())
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.0"]
+    assert await state_of(driver) is ClaimState.CLAIMED
+
+
+async def test_a_create_that_meets_a_live_claim_names_its_holder(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Two creations can't both be the first."""
+    await put_claim(driver, await live_claim("create"), "assets/model/0.0.meta")
+    with pytest.raises(AssetExists, match="another create is under way, by ann@host"):
+        await make_manager(driver).create_asset(files("a"), "model")
+
+
+async def test_a_create_steps_over_a_dead_claim(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """So a first version may be 0.1."""
+    await put_claim(driver, await dead_claim("create"), "assets/model/0.0.meta")
+    assert (await make_manager(driver).create_asset(files("a"), "model")).version == "0.1"
+
+
+async def test_a_push_that_died_is_resumed_under_its_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """The same push of the same source takes its claim over, and keeps what is there."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await dead_claim(fingerprint=(await scan(tree)).fingerprint))
+    await driver.upload("assets/model/0.1/weights/w.bin", BytesSource(b"w" * 3000))
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
+    fetched = await manager.fetch_asset("model:0.1")
+    assert (fetched.path / "weights" / "w.bin").read_bytes() == b"w" * 3000
+
+
+async def test_a_dead_claim_of_another_source_is_stepped_over(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Under its number other bytes may be."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await dead_claim())
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+
+
+async def test_a_released_number_is_used_again(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Nothing is left under it, and nothing will appear."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await live_claim(state=ClaimState.RELEASED))
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+
+
+async def test_a_released_number_between_claims_is_used_again(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The survey that follows a lost claim finds it."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    for number, state in ((1, ClaimState.CLAIMED), (2, ClaimState.RELEASED), (3, ClaimState.ABANDONED)):
+        await put_claim(driver, await live_claim(state=state), f"assets/model/0.{number}.meta")
+    assert [(await manager.update_asset(files(c), "model")).version for c in "bc"] == ["0.2", "0.4"]
+
+
+async def test_a_sealed_version_that_was_not_listed_is_listed_by_the_next_push(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Its pusher died between sealing and listing."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions")))
+    with pytest.raises(PublicationUncertain) as caught:
+        await failing.update_asset(files("b"), "model")
+    assert (caught.value.name, caught.value.version) == ("model", "0.1")
+    assert await manager.list_versions("model") == ["0.0"]
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+    assert (await manager.update_asset(files("c"), "model")).version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.1", "0.0"]
+
+
+async def test_foreign_bytes_under_a_claimed_number_are_left_alone(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The push starts again on another number, and deletes nothing."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await driver.upload("assets/model/0.1", BytesSource(b"of somebody else"))
+    assert (await manager.update_asset(files("b"), "model")).version == "0.2"
+    assert await exists(driver, "assets/model/0.1")
+    assert await state_of(driver) is ClaimState.ABANDONED
+
+
+async def test_a_claim_taken_away_is_left_alone(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Whoever finds its claim in other hands starts again on another number."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    async def take_away(moment: str, method: str, key: str) -> None:
+        if (moment, method, key) == ("after", "upload", "assets/model/0.1"):
+            found = await store_of(driver).read_meta("model", "0.1")
+            assert isinstance(found.content, Claim)
+            abandoned = found.content.in_state(ClaimState.ABANDONED)
+            await driver.write(META, abandoned.to_json(), expected=found.revision)
+
+    pushed = await make_manager(Interposer(driver, take_away)).update_asset(files("b"), "model")
+    assert pushed.version == "0.2"
+    assert await manager.list_versions("model") == ["0.2", "0.0"]
+    assert await state_of(driver) is ClaimState.ABANDONED
+
+
+async def test_a_number_that_is_always_taken_away_ends_the_push(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Three times are enough."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    for number in range(1, 9):
+        await memory.upload(f"assets/model/0.{number}", BytesSource(b"of somebody else"))
+
+    async def hide(moment: str, method: str, key: str) -> None:
+        """Without a survey, the push would never meet the foreign bytes."""
+
+    driver = Interposer(memory, hide)
+    driver.list = lambda prefix, *, delimiter=None: memory.list("nothing", delimiter=delimiter)  # type: ignore[method-assign]
+    with pytest.raises(PushContended):
+        await make_manager(driver).update_asset(files("b"), "model")
+    assert await manager.list_versions("model") == ["0.0"]
+
+
+async def test_lost_answers_are_recognised_as_our_own_writes(
+    driver: Driver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """A retry that is refused because the first try worked is no conflict."""
+    manager = make_manager(LostAnswers(driver), single_writer=False)
+    assert [(await manager.create_asset(tree, "model")).version] == ["0.0"]
+    assert [(await manager.update_asset(tree, "model")).version for _ in range(3)] == ["0.1", "0.2", "0.3"]
+    assert await manager.list_versions("model") == ["0.3", "0.2", "0.1", "0.0"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "method", "ending"),
+    [("before", "upload", "/x.bin"), ("before", "write", "0.1.meta")],
+    ids=["content", "claim"],
+)
+async def test_a_push_that_fails_leaves_nothing_and_burns_no_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files, moment: str, method: str, ending: str
+) -> None:
+    """Content is deleted, the number released."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail(moment, method, ending)))
+    with pytest.raises(StoreUnavailable):
+        await failing.update_asset(tree, "model")
+    assert [key for key in await keys(driver) if "/0.1/" in key] == []
+    assert await manager.list_versions("model") == ["0.0"]
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
+
+
+async def test_a_push_whose_fate_is_unknown_burns_its_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """A request without an answer may still write, so nobody else may use that number."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin")))
+    with pytest.raises(StoreUnavailable):
+        await failing.update_asset(tree, "model")
+    assert await state_of(driver) is ClaimState.ABANDONED
+    assert (await manager.update_asset(tree, "model")).version == "0.2"
+
+
+async def test_a_seal_without_an_answer_is_uncertain(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The error names the version; nothing is deleted."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    class LosesTheSeal(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            if key == META and b"push_date" in bytes(data):
+                raise StoreUnavailable("the store", "a test says so.", uncertain=True)
+            return revision
+
+    with pytest.raises(PublicationUncertain) as caught:
+        await make_manager(LosesTheSeal(driver)).update_asset(files("b"), "model")
+    assert caught.value.version == "0.1"
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+async def test_a_source_that_changes_meanwhile_fails_the_push(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """What was pushed would not be what was there at any moment."""
+    manager = make_manager(driver)
+    source = files("a")
+    await manager.create_asset(source, "model")
+
+    async def change(moment: str, method: str, key: str) -> None:
+        if (moment, method, key) == ("after", "upload", "assets/model/0.1"):
+            await asyncio.to_thread(source.write_text, "changed")
+
+    with pytest.raises(SourceChanged):
+        await make_manager(Interposer(driver, change)).update_asset(source, "model")
+    assert await manager.list_versions("model") == ["0.0"]
+    assert not await exists(driver, "assets/model/0.1")
+    assert (await manager.update_asset(source, "model")).version == "0.1"
+
+
+async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver, files: Files) -> None:
+    """A long push doesn't look dead."""
+
+    store = store_of(memory)
+    claim = await live_claim()
+    held = (await contest(store, "model", "0.1", claim)).held
+    assert held is not None
+    pauses: list[float] = []
+    renewed = anyio.Event()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 3:
+            renewed.set()
+            await anyio.sleep_forever()
+
+    async with renewing(held, sleep=sleep):
+        await renewed.wait()
+    assert pauses == [60.0] * 4
+    content = (await store.read_meta("model", "0.1")).content
+    assert isinstance(content, Claim)
+    assert content.renewals == 3
+
+
+async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
+    """A process is gone only where that can be seen."""
+
+    mine = await live_claim()
+    gone = dataclasses.replace(mine, pid=gone_pid())
+    reused = dataclasses.replace(mine, started="1")
+    elsewhere = dataclasses.replace(gone, machine="another")
+
+    async def judged(minutes: int, *claims: Claim) -> list[bool]:
+        now = datetime.now(UTC)
+        written = now - timedelta(minutes=minutes)
+        return [
+            await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), written, now), claim) for claim in claims
+        ]
+
+    assert mine.pid == os.getpid()
+    assert await judged(1, mine, gone, reused, elsewhere) == [False, True, True, False]
+    assert await judged(16, mine, elsewhere) == [True, True]
+
+
+async def test_a_process_that_ended_is_gone_before_its_parent_takes_note() -> None:
+    """In a container, perhaps nobody ever does."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        await asyncio.to_thread(os.waitid, os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        claim = dataclasses.replace(await live_claim(), pid=child.pid, started="")
+        now = datetime.now(UTC)
+        assert await asyncio.to_thread(is_dead, MetaState(claim, Revision(""), now, now), claim)
+
+
+async def test_a_new_major_never_takes_a_number_of_an_old_one(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Also where one of those was released."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await put_claim(driver, await live_claim(state=ClaimState.RELEASED))
+    await put_claim(driver, await live_claim(), "assets/model/1.0.meta")
+    assert (await manager.update_asset(files("b"), "model", bump_major=True)).version == "2.0"
+
+
+async def test_a_number_under_which_something_may_still_happen_is_not_released(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """A try without an answer may take effect later, even if the next one succeeded."""
+    await make_manager(memory).create_asset(files("a"), "model")
+    dispatcher = Dispatcher(retry=RetryPolicy(first_delay=0))
+
+    class Retrying(Interposer):
+        unanswered = 1
+
+        async def upload(
+            self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        ) -> Uploaded:
+            async def send() -> Uploaded:
+                if self.unanswered:
+                    self.unanswered -= 1
+                    raise StoreUnavailable("the store", "a test says so.", uncertain=True)
+                return await self.driver.upload(key, source, expected=expected)
+
+            await self.hook("before", "upload", key)
+            return await dispatcher.send(send)
+
+    failing = Retrying(memory, Fail("before", "upload", "/x.bin"))
+    with pytest.raises(StoreUnavailable):
+        await make_manager(failing).update_asset(tree, "model")
+    assert failing.unanswered == 0
+    assert await state_of(memory) is ClaimState.ABANDONED
+
+
+async def test_a_seal_whose_retry_is_denied_is_uncertain(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Whatever the last answer says, the first try may have worked."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+
+    class DeniesTheRetry(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            if key == META and b"push_date" in bytes(data):
+                error = AccessDenied("the store", "write", "A test says so.")
+                error.uncertain = True
+                raise error
+            return revision
+
+    with pytest.raises(PublicationUncertain):
+        await make_manager(DeniesTheRetry(memory)).update_asset(files("b"), "model")
+    assert await state_of(memory) is Manifest
+
+
+async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memory: MemoryDriver) -> None:
+    """What the push that died has left isn't ours to release."""
+    await put_claim(memory, await dead_claim())
+    driver = LostAnswers(memory)
+    held = (await contest(store_of(driver), "model", "0.1", await live_claim())).held
+    assert held is not None
+    assert held.resumed
+
+
+async def test_a_seal_that_certainly_failed_leaves_nothing(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Its content is deleted, its number released."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    class RefusesTheSeal(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            if key == META and b"push_date" in bytes(data):
+                raise StoreUnavailable("the store", "a test says so.", uncertain=False)
+            return await self.driver.write(key, data, expected=expected)
+
+    with pytest.raises(StoreUnavailable):
+        await make_manager(RefusesTheSeal(driver)).update_asset(files("b"), "model")
+    assert not await exists(driver, "assets/model/0.1")
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"
+
+
+async def test_a_create_that_meets_a_sealed_version_lists_it_and_gives_way(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Of two creates, one is the first."""
+    failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions")))
+    with pytest.raises(PublicationUncertain):
+        await failing.create_asset(files("a"), "model")
+    manager = make_manager(driver)
+    with pytest.raises(AssetExists, match=r"0\.0 was just published"):
+        await manager.create_asset(files("b"), "model")
+    assert await manager.list_versions("model") == ["0.0"]
+
+
+async def test_creates_of_different_seconds_have_one_winner(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Dates don't meet at one number, so the later create looks for others before it seals, also in its very second."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    gate = Pause("before", "upload", early.strftime("%Y-%m-%dT%H-%M-%SZ"))
+    first = make_manager(Interposer(memory, gate), versioning=SimpleDate(lambda: early))
+    second = make_manager(memory, versioning=SimpleDate(lambda: late))
+    creation = asyncio.ensure_future(first.create_asset(files("a"), "model"))
+    await gate.reached.wait()
+    with pytest.raises(AssetExists, match="another create is under way"):
+        await second.create_asset(files("b"), "model")
+    gate.go_on.set()
+    created = await creation
+    assert await second.list_versions("model") == [created.version]
+
+
+async def test_a_create_that_came_while_another_looked_last_at_its_source_is_seen(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one looks for others after all that takes long with many files."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    look = LastLook(files("b"), monkeypatch)
+    second = make_manager(memory, versioning=SimpleDate(lambda: late))
+    creation = asyncio.ensure_future(second.create_asset(files("b"), "model"))
+    await look.reached()
+    created = await make_manager(memory, versioning=SimpleDate(lambda: early)).create_asset(files("a"), "model")
+    look.go_on.set()
+    with pytest.raises(AssetExists):
+        await creation
+    assert await second.list_versions("model") == [created.version]
+
+
+async def test_a_push_cancelled_while_it_looks_last_at_its_source_publishes_nothing(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it use a number up."""
+    look = LastLook(files("a"), monkeypatch)
+    manager = make_manager(memory)
+    creation = asyncio.ensure_future(manager.create_asset(files("a"), "model"))
+    await look.reached()
+    creation.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    look.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await creation
+    with pytest.raises(AssetNotFound):
+        await manager.list_versions("model")
+    assert (await manager.create_asset(files("b"), "model")).version == "0.0"
+
+
+async def test_a_create_that_lost_the_answer_to_its_claim_does_not_block_itself(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """It knows its own claim when it is tried again."""
+    failing = make_manager(Interposer(driver, Fail("after", "write", "0.0.meta")))
+    with pytest.raises(StoreUnavailable):
+        await failing.create_asset(files("a"), "model")
+    manager = make_manager(driver)
+    assert (await manager.create_asset(files("a"), "model")).version == "0.1"
+
+
+@pytest.mark.parametrize("kind", [TransferStarted, BytesTransferred, FileTransferred, TransferFinished])
+async def test_a_callback_that_raises_fails_the_push_before_anything_is_published(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files, kind: type[Event]
+) -> None:
+    """Whatever it is told last."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+
+    def report(event: Event) -> None:
+        if isinstance(event, kind):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await manager.update_asset(tree, "model", progress=report)
+    assert await manager.list_versions("model") == ["0.0"]
+    assert [key for key in await keys(memory) if "/0.1/" in key] == []
+    assert (await manager.update_asset(tree, "model")).version == "0.1"
+
+
+@pytest.mark.parametrize("state", [ClaimState.ABANDONED, ClaimState.RELEASED, ClaimState.CLAIMED])
+async def test_a_create_under_a_higher_number_ends_every_lower_one(
+    driver: Driver, make_manager: ManagerFactory, files: Files, state: ClaimState
+) -> None:
+    """Its holder can neither release it nor seal it any more, and nobody can claim it."""
+    left = dataclasses.replace(await dead_claim("create"), state=state)
+    key = "assets/model/0.0.meta"
+
+    async def appear(moment: str, method: str, written: str) -> None:
+        if (moment, method, written) == ("before", "write", key) and not await exists(driver, key):
+            await put_claim(driver, await dead_claim("create"), key)
+        if (moment, method, written) == ("before", "upload", "assets/model/0.1"):
+            found = await driver.read(key)
+            await driver.write(key, left.to_json(), expected=found.revision)
+
+    created = await make_manager(Interposer(driver, appear)).create_asset(files("a"), "model")
+    assert created.version == "0.1"
+    ended = (await store_of(driver).read_meta("model", "0.0")).content
+    assert isinstance(ended, Claim)
+    assert ended.state is ClaimState.ABANDONED
+    assert ended.token != left.token
+
+
+async def test_a_create_that_gives_up_beside_two_others_lets_one_of_them_succeed(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """One is cancelled, one has stepped over its number, and one would claim that number once it is released."""
+    releasing = Pause("before", "write", "model/0.0.meta", nth=3)  # claimed, abandoned, then this
+    uploading = Pause("before", "upload", "model/0.0")
+    first = make_manager(Interposer(Interposer(driver, releasing), uploading))
+    cancelled = asyncio.ensure_future(first.create_asset(files("a"), "model"))
+    await uploading.reached_by(cancelled)
+    cancelled.cancel()
+    uploading.go_on.set()
+    await releasing.reached_by(cancelled)
+
+    sealing = Pause("before", "write", "model/0.1.meta", nth=2)
+    second = asyncio.ensure_future(make_manager(Interposer(driver, sealing)).create_asset(files("b"), "model"))
+    await sealing.reached_by(second)
+
+    releasing.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    manager = make_manager(driver)
+    third = asyncio.ensure_future(manager.create_asset(files("c"), "model"))
+    await asyncio.wait([third])
+    sealing.go_on.set()
+    assert (await second).version == "0.1"
+    with pytest.raises(AssetExists, match="another create is under way"):
+        await third
+    assert await manager.list_versions("model") == ["0.1"]
+
+
+async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) -> None:
+    """The answer to the claim is lost, and another push ends it before its holder looks."""
+    claim = await live_claim("create")
+
+    class EndsIt(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            await self.driver.write(key, claim.in_state(ClaimState.ABANDONED).to_json(), expected=revision)
+            raise PreconditionFailed(f"{self.url}/{key}")
+
+    assert (await contest(store_of(EndsIt(memory)), "model", "0.1", claim)).held is None
+
+
+async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_already(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The later one saw nobody, so it can't be relied on to give way."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    sealing = Pause("before", "write", late.strftime("%Y-%m-%dT%H-%M-%SZ.meta"), nth=2)
+    second = make_manager(Interposer(memory, sealing), versioning=SimpleDate(lambda: late))
+    creation = asyncio.ensure_future(second.create_asset(files("b"), "model"))
+    await sealing.reached_by(creation)
+    first = make_manager(memory, versioning=SimpleDate(lambda: early))
+    created = await first.create_asset(files("a"), "model")
+    sealing.go_on.set()
+    with pytest.raises(AssetExists):
+        await creation
+    assert await first.list_versions("model") == [created.version]
+
+
+UNEXPECTED = [
+    pytest.param(ZeroDivisionError("a test says so"), id="an error nobody expected"),
+    pytest.param(StoreUnavailable("the store", "a test says so.", uncertain=True), id="an uncertain error"),
+]
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_a_seal_that_ends_in_any_error_but_a_refusal_is_uncertain(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
+) -> None:
+    """The store may have taken it."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+
+    class FailsAfterTheSeal(Interposer):
+        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected)
+            if key == META and b"push_date" in bytes(data):
+                raise error
+            return revision
+
+    with pytest.raises(PublicationUncertain):
+        await make_manager(FailsAfterTheSeal(driver)).update_asset(files("b"), "model")
+    assert await state_of(driver) is Manifest
+    assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_an_index_that_ends_in_any_error_is_uncertain(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
+) -> None:
+    """The version is sealed, and listed by the next push."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions", error)))
+    with pytest.raises(PublicationUncertain):
+        await failing.update_asset(files("b"), "model")
+    assert await state_of(driver) is Manifest
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_an_upload_that_ends_in_any_error_but_a_refusal_burns_its_number(
+    driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files, error: Exception
+) -> None:
+    """The object may be there, or still appear."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin", error)))
+    with pytest.raises(type(error)):
+        await failing.update_asset(tree, "model")
+    assert await state_of(driver) is ClaimState.ABANDONED
+    assert (await manager.update_asset(tree, "model")).version == "0.2"
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+async def test_a_claim_that_ends_in_any_error_is_taken_back(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
+) -> None:
+    """Nothing is left that looks alive."""
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    failing = make_manager(Interposer(driver, Fail("after", "write", "0.1.meta", error)))
+    with pytest.raises(type(error)):
+        await failing.update_asset(files("b"), "model")
+    assert await state_of(driver) is ClaimState.ABANDONED

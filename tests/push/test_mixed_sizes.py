@@ -1,0 +1,153 @@
+"""Small files are not stuck behind large ones, nor large ones behind small ones, whichever come first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import anyio
+import pytest
+from tools.factories import ManagerFactory
+from tools.inspection import contents
+from tools.interposer import Interposer
+
+from aioassets import Dispatcher, FileEntry, MemoryDriver
+from aioassets.drivers.protocol import Revision
+from aioassets.fetch.download import RANGES_AT_ONCE, Download, Downloader
+from aioassets.model.files import FileTable
+from aioassets.progress import Event, FileTransferred
+from aioassets.runtime.budget import Budget
+from aioassets.runtime.lanes import FILES_AT_ONCE
+
+LARGE = 1000
+"""Bytes from which on a file is a large one, here."""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """More large files than are under way at once, and as many small ones before and behind them."""
+    monkeypatch.setattr("aioassets.runtime.lanes.LARGE", LARGE)
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for number in range(FILES_AT_ONCE + 1):
+        (folder / f"1-small-{number}").write_bytes(b"s")
+        (folder / f"2-large-{number}").write_bytes(bytes(LARGE))
+        (folder / f"3-small-{number}").write_bytes(b"s")
+    return folder
+
+
+class Last:
+    """A hook that lets no file of a kind go on before all of the other one are done.
+
+    Args:
+        method: the calls that move a file.
+        kind: a part of its name.
+        others: how many files there are of the other kind.
+    """
+
+    def __init__(self, method: str, kind: str, others: int) -> None:
+        self._method = method
+        self._kind = kind
+        self._left = others
+        self._done = anyio.Event()
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        if method != self._method or "/0.0/" not in key:
+            return
+        if self._kind in key:
+            await self._done.wait()
+        elif moment == "after":
+            self._left -= 1
+            if self._left == 0:
+                self._done.set()
+
+
+@pytest.mark.parametrize("kind", ["large", "small"])
+async def test_files_of_one_kind_wait_for_none_of_the_other(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, kind: str
+) -> None:
+    """Pushed and fetched while files of the other kind take for ever."""
+    others = sum(kind not in name for name in os.listdir(tree))
+    with anyio.fail_after(60):
+        writing = make_manager(Interposer(memory, Last("upload", kind, others)), max_requests=FILES_AT_ONCE)
+        await writing.create_asset(tree, "model")
+        reading = make_manager(Interposer(memory, Last("read_range", kind, others)), max_requests=FILES_AT_ONCE)
+        fetched = await reading.fetch_asset("model")
+    assert contents(fetched.path) == contents(tree)
+
+
+RANGE = 64 * 1024
+"""Bytes of a range, here."""
+RANGES = 25
+"""Ranges of a large file."""
+SMALL = 2000
+"""How many small files there are."""
+
+
+class Slow(MemoryDriver):
+    """Sends of large files one range more each time that it is told to, and of small ones what is asked for.
+
+    Small files don't ask before all of the large ones do that can, and then one range is sent.
+    """
+
+    def __init__(self, budget: Budget, large: int) -> None:
+        super().__init__(dispatcher=Dispatcher(budget))
+        self._budget = budget
+        self._asking = large * RANGES_AT_ONCE
+        self._all_ask = anyio.Event()
+        self._released = anyio.Semaphore(0)
+        self._first = 1
+
+    def release(self, count: int) -> None:
+        for _ in range(count):
+            self._released.release()
+
+    async def read_range(
+        self, key: str, start: int, stop: int, *, revision: Revision | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        if key.startswith("small"):
+            await self._all_ask.wait()
+            self.release(self._first)
+            self._first = 0
+        else:
+            self._asking -= 1
+            if not self._asking:
+                self._all_ask.set()
+        async with self._budget.slot(stop - start):
+            if key.startswith("large"):
+                await self._released.acquire()
+            yield bytes(min(stop, size_of(key)) - start)
+
+
+def size_of(key: str) -> int:
+    return RANGES * RANGE if key.startswith("large") else 4096
+
+
+async def test_thousands_of_small_files_pass_when_one_range_of_a_large_one_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All others that fill the budget, and all that wait for it, are still not through."""
+    monkeypatch.setattr("aioassets.fetch.download.RANGE", RANGE)
+    driver = Slow(Budget(requests=FILES_AT_ONCE, nbytes=4 * RANGE), large=5)
+    entries = [FileEntry(key, size_of(key), {}) for key in [*map("large{}".format, range(5)), *small_keys()]]
+    left = set(small_keys())
+
+    def report(event: Event) -> None:
+        if isinstance(event, FileTransferred) and event.path.startswith("small"):
+            left.discard(event.path)
+            if not left:
+                driver.release(5 * RANGES - 1)
+
+    def planned(entry: FileEntry) -> Download:
+        return Download(entry, entry.path, str(tmp_path / entry.path), entry.path, entry.size or 0)
+
+    with anyio.fail_after(60):
+        await Downloader(driver, "model", report).run(FileTable(entries), planned)
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {
+        entry.path: entry.size for entry in entries
+    }
+
+
+def small_keys() -> list[str]:
+    return [f"small{number}" for number in range(SMALL)]

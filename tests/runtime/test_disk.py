@@ -1,0 +1,104 @@
+"""What the system copies by itself, and what happens where it doesn't."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tools.filesystems import SmallDisk
+
+from aioassets.runtime.digests import hash_range
+from aioassets.runtime.disk import BUFFER, copy_range, write_at
+
+DATA = os.urandom(3 * BUFFER + 1)
+START, STOP = 100, 3 * BUFFER
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Path], int]]:
+    """Opens a file for reading and writing, and closes it."""
+    with ExitStack() as stack:
+
+        def open_file(path: Path) -> int:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+            stack.callback(os.close, descriptor)
+            return descriptor
+
+        yield open_file
+
+
+@pytest.fixture
+def source(tmp_path: Path, opened: Callable[[Path], int]) -> int:
+    """A file with content."""
+    (tmp_path / "source").write_bytes(DATA)
+    return opened(tmp_path / "source")
+
+
+def refused(*args: object) -> int:
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def unfinished(source: int, target: int, count: int, start: int, at: int) -> int:
+    """Copies a part, and then says that the file is at its end."""
+    return os.pwrite(target, os.pread(source, 1000, start), at) if start == START else 0
+
+
+@pytest.mark.parametrize("by_system", [None, refused, unfinished], ids=["yes", "refused", "unfinished"])
+def test_a_range_is_copied_to_its_place_and_nothing_else(
+    tmp_path: Path,
+    source: int,
+    opened: Callable[[Path], int],
+    monkeypatch: pytest.MonkeyPatch,
+    by_system: Callable[..., int] | None,
+) -> None:
+    """Wherever the system gives up, which is faked here, the rest is read and written."""
+    if by_system is not None:
+        monkeypatch.setattr(os, "copy_file_range", by_system, raising=False)
+    (tmp_path / "target").write_bytes(bytes(len(DATA)))
+    assert copy_range(source, opened(tmp_path / "target"), START, STOP)
+    expected = bytes(START) + DATA[START:STOP] + bytes(len(DATA) - STOP)
+    assert (tmp_path / "target").read_bytes() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="this system has no copy_file_range")
+def test_the_system_copies_without_the_bytes_passing_here(
+    tmp_path: Path, source: int, opened: Callable[[Path], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", refused)
+    assert copy_range(source, opened(tmp_path / "target"), 0, len(DATA))
+    assert (tmp_path / "target").read_bytes() == DATA
+
+
+def test_a_copy_to_another_file_system_is_a_copy(
+    small_disk: SmallDisk, source: int, opened: Callable[[Path], int]
+) -> None:
+    """Whether its system calls can do that or not."""
+    assert copy_range(source, opened(small_disk.path / "target"), 0, len(DATA))
+    assert (small_disk.path / "target").read_bytes() == DATA
+
+
+def test_a_full_disk_is_left_to_those_who_tell(
+    small_disk: SmallDisk, source: int, opened: Callable[[Path], int]
+) -> None:
+    target = opened(small_disk.path / "target")
+    small_disk.fill()
+    assert not copy_range(source, target, 0, len(DATA))
+    with pytest.raises(OSError, match="No space left on device"):
+        write_at(target, DATA, 0)
+
+
+def test_a_source_that_is_shorter_is_no_copy(tmp_path: Path, source: int, opened: Callable[[Path], int]) -> None:
+    assert not copy_range(source, opened(tmp_path / "target"), 0, len(DATA) + 1)
+
+
+def test_a_range_is_hashed(source: int) -> None:
+    digest = hashlib.sha256()
+    hash_range(digest, source, START, STOP)
+    assert digest.digest() == hashlib.sha256(DATA[START:STOP]).digest()
+    with pytest.raises(OSError, match=f"shrank to {len(DATA)} bytes"):
+        hash_range(digest, source, 0, len(DATA) + 1)

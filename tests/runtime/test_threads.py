@@ -1,0 +1,292 @@
+"""Threads end with the call that they work for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import operator
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from tools.relay import settled
+
+from aioassets import OutOfThreads, PublicationUncertain
+from aioassets.runtime.threads import (
+    BATCH,
+    GATHERED,
+    THREADS,
+    check_cancelled,
+    gathered,
+    in_batch,
+    in_thread,
+    is_out_of_threads,
+    run_async,
+)
+
+
+def never_ending(began: Callable[[], object], ended: Callable[[], object]) -> None:
+    try:
+        began()
+        while True:
+            check_cancelled()
+    finally:
+        ended()
+
+
+def never_ending_coroutine(began: Callable[[], object], ended: Callable[[], object]) -> None:
+    async def work() -> None:
+        try:
+            began()
+            await asyncio.sleep(float("inf"))
+        finally:
+            ended()
+
+    run_async(work)
+
+
+def never_ending_pieces(began: Callable[[], object], ended: Callable[[], object]) -> None:
+    try:
+        began()
+        for _ in gathered(itertools.repeat(bytes(GATHERED))):
+            pass
+    finally:
+        ended()
+
+
+@pytest.mark.parametrize("work", [never_ending, never_ending_coroutine, never_ending_pieces])
+async def test_a_cancelled_call_waits_for_its_thread_which_looks_whether_it_is_wanted(
+    work: Callable[..., None],
+) -> None:
+    began, ended = anyio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_thread, work, lambda: loop.call_soon_threadsafe(began.set), ended.set)
+            await began.wait()
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert ended.is_set()
+
+
+async def test_what_a_coroutine_on_another_loop_returns_or_raises_comes_back() -> None:
+    async def work(value: int) -> int:
+        await asyncio.sleep(0)
+        return 6 // value
+
+    assert await in_thread(run_async, lambda: work(2)) == 3
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(run_async, lambda: work(0))
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [1], [GATHERED], [1, GATHERED], [1000] * 5000, [GATHERED - 1, 1, 1], [3 * GATHERED, 1]]
+)
+def test_what_is_hashed_or_written_is_no_less_than_a_mib_at_once(sizes: list[int]) -> None:
+    pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    chunks = [*gathered(iter(pieces))]
+    assert b"".join(chunks) == b"".join(pieces)
+    assert all(len(chunk) >= GATHERED for chunk in chunks[:-1])
+    assert all(len(chunk) < GATHERED + max(sizes) for chunk in chunks)
+    assert all(chunks)
+
+
+def test_nobody_is_asked_in_a_thread_of_nobody() -> None:
+    check_cancelled()
+
+
+Scarce = Callable[[int], None]
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> Scarce:
+    """Let so many more threads be started."""
+    start, left = threading.Thread.start, [0]
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    def allow(threads: int) -> None:
+        left[0] = threads
+        monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+
+    return allow
+
+
+class TestFewThreads:
+    async def test_without_a_thread_nothing_is_done(self, scarce: Scarce) -> None:
+        done = threading.Event()
+        scarce(0)
+        with pytest.raises(OutOfThreads, match="ulimit -u"):
+            await in_thread(done.set)
+        scarce(1)
+        await in_thread(threading.get_ident)
+        assert not done.is_set()
+
+    async def test_the_threads_that_there_are_do_all(self, scarce: Scarce) -> None:
+        scarce(2)
+        used: set[int] = set()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3 * THREADS):
+                tasks.start_soon(in_thread, lambda: used.add(threading.get_ident()))
+        assert 1 <= len(used) <= 2
+
+    async def test_when_there_are_more_again_they_are_used(self, scarce: Scarce) -> None:
+        scarce(1)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3 * THREADS):
+                tasks.start_soon(in_thread, threading.get_ident)
+        scarce(2 * THREADS)
+        for _ in range(THREADS):  # one more with each call that ends
+            await in_thread(threading.get_ident)
+        together = threading.Barrier(THREADS)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(THREADS):
+                tasks.start_soon(in_thread, together.wait)
+
+    async def test_a_thread_that_work_needs_for_itself_is_missed_too(self, scarce: Scarce) -> None:
+        """As by an SDK that looks up a host on a loop of its own; it is not done twice."""
+        begun: list[int] = []
+
+        async def look_up() -> None:
+            begun.append(1)
+            await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+
+        scarce(1)
+        with pytest.raises(OutOfThreads):
+            await in_thread(run_async, look_up)
+        assert begun == [1]
+
+    def test_what_was_caused_by_it_is_told_from_what_was_not(self) -> None:
+        refused = RuntimeError("can't start new thread")
+        wrapped = ValueError()
+        wrapped.__context__ = refused
+        uncertain = PublicationUncertain("name", "0.0", "…")
+        uncertain.__cause__ = OutOfThreads()
+        assert is_out_of_threads(refused)
+        assert is_out_of_threads(wrapped)
+        assert not is_out_of_threads(uncertain)
+        assert not is_out_of_threads(RuntimeError("no"))
+
+
+class TestBatches:
+    @pytest.fixture(autouse=True)
+    def no_batch_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However busy the machine is."""
+        monkeypatch.setattr("aioassets.runtime.threads.SLOW", float("inf"))
+
+    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(self) -> None:
+        busy = threading.Event()
+        used: set[int] = set()
+
+        def work(number: int) -> int:
+            busy.wait()
+            used.add(threading.get_ident())
+            return number
+
+        async with anyio.create_task_group() as tasks:
+            results: list[int] = []
+
+            async def ask(number: int) -> None:
+                results.append(await in_batch(work, number))
+
+            for number in range(BATCH // 2):
+                tasks.start_soon(ask, number)
+                await checkpoint()
+            busy.set()
+        assert sorted(results) == list(range(BATCH // 2))
+        assert len(used) <= 2
+
+    async def test_a_full_batch_does_not_wait_for_one_that_is_slow(self) -> None:
+        slow = threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            async with anyio.create_task_group() as others:
+                for _ in range(BATCH):
+                    others.start_soon(in_batch, threading.get_ident)
+            slow.set()
+
+    async def test_what_is_asked_for_does_not_wait_for_what_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("aioassets.runtime.threads.SLOW", -1)
+        slow = threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            await in_batch(threading.get_ident)
+            slow.set()
+
+    async def test_an_error_is_of_who_asked(self) -> None:
+        async def fail() -> None:
+            with pytest.raises(ZeroDivisionError):
+                await in_batch(operator.truediv, 1, 0)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+            assert await in_batch(operator.truediv, 1, 2) == 0.5
+
+    async def test_who_is_cancelled_waits_for_the_end(self) -> None:
+        began, go_on, ended = asyncio.Event(), threading.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            loop.call_soon_threadsafe(began.set)
+            go_on.wait()
+            ended.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, work)
+            await began.wait()
+            tasks.cancel_scope.cancel()
+            loop.call_soon(go_on.set)
+        assert ended.is_set()
+
+    async def test_what_nobody_waits_for_any_more_is_not_begun(self) -> None:
+        slow, begun = threading.Event(), threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            async with anyio.create_task_group() as others:
+                others.start_soon(in_batch, begun.set)
+                await settled()
+                others.cancel_scope.cancel()
+            slow.set()
+        await in_batch(threading.get_ident)
+        assert not begun.is_set()
+
+    async def test_without_a_thread_nobody_waits_for_ever_and_nothing_is_done_later(self, scarce: Scarce) -> None:
+        done = threading.Event()
+        scarce(0)
+        with pytest.raises(OutOfThreads, match="ulimit -u"):
+            await in_batch(done.set)
+        scarce(1)
+        await in_batch(threading.get_ident)
+        assert not done.is_set()
+
+    async def test_the_threads_that_there_are_do_all(self, scarce: Scarce) -> None:
+        scarce(1)
+        slow = threading.Event()
+        results: list[int] = []
+
+        async def ask(number: int) -> None:
+            results.append(await in_batch(operator.add, number, 0))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_batch, slow.wait)
+            await settled()
+            for number in range(3 * BATCH):
+                tasks.start_soon(ask, number)
+            await settled()
+            assert results == []
+            slow.set()
+        assert sorted(results) == [*range(3 * BATCH)]
+
+    async def test_threads_of_longer_work_do_where_there_are_no_others(self, scarce: Scarce) -> None:
+        scarce(1)
+        thread = await in_thread(threading.get_ident)
+        assert await in_batch(threading.get_ident) == thread

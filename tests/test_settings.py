@@ -1,0 +1,133 @@
+"""An argument beats the environment, our variables beat modelkit's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aioassets import Dispatcher, InvalidSetting, MemoryDriver
+from aioassets.drivers import Location, make_driver
+from aioassets.drivers.local import LocalDriver
+from aioassets.drivers.s3.driver import S3Driver
+from aioassets.runtime.budget import MAX_REQUESTS
+from aioassets.settings import Settings, debug_wanted
+
+
+def resolve(environ: dict[str, str] | None = None, **arguments: object) -> Settings:
+    return Settings.resolve(environ=environ or {}, **arguments)  # type: ignore[arg-type]
+
+
+def test_there_are_defaults_for_all_but_the_bucket() -> None:
+    settings = resolve()
+    assert (settings.bucket, settings.prefix, settings.storage_provider) == (None, "assets", None)
+    assert (settings.versioning, settings.offline, settings.single_writer) == ("major_minor", False, False)
+    assert settings.assets_dir.name == "aioassets"
+
+
+def test_an_argument_beats_our_variable_beats_modelkit() -> None:
+    modelkit = {"MODELKIT_STORAGE_BUCKET": "theirs", "MODELKIT_STORAGE_PREFIX": "theirs"}
+    ours = modelkit | {"AIOASSETS_BUCKET": "ours", "AIOASSETS_PREFIX": "ours"}
+    assert resolve(ours, bucket="mine", prefix="mine").bucket == "mine"
+    assert (resolve(ours).bucket, resolve(ours).prefix) == ("ours", "ours")
+    assert (resolve(modelkit).bucket, resolve(modelkit).prefix) == ("theirs", "theirs")
+
+
+def test_the_default_prefix_goes_with_where_the_bucket_came_from() -> None:
+    modelkit = {"MODELKIT_STORAGE_BUCKET": "theirs", "MODELKIT_STORAGE_PROVIDER": "s3"}
+    assert resolve(modelkit).prefix == "modelkit-assets"
+    assert resolve(modelkit).storage_provider == "s3"
+    assert resolve(modelkit, bucket="mine").prefix == "assets"
+    assert resolve(modelkit | {"AIOASSETS_BUCKET": "ours"}).prefix == "assets"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(text, True) for text in ("true", "1", "YES", "on")] + [(text, False) for text in ("False", "0", "no", "off", "")],
+)
+def test_booleans_are_read_as_words(text: str, expected: bool) -> None:
+    assert resolve({"AIOASSETS_OFFLINE": text}).offline is expected
+    assert debug_wanted({"AIOASSETS_DEBUG": text}) is expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("AIOASSETS_OFFLINE", "maybe"),
+        ("AIOASSETS_MAX_REQUESTS", "many"),
+        ("AIOASSETS_MAX_REQUESTS", "0"),
+        ("AIOASSETS_MIN_REQUESTS", "0"),
+        ("AIOASSETS_MIN_REQUESTS", f"{MAX_REQUESTS + 1}"),
+        ("AIOASSETS_READ_TIMEOUT", "-1"),
+        ("AIOASSETS_PREFIX", "a/../b"),
+    ],
+)
+def test_what_can_not_be_used_is_named(variable: str, text: str) -> None:
+    with pytest.raises(InvalidSetting):
+        resolve({variable: text})
+
+
+def test_few_requests_are_no_more_where_a_store_throttles() -> None:
+    """Who asks for few need not say so twice."""
+    assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).min_requests == 2
+    assert resolve({}, max_requests=100, min_requests=10).min_requests == 10
+
+
+def test_options_of_drivers_come_from_the_environment_too() -> None:
+    environ = {
+        "AIOASSETS_S3_REGION": "eu-west-1",
+        "AIOASSETS_S3_PART_SIZE": "16777216",
+        "S3_ENDPOINT": "http://theirs",
+        "AWS_KMS_KEY_ID": "key",
+    }
+    assert resolve(environ).storage_options == {
+        "s3.region": "eu-west-1",
+        "s3.part_size": "16777216",
+        "s3.endpoint_url": "http://theirs",
+        "s3.sse": "aws:kms",
+        "s3.sse_kms_key_id": "key",
+    }
+    ours = environ | {"AWS_ENDPOINT_URL_S3": "http://sdk", "AIOASSETS_S3_ENDPOINT_URL": "http://ours"}
+    assert resolve(ours).storage_options["s3.endpoint_url"] == "http://ours"
+    assert resolve(environ | {"AWS_ENDPOINT_URL_S3": "http://sdk"}).storage_options["s3.endpoint_url"] == "http://sdk"
+
+
+def make(bucket: str, provider: str | None = None, **options: object) -> object:
+    return make_driver(Location.parse(bucket, provider), dispatcher=Dispatcher(), options=options)
+
+
+def test_a_bucket_is_a_url_a_path_or_a_name_with_a_provider(tmp_path: Path) -> None:
+    for bucket, provider in ((str(tmp_path), None), (tmp_path.as_uri(), None), (str(tmp_path), "s3")):
+        driver = make(bucket, provider)
+        assert isinstance(driver, LocalDriver)
+        assert driver.url == tmp_path.as_uri()
+    for bucket, provider in (("s3://models", None), ("s3://models/", None), ("models", "s3"), ("S3://models", "local")):
+        driver = make(bucket, provider)
+        assert isinstance(driver, S3Driver)
+        assert driver.url == "s3://models"
+    assert isinstance(make("memory://x"), MemoryDriver)
+    assert isinstance(make("store"), LocalDriver)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "provider"),
+    [
+        ("ftp://models", None),
+        ("s3://", None),
+        ("s3://models/path", None),
+        ("s3://key:secret@models", None),
+        ("file://elsewhere/path", None),
+        ("models", "tape"),
+    ],
+)
+def test_what_names_no_bucket_is_refused(bucket: str, provider: str | None) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        make(bucket, provider)
+    assert "secret" not in str(caught.value)
+
+
+def test_options_are_parsed_and_unknown_ones_refused() -> None:
+    assert isinstance(make("s3://models", **{"s3.part_size": "16777216", "verify": "false", "gcs.x": "y"}), S3Driver)
+    for options in ({"part_size": "large"}, {"verify": "perhaps"}, {"colour": "red"}, {"part_size": "1"}):
+        with pytest.raises(InvalidSetting):
+            make("s3://models", **options)

@@ -1,0 +1,55 @@
+"""Makers of drivers, and types of fixtures that make things."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, GCSDriver, LocalDriver, MemoryDriver
+from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+
+ManagerFactory = Callable[..., AssetsManager]
+"""Makes a manager over a driver, with settings by name."""
+Files = Callable[[str], Path]
+"""Makes a file with this content."""
+
+PART_SIZE = MIN_PART_SIZE
+"""Bytes of a part, of every driver that uploads in parts."""
+
+
+class Streamed:
+    """A `Text` that has to be sent piece by piece."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.sha256 = hashlib.sha256(b"".join(pieces)).hexdigest()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+    def __bytes__(self) -> bytes:
+        raise AssertionError("all of it was asked for")
+
+
+def long_text() -> Streamed:
+    """3.2 MB."""
+    return Streamed(*[bytes([number]) * 400_000 for number in range(8)])
+
+
+def driver_at(place: dict[str, Any], dispatcher: Dispatcher | None = None) -> Driver:
+    """The driver of a place, as the fixture `place` describes it; to be closed."""
+    match {"part_size": PART_SIZE, **place}:
+        case {"kind": "s3", **options}:
+            return S3Driver(dispatcher=dispatcher, **options)
+        case {"kind": "azure", **options}:
+            return AzureDriver(dispatcher=dispatcher, **options)
+        case {"kind": "gcs", **options}:
+            return GCSDriver(dispatcher=dispatcher, **options)
+        case {"kind": "local", "path": path}:
+            return LocalDriver(path, dispatcher=dispatcher)
+    return MemoryDriver(dispatcher=dispatcher)

@@ -1,0 +1,112 @@
+"""File systems of a test's own: one that can be full or read-only, and one whose times are whole seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+PAGE = 4096
+MEBIBYTE = 1024 * 1024
+
+
+class SmallDisk:
+    """A real file system of a few MiB, kept in memory.
+
+    Attributes:
+        path: where it is reached from this process and its children.
+        size: in bytes.
+    """
+
+    def __init__(self, shell: subprocess.Popen[str], mounted_at: Path, size: int) -> None:
+        self._shell = shell
+        self._mounted_at = mounted_at
+        self._filler = Path(f"/proc/{shell.pid}/root{mounted_at}/filler")
+        self.path = self._filler.parent
+        self.size = size
+
+    @property
+    def free(self) -> int:
+        """Bytes that can still be written."""
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
+
+    def fill(self, *, leaving: int = 0) -> None:
+        """Take all room but so many bytes; blocking."""
+        with open(self._filler, "ab", buffering=0) as filler, contextlib.suppress(OSError):
+            while self.free > leaving:
+                filler.write(bytes(PAGE))
+
+    def take_all_files(self) -> None:
+        """Leave room for bytes, but for not one more file or folder; blocking."""
+        self._filler.touch()
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                self._filler.with_name(f"filler{number}").touch()
+
+    def give_back(self) -> None:
+        """Free what was taken; blocking."""
+        for filler in self.path.glob("filler*"):
+            filler.unlink()
+
+    def make_read_only(self) -> None:
+        """Refuse all writing from now on."""
+        assert _told(self._shell, f"mount -o remount,ro '{self._mounted_at}'")
+
+    @classmethod
+    @contextlib.contextmanager
+    def mounted(cls, at: Path, *, size: int, files: int = 1000) -> Iterator[SmallDisk | None]:
+        """Mount one in a namespace of its own, which vanishes with its process; `None` where that isn't allowed."""
+        at.mkdir()
+        with _mounted(f"mount -t tmpfs -o size={size},nr_inodes={files},mode=777 tmpfs '{at}'") as shell:
+            yield None if shell is None else cls(shell, at, size)
+
+
+@contextlib.contextmanager
+def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path | None]:
+    """Mount an ext4 with inodes of 128 bytes, which have room for whole seconds only; `None` where that isn't allowed.
+
+    It takes root, and a loop device.
+    """
+    image, at = folder / "image", folder / "mounted"
+    at.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(size)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-I", "128", image], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        yield None
+        return
+    with _mounted(f"mount -o loop '{image}' '{at}'") as shell:
+        yield None if shell is None else Path(f"/proc/{shell.pid}/root{at}")
+
+
+@contextlib.contextmanager
+def _mounted(command: str) -> Iterator[subprocess.Popen[str] | None]:
+    """Start a shell in a namespace of its own that has the mount; it needs user namespaces, or root's privileges."""
+    for flags in ("-rm", "-m"):
+        shell = subprocess.Popen(
+            ["unshare", flags, "sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        with shell:
+            if _told(shell, command):
+                yield shell
+                return
+    yield None
+
+
+def _told(shell: subprocess.Popen[str], command: str) -> bool:
+    """Whether a shell has done this."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        shell.stdin.write(f"{command} && echo done || echo failed\n")
+        shell.stdin.flush()
+    return shell.stdout.readline() == "done\n"

@@ -1,0 +1,41 @@
+"""Looking into stores and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aioassets import Driver
+from aioassets.errors import ObjectNotFound
+from aioassets.model.keys import Layout
+from aioassets.store.documents import AssetStore
+
+
+def contents(root: Path) -> dict[str, tuple[bytes | None, bool]]:
+    """All that is below a folder: bytes and executable bit by path, `None` for empty directories."""
+    found: dict[str, tuple[bytes | None, bool]] = {}
+    for path in root.rglob("*"):
+        name = str(path.relative_to(root))
+        if path.is_file():
+            found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
+        elif not any(path.iterdir()):
+            found[name] = (None, False)
+    return found
+
+
+def store_of(driver: Driver) -> AssetStore:
+    """The documents of a driver, with the default prefix."""
+    return AssetStore(driver, Layout("assets"))
+
+
+async def keys(driver: Driver) -> list[str]:
+    """Every key in a store."""
+    return [item.key async for item in driver.list("")]  # type: ignore[union-attr]
+
+
+async def exists(driver: Driver, key: str) -> bool:
+    """Whether there is such an object."""
+    try:
+        await driver.stat(key)
+    except ObjectNotFound:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""Requests in rounds, so that those in sequence can be counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+from aioassets.runtime import threads
+
+
+class Rounds:
+    """A hook that holds requests back until nothing else goes on, and then lets all of them go at once.
+
+    So a round has all requests that can be under way together, and the next one what follows on them.
+
+    Attributes:
+        sizes: of each round, how many requests it had.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._waiting = 0
+        self._next = anyio.Event()
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        if moment == "before":
+            self._waiting += 1
+            await self._next.wait()
+
+    async def count(self, call: Callable[[], Awaitable[Any]]) -> None:
+        """Make a call, and count its rounds."""
+        task = asyncio.ensure_future(call())
+        while not task.done():
+            await asyncio.sleep(0)
+            if self._waiting and _all_wait():
+                self.sizes.append(self._waiting)
+                going, self._next, self._waiting = self._next, anyio.Event(), 0
+                going.set()
+        await task
+
+
+def _all_wait() -> bool:
+    """Whether nothing is left to be done on this loop, nor in a thread of it."""
+    return not asyncio.get_running_loop()._ready and not _threads_at_work()  # type: ignore[attr-defined]
+
+
+def _threads_at_work() -> bool:
+    batches = threads._batches.get(asyncio.get_running_loop())
+    if batches is not None and batches._running:
+        return True
+    try:
+        return threads._limiter.get().borrowed_tokens > 0
+    except LookupError:
+        return False
