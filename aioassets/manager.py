@@ -54,12 +54,12 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.machine import Claimant, this_process
 from aioassets.runtime.retry import RetryPolicy
-from aioassets.runtime.tasks import both, for_each, supervised
+from aioassets.runtime.tasks import for_each, gather2, supervised
 from aioassets.runtime.threads import in_thread
 from aioassets.settings import Settings
 from aioassets.store.documents import AssetStore
 from aioassets.store.index import add_to_index, check_exists, next_version
-from aioassets.store.probe import Verdicts
+from aioassets.store.probe import ProbeCache
 from aioassets.store.single_writer import SingleWriter
 
 __all__ = ["AssetVersions", "AssetsManager"]
@@ -186,7 +186,7 @@ class AssetsManager:
         self._owned = self._make_driver()
         self._sources: dict[Location, Driver] = {}
         self._store = self._make_store(driver or self._owned)
-        self._verdicts = Verdicts(self._settings.assets_dir / OURS / "stores")
+        self._probes = ProbeCache(self._settings.assets_dir / OURS / "stores")
         self._locks = Locks()
         self._lister = Lister(self._scheme, self._retry)
         self._reservations = Reservations()
@@ -582,7 +582,7 @@ class AssetsManager:
 
     async def _require_suitable(self, store: AssetStore) -> None:
         if not self._settings.single_writer:
-            await self._verdicts.require(store.driver, store.layout)
+            await self._probes.require(store.driver, store.layout)
 
     def _retrieval(
         self,
@@ -608,7 +608,7 @@ class AssetsManager:
         """Look at the source and the index at once; an operation of `None` is whichever fits."""
         parse_new_name(name)
         store = self._required_store()
-        tree, state = await both(
+        tree, state = await gather2(
             lambda: self._scan(asset_path, details, store),
             lambda: store.read_index(name, creating=operation in (CREATE, None)),
         )

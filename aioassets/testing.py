@@ -98,7 +98,7 @@ class _StuckSource(BytesSource):
 
 
 class _Made:
-    """A `Text`, no two of them alike."""
+    """A `StreamedDocument`, no two of them alike."""
 
     def __init__(self) -> None:
         self._piece = os.urandom(300_000)
@@ -190,7 +190,7 @@ class DriverConformance:
             await driver.read("key")
 
     async def test_a_long_document_is_created_once_and_swapped_at_its_revision(self, driver: Driver) -> None:
-        """As any other, though it comes as a `Text`."""
+        """As any other, though it comes as a `StreamedDocument`."""
         first, second = _Made(), _Made()
         revision = await driver.write("key", first, expected=Expect.ABSENT)
         with pytest.raises(PreconditionFailed, match="key"):

@@ -269,7 +269,7 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
     except SystemExit as error:  # completion done, or nobody reads what is printed
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
-        return process.told(error, args)
+        return process.report_error(error, args)
 
 
 def _at_once(parsing: Coroutine[Any, Any, Any]) -> Any:

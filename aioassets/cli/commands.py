@@ -12,17 +12,17 @@ from aioassets.cli.console import (
     ask,
     can_ask,
     described_leftovers,
+    echo_err,
     forecast,
     leftover_label,
     print_assets,
+    progress_display,
     put,
     put_json,
     put_path,
-    say,
-    shown,
 )
 from aioassets.cli.options import PushOptions, StoreOptions
-from aioassets.cli.process import DONE, FAILED, exit_code_of, told
+from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.errors import UsageError
 from aioassets.fetch.fetch import FetchedAsset, Selection
 from aioassets.fetch.verify import Verification
@@ -53,21 +53,23 @@ async def update(path: str, asset: AssetSpec, bump_major: bool, push: PushOption
 async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int:
     """List assets with their versions."""
     async with store.manager() as manager:
-        async with shown("Listing assets"):
+        async with progress_display("Listing assets"):
             assets = await _all(manager.list_assets(prefix))
         if as_json:
             put_json({"assets": [_described_asset(asset) for asset in assets]})
         elif assets:
             print_assets(assets)
         else:
-            say(f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else "."))
-    codes = [told(asset.error) for asset in assets if asset.error is not None]
+            echo_err(
+                f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else ".")
+            )
+    codes = [report_error(asset.error) for asset in assets if asset.error is not None]
     return codes[0] if codes else DONE
 
 
 async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
     """List the versions of an asset."""
-    async with store.manager() as manager, shown(f"Reading the versions of {name}"):
+    async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
         found = await manager.list_versions(name)
     if as_json:
         put_json({"name": name, "versions": found})
@@ -80,14 +82,18 @@ async def fetch(
     spec: str, store: StoreOptions, *, force_download: bool, verify: bool, offline: bool | None, as_json: bool
 ) -> None:
     """Bring an asset to the local disk, and print its path."""
-    async with store.manager() as manager, shown(f"Looking for {spec}", "Downloading") as tally:
+    async with store.manager() as manager, progress_display(f"Looking for {spec}", "Downloading") as tally:
         fetched = await manager.fetch_asset(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
     if not fetched.verified:
-        say(f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified.")
+        echo_err(
+            f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified."
+        )
     elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
-        say(f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for.")
+        echo_err(
+            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for."
+        )
     if as_json:
         put_json(_described_fetch(fetched))
     else:
@@ -96,13 +102,13 @@ async def fetch(
 
 async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
     """Check a version against its manifest."""
-    async with store.manager() as manager, shown(f"Looking for {spec}", "Verifying") as tally:
+    async with store.manager() as manager, progress_display(f"Looking for {spec}", "Verifying") as tally:
         found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
     for problem in found.problems:
-        told(problem)
+        report_error(problem)
     label = str(AssetSpec(found.name, found.version, found.part))
     if found.unverifiable:
-        say(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
+        echo_err(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
     if as_json:
         put_json(_described_verification(found))
     elif found.ok:
@@ -138,22 +144,22 @@ async def clean(
 ) -> int:
     """Remove what dead pushes and fetches left behind."""
     async with store.manager() as manager:
-        async with shown("Looking for leftovers"):
+        async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in described_leftovers(plan):
-            say(line)
+            echo_err(line)
         question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
         if not dry_run and plan.removable and not (yes or await _agreed(question)):
-            say("Declined: nothing was removed.")
+            echo_err("Declined: nothing was removed.")
             return FAILED
         result = None
         if not dry_run and plan.removable:
-            async with shown("Removing"):
+            async with progress_display("Removing"):
                 result = await manager.clean(plan)
     if dry_run:
-        say("Dry run: nothing was removed.")
+        echo_err("Dry run: nothing was removed.")
     for leftover in result.kept if result else ():
-        say(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
+        echo_err(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
     if as_json:
         put_json({**_described_cleaning(plan, result), "dry_run": dry_run})
     else:
@@ -166,9 +172,9 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
     """List a complete version that isn't listed."""
     label = f"{name}:{version}"
     if dry_run:
-        say(f"Dry run: {label} was not listed.")
+        echo_err(f"Dry run: {label} was not listed.")
     else:
-        async with store.manager() as manager, shown(f"Listing {label}"):
+        async with store.manager() as manager, progress_display(f"Listing {label}"):
             await manager.publish_version(name, version)
     if as_json:
         put_json({"name": name, "version": version, "dry_run": dry_run})
@@ -204,18 +210,18 @@ async def _push(
 ) -> int:
     """Look, show, ask, push."""
     async with store.manager() as manager:
-        async with shown(f"Looking at {path} and {manager.url}"):
+        async with progress_display(f"Looking at {path} and {manager.url}"):
             plan = await planned(manager)
         for line in forecast(plan, path, str(manager.url)):
-            say(line)
+            echo_err(line)
         if push.dry_run:
             return _dry_run(plan, push)
         if not (push.yes or await _agreed(f"Push {plan.name}:{plan.version}?")):
-            say("Declined: nothing was pushed.")
+            echo_err("Declined: nothing was pushed.")
             return FAILED
         result = await _pushed(manager, plan)
     if result.version != plan.version:
-        say(f"{plan.version} was taken by another push meanwhile.")
+        echo_err(f"{plan.version} was taken by another push meanwhile.")
     if push.as_json:
         put_json(_described_push(result, dry_run=False))
     else:
@@ -224,7 +230,7 @@ async def _push(
 
 
 def _dry_run(plan: PushPlan, push: PushOptions) -> int:
-    say("Dry run: nothing was pushed.")
+    echo_err("Dry run: nothing was pushed.")
     if push.as_json:
         put_json(_described_push(plan, dry_run=True))
     return DONE
@@ -237,12 +243,12 @@ async def _agreed(question: str) -> bool:
 
 
 async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
-    async with shown(f"Preparing {plan.name}", "Uploading") as tally:
+    async with progress_display(f"Preparing {plan.name}", "Uploading") as tally:
         try:
             return await manager.push(plan, progress=tally.receive)
         except anyio.get_cancelled_exc_class():
             if tally.finished is not None:  # it came too late
-                say(f"{plan.name}:{tally.finished} was published all the same.")
+                echo_err(f"{plan.name}:{tally.finished} was published all the same.")
             raise
 
 

@@ -43,7 +43,7 @@ VERSIONS_SHOWN: Final = 6
 """Versions of one major that a forecast names."""
 
 
-def say(line: str = "", *, end: str = "\n") -> None:
+def echo_err(line: str = "", *, end: str = "\n") -> None:
     """Print one line for people on standard error, escaped: it may quote a store, a file name or a server."""
     _write(abridged(escaped(line)) + end, err=True)
 
@@ -91,9 +91,9 @@ class _Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
         try:
-            say(record.getMessage())
+            echo_err(record.getMessage())
             for line in traceback_lines(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ():
-                say(line)
+                echo_err(line)
         except Exception:
             self.handleError(record)
 
@@ -195,19 +195,19 @@ def can_ask() -> bool:
 
 async def ask(question: str) -> bool:
     """Ask on the terminal; anything but yes is no. Waiting doesn't block the loop, so it can be cancelled."""
-    say(f"{question} [y/N] ", end="")
+    echo_err(f"{question} [y/N] ", end="")
     descriptor = sys.stdin.fileno()
     try:
         await anyio.wait_readable(descriptor)
     except anyio.get_cancelled_exc_class():
-        say()
+        echo_err()
         raise
     try:
         answer = os.read(descriptor, 1024).decode(errors="replace")
     except OSError:  # the terminal is gone
         answer = ""
     if not answer.endswith("\n"):
-        say()  # Ctrl-D leaves the cursor behind the question
+        echo_err()  # Ctrl-D leaves the cursor behind the question
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -255,7 +255,7 @@ class Tally:
 
 
 @contextlib.asynccontextmanager
-async def shown(waiting: str, moving: str = "") -> AsyncIterator[Tally]:
+async def progress_display(waiting: str, moving: str = "") -> AsyncIterator[Tally]:
     """Draw an operation while it runs, if it takes longer than a moment and there is a terminal."""
     tally = Tally(waiting, moving)
     if not sys.stderr.isatty():

@@ -12,7 +12,7 @@ from typing import Final, TextIO, cast
 import anyio
 from asyncclick.utils import PacifyFlushWrapper
 
-from aioassets.cli.console import logging_escaped, say, show_cursor
+from aioassets.cli.console import echo_err, logging_escaped, show_cursor
 from aioassets.cli.escaping import traceback_lines
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
@@ -85,7 +85,7 @@ async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | 
     if not received:
         return code
     if command.cancelled_caught:
-        say(f"{ENDED_BY[received[0]]}.")
+        echo_err(f"{ENDED_BY[received[0]]}.")
     return 128 + received[0]
 
 
@@ -104,7 +104,7 @@ async def _heed(
 
 async def _explain_delay() -> None:
     await anyio.sleep(0.5)
-    say("Cleaning up; the same again ends it at once.")
+    echo_err("Cleaning up; the same again ends it at once.")
 
 
 async def _execute(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
@@ -113,10 +113,10 @@ async def _execute(work: Callable[[], Awaitable[int | None]], args: Sequence[str
         debug_wanted()  # where it can't be read, that is an error
         return await work() or DONE
     except Exception as error:
-        return told(error, args)
+        return report_error(error, args)
 
 
-def told(error: Exception, args: Sequence[str] | None = None) -> int:
+def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
     """Say what went wrong, and return the exit code.
 
     Args:
@@ -137,5 +137,5 @@ def told(error: Exception, args: Sequence[str] | None = None) -> int:
             lines = [*traceback_lines(error), "", *lines]
     secrets = secrets_in(sys.argv[1:] if args is None else args)
     for line in lines:
-        say(redacted(line, secrets))
+        echo_err(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aioassets.drivers.http.connections import Watch
-from aioassets.drivers.protocol import Data, Driver, Revision, Text
+from aioassets.drivers.protocol import Data, Driver, Revision, StreamedDocument
 from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.threads import in_thread
@@ -127,7 +127,7 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
     return kept.getvalue()
 
 
-async def joined(data: Data | Text) -> Data:
+async def joined(data: Data | StreamedDocument) -> Data:
     """What is to be written, in memory."""
     return data if isinstance(data, Data) else await in_thread(bytes, data)
 

@@ -24,7 +24,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     OpenUpload,
     Revision,
-    Text,
+    StreamedDocument,
 )
 from aioassets.runtime.disk import READING
 from aioassets.runtime.threads import gathered
@@ -106,14 +106,14 @@ class Folder:
         """Make a temporary file that is written and read; returns its descriptor."""
         return _open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
 
-    def append(self, temporary: str, data: Data | Text) -> None:
+    def append(self, temporary: str, data: Data | StreamedDocument) -> None:
         """Add to a temporary file, making it first where needed."""
         with contextlib.suppress(FileNotFoundError):
             return _append(temporary, data)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
         return _append(temporary, data)
 
-    def write(self, key: str, data: bytes | Text, expected: Revision | Expect) -> Revision:
+    def write(self, key: str, data: bytes | StreamedDocument, expected: Revision | Expect) -> Revision:
         """Write an object if its present state is the expected one."""
         for _ in range(RETRIES):
             temporary = self.temporary_path()
@@ -126,7 +126,7 @@ class Folder:
                 unlink(temporary)
         raise OSError(errno.EAGAIN, "its temporary files keep vanishing")
 
-    def _write(self, temporary: str, key: str, data: bytes | Text, expected: Revision | Expect) -> Revision:
+    def _write(self, temporary: str, key: str, data: bytes | StreamedDocument, expected: Revision | Expect) -> Revision:
         digest = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else data.sha256
         self.append(temporary, data)
         status = _touch(temporary, after=0)
@@ -273,7 +273,7 @@ def unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _append(path: str, data: Data | Text) -> None:
+def _append(path: str, data: Data | StreamedDocument) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         for piece in [data] if isinstance(data, Data) else gathered(data):

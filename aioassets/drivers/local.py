@@ -28,7 +28,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.errors import (
@@ -89,7 +89,7 @@ class LocalDriver:
 
         return await self._small("read", key, self._folder.read, key, check)
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         return await self._small("write", key, self._folder.write, key, data, expected)
 

@@ -24,7 +24,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
@@ -65,7 +65,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         check_document(len(found.data), limit, self._url(key))
         return Document(found.data, found.revision, found.modified, datetime.now(UTC))
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         content = await joined(data)
         await checkpoint()

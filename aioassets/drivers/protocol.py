@@ -146,7 +146,7 @@ class Uploaded:
     created: bool
 
 
-class Text(Protocol):
+class StreamedDocument(Protocol):
     """A long document that isn't in memory whole: made piece by piece whenever it is read, the same each time."""
 
     @property
@@ -190,7 +190,7 @@ class Driver(Protocol):
             StoreCorrupt: it is larger.
         """
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """Write a document if its present state is the expected one, atomically.
 
         Documents are written so that no cache on the way keeps them.

@@ -87,7 +87,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ServiceError:
     """An answer that isn't success, as a store states it.
 
     Attributes:
@@ -157,14 +157,14 @@ class Refusal:
         )
 
 
-class RefusedError(Exception):
+class ServiceErrorRaised(Exception):
     """Raised where no SDK raises for a refusal, and so the cause of the error of ours.
 
     Attributes:
         refusal: what the store answered.
     """
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: ServiceError) -> None:
         self.refusal = refusal
         super().__init__(f"{refusal.status} {refusal.sentence}" if refusal.code else refusal.sentence)
 
@@ -203,13 +203,13 @@ def origin(url: str) -> str:
 
 
 def code_of(error: BaseException) -> str:
-    """The store's own code behind a translated `RefusedError`; empty where there is none."""
-    return error.__cause__.refusal.code if isinstance(error.__cause__, RefusedError) else ""
+    """The store's own code behind a translated `ServiceErrorRaised`; empty where there is none."""
+    return error.__cause__.refusal.code if isinstance(error.__cause__, ServiceErrorRaised) else ""
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status behind a translated `RefusedError`; 0 where there was no answer."""
-    return error.__cause__.refusal.status if isinstance(error.__cause__, RefusedError) else 0
+    """The HTTP status behind a translated `ServiceErrorRaised`; 0 where there was no answer."""
+    return error.__cause__.refusal.status if isinstance(error.__cause__, ServiceErrorRaised) else 0
 
 
 def by_status(status: int, kinds: Mapping[int, Kind]) -> Kind:
@@ -246,4 +246,4 @@ def translating(
         translated = OutOfThreads() if is_out_of_threads(error) else translate(error, request)
         if translated is error:
             raise
-        raise translated from (None if secret and not isinstance(error, RefusedError) else error)
+        raise translated from (None if secret and not isinstance(error, ServiceErrorRaised) else error)

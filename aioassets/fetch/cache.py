@@ -94,7 +94,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class CacheEntry:
     """Where one version is kept, or would be.
 
     Attributes:
@@ -368,10 +368,10 @@ def _recorded(assets_dir: Path, name: str, ending: str) -> list[str]:
     return []
 
 
-def stale_slots(assets_dir: Path, name: str | None, is_version: Callable[[str], bool]) -> list[Slot]:
+def stale_entries(assets_dir: Path, name: str | None, is_version: Callable[[str], bool]) -> list[CacheEntry]:
     """The versions whose download has died: something is staged, or a lock file is there, that nobody holds."""
     found = {
-        Slot(assets_dir, asset, entry.removesuffix(ending))
+        CacheEntry(assets_dir, asset, entry.removesuffix(ending))
         for asset, entry in _own_entries(assets_dir, name)
         for ending in (".lock", ".staging")
         if entry.endswith(ending) and is_version(entry.removesuffix(ending))  # not an asset that is called so
@@ -396,7 +396,7 @@ def _own_entries(assets_dir: Path, name: str | None) -> Iterator[tuple[str, str]
         folders[:] = inner
 
 
-def _is_stale(slot: Slot) -> bool:
+def _is_stale(slot: CacheEntry) -> bool:
     try:
         descriptor = slot.try_lock()
     except OSError:  # it may not be written, so nothing of it can be removed

@@ -24,7 +24,7 @@ from aioassets.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
-from aioassets.fetch.cache import Record, Slot, cached_versions, partly_cached_versions
+from aioassets.fetch.cache import CacheEntry, Record, cached_versions, partly_cached_versions
 from aioassets.fetch.download import Download, Downloader
 from aioassets.fetch.verify import Checker, Verification, check_cached
 from aioassets.model.files import FileEntry, FileTable
@@ -33,8 +33,8 @@ from aioassets.model.names import AssetSpec
 from aioassets.model.paths import inner_folders
 from aioassets.model.versioning import VersioningScheme
 from aioassets.progress import Event, Progress, TransferFinished, TransferStarted
-from aioassets.runtime.disk import DENIED, denied, reason, room
-from aioassets.runtime.locks import Turns
+from aioassets.runtime.disk import DENIED, denied, free_bytes, reason
+from aioassets.runtime.locks import KeyedLock
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
@@ -111,12 +111,12 @@ class Locks:
     """One holder at a time for each version: within this process, and among processes."""
 
     def __init__(self) -> None:
-        self._turns = Turns()
+        self._locks = KeyedLock()
 
     @contextlib.asynccontextmanager
-    async def holding(self, slot: Slot, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+    async def holding(self, slot: CacheEntry, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
         """Hold a version's lock; a holder that is killed loses it at once."""
-        async with self._turns.of(slot):
+        async with self._locks.holding(slot):
             while (descriptor := await in_thread(slot.try_lock)) is None:
                 await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
             try:
@@ -173,7 +173,7 @@ class Retrieval:
             raise InvalidSetting("force_download needs a store: name a bucket, and don't work offline.")
         with self._disk_errors():
             version = await self._resolve()
-            slot = Slot(self._context.assets_dir, self._spec.name, version)
+            slot = CacheEntry(self._context.assets_dir, self._spec.name, version)
             if not self._force and (found := await self._look_up(slot)) is not None:
                 return found
             store = self._context.store
@@ -188,7 +188,7 @@ class Retrieval:
         """Check every file, and keep none; see `AssetsManager.verify_asset`."""
         with self._disk_errors():
             version = await self._resolve()
-            slot = Slot(self._context.assets_dir, self._spec.name, version)
+            slot = CacheEntry(self._context.assets_dir, self._spec.name, version)
             store = self._context.store
             if cached or store is None:
                 return await self._check_cached(slot)
@@ -203,7 +203,7 @@ class Retrieval:
             self._report(TransferFinished(slot.name, version))
             return await in_thread(self._verification, slot, selected, checker.problems)
 
-    async def _check_cached(self, slot: Slot) -> Verification:
+    async def _check_cached(self, slot: CacheEntry) -> Verification:
         found = await self._look_up(slot)
         if found is None:
             raise self._not_cached(slot.version, await self._cached())
@@ -212,7 +212,7 @@ class Retrieval:
         problems = await in_thread(partial(check_cached, slot, parts=parts, entries=selected.files))
         return await in_thread(Verification.of, slot, self._spec.part, selected, problems)
 
-    def _verification(self, slot: Slot, selected: Manifest, found: Mapping[str, IntegrityError]) -> Verification:
+    def _verification(self, slot: CacheEntry, selected: Manifest, found: Mapping[str, IntegrityError]) -> Verification:
         problems = [found[path] for path in selected.table.paths if path in found]
         return Verification.of(slot, self._spec.part, selected, problems)
 
@@ -264,11 +264,11 @@ class Retrieval:
         found = set(cached_versions(directory, name))
         if self._spec.part is not None:
             found.update(
-                v for v in partly_cached_versions(directory, name) if self._has_parts(Slot(directory, name, v))
+                v for v in partly_cached_versions(directory, name) if self._has_parts(CacheEntry(directory, name, v))
             )
         return [version for version in found if self._scheme.is_version(version)]
 
-    def _has_parts(self, slot: Slot) -> bool:
+    def _has_parts(self, slot: CacheEntry) -> bool:
         record = slot.parts_record()
         if record is None or not self._is_ours(record):
             return False
@@ -284,11 +284,11 @@ class Retrieval:
 
     # Look up
 
-    async def _look_up(self, slot: Slot) -> FetchedAsset | None:
+    async def _look_up(self, slot: CacheEntry) -> FetchedAsset | None:
         """What is cached, without a lock and without writing anything."""
         return await in_thread(self._look_up_blocking, slot)
 
-    def _look_up_blocking(self, slot: Slot) -> FetchedAsset | None:
+    def _look_up_blocking(self, slot: CacheEntry) -> FetchedAsset | None:
         record = slot.record()
         if record is not None and self._is_ours(record):
             selection = Selection.of(record.manifest, self._spec, slot.version)
@@ -311,7 +311,7 @@ class Retrieval:
         """Whether it is from the store that is asked; offline, any store will do."""
         return self._context.store is None or record.source == self._context.store.identity
 
-    def _fetched(self, slot: Slot, root: Path, manifest: Manifest, *, from_cache: bool) -> FetchedAsset:
+    def _fetched(self, slot: CacheEntry, root: Path, manifest: Manifest, *, from_cache: bool) -> FetchedAsset:
         path = root / self._spec.part if self._spec.part is not None else root
         return FetchedAsset(
             path=path,
@@ -326,7 +326,7 @@ class Retrieval:
 
     # Download, verify, place, record; the lock is held
 
-    async def _download(self, store: AssetStore, slot: Slot) -> FetchedAsset:
+    async def _download(self, store: AssetStore, slot: CacheEntry) -> FetchedAsset:
         manifest = await self._manifest(store, slot.version)
         record = Record(store.identity, manifest, slot.label)
         selection = await self._selection(manifest, slot.version)
@@ -344,7 +344,7 @@ class Retrieval:
             with anyio.CancelScope(shield=True):
                 await in_thread(slot.clear_staging)
 
-    def _place(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> FetchedAsset:
+    def _place(self, slot: CacheEntry, staged: Path, selection: Selection, record: Record) -> FetchedAsset:
         if self._spec.part is None:
             slot.place(staged, record, slot.differing(staged, record))
             return self._fetched(slot, slot.payload, record.manifest, from_cache=False)
@@ -352,7 +352,7 @@ class Retrieval:
         slot.place_parts(staged, selection.files, selection.folders, record)
         return self._fetched(slot, slot.parts, record.manifest, from_cache=False)
 
-    async def _adopt(self, slot: Slot, record: Record) -> bool:
+    async def _adopt(self, slot: CacheEntry, record: Record) -> bool:
         """Whether a payload that is there is the version, though nothing usable says so; else it is out of the way."""
         if not await in_thread(slot.payload.exists):
             return False
@@ -381,7 +381,9 @@ class Retrieval:
             raise AssetNotFound(self._spec.name, store.url)
         raise VersionNotFound(self._spec.name, version, store.url, state.index.versions)
 
-    async def _fill(self, store: AssetStore, slot: Slot, staged: Path, selection: Selection, record: Record) -> None:
+    async def _fill(
+        self, store: AssetStore, slot: CacheEntry, staged: Path, selection: Selection, record: Record
+    ) -> None:
         """Download into the staging folder what isn't known already."""
         missing, nbytes = await in_thread(self._missing, slot, staged, selection, record)
         listed = await self._sizes(store, slot) if nbytes is None else {}
@@ -390,7 +392,9 @@ class Retrieval:
         await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(missing, planned)
         self._report(TransferFinished(slot.name, slot.version))
 
-    def _missing(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> tuple[FileTable, int | None]:
+    def _missing(
+        self, slot: CacheEntry, staged: Path, selection: Selection, record: Record
+    ) -> tuple[FileTable, int | None]:
         """What has to be downloaded, for which there has to be room, and how many bytes that is, if they are known."""
         known = self._reuse(slot, staged, selection, record)
         files = selection.files
@@ -399,13 +403,13 @@ class Retrieval:
         _check_room(slot, nbytes or 0)
         return missing, nbytes
 
-    def _reuse(self, slot: Slot, staged: Path, selection: Selection, record: Record) -> set[str]:
+    def _reuse(self, slot: CacheEntry, staged: Path, selection: Selection, record: Record) -> set[str]:
         if self._force or slot.parts_record() != record:
             return set()
         return {entry.path for entry in selection.files if slot.reuse(entry, staged / entry.path)}
 
     def _planned(
-        self, store: AssetStore, slot: Slot, staged: Path, listed: dict[str, ObjectInfo], entry: FileEntry
+        self, store: AssetStore, slot: CacheEntry, staged: Path, listed: dict[str, ObjectInfo], entry: FileEntry
     ) -> Download:
         key = store.layout.content(slot.name, slot.version, entry.path)
         target, what = f"{staged}/{entry.path}" if entry.path else str(staged), slot.what(entry)
@@ -416,7 +420,7 @@ class Retrieval:
             raise IntegrityError(what, "an object", "nothing")
         return Download(entry, key, target, what, info.size, info.revision or None)
 
-    async def _sizes(self, store: AssetStore, slot: Slot) -> dict[str, ObjectInfo]:
+    async def _sizes(self, store: AssetStore, slot: CacheEntry) -> dict[str, ObjectInfo]:
         """What the store has of a version whose manifest doesn't tell sizes, since modelkit pushed it."""
         return {info.key: info async for info in store.content(slot.name, slot.version)}
 
@@ -440,7 +444,7 @@ class Retrieval:
             raise CacheError(path, reason(error)) from error
 
 
-def _prepare(slot: Slot, manifest: Manifest, selection: Selection) -> Path:
+def _prepare(slot: CacheEntry, manifest: Manifest, selection: Selection) -> Path:
     """Begin a staging folder; returns where the payload is to be put together."""
     staged = slot.staging / "payload"
     folders = [staged / folder for folder in selection.all_folders()]
@@ -448,9 +452,9 @@ def _prepare(slot: Slot, manifest: Manifest, selection: Selection) -> Path:
     return staged
 
 
-def _check_room(slot: Slot, nbytes: int) -> None:
+def _check_room(slot: CacheEntry, nbytes: int) -> None:
     """Fail before anything is downloaded where it can't all fit; what others write meanwhile isn't known."""
-    free = room(slot.staging)
+    free = free_bytes(slot.staging)
     if free is not None and nbytes > free:
         raise CacheError(
             str(slot.assets_dir),

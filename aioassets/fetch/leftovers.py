@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from aioassets.fetch.cache import Slot, stale_slots, untidy_files
+from aioassets.fetch.cache import CacheEntry, stale_entries, untidy_files
 from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 
 
@@ -37,7 +37,7 @@ class CacheCleaning:
                 removable=True,
                 is_cached=True,
             )
-            for slot in stale_slots(self.assets_dir, name, self.is_version)
+            for slot in stale_entries(self.assets_dir, name, self.is_version)
         ]
         for path, temporary in untidy_files(self.assets_dir, name):
             with contextlib.suppress(FileNotFoundError):
@@ -70,7 +70,7 @@ class CacheCleaning:
         if leftover.kind is LeftoverKind.TEMPORARY_OBJECTS:
             Path(leftover.where).unlink(missing_ok=True)
             return True
-        slot = Slot(self.assets_dir, leftover.name, leftover.version)
+        slot = CacheEntry(self.assets_dir, leftover.name, leftover.version)
         descriptor = slot.try_lock()
         if descriptor is None:
             return False

@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from aioassets.errors import IntegrityError
-from aioassets.fetch.cache import Slot, verify_file
+from aioassets.fetch.cache import CacheEntry, verify_file
 from aioassets.fetch.download import RANGE, Download, Downloader, digest_of_content, hash_for
 from aioassets.model.digests import best_of
 from aioassets.model.files import FileEntry
@@ -54,7 +54,9 @@ class Verification:
         return not self.problems
 
     @classmethod
-    def of(cls, slot: Slot, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]) -> Verification:
+    def of(
+        cls, slot: CacheEntry, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]
+    ) -> Verification:
         """Put a result together.
 
         Args:
@@ -118,7 +120,7 @@ class Checker(Downloader):
         return digest.hexdigest() if digest is not None else ""
 
 
-def check_cached(slot: Slot, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:
+def check_cached(slot: CacheEntry, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:
     """Hash files of a version in the assets directory. Blocking.
 
     Args:

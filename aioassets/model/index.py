@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aioassets.model.fields import texts_of
-from aioassets.model.jsontext import dump, load, nothing, shown
+from aioassets.model.jsontext import dump, load, nothing, quoted
 from aioassets.model.names import version_problem
 
 
@@ -40,5 +40,5 @@ class VersionIndex:
         versions = texts_of(value.pop("versions"), "versions")
         for version in versions:
             if (problem := version_problem(version)) is not None:
-                raise ValueError(f"it lists the version {shown(version)}: {problem}")
+                raise ValueError(f"it lists the version {quoted(version)}: {problem}")
         return cls(tuple(dict.fromkeys(versions)), value)

@@ -174,14 +174,14 @@ def _brackets(data: bytes) -> Iterator[bytes]:
 
 def _integer(text: str) -> int:
     if len(text) > _MAX_DIGITS:
-        raise ValueError(f"{shown(text)} has more than {_MAX_DIGITS} digits")
+        raise ValueError(f"{quoted(text)} has more than {_MAX_DIGITS} digits")
     return int(text)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{shown(text)} is too large or no number")
+        raise ValueError(f"{quoted(text)} is too large or no number")
     return number
 
 
@@ -196,7 +196,7 @@ def _no_json(reason: str) -> ValueError:
     return ValueError(f"it isn't JSON in UTF-8 ({reason})")
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """A text from a store as messages show it."""
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
 

@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 from typing import Final
 
 from aioassets.model.fields import MAX_ENTRIES
-from aioassets.model.jsontext import shown
+from aioassets.model.jsontext import quoted
 from aioassets.model.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -42,12 +42,12 @@ def check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
     for kind, paths in (("path", files), ("folder", folders)):
         for path in paths:
             if (problem := path_problem(path)) is not None:
-                raise ValueError(f"it lists the {kind} {shown(path)}: {problem}")
+                raise ValueError(f"it lists the {kind} {quoted(path)}: {problem}")
         is_ascending = all(path < following for path, following in pairwise(paths))  # as ours are: no set is needed
         if not is_ascending and len(set(paths)) != len(paths):
-            raise ValueError(f"it lists the {kind} {shown(_repeated(paths))} twice")
+            raise ValueError(f"it lists the {kind} {quoted(_repeated(paths))} twice")
     if both := {*folders, *inner_folders(files, folders)}.intersection(files):
-        raise ValueError(f"it lists {shown(min(both))} both as a file and as a folder")
+        raise ValueError(f"it lists {quoted(min(both))} both as a file and as a folder")
 
 
 def _repeated(paths: Iterable[str]) -> str:

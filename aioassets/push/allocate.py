@@ -17,7 +17,7 @@ from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
 from aioassets.model.versioning import MajorMinor
-from aioassets.push.claim import CONTESTS, Contest, HeldClaim, contest
+from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim, attempt_claim
 from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan
 from aioassets.runtime.tasks import for_each
@@ -29,7 +29,7 @@ from aioassets.store.index import check_exists, next_version
 READ_AT_ONCE: Final = 16
 
 
-class Numbering:
+class VersionAllocation:
     """The numbers that one push tries for.
 
     Args:
@@ -138,11 +138,11 @@ class Numbering:
     def _unavailable(self) -> set[str]:
         return self._taken | self._context.reservations.of(self._plan.name)
 
-    async def _try(self, version: str) -> Contest:
+    async def _try(self, version: str) -> ClaimAttempt:
         claim = new_claim(self._plan.operation, self._plan.tree.fingerprint, self._context.claimant)
         self._tokens.add(claim.token)
         self._trying = (version, claim)
-        outcome = await contest(self._store, self._plan.name, version, claim)
+        outcome = await attempt_claim(self._store, self._plan.name, version, claim)
         self._trying = None
         if outcome.sealed:
             self.unlisted.add(version)
@@ -237,7 +237,7 @@ class Numbering:
         """Give way to another create, or end its number under a token that nobody else has."""
         key = self._store.layout.meta(self._plan.name, other)
         ended = new_claim(CREATE, "", self._context.claimant).in_state(ClaimState.ABANDONED)
-        for _ in range(CONTESTS):
+        for _ in range(MAX_ATTEMPTS):
             try:
                 meta = await self._store.read_meta(self._plan.name, other)
             except (ObjectNotFound, StoreCorrupt):

@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-from aioassets.drivers.protocol import Expect, Revision, Text
+from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.errors import (
     AioAssetsError,
     ObjectNotFound,
@@ -33,7 +33,7 @@ RENEW_EVERY: Final = 60.0
 """Seconds between renewals of a claim."""
 TRUE_REFUSALS: Final = 3
 """How often a swap of the true revision may be refused before the store is called unsuitable."""
-CONTESTS: Final = 20
+MAX_ATTEMPTS: Final = 20
 """How often a `.meta` may change under our hands while we try to claim it."""
 
 
@@ -71,7 +71,7 @@ class HeldClaim:
         async with self._swapping:
             await self._become(self.claim.renewed())
 
-    async def seal(self, manifest: bytes | Text) -> None:
+    async def seal(self, manifest: bytes | StreamedDocument) -> None:
         """Publish the manifest, as it is stored, in the claim's place: from here the version is complete.
 
         Raises:
@@ -100,7 +100,7 @@ class HeldClaim:
         await self._swap(claim.to_json())
         self.claim = claim
 
-    async def _swap(self, content: bytes | Text) -> None:
+    async def _swap(self, content: bytes | StreamedDocument) -> None:
         key = self.store.layout.meta(self.name, self.version)
         true_refusals = 0
         while True:
@@ -123,7 +123,7 @@ class HeldClaim:
             else:
                 return
 
-    async def _present(self, content: bytes | Text) -> Revision | None:
+    async def _present(self, content: bytes | StreamedDocument) -> Revision | None:
         """The revision to try next, or `None` where an earlier try of ours was the one that won."""
         key = self.store.layout.meta(self.name, self.version)
         try:
@@ -141,7 +141,7 @@ class HeldClaim:
         return found.revision
 
 
-async def _is(found: bytes, content: bytes | Text) -> bool:
+async def _is(found: bytes, content: bytes | StreamedDocument) -> bool:
     """Whether that was written."""
     if isinstance(content, bytes):
         return found == content
@@ -180,7 +180,7 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class ClaimAttempt:
     """How trying for one number ended.
 
     Attributes:
@@ -194,7 +194,7 @@ class Contest:
     live: Claim | None = None
 
 
-async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> Contest:
+async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim) -> ClaimAttempt:
     """Try to claim a number, taking over what a push of the same source left behind.
 
     Raises:
@@ -202,10 +202,10 @@ async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> C
     """
     key = store.layout.meta(name, version)
     took_over = False
-    for _ in range(CONTESTS):
+    for _ in range(MAX_ATTEMPTS):
         try:
             revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)
-            return Contest(HeldClaim(store, name, version, claim, revision))
+            return ClaimAttempt(HeldClaim(store, name, version, claim, revision))
         except PreconditionFailed:
             pass
         try:
@@ -213,19 +213,19 @@ async def contest(store: AssetStore, name: str, version: str, claim: Claim) -> C
         except ObjectNotFound:
             continue  # removed between the two
         except StoreCorrupt:
-            return Contest()
+            return ClaimAttempt()
         content = meta.content
         if isinstance(content, Manifest):
-            return Contest(sealed=True)
+            return ClaimAttempt(sealed=True)
         if (content.token, content.state) == (claim.token, claim.state):  # our own write, whose answer was lost
-            return Contest(HeldClaim(store, name, version, claim, meta.revision, resumed=took_over))
+            return ClaimAttempt(HeldClaim(store, name, version, claim, meta.revision, resumed=took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED
             try:
                 revision = await store.driver.write(key, claim.to_json(), expected=meta.revision)
             except PreconditionFailed:
                 continue  # somebody else was faster, perhaps ourselves with a lost answer
-            return Contest(HeldClaim(store, name, version, claim, revision, resumed=took_over))
+            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, resumed=took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
-        return Contest(live=None if dead else content)
-    raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {CONTESTS} times")
+        return ClaimAttempt(live=None if dead else content)
+    raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {MAX_ATTEMPTS} times")

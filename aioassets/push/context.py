@@ -11,7 +11,7 @@ import anyio
 
 from aioassets.errors import AioAssetsError
 from aioassets.model.versioning import VersioningScheme
-from aioassets.runtime.locks import Turns
+from aioassets.runtime.locks import KeyedLock
 from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import FRESH, AssetStore, IndexState
@@ -64,7 +64,7 @@ class Lister:
     def __init__(self, scheme: VersioningScheme, retry: RetryPolicy) -> None:
         self._scheme = scheme
         self._retry = retry
-        self._turns = Turns()
+        self._locks = KeyedLock()
         self._gathering: dict[str, _Batch] = {}
         self._listed: dict[str, float] = {}
 
@@ -80,7 +80,7 @@ class Lister:
         batch = self._gathering.setdefault(name, _Batch())
         batch.versions |= versions
         batch.known = known or batch.known
-        async with self._turns.of(name):
+        async with self._locks.holding(name):
             if not batch.done:
                 await self._list(store, name, batch)
         if batch.error is not None:

@@ -6,7 +6,7 @@ import contextlib
 from functools import partial
 from typing import Final
 
-from aioassets.drivers.protocol import ObjectInfo, Text
+from aioassets.drivers.protocol import ObjectInfo, StreamedDocument
 from aioassets.errors import (
     AioAssetsError,
     ObjectNotFound,
@@ -18,7 +18,7 @@ from aioassets.errors import (
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
 from aioassets.progress import Progress, TransferFinished, TransferStarted
-from aioassets.push.allocate import Numbering
+from aioassets.push.allocate import VersionAllocation
 from aioassets.push.claim import ClaimLost, HeldClaim, renewing
 from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
@@ -26,7 +26,7 @@ from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
 from aioassets.runtime.cancellation import Stop, Stopped, stoppable
 from aioassets.runtime.dispatch import Doubt, watching_for_doubt
-from aioassets.runtime.tasks import both, unwrapped
+from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
 from aioassets.store.streamed import encoded
 
@@ -51,7 +51,7 @@ class Publication:
         self._report = report
         self._doubt = Doubt()
         self._ledger = UploadLedger(())
-        self._numbering = Numbering(context, plan)
+        self._allocation = VersionAllocation(context, plan)
 
     async def run(self) -> PushResult:
         """Publish, and clean up where that fails or is cancelled before it is sealed.
@@ -67,10 +67,10 @@ class Publication:
             try:
                 return await self._publish(stop)
             except BaseException:
-                self._numbering.give_up()
+                self._allocation.give_up()
                 raise
             finally:
-                self._numbering.leave()
+                self._allocation.leave()
 
     async def _publish(self, stop: Stop) -> PushResult:
         for _ in range(ATTEMPTS):
@@ -79,7 +79,7 @@ class Publication:
             try:
                 await self._seal(held, await self._upload(held, stop), stop)
             except ClaimLost:
-                self._numbering.lose(held.version)
+                self._allocation.lose(held.version)
                 continue
             await self._list(held.version, stop)
             return self._result(held.version)
@@ -92,16 +92,16 @@ class Publication:
     async def _claim(self, stop: Stop) -> HeldClaim:
         try:
             with stop.bounded(0.5):
-                return await self._numbering.claim()
+                return await self._allocation.claim()
             raise Stopped
         except BaseException:
             with stop.bounded():
-                await self._numbering.take_back()
+                await self._allocation.take_back()
             raise
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | Text:
+    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | StreamedDocument:
         """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
@@ -110,7 +110,7 @@ class Publication:
                     await self._transfer(held, ledger, stop)
                     manifest = await in_thread(self._manifest, held, ledger)
                     if self._plan.operation == CREATE:  # as late as can be: who comes after relies on it
-                        await self._numbering.check_other_creates(held.version)
+                        await self._allocation.check_other_creates(held.version)
                     stop.check()
                     return manifest
             raise Stopped  # the phase was cut off
@@ -141,7 +141,7 @@ class Publication:
         )
         uploading = partial(uploader.run, plan.tree.files, partial(self._key, held.version))
         if plan.operation == CREATE:
-            await both(uploading, lambda: self._look(uploader))
+            await gather2(uploading, lambda: self._look(uploader))
         else:
             await uploading()
         self._report(TransferFinished(plan.name, held.version))
@@ -152,7 +152,7 @@ class Publication:
     async def _look(self, uploader: Uploader) -> None:
         """Look at the index again beside the uploads of a create, and end them where it is there."""
         try:
-            await self._numbering.look_again()
+            await self._allocation.look_again()
         except AioAssetsError as error:
             uploader.fail(error)
             raise
@@ -167,7 +167,7 @@ class Publication:
         except ObjectNotFound:
             return {}
 
-    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | Text:
+    def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | StreamedDocument:
         """The manifest as stored, of a source that is still what was scanned."""
         plan = self._plan
         plan.tree.check_unchanged()
@@ -207,7 +207,7 @@ class Publication:
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: bytes | Text, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: Stop) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
         with stop.bounded():
             try:
@@ -227,8 +227,8 @@ class Publication:
         name = self._plan.name
         with stop.bounded():
             try:
-                versions = {version, *self._numbering.unlisted}
-                await self._context.lister.add(self._store, name, versions, known=self._numbering.index)
+                versions = {version, *self._allocation.unlisted}
+                await self._context.lister.add(self._store, name, versions, known=self._allocation.index)
             except Exception as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return

@@ -21,7 +21,7 @@ from aioassets.model.digests import SHA256
 from aioassets.model.files import Table
 from aioassets.runtime.digests import feed, hash_range
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
-from aioassets.runtime.tasks import both
+from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import SMALL, in_batch, in_thread
 
 READ_CHUNK: Final = 8 * 1024 * 1024
@@ -236,7 +236,7 @@ class LocalSource(HashingSource):
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
         """See `Source.copy_to`: each piece is hashed while the next one is copied."""
-        copied, _ = await both(
+        copied, _ = await gather2(
             partial(in_thread, self._copy, descriptor, offset, size),
             partial(in_thread, self._hash_copy, descriptor, offset),
         )

@@ -34,7 +34,7 @@ class _Waiter:
     granted: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Pace:
+class AdaptiveLimit:
     """How many requests a store takes at once: one more for each that many it answers, half where it throttles.
 
     Args:
@@ -90,7 +90,7 @@ class Budget:
         min_requests: int = MIN_REQUESTS,
     ) -> None:
         self._requests = requests
-        self._pace = Pace(min_requests, requests)
+        self._limit = AdaptiveLimit(min_requests, requests)
         self._nbytes = nbytes
         self._reserved = reserved
         self._requests_taken = 0
@@ -118,7 +118,7 @@ class Budget:
     @property
     def requests_allowed(self) -> int:
         """Requests that may be under way now, urgent ones aside: fewer than at first where the store throttled."""
-        return self._pace.limit
+        return self._limit.limit
 
     @property
     def max_requests(self) -> int:
@@ -154,7 +154,7 @@ class Budget:
         return nbytes > self._heavy_from
 
     def _fits(self, nbytes: int, urgent: bool, number: int) -> bool:
-        free = self._requests_taken < self._pace.limit or (urgent and self._urgent_taken < self._reserved)
+        free = self._requests_taken < self._limit.limit or (urgent and self._urgent_taken < self._reserved)
         if not free or self._bytes_taken + nbytes > self._nbytes:
             return False
         return urgent or (self._leaves_room(nbytes) if self._is_heavy(nbytes) else self._may_pass(nbytes, number))
@@ -190,14 +190,14 @@ class Budget:
 
     def begin(self) -> int:
         """Mark when a request is sent, for `learn`."""
-        return self._pace.begin()
+        return self._limit.begin()
 
     def learn(self, begun: int, error: BaseException | None) -> None:
         """Take note of how the store answered a request that isn't urgent."""
         if error is None:
-            self._pace.answered()
+            self._limit.answered()
         elif isinstance(error, StoreUnavailable) and error.throttled:
-            self._pace.throttled(begun, self._requests_taken)
+            self._limit.throttled(begun, self._requests_taken)
 
     def _grant(self) -> None:
         while (queue := self._next()) is not None:

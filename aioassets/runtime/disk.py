@@ -45,7 +45,7 @@ def denied(where: str, doing: str, error: OSError) -> AccessDenied:
     return AccessDenied(where, doing, f"{error.strerror}.", advice)
 
 
-def room(folder: Path) -> int | None:
+def free_bytes(folder: Path) -> int | None:
     """Bytes that may be written to a folder's file system; `None` where it doesn't tell."""
     status = os.statvfs(folder)
     if not status.f_blocks:

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Hashable
 import anyio
 
 
-class Turns:
+class KeyedLock:
     """One at a time for each key, first come, first served; what nobody uses is forgotten."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[anyio.Lock, int]] = {}
 
     @contextlib.asynccontextmanager
-    async def of(self, key: Hashable) -> AsyncIterator[None]:
+    async def holding(self, key: Hashable) -> AsyncIterator[None]:
         """Wait until all that came before with this key are through."""
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)

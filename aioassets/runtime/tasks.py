@@ -53,7 +53,7 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
                     await checkpoint()
 
 
-async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
     """Run two things at once; where both fail, the error is always that of the first."""
     results: dict[int, Any] = {}
     errors: dict[int, Exception] = {}

@@ -18,7 +18,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar, checkpoint
 
 from aioassets.errors import AioAssetsError, OutOfThreads
-from aioassets.runtime.ticks import Pacer
+from aioassets.runtime.ticks import TickBatcher
 
 T = TypeVar("T")
 
@@ -212,7 +212,7 @@ class _Batches:
         self._has_thread = False
         self._waiting: list[_Job[Any]] = []
         self._running = 0
-        self._pacer = Pacer()
+        self._batcher = TickBatcher()
         self._begun_at = 0.0
 
     def add(self, job: _Job[Any]) -> None:
@@ -258,7 +258,7 @@ class _Batches:
 
     def _deliver(self, jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
         for job in jobs:
-            self._pacer.add(partial(job.deliver, trouble))
+            self._batcher.add(partial(job.deliver, trouble))
 
 
 async def in_batch(work: Callable[..., T], *args: object) -> T:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aioassets.runtime.tasks import AT_ONCE
 
 
-class Pacer:
+class TickBatcher:
     """Does some things in one turn of the loop and leaves the rest to the next ones, so that others have theirs."""
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
             await driver.delete([key])
 
 
-class Verdicts:
+class ProbeCache:
     """Remembers for a week which stores were found suitable.
 
     Args:

@@ -16,7 +16,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.errors import PreconditionFailed
@@ -49,7 +49,7 @@ class SingleWriter:
         """See `Driver.read`."""
         return await self._driver.read(key, limit=limit)
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         found = await read_if_there(self._driver, key)
         present = Expect.ABSENT if found is None else found.revision

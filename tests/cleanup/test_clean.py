@@ -31,7 +31,7 @@ from aioassets import (
 )
 from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
 from aioassets.drivers.s3.driver import S3Driver
-from aioassets.fetch.cache import Slot
+from aioassets.fetch.cache import CacheEntry
 from aioassets.model.claim import ClaimState
 from aioassets.testing import BytesSource
 
@@ -417,7 +417,7 @@ async def test_unfinished_downloads_are_removed(
     """A staging folder and a lock are dead when the lock can be taken."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    dead, live = (Slot(tmp_path / "cache", "model", version) for version in ("0.1", "0.2"))
+    dead, live = (CacheEntry(tmp_path / "cache", "model", version) for version in ("0.1", "0.2"))
     for slot in (dead, live):
         (slot.staging / "payload").mkdir(parents=True)
         (slot.staging / "payload" / "file").write_bytes(b"half")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioassets.cli.console import logging_escaped, put, say
+from aioassets.cli.console import echo_err, logging_escaped, put
 from aioassets.cli.escaping import LONGEST, abridged, escaped, traceback_lines
 
 ANY_TEXT = st.text(st.characters(categories=["C", "Z", "L", "M", "S"]))
@@ -41,7 +41,7 @@ def test_what_is_printable_stays_and_the_rest_is_escaped(text: str, shown: str) 
 
 
 def test_a_line_is_said_as_one(capsys: pytest.CaptureFixture[str]) -> None:
-    say("a\nb\u202e")
+    echo_err("a\nb\u202e")
     assert capsys.readouterr() == ("", "a\\nb\\u202e\n")
 
 
@@ -53,7 +53,7 @@ def test_a_result_is_one_line_of_fields(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_end_of_a_long_line_is_said_too(capsys: pytest.CaptureFixture[str]) -> None:
     """There stands what to do; a result is never cut."""
     assert abridged("a" * LONGEST) == "a" * LONGEST
-    say(f"begin{'a' * 10**6}end")
+    echo_err(f"begin{'a' * 10**6}end")
     put("a" * 10**6)
     printed = capsys.readouterr()
     assert len(printed.err) < LONGEST + 100

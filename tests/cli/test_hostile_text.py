@@ -228,10 +228,10 @@ def test_an_error_is_one_line_whatever_a_server_says(invoke: Invoke, monkeypatch
 
 DRAWING = r"""
 import anyio
-from aioassets.cli.console import shown
+from aioassets.cli.console import progress_display
 
 async def main():
-    async with shown("Looking at a\x1b[2J\n[red]b", "Uploading") as tally:
+    async with progress_display("Looking at a\x1b[2J\n[red]b", "Uploading") as tally:
         await anyio.wait_readable(0)
         input()
         tally.transfer = "Uploading c\x1b[2J\n[red]d"

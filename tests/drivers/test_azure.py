@@ -26,12 +26,12 @@ from aioassets.drivers import Location, make_driver
 from aioassets.drivers.azure.blocks import MAX_BLOCKS, block_id, fitting_block_size
 from aioassets.drivers.azure.client import AzureClient
 from aioassets.drivers.azure.driver import MAX_PART_SIZE, AzureDriver
-from aioassets.drivers.azure.errors import refusal_of, translate
+from aioassets.drivers.azure.errors import service_error_of, translate
 from aioassets.drivers.azure.values import Account, parse_listing
 from aioassets.drivers.bodies import MIB
 from aioassets.drivers.memory import MemoryDriver
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
-from aioassets.drivers.service_errors import RefusedError, Request
+from aioassets.drivers.service_errors import Request, ServiceErrorRaised
 from aioassets.errors import (
     AccessDenied,
     BucketNotFound,
@@ -169,7 +169,7 @@ class TestWhatGoesWrong:
                 with pytest.raises(AccessDenied, match=f"az://{container} doesn't allow to") as caught:
                     await attempt
                 assert "bm90LXRoZS1vbmU" not in str(caught.value)
-                assert isinstance(caught.value.__cause__, RefusedError)
+                assert isinstance(caught.value.__cause__, ServiceErrorRaised)
 
     async def test_a_key_that_is_none_is_missing_credentials(self, azurite: AzureServer, container: str) -> None:
         async with AzureDriver(container, account_url=azurite.account_url, account_key="abc") as driver:
@@ -789,7 +789,7 @@ class TestWithoutAServer:
         self, code: str, status: int, expected: type[Exception]
     ) -> None:
         request = Request("az://models", "write", "key", conditional=True)
-        assert type(refusal_of(code, "", status).translate(request)) is expected
+        assert type(service_error_of(code, "", status).translate(request)) is expected
 
     @pytest.mark.parametrize(
         ("code", "status", "uncertain", "throttled"),
@@ -806,7 +806,7 @@ class TestWithoutAServer:
         self, code: str, status: int, uncertain: bool, throttled: bool
     ) -> None:
         """And what the store refuses since it is asked too much is known as that."""
-        error = refusal_of(code, "", status).translate(Request("az://models", "write", "key"))
+        error = service_error_of(code, "", status).translate(Request("az://models", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert (error.uncertain, error.throttled) == (uncertain, throttled)
 

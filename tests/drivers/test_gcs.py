@@ -24,12 +24,12 @@ from tools.servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
 from aioassets.drivers.gcs.driver import TURNS, UPLOADS, GCSDriver
-from aioassets.drivers.gcs.errors import read_refusal, refusal_of
+from aioassets.drivers.gcs.errors import read_service_error, service_error_of
 from aioassets.drivers.gcs.session import Answer, Body
 from aioassets.drivers.gcs.uploads import CHUNK_UNIT
 from aioassets.drivers.gcs.values import received
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revision
-from aioassets.drivers.service_errors import RefusedError, Request
+from aioassets.drivers.service_errors import Request, ServiceErrorRaised
 from aioassets.errors import (
     AccessDenied,
     BucketNotFound,
@@ -205,7 +205,7 @@ class TestWhatGoesWrong:
         gcs.fail(bucket, "get", "refuse", status=403, reason="forbidden", message="Ask the administrator.")
         with pytest.raises(AccessDenied, match="forbidden: Ask the administrator") as caught:
             await driver.stat("key")
-        assert isinstance(caught.value.__cause__, RefusedError)
+        assert isinstance(caught.value.__cause__, ServiceErrorRaised)
 
 
 @servers
@@ -795,7 +795,7 @@ class TestWithoutAServer:
         self, status: int, reason: str, message: str, expected: type[Exception]
     ) -> None:
         request = Request("gs://bucket", "write", "key", conditional=True)
-        assert type(refusal_of(reason, message, status).translate(request)) is expected
+        assert type(service_error_of(reason, message, status).translate(request)) is expected
 
     @pytest.mark.parametrize(
         ("status", "reason", "uncertain", "throttled"),
@@ -811,7 +811,7 @@ class TestWithoutAServer:
         self, status: int, reason: str, uncertain: bool, throttled: bool
     ) -> None:
         """And what the store refuses since it is asked too much is known as that."""
-        error = refusal_of(reason, "", status).translate(Request("gs://bucket", "write", "key"))
+        error = service_error_of(reason, "", status).translate(Request("gs://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert (error.uncertain, error.throttled) == (uncertain, throttled)
 
@@ -829,7 +829,7 @@ class TestWithoutAServer:
         ],
     )
     def test_errors_are_read_however_an_implementation_writes_them(self, body: bytes, sentence: str) -> None:
-        assert read_refusal(403, {}, body).sentence == sentence
+        assert read_service_error(403, {}, body).sentence == sentence
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -837,4 +837,4 @@ class TestWithoutAServer:
     )
     def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
         headers = {"Retry-After": value, "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
-        assert read_refusal(429, headers, b"").retry_after == seconds
+        assert read_service_error(429, headers, b"").retry_after == seconds

@@ -20,7 +20,7 @@ from tools.relay import Clock, settled
 
 from aioassets.drivers.http.client import AHEAD, IDLE, PIECE, Connections, Server, head_of
 from aioassets.drivers.http.connections import NotConnected
-from aioassets.drivers.protocol import Data, Text
+from aioassets.drivers.protocol import Data, StreamedDocument
 from aioassets.runtime.tasks import AT_ONCE
 
 PATIENCE = 100.0
@@ -128,7 +128,9 @@ async def connected(*scripts: Script) -> AsyncIterator[tuple[Connections, Store]
             await connections.aclose()
 
 
-async def get(connections: Connections, store: Store, head: bytes = HEAD, body: Data | Text = b"") -> tuple[int, bytes]:
+async def get(
+    connections: Connections, store: Store, head: bytes = HEAD, body: Data | StreamedDocument = b""
+) -> tuple[int, bytes]:
     async with await connections.request(store.address, head, body) as response:
         return response.status, await response.read()
 

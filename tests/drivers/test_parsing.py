@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioassets.drivers.http.parsing import entity_tag, http_time, in_utc, iso_time, number, printable
-from aioassets.drivers.s3.errors import read_refusal
+from aioassets.drivers.s3.errors import read_service_error
 from aioassets.drivers.service_errors import Kind, Request, origin, retry_after
 
 DATE = "Fri, 27 Nov 2026 02:08:35 GMT"
@@ -104,6 +104,6 @@ def test_of_an_address_only_the_origin_is_shown(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize("code", ["408", "²", "", "RequestTimeout"])
 def test_a_timeout_of_s3_may_have_taken_effect_and_is_tried_again(code: str) -> None:
-    refusal = read_refusal({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 408}})
+    refusal = read_service_error({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 408}})
     assert refusal.kind is Kind.FAILED
     assert refusal.translate(Request("s3://models", "write", "key")).uncertain

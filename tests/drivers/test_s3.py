@@ -19,7 +19,7 @@ from tools.servers import S3Server, free_ports
 from aioassets.drivers.bodies import MIB
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
-from aioassets.drivers.s3.errors import read_refusal
+from aioassets.drivers.s3.errors import read_service_error
 from aioassets.drivers.s3.multipart import MAX_PARTS, crc32, fitting_part_size
 from aioassets.drivers.service_errors import Request
 from aioassets.errors import (
@@ -750,7 +750,7 @@ class TestWithoutAServer:
         self, code: str, status: int, expected: type[Exception]
     ) -> None:
         request = Request("s3://bucket", "write", "key", conditional=True)
-        assert type(read_refusal(_response(code, status)).translate(request)) is expected
+        assert type(read_service_error(_response(code, status)).translate(request)) is expected
 
     @pytest.mark.parametrize(
         ("code", "status", "uncertain", "throttled"),
@@ -768,7 +768,7 @@ class TestWithoutAServer:
         self, code: str, status: int, uncertain: bool, throttled: bool
     ) -> None:
         """And what the store refuses since it is asked too much is known as that."""
-        error = read_refusal(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
+        error = read_service_error(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert (error.uncertain, error.throttled) == (uncertain, throttled)
 
@@ -778,10 +778,10 @@ class TestWithoutAServer:
     )
     def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
         response = _response("SlowDown", 503, **{"retry-after": value, "date": "Wed, 21 Oct 2026 07:28:00 GMT"})
-        assert read_refusal(response).retry_after == seconds
+        assert read_service_error(response).retry_after == seconds
 
     def test_only_refused_conditions_make_a_store_unsuitable(self) -> None:
-        refusal = read_refusal(_response("NotImplemented", 501))
+        refusal = read_service_error(_response("NotImplemented", 501))
         assert type(refusal.translate(Request("s3://bucket", "write", "key"))) is StoreError
         with pytest.raises(StoreUnsuitable, match="refuses conditional writes"):
             raise refusal.translate(Request("s3://bucket", "write", "key", conditional=True))

@@ -14,7 +14,7 @@ import sys
 from tools.interposer import Interposer
 
 from aioassets import AssetsManager, LocalDriver
-from aioassets.fetch.cache import Slot
+from aioassets.fetch.cache import CacheEntry
 from aioassets.runtime.threads import in_thread
 
 
@@ -24,9 +24,9 @@ def say(line: str) -> None:
 
 async def main(store: str, cache: str, spec: str, stop: str = "-", force: str = "") -> None:
     waiting = False
-    try_lock = Slot.try_lock
+    try_lock = CacheEntry.try_lock
 
-    def tell(slot: Slot) -> int | None:
+    def tell(slot: CacheEntry) -> int | None:
         nonlocal waiting
         descriptor = try_lock(slot)
         if descriptor is None and not waiting:
@@ -34,7 +34,7 @@ async def main(store: str, cache: str, spec: str, stop: str = "-", force: str = 
             say("waiting")
         return descriptor
 
-    Slot.try_lock = tell  # type: ignore[method-assign]
+    CacheEntry.try_lock = tell  # type: ignore[method-assign]
 
     async def pause(moment: str, method: str, key: str) -> None:
         if (moment, method) == ("before", "read_range") and key.endswith(stop):

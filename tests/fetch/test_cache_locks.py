@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aioassets.fetch.cache import Slot
+from aioassets.fetch.cache import CacheEntry
 
 
 def test_a_lock_that_was_given_back_leaves_no_file(tmp_path: Path) -> None:
-    slot = Slot(tmp_path, "model", "0.0")
+    slot = CacheEntry(tmp_path, "model", "0.0")
     descriptor = slot.try_lock()
     assert descriptor is not None
     assert slot.try_lock() is None
@@ -19,7 +19,7 @@ def test_a_lock_that_was_given_back_leaves_no_file(tmp_path: Path) -> None:
 
 def test_a_lock_whose_file_is_gone_is_not_the_lock(tmp_path: Path) -> None:
     """Whoever opened the file before it was removed holds something that nobody else looks at."""
-    slot = Slot(tmp_path, "model", "0.0")
+    slot = CacheEntry(tmp_path, "model", "0.0")
     opened = os.open
 
     def slowly(path: Path, *args: int) -> int:

@@ -20,7 +20,7 @@ from tools.interposer import Interposer
 
 from aioassets import AssetsManager, FetchedAsset, LocalDriver
 from aioassets.drivers.protocol import Expect
-from aioassets.fetch.cache import Slot
+from aioassets.fetch.cache import CacheEntry
 from aioassets.runtime.threads import in_thread
 
 FETCHER: Final = Path(__file__).with_name("fetcher.py")
@@ -201,15 +201,15 @@ async def test_two_event_loops_download_a_version_once(
     async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "elsewhere") as manager:
         await manager.create_asset(tree, "model")
     downloading, waiting = threading.Event(), threading.Event()
-    try_lock = Slot.try_lock
+    try_lock = CacheEntry.try_lock
 
-    def tell(slot: Slot) -> int | None:
+    def tell(slot: CacheEntry) -> int | None:
         descriptor = try_lock(slot)
         if descriptor is None:
             waiting.set()
         return descriptor
 
-    monkeypatch.setattr(Slot, "try_lock", tell)
+    monkeypatch.setattr(CacheEntry, "try_lock", tell)
 
     async def until_the_other_waits(moment: str, method: str, key: str) -> None:
         if (moment, method) == ("before", "read_range") and not downloading.is_set():

@@ -39,9 +39,9 @@ from aioassets import (
     TransferFinished,
     TransferStarted,
 )
-from aioassets.drivers.protocol import Expect, Revision, Source, Text, Uploaded
+from aioassets.drivers.protocol import Expect, Revision, Source, StreamedDocument, Uploaded
 from aioassets.model.claim import Claim, ClaimState
-from aioassets.push.claim import contest, renewing
+from aioassets.push.claim import attempt_claim, renewing
 from aioassets.push.scan import Tree, scan
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead
@@ -253,7 +253,7 @@ async def test_a_seal_without_an_answer_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class LosesTheSeal(Interposer):
-        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
             if key == META and b"push_date" in bytes(data):
                 raise StoreUnavailable("the store", "a test says so.", uncertain=True)
@@ -289,7 +289,7 @@ async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver
 
     store = store_of(memory)
     claim = await live_claim()
-    held = (await contest(store, "model", "0.1", claim)).held
+    held = (await attempt_claim(store, "model", "0.1", claim)).held
     assert held is not None
     pauses: list[float] = []
     renewed = anyio.Event()
@@ -385,7 +385,7 @@ async def test_a_seal_whose_retry_is_denied_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class DeniesTheRetry(Interposer):
-        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
             if key == META and b"push_date" in bytes(data):
                 error = AccessDenied("the store", "write", "A test says so.")
@@ -402,7 +402,7 @@ async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memo
     """What the push that died has left isn't ours to release."""
     await put_claim(memory, await dead_claim())
     driver = LostAnswers(memory)
-    held = (await contest(store_of(driver), "model", "0.1", await live_claim())).held
+    held = (await attempt_claim(store_of(driver), "model", "0.1", await live_claim())).held
     assert held is not None
     assert held.resumed
 
@@ -415,7 +415,7 @@ async def test_a_seal_that_certainly_failed_leaves_nothing(
     await manager.create_asset(files("a"), "model")
 
     class RefusesTheSeal(Interposer):
-        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
             if key == META and b"push_date" in bytes(data):
                 raise StoreUnavailable("the store", "a test says so.", uncertain=False)
             return await self.driver.write(key, data, expected=expected)
@@ -579,12 +579,12 @@ async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) 
     claim = await live_claim("create")
 
     class EndsIt(Interposer):
-        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
             await self.driver.write(key, claim.in_state(ClaimState.ABANDONED).to_json(), expected=revision)
             raise PreconditionFailed(f"{self.url}/{key}")
 
-    assert (await contest(store_of(EndsIt(memory)), "model", "0.1", claim)).held is None
+    assert (await attempt_claim(store_of(EndsIt(memory)), "model", "0.1", claim)).held is None
 
 
 async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_already(
@@ -619,7 +619,7 @@ async def test_a_seal_that_ends_in_any_error_but_a_refusal_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class FailsAfterTheSeal(Interposer):
-        async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
             revision = await self.driver.write(key, data, expected=expected)
             if key == META and b"push_date" in bytes(data):
                 raise error

@@ -10,7 +10,7 @@ import pytest
 
 from aioassets.runtime import cancellation
 from aioassets.runtime.cancellation import Stop, Stopped, stoppable, tidying
-from aioassets.runtime.tasks import both, for_each, supervised
+from aioassets.runtime.tasks import for_each, gather2, supervised
 
 
 async def test_no_more_than_the_limit_run_at_once_and_items_are_lazy() -> None:
@@ -59,7 +59,7 @@ async def test_both_run_at_once_and_the_first_error_counts() -> None:
         raise ValueError("second")
 
     with pytest.raises(ValueError, match="first"):
-        await both(first, second)
+        await gather2(first, second)
 
 
 async def test_a_supervised_shield_withstands_a_native_cancellation() -> None:

@@ -19,7 +19,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
@@ -57,7 +57,7 @@ class SimulatedDriver(NoLocalFiles):
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         return await self._send(f"read {key}", lambda skew: self._server.read(key, skew), weight=0.0)
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         content = bytes(data)
         what = self._network.described(key, content, expected)
         return await self._send(what, lambda skew: self._server.write(key, content, expected, skew), weight=CRITICAL)

@@ -11,9 +11,9 @@ import pytest
 from tools.interposer import Interposer
 
 from aioassets import AccessDenied, AssetsManager, LocalDriver, MemoryDriver, PreconditionFailed, StoreUnsuitable
-from aioassets.drivers.protocol import Expect, Revision, Text
+from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.model.keys import Layout
-from aioassets.store.probe import REMEMBER, Verdicts, probe
+from aioassets.store.probe import REMEMBER, ProbeCache, probe
 from aioassets.store.single_writer import SingleWriter
 from aioassets.testing import BytesSource
 
@@ -28,7 +28,7 @@ class Ignoring(MemoryDriver):
         self.ignored = ignored
         self.writes: list[str] = []
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         self.writes.append(key)
         kind = "create" if expected is Expect.ABSENT else "swap"
         return await super().write(key, data, expected=Expect.ANYTHING if kind in self.ignored else expected)
@@ -37,7 +37,7 @@ class Ignoring(MemoryDriver):
 class Refusing(MemoryDriver):
     """Refuses every swap, also the right ones."""
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         if not isinstance(expected, Expect):
             raise PreconditionFailed(key)
         return await super().write(key, data, expected=expected)
@@ -106,7 +106,7 @@ async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
 
     async def probes() -> int:
         driver.calls.clear()
-        await Verdicts(tmp_path, now=lambda: now).require(driver, LAYOUT)
+        await ProbeCache(tmp_path, now=lambda: now).require(driver, LAYOUT)
         return len(driver.calls)
 
     assert await probes() > 0
@@ -123,7 +123,7 @@ async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
 
 async def test_a_verdict_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    await Verdicts(tmp_path / "file" / "stores").require(MemoryDriver(), LAYOUT)
+    await ProbeCache(tmp_path / "file" / "stores").require(MemoryDriver(), LAYOUT)
 
 
 async def test_a_single_writer_may_begin_a_folder(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.errors import StoreUnavailable
@@ -55,7 +55,7 @@ class Interposer:
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         return await self._around("read", key, lambda: self.driver.read(key, limit=limit))
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         return await self._around("write", key, lambda: self.driver.write(key, data, expected=expected))
 
     async def stat(self, key: str) -> ObjectInfo:
@@ -185,7 +185,7 @@ class Fail:
 class LostAnswers(Interposer):
     """Repeats every write and upload, as a retry does whose first answer was lost."""
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         await self.driver.write(key, data, expected=expected)
         return await self.driver.write(key, data, expected=expected)
 

@@ -14,12 +14,12 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
-from aioassets.drivers.azure.errors import read_refusal, translate
+from aioassets.drivers.azure.errors import read_service_error, translate
 from aioassets.drivers.azure.values import Account, answered_at, expiry
 from aioassets.drivers.bodies import MIB, being_sent
 from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, received, send_once
 from aioassets.drivers.protocol import Data
-from aioassets.drivers.service_errors import ForeignAnswer, Kind, RefusedError, Request, translating
+from aioassets.drivers.service_errors import ForeignAnswer, Kind, Request, ServiceErrorRaised, translating
 from aioassets.errors import InvalidSetting, MissingCredentials
 from aioassets.runtime.cancellation import tidying
 from aioassets.runtime.threads import in_thread
@@ -155,10 +155,10 @@ class AzureClient:
             with translating(translate, request):
                 if response.status_code >= 300:
                     await self._drain(response)
-                    refusal = read_refusal(response.status_code, response.reason, response.headers)
+                    refusal = read_service_error(response.status_code, response.reason, response.headers)
                     if refusal.kind is Kind.DENIED and (since := expiry(client.url, answered_at(response.headers))):
                         refusal = replace(refusal, message=f"The shared access signature has expired, at {since}")
-                    raise RefusedError(refusal)
+                    raise ServiceErrorRaised(refusal)
                 if response.status_code < 200 or "x-ms-request-id" not in response.headers:
                     raise ForeignAnswer
             async with contextlib.aclosing(self._pieces(response, request)) as pieces:

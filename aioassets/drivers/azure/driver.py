@@ -37,7 +37,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.service_errors import code_of
@@ -177,7 +177,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
         return await self._dispatcher.send(get, urgent=True)
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         headers = {"x-ms-blob-cache-control": "no-store", **condition_for(expected)}
         content = await joined(data)

@@ -10,9 +10,9 @@ from aioassets.drivers.http.parsing import UNREADABLE, printable
 from aioassets.drivers.service_errors import (
     ForeignAnswer,
     Kind,
-    Refusal,
-    RefusedError,
     Request,
+    ServiceError,
+    ServiceErrorRaised,
     by_status,
     foreign_answer,
     in_doubt,
@@ -55,15 +55,17 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 """For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""
 
 
-def refusal_of(code: str, message: str, status: int, wait: float | None = None, location: str = "") -> Refusal:
+def service_error_of(
+    code: str, message: str, status: int, wait: float | None = None, location: str = ""
+) -> ServiceError:
     """A refusal by what Azure states: its code is a header, also where the answer has no body."""
-    return Refusal(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait, location)
+    return ServiceError(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait, location)
 
 
-def read_refusal(status: int, reason: str | None, headers: Mapping[str, str]) -> Refusal:
+def read_service_error(status: int, reason: str | None, headers: Mapping[str, str]) -> ServiceError:
     """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
     wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return refusal_of(headers.get("x-ms-error-code", ""), reason or "", status, wait, headers.get("Location", ""))
+    return service_error_of(headers.get("x-ms-error-code", ""), reason or "", status, wait, headers.get("Location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:
@@ -74,7 +76,7 @@ def translate(error: Exception, request: Request) -> Exception:
     match error:
         case AioAssetsError():
             return error
-        case RefusedError():
+        case ServiceErrorRaised():
             return error.refusal.translate(request)
         case ForeignAnswer():
             return foreign_answer(request, "Azure's", "Check the account's URL.")

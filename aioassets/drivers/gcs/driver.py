@@ -38,7 +38,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.service_errors import ForeignAnswer, Request, in_doubt, status_of, translating
@@ -55,7 +55,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.cancellation import tidying
 from aioassets.runtime.dispatch import Dispatcher
-from aioassets.runtime.tasks import both, for_each
+from aioassets.runtime.tasks import for_each, gather2
 from aioassets.runtime.threads import in_thread
 
 __all__ = ["GCSDriver"]
@@ -150,7 +150,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         The API tells a generation's bytes and its age in two answers, which are asked for at once.
         """
         for _ in range(READS):
-            (data, generation), (info, answered) = await both(
+            (data, generation), (info, answered) = await gather2(
                 partial(self._send, partial(self._content, key, limit)),
                 partial(self._send, partial(self._describe, key)),
             )
@@ -160,7 +160,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 return Document(data, info.revision, info.modified, answered)
         raise StoreUnavailable(self.url, f"{key!r} kept changing while it was read.", uncertain=False)
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         await self._connection.open()
         content = await joined(data)

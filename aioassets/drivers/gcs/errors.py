@@ -12,9 +12,9 @@ from aioassets.drivers.http.parsing import UNREADABLE
 from aioassets.drivers.service_errors import (
     ForeignAnswer,
     Kind,
-    Refusal,
-    RefusedError,
     Request,
+    ServiceError,
+    ServiceErrorRaised,
     by_status,
     foreign_answer,
     in_doubt,
@@ -55,7 +55,9 @@ _NO_BUCKET: Final = re.compile(r"(the |specified )*bucket\b.*(not exist|not foun
 _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|calculated)", re.IGNORECASE | re.DOTALL)
 
 
-def refusal_of(reason: str, message: str, status: int, wait: float | None = None, location: str = "") -> Refusal:
+def service_error_of(
+    reason: str, message: str, status: int, wait: float | None = None, location: str = ""
+) -> ServiceError:
     """A refusal by what the store states.
 
     Args:
@@ -70,10 +72,12 @@ def refusal_of(reason: str, message: str, status: int, wait: float | None = None
         kind = Kind.REFUSED  # damaged on the way
     else:
         kind = _BY_REASON.get(reason) or by_status(status, _BY_STATUS)
-    return Refusal(kind, reason, message, status, wait, location)
+    return ServiceError(kind, reason, message, status, wait, location)
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str | None = None) -> Refusal:
+def read_service_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, secret: str | None = None
+) -> ServiceError:
     """Read an error as the API documents it, and whatever else is sent in its place.
 
     Args:
@@ -83,7 +87,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret
     if secret:
         message = message.replace(secret, "(the upload)").replace(secret.partition("?")[2] or secret, "(the upload)")
     wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return refusal_of(reason, message, status, wait, headers.get("Location", ""))
+    return service_error_of(reason, message, status, wait, headers.get("Location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:
@@ -93,7 +97,7 @@ def translate(error: Exception, request: Request) -> Exception:
     match error:
         case AioAssetsError():
             return error
-        case RefusedError():
+        case ServiceErrorRaised():
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             told = f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP."

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import anyio
 
-from aioassets.drivers.gcs.errors import read_refusal, translate
+from aioassets.drivers.gcs.errors import read_service_error, translate
 from aioassets.drivers.gcs.values import Checksum
 from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, Watch, received, send_once, trouble, unredirected
 from aioassets.drivers.protocol import Data
-from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, RefusedError, Request, translating
+from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, Request, ServiceErrorRaised, translating
 from aioassets.errors import InvalidSetting, MissingCredentials, OutOfThreads, StoreUnavailable
 from aioassets.runtime.cancellation import tidying
 from aioassets.runtime.threads import in_thread, is_out_of_threads
@@ -172,8 +172,8 @@ class Connection:
             content = await self._whole(response, MAX_ERROR if failed else MAX_ANSWER)
             answer = Answer(response.status, response.headers, content)
             if failed:
-                raise RefusedError(
-                    read_refusal(answer.status, answer.headers, answer.body, secret=url if secret else None)
+                raise ServiceErrorRaised(
+                    read_service_error(answer.status, answer.headers, answer.body, secret=url if secret else None)
                 )
             return answer
 
@@ -190,10 +190,10 @@ class Connection:
                 raise ForeignAnswer
         return found
 
-    async def refusal(self, response: Any) -> RefusedError:
+    async def refusal(self, response: Any) -> ServiceErrorRaised:
         """Read what an answer refuses."""
         body = await self._whole(response, MAX_ERROR)
-        return RefusedError(read_refusal(response.status, response.headers, body))
+        return ServiceErrorRaised(read_service_error(response.status, response.headers, body))
 
     @contextlib.asynccontextmanager
     async def exchange(
@@ -341,7 +341,7 @@ class Connection:
         if is_out_of_threads(error):
             return OutOfThreads()
         if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
-            stated = read_refusal(error.status, {}, error.message.partition(": ")[2].encode()).sentence
+            stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
             return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
         if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")

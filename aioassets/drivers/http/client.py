@@ -21,8 +21,8 @@ import aiohappyeyeballs
 import httptools
 
 from aioassets.drivers.http.connections import NotConnected
-from aioassets.drivers.protocol import Data, Text
-from aioassets.runtime.ticks import Pacer
+from aioassets.drivers.protocol import Data, StreamedDocument
+from aioassets.runtime.ticks import TickBatcher
 
 NOT_HTTP: Final = "what it answers isn't HTTP"
 TOO_LONG: Final = "its answer is too long"
@@ -247,7 +247,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     # Requests
 
-    async def exchange(self, head: bytes, body: Data | Text) -> Response:
+    async def exchange(self, head: bytes, body: Data | StreamedDocument) -> Response:
         """Send a request, and wait for the head of its answer."""
         response = self._response = Response(self)
         self._headers = response.raw_headers
@@ -265,7 +265,7 @@ class _Connection(asyncio.BufferedProtocol):
             response.abandon()
         return response
 
-    async def _send(self, head: bytes, body: Data | Text, response: Response) -> None:
+    async def _send(self, head: bytes, body: Data | StreamedDocument, response: Response) -> None:
         self._sending = True
         self._transport.write(head)
         is_made = not isinstance(body, Data)
@@ -458,7 +458,7 @@ class Connections:
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
-        self._pacer = Pacer()
+        self._batcher = TickBatcher()
         self._resolving = asyncio.Lock()
         self._addresses: deque[Any] = deque()
         self._resolved_server: Server | None = None
@@ -466,7 +466,7 @@ class Connections:
         self.buffer = memoryview(bytearray(PIECE))
         """What all of them receive into, since what arrives is dealt with at once."""
 
-    async def request(self, server: Server, head: bytes, body: Data | Text = b"") -> Response:
+    async def request(self, server: Server, head: bytes, body: Data | StreamedDocument = b"") -> Response:
         """Send a request, once, and wait for the head of its answer.
 
         Args:
@@ -500,7 +500,7 @@ class Connections:
 
     def let_on(self, waiting: asyncio.Future[None]) -> None:
         """Let who waits for something go on, now or in a turn to come."""
-        self._pacer.add(partial(_let_on, waiting))
+        self._batcher.add(partial(_let_on, waiting))
 
     def put_back(self, connection: _Connection) -> None:
         """Keep a connection for the next request."""
@@ -583,7 +583,7 @@ class Connections:
             self._watch = loop.call_at(first + self._read_timeout, self._look, loop)
 
 
-def _pieces(body: Data | Text) -> Iterable[Data]:
+def _pieces(body: Data | StreamedDocument) -> Iterable[Data]:
     if not isinstance(body, Data):
         return body
     view = memoryview(body)

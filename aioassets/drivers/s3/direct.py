@@ -26,11 +26,11 @@ from aioassets.drivers.bodies import being_sent, body_of, joined
 from aioassets.drivers.http.client import Connections, Response, head_of, text_of
 from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.http.parsing import http_time, number
-from aioassets.drivers.protocol import Data, Text
-from aioassets.drivers.s3.errors import refusal_of
+from aioassets.drivers.protocol import Data, StreamedDocument
+from aioassets.drivers.s3.errors import service_error_of
 from aioassets.drivers.s3.session import Session
 from aioassets.drivers.s3.signing import DEFAULT_PORTS, Signer, encoded_key, encoded_query, host_of
-from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, RefusedError
+from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, ServiceErrorRaised
 
 _HEADERS: Final[Mapping[str, str]] = {
     "CacheControl": "cache-control",
@@ -207,7 +207,9 @@ class DirectClient:
         with body_of(await joined(params["Body"])) as body, being_sent(body, self._patience):
             return await call(**{**params, "Body": body})
 
-    async def _request(self, address: Address, method: str, params: Mapping[str, Any]) -> tuple[bytes, Data | Text]:
+    async def _request(
+        self, address: Address, method: str, params: Mapping[str, Any]
+    ) -> tuple[bytes, Data | StreamedDocument]:
         headers = {_HEADERS[name]: value for name, value in params.items() if name in _HEADERS}
         query = encoded_query({_QUERY[name]: str(params[name]) for name in _QUERY if name in params})
         headers["accept-encoding"] = "identity"
@@ -216,7 +218,7 @@ class DirectClient:
         moment = _stamp(int(time()))
         credentials = await self._credentials.get_frozen_credentials()
         signed = address.signer.signed(credentials, method, address.host, path, query, headers, time=moment)
-        body: Data | Text = params.get("Body", b"")
+        body: Data | StreamedDocument = params.get("Body", b"")
         if method == "PUT":
             signed["content-length"] = str(len(body))
         return head_of(method, f"{path}?{query}" if query else path, signed), body
@@ -286,7 +288,7 @@ def _answer(response: Response) -> dict[str, Any]:
 
 
 def check_redirect(status: int, headers: Mapping[str, str], body: Data) -> None:
-    """Raise `RefusedError` for a redirect that isn't S3's own, of a bucket in another region.
+    """Raise `ServiceErrorRaised` for a redirect that isn't S3's own, of a bucket in another region.
 
     The SDK would ask for the bucket's region, be redirected again, and so on without end.
     """
@@ -294,7 +296,7 @@ def check_redirect(status: int, headers: Mapping[str, str], body: Data) -> None:
         return
     root = _ROOT.search(body)
     if status not in _REGIONAL or root is None or root[1] != b"Error":
-        raise RefusedError(refusal_of(f"{status}", "", status, location=headers.get("location", "")))
+        raise ServiceErrorRaised(service_error_of(f"{status}", "", status, location=headers.get("location", "")))
 
 
 def _check_answer(response_dict: Mapping[str, Any], **_: Any) -> None:

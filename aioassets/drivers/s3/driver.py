@@ -30,11 +30,11 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     Source,
-    Text,
+    StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.s3.credentials import REFUSED, Credentials
-from aioassets.drivers.s3.errors import code_of, refusal_of, translate
+from aioassets.drivers.s3.errors import code_of, service_error_of, translate
 from aioassets.drivers.s3.multipart import (
     MultipartCopy,
     MultipartUpload,
@@ -218,7 +218,7 @@ class S3Driver(NoLocalFiles):
 
         return await self._dispatcher.send(get, urgent=True)
 
-    async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
+    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
         if isinstance(data, bytes):
             digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
@@ -328,7 +328,7 @@ class S3Driver(NoLocalFiles):
                         await self._credentials.aclose()
                     await client.close()
 
-    async def _put(self, key: str, body: Data | Text, *, digest: str | None, **params: Any) -> Any:
+    async def _put(self, key: str, body: Data | StreamedDocument, *, digest: str | None, **params: Any) -> Any:
         checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}
         return await self._call("put_object", key, Body=body, **checksum, **self._encryption, **params)
 
@@ -406,7 +406,7 @@ class S3Driver(NoLocalFiles):
         objects = [{"Key": key} for key in keys]
         answer = await self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
         for row in answer.get("Errors", ()):
-            refusal = refusal_of(row.get("Code", ""), row.get("Message", ""))
+            refusal = service_error_of(row.get("Code", ""), row.get("Message", ""))
             if refusal.kind is not Kind.MISSING:
                 raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
 

@@ -11,9 +11,9 @@ from aioassets.drivers.http.parsing import UNREADABLE
 from aioassets.drivers.service_errors import (
     ForeignAnswer,
     Kind,
-    Refusal,
-    RefusedError,
     Request,
+    ServiceError,
+    ServiceErrorRaised,
     by_status,
     foreign_answer,
     in_doubt,
@@ -68,7 +68,9 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 _STATUS: Final = re.compile("[1-9][0-9]{2}")
 
 
-def refusal_of(code: str, message: str, status: int = 0, wait: float | None = None, location: str = "") -> Refusal:
+def service_error_of(
+    code: str, message: str, status: int = 0, wait: float | None = None, location: str = ""
+) -> ServiceError:
     """A refusal by what S3 states.
 
     Args:
@@ -79,14 +81,14 @@ def refusal_of(code: str, message: str, status: int = 0, wait: float | None = No
         location: the address that a redirect names.
     """
     kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
-    return Refusal(kind, code, message, status, wait, location)
+    return ServiceError(kind, code, message, status, wait, location)
 
 
-def read_refusal(response: Mapping[str, Any]) -> Refusal:
+def read_service_error(response: Mapping[str, Any]) -> ServiceError:
     """Read the parsed answer that a botocore `ClientError` carries."""
     error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
     headers = meta.get("HTTPHeaders", {})
-    return refusal_of(
+    return service_error_of(
         str(error.get("Code", "")),
         str(error.get("Message", "")),
         int(meta.get("HTTPStatusCode", 0)),
@@ -98,7 +100,7 @@ def read_refusal(response: Mapping[str, Any]) -> Refusal:
 def code_of(error: BaseException) -> str:
     """S3's own code of a translated error; empty where there is none."""
     response = getattr(error.__cause__, "response", None)  # some errors of the SDK have one that is None
-    return read_refusal(response or {}).code
+    return read_service_error(response or {}).code
 
 
 def translate(error: Exception, request: Request) -> Exception:
@@ -110,10 +112,10 @@ def translate(error: Exception, request: Request) -> Exception:
     match error:
         case AioAssetsError():
             return error
-        case RefusedError():
+        case ServiceErrorRaised():
             return error.refusal.translate(request)
         case sdk.ClientError():
-            return read_refusal(error.response).translate(request)
+            return read_service_error(error.response).translate(request)
         case (
             sdk.NoCredentialsError()
             | sdk.PartialCredentialsError()
