@@ -176,7 +176,6 @@ MUTATIONS: Final = (
             ),
         ),
         within=6000,
-        racing=True,
     ),
     Mutation(
         "create that lets claims of higher numbers be",
