@@ -76,8 +76,9 @@ class VersionAllocation:
         version, claim = self._trying
         with contextlib.suppress(Exception):  # what keeps it from this leaves a claim that is dead
             meta = await self._store.read_meta(self._plan.name, version)
-            if meta.content == claim:
-                held = HeldClaim(self._store, self._plan.name, version, claim, meta.revision, resumed=True)
+            found = meta.content
+            if isinstance(found, Claim) and (found.token, found.state) == (claim.token, claim.state):
+                held = HeldClaim(self._store, self._plan.name, version, found, meta.revision, resumed=True)
                 await held.abandon()
 
     async def claim(self) -> HeldClaim:

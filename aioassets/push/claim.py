@@ -197,12 +197,16 @@ class ClaimAttempt:
 async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim) -> ClaimAttempt:
     """Try to claim a number, taking over what a push of the same source left behind.
 
+    Each write has bytes of its own: where revisions are digests, a state that came back would let
+    another push's stale swap pass.
+
     Raises:
         StoreUnavailable: whether it is claimed isn't known.
     """
     key = store.layout.meta(name, version)
     took_over = False
     for _ in range(MAX_ATTEMPTS):
+        claim = claim.renewed()
         try:
             revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)
             return ClaimAttempt(HeldClaim(store, name, version, claim, revision))
@@ -218,9 +222,10 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
         if isinstance(content, Manifest):
             return ClaimAttempt(sealed=True)
         if (content.token, content.state) == (claim.token, claim.state):  # our own write, whose answer was lost
-            return ClaimAttempt(HeldClaim(store, name, version, claim, meta.revision, resumed=took_over))
+            return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, resumed=took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED
+            claim = claim.renewed()
             try:
                 revision = await store.driver.write(key, claim.to_json(), expected=meta.revision)
             except PreconditionFailed:

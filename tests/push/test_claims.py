@@ -291,6 +291,7 @@ async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver
     claim = await live_claim()
     held = (await attempt_claim(store, "model", "0.1", claim)).held
     assert held is not None
+    first = held.claim.renewals
     pauses: list[float] = []
     renewed = anyio.Event()
 
@@ -305,7 +306,7 @@ async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver
     assert pauses == [60.0] * 4
     content = (await store.read_meta("model", "0.1")).content
     assert isinstance(content, Claim)
-    assert content.renewals == 3
+    assert content.renewals == first + 3
 
 
 async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
@@ -669,3 +670,23 @@ async def test_a_claim_that_ends_in_any_error_is_taken_back(
     with pytest.raises(type(error)):
         await failing.update_asset(files("b"), "model")
     assert await state_of(driver) is ClaimState.ABANDONED
+
+
+async def test_a_claim_is_never_written_twice_with_the_same_bytes(memory: MemoryDriver) -> None:
+    """Where a revision is a digest of the content, a stale swap would pass."""
+    written: list[bytes] = []
+
+    class ReleasesIt(Interposer):
+        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+            written.append(bytes(data))
+            if len(written) == 1:
+                await self.driver.write(key, other.to_json(), expected=Expect.ABSENT)
+            elif len(written) == 2:
+                found = await self.driver.read(key)
+                await self.driver.write(key, other.renewed().to_json(), expected=found.revision)
+            return await self.driver.write(key, data, expected=expected)
+
+    other = await live_claim("create", state=ClaimState.RELEASED)
+    held = (await attempt_claim(store_of(ReleasesIt(memory)), "model", "0.1", await live_claim("create"))).held
+    assert held is not None
+    assert len(written) == len(set(written)) == 4

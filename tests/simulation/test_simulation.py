@@ -48,7 +48,7 @@ def test_a_mutation_fits_the_code(mutation: Mutation, tmp_path: Path) -> None:
 
 
 def test_a_mutation_that_fits_no_more_says_so(tmp_path: Path) -> None:
-    with pytest.raises(MutationError, match=r"old: claim.py has this 0 times"):
+    with pytest.raises(MutationError, match=r"old: push/claim.py has this 0 times"):
         mutated(Mutation("old", (Patch("push/claim.py", "nonsense", ""),), 1), PACKAGE, tmp_path)
 
 
