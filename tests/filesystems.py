@@ -86,7 +86,7 @@ def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path 
 
 @contextlib.contextmanager
 def _mounted(command: str) -> Iterator[subprocess.Popen[str] | None]:
-    """The shell whose namespace has the mount; as any user where there are user namespaces, else by root's privileges."""
+    """Yield the shell whose namespace has the mount; as any user where that is allowed, else by root's privileges."""
     for flags in ("-rm", "-m"):
         shell = subprocess.Popen(
             ["unshare", flags, "sh"],

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aioassets.drivers._endpoints import server_url
+from aioassets.drivers._refusals import ForeignAnswer
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 from aioassets.errors import InvalidSetting
 
@@ -147,12 +148,18 @@ def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
     The MD5 is the store's own where it received the blob in one piece. Of a blob in blocks, whose
     bytes it checked block by block, it is what the writer stated; there is no other digest of the
     whole. A SHA-256 in the metadata would be the writer's word alone, and isn't kept.
+
+    Raises:
+        ForeignAnswer: they describe no object.
     """
     md5 = headers.get("Content-MD5")
-    checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
-    return ObjectInfo(
-        key, int(headers["Content-Length"]), revision_of(headers), moment(headers["Last-Modified"]), checksums
-    )
+    try:
+        checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
+        return ObjectInfo(
+            key, int(headers["Content-Length"]), revision_of(headers), moment(headers["Last-Modified"]), checksums
+        )
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ForeignAnswer from error
 
 
 def block_list(ids: Sequence[str]) -> bytes:
@@ -167,7 +174,11 @@ def parse_block_list(body: bytes) -> Set[str]:
 
 
 def parse_listing(body: bytes) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
-    """Objects and folded prefixes of one page in one ascending order, and where the next page begins."""
+    """Return objects and folded prefixes of one page in one ascending order, and where the next page begins.
+
+    Raises:
+        ForeignAnswer, ParseError: it is no page of a listing.
+    """
     page = ET.fromstring(body)  # noqa: S314 - of the store itself
     rows = {row.prefix if isinstance(row, CommonPrefix) else row.key: row for row in _rows(page)}
     return [row for _, row in sorted(rows.items())], page.findtext("NextMarker") or ""
@@ -183,8 +194,8 @@ def _rows(page: ET.Element) -> Iterable[ObjectInfo | CommonPrefix]:
 
 
 def _name(row: ET.Element) -> str:
-    """The row's name, which is encoded where XML couldn't hold it."""
+    """Return the row's name, which is encoded where XML couldn't hold it; raises `ForeignAnswer` where it has none."""
     name = row.find("Name")
-    if name is None or name.text is None:
-        return ""
+    if name is None or not name.text:
+        raise ForeignAnswer
     return unquote(name.text) if name.get("Encoded") == "true" else name.text

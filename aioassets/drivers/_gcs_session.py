@@ -184,7 +184,7 @@ class Connection:
         """The JSON of an answer."""
         try:
             found = json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise StoreError(

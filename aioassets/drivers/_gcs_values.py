@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -22,7 +22,8 @@ SLICE: Final = 1024 * 1024
 
 _FIELDS: Final = {CRC32C: "crc32c", MD5: "md5Hash"}
 """An object's digests in its resource."""
-_RECEIVED: Final = re.compile(r"(?:bytes[= ])?0-(\d+)")
+_INT64: Final = re.compile(r"[0-9]{1,19}")
+_RECEIVED: Final = re.compile(rf"(?:bytes[= ])?0-({_INT64.pattern})")
 
 
 class Checksum:
@@ -119,41 +120,89 @@ def received(headers: Mapping[str, str]) -> int:
     return int(found[1]) + 1 if found else 0
 
 
-def info_of(resource: Mapping[str, Any], key: str | None = None) -> ObjectInfo:
-    """What an object's resource says.
+def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
+    """Return what an object's resource says.
+
+    The API's int64 values are strings. Implementations that follow protobuf's JSON omit values that are
+    zero or empty, or set them to null: such an object has no bytes.
 
     Raises:
-        KeyError, ValueError: it isn't one.
+        ValueError: it is no resource of an object.
     """
+    fields = resource if isinstance(resource, dict) else {}
+    # `updated` also changes with the metadata; content is written when a generation is created
+    created = fields.get("timeCreated") or fields.get("updated")
     return ObjectInfo(
-        resource["name"] if key is None else key,
-        int(resource["size"]),
-        Revision(str(resource["generation"])),
-        # `updated` also changes with the metadata; content is written when a generation is created
-        _moment(resource.get("timeCreated") or resource["updated"]),
+        _text(fields.get("name"), "name") if key is None else key,
+        _int64(fields.get("size") or 0, "size"),
+        Revision(str(_int64(fields.get("generation"), "generation"))),
+        _moment(_text(created, "time")),
         {
-            algorithm: base64.b64decode(value).hex()
+            algorithm: base64.b64decode(_text(value, field), validate=True).hex()
             for algorithm, field in _FIELDS.items()
-            if (value := resource.get(field))
+            if (value := fields.get(field))
         },
     )
 
 
-def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
-    """Objects and folded prefixes of one page, in one ascending order."""
-    rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in page.get("prefixes") or ()}
-    rows |= {item["name"]: info_of(item) for item in page.get("items") or ()}
-    return [row for _, row in sorted(rows.items())]
+def parse_page(
+    page: Mapping[str, Any], token: str | None = None
+) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
+    """Return objects and folded prefixes of one page, in one ascending order, and the token of the next page.
+
+    Args:
+        token: by which this page was asked for.
+
+    Raises:
+        ValueError: it is no page of a listing, or the listing has no end.
+    """
+    prefixes = [_text(prefix, "prefix") for prefix in _list(page.get("prefixes"))]
+    rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes}
+    rows |= {info.key: info for info in map(info_of, _list(page.get("items")))}
+    following = token_of(page, "nextPageToken")
+    if following is not None and following == token:
+        raise ValueError("its nextPageToken leads to the same page")
+    return [row for _, row in sorted(rows.items())], following
+
+
+def token_of(answer: Mapping[str, Any], field: str) -> str | None:
+    """Return the token by which to go on; `None` at the end. Raises `ValueError` where it is of another type."""
+    return _text(answer[field], field) if answer.get(field) else None
+
+
+def _list(value: Any) -> list[Any]:
+    match value:
+        case None:
+            return []
+        case list():
+            return value
+    raise ValueError("a list is of another type")
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"it has no {what}")
+    value.encode()  # raises where half of a surrogate pair stands alone
+    return value
+
+
+def _int64(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not _INT64.fullmatch(f"{value}" if isinstance(value, int | str) else ""):
+        raise ValueError(f"its {what} is no number")
+    return int(value)
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
     """When the store answered, by its clock (by ours where it doesn't say)."""
     try:
         return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return datetime.now(UTC)
 
 
 def _moment(text: str) -> datetime:
-    """A time in RFC 3339."""
-    return datetime.fromisoformat(text).astimezone(UTC)
+    """Return a time in RFC 3339; raises `ValueError`."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError as error:  # of the years 1 or 9999, in another time zone
+        raise ValueError("its time is out of range") from error

@@ -62,10 +62,25 @@ def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
 
 def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
     """Objects and folded prefixes of one page, in one ascending order."""
-    rows: dict[str, ObjectInfo | CommonPrefix] = {
-        row["Prefix"]: CommonPrefix(row["Prefix"]) for row in page.get("CommonPrefixes", ())
-    }
+    prefixes = (row.get("Prefix", "") for row in page.get("CommonPrefixes", ()))
+    rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes if prefix}
     for row in page.get("Contents", ()):
-        info = ObjectInfo(row["Key"], row["Size"], revision_of(row), in_utc(row["LastModified"]))
+        revision = Revision(row.get("ETag", "").strip('"'))
+        info = ObjectInfo(row["Key"], row["Size"], revision, in_utc(row["LastModified"]))
         rows[info.key] = info
     return [row for _, row in sorted(rows.items())]
+
+
+def next_token(page: Mapping[str, Any], token: str | None) -> str:
+    """Return the token by which a listing goes on.
+
+    Args:
+        token: by which this page was asked for.
+
+    Raises:
+        ValueError: there is none, or it leads to the same page.
+    """
+    following: str = page.get("NextContinuationToken", "")
+    if following in ("", token):
+        raise ValueError("the listing has no end")
+    return following

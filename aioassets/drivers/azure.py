@@ -13,6 +13,7 @@ from aioassets.concurrency import for_each, tidying
 from aioassets.dispatch import Dispatcher
 from aioassets.drivers._azure_blocks import BlocksGone, BlockUpload
 from aioassets.drivers._azure_client import AzureClient, Connecting, off_the_loop
+from aioassets.drivers._azure_errors import translate
 from aioassets.drivers._azure_values import (
     Account,
     answered_at,
@@ -27,7 +28,7 @@ from aioassets.drivers._azure_values import (
 )
 from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
 from aioassets.drivers._contents import copied_before, holds, upload_by
-from aioassets.drivers._refusals import code_of
+from aioassets.drivers._refusals import Request, code_of, translating
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -182,7 +183,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     async def stat(self, key: str) -> ObjectInfo:
         """See `Driver.stat`."""
-        return info_of(key, await self._head(key))
+        return self._described(key, await self._head(key))
 
     async def upload(
         self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
@@ -230,6 +231,8 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 yield row
             if not marker:
                 return
+            if marker == query.get("marker"):
+                raise StoreError(f"{self.url} can't list {prefix!r}: its listing leads to the same page for ever.")
             query["marker"] = marker
 
     async def delete(self, keys: Iterable[str]) -> None:
@@ -329,7 +332,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     async def _copied(self, key: str) -> ObjectInfo:
         """A copy that is perhaps not ours: it may be waited for, but neither ended nor removed."""
-        return info_of(key, await self._await_copy(key, await self._head(key)))
+        return self._described(key, await self._await_copy(key, await self._head(key)))
 
     async def _finished_copy(self, key: str) -> ObjectInfo:
         """Wait until the store has done the copy that we began; it may do so after its answer."""
@@ -344,7 +347,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             await self._delete(key)  # it leaves an empty blob
             what = headers.get("x-ms-copy-status-description") or "without a reason"
             raise StoreUnavailable(self.url, f"it gave up copying to {key!r}: {what}.")
-        return info_of(key, headers)
+        return self._described(key, headers)
 
     async def _await_copy(self, key: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         pause, waited = FIRST_LOOK, 0.0
@@ -366,6 +369,10 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 await self._dispatcher.send(abort, urgent=True)
             with contextlib.suppress(AioAssetsError):
                 await self._delete(key)
+
+    def _described(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
+        with translating(translate, Request(self.url, "read", key)):
+            return info_of(key, headers)
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"

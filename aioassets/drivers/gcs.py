@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -26,7 +26,8 @@ from aioassets.drivers._gcs_values import (
     info_of,
     multipart,
     normal_root,
-    rows_of,
+    parse_page,
+    token_of,
 )
 from aioassets.drivers._refusals import RefusedError, Request, status_of
 from aioassets.drivers.protocol import (
@@ -220,15 +221,15 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`."""
         token: str | None = None
+        request = Request(self.url, "list", needs_only_bucket=True)
         while True:
             url = self._address("o", prefix=prefix, delimiter=delimiter, pageToken=token)
-            page = await self._send(
-                partial(self._connection.ask, Request(self.url, "list", needs_only_bucket=True), "GET", url)
-            )
-            for row in rows_of(page):
+            page = await self._send(partial(self._connection.ask, request, "GET", url))
+            with _reading(request):
+                rows, token = parse_page(page, token)
+            for row in rows:
                 yield row
-            token = page.get("nextPageToken")
-            if not token:
+            if token is None:
                 return
 
     async def delete(self, keys: Iterable[str]) -> None:
@@ -374,7 +375,8 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             IntegrityError: it wasn't.
         """
         request = Request(self.url, "write", key)
-        if not {"size", "generation"} <= resource.keys():  # not all implementations repeat it for a finished upload
+        # Not all implementations repeat it for a finished upload; of an empty object, some never tell the size.
+        if "generation" not in resource or ("size" not in resource and size):
             info, _ = await self._describe(key)
         else:
             info = _info(request, resource)
@@ -402,9 +404,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             )
             step = await self._dispatcher.send(partial(self._connection.ask, request, "POST", url))
             if step.get("done"):
-                return _info(request, step.get("resource") or {})
-            token = step.get("rewriteToken")
-            if not token:
+                return _info(request, step.get("resource"))
+            with _reading(request):
+                token = token_of(step, "rewriteToken")
+            if token is None:
                 raise StoreError(f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on.")
 
     async def _send(self, request: Callable[[], Awaitable[T]]) -> T:
@@ -418,10 +421,20 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         return f"{self.url}/{key}"
 
 
-def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
-    try:
+def _info(request: Request, resource: Any) -> ObjectInfo:
+    with _reading(request):
         return info_of(resource, request.key)
-    except (KeyError, ValueError, TypeError) as error:
-        raise StoreError(
-            f"{request.bucket} can't {request.doing}: its answer isn't that of Google's JSON API. Check api_root."
-        ) from error
+
+
+@contextlib.contextmanager
+def _reading(request: Request) -> Iterator[None]:
+    """Raise our error where an answer that says success isn't one of the JSON API."""
+    try:
+        yield
+    except ValueError as error:
+        unreadable = StoreError(
+            f"{request.bucket} can't {request.doing}: its answer isn't that of Google's JSON API ({error}). "
+            "Check api_root."
+        )
+        unreadable.uncertain = request.changes
+        raise unreadable from error

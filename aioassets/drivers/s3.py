@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Set
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -37,6 +37,7 @@ from aioassets.drivers._s3_values import (
     condition_for,
     given,
     in_utc,
+    next_token,
     revision_of,
     rows_of,
     sha256_of,
@@ -91,6 +92,11 @@ _ALWAYS_THERE: Final = {
     "create_multipart_upload": {"UploadId"},
 }
 """What all answers of S3 have; others are of something else."""
+_ROWS: Final[Mapping[str, tuple[str, Set[str]]]] = {
+    "list_objects_v2": ("Contents", {"Key", "Size", "LastModified"}),
+    "list_multipart_uploads": ("Uploads", {"Key", "UploadId", "Initiated"}),
+}
+"""What all rows of its listings have."""
 _VERBS: Final = {
     "get_object": "read",
     "head_object": "read",
@@ -297,7 +303,8 @@ class S3Driver(NoLocalFiles):
                 yield row
             if not page.get("IsTruncated"):
                 return
-            position = {"ContinuationToken": page["NextContinuationToken"]}
+            with self._translating("list"):
+                position = {"ContinuationToken": next_token(page, position.get("ContinuationToken"))}
 
     async def delete(self, keys: Iterable[str]) -> None:
         """See `Driver.delete`."""
@@ -418,8 +425,7 @@ class S3Driver(NoLocalFiles):
         try:
             with self._translating(_VERBS.get(operation, "write"), key, conditional=conditional):
                 answer = await getattr(client, operation)(**target, **params)
-                if not _ALWAYS_THERE.get(operation, frozenset()) <= answer.keys():
-                    raise ForeignAnswer
+                _check(operation, answer)
         except AioAssetsError as error:
             if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
                 detail = f"it refused credentials that are replaced by now: {error}"
@@ -492,6 +498,14 @@ class S3Driver(NoLocalFiles):
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
+
+
+def _check(operation: str, answer: Mapping[str, Any]) -> None:
+    """Raise `ForeignAnswer` where an answer lacks what all of S3's have."""
+    name, fields = _ROWS.get(operation, ("", frozenset()))
+    whole = all(fields <= row.keys() for row in answer.get(name, ()))
+    if not whole or not _ALWAYS_THERE.get(operation, frozenset()) <= answer.keys():
+        raise ForeignAnswer
 
 
 async def _pieces(body: Any) -> AsyncGenerator[Data, None]:
