@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcloud.aio.storage import Storage
+from tools.claims import dead_claim, put_claim
 from tools.servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
@@ -86,6 +88,19 @@ class TestGCSDriver(DriverConformance):
     part_size = PART_SIZE
 
 
+@servers
+class TestGCSDriverWhereZeroIsOmitted(DriverConformance):
+    """The same, where the size of an empty object isn't told."""
+
+    part_size = PART_SIZE
+
+    @pytest.fixture
+    def bucket(self, gcs: GCSServer) -> str:
+        name = gcs.fresh_bucket()
+        gcs.set(name, omit_zero=True)
+        return name
+
+
 async def content(driver: GCSDriver, key: str, size: int = 2**40, revision: Revision | None = None) -> bytes:
     async with contextlib.aclosing(driver.read_range(key, 0, size, revision=revision)) as chunks:
         return b"".join([chunk async for chunk in chunks])
@@ -132,6 +147,41 @@ def everything(driver: GCSDriver) -> list[Any]:
         anext(aiter(driver.list(""))),
         anext(driver.read_range("key", 0, 1)),
     ]
+
+
+@servers
+class TestEmptyObjects:
+    """An implementation of the API may omit their size, as protobuf's JSON does."""
+
+    @pytest.fixture
+    def bucket(self, gcs: GCSServer) -> str:
+        name = gcs.fresh_bucket()
+        gcs.set(name, omit_zero=True)
+        return name
+
+    async def test_an_empty_file_is_pushed_fetched_and_cleaned_around(self, driver: GCSDriver, tmp_path: Path) -> None:
+        source = tmp_path / "empty"
+        source.touch()
+        async with AssetsManager(driver=driver, assets_dir=tmp_path / "assets") as manager:
+            await manager.create_asset(source, "model")
+            pushed = await manager.update_asset(source, "model")
+            fetched = await manager.fetch_asset("model")
+            assert (str(fetched.version), fetched.path.read_bytes()) == (pushed.version, b"")
+            await put_claim(driver, await dead_claim(), "assets/model/0.7.meta")
+            await driver.upload("assets/model/0.7", BytesSource(b""))
+            plan = await manager.plan_clean("model", older_than=timedelta(0))
+            assert [leftover.version for leftover in plan.removable] == ["0.7"]
+            await manager.clean(plan)
+        assert "assets/model/0.7" not in await keys(driver)
+
+    async def test_its_size_is_zero_wherever_it_is_told(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        """And no further request is needed to know it."""
+        await driver.upload("key", BytesSource(b""))
+        assert [request["operation"] for request in gcs.requests(bucket)] == ["insert"]
+        (row,) = [row async for row in driver.list("")]
+        copied = await driver.copy(driver, await driver.stat("key"), "copy")
+        assert isinstance(row, ObjectInfo)
+        assert (row.size, copied.size, (await driver.stat("copy")).size) == (0, 0, 0)
 
 
 @servers

@@ -40,7 +40,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.service_errors import code_of
+from aioassets.drivers.service_errors import ForeignAnswer, code_of
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -236,6 +236,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 yield row
             if not marker:
                 return
+            with self._client.reading("list", ""):
+                if marker == query.get("marker"):
+                    raise ForeignAnswer  # the listing has no end
             query["marker"] = marker
 
     async def delete(self, keys: Iterable[str]) -> None:

@@ -24,7 +24,8 @@ from aioassets.drivers.gcs.values import (
     info_of,
     multipart,
     normal_root,
-    rows_of,
+    parse_page,
+    token_of,
 )
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -229,8 +230,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 partial(self._connection.ask, Request(self.url, "list", needs_only_bucket=True), "GET", url)
             )
             with translating(translate, Request(self.url, "list")):
-                rows = rows_of(page)
-                token = _token(page, "nextPageToken")
+                rows, token = parse_page(page, token)
             for row in rows:
                 yield row
             if not token:
@@ -382,7 +382,8 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             IntegrityError: it wasn't.
         """
         request = Request(self.url, "write", key)
-        if not {"size", "generation"} <= resource.keys():  # not all implementations repeat it for a finished upload
+        # Not all implementations repeat it for a finished upload; some never tell the size of an empty object.
+        if "generation" not in resource or ("size" not in resource and size):
             info = await self._made(request)
         else:
             info = _info(request, resource)
@@ -422,7 +423,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             if step.get("done"):
                 return _info(request, step.get("resource") or {})
             with translating(translate, request):
-                token = _token(step, "rewriteToken")
+                token = token_of(step, "rewriteToken")
             if not token:
                 told = f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on."
                 raise in_doubt(StoreError(told), request)
@@ -441,10 +442,3 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
     with translating(translate, request):
         return info_of(resource, request.key)
-
-
-def _token(page: Mapping[str, Any], name: str) -> str | None:
-    token = page.get(name)
-    if token is not None and not isinstance(token, str):
-        raise ForeignAnswer
-    return token

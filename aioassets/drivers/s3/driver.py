@@ -55,7 +55,7 @@ from aioassets.drivers.s3.values import (
     sha256_of,
     whole_checksums,
 )
-from aioassets.drivers.service_errors import Kind, Request, translating
+from aioassets.drivers.service_errors import ForeignAnswer, Kind, Request, translating
 from aioassets.errors import (
     AioAssetsError,
     InvalidSetting,
@@ -295,7 +295,10 @@ class S3Driver(NoLocalFiles):
             )
             with self._translating("list"):
                 rows = rows_of(page)
-                position = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
+                following = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
+                if following and following == position:
+                    raise ForeignAnswer  # the listing has no end
+                position = following
             for row in rows:
                 yield row
             if not position:
