@@ -169,5 +169,11 @@ class ResumableUpload:
         if self._session is None or self._resource is not None:
             return
         with tidying(), contextlib.suppress(AioAssetsError):
-            # The store answers 499, which is success here.
-            await self._dispatcher.send(lambda: self._in_session("DELETE", {}), urgent=True)
+            await self._dispatcher.send(self._end_session, urgent=True)
+
+    async def _end_session(self) -> None:
+        try:
+            await self._in_session("DELETE", {})
+        except AioAssetsError as error:  # the store answers 499, which is success here
+            error.uncertain = False  # a session that is ended, or isn't, makes no object
+            raise
