@@ -61,6 +61,9 @@ if TYPE_CHECKING:
         Conflict as Conflict,
     )
     from aioassets.errors import (
+        DocumentTooLarge as DocumentTooLarge,
+    )
+    from aioassets.errors import (
         IntegrityError as IntegrityError,
     )
     from aioassets.errors import (
@@ -223,6 +226,7 @@ _HOMES = {
             "BulkUpdateError",
             "CacheError",
             "Conflict",
+            "DocumentTooLarge",
             "IntegrityError",
             "InvalidName",
             "InvalidSetting",

@@ -18,6 +18,7 @@ from aioassets.concurrency import tidying
 from aioassets.drivers._contents import has_bytes_of, present
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
+    SMALL_DOCUMENT,
     CommonPrefix,
     Data,
     Document,
@@ -30,7 +31,14 @@ from aioassets.drivers.protocol import (
     Text,
     Uploaded,
 )
-from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.errors import (
+    AioAssetsError,
+    BucketNotFound,
+    DocumentTooLarge,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnsuitable,
+)
 from aioassets.layout import Layout
 from aioassets.threads import in_thread
 
@@ -126,13 +134,20 @@ async def _must_be_refused(driver: Driver, key: str, data: bytes, expected: Revi
 
 async def _read(driver: Driver, key: str) -> Document | None:
     try:
-        return await driver.read(key)
+        return await _read_any(driver, key)
     except ObjectNotFound:
         return None
     except BucketNotFound as error:
         if error.creatable:  # by the write that follows
             return None
         raise
+
+
+async def _read_any(driver: Driver, key: str) -> Document:
+    try:
+        return await driver.read(key, limit=SMALL_DOCUMENT)
+    except DocumentTooLarge:
+        return await driver.read(key, limit=MAX_DOCUMENT)
 
 
 class SingleWriter:

@@ -23,6 +23,10 @@ from aioassets.threads import gathered
 
 MAX_ENTRIES: Final = 1_000_000
 """Files and empty folders of a version, its folders, and versions of an index: more isn't read, nor pushed."""
+MAX_INDEX: Final = 64 * 1024 * 1024
+"""Bytes of the largest index that is read: one of a million versions, with what is known of them, has some 30 MB."""
+_MAX_INDEX_VALUES: Final = 4 * MAX_ENTRIES
+"""Values in an index: as Python's objects, this many take some 250 MB."""
 _MAX_SIZE: Final = 2**63 - 1
 
 _CLAIM: Final = "aioassets_claim"
@@ -406,7 +410,7 @@ class VersionIndex:
     @classmethod
     def from_json(cls, data: bytes) -> VersionIndex:
         """Parse an index; raises `ValueError`."""
-        value = load(data)
+        value = load(data, _MAX_INDEX_VALUES)
         if "versions" not in value:
             raise ValueError("it has no versions")
         versions = _texts(value.pop("versions"), "versions")

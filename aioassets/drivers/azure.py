@@ -26,7 +26,7 @@ from aioassets.drivers._azure_values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
+from aioassets.drivers._bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole, share_of
 from aioassets.drivers._contents import copied_before, holds, upload_by
 from aioassets.drivers._refusals import Request, code_of, translating
 from aioassets.drivers.protocol import (
@@ -170,7 +170,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 raise StoreUnavailable(self.url, f"{key!r} arrived damaged.", uncertain=False)
             return Document(data, revision_of(headers), moment(headers["Last-Modified"]), answered_at(headers))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from aioassets.concurrency import both, for_each, tidying
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers._contents import copied_before, holds, upload_by
 from aioassets.drivers._gcs_errors import TOO_MANY, read_refusal
 from aioassets.drivers._gcs_session import Body, Connection
@@ -149,7 +149,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """
         for _ in range(READS):
             (data, generation), (info, answered) = await both(
-                partial(self._send, partial(self._content, key, limit)),
+                partial(self._dispatcher.send, partial(self._content, key, limit), **share_of(limit)),
                 partial(self._send, partial(self._describe, key)),
             )
             checksum = await self._checksum(data)

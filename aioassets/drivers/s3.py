@@ -16,7 +16,7 @@ import anyio
 
 from aioassets.concurrency import tidying
 from aioassets.dispatch import Dispatcher
-from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
+from aioassets.drivers._bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole, share_of
 from aioassets.drivers._contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers._endpoints import server_url
 from aioassets.drivers._refusals import ForeignAnswer, Kind, Request, translating
@@ -227,7 +227,7 @@ class S3Driver(NoLocalFiles):
                     data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))
             return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(self, key: str, data: bytes | Text, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
