@@ -25,6 +25,7 @@
     │   ├── StoreUnavailable       unreachable, throttling or failing: trying later may help
     │   ├── StoreUnsuitable        it doesn't honour conditional writes
     │   └── StoreCorrupt           an object in the store isn't what it should be
+    │       └── DocumentTooLarge
     ├── CacheError                 the local assets directory can't be used
     ├── PublicationUncertain       sealed, but whether it was listed isn't known
     ├── PushContended              the version number was lost to others too often
@@ -51,6 +52,7 @@ __all__ = [
     "BulkUpdateError",
     "CacheError",
     "Conflict",
+    "DocumentTooLarge",
     "IntegrityError",
     "InvalidName",
     "InvalidSetting",
@@ -351,6 +353,20 @@ class StoreCorrupt(StoreError):
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
         super().__init__(f"{where} can't be used: {detail}.")
+
+
+class DocumentTooLarge(StoreCorrupt):
+    """A document has more bytes than are read.
+
+    Attributes:
+        size: its bytes; `None` where the store doesn't tell.
+        limit: the most that it may have.
+    """
+
+    def __init__(self, where: str, size: int | None, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(where, f"it is larger than the {limit:,} bytes that a document may have")
 
 
 class CacheError(AioAssetsError):

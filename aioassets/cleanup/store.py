@@ -272,7 +272,7 @@ class StoreCleaning:
         key = self.store.layout.scratch(secrets.token_hex(16))
         await self.store.driver.write(key, b"", expected=Expect.ABSENT)
         try:
-            self._note((await self.store.driver.read(key)).answered)
+            self._note((await self.store.read_document(key)).answered)
         finally:
             await self.store.driver.delete([key])
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
-from aioassets.model.fields import texts_of
+from aioassets.model.fields import MAX_ENTRIES, texts_of
 from aioassets.model.jsontext import dump, load, nothing, quoted
 from aioassets.model.names import version_problem
+
+MAX_INDEX: Final = 64 * 1024 * 1024
+"""Bytes of the largest index that is read: one of a million versions, with what is known of them, has some 30 MB."""
+_MAX_VALUES: Final = 4 * MAX_ENTRIES
+"""Values in an index: as Python's objects, this many take some 250 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class VersionIndex:
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> VersionIndex:
         """Parse an index; raises `ValueError`."""
-        value = load(data, check)
+        value = load(data, check, _MAX_VALUES)
         if "versions" not in value:
             raise ValueError("it has no versions")
         versions = texts_of(value.pop("versions"), "versions")

@@ -42,14 +42,15 @@ class Reader:
 
     Args:
         data: the text.
+        most: how many values it may hold.
         check: is called now and then; it may raise to end the parsing.
 
     Raises:
         ValueError: it is no object in JSON, or more than should be read.
     """
 
-    def __init__(self, data: bytes, check: Callable[[], None] = nothing) -> None:
-        _check_shape(data)
+    def __init__(self, data: bytes, check: Callable[[], None] = nothing, most: int = _MAX_STRINGS) -> None:
+        _check_shape(data, most)
         self._check = check
         self._data = memoryview(data)
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
@@ -144,16 +145,16 @@ class Reader:
         return True
 
 
-def load(data: bytes, check: Callable[[], None] = nothing) -> dict[str, Any]:
-    """Parse an object."""
-    reader = Reader(data, check)
+def load(data: bytes, check: Callable[[], None] = nothing, most: int = _MAX_STRINGS) -> dict[str, Any]:
+    """Parse an object of at most so many values."""
+    reader = Reader(data, check, most)
     return {key: reader.value() for key in reader.fields()}
 
 
-def _check_shape(data: bytes) -> None:
+def _check_shape(data: bytes, most: int) -> None:
     """Raise for what the parser would take too much stack or memory for; cheaper than parsing."""
-    if data.count(b",") > _MAX_STRINGS or data.count(b'"') > 2 * _MAX_STRINGS:
-        raise ValueError(f"it holds more than {_MAX_STRINGS:,} values")
+    if data.count(b",") > most or data.count(b'"') > 2 * most:
+        raise ValueError(f"it holds more than {most:,} values")
     if b"\\" in data:
         data = _ESCAPED.sub(b"", data)
     nested = b"".join(_brackets(data)).translate(_AS_LISTS)

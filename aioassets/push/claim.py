@@ -127,7 +127,7 @@ class HeldClaim:
         """The revision to try next, or `None` where an earlier try of ours was the one that won."""
         key = self.store.layout.meta(self.name, self.version)
         try:
-            found = await self.store.driver.read(key)
+            found = await self.store.read_document(key)
             if await _is(found.data, content):
                 self.revision = found.revision
                 return None

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
-from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
+from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    SMALL_DOCUMENT,
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    ObjectInfo,
+    Revision,
+)
+from aioassets.errors import BucketNotFound, DocumentTooLarge, ObjectNotFound, StoreCorrupt
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
-from aioassets.model.index import VersionIndex
+from aioassets.model.index import MAX_INDEX, VersionIndex
+from aioassets.model.jsontext import nothing
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import is_name, looks_like_version
+from aioassets.runtime.budget import Budget
 from aioassets.runtime.clocks import elapsed
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.tasks import for_each
@@ -28,12 +39,19 @@ INLINE: Final = 16 * 1024
 """Bytes of JSON that are parsed on the event loop, in no more than some milliseconds; more go to a thread."""
 LISTED_AT_ONCE: Final = 64
 """Folders that are listed at once."""
+LARGE_AT_ONCE: Final = 64 * 1024 * 1024
+"""Bytes of large documents that are read and parsed at once, for which Python takes several times as many. A document
+of more bytes has its turn alone."""
 FRESH: Final = 60.0
 """Seconds for which a push may count on an index as it was read; `clean` leaves pushes many times that."""
 
 
 class _Parser(Protocol[T_co]):
     def __call__(self, data: bytes, check: Callable[[], None] = ..., /) -> T_co: ...
+
+
+def _unparsed(data: bytes, check: Callable[[], None] = nothing, /) -> None:
+    """Leave a document as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +111,14 @@ class AssetStore:
         layout: what their keys are.
         clock: a clock in seconds that never goes back, and runs on while the machine sleeps.
         files_at_once: how many files of one call may be under way.
+        large: bytes of large documents that may be in memory, beyond what the driver's own budget keeps in flight.
     """
 
     driver: Driver
     layout: Layout
     clock: Callable[[], float] = elapsed
     files_at_once: int = FILES_AT_ONCE
+    large: Budget = field(default_factory=lambda: Budget(nbytes=LARGE_AT_ONCE), compare=False, repr=False)
 
     @property
     def url(self) -> str:
@@ -126,14 +146,13 @@ class AssetStore:
         key = self.layout.versions(name)
         asked = self.clock()
         try:
-            found = await self.driver.read(key)
+            found, index = await self._read(key, VersionIndex.from_json, MAX_INDEX, "an index")
         except ObjectNotFound:
             return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked)
         except BucketNotFound as error:
             if creating and error.creatable:
                 return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked, new_store=True)
             raise
-        index = await self._parsed(VersionIndex.from_json, key, found)
         return IndexState(index, found.revision, self.identity, asked, answered=found.answered)
 
     async def swap_index(self, name: str, state: IndexState, versions: Sequence[str]) -> IndexState:
@@ -158,9 +177,37 @@ class AssetStore:
             StoreCorrupt: it is neither a claim nor a manifest.
         """
         key = self.layout.meta(name, version)
-        found = await self.driver.read(key)
-        content = await self._parsed(parse_meta, key, found)
+        found, content = await self._read(key, parse_meta, MAX_DOCUMENT, "a manifest")
         return MetaState(content, found.revision, found.modified, found.answered)
+
+    async def read_document(self, key: str) -> Document:
+        """Read a document of any size, as it is.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
+        found, _ = await self._read(key, _unparsed, MAX_DOCUMENT, "a document")
+        return found
+
+    async def _read(self, key: str, parse: _Parser[T], limit: int, what: str) -> tuple[Document, T]:
+        """Read and parse a document: a small one at once, a large one when it may take that much memory.
+
+        Only the first answer tells how large it is, so a large document takes one request more.
+        """
+        try:
+            return await self._read_up_to(SMALL_DOCUMENT, key, parse)
+        except DocumentTooLarge as error:
+            error.__traceback__ = None  # its frames are in a cycle, and would keep what is read next
+            size = error.size or limit
+            if size > limit:
+                raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes that {what} may have") from None
+        size = min(limit, size + SMALL_DOCUMENT)  # it may grow meanwhile
+        async with self.large.slot(size):
+            return await self._read_up_to(size, key, parse)
+
+    async def _read_up_to(self, size: int, key: str, parse: _Parser[T]) -> tuple[Document, T]:
+        found = await self.driver.read(key, limit=size)
+        return found, await self._parsed(parse, key, found)
 
     async def _parsed(self, parse: _Parser[T], key: str, document: Document) -> T:
         data = document.data

@@ -14,12 +14,21 @@ from typing import Final
 import anyio
 
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    SMALL_DOCUMENT,
     Document,
     Driver,
     Expect,
     Revision,
 )
-from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.errors import (
+    AioAssetsError,
+    BucketNotFound,
+    DocumentTooLarge,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnsuitable,
+)
 from aioassets.model.keys import Layout
 from aioassets.runtime.cancellation import tidying
 from aioassets.runtime.disk import write_atomically
@@ -118,10 +127,17 @@ async def _must_be_refused(driver: Driver, key: str, data: bytes, expected: Revi
 async def read_if_there(driver: Driver, key: str) -> Document | None:
     """Return a document, or `None` where it or its store is absent."""
     try:
-        return await driver.read(key)
+        return await _read_any(driver, key)
     except ObjectNotFound:
         return None
     except BucketNotFound as error:
         if error.creatable:  # by the write that follows
             return None
         raise
+
+
+async def _read_any(driver: Driver, key: str) -> Document:
+    try:
+        return await driver.read(key, limit=SMALL_DOCUMENT)
+    except DocumentTooLarge:
+        return await driver.read(key, limit=MAX_DOCUMENT)

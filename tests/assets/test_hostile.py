@@ -25,12 +25,11 @@ from aioassets import (
     InvalidName,
     InvalidSpec,
     InvalidVersion,
-    LocalDriver,
     MemoryDriver,
     StoreCorrupt,
     UsageError,
 )
-from aioassets.drivers.protocol import MAX_DOCUMENT, Expect, Revision
+from aioassets.drivers.protocol import Expect, Revision
 from aioassets.fetch.download import RANGE, RANGES_AT_ONCE, Download, Downloader
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
@@ -209,16 +208,6 @@ async def test_versions_of_another_scheme_are_one_error_that_says_how_to_choose_
         with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*choose its own scheme"):
             await call()
     assert await manager.list_versions("model") == ["0.0", "2026-05-06T07-08-09Z"]
-
-
-@pytest.mark.parametrize("key", [META, INDEX])
-async def test_a_document_that_is_too_large_is_not_read(make_manager: ManagerFactory, tmp_path: Path, key: str) -> None:
-    """Of 512 MiB and one byte; what each driver does with a smaller limit is in the conformance suite."""
-    driver = LocalDriver(tmp_path / "store")
-    await publish(driver, FILE)
-    os.truncate(tmp_path / "store" / key, MAX_DOCUMENT + 1)
-    with pytest.raises(StoreCorrupt, match=f"{key} can't be used: it is larger than the 536,870,912 bytes"):
-        await make_manager(driver).fetch_asset("model")
 
 
 # Sizes

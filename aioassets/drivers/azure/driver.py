@@ -22,7 +22,7 @@ from aioassets.drivers.azure.values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
+from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.http.parsing import http_time, number, printable
 from aioassets.drivers.protocol import (
@@ -175,7 +175,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             with self._client.reading("read", key):
                 return Document(data, revision_of(headers), http_time(headers["Last-Modified"]), answered_at(headers))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.gcs.errors import TOO_MANY, translate
 from aioassets.drivers.gcs.session import Body, Connection
@@ -152,7 +152,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """
         for _ in range(READS):
             (data, generation), (info, answered) = await gather2(
-                partial(self._send, partial(self._content, key, limit)),
+                partial(self._dispatcher.send, partial(self._content, key, limit), **share_of(limit)),
                 partial(self._send, partial(self._describe, key)),
             )
             checksum = await self._checksum(data)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import anyio
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number, printable
@@ -216,7 +216,7 @@ class S3Driver(NoLocalFiles):
                     data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))
                 return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
         """See `Driver.write`."""
