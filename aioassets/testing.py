@@ -154,7 +154,7 @@ class DriverConformance:
         """Whoever wrote it must not fill this process's memory; one that is just as large as allowed is read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
-        with pytest.raises(StoreCorrupt, match="key can't be used: it is larger than the 999 bytes"):
+        with pytest.raises(StoreCorrupt, match="key is invalid: it is larger than the 999 bytes"):
             await driver.read("key", limit=999)
 
     async def test_a_document_is_created_once(self, driver: Driver) -> None:
