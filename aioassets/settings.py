@@ -1,4 +1,8 @@
-"""Settings: an argument beats the environment, our variables beat modelkit's. The only reader of `os.environ`."""
+"""Settings from arguments and environment variables.
+
+Arguments take precedence over the environment, and variables of aioassets over those of modelkit.
+No other module reads `os.environ`.
+"""
 
 from __future__ import annotations
 
@@ -26,42 +30,42 @@ _AZURE_ACCOUNT: Final = {
     "azure.account_key": ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"),
     "azure.sas_token": ("AZURE_STORAGE_SAS_TOKEN",),
 }
-"""The names that the az command and others read."""
+"""Variables that the az command and other tools read, by option."""
 _SECRET: Final = re.compile(
     r"(?:-o|--storage-option=)?[\w.]*"
     r"(?:secret_access_key|session_token|account_key|storage_key|sas_token|connection_string|client_secret"
     r"|authorization_token)=(.+)",
     re.IGNORECASE | re.DOTALL,
 )
-"""An option or a variable, of ours or of somebody else's, whose whole value is a secret."""
+"""Option or variable, of aioassets or of another tool, whose whole value is a secret."""
 _SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
-"""What is secret in a connection string or in the signature behind a URL."""
+"""Secret within a connection string or a signed URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, resolved.
+    """Resolved settings of a manager.
 
     Attributes:
-        bucket: a URL, a path or a bare name; `None` where there is none.
-        prefix: what keys begin with, without outer slashes.
-        storage_provider: what a bare bucket name stands for; `None` where only URLs and paths are used.
-        assets_dir: where fetched assets are kept.
+        bucket: a URL, a path or a bare name; `None` if not set.
+        prefix: the common prefix of all keys, without outer slashes.
+        storage_provider: the provider of a bare bucket name; `None` if the bucket is a URL or path.
+        assets_dir: the directory for fetched assets.
         versioning: the name of the versioning scheme.
-        max_requests: requests in flight.
-        min_requests: requests in flight where the store throttles; at most as many.
-        max_bytes: bytes in flight.
+        max_requests: maximum number of requests in flight.
+        min_requests: minimum to which throttling reduces that number.
+        max_bytes: maximum number of bytes in flight.
         connect_timeout: seconds to wait for a connection.
-        read_timeout: seconds to wait for the next bytes of an answer.
-        cleanup_timeout: seconds that a cancelled or failing push may take to clean up.
-        offline: resolve among what is cached, without the network.
-        single_writer: the user declares that only one writer pushes at a time.
+        read_timeout: seconds to wait for the next bytes of a response.
+        cleanup_timeout: seconds that a cancelled or failed push may take to clean up.
+        offline: whether to use cached assets only, without the network.
+        single_writer: whether the user declares that only one process pushes at a time.
         record_user: whether manifests name the user who pushed.
         record_host: whether manifests name the machine that pushed.
         storage_options: options of the driver, by name.
     """
 
-    bucket: str | None = field(repr=False)  # a URL that isn't checked yet, and storage_options may hold secrets
+    bucket: str | None = field(repr=False)  # an unchecked URL may contain secrets, as may storage_options
     prefix: str
     storage_provider: str | None
     assets_dir: Path
@@ -100,10 +104,10 @@ class Settings:
         storage_options: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
-        """Fill what wasn't given from the environment and the defaults.
+        """Return the settings, with missing arguments taken from the environment or the defaults.
 
         Raises:
-            InvalidSetting: a variable or argument can't be used; says which and why.
+            InvalidSetting: if an argument or variable is invalid.
         """
         env = _Environment(os.environ if environ is None else environ)
         bucket_text = os.fspath(bucket) if bucket is not None else env.text("BUCKET", "MODELKIT_STORAGE_BUCKET")
@@ -118,7 +122,7 @@ class Settings:
         most = _positive("max_requests", env.pick(max_requests, "MAX_REQUESTS", int, MAX_REQUESTS))
         fewest = _positive("min_requests", env.pick(min_requests, "MIN_REQUESTS", int, min(MIN_REQUESTS, most)))
         if fewest > most:
-            raise InvalidSetting(f"min_requests must not be greater than max_requests, {fewest} than {most}.")
+            raise InvalidSetting(f"min_requests ({fewest}) must not be greater than max_requests ({most}).")
         return cls(
             bucket=bucket_text or None,
             prefix=_checked_prefix(prefix),
@@ -140,16 +144,16 @@ class Settings:
 
 
 def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether `AIOASSETS_DEBUG` asks for tracebacks."""
+    """Return whether `AIOASSETS_DEBUG` asks for tracebacks."""
     return _Environment(os.environ if environ is None else environ).pick(None, "DEBUG", parse_boolean, False)
 
 
 def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
-    """What must not be shown of a command line and the environment: the values of secret options, and their parts."""
+    """Return all secrets in a command line and the environment, to redact them from output."""
     environ = os.environ if environ is None else environ
-    said = [*args, *(f"{name}={value}" for name, value in environ.items())]
-    found = {match[1] for text in said if (match := _SECRET.fullmatch(text))}
-    return found | {unquote(part) for text in said for part in _SECRET_PART.findall(text)}
+    texts = [*args, *(f"{name}={value}" for name, value in environ.items())]
+    found = {match[1] for text in texts if (match := _SECRET.fullmatch(text))}
+    return found | {unquote(part) for text in texts for part in _SECRET_PART.findall(text)}
 
 
 class _Environment:
@@ -160,7 +164,7 @@ class _Environment:
         return bool(self._environ.get(f"AIOASSETS_{name}"))
 
     def text(self, name: str, *fallbacks: str) -> str | None:
-        """A variable of ours, else of somebody else's; empty counts as unset."""
+        """Return a variable of aioassets, or else the first set fallback. An empty variable counts as unset."""
         return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def pick(self, argument: T | None, name: str, parse: Callable[[str], T], default: T) -> T:
@@ -172,11 +176,11 @@ class _Environment:
         try:
             return parse(text)
         except ValueError as error:
-            raise InvalidSetting(f"AIOASSETS_{name}={text!r} can't be used: {error}.") from None
+            raise InvalidSetting(f"Invalid value AIOASSETS_{name}={text!r}: {error}.") from None
 
     def storage_options(self) -> dict[str, Any]:
-        """`AIOASSETS_S3_REGION=…` sets the option `s3.region`, and so on for each provider and option."""
-        # What isn't an option, like AIOASSETS_MAX_REQUESTS, becomes one of a provider that nobody has.
+        """Return driver options from the environment: `AIOASSETS_S3_REGION` sets `s3.region`, and so on."""
+        # Other variables, like AIOASSETS_MAX_REQUESTS, become options of unknown providers, which are ignored.
         options: dict[str, Any] = {
             f"{provider.lower()}.{option.lower()}": value
             for key, value in self._environ.items()
@@ -186,7 +190,7 @@ class _Environment:
         }
         if endpoint := self._first(_S3_ENDPOINTS):
             options.setdefault("s3.endpoint_url", endpoint)
-        if emulator := self._environ.get("STORAGE_EMULATOR_HOST"):  # as Google's own clients call it
+        if emulator := self._environ.get("STORAGE_EMULATOR_HOST"):  # the name that Google's clients use
             options.setdefault("gcs.api_root", emulator)
         if kms_key := self._environ.get("AWS_KMS_KEY_ID"):  # modelkit's name
             options.setdefault("s3.sse", "aws:kms")
@@ -194,14 +198,14 @@ class _Environment:
         return options
 
     def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """What others' variables say of an account on Azure, where these options name none.
+        """Return options of an Azure account from other tools' variables, unless `options` name an account.
 
-        A connection string holds all, and isn't mixed with what is said of another account.
+        A connection string is complete and isn't combined with other options.
         """
-        said = {name.removeprefix("azure.") for name in options}
+        given = {name.removeprefix("azure.") for name in options}
         parts = {option: found for option, names in _AZURE_ACCOUNT.items() if (found := self._first(names))}
-        whole = self._first(("AZURE_STORAGE_CONNECTION_STRING",))  # modelkit's name, and everybody's
-        if not said.isdisjoint(("connection_string", "account_url", "account_name")):
+        whole = self._first(("AZURE_STORAGE_CONNECTION_STRING",))
+        if not given.isdisjoint(("connection_string", "account_url", "account_name")):
             return {}
         return {"azure.connection_string": whole} if whole else parts
 
@@ -218,11 +222,11 @@ def _positive(name: str, value: T) -> T:
 def _checked_prefix(prefix: str) -> str:
     prefix = prefix.strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
-        raise InvalidSetting(f"The prefix {prefix!r} must not hold empty, '.' or '..' segments.")
+        raise InvalidSetting(f"Invalid prefix {prefix!r}: it must not contain empty, '.' or '..' segments.")
     return prefix
 
 
 def _default_assets_dir() -> Path:
-    from platformdirs import user_cache_path  # noqa: PLC0415 - only where it is needed
+    from platformdirs import user_cache_path  # noqa: PLC0415 - imported only if needed, to start fast
 
     return user_cache_path("aioassets", appauthor=False)

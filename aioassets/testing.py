@@ -154,7 +154,7 @@ class DriverConformance:
         """Whoever wrote it must not fill this process's memory; one that is just as large as allowed is read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
-        with pytest.raises(DocumentTooLarge, match="key can't be used: it is larger than the 999 bytes") as caught:
+        with pytest.raises(DocumentTooLarge, match="key is invalid: it is larger than the 999 bytes") as caught:
             await driver.read("key", limit=999)
         assert (caught.value.size, caught.value.limit) == (1000, 999)
 

@@ -39,7 +39,7 @@ from typing import BinaryIO, Final
 from aioassets.errors import CacheError, IntegrityError
 from aioassets.fetch.download import WRITE, check_digest, digest_of
 from aioassets.model.files import FileEntry
-from aioassets.model.jsontext import pieces
+from aioassets.model.jsontext import dump_chunks
 from aioassets.model.manifest import Manifest
 from aioassets.model.paths import inner_folders
 from aioassets.runtime.disk import write_atomically
@@ -76,7 +76,7 @@ class Record:
         """Write the record as it is stored."""
         head = json.dumps({"source": self.source, "asset": self.label}).encode()
         file.write(head[:-1] + _MANIFEST)
-        file.writelines(gathered(pieces(self.manifest.to_fields())))
+        file.writelines(gathered(dump_chunks(self.manifest.to_fields())))
         file.write(b"}")
 
     @classmethod

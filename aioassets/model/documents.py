@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aioassets.model.claim import CLAIM_FIELD, Claim
-from aioassets.model.jsontext import nothing
+from aioassets.model.jsontext import no_check
 from aioassets.model.manifest import Manifest, fields_of
 
 
-def parse_meta(data: bytes, check: Callable[[], None] = nothing) -> Manifest | Claim:
+def parse_meta(data: bytes, check: Callable[[], None] = no_check) -> Manifest | Claim:
     """Tell a sealed `.meta` from a claim; raises `ValueError` where it is neither."""
     value = fields_of(data, check)
     if CLAIM_FIELD in value:

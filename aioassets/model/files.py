@@ -14,9 +14,9 @@ __all__ = ["FileEntry"]
 
 T = TypeVar("T")
 
-LENGTH: Final = 32
+SHA256_BYTES: Final = 32
 """Bytes of a SHA-256."""
-_NONE: Final = bytes(LENGTH)
+_NONE: Final = bytes(SHA256_BYTES)
 _UNKNOWN: Final = -1
 
 
@@ -52,7 +52,7 @@ class DigestColumn:
     __slots__ = ("_others", "_sha256")
 
     def __init__(self, count: int = 0) -> None:
-        self._sha256 = bytearray(count * LENGTH)
+        self._sha256 = bytearray(count * SHA256_BYTES)
         self._others: dict[int, Mapping[str, str]] = {}
 
     def append(self, digests: Mapping[str, str]) -> None:
@@ -61,17 +61,17 @@ class DigestColumn:
         self[len(self) - 1] = digests
 
     def __len__(self) -> int:
-        return len(self._sha256) // LENGTH
+        return len(self._sha256) // SHA256_BYTES
 
     def __getitem__(self, number: int) -> Mapping[str, str]:
         if (others := self._others.get(number)) is not None:
             return others
-        sha256 = self._sha256[_at(number)]
+        sha256 = self._sha256[_slice_of(number)]
         return {SHA256: sha256.hex()} if sha256 != _NONE else {}
 
     def __setitem__(self, number: int, digests: Mapping[str, str]) -> None:
         packed = _packed(digests)
-        self._sha256[_at(number)] = packed or _NONE
+        self._sha256[_slice_of(number)] = packed or _NONE
         if packed is None:
             self._others[number] = digests
         else:
@@ -80,7 +80,7 @@ class DigestColumn:
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
         """Those that a file has, in each combination that there is."""
-        packed = {self._sha256[_at(number)] != _NONE for number in range(len(self)) if number not in self._others}
+        packed = {self._sha256[_slice_of(number)] != _NONE for number in range(len(self)) if number not in self._others}
         return {tuple(digests) for digests in self._others.values()} | {(SHA256,) if known else () for known in packed}
 
     def __eq__(self, other: object) -> bool:
@@ -91,9 +91,9 @@ class DigestColumn:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _at(number: int) -> slice:
+def _slice_of(number: int) -> slice:
     """Where in a column of SHA-256 that of a file is."""
-    return slice(number * LENGTH, (number + 1) * LENGTH)
+    return slice(number * SHA256_BYTES, (number + 1) * SHA256_BYTES)
 
 
 def _packed(digests: Mapping[str, str]) -> bytes | None:
@@ -101,7 +101,7 @@ def _packed(digests: Mapping[str, str]) -> bytes | None:
     if not digests:
         return _NONE
     sha256 = digests.get(SHA256, "")
-    if len(digests) > 1 or len(sha256) != 2 * LENGTH:
+    if len(digests) > 1 or len(sha256) != 2 * SHA256_BYTES:
         return None
     try:
         packed = bytes.fromhex(sha256)

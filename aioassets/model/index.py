@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aioassets.model.fields import MAX_ENTRIES, texts_of
-from aioassets.model.jsontext import dump, load, nothing, quoted
+from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
 MAX_INDEX: Final = 64 * 1024 * 1024
@@ -37,7 +37,7 @@ class VersionIndex:
         return dump({**self.extra, "versions": list(self.versions)})
 
     @classmethod
-    def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> VersionIndex:
+    def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> VersionIndex:
         """Parse an index; raises `ValueError`."""
         value = load(data, check, _MAX_VALUES)
         if "versions" not in value:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-AT_ONCE: Final = 250
+ROWS_PER_CHUNK: Final = 250
 """Rows that are encoded at once: meanwhile no other thread runs, the event loop's included. So few are gone again
 before Python begins a search for garbage, which it does after 700 new objects."""
-_PIECE: Final = 64 * 1024
+_CHUNK: Final = 64 * 1024
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
 _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 100
@@ -33,7 +33,7 @@ _SPACES: Final = " \t\n\r"
 _SPACE: Final = re.compile(f"[{_SPACES}]*")
 
 
-def nothing() -> None:
+def no_check() -> None:
     """Check nothing."""
 
 
@@ -49,7 +49,7 @@ class Reader:
         ValueError: it is no object in JSON, or more than should be read.
     """
 
-    def __init__(self, data: bytes, check: Callable[[], None] = nothing, most: int = _MAX_STRINGS) -> None:
+    def __init__(self, data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STRINGS) -> None:
         _check_shape(data, most)
         self._check = check
         self._data = memoryview(data)
@@ -69,10 +69,10 @@ class Reader:
             if number == _MAX_FIELDS:
                 raise ValueError(f"it has more than {_MAX_FIELDS:,} fields")
             if self._next() != '"':
-                raise _no_json("a key is missing")
+                raise _invalid_json("a key is missing")
             key: str = self.value()
             if self._next() != ":":
-                raise _no_json("a colon is missing")
+                raise _invalid_json("a colon is missing")
             self._at += 1
             yield key
         self._end()
@@ -86,10 +86,10 @@ class Reader:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if not self._more():
-                    raise _no_json(error.msg) from None
+                    raise _invalid_json(error.msg) from None
             except ValueError as error:
                 if not self._more():
-                    raise _no_json(str(error)) from None
+                    raise _invalid_json(str(error)) from None
             else:
                 if self._text[end : end + 1] in _DELIMITERS or not self._more():  # else a number may go on
                     break
@@ -114,12 +114,12 @@ class Reader:
                 self._at += 1
                 yield
             if found != closing:
-                raise _no_json(f"a comma or {closing!r} is missing")
+                raise _invalid_json(f"a comma or {closing!r} is missing")
         self._at += 1
 
     def _end(self) -> None:
         if self._next():
-            raise _no_json("there is more behind it")
+            raise _invalid_json("there is more behind it")
 
     def _next(self) -> str:
         """The character that is next, spaces aside; empty at the end."""
@@ -136,16 +136,16 @@ class Reader:
             return False
         self._check()
         kept = self._text[self._at :]
-        size = max(_PIECE, len(kept))
+        size = max(_CHUNK, len(kept))
         piece, self._data = self._data[:size], self._data[size:]
         try:
             self._text, self._at = kept + self._decode(piece, not self._data), 0
         except UnicodeDecodeError as error:
-            raise _no_json(error.reason) from None
+            raise _invalid_json(error.reason) from None
         return True
 
 
-def load(data: bytes, check: Callable[[], None] = nothing, most: int = _MAX_STRINGS) -> dict[str, Any]:
+def load(data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STRINGS) -> dict[str, Any]:
     """Parse an object of at most so many values."""
     reader = Reader(data, check, most)
     return {key: reader.value() for key in reader.fields()}
@@ -167,8 +167,8 @@ def _check_shape(data: bytes, most: int) -> None:
 def _brackets(data: bytes) -> Iterator[bytes]:
     """All brackets that aren't in strings, from data without escapes, in pieces: other threads run between them."""
     quoted = 0
-    for start in range(0, len(data), _PIECE):
-        pieces = data[start : start + _PIECE].translate(None, _NO_BRACKETS).split(b'"')
+    for start in range(0, len(data), _CHUNK):
+        pieces = data[start : start + _CHUNK].translate(None, _NO_BRACKETS).split(b'"')
         yield b"".join(pieces[quoted::2])
         quoted ^= (len(pieces) - 1) % 2
 
@@ -190,10 +190,10 @@ def _check_surrogates(value: Any) -> None:
     try:
         _encoded(value)
     except UnicodeEncodeError as error:
-        raise _no_json(error.reason) from None
+        raise _invalid_json(error.reason) from None
 
 
-def _no_json(reason: str) -> ValueError:
+def _invalid_json(reason: str) -> ValueError:
     return ValueError(f"it isn't JSON in UTF-8 ({reason})")
 
 
@@ -204,26 +204,26 @@ def quoted(text: str) -> str:
 
 def dump(value: Mapping[str, Any]) -> bytes:
     """JSON of an object; an iterator in it becomes a list."""
-    return b"".join(pieces(value))
+    return b"".join(dump_chunks(value))
 
 
-def pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
+def dump_chunks(value: Mapping[str, Any]) -> Iterator[bytes]:
     """JSON of an object, piece by piece; an iterator in it becomes a list."""
     separator = b"{"
     for key, item in value.items():
         yield separator + _encoded(key) + b":"
-        yield from _pieces(item)
+        yield from _value_chunks(item)
         separator = b","
     yield b"}" if value else b"{}"
 
 
-def _pieces(item: Any) -> Iterator[bytes]:
+def _value_chunks(item: Any) -> Iterator[bytes]:
     if not isinstance(item, Iterator):
         yield _encoded(item)
         return
     yield b"["
     separator = b""
-    while rows := list(islice(item, AT_ONCE)):
+    while rows := list(islice(item, ROWS_PER_CHUNK)):
         yield separator + _encoded(rows)[1:-1]
         separator = b","
     yield b"]"

@@ -12,7 +12,7 @@ from aioassets.model.claim import CLAIM_FIELD
 from aioassets.model.digests import PREFERRED, best_of
 from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, typed
 from aioassets.model.files import FileEntry, FileTable
-from aioassets.model.jsontext import Reader, dump, nothing
+from aioassets.model.jsontext import Reader, dump, no_check
 from aioassets.model.paths import check_paths
 from aioassets.model.pusher import Pusher
 
@@ -123,7 +123,7 @@ class Manifest:
         return value | {key: item for key, item in optional.items() if item}
 
     @classmethod
-    def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> Manifest:
+    def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> Manifest:
         """Parse a sealed `.meta`; raises `ValueError`."""
         return cls.from_fields(fields_of(data, check))
 
@@ -157,7 +157,7 @@ class Manifest:
         )
 
 
-def fields_of(data: bytes, check: Callable[[], None] = nothing) -> dict[str, Any]:
+def fields_of(data: bytes, check: Callable[[], None] = no_check) -> dict[str, Any]:
     """The fields of a `.meta`; its files are parsed one by one, so that they never all are there as JSON values."""
     reader = Reader(data, check)
     fields: dict[str, Any] = {}

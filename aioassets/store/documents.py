@@ -22,7 +22,7 @@ from aioassets.errors import BucketNotFound, DocumentTooLarge, ObjectNotFound, S
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
 from aioassets.model.index import MAX_INDEX, VersionIndex
-from aioassets.model.jsontext import nothing
+from aioassets.model.jsontext import no_check
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import is_name, looks_like_version
@@ -50,7 +50,7 @@ class _Parser(Protocol[T_co]):
     def __call__(self, data: bytes, check: Callable[[], None] = ..., /) -> T_co: ...
 
 
-def _unparsed(data: bytes, check: Callable[[], None] = nothing, /) -> None:
+def _unparsed(data: bytes, check: Callable[[], None] = no_check, /) -> None:
     """Leave a document as it is."""
 
 

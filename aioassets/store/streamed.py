@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aioassets.model.jsontext import pieces
+from aioassets.model.jsontext import dump_chunks
 from aioassets.runtime.threads import gathered
 
 
@@ -29,7 +29,7 @@ class StreamedJson:
         return self.size
 
     def __iter__(self) -> Iterator[bytes]:
-        return pieces(self.fields())
+        return dump_chunks(self.fields())
 
     def __bytes__(self) -> bytes:
         return b"".join(gathered(self))
@@ -38,7 +38,7 @@ class StreamedJson:
 def encoded(fields: Callable[[], Mapping[str, Any]]) -> bytes | StreamedJson:
     """JSON of an object, which is made anew whenever it is read where it is more than a MiB."""
     size, digest, short = 0, hashlib.sha256(), b""
-    for chunk in gathered(pieces(fields())):
+    for chunk in gathered(dump_chunks(fields())):
         short = b"" if size else chunk
         size += len(chunk)
         digest.update(chunk)

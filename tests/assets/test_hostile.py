@@ -138,7 +138,7 @@ async def test_a_manifest_that_is_not_sound_is_one_error(
     before = outside(tmp_path)
     manager = make_manager(memory)
     for spec in ("model", "model:0.0", "model[a]"):
-        with pytest.raises(StoreCorrupt, match=rf"^memory://memory/{META} can't be used: .*{reason}") as caught:
+        with pytest.raises(StoreCorrupt, match=rf"^memory://memory/{META} is invalid: .*{reason}") as caught:
             await manager.fetch_asset(spec)
         assert len(str(caught.value)) < 500
         assert str(caught.value).isprintable()
@@ -190,7 +190,7 @@ async def test_an_index_that_is_not_sound_is_one_error(
         lambda: manager.update_asset(source, "model"),
         lambda: manager.create_asset(source, "model"),
     ):
-        with pytest.raises(StoreCorrupt, match=f"^memory://memory/{INDEX} can't be used: .*{reason}") as caught:
+        with pytest.raises(StoreCorrupt, match=f"^memory://memory/{INDEX} is invalid: .*{reason}") as caught:
             await call()
         assert len(str(caught.value)) < 500
         assert str(caught.value).isprintable()
@@ -230,7 +230,7 @@ async def test_a_size_that_lies_is_named(
     data = bytes(size + more)
     lie = {"size": size, **({} if told == "digest" else {"digests": {}})}
     await publish(memory, folder(entry("a", data, **lie), entry("b", b"x")), a=data, b=b"x")
-    with pytest.raises(IntegrityError, match=r"^model:0\.0\[a\] is not what was pushed: expected "):
+    with pytest.raises(IntegrityError, match=r"^model:0\.0\[a\] differs from what was pushed: expected "):
         await make_manager(memory).fetch_asset("model")
     assert placed(tmp_path) == []
 
@@ -350,7 +350,7 @@ async def test_a_listing_goes_on_past_an_index_that_can_not_be_read(
     assert (first, third) == (AssetVersions("a", ("0.0",)), AssetVersions("c", ("0.1", "0.0")))
     assert (second.name, second.versions) == ("b", ())
     assert isinstance(second.error, StoreCorrupt)
-    assert f"{driver.url}/assets/b.versions can't be used: it lists the version '../x'" in str(second.error)
+    assert f"{driver.url}/assets/b.versions is invalid: it lists the version '../x'" in str(second.error)
 
 
 # The assets directory is the user's

@@ -92,7 +92,7 @@ async def test_one_that_is_too_large_is_not_read(
     await make_manager(driver).create_asset(files("a"), "model")
     with open(tmp_path / "store" / "assets" / name, "r+b") as file:
         file.truncate(limit + 1)
-    with pytest.raises(StoreCorrupt, match=f"{name} can't be used: it is larger than the {limit:,} bytes that {what} "):
+    with pytest.raises(StoreCorrupt, match=f"{name} is invalid: it is larger than the {limit:,} bytes that {what} "):
         await make_manager(driver).fetch_asset("model")
 
 

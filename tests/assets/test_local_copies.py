@@ -136,7 +136,7 @@ async def test_what_was_copied_is_verified_where_it_landed(
     if times == 1:
         assert (await manager.fetch_asset("model")).path.read_bytes() == source.read_bytes()
     else:
-        with pytest.raises(IntegrityError, match=r"model:0\.0 is not what was pushed: expected sha256"):
+        with pytest.raises(IntegrityError, match=r"model:0\.0 differs from what was pushed: expected sha256"):
             await manager.fetch_asset("model")
         assert not (tmp_path / "cache" / "model").exists()
 

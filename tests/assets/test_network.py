@@ -314,7 +314,7 @@ def served(tmp_path: Path) -> list[Path]:
 
 def silent(wire: Wire) -> str:
     """What is said of a store that is."""
-    return re.escape(f"{wire.direct.url} can't be used right now: it was silent for too long.")
+    return re.escape(f"{wire.direct.url} is unavailable: it was silent for too long.")
 
 
 @pytest.fixture
@@ -474,7 +474,7 @@ class TestNoEnd:
         await wire.manager.create_asset(source, "model")
         wire.inject(fault_of(wire.kind, "too many"), step, times=math.inf)
         expected = PublicationUncertain if step == "index" else StoreUnavailable
-        with pytest.raises(expected, match=re.escape(f"{wire.direct.url} can't be used right now: ")):
+        with pytest.raises(expected, match=re.escape(f"{wire.direct.url} is unavailable: ")):
             await wire.manager.update_asset(source, "model")
         wire.relay.heal()
         if step == "index":
@@ -675,7 +675,7 @@ class TestNoServer:
             pauses.clear()
             with pytest.raises(StoreUnavailable) as caught:
                 await attempt
-            assert f"{caught.value}" == f"{wire.direct.url} can't be used right now: {address} refuses connections."
+            assert f"{caught.value}" == f"{wire.direct.url} is unavailable: {address} refuses connections."
             assert not caught.value.uncertain
             assert sum(pauses) < 10
         await published("0.0")

@@ -30,7 +30,7 @@ SIZES = st.sampled_from([1, 2, 3, 7, 64])
 def reading(data: bytes, size: int) -> dict[str, Any]:
     """Parse in pieces of so many bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aioassets.model.jsontext._PIECE", size)
+        patch.setattr("aioassets.model.jsontext._CHUNK", size)
         return load(data)
 
 
@@ -69,7 +69,7 @@ def test_lists_come_item_by_item(items: list[Any], others: dict[str, Any], size:
     """And what stands around them isn't disturbed."""
     text = json.dumps({"before": others, "items": items, "after": others}).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aioassets.model.jsontext._PIECE", size)
+        patch.setattr("aioassets.model.jsontext._CHUNK", size)
         reader = Reader(text)
         found: dict[str, Any] = {}
         for key in reader.fields():

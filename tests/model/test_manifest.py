@@ -16,7 +16,7 @@ from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.documents import parse_meta
 from aioassets.model.fields import MAX_ENTRIES
 from aioassets.model.index import VersionIndex
-from aioassets.model.jsontext import AT_ONCE
+from aioassets.model.jsontext import ROWS_PER_CHUNK
 from aioassets.model.paths import inner_folders
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -57,7 +57,7 @@ def many_files(count: int) -> Manifest:
     return Manifest(datetime(2026, 1, 1, tzinfo=UTC), True, files, folders, labels={"key": "value"})
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 1])
+@pytest.mark.parametrize("count", [0, 1, ROWS_PER_CHUNK, ROWS_PER_CHUNK + 1, 2 * ROWS_PER_CHUNK + 1])
 def test_long_manifests_are_written_as_if_at_once(count: int) -> None:
     written = many_files(count).to_json()
     assert json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":")).encode() == written
@@ -73,8 +73,8 @@ def test_no_more_than_some_rows_are_encoded_at_once(monkeypatch: pytest.MonkeyPa
         return dumps(value, **options)
 
     monkeypatch.setattr(json, "dumps", watch)
-    many_files(3 * AT_ONCE).to_json()
-    assert max(rows) == AT_ONCE
+    many_files(3 * ROWS_PER_CHUNK).to_json()
+    assert max(rows) == ROWS_PER_CHUNK
 
 
 def test_a_file_is_one_entry_without_a_path() -> None:
@@ -194,7 +194,7 @@ def test_what_is_no_meta_is_refused(data: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1024])
 def test_nesting_is_told_piece_by_piece(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr("aioassets.model.jsontext._PIECE", size)
+    monkeypatch.setattr("aioassets.model.jsontext._CHUNK", size)
     test_brackets_in_texts_are_not_nesting()
     for text in ("", "[[", '"]"'):
         deep = json.dumps({text: 1, "x": json.loads("[" * 32 + "]" * 32)})

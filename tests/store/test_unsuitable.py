@@ -95,8 +95,8 @@ def test_the_command_line_explains_it(ignoring: dict[str, Any], tmp_path: Path, 
     ran = command(ignoring, tmp_path, "new", str(files("a")), "model", "--yes")
     assert (ran.returncode, ran.stdout) == (7, "")
     assert ran.stderr.splitlines()[-1] == (
-        f"Error: {ignoring['url']} can't keep concurrent pushes apart: it created an object that existed already. "
-        "Use another store, or declare that only one writer pushes at a time "
+        f"Error: {ignoring['url']} is not safe for concurrent pushes: it created an object that existed already. "
+        "Use another store or, if only one process pushes at a time, declare a single writer "
         "(single_writer=True, --single-writer, AIOASSETS_SINGLE_WRITER=1)."
     )
     assert command(ignoring, tmp_path, "list").stdout == ""
