@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from typing import TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
@@ -17,31 +15,6 @@ __all__ = ["Dispatcher"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
-
-
-@dataclass(slots=True)
-class Doubt:
-    """Whether a request was sent whose effect isn't known, also where a later try of it succeeded.
-
-    Attributes:
-        arisen: whether there was one.
-    """
-
-    arisen: bool = False
-
-
-_doubt: ContextVar[Doubt | None] = ContextVar("aioassets_doubt", default=None)
-
-
-@contextlib.contextmanager
-def watching_for_doubt() -> Iterator[Doubt]:
-    """Watch all requests that are sent in this block, and in the tasks that it starts."""
-    doubt = Doubt()
-    token = _doubt.set(doubt)
-    try:
-        yield doubt
-    finally:
-        _doubt.reset(token)
 
 
 class Dispatcher:
@@ -73,10 +46,9 @@ class Dispatcher:
             effects: record to note each attempt with an unknown effect in, even if a later one succeeds.
 
         Raises:
-            AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
+            AioAssetsError: the last attempt failed so; `uncertain` tells of that attempt alone.
         """
         tries = Tries(self.retry)
-        uncertain = False
         while True:
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
@@ -84,9 +56,6 @@ class Dispatcher:
             except AioAssetsError as error:
                 if effects is not None:
                     effects.note_error(error)
-                uncertain = error.uncertain = uncertain or error.uncertain
-                if uncertain and (doubt := _doubt.get()) is not None:
-                    doubt.arisen = True
                 if not isinstance(error, StoreUnavailable):
                     raise
                 pause = tries.pause_after(error)

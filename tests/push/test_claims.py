@@ -297,7 +297,7 @@ async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver
 
     store = store_of(memory)
     claim = await live_claim()
-    held = (await attempt_claim(store, "model", "0.1", claim)).held
+    held = (await attempt_claim(store, "model", "0.1", claim, Effects())).held
     assert held is not None
     first = held.claim.renewals
     pauses: list[float] = []
@@ -410,9 +410,9 @@ async def test_a_seal_whose_retry_is_denied_is_uncertain(
         ) -> Revision:
             revision = await self.driver.write(key, data, expected=expected, effects=effects)
             if key == META and b"push_date" in bytes(data):
-                error = AccessDenied("the store", "write", "A test says so.")
-                error.uncertain = True
-                raise error
+                assert effects is not None
+                effects.note_uncertain()
+                raise AccessDenied("the store", "write", "A test says so.")
             return revision
 
     with pytest.raises(PublicationUncertain):
@@ -424,7 +424,7 @@ async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memo
     """What the push that died has left isn't ours to release."""
     await put_claim(memory, await dead_claim())
     driver = LostAnswers(memory)
-    held = (await attempt_claim(store_of(driver), "model", "0.1", await live_claim())).held
+    held = (await attempt_claim(store_of(driver), "model", "0.1", await live_claim(), Effects())).held
     assert held is not None
     assert held.resumed
 
@@ -620,7 +620,7 @@ async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) 
             await self.driver.write(key, claim.in_state(ClaimState.ABANDONED).to_json(), expected=revision)
             raise PreconditionFailed(f"{self.url}/{key}")
 
-    assert (await attempt_claim(store_of(EndsIt(memory)), "model", "0.1", claim)).held is None
+    assert (await attempt_claim(store_of(EndsIt(memory)), "model", "0.1", claim, Effects())).held is None
 
 
 async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_already(
@@ -736,6 +736,8 @@ async def test_a_claim_is_never_written_twice_with_the_same_bytes(memory: Memory
             return await self.driver.write(key, data, expected=expected, effects=effects)
 
     other = await live_claim("create", state=ClaimState.RELEASED)
-    held = (await attempt_claim(store_of(ReleasesIt(memory)), "model", "0.1", await live_claim("create"))).held
+    held = (
+        await attempt_claim(store_of(ReleasesIt(memory)), "model", "0.1", await live_claim("create"), Effects())
+    ).held
     assert held is not None
     assert len(written) == len(set(written)) == 4

@@ -230,8 +230,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             raise
         try:
             return await self._finished_copy(key)
-        except AioAssetsError as error:
-            error.uncertain = True  # whatever went wrong since, the copy was accepted and may be there
+        except AioAssetsError:
+            if effects is not None:
+                effects.note_uncertain()  # the store accepted the copy, which may still appear
             raise
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:

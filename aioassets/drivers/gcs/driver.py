@@ -330,12 +330,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """Send a write until its turn comes: an object takes about one a second, whoever it comes from."""
         retry = self._dispatcher.retry
         started = retry.clock()
-        uncertain = False
         for turn in range(1, TURNS + 1):
             try:
                 return await self._send(write, effects)
             except AioAssetsError as error:
-                uncertain = error.uncertain = uncertain or error.uncertain
                 over = turn == TURNS or retry.attempts == 1 or retry.clock() - started > retry.total
                 if over or status_of(error) != TOO_MANY:
                     raise
