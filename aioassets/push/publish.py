@@ -13,7 +13,6 @@ from aioassets.errors import (
     PreconditionFailed,
     PublicationUncertain,
     PushContended,
-    is_uncertain,
 )
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
@@ -25,7 +24,7 @@ from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
 from aioassets.runtime.cancellation import Stop, Stopped, stoppable
-from aioassets.runtime.dispatch import Doubt, watching_for_doubt
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
 from aioassets.store.streamed import encoded
@@ -49,9 +48,9 @@ class Publication:
         self._scheme = context.scheme
         self._plan = plan
         self._report = report
-        self._doubt = Doubt()
+        self._effects = Effects()
         self._ledger = UploadLedger(())
-        self._allocation = VersionAllocation(context, plan)
+        self._allocation = VersionAllocation(context, plan, self._effects)
 
     async def run(self) -> PushResult:
         """Publish, and clean up where that fails or is cancelled before it is sealed.
@@ -63,14 +62,10 @@ class Publication:
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
     async def _run(self, stop: Stop) -> PushResult:
-        with watching_for_doubt() as self._doubt:
-            try:
-                return await self._publish(stop)
-            except BaseException:
-                self._allocation.give_up()
-                raise
-            finally:
-                self._allocation.leave()
+        try:
+            return await self._publish(stop)
+        finally:
+            self._allocation.end()
 
     async def _publish(self, stop: Stop) -> PushResult:
         for _ in range(ATTEMPTS):
@@ -134,6 +129,7 @@ class Publication:
             self._store.driver,
             plan.name,
             ledger,
+            self._effects,
             stop,
             self._report,
             await self._present(held.version) if held.resumed else None,
@@ -199,8 +195,9 @@ class Publication:
             except ClaimLost:
                 return False
             if ledger is not None:
-                await self._store.driver.delete(map(partial(self._key, held.version), ledger.created()))
-                if not (ledger.uncertain or self._doubt.arisen or held.resumed):
+                created = map(partial(self._key, held.version), ledger.created())
+                await self._store.driver.delete(created, effects=self._effects)
+                if not (self._effects.uncertain or held.resumed):
                     with contextlib.suppress(ClaimLost):
                         await held.release()
         return True
@@ -209,13 +206,15 @@ class Publication:
 
     async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: Stop) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
+        effects = Effects()
         with stop.bounded():
             try:
-                await held.seal(manifest)
+                await held.seal(manifest, effects)
             except ClaimLost:
                 raise
             except Exception as error:
-                if is_uncertain(error):
+                effects.note_error(error)
+                if effects.uncertain:
                     raise uncertain from error
                 await self._give_up(held, self._ledger, stop)
                 raise

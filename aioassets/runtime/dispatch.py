@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from typing import TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy, Tries
 
 __all__ = ["Dispatcher"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
-
-
-@dataclass(slots=True)
-class Doubt:
-    """Whether a request was sent whose effect isn't known, also where a later try of it succeeded.
-
-    Attributes:
-        arisen: whether there was one.
-    """
-
-    arisen: bool = False
-
-
-_doubt: ContextVar[Doubt | None] = ContextVar("aioassets_doubt", default=None)
-
-
-@contextlib.contextmanager
-def watching_for_doubt() -> Iterator[Doubt]:
-    """Watch all requests that are sent in this block, and in the tasks that it starts."""
-    doubt = Doubt()
-    token = _doubt.set(doubt)
-    try:
-        yield doubt
-    finally:
-        _doubt.reset(token)
 
 
 class Dispatcher:
@@ -55,27 +29,33 @@ class Dispatcher:
         self.budget = budget or Budget()
         self.retry = retry or RetryPolicy()
 
-    async def send(self, request: Callable[[], Awaitable[T]], *, nbytes: int = 0, urgent: bool = False) -> T:
+    async def send(
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        nbytes: int = 0,
+        urgent: bool = False,
+        effects: Effects | None = None,
+    ) -> T:
         """Send a request that may be repeated, holding its share of the budget only while it is under way.
 
         Args:
             request: sends it once; raises `StoreUnavailable` where another try may help.
             nbytes: the bytes that it keeps in memory.
             urgent: whether it may use the reserved requests (documents and cleaning up).
+            effects: record to note each attempt with an unknown effect in, even if a later one succeeds.
 
         Raises:
-            AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
+            AioAssetsError: the last attempt failed so; `uncertain` tells of that attempt alone.
         """
         tries = Tries(self.retry)
-        uncertain = False
         while True:
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
             except AioAssetsError as error:
-                uncertain = error.uncertain = uncertain or error.uncertain
-                if uncertain and (doubt := _doubt.get()) is not None:
-                    doubt.arisen = True
+                if effects is not None:
+                    effects.note_error(error)
                 if not isinstance(error, StoreUnavailable):
                     raise
                 pause = tries.pause_after(error)

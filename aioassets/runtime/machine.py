@@ -76,11 +76,11 @@ class Machine:
     """The machine of this process, and the processes that can be seen from here. A simulation has machines of its own.
 
     Attributes:
-        given_up: tokens of claims that this process holds no more, though their `.meta` may not say so.
+        live_claims: tokens of the claims that pushes of this process hold or try to get.
     """
 
     def __init__(self) -> None:
-        self.given_up: set[str] = set()
+        self.live_claims: set[str] = set()
 
     def this_process(self, *, user: bool, host: bool) -> Claimant:
         """Return this process, with as much of its user and machine as may be told. Blocking."""
@@ -95,6 +95,10 @@ class Machine:
     def is_gone(self, machine: str, pid: int, started: str) -> bool:
         """Return whether a process is known to have ended, which only its own machine can tell. Blocking."""
         return machine == machine_id() and process_is_gone(pid, started)
+
+    def is_this_process(self, machine: str, pid: int, started: str) -> bool:
+        """Return whether a process is this one. Blocking."""
+        return pid == os.getpid() and (machine, started) == (machine_id(), process_started(pid))
 
 
 _machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine())  # noqa: B039 - the real one

@@ -9,9 +9,14 @@ from aioassets.runtime.machine import Claimant, current_machine
 from aioassets.store.documents import MetaState
 
 
-def give_up(token: str) -> None:
-    """Remember that a claim of this process will never be sealed."""
-    current_machine().given_up.add(token)
+def keep_claim(token: str) -> None:
+    """Count a claim of this process as live until `drop_claim`."""
+    current_machine().live_claims.add(token)
+
+
+def drop_claim(token: str) -> None:
+    """Count a claim of this process as dead: its push has ended."""
+    current_machine().live_claims.discard(token)
 
 
 def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
@@ -30,7 +35,9 @@ def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
 def is_dead(meta: MetaState, claim: Claim) -> bool:
     """Whether nobody will seal this claim any more, as far as can be told from here."""
     here = current_machine()
-    if claim.token in here.given_up or here.is_gone(claim.machine, claim.pid, claim.started):
+    if here.is_gone(claim.machine, claim.pid, claim.started):
+        return True
+    if here.is_this_process(claim.machine, claim.pid, claim.started) and claim.token not in here.live_claims:
         return True
     return meta.age > DEAD_AFTER
 

@@ -47,6 +47,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 from aioassets.settings import Settings
 from aioassets.testing import BytesSource, DriverConformance
@@ -447,9 +448,10 @@ class TestDocuments:
     async def test_doubt_outlives_a_turn(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
         gcs.fail(bucket, "insert", "refuse", status=503)
         gcs.fail(bucket, "insert", "refuse", status=429, times=10**6)
-        with pytest.raises(StoreUnavailable) as caught:
-            await driver.write("key", b"data", expected=Expect.ABSENT)
-        assert caught.value.uncertain
+        effects = Effects()
+        with pytest.raises(StoreUnavailable):
+            await driver.write("key", b"data", expected=Expect.ABSENT, effects=effects)
+        assert effects.uncertain
 
     async def test_damage_on_the_way_is_sent_again(
         self, gcs: GCSServer, bucket: str, driver: GCSDriver, pauses: list[float]

@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from aioassets.errors import AccessDenied, StoreUnavailable
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 
 
@@ -464,13 +465,23 @@ class TestRetrying:
         ("attempts", "uncertain"),
         [([False, False], False), ([True, False], True), ([False, True], True)],
     )
-    async def test_one_uncertain_attempt_makes_the_outcome_uncertain(
+    async def test_one_uncertain_attempt_makes_the_effects_uncertain(
         self, clock: Clock, attempts: list[bool], uncertain: bool
     ) -> None:
-        request = Request(*(unavailable(uncertain=each) for each in attempts))
+        errors = [unavailable(uncertain=each) for each in attempts]
+        effects = Effects()
         with pytest.raises(StoreUnavailable) as caught:
-            await Dispatcher(retry=clock.policy(attempts=2)).send(request)
-        assert caught.value.uncertain is uncertain
+            await Dispatcher(retry=clock.policy(attempts=2)).send(Request(*errors), effects=effects)
+        assert effects.uncertain is uncertain
+        assert [error.uncertain for error in errors] == attempts
+        assert caught.value is errors[-1]
+
+    @pytest.mark.parametrize("uncertain", [False, True])
+    async def test_an_uncertain_attempt_counts_even_if_its_retry_succeeds(self, clock: Clock, uncertain: bool) -> None:
+        effects = Effects()
+        request = Request(unavailable(uncertain=uncertain))
+        await Dispatcher(retry=clock.policy(attempts=2)).send(request, effects=effects)
+        assert effects.uncertain is uncertain
 
     async def test_nothing_is_held_during_a_pause(self) -> None:
         budget = Budget()

@@ -52,8 +52,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/claim.py",
-                "self.revision = await self.store.driver.write(key, content, expected=self.revision)",
-                "self.revision = await self.store.driver.write(key, content, expected=Expect.ANYTHING)",
+                "self.revision = await write(key, content, expected=self.revision, effects=effects)",
+                "self.revision = await write(key, content, expected=Expect.ANYTHING, effects=effects)",
             ),
         ),
         within=500,
@@ -74,8 +74,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/claim.py",
-                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)",
-                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ANYTHING)",
+                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT, effects=effects)",
+                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ANYTHING, effects=effects)",
             ),
         ),
         within=500,
@@ -96,7 +96,7 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "if not (ledger.uncertain or self._doubt.arisen or held.resumed):",
+                "if not (self._effects.uncertain or held.resumed):",
                 "if True:",
             ),
         ),
@@ -165,7 +165,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "sealing that is not known to have failed counts as a failure",
-        (Patch("push/publish.py", "                if is_uncertain(error):\n", "                if False:\n"),),
+        (Patch("push/publish.py", "                if effects.uncertain:\n", "                if False:\n"),),
         within=500,
     ),
     Mutation(
@@ -202,7 +202,7 @@ MUTATIONS: Final = (
             ),
             Patch(
                 "push/allocate.py",
-                "await self._store.driver.write(key, ended.to_json(), expected=meta.revision)",
+                "await self._store.driver.write(key, ended.to_json(), expected=meta.revision, effects=self._effects)",
                 "old = claim.in_state(ClaimState.ABANDONED)\n"
                 "                await self._store.driver.write(key, old.to_json(), expected=meta.revision)",
             ),
@@ -212,8 +212,29 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "certain failure of a seal whose answer nobody understands",
-        (Patch("push/publish.py", "if is_uncertain(error):", "if getattr(error, 'uncertain', False):"),),
+        (
+            Patch(
+                "push/publish.py",
+                "effects.note_error(error)",
+                "effects.uncertain |= getattr(error, 'uncertain', False)",
+            ),
+        ),
         within=500,
+    ),
+    Mutation(
+        "only the last attempt of a seal counts",
+        (Patch("push/publish.py", "await held.seal(manifest, effects)", "await held.seal(manifest, Effects())"),),
+        within=2000,
+    ),
+    Mutation(
+        "only the last attempt of an upload counts",
+        (Patch("push/upload.py", "watched, resume=resume, effects=self.effects)", "watched, resume=resume)"),),
+        within=2000,
+    ),
+    Mutation(
+        "only the last attempt of a deletion counts",
+        (Patch("push/publish.py", "delete(created, effects=self._effects)", "delete(created)"),),
+        within=2000,
     ),
 )
 
