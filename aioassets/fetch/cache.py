@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from aioassets.errors import CacheError, IntegrityError
-from aioassets.fetch.download import WRITE, check_digest, digest_of
+from aioassets.fetch.digests import READ, verify_file
 from aioassets.model.files import FileEntry
 from aioassets.model.jsontext import pieces
 from aioassets.model.manifest import Manifest
@@ -337,17 +337,6 @@ class CacheEntry:
         return folders and found == set(manifest.table.paths)
 
 
-def verify_file(path: Path, entry: FileEntry, what: str) -> None:
-    """Compare a file's size and SHA-256 with what a manifest records, as far as it does."""
-    try:
-        size = path.stat().st_size
-        if entry.size is not None and size != entry.size:
-            raise IntegrityError(what, f"{entry.size} bytes", str(size))
-        check_digest(what, entry, digest_of(path, entry))
-    except FileNotFoundError:
-        raise IntegrityError(what, f"{entry.size} bytes", "nothing") from None
-
-
 def cached_versions(assets_dir: Path, name: str) -> list[str]:
     """The versions of an asset that are here complete, in no order."""
     return [
@@ -418,9 +407,9 @@ def _same_file(new: Path, old: Path) -> bool:
 
 def _same_bytes(one: Path, other: Path) -> bool:
     with one.open("rb") as these, other.open("rb") as those:
-        while data := these.read(WRITE):
+        while data := these.read(READ):
             check_cancelled()
-            if those.read(WRITE) != data:
+            if those.read(READ) != data:
                 return False
         return not those.read(1)
 

@@ -25,8 +25,10 @@ from aioassets.errors import (
     VersionNotFound,
 )
 from aioassets.fetch.cache import CacheEntry, Record, cached_versions, partly_cached_versions
-from aioassets.fetch.download import Download, Downloader
-from aioassets.fetch.verify import Checker, Verification, check_cached
+from aioassets.fetch.download import download
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.files import FileEntry, FileTable
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
@@ -196,12 +198,12 @@ class Retrieval:
             selection = await self._selection(manifest, version)
             selected = replace(manifest, files=selection.files)
             listed = await self._sizes(store, slot) if selected.size is None else {}
-            checker = Checker(store.driver, slot.name, self._report, store.files_at_once)
-            planned = partial(self._planned, store, slot, Path(), listed)
+            reader = FileReader(store.driver, slot.name, self._report)
+            locate = partial(self._remote_file, store, slot, listed)
             self._report(TransferStarted(slot.name, version, len(selected.files), selected.size))
-            await checker.run(selection.files, planned)
+            problems = await check_stored(reader, selection.files, locate, at_once=store.files_at_once)
             self._report(TransferFinished(slot.name, version))
-            return await in_thread(self._verification, slot, selected, checker.problems)
+            return await in_thread(self._verification, slot, selected, problems)
 
     async def _check_cached(self, slot: CacheEntry) -> Verification:
         found = await self._look_up(slot)
@@ -387,9 +389,10 @@ class Retrieval:
         """Download into the staging folder what isn't known already."""
         missing, nbytes = await in_thread(self._missing, slot, staged, selection, record)
         listed = await self._sizes(store, slot) if nbytes is None else {}
-        planned = partial(self._planned, store, slot, staged, listed)
+        reader = FileReader(store.driver, slot.name, self._report)
+        locate = partial(self._remote_file, store, slot, listed)
         self._report(TransferStarted(slot.name, slot.version, len(missing), nbytes))
-        await Downloader(store.driver, slot.name, self._report, store.files_at_once).run(missing, planned)
+        await download(reader, missing, locate, str(staged), at_once=store.files_at_once)
         self._report(TransferFinished(slot.name, slot.version))
 
     def _missing(
@@ -408,17 +411,16 @@ class Retrieval:
             return set()
         return {entry.path for entry in selection.files if slot.reuse(entry, staged / entry.path)}
 
-    def _planned(
-        self, store: AssetStore, slot: CacheEntry, staged: Path, listed: dict[str, ObjectInfo], entry: FileEntry
-    ) -> Download:
-        key = store.layout.content(slot.name, slot.version, entry.path)
-        target, what = f"{staged}/{entry.path}" if entry.path else str(staged), slot.what(entry)
+    def _remote_file(
+        self, store: AssetStore, slot: CacheEntry, listed: dict[str, ObjectInfo], entry: FileEntry
+    ) -> RemoteFile:
+        key, label = store.layout.content(slot.name, slot.version, entry.path), slot.what(entry)
         if entry.size is not None:
-            return Download(entry, key, target, what, entry.size)
+            return RemoteFile(entry, key, label, entry.size)
         info = listed.get(key)
         if info is None:
-            raise IntegrityError(what, "an object", "nothing")
-        return Download(entry, key, target, what, info.size, info.revision or None)
+            raise IntegrityError(label, "an object", "nothing")
+        return RemoteFile(entry, key, label, info.size, info.revision or None)
 
     async def _sizes(self, store: AssetStore, slot: CacheEntry) -> dict[str, ObjectInfo]:
         """What the store has of a version whose manifest doesn't tell sizes, since modelkit pushed it."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
-
-import anyio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aioassets.errors import IntegrityError
-from aioassets.fetch.cache import CacheEntry, verify_file
-from aioassets.fetch.download import RANGE, Download, Downloader, digest_of_content, hash_for
+from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.digests import verify_file
+from aioassets.fetch.download import Locate
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.sinks import NullSink
 from aioassets.model.digests import best_of
-from aioassets.model.files import FileEntry
+from aioassets.model.files import FileEntry, FileTable
 from aioassets.model.manifest import Manifest
-from aioassets.runtime.tasks import for_each
-from aioassets.runtime.threads import in_batch, in_thread
+from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 
 __all__ = ["Verification"]
-
-RANGES_IN_MEMORY: Final = 4
-"""Ranges that wait for those before them to be hashed, over all files: 32 MiB beside the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +70,32 @@ class Verification:
         )
 
 
-@dataclass(frozen=True)
-class Checker(Downloader):
-    """Reads and verifies files like a `Downloader`, but keeps none of them.
+async def check_stored(
+    reader: FileReader, files: FileTable, locate: Locate, *, at_once: int = FILES_AT_ONCE
+) -> dict[str, IntegrityError]:
+    """Read and verify files of a version in the store, and keep none of them.
 
-    Attributes:
-        problems: what was found, by path.
+    Args:
+        reader: reads from the store.
+        files: the files to check.
+        locate: finds each of them in the store.
+        at_once: files to check at once.
+
+    Returns:
+        The errors of damaged and missing files, by path.
     """
+    problems: dict[str, IntegrityError] = {}
+    sink = NullSink()
 
-    problems: dict[str, IntegrityError] = field(default_factory=dict)
-    _in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
-
-    async def _fetch(self, entry: FileEntry, planned: Callable[[FileEntry], Download]) -> None:
-        """Note what is wrong with a file, instead of raising it."""
+    async def check(number: int) -> None:
+        entry = files[number]
         try:
-            await super()._fetch(entry, planned)
+            await reader.read(locate(entry), sink)
         except IntegrityError as error:
-            self.problems[entry.path] = error
+            problems[entry.path] = error
 
-    async def _discard(self, download: Download) -> None:
-        """There is nothing to discard: what was read is kept nowhere."""
-
-    async def _small(self, download: Download) -> str:
-        data = await self._whole(download, 0, download.size)
-        return await in_batch(digest_of_content, data, download.entry)
-
-    async def _large(self, download: Download) -> str:
-        """Ranges in parallel, each hashed when those before it were."""
-        digest = await in_thread(hash_for, download.entry)
-        turns = {0: anyio.Event()}
-        turns[0].set()
-
-        async def check(start: int) -> None:
-            stop = min(start + RANGE, download.size)
-            mine = turns.setdefault(start, anyio.Event())
-            async with self._in_memory:
-                data = await self._whole(download, start, stop)
-                await mine.wait()
-                del turns[start]
-                if digest is not None:
-                    await in_thread(digest.update, data)
-                turns.setdefault(stop, anyio.Event()).set()
-
-        await for_each(range(0, download.size, RANGE), check, limit=RANGES_IN_MEMORY)
-        return digest.hexdigest() if digest is not None else ""
+    await side_by_side(files.sizes, len(files), check, at_once)
+    return problems
 
 
 def check_cached(slot: CacheEntry, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:

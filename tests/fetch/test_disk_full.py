@@ -313,7 +313,7 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
         with pytest.raises(StoreError, match=message):
             await manager.update_asset(files("b"), "model")
     with monkeypatch.context() as patched:
-        patched.setattr("aioassets.fetch.cache.digest_of", fail)
+        patched.setattr("aioassets.fetch.digests.digest_of_file", fail)
         await manager.fetch_asset("model")
         with pytest.raises(CacheError, match=message):
             await manager.fetch_asset("model", verify=True)

@@ -72,7 +72,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
             return create(path, flags, *args, **options)
 
-    monkeypatch.setattr("aioassets.fetch.download.os.open", fold_and_create)
+    monkeypatch.setattr("aioassets.fetch.sinks.os.open", fold_and_create)
     monkeypatch.setattr("aioassets.fetch.cache.os.path.lexists", lambda path: exists(path) or is_there(path))
 
 
