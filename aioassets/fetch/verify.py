@@ -1,38 +1,38 @@
-"""Checking a version against its manifest, in the store or in the assets directory, without keeping anything."""
+"""Verification of a version against its manifest, in the store or in the assets directory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from aioassets.errors import IntegrityError
-from aioassets.fetch.cache import CacheEntry
-from aioassets.fetch.digests import verify_file
-from aioassets.fetch.download import Locate
+from aioassets.fetch.lookup import CachedFiles
 from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteVersion
+from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.sinks import NullSink
 from aioassets.model.digests import best_of
-from aioassets.model.files import FileEntry, FileTable
+from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
-from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
+from aioassets.runtime.lanes import side_by_side
+from aioassets.runtime.threads import in_thread
 
 __all__ = ["Verification"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
         name: the asset.
         version: the version that the spec resolved to.
-        part: the sub-part that was asked for.
-        files: how many files were checked.
-        size: how many bytes their manifest says they hold; `None` where modelkit pushed them.
+        part: the sub-part of the spec, or `None`.
+        files: the number of files that were checked.
+        size: their bytes by the manifest; `None` for versions that modelkit pushed.
         verified_by: the algorithms of the digests that were compared, strongest first.
-        unverifiable: how many files have no digest that is known here, so that only their presence and
-            size were checked.
-        problems: what isn't as it was pushed, in the order of the files.
+        unverifiable: the number of files without a known digest. Only their presence and size were checked.
+        problems: the errors of damaged and missing files, in the order of the files.
     """
 
     name: str
@@ -46,21 +46,25 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether all is as it was pushed, as far as it can be told."""
+        """Whether no problem was found."""
         return not self.problems
 
     @classmethod
     def of(
-        cls, slot: CacheEntry, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]
+        cls, name: str, version: str, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]
     ) -> Verification:
-        """Put a result together.
+        """Return the result of a check. Blocking.
 
         Args:
-            manifest: with the files that were checked, and no others.
+            name: the asset.
+            version: the version.
+            part: the sub-part of the spec, or `None`.
+            manifest: a manifest of the checked files alone.
+            problems: the errors of damaged and missing files.
         """
         return cls(
-            name=slot.name,
-            version=slot.version,
+            name=name,
+            version=version,
             part=part,
             files=len(manifest.files),
             size=manifest.size,
@@ -70,44 +74,41 @@ class Verification:
         )
 
 
-async def check_stored(
-    reader: FileReader, files: FileTable, locate: Locate, *, at_once: int = FILES_AT_ONCE
-) -> dict[str, IntegrityError]:
-    """Read and verify files of a version in the store, and keep none of them.
+def check_cached(found: CachedFiles, part: str | None) -> Verification:
+    """Verify files in the assets directory. Blocking."""
+    checked = replace(found.manifest, files=found.selection.files)
+    return Verification.of(found.entry.name, found.entry.version, part, checked, list(found.problems()))
 
-    Args:
-        reader: reads from the store.
-        files: the files to check.
-        locate: finds each of them in the store.
-        at_once: files to check at once.
 
-    Returns:
-        The errors of damaged and missing files, by path.
-    """
+async def check_stored(remote: RemoteVersion, files: FileTable, part: str | None, report: Reporter) -> Verification:
+    """Verify files in the store, and keep none of them."""
+    checked = replace(remote.manifest, files=files)
+    if checked.size is None:
+        remote = await remote.with_sizes()
+    with report.transfer(remote.name, remote.version, len(files), checked.size):
+        problems = await _problems(remote, files, report)
+    return await in_thread(_verification, remote, part, checked, problems)
+
+
+async def _problems(remote: RemoteVersion, files: FileTable, report: Reporter) -> dict[str, IntegrityError]:
+    """Read and verify files; return the errors of damaged and missing ones by path."""
     problems: dict[str, IntegrityError] = {}
+    reader = FileReader(remote.store.driver, remote.name, report)
     sink = NullSink()
 
     async def check(number: int) -> None:
         entry = files[number]
         try:
-            await reader.read(locate(entry), sink)
+            await reader.read(remote.file(entry), sink)
         except IntegrityError as error:
             problems[entry.path] = error
 
-    await side_by_side(files.sizes, len(files), check, at_once)
+    await side_by_side(files.sizes, len(files), check, remote.store.files_at_once)
     return problems
 
 
-def check_cached(slot: CacheEntry, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:
-    """Hash files of a version in the assets directory. Blocking.
-
-    Args:
-        parts: whether single files are meant, not the whole version.
-    """
-    problems: list[IntegrityError] = []
-    for entry in entries:
-        try:
-            verify_file((slot.parts if parts else slot.payload) / entry.path, entry, slot.what(entry))
-        except IntegrityError as error:
-            problems.append(error)
-    return problems
+def _verification(
+    remote: RemoteVersion, part: str | None, checked: Manifest, problems: Mapping[str, IntegrityError]
+) -> Verification:
+    sorted_problems = [problems[path] for path in checked.table.paths if path in problems]
+    return Verification.of(remote.name, remote.version, part, checked, sorted_problems)

@@ -73,7 +73,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
             return create(path, flags, *args, **options)
 
     monkeypatch.setattr("aioassets.fetch.sinks.os.open", fold_and_create)
-    monkeypatch.setattr("aioassets.fetch.cache.os.path.lexists", lambda path: exists(path) or is_there(path))
+    monkeypatch.setattr("aioassets.fetch.staging.os.path.lexists", lambda path: exists(path) or is_there(path))
 
 
 def _fold(name: str) -> str:
