@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aioassets.drivers.protocol import *
     from aioassets.drivers.s3.driver import *
     from aioassets.errors import *
-    from aioassets.fetch.fetch import *
+    from aioassets.fetch.fetched import *
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.files import *
@@ -32,7 +32,7 @@ _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
     "aioassets.manager",
-    "aioassets.fetch.fetch",
+    "aioassets.fetch.fetched",
     "aioassets.fetch.verify",
     "aioassets.model.files",
     "aioassets.model.leftovers",

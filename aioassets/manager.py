@@ -33,9 +33,12 @@ from aioassets.errors import (
     StoreCorrupt,
     VersionNotFound,
 )
-from aioassets.fetch.cache import OURS
-from aioassets.fetch.fetch import FetchContext, FetchedAsset, Locks, Retrieval
+from aioassets.fetch.context import FetchContext
+from aioassets.fetch.directory import OWN_FOLDER
+from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.leftovers import CacheCleaning
+from aioassets.fetch.locks import Locks
+from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.keys import MAX_KEY_BYTES, Layout
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
@@ -186,7 +189,7 @@ class AssetsManager:
         self._owned = self._make_driver()
         self._sources: dict[Location, Driver] = {}
         self._store = self._make_store(driver or self._owned)
-        self._probes = ProbeCache(self._settings.assets_dir / OURS / "stores")
+        self._probes = ProbeCache(self._settings.assets_dir / OWN_FOLDER / "stores")
         self._locks = Locks()
         self._lister = Lister(self._scheme, self._retry)
         self._reservations = Reservations()

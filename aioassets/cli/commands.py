@@ -24,7 +24,8 @@ from aioassets.cli.console import (
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.errors import UsageError
-from aioassets.fetch.fetch import FetchedAsset, Selection
+from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
 from aioassets.manager import AssetsManager, AssetVersions
 from aioassets.model.digests import SHA256

@@ -30,7 +30,10 @@ from aioassets import (
     UsageError,
 )
 from aioassets.drivers.protocol import Expect, Revision
-from aioassets.fetch.download import RANGE, RANGES_AT_ONCE, Download, Downloader
+from aioassets.fetch.download import download
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.fetch.sinks import RANGE, RANGES_AT_ONCE
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
 from aioassets.runtime.threads import SMALL
@@ -262,7 +265,7 @@ async def test_a_store_that_sends_more_than_was_asked_for_fills_no_disk(
         written.append(offset + len(data))
         return pwrite(descriptor, data, offset)
 
-    monkeypatch.setattr("aioassets.fetch.download.os.pwrite", watch)
+    monkeypatch.setattr("aioassets.fetch.sinks.os.pwrite", watch)
     driver = Flood()
     await publish(driver, folder(entry("a", bytes(size))), a=b"x")
     with pytest.raises(IntegrityError, match=f"expected {size} bytes, found more"):
@@ -287,9 +290,10 @@ async def test_a_file_of_any_size_is_begun_with_a_few_ranges(memory: MemoryDrive
     """Also where the file system doesn't tell how much room it has."""
     await memory.upload("a", BytesSource(b"x"))
     driver = Interposer(memory)
-    download = Download(FileEntry("a", 2**62, {"sha256": "ab"}), "a", str(tmp_path / "a"), "model:0.0[a]", 2**62)
+    file = RemoteFile(FileEntry("a", 2**62, {"sha256": "ab"}), "a", "model:0.0[a]", 2**62)
+    reader = FileReader(driver, "model", ignore)
     with anyio.fail_after(60), pytest.raises(IntegrityError, match="expected 4611686018427387904 bytes, found"):
-        await Downloader(driver, "model", ignore).run(FileTable([download.entry]), lambda _: download)
+        await download(reader, FileTable([file.entry]), lambda _: file, str(tmp_path))
     assert len(driver.calls) <= TRIES * RANGES_AT_ONCE
 
 

@@ -300,8 +300,8 @@ def source(tmp_path: Path, settings: dict[str, Any]) -> Path:
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
     """Have the larger file fetched in three ranges."""
-    monkeypatch.setattr("aioassets.fetch.download.SMALL", len(SMALL))
-    monkeypatch.setattr("aioassets.fetch.download.RANGE", settings["part_size"] // 2)
+    monkeypatch.setattr("aioassets.fetch.sinks.SMALL", len(SMALL))
+    monkeypatch.setattr("aioassets.fetch.sinks.RANGE", settings["part_size"] // 2)
 
 
 Published = Callable[..., Any]

@@ -20,7 +20,7 @@ from tools.interposer import Interposer, Pause
 
 from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred
 from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.placement import Placement
 from aioassets.runtime.effects import Effects
 
 
@@ -126,7 +126,7 @@ def placing(ending: str) -> Instrument:
 
 def staged(driver: Driver) -> Watched:
     """Hang when all is downloaded."""
-    CacheEntry.place = lambda *_: anyio.from_thread.run(hang)  # type: ignore[assignment, method-assign]
+    Placement.place_version = lambda *_: anyio.from_thread.run(hang)  # type: ignore[assignment, method-assign]
     return Watched(driver)
 
 

@@ -31,7 +31,7 @@ from aioassets import (
 )
 from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
 from aioassets.drivers.s3.driver import S3Driver
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 from aioassets.model.claim import ClaimState
 from aioassets.testing import BytesSource
 
@@ -421,14 +421,14 @@ async def test_unfinished_downloads_are_removed(
     for slot in (dead, live):
         (slot.staging / "payload").mkdir(parents=True)
         (slot.staging / "payload" / "file").write_bytes(b"half")
-    dead._own(".lock").touch()
+    dead.lock_file.touch()
     held = await asyncio.to_thread(live.try_lock)
     assert held is not None
     (leftover,) = (await manager.plan_clean()).leftovers
     assert (leftover.kind, leftover.version, leftover.size) == (LeftoverKind.UNFINISHED_DOWNLOAD, "0.1", 4)
     assert len((await cleaned(manager)).removed) == 1
     assert not dead.staging.exists()
-    assert not dead._own(".lock").exists()
+    assert not dead.lock_file.exists()
     assert live.staging.exists()
     await asyncio.to_thread(live.unlock, held)
     assert (await manager.fetch_asset("model")).version == "0.0"

@@ -17,7 +17,7 @@ from tools.interposer import Interposer
 
 from aioassets import CacheError, LocalDriver, MemoryDriver, PublicationUncertain, StoreError
 from aioassets.errors import AioAssetsError
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.placement import Placement
 from aioassets.runtime.threads import in_thread
 
 NO_SPACE = r"No space left on device; free some space there and try again\."
@@ -103,13 +103,13 @@ async def test_a_disk_without_room_for_the_record_places_nothing(
     """All was downloaded and verified, and yet it isn't there; the room is given back."""
     manager = ready()
     await manager.create_asset(tree, "model")
-    place = CacheEntry.place
+    place = Placement.place_version
 
     def on_full_disk(*args: Any) -> None:
         small_disk.fill()
         place(*args)
 
-    monkeypatch.setattr(CacheEntry, "place", on_full_disk)
+    monkeypatch.setattr(Placement, "place_version", on_full_disk)
     with pytest.raises(CacheError, match=NO_SPACE):
         await manager.fetch_asset("model")
     monkeypatch.undo()
@@ -313,7 +313,7 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
         with pytest.raises(StoreError, match=message):
             await manager.update_asset(files("b"), "model")
     with monkeypatch.context() as patched:
-        patched.setattr("aioassets.fetch.cache.digest_of", fail)
+        patched.setattr("aioassets.fetch.digests.digest_of_file", fail)
         await manager.fetch_asset("model")
         with pytest.raises(CacheError, match=message):
             await manager.fetch_asset("model", verify=True)

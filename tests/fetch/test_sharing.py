@@ -20,7 +20,7 @@ from tools.interposer import Interposer
 
 from aioassets import AssetsManager, FetchedAsset, LocalDriver
 from aioassets.drivers.protocol import Expect
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 from aioassets.runtime.threads import in_thread
 
 FETCHER: Final = Path(__file__).with_name("fetcher.py")

@@ -84,7 +84,7 @@ MUTATIONS: Final = (
         "cleaning without seizing",
         (
             Patch(
-                "cleanup/store.py",
+                "cleanup/remover.py",
                 "if not over or not await self._seize(name, version, meta.revision):",
                 "if not over:",
             ),
