@@ -8,21 +8,12 @@ from typing import Any, TypeVar
 
 import anyio
 
-from aioassets.cli.console import (
-    ask,
-    can_ask,
-    described_leftovers,
-    echo_err,
-    forecast,
-    leftover_label,
-    print_assets,
-    progress_display,
-    put,
-    put_json,
-    put_path,
-)
+from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
+from aioassets.cli.output import echo_err, put, put_json, put_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
+from aioassets.cli.questions import ask, can_ask
+from aioassets.cli.tables import described_leftovers, forecast, leftover_label, print_assets
 from aioassets.errors import UsageError
 from aioassets.fetch.fetch import FetchedAsset, Selection
 from aioassets.fetch.verify import Verification

@@ -12,8 +12,9 @@ from typing import Final, TextIO, cast
 import anyio
 from asyncclick.utils import PacifyFlushWrapper
 
-from aioassets.cli.console import echo_err, logging_escaped, show_cursor
+from aioassets.cli.display import show_cursor
 from aioassets.cli.escaping import traceback_lines
+from aioassets.cli.output import echo_err, logging_escaped
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
     AccessDenied,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioassets.cli.console import echo_err, logging_escaped, put
 from aioassets.cli.escaping import LONGEST, abridged, escaped, traceback_lines
+from aioassets.cli.output import echo_err, logging_escaped, put
 
 ANY_TEXT = st.text(st.characters(categories=["C", "Z", "L", "M", "S"]))
 

@@ -228,7 +228,7 @@ def test_an_error_is_one_line_whatever_a_server_says(invoke: Invoke, monkeypatch
 
 DRAWING = r"""
 import anyio
-from aioassets.cli.console import progress_display
+from aioassets.cli.display import progress_display
 
 async def main():
     async with progress_display("Looking at a\x1b[2J\n[red]b", "Uploading") as tally:
