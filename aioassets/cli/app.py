@@ -29,7 +29,7 @@ from aioassets.cli.options import (
     Duration,
     PushOptions,
     StoreOptions,
-    gathered,
+    grouped,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aioassets.model.names import AssetSpec
 else:
 
-    class _Later:
+    class _LazyModule:
         """A module that is imported when something of it is used: help, completion and usage errors need none."""
 
         def __init__(self, name: str) -> None:
@@ -47,9 +47,9 @@ else:
         def __getattr__(self, attribute: str) -> Any:
             return getattr(import_module(self._name), attribute)
 
-    commands = _Later("aioassets.cli.commands")
-    process = _Later("aioassets.cli.process")
-    spec = _Later("aioassets.model.names")
+    commands = _LazyModule("aioassets.cli.commands")
+    process = _LazyModule("aioassets.cli.process")
+    spec = _LazyModule("aioassets.model.names")
 
 
 Work = Callable[[], Awaitable[int | None]]
@@ -78,7 +78,7 @@ Shell completion, for .bashrc (likewise zsh_source and fish_source):
 """
 
 
-class _InOrder(click.Group):
+class _DefinitionOrder(click.Group):
     """Lists its commands as they are written here."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -87,7 +87,7 @@ class _InOrder(click.Group):
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_DefinitionOrder,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -99,8 +99,8 @@ def cli() -> None:
 @cli.command("new", short_help="Push the first version of a new asset.")
 @PATH
 @click.argument("name")
-@gathered(PushOptions, "push", *PUSH)
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+@grouped(PushOptions, "push", *PUSH)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH, a file or a directory (or the URL of an object or prefix), as the first version of a new asset.
 
@@ -108,7 +108,7 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
     """
     parsed = spec.AssetSpec.parse(name)
     if parsed.version is not None or parsed.part is not None:
-        _refuse(f"A new asset gets its first version by itself: write {parsed.name} instead of {name}.")
+        _usage_error(f"A new asset gets its first version by itself: write {parsed.name} instead of {name}.")
     return partial(commands.new, path, name, push, store)
 
 
@@ -116,21 +116,21 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 @PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
 @click.option("--bump-major", is_flag=True, help="Begin the next major: 1.2 is followed by 2.0.")
-@gathered(PushOptions, "push", *PUSH)
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+@grouped(PushOptions, "push", *PUSH)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH, a file or a directory (or the URL of an object or prefix), as the next version of an asset.
 
     1.2 is followed by 1.3; NAME:0 goes on with major 0. Shows what would be pushed where, and
     asks. Prints the new version.
     """
-    return partial(commands.update, path, _updatable(name, bump_major), bump_major, push, store)
+    return partial(commands.update, path, _parse_update_spec(name, bump_major), bump_major, push, store)
 
 
 @cli.command("list")
 @click.argument("prefix", default="")
 @JSON
-@gathered(StoreOptions, "store", *STORE)
+@grouped(StoreOptions, "store", *STORE)
 def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
     """List assets with their versions, latest first.
 
@@ -143,7 +143,7 @@ def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
 @cli.command()
 @click.argument("name")
 @JSON
-@gathered(StoreOptions, "store", *STORE)
+@grouped(StoreOptions, "store", *STORE)
 def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
     """List the versions of an asset, latest first, a line each."""
     return partial(commands.versions, name, store, as_json=as_json)
@@ -155,7 +155,7 @@ def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
 @click.option("--verify", is_flag=True, help="Hash what is cached, instead of trusting its record.")
 @click.option("--offline", is_flag=True, default=None, help="Use only what is cached. [AIOASSETS_OFFLINE]")
 @JSON
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def fetch(
     spec: str, force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
 ) -> Work:
@@ -173,7 +173,7 @@ def fetch(
 @click.argument("spec")
 @click.option("--cache", "cached", is_flag=True, help="Check what is in the assets directory, without the network.")
 @JSON
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     """Read every file of a version, compare it with what was pushed, and keep nothing.
 
@@ -198,7 +198,7 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
 @YES
 @DRY_RUN
 @JSON
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def clean(
     name: str,
     older_than: timedelta | None,
@@ -216,34 +216,36 @@ def clean(
     removed, and pushes under way are left alone.
     """
     if publish is not None:
-        name, version = _exactly(publish)
+        name, version = _parse_exact_version(publish)
         return partial(commands.publish, name, version, store, as_json=as_json, dry_run=dry_run)
     return partial(
         commands.clean, name, store, older_than=older_than, legacy=legacy, yes=yes, dry_run=dry_run, as_json=as_json
     )
 
 
-def _refuse(message: str) -> NoReturn:
+def _usage_error(message: str) -> NoReturn:
     raise click.UsageError(message, click.get_current_context())
 
 
-def _updatable(name: str, bump_major: bool) -> AssetSpec:
+def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
     """Parse `NAME[:MAJOR]`."""
     parsed = spec.AssetSpec.parse(name)
     if parsed.part is not None:
-        _refuse(f"A part of an asset can't be pushed: write {replace(parsed, part=None)} instead of {name}.")
+        _usage_error(f"A part of an asset can't be pushed: write {replace(parsed, part=None)} instead of {name}.")
     if parsed.version is not None and not parsed.version.isdecimal():
-        _refuse(f"A push makes a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}.")
+        _usage_error(
+            f"A push makes a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}."
+        )
     if parsed.version is not None and bump_major:
-        _refuse(f"--bump-major begins the next major of all: write {parsed.name} instead of {name}.")
+        _usage_error(f"--bump-major begins the next major of all: write {parsed.name} instead of {name}.")
     return parsed
 
 
-def _exactly(text: str) -> tuple[str, str]:
+def _parse_exact_version(text: str) -> tuple[str, str]:
     """Parse `NAME:VERSION`."""
     parsed = spec.AssetSpec.parse(text)
     if parsed.version is None or parsed.part is not None:
-        _refuse(f"Name the version to list exactly, like {parsed.name}:1.2, instead of {text}.")
+        _usage_error(f"Name the version to list exactly, like {parsed.name}:1.2, instead of {text}.")
     return parsed.name, parsed.version
 
 
@@ -257,7 +259,7 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
         What it asks for; or the exit code, where help, a completion or an error was printed and that is all.
     """
     try:
-        asked: Work | int = _at_once(cli.main(args, prog_name="aioassets", standalone_mode=False))
+        asked: Work | int = _run_without_loop(cli.main(args, prog_name="aioassets", standalone_mode=False))
         return asked
     except click.ClickException as error:
         shown = io.StringIO()
@@ -272,7 +274,7 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
         return process.report_error(error, args)
 
 
-def _at_once(parsing: Coroutine[Any, Any, Any]) -> Any:
+def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
     """The result of a coroutine that waits for nothing: a loop would take longer to import than all the rest."""
     try:
         parsing.send(None)

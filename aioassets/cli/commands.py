@@ -10,10 +10,10 @@ import anyio
 
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
-from aioassets.cli.output import echo_err, put, put_json, put_path
+from aioassets.cli.output import echo, echo_err, echo_json, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import ask, can_ask
-from aioassets.cli.tables import described_leftovers, forecast, leftover_label, print_assets
+from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, print_assets
 from aioassets.errors import UsageError
 from aioassets.fetch.fetch import FetchedAsset, Selection
 from aioassets.fetch.verify import Verification
@@ -45,9 +45,9 @@ async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int
     """List assets with their versions."""
     async with store.manager() as manager:
         async with progress_display("Listing assets"):
-            assets = await _all(manager.list_assets(prefix))
+            assets = await _collect(manager.list_assets(prefix))
         if as_json:
-            put_json({"assets": [_described_asset(asset) for asset in assets]})
+            echo_json({"assets": [_asset_json(asset) for asset in assets]})
         elif assets:
             print_assets(assets)
         else:
@@ -63,10 +63,10 @@ async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
     async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
         found = await manager.list_versions(name)
     if as_json:
-        put_json({"name": name, "versions": found})
+        echo_json({"name": name, "versions": found})
     else:
         for version in found:
-            put(version)
+            echo(version)
 
 
 async def fetch(
@@ -86,9 +86,9 @@ async def fetch(
             f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for."
         )
     if as_json:
-        put_json(_described_fetch(fetched))
+        echo_json(_fetch_json(fetched))
     else:
-        put_path(fetched.path)
+        echo_path(fetched.path)
 
 
 async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
@@ -101,13 +101,13 @@ async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool)
     if found.unverifiable:
         echo_err(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
     if as_json:
-        put_json(_described_verification(found))
+        echo_json(_verification_json(found))
     elif found.ok:
-        put(label)
+        echo(label)
     return DONE if found.ok else exit_code_of(found.problems[0])
 
 
-def _described_verification(found: Verification) -> dict[str, Any]:
+def _verification_json(found: Verification) -> dict[str, Any]:
     return {
         "name": found.name,
         "version": found.version,
@@ -137,10 +137,10 @@ async def clean(
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
-        for line in described_leftovers(plan):
+        for line in leftover_lines(plan):
             echo_err(line)
         question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
-        if not dry_run and plan.removable and not (yes or await _agreed(question)):
+        if not dry_run and plan.removable and not (yes or await _confirmed(question)):
             echo_err("Declined: nothing was removed.")
             return FAILED
         result = None
@@ -152,10 +152,10 @@ async def clean(
     for leftover in result.kept if result else ():
         echo_err(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
     if as_json:
-        put_json({**_described_cleaning(plan, result), "dry_run": dry_run})
+        echo_json({**_cleaning_json(plan, result), "dry_run": dry_run})
     else:
         for leftover in result.removed if result else ():
-            put(leftover.where)
+            echo(leftover.where)
     return DONE
 
 
@@ -168,13 +168,13 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
         async with store.manager() as manager, progress_display(f"Listing {label}"):
             await manager.publish_version(name, version)
     if as_json:
-        put_json({"name": name, "version": version, "dry_run": dry_run})
+        echo_json({"name": name, "version": version, "dry_run": dry_run})
     elif not dry_run:
-        put(label)
+        echo(label)
     return DONE
 
 
-def _described_cleaning(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
+def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
     removed = set(result.removed) if result else set()
     rows = [
         {
@@ -203,37 +203,37 @@ async def _push(
     async with store.manager() as manager:
         async with progress_display(f"Looking at {path} and {manager.url}"):
             plan = await planned(manager)
-        for line in forecast(plan, path, str(manager.url)):
+        for line in forecast_lines(plan, path, str(manager.url)):
             echo_err(line)
         if push.dry_run:
             return _dry_run(plan, push)
-        if not (push.yes or await _agreed(f"Push {plan.name}:{plan.version}?")):
+        if not (push.yes or await _confirmed(f"Push {plan.name}:{plan.version}?")):
             echo_err("Declined: nothing was pushed.")
             return FAILED
-        result = await _pushed(manager, plan)
+        result = await _push_plan(manager, plan)
     if result.version != plan.version:
         echo_err(f"{plan.version} was taken by another push meanwhile.")
     if push.as_json:
-        put_json(_described_push(result, dry_run=False))
+        echo_json(_push_json(result, dry_run=False))
     else:
-        put(f"{result.name}:{result.version}")
+        echo(f"{result.name}:{result.version}")
     return DONE
 
 
 def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     echo_err("Dry run: nothing was pushed.")
     if push.as_json:
-        put_json(_described_push(plan, dry_run=True))
+        echo_json(_push_json(plan, dry_run=True))
     return DONE
 
 
-async def _agreed(question: str) -> bool:
+async def _confirmed(question: str) -> bool:
     if not can_ask():
         raise UsageError("There is no terminal to ask for confirmation: say --yes, or look with --dry-run.")
     return await ask(question)
 
 
-async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
+async def _push_plan(manager: AssetsManager, plan: PushPlan) -> PushResult:
     async with progress_display(f"Preparing {plan.name}", "Uploading") as tally:
         try:
             return await manager.push(plan, progress=tally.receive)
@@ -243,7 +243,7 @@ async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
             raise
 
 
-def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
+def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
     return {
         "name": pushed.name,
         "version": pushed.version,
@@ -254,12 +254,12 @@ def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str
     }
 
 
-def _described_asset(asset: AssetVersions) -> dict[str, Any]:
+def _asset_json(asset: AssetVersions) -> dict[str, Any]:
     error = None if asset.error is None else str(asset.error)
     return {"name": asset.name, "versions": asset.versions, "error": error}
 
 
-def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
+def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
     manifest = fetched.manifest
     spec = AssetSpec(fetched.name, fetched.version, fetched.part)
     files = Selection.of(manifest, spec, fetched.version).files
@@ -283,5 +283,5 @@ def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
     }
 
 
-async def _all(items: AsyncIterator[T]) -> list[T]:
+async def _collect(items: AsyncIterator[T]) -> list[T]:
     return [item async for item in items]

@@ -21,9 +21,9 @@ from aioassets.runtime.threads import in_thread
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-MOMENT: Final = 0.5
+DELAY: Final = 0.5
 """Seconds that an operation may take without being drawn."""
-FRAME: Final = 0.1
+INTERVAL: Final = 0.1
 """Seconds between two drawings."""
 
 
@@ -82,16 +82,16 @@ async def progress_display(waiting: str, moving: str = "") -> AsyncIterator[Tall
 
 
 async def _draw(tally: Tally) -> None:
-    await anyio.sleep(MOMENT)
+    await anyio.sleep(DELAY)
     try:
-        spinner, bar = await in_thread(_drawings)
+        spinner, bar = await in_thread(_spinner_and_bar)
     except OutOfThreads:  # the operation itself may need none
         return
     with spinner:
         spinner.add_task(escaped(tally.waiting), total=None)
         while tally.transfer is None:
             spinner.refresh()
-            await anyio.sleep(FRAME)
+            await anyio.sleep(INTERVAL)
     with bar:
         task = bar.add_task(escaped(tally.transfer), total=tally.nbytes, files="")
         while True:
@@ -99,26 +99,26 @@ async def _draw(tally: Tally) -> None:
             description = escaped(tally.transfer)
             bar.update(task, description=description, completed=tally.nbytes_done, total=tally.nbytes, files=files)
             bar.refresh()
-            await anyio.sleep(FRAME)
+            await anyio.sleep(INTERVAL)
 
 
-def _drawings() -> tuple[Progress, Progress]:
+def _spinner_and_bar() -> tuple[Progress, Progress]:
     """What is drawn before, and after it is known what has to move; both vanish when they end."""
     from rich import progress  # noqa: PLC0415 - slow to import, and only terminals need it
     from rich.console import Console  # noqa: PLC0415
     from rich.constrain import Constrain  # noqa: PLC0415
 
-    class Drawing(progress.Progress):
+    class Display(progress.Progress):
         def get_renderable(self) -> Constrain:
             """Leave room for the ^C that terminals echo: on the next line, it would displace what is drawn."""
             return Constrain(super().get_renderable(), console.width - 4)
 
     console = Console(stderr=True)
     description = progress.TextColumn("{task.description}", markup=False)  # a spec may hold brackets
-    drawing = functools.partial(
-        Drawing, console=console, transient=True, auto_refresh=False, redirect_stdout=False, expand=True
+    display = functools.partial(
+        Display, console=console, transient=True, auto_refresh=False, redirect_stdout=False, expand=True
     )
-    return drawing(progress.SpinnerColumn(), description), drawing(
+    return display(progress.SpinnerColumn(), description), display(
         description,
         progress.BarColumn(bar_width=None),
         progress.TextColumn("{task.fields[files]}"),
@@ -129,6 +129,6 @@ def _drawings() -> tuple[Progress, Progress]:
 
 
 def show_cursor() -> None:
-    """Show the cursor, which a drawing that isn't ended properly leaves hidden."""
+    """Show the cursor, which a display that isn't ended properly leaves hidden."""
     if sys.stderr.isatty():
         click.echo("\x1b[?25h", err=True, color=True)

@@ -100,22 +100,22 @@ class PushOptions:
         }
 
 
-def _completing(*values: str, kind: str = "plain") -> Callable[..., list[CompletionItem[str]]]:
+def _completion(*values: str, kind: str = "plain") -> Callable[..., list[CompletionItem[str]]]:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         return [CompletionItem(value, type=kind) for value in values if value.startswith(incomplete) or not value]
 
     return complete
 
 
-_A_FOLDER = _completing("", kind="dir")
+_DIRECTORY = _completion("", kind="dir")
 
-PATH = click.argument("path", shell_complete=_completing("", kind="file"))
+PATH = click.argument("path", shell_complete=_completion("", kind="file"))
 
 STORE = (
     click.option(
         "--bucket",
         metavar="BUCKET",
-        shell_complete=_A_FOLDER,
+        shell_complete=_DIRECTORY,
         help="Where assets are kept: a folder, file:///path or s3://name. [AIOASSETS_BUCKET]",
     ),
     click.option(
@@ -126,13 +126,13 @@ STORE = (
     click.option(
         "--storage-provider",
         metavar="PROVIDER",
-        shell_complete=_completing("local", "s3", "gcs", "azure"),
+        shell_complete=_completion("local", "s3", "gcs", "azure"),
         help="What a bare bucket name stands for: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
     ),
     click.option(
         "--versioning",
         metavar="SCHEME",
-        shell_complete=_completing("major_minor", "simple_date"),
+        shell_complete=_completion("major_minor", "simple_date"),
         help="How versions are numbered: major_minor (default) or simple_date. [AIOASSETS_VERSIONING]",
     ),
     click.option(
@@ -147,7 +147,7 @@ STORE = (
 ASSETS_DIR = click.option(
     "--assets-dir",
     metavar="DIR",
-    shell_complete=_A_FOLDER,
+    shell_complete=_DIRECTORY,
     help="Where fetched assets are kept (default: the user's cache folder). [AIOASSETS_DIR]",
 )
 SINGLE_WRITER = click.option(
@@ -174,18 +174,18 @@ PUSH = (
 )
 
 
-def gathered(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
+def grouped(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
     """Give a command options, and hand their values to it as one value."""
     names = [each.name for each in fields(kind)]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
-        def gathering(**values: Any) -> Any:
+        def wrapper(**values: Any) -> Any:
             given = {name: values.pop(name) for name in names if name in values}
             return command(**values, **{parameter: kind(**given)})
 
         for option in reversed(options):
-            option(gathering)
-        return gathering  # type: ignore[return-value]
+            option(wrapper)
+        return wrapper  # type: ignore[return-value]
 
     return decorate

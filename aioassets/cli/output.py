@@ -24,23 +24,23 @@ def echo_err(line: str = "", *, end: str = "\n") -> None:
     _write(abridged(escaped(line)) + end, err=True)
 
 
-def put(*fields: str) -> None:
+def echo(*fields: str) -> None:
     """Print one line of results on standard output: escaped fields, separated by tabs."""
     _write("\t".join(map(escaped, fields)) + "\n", err=False)
 
 
-def put_path(path: Path) -> None:
+def echo_path(path: Path) -> None:
     """Print a path on standard output: its bytes as they are on disk, so that programs can use them.
 
     On a terminal, it is escaped like any other text.
     """
     if sys.stdout.isatty():
-        put(str(path))
+        echo(str(path))
     else:
         click.echo(os.fsencode(path))
 
 
-def put_json(document: Mapping[str, Any]) -> None:
+def echo_json(document: Mapping[str, Any]) -> None:
     """Print a JSON document on standard output, in ASCII."""
     click.echo(json.dumps(document, indent=2))
 
@@ -54,14 +54,14 @@ def _write(text: str, *, err: bool) -> None:
 def logging_escaped() -> Iterator[None]:
     """Escape log records that Python prints by itself because the program sets up no logging."""
     default = logging.lastResort
-    logging.lastResort = _Log(logging.WARNING)
+    logging.lastResort = _EscapingHandler(logging.WARNING)
     try:
         yield
     finally:
         logging.lastResort = default
 
 
-class _Log(logging.Handler):
+class _EscapingHandler(logging.Handler):
     """Prints log records."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -44,7 +44,7 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
 )
 """The exit code of each family of errors; the first that fits."""
 
-ENDED_BY: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+SIGNAL_MESSAGES: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 
 
 def exit_code_of(error: AioAssetsError) -> int:
@@ -76,21 +76,21 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
     received: list[signal.Signals] = []
     code = FAILED
-    with anyio.open_signal_receiver(*ENDED_BY) as signals:
+    with anyio.open_signal_receiver(*SIGNAL_MESSAGES) as signals:
         async with anyio.create_task_group() as tasks:
             command = anyio.CancelScope()
-            tasks.start_soon(_heed, signals, command, received)
+            tasks.start_soon(_cancel_on_signal, signals, command, received)
             with command:
                 code = await _execute(work, args)
             tasks.cancel_scope.cancel()
     if not received:
         return code
     if command.cancelled_caught:
-        echo_err(f"{ENDED_BY[received[0]]}.")
+        echo_err(f"{SIGNAL_MESSAGES[received[0]]}.")
     return 128 + received[0]
 
 
-async def _heed(
+async def _cancel_on_signal(
     signals: AsyncIterator[signal.Signals], command: anyio.CancelScope, received: list[signal.Signals]
 ) -> None:
     async with anyio.create_task_group() as tasks:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aioassets.cli.escaping import escaped
-from aioassets.cli.output import put
+from aioassets.cli.output import echo
 from aioassets.cli.units import human_duration, human_files
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ VERSIONS_SHOWN: Final = 6
 """Versions of one major that a forecast names."""
 
 
-def forecast(plan: PushPlan, source: str, store: str) -> list[str]:
+def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
     """What a push would do, in aligned lines."""
     return [
         f"Asset     {plan.name}",
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
-        *_aligned("Existing", _existing(plan.versions)),
+        *_aligned("Existing", _existing_versions(plan.versions)),
         f"Version   {plan.version} (forecast)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",
     ]
 
 
-def described_leftovers(plan: CleaningPlan) -> Iterator[str]:
+def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
     """What a cleaning found, a line each: first what it would remove."""
     for title, removable in (("Remove", True), ("Keep", False)):
-        rows = [_leftover(leftover) for leftover in plan.leftovers if leftover.removable is removable]
+        rows = [_leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
         yield from _aligned(title, rows) if rows else ()
     if not plan.leftovers:
         yield "There is nothing to clean."
@@ -47,7 +47,7 @@ def leftover_label(leftover: Leftover) -> str:
     return f"{leftover.name}:{leftover.version}" if leftover.version and not leftover.is_cached else leftover.where
 
 
-def _leftover(leftover: Leftover) -> str:
+def _leftover_text(leftover: Leftover) -> str:
     what = leftover.kind.value.replace("_", " ")
     details = [
         f"by {leftover.holder}" if leftover.holder else "",
@@ -64,19 +64,19 @@ def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
         yield f"{heading:<10}{text}"
 
 
-def _existing(versions: Sequence[str]) -> list[str]:
+def _existing_versions(versions: Sequence[str]) -> list[str]:
     """The versions that are there, latest first; a line for each major where they have majors."""
     if not versions:
         return ["nothing yet"]
     if not all("." in version for version in versions):
-        return [_abridged(versions)]
+        return [_version_list(versions)]
     return [
-        f"major {major}: {_abridged(list(group))}"
+        f"major {major}: {_version_list(list(group))}"
         for major, group in itertools.groupby(versions, lambda version: version.partition(".")[0])
     ]
 
 
-def _abridged(versions: Sequence[str]) -> str:
+def _version_list(versions: Sequence[str]) -> str:
     rest = len(versions) - VERSIONS_SHOWN
     return ", ".join(versions[:VERSIONS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -87,7 +87,7 @@ def print_assets(assets: Iterable[AssetVersions]) -> None:
         _print_table(assets)
         return
     for asset in assets:
-        put(asset.name, ",".join(asset.versions))
+        echo(asset.name, ",".join(asset.versions))
 
 
 def _print_table(assets: Iterable[AssetVersions]) -> None:

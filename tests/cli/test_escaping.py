@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioassets.cli.escaping import LONGEST, abridged, escaped, traceback_lines
-from aioassets.cli.output import echo_err, logging_escaped, put
+from aioassets.cli.output import echo, echo_err, logging_escaped
 
 ANY_TEXT = st.text(st.characters(categories=["C", "Z", "L", "M", "S"]))
 
@@ -46,7 +46,7 @@ def test_a_line_is_said_as_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_result_is_one_line_of_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    put("a\tb", "c\nd")
+    echo("a\tb", "c\nd")
     assert capsys.readouterr() == ("a\\tb\tc\\nd\n", "")
 
 
@@ -54,7 +54,7 @@ def test_the_end_of_a_long_line_is_said_too(capsys: pytest.CaptureFixture[str]) 
     """There stands what to do; a result is never cut."""
     assert abridged("a" * LONGEST) == "a" * LONGEST
     echo_err(f"begin{'a' * 10**6}end")
-    put("a" * 10**6)
+    echo("a" * 10**6)
     printed = capsys.readouterr()
     assert len(printed.err) < LONGEST + 100
     assert printed.err.startswith("begin")
@@ -65,7 +65,7 @@ def test_the_end_of_a_long_line_is_said_too(capsys: pytest.CaptureFixture[str]) 
 def test_a_stream_of_another_encoding_gets_what_it_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
     data = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, encoding="ascii"))
-    put("é日")
+    echo("é日")
     sys.stdout.flush()
     assert data.getvalue() == b"\\xe9\\u65e5\n"
 
