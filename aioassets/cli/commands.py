@@ -1,4 +1,4 @@
-"""What the commands of the command line do."""
+"""The work of each command."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int
         elif assets:
             print_assets(assets)
         else:
-            echo_err(
-                f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else ".")
-            )
+            echo_err(f"No assets in {manager.url}" + (f" have names that begin with {prefix!r}." if prefix else "."))
     codes = [report_error(asset.error) for asset in assets if asset.error is not None]
     return codes[0] if codes else DONE
 
@@ -72,18 +70,19 @@ async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
 async def fetch(
     spec: str, store: StoreOptions, *, force_download: bool, verify: bool, offline: bool | None, as_json: bool
 ) -> None:
-    """Bring an asset to the local disk, and print its path."""
-    async with store.manager() as manager, progress_display(f"Looking for {spec}", "Downloading") as tally:
+    """Download an asset to the local cache, and print its path."""
+    async with store.manager() as manager, progress_display(f"Resolving {spec}", "Downloading") as tally:
         fetched = await manager.fetch_asset(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
     if not fetched.verified:
         echo_err(
-            f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified."
+            f"{fetched.name}:{fetched.version} was not verified: its manifest has no digest that aioassets supports."
         )
-    elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
+    elif store_digests := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
         echo_err(
-            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for."
+            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(store_digests)} that its store "
+            "reported, not by SHA-256."
         )
     if as_json:
         echo_json(_fetch_json(fetched))
@@ -93,13 +92,13 @@ async def fetch(
 
 async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
     """Check a version against its manifest."""
-    async with store.manager() as manager, progress_display(f"Looking for {spec}", "Verifying") as tally:
+    async with store.manager() as manager, progress_display(f"Resolving {spec}", "Verifying") as tally:
         found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
     for problem in found.problems:
         report_error(problem)
     label = str(AssetSpec(found.name, found.version, found.part))
     if found.unverifiable:
-        echo_err(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
+        echo_err(f"{found.unverifiable:,} files have no digest that aioassets supports: only their sizes were checked.")
     if as_json:
         echo_json(_verification_json(found))
     elif found.ok:
@@ -133,13 +132,13 @@ async def clean(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Remove what dead pushes and fetches left behind."""
+    """Remove the leftovers of dead pushes and fetches."""
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in leftover_lines(plan):
             echo_err(line)
-        question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
+        question = "Remove it?" if len(plan.removable) == 1 else f"Remove {len(plan.removable)} leftovers?"
         if not dry_run and plan.removable and not (yes or await _confirmed(question)):
             echo_err("Declined: nothing was removed.")
             return FAILED
@@ -150,7 +149,7 @@ async def clean(
     if dry_run:
         echo_err("Dry run: nothing was removed.")
     for leftover in result.kept if result else ():
-        echo_err(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
+        echo_err(f"{leftover_label(leftover)} was not removed: it changed since it was listed.")
     if as_json:
         echo_json({**_cleaning_json(plan, result), "dry_run": dry_run})
     else:
@@ -160,7 +159,7 @@ async def clean(
 
 
 async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
-    """List a complete version that isn't listed."""
+    """Add a complete but unlisted version to the index."""
     label = f"{name}:{version}"
     if dry_run:
         echo_err(f"Dry run: {label} was not listed.")
@@ -199,9 +198,9 @@ def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[st
 async def _push(
     path: str, store: StoreOptions, push: PushOptions, planned: Callable[[AssetsManager], Awaitable[PushPlan]]
 ) -> int:
-    """Look, show, ask, push."""
+    """Plan a push, show the plan, ask for confirmation, and push."""
     async with store.manager() as manager:
-        async with progress_display(f"Looking at {path} and {manager.url}"):
+        async with progress_display(f"Reading {path} and {manager.url}"):
             plan = await planned(manager)
         for line in forecast_lines(plan, path, str(manager.url)):
             echo_err(line)
@@ -212,7 +211,7 @@ async def _push(
             return FAILED
         result = await _push_plan(manager, plan)
     if result.version != plan.version:
-        echo_err(f"{plan.version} was taken by another push meanwhile.")
+        echo_err(f"Another push took {plan.version} in the meantime.")
     if push.as_json:
         echo_json(_push_json(result, dry_run=False))
     else:
@@ -229,7 +228,9 @@ def _dry_run(plan: PushPlan, push: PushOptions) -> int:
 
 async def _confirmed(question: str) -> bool:
     if not can_ask():
-        raise UsageError("There is no terminal to ask for confirmation: say --yes, or look with --dry-run.")
+        raise UsageError(
+            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run to preview."
+        )
     return await ask(question)
 
 
@@ -238,8 +239,8 @@ async def _push_plan(manager: AssetsManager, plan: PushPlan) -> PushResult:
         try:
             return await manager.push(plan, progress=tally.receive)
         except anyio.get_cancelled_exc_class():
-            if tally.finished is not None:  # it came too late
-                echo_err(f"{plan.name}:{tally.finished} was published all the same.")
+            if tally.finished is not None:  # the cancellation came after sealing
+                echo_err(f"{plan.name}:{tally.finished} was published before the interruption.")
             raise
 
 

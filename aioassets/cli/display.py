@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 DELAY: Final = 0.5
-"""Seconds that an operation may take without being drawn."""
+"""Seconds until the display appears."""
 INTERVAL: Final = 0.1
-"""Seconds between two drawings."""
+"""Seconds between two updates of the display."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How far an operation is, as its events tell.
+    """Progress of one operation, counted from its events.
 
     Attributes:
-        waiting: what goes on until it is known what has to move.
-        moving: what goes on from then on, without the asset.
-        transfer: what goes on, with the asset; `None` until it is known what has to move.
-        files: how many have to move.
-        nbytes: how many they hold; `None` where that isn't known.
-        files_done: how many have moved.
-        nbytes_done: how many have moved.
-        finished: the version, once all is done.
+        preparing: label until the transfer starts.
+        verb: verb of the transfer, such as "Uploading".
+        transfer: label of the transfer; `None` until it starts.
+        files: files to transfer.
+        nbytes: bytes to transfer; `None` if unknown.
+        files_done: files transferred.
+        nbytes_done: bytes transferred.
+        finished: the version, once the transfer is complete.
     """
 
-    waiting: str
-    moving: str = ""
+    preparing: str
+    verb: str = ""
     transfer: str | None = None
     files: int = 0
     nbytes: int | None = None
@@ -52,10 +52,10 @@ class Tally:
     finished: str | None = None
 
     def receive(self, event: Event) -> None:
-        """Take an event into account; a `Progress` callback."""
+        """Count an event. Pass this method as a `Progress` callback."""
         match event:
-            case TransferStarted():  # once more where a version number was lost to another push
-                self.transfer = f"{self.moving} {event.name}:{event.version}"
+            case TransferStarted():  # again after losing a version number to another push
+                self.transfer = f"{self.verb} {event.name}:{event.version}"
                 self.files, self.nbytes = event.files, event.nbytes
                 self.files_done = self.nbytes_done = 0
             case BytesTransferred():
@@ -68,9 +68,9 @@ class Tally:
 
 
 @contextlib.asynccontextmanager
-async def progress_display(waiting: str, moving: str = "") -> AsyncIterator[Tally]:
-    """Draw an operation while it runs, if it takes longer than a moment and there is a terminal."""
-    tally = Tally(waiting, moving)
+async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
+    """Display the progress of an operation on the terminal, if there is one, once it takes longer than `DELAY`."""
+    tally = Tally(preparing, verb)
     if not sys.stderr.isatty():
         yield tally
         return
@@ -85,10 +85,10 @@ async def _draw(tally: Tally) -> None:
     await anyio.sleep(DELAY)
     try:
         spinner, bar = await in_thread(_spinner_and_bar)
-    except OutOfThreads:  # the operation itself may need none
+    except OutOfThreads:  # the operation may still succeed without a thread
         return
     with spinner:
-        spinner.add_task(escaped(tally.waiting), total=None)
+        spinner.add_task(escaped(tally.preparing), total=None)
         while tally.transfer is None:
             spinner.refresh()
             await anyio.sleep(INTERVAL)
@@ -103,18 +103,18 @@ async def _draw(tally: Tally) -> None:
 
 
 def _spinner_and_bar() -> tuple[Progress, Progress]:
-    """What is drawn before, and after it is known what has to move; both vanish when they end."""
-    from rich import progress  # noqa: PLC0415 - slow to import, and only terminals need it
+    """Return the displays before and during the transfer. Both are erased when they end."""
+    from rich import progress  # noqa: PLC0415 - slow to import, and needed on terminals only
     from rich.console import Console  # noqa: PLC0415
     from rich.constrain import Constrain  # noqa: PLC0415
 
     class Display(progress.Progress):
         def get_renderable(self) -> Constrain:
-            """Leave room for the ^C that terminals echo: on the next line, it would displace what is drawn."""
+            """Leave room for the echoed ^C, which would otherwise wrap to a new line and break the erasing."""
             return Constrain(super().get_renderable(), console.width - 4)
 
     console = Console(stderr=True)
-    description = progress.TextColumn("{task.description}", markup=False)  # a spec may hold brackets
+    description = progress.TextColumn("{task.description}", markup=False)  # a spec may contain brackets
     display = functools.partial(
         Display, console=console, transient=True, auto_refresh=False, redirect_stdout=False, expand=True
     )
@@ -129,6 +129,6 @@ def _spinner_and_bar() -> tuple[Progress, Progress]:
 
 
 def show_cursor() -> None:
-    """Show the cursor, which a display that isn't ended properly leaves hidden."""
+    """Show the cursor, which an interrupted display leaves hidden."""
     if sys.stderr.isatty():
         click.echo("\x1b[?25h", err=True, color=True)

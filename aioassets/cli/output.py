@@ -20,7 +20,7 @@ from aioassets.cli.escaping import abridged, escaped, traceback_lines
 
 
 def echo_err(line: str = "", *, end: str = "\n") -> None:
-    """Print one line for people on standard error, escaped: it may quote a store, a file name or a server."""
+    """Print one line on standard error. Untrusted text in it is escaped, and a very long line is shortened."""
     _write(abridged(escaped(line)) + end, err=True)
 
 
@@ -30,9 +30,9 @@ def echo(*fields: str) -> None:
 
 
 def echo_path(path: Path) -> None:
-    """Print a path on standard output: its bytes as they are on disk, so that programs can use them.
+    """Print a path on standard output.
 
-    On a terminal, it is escaped like any other text.
+    A terminal gets it escaped. A pipe gets the exact bytes, so that programs can open the path.
     """
     if sys.stdout.isatty():
         echo(str(path))
@@ -52,7 +52,7 @@ def _write(text: str, *, err: bool) -> None:
 
 @contextlib.contextmanager
 def logging_escaped() -> Iterator[None]:
-    """Escape log records that Python prints by itself because the program sets up no logging."""
+    """Escape the log records that Python prints when logging isn't configured."""
     default = logging.lastResort
     logging.lastResort = _EscapingHandler(logging.WARNING)
     try:
@@ -62,10 +62,10 @@ def logging_escaped() -> Iterator[None]:
 
 
 class _EscapingHandler(logging.Handler):
-    """Prints log records."""
+    """Handler that prints escaped log records on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler.emit`."""
+        """Print a record and its traceback."""
         try:
             echo_err(record.getMessage())
             for line in traceback_lines(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ():

@@ -11,12 +11,15 @@ from aioassets.cli.output import echo_err
 
 
 def can_ask() -> bool:
-    """Whether somebody may answer."""
+    """Return whether standard input is a terminal."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 async def ask(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no. Waiting doesn't block the loop, so it can be cancelled."""
+    """Ask a yes-or-no question on the terminal. Any answer but "y" or "yes" means no.
+
+    Waiting doesn't block the event loop, so it can be cancelled.
+    """
     echo_err(f"{question} [y/N] ", end="")
     descriptor = sys.stdin.fileno()
     try:
@@ -26,8 +29,8 @@ async def ask(question: str) -> bool:
         raise
     try:
         answer = os.read(descriptor, 1024).decode(errors="replace")
-    except OSError:  # the terminal is gone
+    except OSError:  # the terminal was closed
         answer = ""
     if not answer.endswith("\n"):
-        echo_err()  # Ctrl-D leaves the cursor behind the question
+        echo_err()  # Ctrl-D leaves the cursor after the question
     return answer.strip().lower() in ("y", "yes")

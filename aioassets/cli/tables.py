@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from aioassets.push.plan import PushPlan
 
 VERSIONS_SHOWN: Final = 6
-"""Versions of one major that a forecast names."""
+"""Maximum number of versions shown per major."""
 
 
 def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
-    """What a push would do, in aligned lines."""
+    """Return the plan of a push as aligned lines."""
     return [
         f"Asset     {plan.name}",
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
@@ -32,18 +32,18 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
 
 
 def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
-    """What a cleaning found, a line each: first what it would remove."""
+    """Return one line per leftover, removable ones first."""
     for title, removable in (("Remove", True), ("Keep", False)):
         rows = [_leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
         yield from _aligned(title, rows) if rows else ()
     if not plan.leftovers:
-        yield "There is nothing to clean."
+        yield "No leftovers found."
     elif not plan.removable:
-        yield "There is nothing to remove."
+        yield "None of these can be removed now."
 
 
 def leftover_label(leftover: Leftover) -> str:
-    """What a leftover is called."""
+    """Return the name and version of a leftover in the store, or else its location."""
     return f"{leftover.name}:{leftover.version}" if leftover.version and not leftover.is_cached else leftover.where
 
 
@@ -55,8 +55,8 @@ def _leftover_text(leftover: Leftover) -> str:
         human_files(leftover.files, leftover.size) if leftover.files else "",
         f"{leftover.uploads} open upload{'' if leftover.uploads == 1 else 's'}" if leftover.uploads else "",
     ]
-    told = ", ".join([what, *filter(None, details)])
-    return f"{leftover_label(leftover)}: {told}" + (f" ({leftover.advice})" if leftover.advice else "")
+    text = ", ".join([what, *filter(None, details)])
+    return f"{leftover_label(leftover)}: {text}" + (f" ({leftover.advice})" if leftover.advice else "")
 
 
 def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
@@ -65,9 +65,9 @@ def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _existing_versions(versions: Sequence[str]) -> list[str]:
-    """The versions that are there, latest first; a line for each major where they have majors."""
+    """Return the existing versions, latest first, with one line per major."""
     if not versions:
-        return ["nothing yet"]
+        return ["none"]
     if not all("." in version for version in versions):
         return [_version_list(versions)]
     return [
@@ -82,7 +82,7 @@ def _version_list(versions: Sequence[str]) -> str:
 
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """A table on a terminal; elsewhere a line for each asset, its name and versions apart by a tab."""
+    """Print assets as a table on a terminal, elsewhere as lines of a name and versions, separated by a tab."""
     if sys.stdout.isatty():
         _print_table(assets)
         return

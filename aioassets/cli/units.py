@@ -6,7 +6,7 @@ from datetime import timedelta
 
 
 def human_bytes(nbytes: int) -> str:
-    """A size as people read it, in powers of 1000."""
+    """Format a size in powers of 1000, such as 1.5 MB."""
     if nbytes < 1000:
         return f"{nbytes} byte{'' if nbytes == 1 else 's'}"
     size = float(nbytes)
@@ -18,12 +18,12 @@ def human_bytes(nbytes: int) -> str:
 
 
 def human_files(files: int, nbytes: int) -> str:
-    """How much there is to upload."""
+    """Format a number of files and their total size."""
     return f"{files:,} file{'' if files == 1 else 's'}, {human_bytes(nbytes)}"
 
 
 def human_duration(duration: timedelta) -> str:
-    """A time span as people read it, by its largest unit."""
+    """Format a duration in its largest unit, such as 3 h."""
     seconds = max(0, int(duration.total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
