@@ -56,8 +56,8 @@ Work = Callable[[], Awaitable[int | None]]
 """The work of a command: runs in an event loop and returns the exit code."""
 
 EPILOG: Final = """
-Each option names the environment variable that it overrides. AIOASSETS_DEBUG=1 shows the
-traceback of an error.
+Each option names the environment variable that it overrides. AIOASSETS_DEBUG=1 shows log
+records and the traceback of an error.
 
 \b
 Exit codes:

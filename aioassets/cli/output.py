@@ -12,11 +12,14 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncclick as click
 
 from aioassets.cli.escaping import abridged, escaped, traceback_lines
+from aioassets.cli.redaction import redacted
+
+_PACKAGE: Final = logging.getLogger("aioassets")
 
 
 def echo_err(line: str = "", *, end: str = "\n") -> None:
@@ -51,14 +54,24 @@ def _write(text: str, *, err: bool) -> None:
 
 
 @contextlib.contextmanager
-def logging_escaped() -> Iterator[None]:
-    """Escape the log records that Python prints when logging isn't configured."""
-    default = logging.lastResort
+def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
+    """Escape the log records that Python prints when logging isn't configured.
+
+    Args:
+        verbose: also print the records of this package from INFO on.
+    """
+    default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING)
+    handler = _EscapingHandler()
+    if verbose:
+        _PACKAGE.addHandler(handler)
+        _PACKAGE.setLevel(logging.INFO)
     try:
         yield
     finally:
         logging.lastResort = default
+        _PACKAGE.removeHandler(handler)
+        _PACKAGE.setLevel(level)
 
 
 class _EscapingHandler(logging.Handler):
@@ -67,8 +80,8 @@ class _EscapingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record and its traceback."""
         try:
-            echo_err(record.getMessage())
+            echo_err(redacted(record.getMessage()))
             for line in traceback_lines(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ():
-                echo_err(line)
+                echo_err(redacted(line))
         except Exception:
             self.handleError(record)

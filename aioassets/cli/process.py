@@ -14,7 +14,7 @@ from asyncclick.utils import PacifyFlushWrapper
 
 from aioassets.cli.display import show_cursor
 from aioassets.cli.escaping import traceback_lines
-from aioassets.cli.output import echo_err, logging_escaped
+from aioassets.cli.output import echo_err, escaped_logging
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
     AccessDenied,
@@ -66,7 +66,7 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
     async def main() -> None:
         codes.append(await _run(work, args))
 
-    with logging_escaped():
+    with escaped_logging(verbose=_debug_mode()):
         try:
             anyio.run(main)
         except RuntimeError as error:  # closing a loop starts a thread to join those of its executor
@@ -133,13 +133,19 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
         cause, error = error, OutOfThreads()
         error.__cause__ = cause
     lines = [f"Error: {_message(error)}"]
-    with contextlib.suppress(UsageError):  # the error being reported may be about this variable
-        if debug_wanted():
-            lines = [*traceback_lines(error), "", *lines]
+    if _debug_mode():
+        lines = [*traceback_lines(error), "", *lines]
     secrets = secrets_in(sys.argv[1:] if args is None else args)
     for line in lines:
         echo_err(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED
+
+
+def _debug_mode() -> bool:
+    """Return whether `AIOASSETS_DEBUG` is set; `False` if its value is invalid, which `_execute` reports."""
+    with contextlib.suppress(UsageError):
+        return debug_wanted()
+    return False
 
 
 def _message(error: Exception) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioassets.cli.escaping import LONGEST, abridged, escaped, traceback_lines
-from aioassets.cli.output import echo, echo_err, logging_escaped
+from aioassets.cli.output import echo, echo_err, escaped_logging
 
 ANY_TEXT = st.text(st.characters(categories=["C", "Z", "L", "M", "S"]))
 
@@ -98,6 +98,20 @@ def test_log_records_are_printed_as_escaped_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
-    with logging_escaped():
-        logging.getLogger("aioassets.test").warning("it says: %s", "\x1b[2J\nError: none")
+    with escaped_logging():
+        logging.getLogger("sdk").warning("it says: %s", "\x1b[2J\nError: none")
     assert capsys.readouterr().err == "it says: \\x1b[2J\\nError: none\n"
+
+
+@pytest.mark.parametrize(("verbose", "printed"), [(True, "retrying\\x1b[2J, sig=***\n"), (False, "")])
+def test_debug_mode_prints_records_of_the_package_from_info_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verbose: bool, printed: str
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    logger = logging.getLogger("aioassets.test")
+    with escaped_logging(verbose=verbose):
+        logger.info("retrying%s, sig=%s", "\x1b[2J", "c0ffee")
+        logger.debug("a request")
+        logging.getLogger("sdk").info("not shown")
+    logger.info("after the command")
+    assert capsys.readouterr().err == printed
