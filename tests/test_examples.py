@@ -62,16 +62,16 @@ def test_the_bulk_upload_publishes_all_but_what_is_missing(tmp_path: Path) -> No
     assert re.findall(r"failed +(\S+):", done.stdout) == ["shops/0000/prices"]
 
 
-def test_the_example_of_the_readme_runs_as_it_is(tmp_path: Path) -> None:
+def test_the_example_of_the_readme_runs_twice(tmp_path: Path) -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
     assert example is not None
-    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
 
-    done = run(tmp_path, "-c", example[1])
+    for version in ("0.0", "0.1"):
+        done = run(tmp_path, "-c", example[1])
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"0.1 {tmp_path / 'cache' / 'team' / 'notes' / '0.1'}\n"
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{version} {tmp_path / 'cache' / 'team' / 'model' / version}\n"
 
 
 def test_every_example_is_run_here_or_by_tests_of_its_own() -> None:
