@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from tools.factories import Streamed
 from tools.relay import Clock, settled
 
-from aioassets.drivers.http.client import AHEAD, IDLE, PIECE, Connections, Server, head_of
+from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import NotConnected
+from aioassets.drivers.http.exchange import IDLE, PIECE, Server
+from aioassets.drivers.http.response import AHEAD
 from aioassets.drivers.protocol import Data, StreamedDocument
 from aioassets.runtime.tasks import AT_ONCE
 
