@@ -279,7 +279,7 @@ async def test_one_that_breaks_off_gives_what_came_before(framing: bytes) -> Non
 
     async with connected(break_off) as (connections, store), await connections.request(store.address, HEAD) as response:
         assert await response.read(PIECE) == b"data"
-        with pytest.raises(ConnectionError, match="before all of the answer"):
+        with pytest.raises(ConnectionError, match="before the response was complete"):
             await response.read(PIECE)
 
 
@@ -290,7 +290,7 @@ async def test_what_is_not_http_is_an_error() -> None:
         await peer.closed()
 
     async with connected(talk) as (connections, store):
-        with pytest.raises(ConnectionError, match="isn't HTTP"):
+        with pytest.raises(ConnectionError, match="is not HTTP"):
             await get(connections, store)
 
 
@@ -369,7 +369,7 @@ class TestBodies:
             while len(data) < len(sent):
                 data += await response.read(PIECE)
             assert data == sent
-            with pytest.raises(ConnectionError, match="before all of the answer"):
+            with pytest.raises(ConnectionError, match="before the response was complete"):
                 await response.read(PIECE)
 
     async def test_of_one_that_is_not_wanted_the_rest_is_not_waited_for(self) -> None:
@@ -605,7 +605,7 @@ class TestLimits:
 
         async with connected(give, always_ok) as (connections, store):
             async with await connections.request(store.address, HEAD) as response:
-                with pytest.raises(ConnectionError, match="answer is too long"):
+                with pytest.raises(ConnectionError, match="response is too long"):
                     await response.content(1000, PATIENCE)
                 assert response.received <= AHEAD + 2 * PIECE
             async with await connections.request(store.address, HEAD) as response:
@@ -671,7 +671,7 @@ class TestWhatIsBehindAnAnswer:
             await peer.closed()
 
         async with connected(switch) as (connections, store):
-            with pytest.raises(ConnectionError, match="isn't HTTP"):
+            with pytest.raises(ConnectionError, match="is not HTTP"):
                 await get(connections, store)
 
 

@@ -1,14 +1,15 @@
-"""HTTP/1.1 on asyncio's transports, for requests by the thousand.
+"""An HTTP/1.1 client on asyncio's transports, for thousands of small requests.
 
-What a client for the whole of HTTP does for a request (redirections, cookies, models of URLs and
-headers, a timer for each) costs several times what its sending takes. Here a request is one write to
-a connection that is kept, and its answer is read by llhttp.
+A general HTTP client spends several times the cost of sending a request on redirects, cookies,
+models of URLs and headers, and a timer for each request. Here a request is one write to a pooled
+connection, and llhttp parses the response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections import deque
@@ -19,43 +20,50 @@ from typing import Any, Final
 import aiohappyeyeballs
 
 from aioassets.drivers.http.connections import NotConnected
-from aioassets.drivers.http.exchange import PIECE, Connection, Server
+from aioassets.drivers.http.exchange import PIECE, Body, Connection, Server
+from aioassets.drivers.http.proxies import Proxy, Tunnel
 from aioassets.drivers.http.response import Response
-from aioassets.drivers.protocol import Data, StreamedDocument
+from aioassets.drivers.protocol import Data
 from aioassets.runtime.ticks import TickBatcher
 
 RESOLVED: Final = 10.0
-"""Seconds for which a host's addresses hold."""
+"""Seconds for which the resolved addresses of a host are used."""
 EYEBALLS: Final = 0.25
-"""Seconds after which another address of a host is tried beside the first (RFC 8305)."""
+"""Seconds after which a second address of a host is tried as well (RFC 8305)."""
+
+_log = logging.getLogger(__name__)
 
 
 def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """The first line and the headers of a request, as they are sent.
+    """Return the request line and headers of a request, as sent.
 
     Raises:
-        ValueError: one of them would begin another line.
+        ValueError: one of them contains a line break.
     """
     lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
     text = "\r\n".join(lines)
     if text.count("\n") + text.count("\r") != 2 * (len(lines) - 1) or "\0" in text:
-        raise ValueError("a header has a line break")
+        raise ValueError("a header contains a line break")
     return f"{text}\r\n\r\n".encode()
 
 
 class Connections:
-    """Connections to a server, as many as there are requests at once; kept for the next ones.
+    """A pool of connections to one server, with one for each concurrent request.
 
     Args:
-        tls: how to encrypt; `None` to send in clear.
+        tls: how to encrypt; `None` for plain HTTP.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte before a connection is given up.
+        read_timeout: seconds without a byte after which a request fails.
+        proxy: the proxy that all connections go through.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None, connect_timeout: float, read_timeout: float) -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None, connect_timeout: float, read_timeout: float, proxy: Proxy | None = None
+    ) -> None:
         self._tls = tls
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
+        self._proxy = proxy
         self._server: Server = ("", 0)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -66,32 +74,37 @@ class Connections:
         self._resolved_server: Server | None = None
         self._resolved_until = 0.0
         self.buffer = memoryview(bytearray(PIECE))
-        """What all of them receive into, since what arrives is dealt with at once."""
+        """The receive buffer of all connections, since received data is parsed at once."""
 
-    async def request(self, server: Server, head: bytes, body: Data | StreamedDocument = b"") -> Response:
-        """Send a request, once, and wait for the head of its answer.
+    async def request(self, server: Server, head: bytes, body: Data | Body = b"") -> Response:
+        """Send a request once, and wait for the head of its response.
 
         Args:
-            server: connections to any other one aren't kept.
-            head: its first line and headers, as they are sent.
+            server: the server. Only connections to the latest one are kept.
+            head: the request line and headers, as sent.
+            body: the request body.
 
         Raises:
             NotConnected: nothing was sent.
-            OSError: the connection broke, or was silent for too long.
+            OSError: the connection broke, or the read timeout passed.
         """
         if server != self._server:
             self._move_to(server)
+        if self._proxy is not None and self._tls is None:
+            head = self._proxy.forwarded(head, server)
         connection = self._taken() or await self._connect()
         self._busy.add(connection)
         self._keep_watch(connection.loop)
         try:
             return await connection.exchange(head, body)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError):
+                _log.info("request to %s:%d failed: %r", *server, error)
             connection.abort()
             raise
 
     async def aclose(self) -> None:
-        """Close all of them."""
+        """Close all connections."""
         if self._watch is not None:
             self._watch.cancel()
         connections = [*self._idle, *self._busy]
@@ -100,9 +113,9 @@ class Connections:
         for connection in connections:
             await connection.closed
 
-    def let_on(self, waiting: asyncio.Future[None]) -> None:
-        """Let who waits for something go on, now or in a turn to come."""
-        self._batcher.add(partial(_let_on, waiting))
+    def wake(self, waiting: asyncio.Future[None]) -> None:
+        """Resolve a future in this turn of the event loop or a later one."""
+        self._batcher.add(partial(_resolve, waiting))
 
     def put_back(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
@@ -124,7 +137,7 @@ class Connections:
         self._server = server
 
     def _taken(self) -> Connection | None:
-        """The one that was used last, so that those that aren't needed grow old."""
+        """Take the connection that was used last, so that surplus ones expire."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_fresh():
@@ -134,35 +147,64 @@ class Connections:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
-        host, port = server = self._server
-        self.let_on(turn := loop.create_future())
+        server = self._server
+        self.wake(turn := loop.create_future())
         await turn
         try:
             async with asyncio.timeout(self._connect_timeout):
-                connected = await aiohappyeyeballs.start_connection(
-                    await self._resolved(server, loop), happy_eyeballs_delay=EYEBALLS, interleave=1, loop=loop
-                )
-                try:
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(self, server, loop),
-                        sock=connected,
-                        ssl=self._tls,
-                        server_hostname=host if self._tls is not None else None,
-                    )
-                except BaseException:
-                    connected.close()
-                    raise
+                return await self._connected(server, loop)
         except TimeoutError:
-            raise NotConnected("connecting took too long") from None
-        except ConnectionRefusedError as error:
-            raise NotConnected(f"{host}:{port} refuses connections") from error
+            problem: Exception = NotConnected("connecting took too long")
+        except ConnectionRefusedError:
+            problem = NotConnected(f"{self._peer(server)} refuses connections")
+        except NotConnected as error:
+            problem = error
         except OSError as error:
-            certificate = isinstance(error, ssl.SSLError)
-            raise NotConnected(f"{host}:{port} can't be reached: {error}", certificate) from error
+            is_tls = isinstance(error, ssl.SSLError)
+            problem = NotConnected(f"{self._peer(server)} can't be reached: {error}", is_tls)
+        _log.info("no connection to %s:%d: %s", *server, problem)
+        raise problem
+
+    def _peer(self, server: Server) -> str:
+        return f"{server[0]}:{server[1]}" if self._proxy is None else f"the proxy {self._proxy.name}"
+
+    async def _connected(self, server: Server, loop: asyncio.AbstractEventLoop) -> Connection:
+        connection = Connection(self, server, loop)
+        peer, tls = server, self._tls
+        first: asyncio.BaseProtocol = connection
+        if self._proxy is not None:
+            peer, tls = self._proxy.server, self._proxy.tls
+            first = Tunnel(self._proxy, server) if self._tls is not None else connection
+        connected = await aiohappyeyeballs.start_connection(
+            await self._resolved(peer, loop), happy_eyeballs_delay=EYEBALLS, interleave=1, loop=loop
+        )
+        try:
+            transport, _ = await loop.create_connection(
+                lambda: first, sock=connected, ssl=tls, server_hostname=None if tls is None else peer[0]
+            )
+        except BaseException:
+            connected.close()
+            raise
+        if isinstance(first, Tunnel):
+            await self._encrypt(first, transport, connection)
         return connection
 
+    async def _encrypt(self, tunnel: Tunnel, transport: asyncio.Transport, connection: Connection) -> None:
+        """Open a tunnel, and start TLS with the server at its other end."""
+        assert self._tls is not None  # noqa: S101 - only requests by TLS go through tunnels
+        try:
+            await tunnel.open(transport)
+            encrypted = await connection.loop.start_tls(
+                transport, connection, self._tls, server_hostname=connection.server[0]
+            )
+        except BaseException:
+            transport.abort()
+            raise
+        assert encrypted is not None  # noqa: S101 - the transport was not closed before
+        connection.connection_made(encrypted)
+
     async def _resolved(self, server: Server, loop: asyncio.AbstractEventLoop) -> list[Any]:
-        """The addresses of a server, another one first each time."""
+        """Return the addresses of a server, beginning with another one each time."""
         async with self._resolving:
             if self._resolved_server != server or loop.time() >= self._resolved_until:
                 self._addresses = deque(await loop.getaddrinfo(*server, type=socket.SOCK_STREAM))
@@ -175,7 +217,7 @@ class Connections:
             self._watch = loop.call_later(self._read_timeout, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give up those that are silent, and look again when the next one might be."""
+        """Fail the requests whose read timeout has passed, and schedule the next check."""
         self._watch = None
         silent_since = loop.time() - self._read_timeout
         for connection in [each for each in self._busy if each.is_silent(silent_since)]:
@@ -185,6 +227,6 @@ class Connections:
             self._watch = loop.call_at(first + self._read_timeout, self._look, loop)
 
 
-def _let_on(waiting: asyncio.Future[None]) -> None:
+def _resolve(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)

@@ -1,50 +1,63 @@
-"""One connection of HTTP/1.1: requests are written to it one after the other, and llhttp reads the answers."""
+"""One HTTP/1.1 connection, which carries one exchange after another."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 
 import httptools
 
 from aioassets.drivers.http.response import TOO_LONG, Response
-from aioassets.drivers.protocol import Data, StreamedDocument
+from aioassets.drivers.protocol import Data
 
-NOT_HTTP: Final = "what it answers isn't HTTP"
-UNASKED: Final = "it answers what nobody asked"
-EARLY: Final = "it closed the connection before all of the answer was here"
+NOT_HTTP: Final = "the response is not HTTP"
+UNASKED: Final = "it sent a response without a request"
+EARLY: Final = "it closed the connection before the response was complete"
 Server = tuple[str, int]
-"""Its name or address, and its port."""
+"""A host name or address, and a port."""
 PIECE: Final = 256 * 1024
-"""Bytes handed to a socket, or taken from one, at once."""
+"""Bytes passed to a socket, or received from one, at once."""
 BLOCK: Final = 1024 * 1024
-"""Bytes of a large body that are received, and handed on, in memory of their own."""
+"""Bytes of each buffer that a large body is received into."""
 TOGETHER: Final = 64 * 1024
-"""Bytes of a body that goes to the socket in one piece with the head, which copies it."""
+"""Bytes of the largest body that is copied behind the head, to send both in one write."""
 BREATH: Final = 1024 * 1024
-"""Bytes of a body after which others have their turn."""
+"""Bytes of a body after which the event loop runs other tasks."""
 IDLE: Final = 12.0
-"""Seconds after which a connection isn't used again: stores close those that were idle for 15 or 20."""
+"""Seconds after which an idle connection is not used again. Stores close theirs after 15 or 20."""
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of an answer besides its body (a few hundred are usual) after which it is given up; S3 allows 8 KiB."""
+"""Limit in bytes of a response without its body. A few hundred are usual, and S3 allows 8 KiB."""
 MAX_HEADERS: Final = 256
-"""Headers of an answer, and repetitions of them, after which it is given up."""
+"""Limit of the headers of a response, and of repeated ones."""
 SWITCHING: Final = 101
-"""The status of a server that goes on with another protocol."""
+"""The status of a server that switches to another protocol."""
 MAX_INTERIM: Final = 16
-"""Interim answers (1xx) after which no other is waited for."""
+"""Limit of interim (1xx) responses to one request."""
 FRAMING: Final = 16
-"""Bytes that may frame one byte of a body in chunks; a chunk of a single byte takes five more."""
+"""Bytes of framing allowed for each byte of a chunked body. A chunk of one byte has five."""
+
+
+class Body(Protocol):
+    """A request body in pieces; a `StreamedDocument` is one."""
+
+    def __len__(self) -> int:
+        """Return the total number of bytes."""
+
+    def __iter__(self) -> Iterator[Data]:
+        """Iterate over the pieces."""
+
+    def __bytes__(self) -> bytes:
+        """Return all bytes. Only called for a short body."""
 
 
 class Pool(Protocol):
-    """What a connection needs of the pool that it belongs to."""
+    """The part of a connection pool that its connections use."""
 
     buffer: memoryview
 
-    def let_on(self, waiting: asyncio.Future[None]) -> None:
-        """Let who waits for something go on."""
+    def wake(self, waiting: asyncio.Future[None]) -> None:
+        """Resolve a future in this turn of the event loop or a later one."""
 
     def put_back(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
@@ -54,11 +67,11 @@ class Pool(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection, for one exchange after the other.
+    """A connection that carries one exchange after another.
 
     Attributes:
-        touched: when an exchange last made progress. A head that comes in pieces is progress when it
-            begins and when it is complete, and so may take no longer than silence.
+        touched: the time of the last progress. A head counts twice, when it begins and when it is
+            complete, so receiving it may take no longer than the read timeout.
     """
 
     def __init__(self, pool: Pool, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,17 +87,18 @@ class Connection(asyncio.BufferedProtocol):
         self._response: Response | None = None
         self._headers: dict[bytes, bytes] = {}
         self._fed = self._interim = self._repeated = 0
-        self._sending = self._cut_off = self._keep_alive = False
+        self._sending = self._cut_off = self._keep_alive = self._bodiless = False
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
 
     # Requests
 
-    async def exchange(self, head: bytes, body: Data | StreamedDocument) -> Response:
-        """Send a request, and wait for the head of its answer."""
+    async def exchange(self, head: bytes, body: Data | Body) -> Response:
+        """Send a request, and wait for the head of its response."""
         response = self._response = Response(self)
         self._headers = response.raw_headers
         self._fed = self._interim = self._repeated = 0
+        self._bodiless = head.startswith(b"HEAD ")
         self.touched = self.loop.time()
         try:
             if len(body) <= TOGETHER:
@@ -98,14 +112,14 @@ class Connection(asyncio.BufferedProtocol):
             response.abandon()
         return response
 
-    async def _send(self, head: bytes, body: Data | StreamedDocument, response: Response) -> None:
+    async def _send(self, head: bytes, body: Data | Body, response: Response) -> None:
         self._sending = True
         self._transport.write(head)
         is_made = not isinstance(body, Data)
         unbroken = 0
         for piece in _pieces(body):
             if response.status or response.over:
-                self._cut_off = True  # what follows isn't wanted
+                self._cut_off = True  # the server answered without the rest
                 break
             self._transport.write(piece)
             unbroken += len(piece)
@@ -120,32 +134,32 @@ class Connection(asyncio.BufferedProtocol):
         self._sending = False
 
     def resume(self) -> None:
-        """Take more from the socket."""
+        """Receive more data."""
         if not self._reading:
             self._reading = True
             self.touched = self.loop.time()
             self._transport.resume_reading()
 
     def is_fresh(self) -> bool:
-        """Whether it may be used again."""
+        """Return whether the connection may be used again."""
         return self.loop.time() - self.touched < IDLE and not self._transport.is_closing()
 
     def is_silent(self, since: float) -> bool:
-        """Whether nothing was taken or given from a moment on, though it might have been."""
+        """Return whether there was no progress since a time, although the reader was waiting for data."""
         return self._reading and self.touched <= since
 
     def abort(self) -> None:
-        """Give the connection up, and with it what is under way."""
+        """Close the connection at once, and with it the exchange in progress."""
         self._pool.drop(self)
         self._transport.abort()
 
     def fail(self, error: Exception) -> None:
-        """Give the connection up with an error for who waits."""
+        """Close the connection, and raise an error in the task that waits for the response."""
         self._end(error)
         self.abort()
 
     def _settle(self) -> None:
-        """Behind an exchange, be ready for the next one, or be gone."""
+        """Make the connection available for the next exchange, or close it."""
         if self._keep_alive and not self._cut_off:
             self.resume()
             self._pool.put_back(self)
@@ -160,11 +174,11 @@ class Connection(asyncio.BufferedProtocol):
             response.end(error)
             self.resume_writing()
 
-    # What asyncio calls
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._transport.set_write_buffer_limits(high=1)  # with none at all, that of TLS pauses for ever
+        self._transport.set_write_buffer_limits(high=1)  # at zero, a TLS transport never resumes
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if not self._left:
@@ -179,17 +193,20 @@ class Connection(asyncio.BufferedProtocol):
             self._fill(nbytes)
             return
         response = self._response
-        if response is None:  # nothing was asked, so what comes must not be taken for the next answer
+        if response is None:  # data without a request must not become the next response
             self.abort()
             return
         before = (response.status, response.received) if self._fed else None
         try:
             self._parser.feed_data(self._pool.buffer[:nbytes])
-        except Exception as error:  # of the parser, which has several kinds, or of what it calls
-            told = error.__context__
-            self.fail(told if isinstance(told, ConnectionError) else ConnectionError(NOT_HTTP))
+        except Exception as error:  # from the parser, or from a callback inside it
+            cause = error.__context__
+            self.fail(cause if isinstance(cause, ConnectionError) else ConnectionError(NOT_HTTP))
             return
         if self._response is not response:
+            return
+        if self._bodiless and response.status:
+            self._skip_body()
             return
         if before != (response.status, response.received):
             self.touched = self.loop.time()
@@ -200,14 +217,19 @@ class Connection(asyncio.BufferedProtocol):
             self._left = response.length - response.received
             self._block, self._filled = self._pool.buffer[:0], 0
 
+    def _skip_body(self) -> None:
+        """End the response to a HEAD request, whose headers describe a body that is not sent."""
+        self._parser = httptools.HttpResponseParser(self)  # the old one waits for the body
+        self.on_message_complete()
+
     def _fill(self, nbytes: int) -> None:
-        """Take in more of a large body, which is handed on by the block as it was received."""
+        """Receive more of a large body, in blocks that are passed on without a copy."""
         self._filled += nbytes
         self._left -= nbytes
         if self._filled == len(self._block):
             self.on_body(self._block)
             if not self._left:
-                self._parser = httptools.HttpResponseParser(self)  # the other one waits for the body
+                self._parser = httptools.HttpResponseParser(self)  # the old one waits for the body
                 self.on_message_complete()
 
     def pause_writing(self) -> None:
@@ -225,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end(None if ends_answers else error or ConnectionResetError(EARLY))
         self.closed.set_result(None)
 
-    # What the parser calls, in which an exception makes it fail
+    # Called by the parser. It stops at an exception.
 
     def on_message_begin(self) -> None:
         if self._response is None:
@@ -245,18 +267,20 @@ class Connection(asyncio.BufferedProtocol):
         status = self._parser.get_status_code()
         if len(self._headers) > MAX_HEADERS:
             raise ConnectionError(TOO_LONG)
-        if status < 200:  # another answer follows
+        if status < 200:  # another response follows
             self._headers.clear()
             self._interim += 1
             if status == SWITCHING or self._interim > MAX_INTERIM:
                 raise ConnectionError(NOT_HTTP)
         else:
             self._current.status = status
-            self._headers = {}  # of trailers, which nobody reads
+            self._headers = {}  # for trailers, which are ignored
             self._keep_alive = self._parser.should_keep_alive()
-            self._pool.let_on(self._current.begun)
+            self._pool.wake(self._current.begun)
 
     def on_body(self, body: Data) -> None:
+        if self._bodiless:
+            raise ConnectionError(UNASKED)
         if self._current.took(body):
             self._reading = False
             self._transport.pause_reading()
@@ -274,7 +298,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._response
 
 
-def _pieces(body: Data | StreamedDocument) -> Iterable[Data]:
+def _pieces(body: Data | Body) -> Iterable[Data]:
     if not isinstance(body, Data):
         return body
     view = memoryview(body)

@@ -1,4 +1,4 @@
-"""Responses of HTTP, whose bodies may still be on their way."""
+"""HTTP responses, whose bodies may still be arriving."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Final, Protocol, Self
 
 from aioassets.drivers.protocol import Data
 
-TOO_LONG: Final = "its answer is too long"
+TOO_LONG: Final = "the response is too long"
 AHEAD: Final = 1024 * 1024
-"""Bytes of an answer that are taken before somebody wants them."""
+"""Bytes of a body that are buffered before a reader asks for them."""
 
 
 class Channel(Protocol):
-    """What a response needs of the connection that it comes by."""
+    """The part of a connection that a response uses."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Its loop."""
+        """Return the event loop of the connection."""
 
     def resume(self) -> None:
-        """Take more from the socket."""
+        """Receive more data."""
 
     def abort(self) -> None:
-        """Give the connection up."""
+        """Close the connection at once."""
 
 
 def text_of(value: bytes) -> str:
-    """A header's value."""
+    """Decode a header's value."""
     return value.decode("utf-8", "surrogateescape")
 
 
 class Response:
-    """An answer, whose body may still be on its way; to be closed.
+    """A response whose body may still be arriving. Close it after use.
 
     Attributes:
-        status: of HTTP.
-        raw_headers: by names in lower case, as they came.
-        begun: done when these are known.
-        complete: whether all of it is here.
-        received: bytes of the body that are or were here.
+        status: the HTTP status.
+        raw_headers: the headers as received, by names in lower case.
+        begun: a future that is done when the head is complete.
+        complete: whether the whole body has been received.
+        received: bytes of the body received so far.
     """
 
     __slots__ = (
@@ -76,16 +76,16 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        """Take no more of it; a connection that isn't through with it is given up."""
+        """Discard the rest of the body, and the connection with it unless the body was complete."""
         self._pieces.clear()
         if not self.complete:
             self._connection.abort()
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """The next bytes of the body: up to `size` of them, none only at its end; or all that are left.
+        """Return the next bytes of the body: up to `size`, or the rest without a size; none only at the end.
 
         Raises:
-            OSError: the connection broke; what came before is returned first.
+            OSError: the connection broke. Bytes that arrived before are returned first.
         """
         while self._size < size and not self.over:
             await self._more()
@@ -93,15 +93,15 @@ class Response:
             raise self._error
         return self._next(size)
 
-    async def content(self, limit: int, seconds: float) -> Data:
-        """Read all of a short body.
+    async def content(self, limit: int, seconds: float | None) -> Data:
+        """Return the whole of a short body.
 
         Args:
-            limit: bytes that it may have.
-            seconds: how long it may take.
+            limit: the most bytes that it may have.
+            seconds: how long it may take; `None` for no limit.
 
         Raises:
-            OSError: the connection broke, or it has more, or takes longer.
+            OSError: the connection broke, or the body exceeds a limit.
         """
         if not self.complete:
             async with asyncio.timeout(seconds):
@@ -112,7 +112,7 @@ class Response:
         return await self.read()
 
     async def _more(self) -> None:
-        """Wait until more of the body is here, or no more comes."""
+        """Wait until more of the body has arrived, or it has ended."""
         self._connection.resume()
         self._waiting = self._connection.loop.create_future()
         await self._waiting
@@ -131,22 +131,22 @@ class Response:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether nothing else tells where it ends."""
+        """Return whether only the end of the connection marks the end of the body."""
         return self.status > 0 and not {b"content-length", b"transfer-encoding"} & self.raw_headers.keys()
 
     @property
     def length(self) -> int:
-        """Bytes of the body, where it is told and the body isn't sent otherwise; else 0."""
-        length = self.raw_headers.get(b"content-length", b"0")  # which the parser has checked
+        """Return the declared length of the body, or 0 where none is declared."""
+        length = self.raw_headers.get(b"content-length", b"0")  # checked by the parser
         return int(length) if b"transfer-encoding" not in self.raw_headers else 0
 
     @property
     def headers(self) -> dict[str, str]:
-        """By names in lower case."""
+        """Return the headers, by names in lower case."""
         return {name.decode("latin-1"): text_of(value) for name, value in self.raw_headers.items()}
 
     def took(self, piece: Data) -> bool:
-        """Note a piece of the body; whether it is enough for now."""
+        """Add a piece of the body, and return whether the buffer is full."""
         self._pieces.append(piece)
         self._size += len(piece)
         self.received += len(piece)
@@ -155,11 +155,11 @@ class Response:
 
     @property
     def over(self) -> bool:
-        """Whether no more comes."""
+        """Return whether no more of the body will arrive."""
         return self.complete or self._error is not None
 
     def end(self, error: Exception | None = None) -> None:
-        """Note that no more comes."""
+        """Mark the end of the body, or the error that ended it early."""
         self.complete = error is None
         self._error = error
         self._wake()
@@ -167,9 +167,9 @@ class Response:
             self.begun.set_exception(error)
 
     def abandon(self) -> None:
-        """Note that nobody waits for it any more."""
+        """Stop waiting for the head."""
         if not self.begun.cancel() and not self.begun.cancelled():
-            self.begun.exception()  # which asyncio would otherwise miss
+            self.begun.exception()  # marks it as retrieved, for asyncio
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
