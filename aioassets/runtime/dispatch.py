@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy, Tries
 
 __all__ = ["Dispatcher"]
@@ -55,13 +56,21 @@ class Dispatcher:
         self.budget = budget or Budget()
         self.retry = retry or RetryPolicy()
 
-    async def send(self, request: Callable[[], Awaitable[T]], *, nbytes: int = 0, urgent: bool = False) -> T:
+    async def send(
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        nbytes: int = 0,
+        urgent: bool = False,
+        effects: Effects | None = None,
+    ) -> T:
         """Send a request that may be repeated, holding its share of the budget only while it is under way.
 
         Args:
             request: sends it once; raises `StoreUnavailable` where another try may help.
             nbytes: the bytes that it keeps in memory.
             urgent: whether it may use the reserved requests (documents and cleaning up).
+            effects: record to note each attempt with an unknown effect in, even if a later one succeeds.
 
         Raises:
             AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
@@ -73,6 +82,8 @@ class Dispatcher:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
             except AioAssetsError as error:
+                if effects is not None:
+                    effects.note_error(error)
                 uncertain = error.uncertain = uncertain or error.uncertain
                 if uncertain and (doubt := _doubt.get()) is not None:
                     doubt.arisen = True

@@ -20,6 +20,7 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import PreconditionFailed
+from aioassets.runtime.effects import Effects
 from aioassets.store.probe import read_if_there
 
 
@@ -49,27 +50,35 @@ class SingleWriter:
         """See `Driver.read`."""
         return await self._driver.read(key, limit=limit)
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """See `Driver.write`."""
         found = await read_if_there(self._driver, key)
         present = Expect.ABSENT if found is None else found.revision
         if expected not in (present, Expect.ANYTHING):
             raise PreconditionFailed(f"{self.url}/{key}")
-        return await self._driver.write(key, data, expected=Expect.ANYTHING)
+        return await self._driver.write(key, data, expected=Expect.ANYTHING, effects=effects)
 
     async def stat(self, key: str) -> ObjectInfo:
         """See `Driver.stat`."""
         return await self._driver.stat(key)
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """See `Driver.upload`."""
         if expected is Expect.ABSENT and (found := await present(self._driver, key)) is not None:
             if await has_bytes_of(self._driver, found, source):
                 return Uploaded(created=False)
             raise PreconditionFailed(f"{self.url}/{key}")
-        return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume)
+        return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume, effects=effects)
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -81,17 +90,17 @@ class SingleWriter:
         """See `Driver.local_path`."""
         return self._driver.local_path(key)
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """See `Driver.copy`."""
-        return await self._driver.copy(source, info, key)
+        return await self._driver.copy(source, info, key, effects=effects)
 
     def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `Driver.list`."""
         return self._driver.list(prefix, delimiter=delimiter)
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """See `Driver.delete`."""
-        await self._driver.delete(keys)
+        await self._driver.delete(keys, effects=effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """See `Driver.open_uploads`."""

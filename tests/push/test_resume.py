@@ -35,6 +35,7 @@ from aioassets.drivers.protocol import Expect, ObjectInfo, Source, Uploaded
 from aioassets.model.claim import ClaimState
 from aioassets.push.scan import scan
 from aioassets.push.stored import scan_store
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import LARGE
 from aioassets.testing import BytesSource
 
@@ -249,10 +250,16 @@ async def test_small_files_that_are_missing_cost_no_question(
 
     class Recording(Interposer):
         async def upload(
-            self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+            self,
+            key: str,
+            source: Source,
+            *,
+            expected: Expect = Expect.ABSENT,
+            resume: bool = False,
+            effects: Effects | None = None,
         ) -> Uploaded:
             resumed[key] = resume
-            return await self.driver.upload(key, source, expected=expected, resume=resume)
+            return await self.driver.upload(key, source, expected=expected, resume=resume, effects=effects)
 
     manager = make_manager(Recording(memory))
     await manager.create_asset(source, "model")

@@ -13,6 +13,7 @@ from tools.interposer import Interposer
 from aioassets import AccessDenied, AssetsManager, LocalDriver, MemoryDriver, PreconditionFailed, StoreUnsuitable
 from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.model.keys import Layout
+from aioassets.runtime.effects import Effects
 from aioassets.store.probe import REMEMBER, ProbeCache, probe
 from aioassets.store.single_writer import SingleWriter
 from aioassets.testing import BytesSource
@@ -28,19 +29,25 @@ class Ignoring(MemoryDriver):
         self.ignored = ignored
         self.writes: list[str] = []
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         self.writes.append(key)
         kind = "create" if expected is Expect.ABSENT else "swap"
-        return await super().write(key, data, expected=Expect.ANYTHING if kind in self.ignored else expected)
+        return await super().write(
+            key, data, expected=Expect.ANYTHING if kind in self.ignored else expected, effects=effects
+        )
 
 
 class Refusing(MemoryDriver):
     """Refuses every swap, also the right ones."""
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         if not isinstance(expected, Expect):
             raise PreconditionFailed(key)
-        return await super().write(key, data, expected=expected)
+        return await super().write(key, data, expected=expected, effects=effects)
 
 
 async def keys(driver: MemoryDriver) -> list[str]:

@@ -14,6 +14,7 @@ from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import Stop, stoppable, tidying
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 CHUNK_UNIT: Final = 256 * 1024
@@ -68,8 +69,11 @@ class ResumableUpload:
         self._finishing = False
         self._resource: Mapping[str, Any] | None = None
 
-    async def run(self) -> Mapping[str, Any]:
+    async def run(self, effects: Effects | None = None) -> Mapping[str, Any]:
         """Upload everything.
+
+        Args:
+            effects: record to note a chunk with an unknown effect in.
 
         Returns:
             The new object's resource.
@@ -82,7 +86,7 @@ class ResumableUpload:
         try:
             await self._dispatcher.send(self._begin)
             while self._resource is None:
-                await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset)
+                await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset, effects=effects)
             return self._resource
         except BaseException as error:
             await self._cancel()

@@ -21,6 +21,7 @@ from aioassets.drivers.s3.errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, StoreError
 from aioassets.runtime.cancellation import Stop, stoppable, tidying
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
@@ -70,8 +71,11 @@ class Multipart(abc.ABC):
         self._in_doubt = False
         self._completing = False
 
-    async def run(self) -> None:
+    async def run(self, effects: Effects | None = None) -> None:
         """Upload everything.
+
+        Args:
+            effects: record to note a completion with an unknown effect in.
 
         Raises:
             UploadGone: the store dropped the upload when it was to be completed.
@@ -81,7 +85,7 @@ class Multipart(abc.ABC):
         try:
             await self._open()
             await self._send_parts()
-            await self._dispatcher.send(self._complete, urgent=True)
+            await self._dispatcher.send(self._complete, urgent=True, effects=effects)
         except BaseException as error:
             await self._tidy_up()
             if isinstance(error, AioAssetsError) and not self._completing:
@@ -167,10 +171,10 @@ class MultipartUpload(Multipart):
         self._resume = resume
         self._kept: Mapping[int, Part] = {}
 
-    async def run(self) -> None:
+    async def run(self, effects: Effects | None = None) -> None:
         """See `Multipart.run`."""
         try:
-            await super().run()
+            await super().run(effects)
         except StoreError as error:
             # For example, the store wants checksums that the parts of the earlier upload don't have.
             if self._kept and type(error) is StoreError and not error.uncertain:
