@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import replace
@@ -516,3 +517,34 @@ async def test_cleaning_beside_racing_pushes_removes_nothing_that_was_published(
         content = (fetched.path / "a").read_text().removesuffix(" a")
         assert (fetched.path / "b").read_text() == f"{content} b"
         assert published.get(version, content) == content
+
+
+async def test_a_cleaning_logs_what_it_removes(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(memory)
+    caplog.set_level(logging.INFO, "aioassets.cleanup")
+    await cleaned(manager)
+
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
+        "Abandoned model:0.1 in memory://memory/assets: its number is used up",
+        "Removed: dead_push at 'memory://memory/assets/model/0.1'",
+    ]
+
+
+async def test_a_cleaning_logs_what_has_changed_and_is_kept(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(memory)
+    plan = await manager.plan_clean()
+    await memory.delete([META])
+    caplog.set_level(logging.INFO, "aioassets.cleanup")
+    await manager.clean(plan)
+
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
+        "Kept, because it has changed since: dead_push at 'memory://memory/assets/model/0.1'",
+    ]
