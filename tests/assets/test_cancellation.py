@@ -105,7 +105,7 @@ class World:
         assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
         manager = self.manager
-        for kept in (manager._locks._turns._locks, manager._lister._turns._locks):
+        for kept in (manager._locks._locks._locks, manager._lister._locks._locks):
             assert kept == {}
         assert (manager._reservations._versions, manager._under_way) == ({}, set())
         assert [upload async for upload in self.driver.open_uploads("")] == []
