@@ -1,5 +1,6 @@
 """Versioned assets on object stores, asyncio-native and with no server of its own."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ _MODULES = (
     "aioassets.drivers.s3.driver",
 )
 """Modules whose `__all__` is public here, those that are needed most often first."""
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

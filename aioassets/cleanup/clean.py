@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -10,6 +11,8 @@ from aioassets.errors import AssetNotFound
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules, Leftover
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
 """Leftovers that are removed at once. The budget limits their requests."""
@@ -57,6 +60,8 @@ class Cleaning:
 
         async def remove(leftover: Leftover) -> None:
             removed[leftover] = await self._remove(leftover)
+            outcome = "Removed" if removed[leftover] else "Kept, because it has changed since"
+            logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)
         return CleaningResult(

@@ -8,6 +8,7 @@ such a claim. Where the replacement is refused, nothing is deleted.
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -23,6 +24,8 @@ from aioassets.runtime.machine import Claimant
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import new_claim
 from aioassets.store.documents import AssetStore
+
+logger = logging.getLogger(__name__)
 
 BATCH: Final = 1000
 """Keys per call of a driver's `delete`."""
@@ -97,6 +100,7 @@ class LeftoverRemover:
             with contextlib.suppress(ObjectNotFound, StoreCorrupt):
                 return (await self.inspection.read_meta(name, version)).content == claim
             return False
+        logger.info("Abandoned %s:%s in %s: its number is used up", name, version, self._store.url)
         return True
 
     async def _remove_content(self, name: str, version: str) -> None:

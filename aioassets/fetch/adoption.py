@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from aioassets.fetch.digests import verify_file
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.record import Record
 from aioassets.model.manifest import Manifest
+
+logger = logging.getLogger(__name__)
 
 
 def adopt(entry: CacheEntry, record: Record) -> bool:
@@ -30,10 +33,11 @@ def adopt(entry: CacheEntry, record: Record) -> bool:
             f"it is {entry.label} of another store ({cached.source}); "
             "use another assets directory for this store, or force_download to replace it",
         )
-    if cached is None and _difference(entry, record.manifest) is not None:
-        entry.set_aside(entry.payload)
+    if cached is None and (difference := _difference(entry, record.manifest)) is not None:
+        entry.set_aside(entry.payload, difference)
         return False
     entry.write_record(record)
+    logger.info("Adopted %r as %s, without a download", str(entry.payload), entry.label)
     return True
 
 

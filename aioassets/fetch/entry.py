@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from aioassets.fetch.labels import file_label, version_label
 from aioassets.fetch.record import Record
 from aioassets.model.files import FileEntry
 from aioassets.runtime.disk import write_atomically
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,12 @@ class CacheEntry:
         except OSError:
             return False
 
-    def set_aside(self, path: Path) -> Path:
-        """Move a payload or single files of another version out of the way; return their new path."""
+    def set_aside(self, path: Path, reason: str) -> None:
+        """Move a payload or single files of other content out of the way, and log the reason."""
         aside = self._own_path(f"{directory.ASIDE}{secrets.token_hex(4)}")
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.rename(path, aside)
-        return aside
+        logger.warning("Put %r aside as %r: %s", str(path), str(aside), reason)
 
     # Locking
 

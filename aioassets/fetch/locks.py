@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -12,6 +13,8 @@ import anyio
 from aioassets.fetch.entry import CacheEntry
 from aioassets.runtime.locks import KeyedLock
 from aioassets.runtime.threads import in_thread
+
+logger = logging.getLogger(__name__)
 
 POLL: Final = 0.05
 """Average seconds between attempts to take a lock that another process holds."""
@@ -41,6 +44,10 @@ class Locks:
 
 
 async def _acquire(entry: CacheEntry, sleep: Callable[[float], Awaitable[None]]) -> int:
-    while (descriptor := await in_thread(entry.try_lock)) is None:
+    descriptor = await in_thread(entry.try_lock)
+    if descriptor is None:
+        logger.info("Waiting for another fetch of %s, which holds the lock %r", entry.label, str(entry.lock_file))
+    while descriptor is None:
         await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
+        descriptor = await in_thread(entry.try_lock)
     return descriptor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class CachedFiles:
             try:
                 verify_file(self.root / file.path, file, self.entry.file_label(file))
             except IntegrityError as error:
+                logger.warning("Damaged in the assets directory: %s", error)
                 yield error
 
     def verify(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from aioassets.fetch.digests import READ
 from aioassets.fetch.staging import Staging
 from aioassets.model.files import FileEntry
 from aioassets.runtime.threads import check_cancelled
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,14 @@ class Placement:
         entry = self.staging.entry
         entry.record_file.unlink(missing_ok=True)  # a crash must not leave it beside another payload
         if entry.payload.exists():
-            entry.set_aside(entry.payload)
+            entry.set_aside(entry.payload, f"it isn't the {entry.label} that was downloaded")
         entry.payload.parent.mkdir(parents=True, exist_ok=True)
         os.rename(self.staging.payload, entry.payload)
 
-    def _replace(self, differing: Iterable[FileEntry]) -> None:
-        payload = self.staging.entry.payload
+    def _replace(self, differing: Sequence[FileEntry]) -> None:
+        payload, files = self.staging.entry.payload, len(self.staging.record.manifest.files)
+        if differing:
+            logger.warning("Replacing %d of %d files in %r: they were damaged", len(differing), files, str(payload))
         for folder in self.staging.record.manifest.empty_directories:
             (payload / folder).mkdir(parents=True, exist_ok=True)
         self._move(differing, payload)
@@ -73,7 +78,7 @@ class Placement:
         staging, entry = self.staging, self.staging.entry
         staging.check_distinct()
         if entry.parts.exists() and entry.parts_record() != staging.record:
-            entry.set_aside(entry.parts)
+            entry.set_aside(entry.parts, f"they aren't of the {entry.label} that was downloaded")
         entry.write_parts_record(staging.record)
         for folder in staging.selection.folders:
             (entry.parts / folder).mkdir(parents=True, exist_ok=True)

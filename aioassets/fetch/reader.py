@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,8 @@ from aioassets.errors import IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.fetch.digests import check_digest
 from aioassets.fetch.remote import RemoteFile
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
+
+logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
@@ -51,7 +54,8 @@ class FileReader:
         try:
             try:
                 await self._read_once(file, sink)
-            except IntegrityError:  # an unencrypted connection may damage bytes
+            except IntegrityError as error:  # an unencrypted connection may damage bytes
+                logger.warning("Reading once more from %s: %s", self.driver.url, error)
                 await sink.discard()
                 await self._read_once(file, sink)
         except ObjectNotFound as error:

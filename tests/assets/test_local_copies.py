@@ -73,7 +73,7 @@ async def test_no_byte_of_a_large_file_passes_here_but_to_be_hashed(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each way, its progress is told."""
-    monkeypatch.setattr(LocalSource, "_read", never)
+    monkeypatch.setattr(LocalSource, "read", never)
     monkeypatch.setattr(driver, "read_range", never)
     passed: list[int] = []
 

@@ -28,7 +28,7 @@ OVER_ALL_FILES = [
     (DownloadPlan, "of"),
     (Verification, "of"),
     (aioassets.model.manifest, "best_of"),
-    (aioassets.push.scan, "_tree"),
+    (aioassets.push.scan, "tree_of_directory"),
     (aioassets.fetch.verify, "best_of"),
 ]
 

@@ -309,7 +309,7 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
         with pytest.raises(CacheError, match=message):
             await manager.fetch_asset("model")
     with monkeypatch.context() as patched:
-        patched.setattr("aioassets.drivers.folder._append", fail)
+        patched.setattr("aioassets.drivers.folder.Folder.append", fail)
         with pytest.raises(StoreError, match=message):
             await manager.update_asset(files("b"), "model")
     with monkeypatch.context() as patched:

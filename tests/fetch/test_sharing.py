@@ -234,11 +234,16 @@ async def test_two_event_loops_download_a_version_once(
 
 
 LOCK_HOLDER: Final = """
-import sys
-from aioassets.drivers.folder import Folder
-with Folder(sys.argv[1])._locked("key"):
+import asyncio, os, sys
+from aioassets import LocalDriver
+from aioassets.drivers.protocol import Expect
+
+def hang(source, target):  # the store locks an object while it replaces its file
     print("held", flush=True)
     sys.stdin.readline()
+
+os.replace = hang
+asyncio.run(LocalDriver(sys.argv[1]).write("key", b"of the holder", expected=Expect.ANYTHING))
 """
 
 
