@@ -22,7 +22,7 @@ def test_there_are_defaults_for_all_but_the_bucket() -> None:
     settings = resolve()
     assert (settings.bucket, settings.prefix, settings.storage_provider) == (None, "assets", None)
     assert (settings.versioning, settings.offline, settings.single_writer) == ("major_minor", False, False)
-    assert settings.assets_dir.name == "aioassets"
+    assert settings.cache_folder.name == "aioassets"
 
 
 def test_an_argument_beats_our_variable_beats_modelkit() -> None:
@@ -69,7 +69,7 @@ def test_what_can_not_be_used_is_named(variable: str, text: str) -> None:
 
 def test_few_requests_are_no_more_where_a_store_throttles() -> None:
     """Who asks for few need not say so twice."""
-    assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).min_requests == 2
+    assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).fewest_requests == 2
     assert resolve({}, max_requests=100, min_requests=10).min_requests == 10
 
 
