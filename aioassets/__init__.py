@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aioassets.runtime.budget import *
     from aioassets.runtime.dispatch import *
     from aioassets.runtime.retry import *
+    from aioassets.settings import *
 
 _MODULES = (
     "aioassets.errors",
@@ -45,6 +46,7 @@ _MODULES = (
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",
     "aioassets.runtime.retry",
+    "aioassets.settings",
     "aioassets.drivers.azure.driver",
     "aioassets.drivers.gcs.driver",
     "aioassets.drivers.local",

@@ -22,7 +22,7 @@ def test_everything_but_the_bucket_has_a_default() -> None:
     settings = resolve()
     assert (settings.bucket, settings.prefix, settings.storage_provider) == (None, "assets", None)
     assert (settings.versioning, settings.offline, settings.single_writer) == ("major_minor", False, False)
-    assert settings.assets_dir.name == "aioassets"
+    assert settings.cache_folder.name == "aioassets"
 
 
 def test_arguments_take_precedence_over_variables_and_ours_over_those_of_modelkit() -> None:
@@ -68,7 +68,7 @@ def test_invalid_variables_are_refused(variable: str, text: str) -> None:
 
 
 def test_min_requests_defaults_to_at_most_max_requests() -> None:
-    assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).min_requests == 2
+    assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).fewest_requests == 2
     assert resolve({}, max_requests=100, min_requests=10).min_requests == 10
 
 

@@ -447,7 +447,7 @@ class TestThrottling:
 
     async def test_all_files_arrive_and_the_pace_comes_back(self, wire: Wire, many: Path, tmp_path: Path) -> None:
         """While it throttles, at most half as many requests are in flight, and then more again."""
-        budget = wire.manager._store.driver._dispatcher.budget  # type: ignore[union-attr]
+        budget = wire.manager._session.store.driver._dispatcher.budget  # type: ignore[attr-defined]
         ceiling = budget.requests_allowed
         paces: list[int] = []
         rule = wire.inject(fault_of(wire.kind, "slow down"), "content", times=10)

@@ -378,9 +378,10 @@ class TestDocuments:
         self, gcs: GCSServer, bucket: str, driver: GCSDriver
     ) -> None:
         gcs.fail(bucket, "insert", "lose")
-        with pytest.raises(PreconditionFailed) as caught:
-            await driver.write("key", b"data", expected=Expect.ABSENT)
-        assert caught.value.uncertain
+        effects = Effects()
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", b"data", expected=Expect.ABSENT, effects=effects)
+        assert effects.uncertain
         assert (await driver.read("key")).data == b"data"
 
     async def test_caches_are_told_to_keep_no_documents(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:

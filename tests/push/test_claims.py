@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -389,6 +390,24 @@ async def test_a_number_under_which_something_may_still_happen_is_not_released(
     with pytest.raises(StoreUnavailable):
         await make_manager(failing).update_asset(tree, "model")
     assert failing.unanswered == 0
+    assert await state_of(memory) is ClaimState.ABANDONED
+
+
+async def test_a_number_with_a_deletion_that_may_still_happen_is_not_released(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """A late deletion would remove the content of the next push."""
+    await make_manager(memory).create_asset(files("a"), "model")
+
+    class LosesADeletion(Interposer):
+        async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
+            assert effects is not None
+            effects.note_uncertain()
+            await super().delete(keys, effects=effects)
+
+    failing = LosesADeletion(memory, Fail("before", "upload", "/x.bin"))
+    with pytest.raises(StoreUnavailable):
+        await make_manager(failing).update_asset(tree, "model")
     assert await state_of(memory) is ClaimState.ABANDONED
 
 

@@ -276,7 +276,7 @@ async def test_what_was_copied_is_not_copied_again(driver: Driver, make_manager:
     for path, data in FILES.items():
         await driver.upload(f"raw/{path}", BytesSource(data))
     manager = make_manager(driver)
-    manager._source_driver = lambda location: driver  # type: ignore[method-assign]
+    manager._session.pushes.sources._driver = lambda location: driver  # type: ignore[method-assign]
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim(fingerprint=(await scan_store(driver, "raw/")).fingerprint))
     for path in ("big", "small/a"):

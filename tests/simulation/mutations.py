@@ -221,21 +221,6 @@ MUTATIONS: Final = (
         ),
         within=500,
     ),
-    Mutation(
-        "only the last attempt of a seal counts",
-        (Patch("push/publish.py", "await held.seal(manifest, effects)", "await held.seal(manifest, Effects())"),),
-        within=2000,
-    ),
-    Mutation(
-        "only the last attempt of an upload counts",
-        (Patch("push/upload.py", "watched, resume=resume, effects=self.effects)", "watched, resume=resume)"),),
-        within=2000,
-    ),
-    Mutation(
-        "only the last attempt of a deletion counts",
-        (Patch("push/publish.py", "delete(created, effects=self._effects)", "delete(created)"),),
-        within=2000,
-    ),
 )
 
 
