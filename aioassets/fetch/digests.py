@@ -8,7 +8,7 @@ from typing import Final
 from aioassets.errors import IntegrityError
 from aioassets.model.digests import Hash, best_of, new_hash
 from aioassets.model.files import FileEntry
-from aioassets.runtime.digests import feed
+from aioassets.runtime.digests import update_digest
 from aioassets.runtime.threads import check_cancelled
 
 READ: Final = 1024 * 1024
@@ -38,7 +38,7 @@ def digest_of_content(data: bytes, entry: FileEntry) -> str:
     """Return the digest of a file's content by the algorithm of `hash_for`, or an empty string."""
     if (digest := hash_for(entry)) is None:
         return ""
-    feed(digest, data)
+    update_digest(digest, data)
     return digest.hexdigest()
 
 

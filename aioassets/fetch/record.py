@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 from aioassets.model.jsontext import dump_chunks
 from aioassets.model.manifest import Manifest
-from aioassets.runtime.threads import check_cancelled, gathered
+from aioassets.runtime.threads import check_cancelled, coalesced
 
 _MANIFEST: Final = b',"manifest":'
 """Text before the manifest. It can't occur in a JSON string, where a backslash precedes each quotation mark."""
@@ -35,7 +35,7 @@ class Record:
         """Write the record as a JSON document. Blocking."""
         head = json.dumps({"source": self.source, "asset": self.label}).encode()
         file.write(head[:-1] + _MANIFEST)
-        file.writelines(gathered(dump_chunks(self.manifest.to_fields())))
+        file.writelines(coalesced(dump_chunks(self.manifest.to_fields())))
         file.write(b"}")
 
     @classmethod

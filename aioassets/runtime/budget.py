@@ -19,11 +19,11 @@ MIN_REQUESTS = 4
 """Requests in flight that a store may always be asked for, however much it throttles."""
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes in flight: 4 parts of 8 MiB, which fill a 5 Gbit/s link at 50 ms; clients copy each about twice."""
-LIGHT = 1 / 32
+LIGHT_SHARE = 1 / 32
 """Of all bytes in flight, what a request may have at the most to be light: it takes its time for its round trip."""
-FOR_LIGHT = 1 / 8
+RESERVED_SHARE = 1 / 8
 """Of all bytes in flight, what heavy requests leave to light ones, and these don't exceed while heavy ones wait."""
-RESERVED = 4
+RESERVED_REQUESTS = 4
 """Requests beyond `MAX_REQUESTS` kept for documents, so that a busy push can still renew its claim."""
 
 
@@ -85,7 +85,7 @@ class Budget:
         self,
         requests: int = MAX_REQUESTS,
         nbytes: int = MAX_BYTES,
-        reserved: int = RESERVED,
+        reserved: int = RESERVED_REQUESTS,
         *,
         min_requests: int = MIN_REQUESTS,
     ) -> None:
@@ -98,8 +98,8 @@ class Budget:
         self._bytes_taken = 0
         self._heavy_bytes_taken = 0
         self._light_came = False  # since a heavy one had its turn, or waits since before
-        self._heavy_from = nbytes * LIGHT
-        self._for_light = nbytes * FOR_LIGHT
+        self._heavy_from = nbytes * LIGHT_SHARE
+        self._for_light = nbytes * RESERVED_SHARE
         self._numbers = itertools.count()
         self._urgent: deque[_Waiter] = deque()
         self._light: deque[_Waiter] = deque()

@@ -42,7 +42,7 @@ LISTED_AT_ONCE: Final = 64
 LARGE_AT_ONCE: Final = 64 * 1024 * 1024
 """Bytes of large documents that are read and parsed at once, for which Python takes several times as many. A document
 of more bytes has its turn alone."""
-FRESH: Final = 60.0
+INDEX_LIFETIME: Final = 60.0
 """Seconds for which a push may count on an index as it was read; `clean` leaves pushes many times that."""
 
 
@@ -167,7 +167,7 @@ class AssetStore:
 
     def is_fresh(self, state: IndexState) -> bool:
         """Whether a push to this store may count on it."""
-        return state.store == self.identity and self.clock() - state.asked <= FRESH
+        return state.store == self.identity and self.clock() - state.asked <= INDEX_LIFETIME
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.

@@ -17,7 +17,7 @@ from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import AssetStore, IndexState
 
-TRUE_REFUSALS: Final = 5
+MAX_REFUSALS: Final = 5
 """How often in a row an index may refuse its own revision before the store is called unsuitable."""
 
 
@@ -84,7 +84,7 @@ async def add_to_index(
         if versions <= set(state.index.versions):
             return state
         true_refusals = true_refusals + 1 if state.revision == refused else 0
-        if true_refusals >= TRUE_REFUSALS:
+        if true_refusals >= MAX_REFUSALS:
             raise StoreUnsuitable(store.driver.url, "it refuses to replace an object at the very revision it shows")
         check_index(state, scheme, name)
         merged = scheme.select(None, {*state.index.versions, *versions})
