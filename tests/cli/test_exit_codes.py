@@ -66,10 +66,10 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' would be"),
+        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: There is no storage provider 'ftp': "),
-        (["list", "--versioning", "roman"], "Error: There is no versioning scheme 'roman': "),
+        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
         (["list", "--bucket", ""], "Error: There is no bucket to use: "),
     ],
 )
