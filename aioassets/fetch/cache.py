@@ -43,7 +43,7 @@ from aioassets.model.jsontext import dump_chunks
 from aioassets.model.manifest import Manifest
 from aioassets.model.paths import inner_folders
 from aioassets.runtime.disk import write_atomically
-from aioassets.runtime.threads import check_cancelled, gathered
+from aioassets.runtime.threads import check_cancelled, coalesced
 
 OURS: Final = ".aioassets"
 APART: Final = "use an assets directory on another file system (assets_dir, AIOASSETS_DIR)"
@@ -76,7 +76,7 @@ class Record:
         """Write the record as it is stored."""
         head = json.dumps({"source": self.source, "asset": self.label}).encode()
         file.write(head[:-1] + _MANIFEST)
-        file.writelines(gathered(dump_chunks(self.manifest.to_fields())))
+        file.writelines(coalesced(dump_chunks(self.manifest.to_fields())))
         file.write(b"}")
 
     @classmethod

@@ -18,7 +18,7 @@ from aioassets.errors import IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.model.digests import Hash, best_of, new_hash
 from aioassets.model.files import FileEntry, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
-from aioassets.runtime.digests import feed, hash_range
+from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import READING, copy_range, write_all_at, write_at
 from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 from aioassets.runtime.tasks import for_each, unwrapped
@@ -226,7 +226,7 @@ def digest_of_content(data: bytes, entry: FileEntry) -> str:
     """The digest of a file's content by the algorithm of `hash_for`; empty where there is none."""
     if (digest := hash_for(entry)) is None:
         return ""
-    feed(digest, data)
+    update_digest(digest, data)
     return digest.hexdigest()
 
 

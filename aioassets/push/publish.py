@@ -24,7 +24,7 @@ from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
-from aioassets.runtime.cancellation import Stop, Stopped, stoppable
+from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.dispatch import Doubt, watching_for_doubt
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
@@ -62,7 +62,7 @@ class Publication:
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
-    async def _run(self, stop: Stop) -> PushResult:
+    async def _run(self, stop: StopSignal) -> PushResult:
         with watching_for_doubt() as self._doubt:
             try:
                 return await self._publish(stop)
@@ -72,7 +72,7 @@ class Publication:
             finally:
                 self._allocation.leave()
 
-    async def _publish(self, stop: Stop) -> PushResult:
+    async def _publish(self, stop: StopSignal) -> PushResult:
         for _ in range(ATTEMPTS):
             stop.check()
             held = await self._claim(stop)
@@ -89,7 +89,7 @@ class Publication:
         plan = self._plan
         return PushResult(plan.name, version, self._store.url_of(plan.name, version), plan.files, plan.size)
 
-    async def _claim(self, stop: Stop) -> HeldClaim:
+    async def _claim(self, stop: StopSignal) -> HeldClaim:
         try:
             with stop.bounded(0.5):
                 return await self._allocation.claim()
@@ -101,7 +101,7 @@ class Publication:
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | StreamedDocument:
+    async def _upload(self, held: HeldClaim, stop: StopSignal) -> bytes | StreamedDocument:
         """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
@@ -127,7 +127,7 @@ class Publication:
             await self._give_up(held, self._ledger, stop)
             raise
 
-    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: Stop) -> None:
+    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: StopSignal) -> None:
         plan = self._plan
         self._report(TransferStarted(plan.name, held.version, plan.files, plan.size))
         uploader = Uploader(
@@ -184,7 +184,7 @@ class Publication:
         )
         return encoded(manifest.to_fields)
 
-    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
+    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
         """Abandon the claim, then delete what this push created; what fails here is left for later.
 
         Args:
@@ -207,7 +207,7 @@ class Publication:
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: StopSignal) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
         with stop.bounded():
             try:
@@ -222,7 +222,7 @@ class Publication:
             return
         raise uncertain
 
-    async def _list(self, version: str, stop: Stop) -> None:
+    async def _list(self, version: str, stop: StopSignal) -> None:
         """Add the version, and sealed ones that were stepped over, to the index."""
         name = self._plan.name
         with stop.bounded():

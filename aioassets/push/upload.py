@@ -12,7 +12,7 @@ from aioassets.errors import is_uncertain
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.push.sources import HashedSource, SourceFile
-from aioassets.runtime.cancellation import Stop, Stopped
+from aioassets.runtime.cancellation import Stopped, StopSignal
 from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
@@ -144,7 +144,7 @@ class Uploader:
     driver: Driver
     name: str
     ledger: UploadLedger
-    stop: Stop
+    stop: StopSignal
     report: Progress
     present: Mapping[str, ObjectInfo] | None = None
     at_once: int = FILES_AT_ONCE

@@ -19,11 +19,11 @@ MIN_REQUESTS = 4
 """Requests in flight that a store may always be asked for, however much it throttles."""
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes in flight: 4 parts of 8 MiB, which fill a 5 Gbit/s link at 50 ms; clients copy each about twice."""
-LIGHT = 1 / 32
+LIGHT_SHARE = 1 / 32
 """Of all bytes in flight, what a request may have at the most to be light: it takes its time for its round trip."""
-FOR_LIGHT = 1 / 8
+RESERVED_SHARE = 1 / 8
 """Of all bytes in flight, what heavy requests leave to light ones, and these don't exceed while heavy ones wait."""
-RESERVED = 4
+RESERVED_REQUESTS = 4
 """Requests beyond `MAX_REQUESTS` kept for documents, so that a busy push can still renew its claim."""
 
 
@@ -85,7 +85,7 @@ class Budget:
         self,
         requests: int = MAX_REQUESTS,
         nbytes: int = MAX_BYTES,
-        reserved: int = RESERVED,
+        reserved: int = RESERVED_REQUESTS,
         *,
         min_requests: int = MIN_REQUESTS,
     ) -> None:
@@ -97,9 +97,9 @@ class Budget:
         self._urgent_taken = 0
         self._bytes_taken = 0
         self._heavy_bytes_taken = 0
-        self._light_came = False  # since a heavy one had its turn, or waits since before
-        self._heavy_from = nbytes * LIGHT
-        self._for_light = nbytes * FOR_LIGHT
+        self._light_seen = False  # since a heavy one had its turn, or waits since before
+        self._light_limit = nbytes * LIGHT_SHARE
+        self._reserved_for_light = nbytes * RESERVED_SHARE
         self._numbers = itertools.count()
         self._urgent: deque[_Waiter] = deque()
         self._light: deque[_Waiter] = deque()
@@ -133,7 +133,7 @@ class Budget:
         """Wait for a share; `slot` is the safe way to do this."""
         heavy = self._is_heavy(nbytes)
         queue = self._urgent if urgent else self._heavy if heavy else self._light
-        self._light_came |= not urgent and not heavy
+        self._light_seen |= not urgent and not heavy
         number = next(self._numbers)
         if not queue and self._fits(nbytes, urgent, number):
             self._take(nbytes, urgent)
@@ -151,24 +151,24 @@ class Budget:
             raise
 
     def _is_heavy(self, nbytes: int) -> bool:
-        return nbytes > self._heavy_from
+        return nbytes > self._light_limit
 
     def _fits(self, nbytes: int, urgent: bool, number: int) -> bool:
         free = self._requests_taken < self._limit.limit or (urgent and self._urgent_taken < self._reserved)
         if not free or self._bytes_taken + nbytes > self._nbytes:
             return False
-        return urgent or (self._leaves_room(nbytes) if self._is_heavy(nbytes) else self._may_pass(nbytes, number))
+        return urgent or (self._heavy_fits(nbytes) if self._is_heavy(nbytes) else self._light_fits(nbytes, number))
 
-    def _leaves_room(self, nbytes: int) -> bool:
+    def _heavy_fits(self, nbytes: int) -> bool:
         """Whether a heavy request leaves the light ones their share, where there are any; a single one may take it."""
         taken = self._heavy_bytes_taken
-        return not self._light_came or not taken or taken + nbytes <= self._nbytes - self._for_light
+        return not self._light_seen or not taken or taken + nbytes <= self._nbytes - self._reserved_for_light
 
-    def _may_pass(self, nbytes: int, number: int) -> bool:
+    def _light_fits(self, nbytes: int, number: int) -> bool:
         """Whether a light request takes nothing that a heavy one, which waits for longer, could have soon."""
         if not self._heavy or self._heavy[0].number > number:
             return True
-        most = min(self._for_light, self._nbytes - self._heavy[0].nbytes)
+        most = min(self._reserved_for_light, self._nbytes - self._heavy[0].nbytes)
         return self._bytes_taken - self._heavy_bytes_taken + nbytes <= most
 
     def _take(self, nbytes: int, urgent: bool) -> None:
@@ -177,7 +177,7 @@ class Budget:
         self._bytes_taken += nbytes
         if self._is_heavy(nbytes):
             self._heavy_bytes_taken += nbytes
-            self._light_came = bool(self._light)
+            self._light_seen = bool(self._light)
 
     def release(self, nbytes: int, urgent: bool = False) -> None:
         """Give a share back."""

@@ -14,7 +14,7 @@ from aioassets.runtime.tasks import T, unwrapped
 
 GRACE: Final = 5.0
 """Seconds that tidying up may take where nobody says less."""
-TIDYING: Final = 0.75
+CLEANUP_SHARE: Final = 0.75
 """The share of the grace after which work that was stopped is done with tidying up behind its requests."""
 
 
@@ -22,7 +22,7 @@ class Stopped(Exception):
     """Ends work that was asked to stop; never leaves this package."""
 
 
-class Stop:
+class StopSignal:
     """How work that must end in good order learns that it was cancelled.
 
     Args:
@@ -73,24 +73,24 @@ class Stop:
             self._bounded.remove(entry)
 
 
-_stop: ContextVar[Stop | None] = ContextVar("aioassets_stop", default=None)
+_stop: ContextVar[StopSignal | None] = ContextVar("aioassets_stop", default=None)
 
 
-def tidying() -> contextlib.AbstractContextManager[object]:
+def cleanup_scope() -> contextlib.AbstractContextManager[object]:
     """A phase that goes on when cancelled, for 5 s at the most, and less within work that was stopped."""
-    return (_stop.get() or Stop(GRACE)).bounded(TIDYING, limit=GRACE, shield=True)
+    return (_stop.get() or StopSignal(GRACE)).bounded(CLEANUP_SHARE, limit=GRACE, shield=True)
 
 
-async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float = GRACE) -> T:
+async def stoppable(work: Callable[[StopSignal], Awaitable[T]], *, grace: float = GRACE) -> T:
     """Run `work` shielded from cancellation; when it comes, ask it to stop instead.
 
-    The work bounds its own phases by `Stop.bounded`, cleans up and raises `Stopped`; the
+    The work bounds its own phases by `StopSignal.bounded`, cleans up and raises `Stopped`; the
     cancellation is raised after that. Within other such work, it takes no longer than that one may.
 
     Args:
         grace: seconds between the cancellation and the end of the last bounded phase.
     """
-    stop = Stop(grace)
+    stop = StopSignal(grace)
     around = _stop.get()
     result: list[T] = []
 
@@ -101,7 +101,7 @@ async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float = GRAC
             stop.request()
 
     async def shielded(watching: anyio.CancelScope) -> None:
-        within = around.bounded(TIDYING) if around is not None else contextlib.nullcontext()
+        within = around.bounded(CLEANUP_SHARE) if around is not None else contextlib.nullcontext()
         with anyio.CancelScope(shield=True), contextlib.suppress(Stopped), within:
             _stop.set(stop)
             result.append(await work(stop))

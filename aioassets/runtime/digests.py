@@ -9,9 +9,9 @@ from aioassets.model.digests import Hash
 from aioassets.runtime.disk import BUFFER
 from aioassets.runtime.threads import check_cancelled
 
-KEPT: Final = 2047
+GIL_HELD_BYTES: Final = 2047
 """The most bytes that `hashlib` takes in without letting other threads run."""
-SHORT: Final = 16 * 1024
+SMALL_CONTENT: Final = 16 * 1024
 """Bytes that are taken in so: some ten microseconds."""
 
 
@@ -31,14 +31,14 @@ def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
         start += count
 
 
-def feed(digest: Hash, data: bytes | bytearray | memoryview) -> None:
+def update_digest(digest: Hash, data: bytes | bytearray | memoryview) -> None:
     """Take in content, of a small file without letting other threads run.
 
     From 2,048 bytes on, `hashlib` lets them; to be let run again takes longer than the hashing of a few KiB.
     """
-    if len(data) > SHORT:
+    if len(data) > SMALL_CONTENT:
         digest.update(data)
         return
     view = memoryview(data)
-    for start in range(0, len(view), KEPT):
-        digest.update(view[start : start + KEPT])
+    for start in range(0, len(view), GIL_HELD_BYTES):
+        digest.update(view[start : start + GIL_HELD_BYTES])

@@ -14,7 +14,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-AT_ONCE: Final = 16
+TASKS_PER_TICK: Final = 16
 """Tasks that are started, or let go on, in one turn of the loop: each may be some tenths of a millisecond of work."""
 
 
@@ -49,7 +49,7 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
         async with anyio.create_task_group() as tasks:
             for started, first in enumerate(islice(remaining, limit), 1):
                 tasks.start_soon(worker, first)
-                if not started % AT_ONCE:
+                if not started % TASKS_PER_TICK:
                     await checkpoint()
 
 

@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 THREADS = 16
 """Threads for reading, hashing and writing files: enough to keep a disk queue busy on few cores."""
-BATCH: Final = 16
+BATCH_SIZE: Final = 16
 """Short jobs that go to a thread together, behind whatever else is under way."""
-SLOW: Final = 0.005
+SLOW_BATCH: Final = 0.005
 """Seconds that a batch may take until the next one doesn't wait for it any more."""
 SMALL: Final = 128 * 1024
 """Bytes of a file up to which reading or writing it, and hashing it, is short work."""
-GATHERED: Final = 1024 * 1024
+CHUNK_SIZE: Final = 1024 * 1024
 """Bytes that are hashed or written at once: half a millisecond, in which another thread wakes up."""
 POLL: Final = 0.05
 """Seconds after which a loop in a thread looks whether it is still wanted."""
@@ -220,7 +220,7 @@ class _Batches:
         count = len(self._waiting)
         if count == 1 and not self._running:
             self._loop.call_soon(self._begin)
-        elif count >= BATCH or (self._running and self._loop.time() - self._begun_at > SLOW):
+        elif count >= BATCH_SIZE or (self._running and self._loop.time() - self._begun_at > SLOW_BATCH):
             self._begin()
 
     def _begin(self) -> None:
@@ -287,7 +287,7 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
         raise
 
 
-def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes in pieces of a MiB, for a thread that hashes or writes what it makes until it is cancelled.
 
     Others run meanwhile, if it takes them no longer to wake up. Where each time is too short for that,
@@ -299,7 +299,7 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         check_cancelled()
         held.append(piece)
         size += len(piece)
-        if size >= GATHERED:
+        if size >= CHUNK_SIZE:
             chunk, held, size = b"".join(held), [], 0
             yield chunk
     if held:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from aioassets.runtime.tasks import AT_ONCE
+from aioassets.runtime.tasks import TASKS_PER_TICK
 
 
 class TickBatcher:
@@ -20,11 +20,11 @@ class TickBatcher:
         """Do this as soon as it has its turn, perhaps now."""
         self._waiting.append(action)
         if not self._scheduled:
-            self._do_some()
+            self._run_some()
 
-    def _do_some(self) -> None:
+    def _run_some(self) -> None:
         self._scheduled = bool(self._waiting)
         if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._do_some)
-        for _ in range(min(len(self._waiting), AT_ONCE)):
+            asyncio.get_running_loop().call_soon(self._run_some)
+        for _ in range(min(len(self._waiting), TASKS_PER_TICK)):
             self._waiting.popleft()()

@@ -28,7 +28,7 @@ INLINE: Final = 16 * 1024
 """Bytes of JSON that are parsed on the event loop, in no more than some milliseconds; more go to a thread."""
 LISTED_AT_ONCE: Final = 64
 """Folders that are listed at once."""
-FRESH: Final = 60.0
+INDEX_LIFETIME: Final = 60.0
 """Seconds for which a push may count on an index as it was read; `clean` leaves pushes many times that."""
 
 
@@ -148,7 +148,7 @@ class AssetStore:
 
     def is_fresh(self, state: IndexState) -> bool:
         """Whether a push to this store may count on it."""
-        return state.store == self.identity and self.clock() - state.asked <= FRESH
+        return state.store == self.identity and self.clock() - state.asked <= INDEX_LIFETIME
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.

@@ -17,7 +17,7 @@ from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import AssetStore, IndexState
 
-TRUE_REFUSALS: Final = 5
+MAX_REFUSALS: Final = 5
 """How often in a row an index may refuse its own revision before the store is called unsuitable."""
 
 
@@ -77,14 +77,14 @@ async def add_to_index(
         InvalidVersion: the index is of another scheme.
         StoreUnsuitable: it refuses swaps of its own revision.
     """
-    attempt = true_refusals = 0
+    attempt = refusals = 0
     refused: object = None
     while True:
         state = known or await store.read_index(name)
         if versions <= set(state.index.versions):
             return state
-        true_refusals = true_refusals + 1 if state.revision == refused else 0
-        if true_refusals >= TRUE_REFUSALS:
+        refusals = refusals + 1 if state.revision == refused else 0
+        if refusals >= MAX_REFUSALS:
             raise StoreUnsuitable(store.driver.url, "it refuses to replace an object at the very revision it shows")
         check_index(state, scheme, name)
         merged = scheme.select(None, {*state.index.versions, *versions})

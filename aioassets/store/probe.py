@@ -21,11 +21,11 @@ from aioassets.drivers.protocol import (
 )
 from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
 from aioassets.model.keys import Layout
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.disk import write_atomically
 from aioassets.runtime.threads import in_thread
 
-REMEMBER: Final = 7 * 24 * 3600.0
+PROBE_LIFETIME: Final = 7 * 24 * 3600.0
 """Seconds that a store is taken to stay as it was found."""
 
 
@@ -45,7 +45,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
         await _must_be_refused(driver, key, b"4", first, "it replaced an object that was at another revision")
     finally:
         # What was found out matters more than whether the scratch object could be removed.
-        with tidying(), contextlib.suppress(AioAssetsError):
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
             await driver.delete([key])
 
 
@@ -84,7 +84,7 @@ class ProbeCache:
             probed = float(json.loads(note.read_bytes())["probed"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return 0 <= self._now() - probed < REMEMBER
+        return 0 <= self._now() - probed < PROBE_LIFETIME
 
     def _remember(self, note: Path, identity: str) -> None:
         with contextlib.suppress(OSError):

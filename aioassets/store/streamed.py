@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aioassets.model.jsontext import dump_chunks
-from aioassets.runtime.threads import gathered
+from aioassets.runtime.threads import coalesced
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class StreamedJson:
         return dump_chunks(self.fields())
 
     def __bytes__(self) -> bytes:
-        return b"".join(gathered(self))
+        return b"".join(coalesced(self))
 
 
 def encoded(fields: Callable[[], Mapping[str, Any]]) -> bytes | StreamedJson:
     """JSON of an object, which is made anew whenever it is read where it is more than a MiB."""
     size, digest, short = 0, hashlib.sha256(), b""
-    for chunk in gathered(dump_chunks(fields())):
+    for chunk in coalesced(dump_chunks(fields())):
         short = b"" if size else chunk
         size += len(chunk)
         digest.update(chunk)

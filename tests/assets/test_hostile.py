@@ -92,7 +92,10 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize(
     ("meta", "reason"),
     [
-        (folder(entry("../../../escaped", b"x")), r"the path '\.\./\.\./\.\./escaped': it isn't a relative path without"),
+        (
+            folder(entry("../../../escaped", b"x")),
+            r"the path '\.\./\.\./\.\./escaped': it isn't a relative path without",
+        ),
         (folder(entry("a/../../../../escaped", b"x")), "it isn't a relative path without empty"),
         (folder(entry("/tmp/escaped", b"x")), "it isn't a relative path without empty"),
         (folder(entry("..\\escaped", b"x")), "it contains a backslash"),

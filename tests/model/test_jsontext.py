@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioassets.model.jsontext import Reader, dump, load
-from aioassets.runtime.threads import GATHERED
+from aioassets.runtime.threads import CHUNK_SIZE
 from aioassets.store.streamed import StreamedJson, encoded
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -107,7 +107,7 @@ def test_a_long_document_is_encoded_each_time_it_is_read() -> None:
     text, whole = encoded(partial(rows, 100_000)), dump(rows(100_000))
     assert isinstance(text, StreamedJson)
     assert [*text] == [*text]
-    assert max(map(len, text)) < GATHERED / 10
+    assert max(map(len, text)) < CHUNK_SIZE / 10
     assert bytes(text) == whole
     assert (len(text), text.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
 
@@ -134,6 +134,6 @@ def test_reading_and_writing_need_little_more_memory_than_the_document() -> None
         assert isinstance(made, StreamedJson)
         assert sum(map(len, made)) == len(text)
 
-    assert len(text) > 3.5 * GATHERED
+    assert len(text) > 3.5 * CHUNK_SIZE
     assert taken(read) < 2 * len(text)
-    assert taken(write) < 3.2 * GATHERED
+    assert taken(write) < 3.2 * CHUNK_SIZE

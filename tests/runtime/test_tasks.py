@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aioassets.runtime import cancellation
-from aioassets.runtime.cancellation import Stop, Stopped, stoppable, tidying
+from aioassets.runtime.cancellation import Stopped, StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.tasks import for_each, gather2, supervised
 
 
@@ -82,7 +82,7 @@ async def test_a_supervised_shield_withstands_a_native_cancellation() -> None:
 
 
 async def test_work_that_is_not_cancelled_just_returns() -> None:
-    async def work(stop: Stop) -> int:
+    async def work(stop: StopSignal) -> int:
         with stop.bounded():
             await anyio.lowlevel.checkpoint()
         stop.check()
@@ -95,7 +95,7 @@ async def test_cancelled_work_is_asked_to_stop_and_may_finish() -> None:
     entered = anyio.Event()
     steps: list[str] = []
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         with stop.bounded():
             entered.set()
             while not stop.requested:
@@ -118,7 +118,7 @@ async def test_a_phase_is_cut_off_when_its_grace_is_over() -> None:
     entered = anyio.Event()
     steps: list[str] = []
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         with stop.bounded(0.5) as phase:
             entered.set()
             await anyio.sleep_forever()
@@ -138,7 +138,7 @@ async def test_a_phase_is_cut_off_when_its_grace_is_over() -> None:
 async def test_an_error_of_stopped_work_is_raised() -> None:
     entered = anyio.Event()
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         entered.set()
         while not stop.requested:
             await anyio.lowlevel.checkpoint()
@@ -159,28 +159,28 @@ async def test_tidying_goes_on_when_cancelled_and_is_cut_off_in_the_end(monkeypa
             scope.cancel()
             await anyio.sleep_forever()
         finally:
-            with tidying():
+            with cleanup_scope():
                 await anyio.lowlevel.checkpoint()
                 steps.append("tidied")
                 await anyio.sleep_forever()
     assert steps == ["tidied"]
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["tidying", "stoppable"])
+@pytest.mark.parametrize("nested", [False, True], ids=["cleanup_scope", "stoppable"])
 async def test_no_tidying_takes_longer_than_the_work_that_was_stopped_may(nested: bool) -> None:
     """Nor does other work within it, whatever it may take elsewhere."""
     entered = anyio.Event()
     steps: list[str] = []
 
-    async def endless(stop: Stop) -> None:
+    async def endless(stop: StopSignal) -> None:
         entered.set()
         await anyio.sleep_forever()
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         with stop.bounded(0.5):
             if nested:
                 await stoppable(endless, grace=float("inf"))
-            with tidying():
+            with cleanup_scope():
                 entered.set()
                 await anyio.sleep_forever()
         with stop.bounded():

@@ -15,11 +15,11 @@ from tools.relay import settled
 
 from aioassets import OutOfThreads, PublicationUncertain
 from aioassets.runtime.threads import (
-    BATCH,
-    GATHERED,
+    BATCH_SIZE,
+    CHUNK_SIZE,
     THREADS,
     check_cancelled,
-    gathered,
+    coalesced,
     in_batch,
     in_thread,
     is_out_of_threads,
@@ -50,7 +50,7 @@ def never_ending_coroutine(began: Callable[[], object], ended: Callable[[], obje
 def never_ending_pieces(began: Callable[[], object], ended: Callable[[], object]) -> None:
     try:
         began()
-        for _ in gathered(itertools.repeat(bytes(GATHERED))):
+        for _ in coalesced(itertools.repeat(bytes(CHUNK_SIZE))):
             pass
     finally:
         ended()
@@ -82,14 +82,14 @@ async def test_what_a_coroutine_on_another_loop_returns_or_raises_comes_back() -
 
 
 @pytest.mark.parametrize(
-    "sizes", [[], [1], [GATHERED], [1, GATHERED], [1000] * 5000, [GATHERED - 1, 1, 1], [3 * GATHERED, 1]]
+    "sizes", [[], [1], [CHUNK_SIZE], [1, CHUNK_SIZE], [1000] * 5000, [CHUNK_SIZE - 1, 1, 1], [3 * CHUNK_SIZE, 1]]
 )
 def test_what_is_hashed_or_written_is_no_less_than_a_mib_at_once(sizes: list[int]) -> None:
     pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
-    chunks = [*gathered(iter(pieces))]
+    chunks = [*coalesced(iter(pieces))]
     assert b"".join(chunks) == b"".join(pieces)
-    assert all(len(chunk) >= GATHERED for chunk in chunks[:-1])
-    assert all(len(chunk) < GATHERED + max(sizes) for chunk in chunks)
+    assert all(len(chunk) >= CHUNK_SIZE for chunk in chunks[:-1])
+    assert all(len(chunk) < CHUNK_SIZE + max(sizes) for chunk in chunks)
     assert all(chunks)
 
 
@@ -178,7 +178,7 @@ class TestBatches:
     @pytest.fixture(autouse=True)
     def no_batch_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However busy the machine is."""
-        monkeypatch.setattr("aioassets.runtime.threads.SLOW", float("inf"))
+        monkeypatch.setattr("aioassets.runtime.threads.SLOW_BATCH", float("inf"))
 
     async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(self) -> None:
         busy = threading.Event()
@@ -195,11 +195,11 @@ class TestBatches:
             async def ask(number: int) -> None:
                 results.append(await in_batch(work, number))
 
-            for number in range(BATCH // 2):
+            for number in range(BATCH_SIZE // 2):
                 tasks.start_soon(ask, number)
                 await checkpoint()
             busy.set()
-        assert sorted(results) == list(range(BATCH // 2))
+        assert sorted(results) == list(range(BATCH_SIZE // 2))
         assert len(used) <= 2
 
     async def test_a_full_batch_does_not_wait_for_one_that_is_slow(self) -> None:
@@ -208,12 +208,12 @@ class TestBatches:
             tasks.start_soon(in_batch, slow.wait)
             await settled()
             async with anyio.create_task_group() as others:
-                for _ in range(BATCH):
+                for _ in range(BATCH_SIZE):
                     others.start_soon(in_batch, threading.get_ident)
             slow.set()
 
     async def test_what_is_asked_for_does_not_wait_for_what_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aioassets.runtime.threads.SLOW", -1)
+        monkeypatch.setattr("aioassets.runtime.threads.SLOW_BATCH", -1)
         slow = threading.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)
@@ -279,12 +279,12 @@ class TestBatches:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)
             await settled()
-            for number in range(3 * BATCH):
+            for number in range(3 * BATCH_SIZE):
                 tasks.start_soon(ask, number)
             await settled()
             assert results == []
             slow.set()
-        assert sorted(results) == [*range(3 * BATCH)]
+        assert sorted(results) == [*range(3 * BATCH_SIZE)]
 
     async def test_threads_of_longer_work_do_where_there_are_no_others(self, scarce: Scarce) -> None:
         scarce(1)

@@ -23,7 +23,7 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from simulation.network import URL, Network
 from simulation.server import NoSuchUpload, Server
@@ -99,7 +99,7 @@ class SimulatedDriver(NoLocalFiles):
             completing = True
             await self._complete(key, upload, expected)
         except BaseException as error:
-            with tidying(), contextlib.suppress(AioAssetsError):
+            with cleanup_scope(), contextlib.suppress(AioAssetsError):
                 found = [each async for each in self.open_uploads(key) if each.id == upload or upload is None]
                 for each in found:
                     await self.abort(each)

@@ -13,7 +13,7 @@ from tools.interposer import Interposer
 from aioassets import AccessDenied, AssetsManager, LocalDriver, MemoryDriver, PreconditionFailed, StoreUnsuitable
 from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.model.keys import Layout
-from aioassets.store.probe import REMEMBER, ProbeCache, probe
+from aioassets.store.probe import PROBE_LIFETIME, ProbeCache, probe
 from aioassets.store.single_writer import SingleWriter
 from aioassets.testing import BytesSource
 
@@ -111,7 +111,7 @@ async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
 
     assert await probes() > 0
     assert await probes() == 0
-    now += REMEMBER + 1
+    now += PROBE_LIFETIME + 1
     assert await probes() > 0
     now -= 1
     assert await probes() > 0  # of a clock that has stepped back since, so its age isn't known

@@ -51,7 +51,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.tasks import for_each
 
@@ -374,7 +374,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
     async def _abandon_copy(self, key: str, copy_id: str) -> None:
         headers = {"Content-Length": "0", "x-ms-copy-action": "abort"}
         abort = partial(self._client.call, "PUT", key, query={"comp": "copy", "copyid": copy_id}, headers=headers)
-        with tidying():
+        with cleanup_scope():
             with contextlib.suppress(AioAssetsError):  # it may have ended meanwhile
                 await self._dispatcher.send(abort, urgent=True)
             with contextlib.suppress(AioAssetsError):

@@ -53,7 +53,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.tasks import for_each, gather2
 from aioassets.runtime.threads import in_thread
@@ -389,7 +389,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         found = info.checksums.get(checksum.algorithm, checksum.hex)
         if (info.size, found) == (size, checksum.hex):
             return info
-        with tidying(), contextlib.suppress(AioAssetsError):
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
             await self._delete(key, info.revision)
         algorithm = checksum.algorithm
         raise IntegrityError(

@@ -65,7 +65,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.threads import in_thread, run_async
 
@@ -320,7 +320,7 @@ class S3Driver(NoLocalFiles):
 
     async def aclose(self) -> None:
         """See `Driver.aclose`; the next request would connect again."""
-        with tidying():
+        with cleanup_scope():
             async with self._opening:
                 if self._owned and self._client is not None:
                     client, self._client = self._client, None
