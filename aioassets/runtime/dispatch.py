@@ -1,4 +1,4 @@
-"""Sending requests within the budget, and repeating them where that is safe."""
+"""Sending of requests within the budget, with retries."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ C = TypeVar("C", bound=Sized)
 
 @dataclass(slots=True)
 class Doubt:
-    """Whether a request was sent whose effect isn't known, also where a later try of it succeeded.
+    """Record of requests with an unknown effect, including those that succeeded after a retry.
 
     Attributes:
-        arisen: whether there was one.
+        arisen: whether there was such a request.
     """
 
     arisen: bool = False
@@ -34,7 +34,7 @@ _doubt: ContextVar[Doubt | None] = ContextVar("aioassets_doubt", default=None)
 
 @contextlib.contextmanager
 def watching_for_doubt() -> Iterator[Doubt]:
-    """Watch all requests that are sent in this block, and in the tasks that it starts."""
+    """Record requests with an unknown effect in this block, and in the tasks that it starts."""
     doubt = Doubt()
     token = _doubt.set(doubt)
     try:
@@ -44,11 +44,11 @@ def watching_for_doubt() -> Iterator[Doubt]:
 
 
 class Dispatcher:
-    """Sends requests within a budget, and again where that is safe.
+    """Sender of requests within a budget, with retries.
 
     Args:
-        budget: shared by everything that must stay within one limit.
-        retry: when to try again.
+        budget: the budget that the requests share.
+        retry: the retry policy.
     """
 
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
@@ -56,15 +56,15 @@ class Dispatcher:
         self.retry = retry or RetryPolicy()
 
     async def send(self, request: Callable[[], Awaitable[T]], *, nbytes: int = 0, urgent: bool = False) -> T:
-        """Send a request that may be repeated, holding its share of the budget only while it is under way.
+        """Send a request that is safe to retry. Its share of the budget is released between attempts.
 
         Args:
-            request: sends it once; raises `StoreUnavailable` where another try may help.
-            nbytes: the bytes that it keeps in memory.
-            urgent: whether it may use the reserved requests (documents and cleaning up).
+            request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
+            nbytes: number of bytes that the request keeps in memory.
+            urgent: whether it may use the reserved requests, for documents and cleaning up.
 
         Raises:
-            AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
+            AioAssetsError: the last failure, `uncertain` if any attempt may have taken effect.
         """
         tries = Tries(self.retry)
         uncertain = False
@@ -86,10 +86,10 @@ class Dispatcher:
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
     ) -> AsyncGenerator[C, None]:
-        """Stream a range that can be resumed where it broke.
+        """Stream a range, and resume it where the connection broke.
 
         Args:
-            open_at: streams from an offset up to `stop`; raises `StoreUnavailable` where it breaks.
+            open_at: a function that streams from an offset up to `stop`, and raises `StoreUnavailable` if that fails.
         """
         tries = Tries(self.retry)
         offset = start
