@@ -124,7 +124,7 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
         f"Error: Cannot create asset 'name': it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
-        "(its latest version is 0.0). Use update to push a new version.\n"
+        "(its latest version is 0.0). Push a new version with `update` (update_asset).\n"
     )
 
 
