@@ -1,4 +1,4 @@
-"""The index of an asset's versions, and its JSON."""
+"""The index of an asset's versions, and its JSON form."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _MAX_VALUES: Final = 4 * MAX_ENTRIES
 
 @dataclass(frozen=True, slots=True)
 class VersionIndex:
-    """What a `.versions` object holds.
+    """Content of a `.versions` document.
 
     Attributes:
-        versions: latest first, as listed.
-        extra: fields that we don't know, kept when the index is rewritten.
+        versions: the listed versions, latest first.
+        extra: unknown fields, kept when the index is rewritten.
     """
 
     versions: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
-        """The same index with other versions."""
+        """Return the index with other versions."""
         return replace(self, versions=tuple(versions))
 
     def to_json(self) -> bytes:
-        """The index as stored."""
+        """Return the index as stored."""
         return dump({**self.extra, "versions": list(self.versions)})
 
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> VersionIndex:
-        """Parse an index; raises `ValueError`."""
+        """Parse an index, or raise `ValueError`."""
         value = load(data, check, _MAX_VALUES)
         if "versions" not in value:
             raise ValueError("it has no versions")

@@ -23,7 +23,7 @@ from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
-from aioassets.runtime.cancellation import StopSignal, Stopped, stoppable
+from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread

@@ -19,7 +19,7 @@ from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256
 from aioassets.model.files import Table
-from aioassets.runtime.digests import update_digest, hash_range
+from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2

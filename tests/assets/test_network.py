@@ -374,7 +374,7 @@ class TestOneFault:
         self, wire: Wire, source: Path, published: Published, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One that is made as it is sent, where the driver can do that."""
-        monkeypatch.setattr("aioassets.runtime.threads.GATHERED", 1)
+        monkeypatch.setattr("aioassets.runtime.threads.CHUNK_SIZE", 1)
         monkeypatch.setattr("aioassets.drivers.http.exchange.TOGETHER", 0)
         await wire.manager.create_asset(source, "model")
         faults = [LoseAnswer(), *(fault_of(wire.kind, name) for name in (*BROKEN, *SAID))]

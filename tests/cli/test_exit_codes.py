@@ -66,10 +66,10 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' would be"),
+        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: There is no storage provider 'ftp': "),
-        (["list", "--versioning", "roman"], "Error: There is no versioning scheme 'roman': "),
+        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
         (["list", "--bucket", ""], "Error: There is no bucket to use: "),
     ],
 )
@@ -124,7 +124,7 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
         f"Error: Cannot create asset 'name': it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
-        "(its latest version is 0.0). Use update to push a new version.\n"
+        "(its latest version is 0.0). Push a new version with `update` (update_asset).\n"
     )
 
 

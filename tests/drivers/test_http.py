@@ -23,7 +23,7 @@ from aioassets.drivers.http.connections import NotConnected
 from aioassets.drivers.http.exchange import IDLE, PIECE, Server
 from aioassets.drivers.http.response import AHEAD
 from aioassets.drivers.protocol import Data, StreamedDocument
-from aioassets.runtime.tasks import AT_ONCE
+from aioassets.runtime.tasks import TASKS_PER_TICK
 
 PATIENCE = 100.0
 HEAD = b"GET / HTTP/1.1\r\nhost: store\r\n\r\n"
@@ -474,7 +474,7 @@ async def test_closing_ends_what_is_under_way() -> None:
 
 async def test_many_answers_at_once_leave_others_their_turns() -> None:
     """Each is some work for who waits for it."""
-    count = 8 * AT_ONCE
+    count = 8 * TASKS_PER_TICK
     together = asyncio.Barrier(count)
     turn = 0
     answered: Counter[int] = Counter()
@@ -495,7 +495,7 @@ async def test_many_answers_at_once_leave_others_their_turns() -> None:
         while answered.total() < count:
             await checkpoint()
             turn += 1
-    assert max(answered.values()) <= AT_ONCE
+    assert max(answered.values()) <= TASKS_PER_TICK
 
 
 async def test_while_a_long_text_is_made_others_have_their_turns() -> None:

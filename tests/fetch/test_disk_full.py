@@ -260,7 +260,7 @@ async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
     """Also where nothing can be mounted, this is a write that fails in the middle."""
     manager = make_manager(memory)
     await manager.create_asset(large, "model")
-    with pytest.raises(CacheError, match="File too large; its file system, or a limit"):
+    with pytest.raises(CacheError, match="File too large; the file system, or a limit"):
         await manager.fetch_asset("model")
     assert not (tmp_path / "cache" / "model").exists()
     assert left_in(tmp_path / "cache") == ["stores"]
@@ -282,8 +282,8 @@ async def test_a_file_that_is_too_large_for_a_store_is_not_pushed(
 
 FAULTS = [
     (errno.EDQUOT, "Disk quota exceeded; free some"),
-    (errno.EIO, "Input/output error; its disk may be failing"),
-    (errno.EMFILE, "Too many open files; let this process open more"),
+    (errno.EIO, "Input/output error; the disk may be failing"),
+    (errno.EMFILE, "Too many open files; raise the limit of open files"),
 ]
 
 
@@ -332,9 +332,13 @@ async def test_a_file_system_without_locks_is_told_as_one(
     monkeypatch.setattr("fcntl.flock", refuse)
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    with pytest.raises(CacheError, match="No locks available; its file system must know locks; use another folder"):
+    with pytest.raises(
+        CacheError, match="No locks available; the file system does not support locks; use another folder"
+    ):
         await manager.fetch_asset("model")
-    with pytest.raises(StoreError, match="No locks available; its file system must know locks; use another folder"):
+    with pytest.raises(
+        StoreError, match="No locks available; the file system does not support locks; use another folder"
+    ):
         await make_manager(LocalDriver(tmp_path / "store")).create_asset(files("a"), "model")
 
 

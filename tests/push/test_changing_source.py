@@ -267,7 +267,7 @@ async def test_a_source_on_a_failing_disk_is_named(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "preadv", fail)
-    with pytest.raises(SourceError, match=rf"Cannot push '.*{BIG}': Input/output error; its disk may be failing\."):
+    with pytest.raises(SourceError, match=rf"Cannot push '.*{BIG}': Input/output error; the disk may be failing\."):
         await make_manager(memory).create_asset(source, "model")
 
 

@@ -63,9 +63,9 @@ async def test_a_suitable_store_passes_and_is_left_clean() -> None:
 @pytest.mark.parametrize(
     ("driver", "observed"),
     [
-        (Ignoring("create"), "it created an object that existed already"),
-        (Ignoring("swap"), "it replaced an object that was at another revision"),
-        (Refusing(), "it refused to replace an object at the very revision"),
+        (Ignoring("create"), "it created an object that already existed"),
+        (Ignoring("swap"), "it replaced an object at another revision"),
+        (Refusing(), "it refused to replace an object at the revision that it had returned"),
     ],
 )
 async def test_an_unsuitable_store_is_refused_with_what_it_did(driver: MemoryDriver, observed: str) -> None:

@@ -12,7 +12,7 @@ from aioassets.drivers.gcs.values import Checksum, received
 from aioassets.drivers.protocol import Source
 from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
-from aioassets.runtime.cancellation import StopSignal, stoppable, cleanup_scope
+from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread

@@ -19,7 +19,7 @@ from aioassets.drivers.http.parsing import in_utc
 from aioassets.drivers.protocol import Data, OpenUpload, Source
 from aioassets.drivers.s3.errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, StoreError
-from aioassets.runtime.cancellation import StopSignal, stoppable, cleanup_scope
+from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each, unwrapped
