@@ -36,7 +36,7 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.model.claim import Claim, ClaimState
-from aioassets.runtime.tasks import both
+from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import SMALL
 
 pytestmark = pytest.mark.once
@@ -105,7 +105,7 @@ class World:
         assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
         manager = self.manager
-        for kept in (manager._locks._turns._locks, manager._lister._turns._locks):
+        for kept in (manager._locks._locks._locks, manager._lister._locks._locks):
             assert kept == {}
         assert (manager._reservations._versions, manager._under_way) == ({}, set())
         assert [upload async for upload in self.driver.open_uploads("")] == []
@@ -261,12 +261,13 @@ async def test_a_fetch_of_a_part_ended_at_any_step(new_world: NewWorld) -> None:
 @natively
 async def test_a_fetch_of_what_is_cached_ended_at_any_step(new_world: NewWorld, option: str) -> None:
     """It stays cached."""
+    options: dict[str, Any] = {option: True}
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
         await world.manager.create_asset(world.tree, "model")
         await world.manager.fetch_asset("model")
-        outcome = await ended_at(nth, lambda: world.manager.fetch_asset("model", **{option: True}))
+        outcome = await ended_at(nth, lambda: world.manager.fetch_asset("model", **options))
         await world.left_nothing(outcome)
         world.is_whole(await world.manager.fetch_asset("model", offline=True, verify=True))
         return outcome
@@ -303,7 +304,7 @@ async def test_the_other_calls_of_a_manager_go_on(new_world: NewWorld) -> None:
         await world.manager.create_asset(world.tree, "model")
 
         async def push_and_fetch() -> tuple[PushResult, FetchedAsset]:
-            return await both(
+            return await gather2(
                 lambda: world.manager.update_asset(world.tree, "model"), lambda: world.manager.fetch_asset("model:0.0")
             )
 
@@ -471,7 +472,7 @@ async def test_what_is_closed_by_a_cancellation_leaves_no_connection(remote: Rem
     """Where each further wait is cancelled, too."""
     await remote.world.manager.create_asset(remote.other, "model")
     with anyio.CancelScope() as scope:
-        async with remote.world.driver:
+        async with contextlib.aclosing(remote.world.driver):
             scope.cancel()
             await checkpoint()
     await remote.no_connection_is_left()
