@@ -15,7 +15,7 @@ from aioassets.settings import Settings, debug_wanted
 
 
 def resolve(environ: dict[str, str] | None = None, **arguments: object) -> Settings:
-    return Settings.resolve(environ=environ or {}, **arguments)  # type: ignore[arg-type]
+    return Settings.resolve(environ=environ or {}, **arguments)
 
 
 def test_everything_but_the_bucket_has_a_default() -> None:

@@ -78,7 +78,7 @@ class InsideFile(Watched):
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         received = 0
         async for chunk in super().read_range(key, start, stop, revision=revision):
             yield chunk
@@ -118,7 +118,7 @@ def placing(ending: str) -> Instrument:
         replace(source, target)
 
     def instrument(driver: Driver) -> Watched:
-        os.replace = replace_or_hang
+        os.replace = replace_or_hang  # type: ignore[assignment]
         return Watched(driver)
 
     return instrument
@@ -126,7 +126,7 @@ def placing(ending: str) -> Instrument:
 
 def staged(driver: Driver) -> Watched:
     """Hang when all is downloaded."""
-    Placement.place_version = lambda *_: anyio.from_thread.run(hang)  # type: ignore[assignment, method-assign]
+    Placement.place_version = lambda *_: anyio.from_thread.run(hang)  # type: ignore[method-assign]
     return Watched(driver)
 
 

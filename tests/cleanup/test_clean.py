@@ -252,13 +252,14 @@ async def test_content_without_a_manifest_is_left_alone(
     """Perhaps modelkit is pushing it just now."""
     await make_manager(driver).create_asset(files("a"), "model")
     await driver.upload("assets/model/0.1/a", BytesSource(b"of modelkit"))
-    for by, rules, removable in (
+    cases: tuple[tuple[timedelta, dict[str, Any], bool], ...] = (
         (timedelta(days=2), {}, False),
         (timedelta(days=2), {"older_than": AT_ONCE}, False),
         (timedelta(hours=23), {"legacy": True, "older_than": AT_ONCE}, False),
         (timedelta(hours=25), {"legacy": True, "older_than": timedelta(days=2)}, False),
         (timedelta(hours=25), {"legacy": True}, True),
-    ):
+    )
+    for by, rules, removable in cases:
         manager = make_manager(Later(driver, by))
         (leftover,) = (await manager.plan_clean(**rules)).leftovers
         assert (leftover.kind, leftover.removable) == (LeftoverKind.WITHOUT_MANIFEST, removable)

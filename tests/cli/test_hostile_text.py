@@ -79,7 +79,7 @@ def command(*args: str) -> Printed:
         code = parsed if isinstance(parsed, int) else run(parsed, args)
         for stream in streams:
             stream.flush()
-    out, err = (stream.buffer.getvalue().decode() for stream in streams)  # type: ignore[attr-defined]
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
     return Printed(code, out, err)
 
 

@@ -163,7 +163,7 @@ class TestAzureDriver(DriverConformance):
 @servers
 class TestWhatGoesWrong:
     async def test_a_wrong_key_is_access_denied(self, azurite: AzureServer, container: str) -> None:
-        options = {"account_url": azurite.account_url, "account_key": "bm90LXRoZS1vbmU="}
+        options: dict[str, Any] = {"account_url": azurite.account_url, "account_key": "bm90LXRoZS1vbmU="}
         async with AzureDriver(container, part_size=MIB, **options) as driver:
             for attempt in attempts(driver):
                 with pytest.raises(AccessDenied, match=f"^Cannot .* in az://{container}: ") as caught:
@@ -612,11 +612,12 @@ class TestTheClient:
             permission=ContainerSasPermissions(read=True, write=True, list=True, delete=True),
             expiry=datetime.now(UTC) + timedelta(hours=1),
         )
-        for options in (
+        each: tuple[dict[str, Any], ...] = (
             {"account_url": azurite.account_url, "sas_token": sas},
             {"account_url": f"{azurite.account_url}?{sas}"},
             {"connection_string": f"BlobEndpoint={azurite.account_url};SharedAccessSignature={sas}"},
-        ):
+        )
+        for options in each:
             async with AzureDriver(container, part_size=MIB, **options) as driver:
                 assert "sig=" not in driver.identity + driver.url
                 await driver.upload("blob", BytesSource(TWO_BLOCKS))

@@ -60,7 +60,7 @@ LISTINGS: Final[dict[str, Sequence[str]]] = {
         '{"prefixes": "abc"}',
         '{"nextPageToken": ["a"]}',
         '{"nextPageToken": "for ever"}',
-        *(
+        *(  # type: ignore[var-annotated]
             json.dumps({"items": [OBJECT | wrong]})
             for wrong in (
                 {"name": None},

@@ -134,7 +134,7 @@ async def get(
     connections: Connections, store: Store, head: bytes = HEAD, body: Data | StreamedDocument = b""
 ) -> tuple[int, bytes]:
     async with await connections.request(store.address, head, body) as response:
-        return response.status, await response.read()
+        return response.status, bytes(await response.read())
 
 
 async def test_a_connection_is_used_again() -> None:

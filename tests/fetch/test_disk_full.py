@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -352,7 +352,7 @@ def any_file(path: Path) -> bool:
     return path.is_file() or any(child.is_file() for child in path.rglob("*"))
 
 
-async def temporaries(driver: LocalDriver) -> Any:
+async def temporaries(driver: LocalDriver) -> AsyncIterator[str]:
     """The temporary files of a store."""
     async for upload in driver.open_uploads(""):
         yield upload.id

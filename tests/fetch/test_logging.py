@@ -12,7 +12,7 @@ from tools.factories import Files, ManagerFactory
 from tools.interposer import Interposer
 
 from aioassets import IntegrityError, MemoryDriver
-from aioassets.drivers.protocol import Revision
+from aioassets.drivers.protocol import Data, Revision
 from aioassets.fetch.entry import CacheEntry
 
 
@@ -35,7 +35,7 @@ class DamagedOnce(Interposer):
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         async for chunk in super().read_range(key, start, stop, revision=revision):
             yield chunk if self.damaged else b"x" * len(chunk)
             self.damaged = True

@@ -67,7 +67,7 @@ async def start(tmp_path: Path, tree: Path, files: Files) -> AsyncIterator[Start
 
     async def starting(spec: str, *args: str) -> Fetcher:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, FETCHER, tmp_path / "store", tmp_path / "cache", spec, *args),
+            *map(str, (sys.executable, FETCHER, tmp_path / "store", tmp_path / "cache", spec, *args)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -13,7 +13,7 @@ from aioassets import FileEntry
 from aioassets.model.files import DigestColumn, FileTable
 
 SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
-DIGESTS = st.one_of(
+DIGESTS: st.SearchStrategy[dict[str, str]] = st.one_of(
     st.just({}),
     SHA256.map(lambda digest: {"sha256": digest}),
     st.just({"sha256": "0" * 64}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -155,7 +155,7 @@ class SimulatedDriver(NoLocalFiles):
                 after = item.prefix if isinstance(item, CommonPrefix) else item.key
             more = len(page) > 0
 
-    async def _list(self, prefix: str, delimiter: str | None, after: str) -> list[ObjectInfo | CommonPrefix]:
+    async def _list(self, prefix: str, delimiter: str | None, after: str) -> Sequence[ObjectInfo | CommonPrefix]:
         return await self._send(
             f"list {prefix} after {after!r}", lambda _: self._server.list(prefix, delimiter, after), weight=0.0
         )

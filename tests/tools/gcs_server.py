@@ -464,7 +464,7 @@ def unfinished(bucket: Bucket) -> dict[str, Session]:
 
 def digests(data: bytes) -> tuple[str, str]:
     """CRC32C and MD5, in base64."""
-    crc32c = google_crc32c.Checksum(data).digest()
+    crc32c = google_crc32c.value(data).to_bytes(4)
     return base64.b64encode(crc32c).decode(), base64.b64encode(hashlib.md5(data).digest()).decode()
 
 
