@@ -15,7 +15,8 @@ from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import ask, can_ask
 from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, print_assets
 from aioassets.errors import UsageError
-from aioassets.fetch.fetch import FetchedAsset, Selection
+from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
 from aioassets.manager import AssetsManager, AssetVersions
 from aioassets.model.digests import SHA256

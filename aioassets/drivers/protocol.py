@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NewType, Protocol
 
+from aioassets.runtime.effects import Effects
+
 __all__ = ["Driver"]
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes of the largest document that is read: several times a manifest of a million files."""
+SMALL_DOCUMENT: Final = 1024 * 1024
+"""Bytes of a document that needs no share of the budget but its request: a manifest of some 4,000 files."""
 
 Revision = NewType("Revision", str)
 """A driver's opaque token for one state of one object (an ETag, a generation).
@@ -169,6 +173,10 @@ class Driver(Protocol):
     Every method raises `AccessDenied`, `BucketNotFound` or `StoreUnavailable` where
     that is what happened; a 403 or a 503 is never `ObjectNotFound`. Requests that are
     safe to repeat are repeated before `StoreUnavailable` is raised.
+
+    Methods that change objects take `effects`, a record to note requests with an unknown effect in.
+    Pass it to `Dispatcher.send` with each request that creates, replaces or deletes an object, or
+    call its `note_uncertain` where an object may change later although the call succeeds.
     """
 
     @property
@@ -183,14 +191,17 @@ class Driver(Protocol):
         """Read a document.
 
         Args:
-            limit: the most bytes that it may have; of a larger one, no more than that is kept.
+            limit: the most bytes that it may have; of a larger one, no more than that is kept. They
+                come out of the budget where they are more than `SMALL_DOCUMENT`.
 
         Raises:
             ObjectNotFound: there is none.
-            StoreCorrupt: it is larger.
+            DocumentTooLarge: it is larger.
         """
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """Write a document if its present state is the expected one, atomically.
 
         Documents are written so that no cache on the way keeps them.
@@ -216,7 +227,13 @@ class Driver(Protocol):
         """
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """Store a blob if nothing is there; the same bytes already there count as success.
 
@@ -257,7 +274,7 @@ class Driver(Protocol):
         `None` where objects are no local files.
         """
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """Copy an object on the store's side, without its bytes passing through here.
 
         Written create-only where the store can; an object of the same size and digest that is
@@ -284,7 +301,7 @@ class Driver(Protocol):
             delimiter: fold keys that hold it behind the prefix into one `CommonPrefix` each.
         """
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """Delete objects, in batches where the store can; a key that isn't there is no error."""
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:

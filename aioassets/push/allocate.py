@@ -20,9 +20,10 @@ from aioassets.model.versioning import MajorMinor
 from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim, attempt_claim
 from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
-from aioassets.store.claims import give_up, is_dead, may_take_over, new_claim
+from aioassets.store.claims import drop_claim, is_dead, keep_claim, may_take_over, new_claim
 from aioassets.store.documents import IndexState
 from aioassets.store.index import check_exists, next_version
 
@@ -35,17 +36,19 @@ class VersionAllocation:
     Args:
         context: what it shares with other pushes.
         plan: what to push.
+        effects: record to note requests with an unknown effect in.
 
     Attributes:
         index: the state of the index that was last seen.
         unlisted: complete versions that the push stepped over and the index doesn't list.
     """
 
-    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+    def __init__(self, context: PushContext, plan: PushPlan, effects: Effects) -> None:
         self._context = context
         self._store = context.store
         self._scheme = context.scheme
         self._plan = plan
+        self._effects = effects
         self._tokens: set[str] = set()
         self._taken: set[str] = set()
         self._trying: tuple[str, Claim] | None = None
@@ -58,10 +61,11 @@ class VersionAllocation:
         """Note that a number went to somebody else after it was claimed."""
         self._taken.add(version)
 
-    def give_up(self) -> None:
-        """Note that none of the claims that were made will be sealed any more."""
+    def end(self) -> None:
+        """Note that the push has ended: other pushes may have its numbers, and its claims are dead."""
+        self.leave()
         for token in self._tokens:
-            give_up(token)
+            drop_claim(token)
 
     def leave(self) -> None:
         """Let other pushes of this manager try for the number."""
@@ -78,7 +82,9 @@ class VersionAllocation:
             meta = await self._store.read_meta(self._plan.name, version)
             found = meta.content
             if isinstance(found, Claim) and (found.token, found.state) == (claim.token, claim.state):
-                held = HeldClaim(self._store, self._plan.name, version, found, meta.revision, resumed=True)
+                held = HeldClaim(
+                    self._store, self._plan.name, version, found, meta.revision, self._effects, resumed=True
+                )
                 await held.abandon()
 
     async def claim(self) -> HeldClaim:
@@ -142,8 +148,9 @@ class VersionAllocation:
     async def _try(self, version: str) -> ClaimAttempt:
         claim = new_claim(self._plan.operation, self._plan.tree.fingerprint, self._context.claimant)
         self._tokens.add(claim.token)
+        keep_claim(claim.token)
         self._trying = (version, claim)
-        outcome = await attempt_claim(self._store, self._plan.name, version, claim)
+        outcome = await attempt_claim(self._store, self._plan.name, version, claim, self._effects)
         self._trying = None
         if outcome.sealed:
             self.unlisted.add(version)
@@ -252,7 +259,7 @@ class VersionAllocation:
             if lower and is_claimed and not await in_thread(is_dead, meta, claim):
                 raise self._under_way(claim)
             with contextlib.suppress(PreconditionFailed):  # it was renewed, or ended by another push
-                await self._store.driver.write(key, ended.to_json(), expected=meta.revision)
+                await self._store.driver.write(key, ended.to_json(), expected=meta.revision, effects=self._effects)
                 return
         raise self._under_way(claim)
 

@@ -16,7 +16,6 @@ import anyio
 
 from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.errors import (
-    AioAssetsError,
     ObjectNotFound,
     PreconditionFailed,
     StoreCorrupt,
@@ -25,6 +24,7 @@ from aioassets.errors import (
 )
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.manifest import Manifest
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead, may_take_over
 from aioassets.store.documents import AssetStore
@@ -51,6 +51,7 @@ class HeldClaim:
         version: the number.
         claim: what the `.meta` holds, as far as we know.
         revision: its state, as far as we know.
+        effects: record to note requests with an unknown effect in.
         resumed: whether it was taken over from a push that died, so that content may be there.
     """
 
@@ -59,6 +60,7 @@ class HeldClaim:
     version: str
     claim: Claim
     revision: Revision
+    effects: Effects
     resumed: bool = False
     _swapping: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -71,15 +73,17 @@ class HeldClaim:
         async with self._swapping:
             await self._become(self.claim.renewed())
 
-    async def seal(self, manifest: bytes | StreamedDocument) -> None:
+    async def seal(self, manifest: bytes | StreamedDocument, effects: Effects) -> None:
         """Publish the manifest, as it is stored, in the claim's place: from here the version is complete.
+
+        Args:
+            effects: record to note a swap with an unknown effect in.
 
         Raises:
             ClaimLost: the number is no longer ours.
-            StoreUnavailable: with `uncertain` where it may be sealed all the same.
         """
         async with self._swapping:
-            await self._swap(manifest)
+            await self._swap(manifest, effects)
 
     async def abandon(self) -> None:
         """Give the number up; only after this may content be deleted.
@@ -97,21 +101,17 @@ class HeldClaim:
             await self._become(self.claim.in_state(ClaimState.RELEASED))
 
     async def _become(self, claim: Claim) -> None:
-        await self._swap(claim.to_json())
+        await self._swap(claim.to_json(), self.effects)
         self.claim = claim
 
-    async def _swap(self, content: bytes | StreamedDocument) -> None:
-        key = self.store.layout.meta(self.name, self.version)
+    async def _swap(self, content: bytes | StreamedDocument, effects: Effects) -> None:
+        key, write = self.store.layout.meta(self.name, self.version), self.store.driver.write
         true_refusals = 0
         while True:
             try:
-                self.revision = await self.store.driver.write(key, content, expected=self.revision)
-            except PreconditionFailed as refusal:
-                try:
-                    found = await self._present(content)
-                except AioAssetsError as error:  # the refused write may be the second try of one that worked
-                    error.uncertain |= refusal.uncertain
-                    raise
+                self.revision = await write(key, content, expected=self.revision, effects=effects)
+            except PreconditionFailed:
+                found = await self._present(content)
                 if found is None:
                     return
                 true_refusals += found == self.revision
@@ -127,7 +127,7 @@ class HeldClaim:
         """The revision to try next, or `None` where an earlier try of ours was the one that won."""
         key = self.store.layout.meta(self.name, self.version)
         try:
-            found = await self.store.driver.read(key)
+            found = await self.store.read_document(key)
             if await _is(found.data, content):
                 self.revision = found.revision
                 return None
@@ -194,7 +194,7 @@ class ClaimAttempt:
     live: Claim | None = None
 
 
-async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim) -> ClaimAttempt:
+async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim, effects: Effects) -> ClaimAttempt:
     """Try to claim a number, taking over what a push of the same source left behind.
 
     Each write has bytes of its own: where revisions are digests, a state that came back would let
@@ -208,8 +208,8 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
     for _ in range(MAX_ATTEMPTS):
         claim = claim.renewed()
         try:
-            revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)
-            return ClaimAttempt(HeldClaim(store, name, version, claim, revision))
+            revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT, effects=effects)
+            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects))
         except PreconditionFailed:
             pass
         try:
@@ -222,15 +222,15 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
         if isinstance(content, Manifest):
             return ClaimAttempt(sealed=True)
         if (content.token, content.state) == (claim.token, claim.state):  # our own write, whose answer was lost
-            return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, resumed=took_over))
+            return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, effects, took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED
             claim = claim.renewed()
             try:
-                revision = await store.driver.write(key, claim.to_json(), expected=meta.revision)
+                revision = await store.driver.write(key, claim.to_json(), expected=meta.revision, effects=effects)
             except PreconditionFailed:
                 continue  # somebody else was faster, perhaps ourselves with a lost answer
-            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, resumed=took_over))
+            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects, took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
         return ClaimAttempt(live=None if dead else content)
     raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {MAX_ATTEMPTS} times")

@@ -13,7 +13,6 @@ from aioassets.errors import (
     PreconditionFailed,
     PublicationUncertain,
     PushContended,
-    is_uncertain,
 )
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
@@ -24,8 +23,8 @@ from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
-from aioassets.runtime.cancellation import Stop, Stopped, stoppable
-from aioassets.runtime.dispatch import Doubt, watching_for_doubt
+from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
 from aioassets.store.streamed import encoded
@@ -49,9 +48,9 @@ class Publication:
         self._scheme = context.scheme
         self._plan = plan
         self._report = report
-        self._doubt = Doubt()
+        self._effects = Effects()
         self._ledger = UploadLedger(())
-        self._allocation = VersionAllocation(context, plan)
+        self._allocation = VersionAllocation(context, plan, self._effects)
 
     async def run(self) -> PushResult:
         """Publish, and clean up where that fails or is cancelled before it is sealed.
@@ -62,17 +61,13 @@ class Publication:
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
-    async def _run(self, stop: Stop) -> PushResult:
-        with watching_for_doubt() as self._doubt:
-            try:
-                return await self._publish(stop)
-            except BaseException:
-                self._allocation.give_up()
-                raise
-            finally:
-                self._allocation.leave()
+    async def _run(self, stop: StopSignal) -> PushResult:
+        try:
+            return await self._publish(stop)
+        finally:
+            self._allocation.end()
 
-    async def _publish(self, stop: Stop) -> PushResult:
+    async def _publish(self, stop: StopSignal) -> PushResult:
         for _ in range(ATTEMPTS):
             stop.check()
             held = await self._claim(stop)
@@ -89,7 +84,7 @@ class Publication:
         plan = self._plan
         return PushResult(plan.name, version, self._store.url_of(plan.name, version), plan.files, plan.size)
 
-    async def _claim(self, stop: Stop) -> HeldClaim:
+    async def _claim(self, stop: StopSignal) -> HeldClaim:
         try:
             with stop.bounded(0.5):
                 return await self._allocation.claim()
@@ -101,7 +96,7 @@ class Publication:
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | StreamedDocument:
+    async def _upload(self, held: HeldClaim, stop: StopSignal) -> bytes | StreamedDocument:
         """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
@@ -127,13 +122,14 @@ class Publication:
             await self._give_up(held, self._ledger, stop)
             raise
 
-    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: Stop) -> None:
+    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: StopSignal) -> None:
         plan = self._plan
         self._report(TransferStarted(plan.name, held.version, plan.files, plan.size))
         uploader = Uploader(
             self._store.driver,
             plan.name,
             ledger,
+            self._effects,
             stop,
             self._report,
             await self._present(held.version) if held.resumed else None,
@@ -184,7 +180,7 @@ class Publication:
         )
         return encoded(manifest.to_fields)
 
-    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
+    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
         """Abandon the claim, then delete what this push created; what fails here is left for later.
 
         Args:
@@ -199,30 +195,33 @@ class Publication:
             except ClaimLost:
                 return False
             if ledger is not None:
-                await self._store.driver.delete(map(partial(self._key, held.version), ledger.created()))
-                if not (ledger.uncertain or self._doubt.arisen or held.resumed):
+                created = map(partial(self._key, held.version), ledger.created())
+                await self._store.driver.delete(created, effects=self._effects)
+                if not (self._effects.uncertain or held.resumed):
                     with contextlib.suppress(ClaimLost):
                         await held.release()
         return True
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: StopSignal) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
+        effects = Effects()
         with stop.bounded():
             try:
-                await held.seal(manifest)
+                await held.seal(manifest, effects)
             except ClaimLost:
                 raise
             except Exception as error:
-                if is_uncertain(error):
+                effects.note_error(error)
+                if effects.uncertain:
                     raise uncertain from error
                 await self._give_up(held, self._ledger, stop)
                 raise
             return
         raise uncertain
 
-    async def _list(self, version: str, stop: Stop) -> None:
+    async def _list(self, version: str, stop: StopSignal) -> None:
         """Add the version, and sealed ones that were stepped over, to the index."""
         name = self._plan.name
         with stop.bounded():

@@ -19,8 +19,9 @@ from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256
 from aioassets.model.files import Table
-from aioassets.runtime.digests import feed, hash_range
+from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import SMALL, in_batch, in_thread
 
@@ -82,7 +83,7 @@ class SourceFile(Protocol):
     def changed(self) -> bool:
         """Whether it isn't any more what was scanned, as far as can be told; may block."""
 
-    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         """Let the store copy it to this key without its bytes passing through here.
 
         Returns:
@@ -152,7 +153,7 @@ class LocalFile:
         except OSError:
             return True
 
-    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         """See `SourceFile.copied`: no store can reach a file here."""
 
 
@@ -260,7 +261,7 @@ class LocalSource(HashingSource):
                 _check_unchanged(self._file, descriptor)
                 raise SourceError(self._file.source, MISSTATED)
         if offset == self._hashed:
-            feed(self._hash, data)
+            update_digest(self._hash, data)
             self._hashed += len(data)
         return data
 

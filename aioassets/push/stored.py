@@ -12,6 +12,7 @@ from aioassets.model.digests import best_of
 from aioassets.model.paths import parents
 from aioassets.push.scan import Filter, Tree, checked, tree_of_directory, tree_of_file
 from aioassets.push.sources import HashedSource, HashingSource
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 
@@ -57,10 +58,10 @@ class StoredFile:
         """See `SourceFile.changed`: what is read or copied is pinned to its revision."""
         return False
 
-    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         """See `SourceFile.copied`."""
         try:
-            copy = await driver.copy(self.driver, self.info, key)
+            copy = await driver.copy(self.driver, self.info, key, effects=effects)
         except NotSameStore:
             return None
         except ObjectNotFound as error:

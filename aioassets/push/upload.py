@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
-from aioassets.errors import is_uncertain
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.push.sources import HashedSource, SourceFile
-from aioassets.runtime.cancellation import Stop, Stopped
+from aioassets.runtime.cancellation import Stopped, StopSignal
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
@@ -21,13 +21,9 @@ class UploadLedger:
 
     Args:
         files: what is to be uploaded.
-
-    Attributes:
-        uncertain: whether a request was sent whose effect isn't known, so that an object may still appear.
     """
 
     def __init__(self, files: Sequence[SourceFile]) -> None:
-        self.uncertain = False
         self._files = files
         self._digests = DigestColumn(len(files))
         self._created = bytearray(len(files))
@@ -135,6 +131,7 @@ class Uploader:
         driver: where to.
         name: the asset, for events.
         ledger: records what happens.
+        effects: record to note requests with an unknown effect in.
         stop: ends the uploads in good order.
         report: receives events.
         present: what a push that died has left by key; `None` where none is resumed.
@@ -144,7 +141,8 @@ class Uploader:
     driver: Driver
     name: str
     ledger: UploadLedger
-    stop: Stop
+    effects: Effects
+    stop: StopSignal
     report: Progress
     present: Mapping[str, ObjectInfo] | None = None
     at_once: int = FILES_AT_ONCE
@@ -210,8 +208,11 @@ class Uploader:
         return found is not None and found.size == upload.file.size
 
     async def _copy(self, upload: Upload, compared: bool) -> Mapping[str, str] | None:
-        with self._doubting():
-            digests = await upload.file.copied(self.driver, upload.key)
+        try:
+            digests = await upload.file.copied(self.driver, upload.key, self.effects)
+        except BaseException as error:
+            self.effects.note_error(error)
+            raise
         if digests is not None and not compared:
             self.ledger.note_created(upload.number)
             self._report_bytes(upload.file.size)
@@ -222,22 +223,16 @@ class Uploader:
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
-        with self._doubting(watched):
-            uploaded = await self.driver.upload(key, watched, resume=resume)
+        try:
+            uploaded = await self.driver.upload(key, watched, resume=resume, effects=self.effects)
+        except BaseException as error:
+            if error is not watched.error:
+                self.effects.note_error(error)
+            raise
         if uploaded.created:
             self.ledger.note_created(upload.number)
-        else:  # the same bytes there already: ours, by an answer that was lost, or somebody's: it may not be deleted
-            self.ledger.uncertain = True
+        else:  # made by an attempt without a response, or by another process: it must not be deleted
+            self.effects.note_uncertain()
         if compared and uploaded.created:  # it went away meanwhile
             self._report_bytes(size)
         return compared and not uploaded.created
-
-    @contextlib.contextmanager
-    def _doubting(self, source: _WatchedSource | None = None) -> Iterator[None]:
-        """Take note where it isn't known what a request did."""
-        try:
-            yield
-        except BaseException as error:
-            if source is None or error is not source.error:
-                self.ledger.uncertain |= is_uncertain(error)
-            raise

@@ -1,15 +1,14 @@
-"""Sending requests within the budget, and repeating them where that is safe."""
+"""Sending of requests within the budget, with retries."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from typing import TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy, Tries
 
 __all__ = ["Dispatcher"]
@@ -18,64 +17,45 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
 
 
-@dataclass(slots=True)
-class Doubt:
-    """Whether a request was sent whose effect isn't known, also where a later try of it succeeded.
-
-    Attributes:
-        arisen: whether there was one.
-    """
-
-    arisen: bool = False
-
-
-_doubt: ContextVar[Doubt | None] = ContextVar("aioassets_doubt", default=None)
-
-
-@contextlib.contextmanager
-def watching_for_doubt() -> Iterator[Doubt]:
-    """Watch all requests that are sent in this block, and in the tasks that it starts."""
-    doubt = Doubt()
-    token = _doubt.set(doubt)
-    try:
-        yield doubt
-    finally:
-        _doubt.reset(token)
-
-
 class Dispatcher:
-    """Sends requests within a budget, and again where that is safe.
+    """Sender of requests within a budget, with retries.
 
     Args:
-        budget: shared by everything that must stay within one limit.
-        retry: when to try again.
+        budget: the budget that the requests share.
+        retry: the retry policy.
     """
 
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
         self.budget = budget or Budget()
         self.retry = retry or RetryPolicy()
 
-    async def send(self, request: Callable[[], Awaitable[T]], *, nbytes: int = 0, urgent: bool = False) -> T:
-        """Send a request that may be repeated, holding its share of the budget only while it is under way.
+    async def send(
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        nbytes: int = 0,
+        urgent: bool = False,
+        effects: Effects | None = None,
+    ) -> T:
+        """Send a request that is safe to retry. Its share of the budget is released between attempts.
 
         Args:
-            request: sends it once; raises `StoreUnavailable` where another try may help.
-            nbytes: the bytes that it keeps in memory.
-            urgent: whether it may use the reserved requests (documents and cleaning up).
+            request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
+            nbytes: number of bytes that the request keeps in memory.
+            urgent: whether it may use the reserved requests, for documents and cleaning up.
+            effects: the record to note each attempt with an unknown effect in, even if a later one succeeds.
 
         Raises:
-            AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
+            AioAssetsError: the failure of the last attempt; its `uncertain` describes that attempt alone.
         """
         tries = Tries(self.retry)
-        uncertain = False
         while True:
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
             except AioAssetsError as error:
-                uncertain = error.uncertain = uncertain or error.uncertain
-                if uncertain and (doubt := _doubt.get()) is not None:
-                    doubt.arisen = True
+                if effects is not None:
+                    effects.note_error(error)
                 if not isinstance(error, StoreUnavailable):
                     raise
                 pause = tries.pause_after(error)
@@ -86,10 +66,10 @@ class Dispatcher:
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
     ) -> AsyncGenerator[C, None]:
-        """Stream a range that can be resumed where it broke.
+        """Stream a range, and resume it where the connection broke.
 
         Args:
-            open_at: streams from an offset up to `stop`; raises `StoreUnavailable` where it breaks.
+            open_at: a function that streams from an offset up to `stop`, and raises `StoreUnavailable` if that fails.
         """
         tries = Tries(self.retry)
         offset = start

@@ -36,7 +36,7 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.model.claim import Claim, ClaimState
-from aioassets.runtime.tasks import both
+from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import SMALL
 
 pytestmark = pytest.mark.once
@@ -104,10 +104,10 @@ class World:
         assert outcome.left == []
         assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
-        manager = self.manager
-        for kept in (manager._locks._turns._locks, manager._lister._turns._locks):
+        session = self.manager._session
+        for kept in (session.locks._locks._locks, session.pushes.lister._locks._locks):
             assert kept == {}
-        assert (manager._reservations._versions, manager._under_way) == ({}, set())
+        assert (session.pushes.reservations._versions, session.lifecycle.calls_under_way) == ({}, 0)
         assert [upload async for upload in self.driver.open_uploads("")] == []
         assert [path for path in self._folder.rglob("*") if path.suffix in (".staging", ".lock", ".tmp")] == []
         assert [target for target in descriptors() if target.startswith(str(self._folder))] == []
@@ -303,7 +303,7 @@ async def test_the_other_calls_of_a_manager_go_on(new_world: NewWorld) -> None:
         await world.manager.create_asset(world.tree, "model")
 
         async def push_and_fetch() -> tuple[PushResult, FetchedAsset]:
-            return await both(
+            return await gather2(
                 lambda: world.manager.update_asset(world.tree, "model"), lambda: world.manager.fetch_asset("model:0.0")
             )
 

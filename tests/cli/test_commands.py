@@ -150,12 +150,12 @@ def test_list_continues_after_an_unreadable_index(invoke: Invoke, listed: Listed
     store = (tmp_path / "store").as_uri()
     errors = [
         (
-            f"{store}/assets/b.versions can't be used: it lists the version '../../x': "
-            "it isn't made of letters, digits, '.', '_' and '-'."
+            f"{store}/assets/b.versions is invalid: it lists the version '../../x': "
+            "it must consist of letters, digits, '.', '_' and '-'."
         ),
         (
-            f"{store}/assets/d.versions can't be used: it lists the version '1.0\\x1b[31m': "
-            "it isn't made of letters, digits, '.', '_' and '-'."
+            f"{store}/assets/d.versions is invalid: it lists the version '1.0\\x1b[31m': "
+            "it must consist of letters, digits, '.', '_' and '-'."
         ),
     ]
     ran = invoke("list")

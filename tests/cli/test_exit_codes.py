@@ -37,7 +37,7 @@ def test_1_failure(invoke: Invoke, source: Path) -> None:
     (source / "c").symlink_to("nowhere")
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(f"Error: '{source / 'c'}' can't be pushed: ")
+    assert ran.err.startswith(f"Error: Cannot push '{source / 'c'}': ")
     assert ran.err.count("\n") == 1
 
 
@@ -66,10 +66,10 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' can't be an asset name: its segment '1.0' would be"),
+        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: There is no storage provider 'ftp': "),
-        (["list", "--versioning", "roman"], "Error: There is no versioning scheme 'roman': "),
+        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
         (["list", "--bucket", ""], "Error: There is no bucket to use: "),
     ],
 )
@@ -91,15 +91,15 @@ def test_2_a_push_without_a_bucket_shows_the_option(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["versions", "nix"], "There is no asset 'nix' in "),
-        (["fetch", "nix"], "There is no asset 'nix' in "),
-        (["update", "source", "nix", "-y"], "There is no asset 'nix' in "),
+        (["versions", "nix"], "No asset 'nix' in "),
+        (["fetch", "nix"], "No asset 'nix' in "),
+        (["update", "source", "nix", "-y"], "No asset 'nix' in "),
         (["update", "source", "name:3", "-y"], "Asset 'name' has no version 3 in "),
         (["update", "source", "name:3"], "Asset 'name' has no version 3 in "),
         (["fetch", "name:0.7"], "Asset 'name' has no version 0.7 in "),
-        (["new", "./nix", "other", "-y"], "There is nothing at './nix' to push."),
-        (["update", "./nix", "name", "-y"], "There is nothing at './nix' to push."),
-        (["update", "./nix", "name", "-y", "--json"], "There is nothing at './nix' to push."),
+        (["new", "./nix", "other", "-y"], "Cannot push './nix': no such file or directory."),
+        (["update", "./nix", "name", "-y"], "Cannot push './nix': no such file or directory."),
+        (["update", "./nix", "name", "-y", "--json"], "Cannot push './nix': no such file or directory."),
     ],
 )
 def test_3_not_found(invoke: Invoke, listed: Listed, source: Path, args: list[str], message: str) -> None:
@@ -112,7 +112,10 @@ def test_3_not_found(invoke: Invoke, listed: Listed, source: Path, args: list[st
 def test_3_a_missing_part(invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes")
     ran = invoke("fetch", "name[c]")
-    assert (ran.code, ran.err) == (3, "Error: name:0.0 holds nothing at 'c': whole path segments are matched.\n")
+    assert (ran.code, ran.err) == (
+        3,
+        "Error: name:0.0 has no file or folder 'c'. A part matches whole path segments.\n",
+    )
 
 
 def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
@@ -120,8 +123,8 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
-        f"Error: Asset 'name' can't be created: it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
-        "(its latest version is 0.0). Use update to push a new version.\n"
+        f"Error: Cannot create asset 'name': it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
+        "(its latest version is 0.0). Push a new version with `update` (update_asset).\n"
     )
 
 
@@ -134,7 +137,7 @@ def test_4_text_from_a_store_is_escaped(invoke: Invoke, source: Path, tmp_path: 
     ran = invoke("new", source, "name", "--yes")
     assert ran.code == 4
     assert ran.err.splitlines()[-1] == (
-        "Error: Asset 'name' can't be created: another create is under way, by "
+        "Error: Cannot create asset 'name': another create is under way, by "
         r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m'."
     )
 
@@ -144,7 +147,7 @@ def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "assets" / "name" / "0.0" / "a").write_bytes(b"fIrst")
     ran = invoke("fetch", "name")
     assert (ran.code, ran.out) == (5, "")
-    assert ran.err.startswith("Error: name:0.0[a] is not what was pushed: expected sha256 ")
+    assert ran.err.startswith("Error: name:0.0[a] differs from what was pushed: expected sha256 ")
 
 
 def test_6_missing_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +158,7 @@ def test_6_missing_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) ->
     process = spawn("list", "--bucket", "s3://name", "-o", "endpoint_url=http://127.0.0.1:1", "-o", "region=us-east-1")
     out, err = process.communicate()
     assert (process.returncode, out) == (6, "")
-    assert err == "Error: There are no usable credentials for s3://name: Unable to locate credentials.\n"
+    assert err == "Error: Found no usable credentials for s3://name: Unable to locate credentials.\n"
 
 
 def test_7_a_missing_store(invoke: Invoke, tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_7_a_refused_connection(
     given = (word for option in options for word in ("-o", option.format(url=f"http://127.0.0.1:{port}")))
     ran = invoke("list", "--bucket", bucket, *given)
     assert (ran.code, ran.out) == (7, "")
-    assert ran.err == f"Error: {bucket} can't be used right now: 127.0.0.1:{port} refuses connections.\n"
+    assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refuses connections.\n"
 
 
 def test_every_error_class_has_an_exit_code() -> None:
@@ -223,7 +226,7 @@ def test_1_running_out_of_threads_is_not_reported_as_a_bug(invoke: Invoke, monke
     failing(RuntimeError("can't start new thread"), monkeypatch)
     ran = invoke("versions", "name")
     assert (ran.code, ran.err.count("\n")) == (1, 1)
-    assert ran.err.startswith("Error: This process can't start a thread: ")
+    assert ran.err.startswith("Error: Cannot start a thread: ")
     monkeypatch.setenv("AIOASSETS_DEBUG", "1")
     assert "in fail\n" in invoke("versions", "name").err
 
@@ -249,4 +252,4 @@ def test_tracebacks_contain_no_signatures(invoke: Invoke, monkeypatch: pytest.Mo
 def test_an_invalid_debug_variable_is_a_usage_error(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIOASSETS_DEBUG", "perhaps")
     ran = invoke("list")
-    assert (ran.code, ran.err) == (2, "Error: AIOASSETS_DEBUG='perhaps' can't be used: write true or false.\n")
+    assert (ran.code, ran.err) == (2, "Error: Invalid value AIOASSETS_DEBUG='perhaps': write true or false.\n")

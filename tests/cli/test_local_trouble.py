@@ -36,9 +36,9 @@ PERMISSIONS = "Permission denied. Check its owner and permissions, and those of 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["fetch", "name"], "Error: {commons}/cache doesn't allow to use '{commons}/cache/"),
-        (["update", "{commons}/source", "name", "-y"], "Error: file://{commons}/store doesn't allow to write '"),
-        (["new", "{commons}/source", "other", "-y"], "Error: file://{commons}/store doesn't allow to write '"),
+        (["fetch", "name"], "Error: Cannot use '{commons}/cache/"),
+        (["update", "{commons}/source", "name", "-y"], "Error: Cannot write '"),
+        (["new", "{commons}/source", "other", "-y"], "Error: Cannot write '"),
     ],
     ids=["fetch", "update", "new"],
 )
@@ -61,8 +61,8 @@ def test_6_an_unreadable_store(invoke: Invoke, commons: Path, args: list[str]) -
     with acting_as(NOBODY):
         ran = invoke(*args)
     assert (ran.code, ran.out) == (6, "")
-    assert ran.err.startswith(f"Error: file://{commons}/store doesn't allow to ")
-    assert ran.err.endswith(PERMISSIONS)
+    assert ran.err.startswith("Error: Cannot ")
+    assert ran.err.endswith(f" in file://{commons}/store: {PERMISSIONS}")
 
 
 def test_1_an_unreadable_source(invoke: Invoke, commons: Path) -> None:
@@ -72,7 +72,7 @@ def test_1_an_unreadable_source(invoke: Invoke, commons: Path) -> None:
     with acting_as(NOBODY):
         ran = invoke("new", commons / "source", "name", "--yes")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.endswith(f"Error: '{commons}/source' can't be pushed: Permission denied.\n")
+    assert ran.err.endswith(f"Error: Cannot push '{commons}/source': Permission denied.\n")
 
 
 def test_7_a_full_store(invoke: Invoke, source: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,5 +91,5 @@ def test_1_a_full_assets_directory(
     small_disk.fill()
     ran = invoke("fetch", "name")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(f"Error: The assets directory can't be used at '{small_disk.path}/cache")
+    assert ran.err.startswith(f"Error: Cannot use '{small_disk.path}/cache")
     assert ran.err.endswith("free some space, or use another assets directory.\n")

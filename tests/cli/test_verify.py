@@ -30,8 +30,8 @@ def test_each_damaged_file_is_reported(invoke: Invoke, content: Path) -> None:
     ran = invoke("verify", "name")
     assert (ran.code, ran.out) == (5, "")
     first, second = ran.err.splitlines()
-    assert first.startswith("Error: name:0.0[a] is not what was pushed: expected sha256 ")
-    assert second == "Error: name:0.0[b] is not what was pushed: expected 6 bytes, found nothing."
+    assert first.startswith("Error: name:0.0[a] differs from what was pushed: expected sha256 ")
+    assert second == "Error: name:0.0[b] differs from what was pushed: expected 6 bytes, found nothing."
     assert invoke("verify", "name[a]", "--json").document["ok"] is False
 
 

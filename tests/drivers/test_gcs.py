@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcloud.aio.storage import Storage
+from tools.claims import dead_claim, put_claim
 from tools.servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
@@ -45,6 +47,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 from aioassets.settings import Settings
 from aioassets.testing import BytesSource, DriverConformance
@@ -84,6 +87,19 @@ async def driver(gcs: GCSServer, bucket: str, retry: RetryPolicy) -> AsyncIterat
 @servers
 class TestGCSDriver(DriverConformance):
     part_size = PART_SIZE
+
+
+@servers
+class TestGCSDriverWhereZeroIsOmitted(DriverConformance):
+    """The same, where the size of an empty object isn't told."""
+
+    part_size = PART_SIZE
+
+    @pytest.fixture
+    def bucket(self, gcs: GCSServer) -> str:
+        name = gcs.fresh_bucket()
+        gcs.set(name, omit_zero=True)
+        return name
 
 
 async def content(driver: GCSDriver, key: str, size: int = 2**40, revision: Revision | None = None) -> bytes:
@@ -135,14 +151,47 @@ def everything(driver: GCSDriver) -> list[Any]:
 
 
 @servers
+class TestEmptyObjects:
+    """An implementation of the API may omit their size, as protobuf's JSON does."""
+
+    @pytest.fixture
+    def bucket(self, gcs: GCSServer) -> str:
+        name = gcs.fresh_bucket()
+        gcs.set(name, omit_zero=True)
+        return name
+
+    async def test_an_empty_file_is_pushed_fetched_and_cleaned_around(self, driver: GCSDriver, tmp_path: Path) -> None:
+        source = tmp_path / "empty"
+        source.touch()
+        async with AssetsManager(driver=driver, assets_dir=tmp_path / "assets") as manager:
+            await manager.create_asset(source, "model")
+            pushed = await manager.update_asset(source, "model")
+            fetched = await manager.fetch_asset("model")
+            assert (str(fetched.version), fetched.path.read_bytes()) == (pushed.version, b"")
+            await put_claim(driver, await dead_claim(), "assets/model/0.7.meta")
+            await driver.upload("assets/model/0.7", BytesSource(b""))
+            plan = await manager.plan_clean("model", older_than=timedelta(0))
+            assert [leftover.version for leftover in plan.removable] == ["0.7"]
+            await manager.clean(plan)
+        assert "assets/model/0.7" not in await keys(driver)
+
+    async def test_its_size_is_zero_wherever_it_is_told(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
+        """And no further request is needed to know it."""
+        await driver.upload("key", BytesSource(b""))
+        assert [request["operation"] for request in gcs.requests(bucket)] == ["insert"]
+        (row,) = [row async for row in driver.list("")]
+        copied = await driver.copy(driver, await driver.stat("key"), "copy")
+        assert isinstance(row, ObjectInfo)
+        assert (row.size, copied.size, (await driver.stat("copy")).size) == (0, 0, 0)
+
+
+@servers
 class TestWhatGoesWrong:
     async def test_wrong_credentials_are_access_denied(self, gcs: GCSServer, bucket: str) -> None:
         gcs.set(bucket, tokens={"right": "rw"})
         async with holding("not-the-one", gcs, bucket) as driver:
             for attempt in everything(driver):
-                with pytest.raises(
-                    AccessDenied, match=f"gs://{bucket} doesn't allow to .*Invalid Credentials"
-                ) as caught:
+                with pytest.raises(AccessDenied, match=f"^Cannot .* in gs://{bucket}: .*Invalid Credentials") as caught:
                     await attempt
                 assert "not-the-one" not in "".join(traceback.format_exception(caught.value))
 
@@ -329,9 +378,10 @@ class TestDocuments:
         self, gcs: GCSServer, bucket: str, driver: GCSDriver
     ) -> None:
         gcs.fail(bucket, "insert", "lose")
-        with pytest.raises(PreconditionFailed) as caught:
-            await driver.write("key", b"data", expected=Expect.ABSENT)
-        assert caught.value.uncertain
+        effects = Effects()
+        with pytest.raises(PreconditionFailed):
+            await driver.write("key", b"data", expected=Expect.ABSENT, effects=effects)
+        assert effects.uncertain
         assert (await driver.read("key")).data == b"data"
 
     async def test_caches_are_told_to_keep_no_documents(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
@@ -399,9 +449,10 @@ class TestDocuments:
     async def test_doubt_outlives_a_turn(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
         gcs.fail(bucket, "insert", "refuse", status=503)
         gcs.fail(bucket, "insert", "refuse", status=429, times=10**6)
-        with pytest.raises(StoreUnavailable) as caught:
-            await driver.write("key", b"data", expected=Expect.ABSENT)
-        assert caught.value.uncertain
+        effects = Effects()
+        with pytest.raises(StoreUnavailable):
+            await driver.write("key", b"data", expected=Expect.ABSENT, effects=effects)
+        assert effects.uncertain
 
     async def test_damage_on_the_way_is_sent_again(
         self, gcs: GCSServer, bucket: str, driver: GCSDriver, pauses: list[float]
@@ -723,7 +774,7 @@ class TestOnAnEmulator:
         async with AssetsManager(
             f"gs://{bucket}", assets_dir=tmp_path / "cache", storage_options=gcs_emulator.options
         ) as manager:
-            with pytest.raises(StoreUnsuitable, match=f"gs://{bucket} can't keep concurrent pushes apart"):
+            with pytest.raises(StoreUnsuitable, match=f"gs://{bucket} is not safe for concurrent pushes"):
                 await manager.create_asset(file, "model")
 
 

@@ -14,7 +14,7 @@ import sys
 from tools.interposer import Interposer
 
 from aioassets import AssetsManager, LocalDriver
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 from aioassets.runtime.threads import in_thread
 
 
