@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from aioassets import Dispatcher, InvalidSetting, MemoryDriver
+from aioassets import AssetsManager, Dispatcher, InvalidSetting, MemoryDriver, SimpleDate
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.local import LocalDriver
 from aioassets.drivers.s3.driver import S3Driver
@@ -130,3 +131,42 @@ def test_driver_options_are_parsed_and_unknown_ones_refused() -> None:
     for options in ({"part_size": "large"}, {"verify": "perhaps"}, {"colour": "red"}, {"part_size": "1"}):
         with pytest.raises(InvalidSetting):
             make("s3://models", **options)
+
+
+class TestOneValue:
+    def test_a_manager_with_settings_reads_no_environment(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("AIOASSETS_BUCKET", "memory://of-the-environment")
+        monkeypatch.setenv("AIOASSETS_PREFIX", "of-the-environment")
+        assert AssetsManager(settings=Settings(assets_dir=tmp_path)).url is None
+        given = Settings(bucket="memory://given", assets_dir=tmp_path)
+        assert AssetsManager(settings=given).url == "memory://given/assets"
+
+    def test_keywords_override_settings(self, tmp_path: Path) -> None:
+        settings = Settings(bucket="memory://one", prefix="one", assets_dir=tmp_path)
+        assert AssetsManager("memory://two", settings=settings).url == "memory://two/one"
+        assert AssetsManager(settings=settings, assetsmanager_prefix="two").url == "memory://one/two"
+
+    def test_options_of_drivers_are_merged(self) -> None:
+        settings = Settings(storage_options={"s3.region": "here", "s3.profile": "mine"})
+        assert settings.override(storage_options={"s3.region": "there"}).storage_options == {
+            "s3.region": "there",
+            "s3.profile": "mine",
+        }
+
+    def test_it_has_the_defaults_of_an_empty_environment(self) -> None:
+        assert Settings() == resolve()
+
+    def test_it_is_checked_and_never_changes(self) -> None:
+        assert Settings(prefix="/team/assets/").prefix == "team/assets"
+        for wrong in ({"prefix": "a/../b"}, {"max_requests": 0}, {"max_requests": 5, "min_requests": 6}):
+            with pytest.raises(InvalidSetting):
+                Settings(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(FrozenInstanceError):
+            Settings().prefix = "other"  # type: ignore[misc]
+
+    def test_it_takes_a_scheme_or_its_name(self) -> None:
+        scheme = SimpleDate()
+        assert Settings(versioning=scheme).scheme is scheme
+        assert isinstance(Settings(versioning="simple_date").scheme, SimpleDate)

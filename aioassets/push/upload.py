@@ -17,10 +17,10 @@ from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
 class UploadLedger:
-    """What is known of the uploads of one push, also when it fails: 34 bytes for each file.
+    """The state of one push's uploads, also after a failure. Takes 34 bytes for each file.
 
     Args:
-        files: what is to be uploaded.
+        files: the files to upload.
     """
 
     def __init__(self, files: Sequence[SourceFile]) -> None:
@@ -30,22 +30,22 @@ class UploadLedger:
         self._stored = bytearray(len(files))
 
     def note_created(self, number: int) -> None:
-        """Note that this push made the object of a file."""
+        """Note that this push created the object of a file."""
         self._created[number] = True
 
     def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
-        """Note that a file is there, with these bytes."""
+        """Note that a file is in the store, with these digests."""
         self._digests[number] = digests
         self._stored[number] = True
 
     def created(self) -> Iterator[SourceFile]:
-        """The files whose objects this push made."""
+        """Iterate over the files whose objects this push created."""
         return (self._files[number] for number in itertools.compress(itertools.count(), self._created))
 
     def entries(self) -> FileTable:
-        """All files, once they are stored."""
+        """Return all files with their digests; raise `RuntimeError` if one isn't stored."""
         if not all(self._stored):
-            raise RuntimeError("not all files are stored")  # no bug elsewhere may seal a version with a hole
+            raise RuntimeError("not all files are stored")  # a bug must not seal an incomplete version
         return FileTable.of(self._files, self._digests)
 
 
@@ -54,9 +54,9 @@ class Upload:
     """One file to upload.
 
     Attributes:
-        number: which one of the push it is.
-        file: where it is.
-        key: where it goes.
+        number: its position in the push.
+        file: the source file.
+        key: the key of the object.
     """
 
     number: int
@@ -65,10 +65,10 @@ class Upload:
 
 
 class _WatchedSource:
-    """A source that reports what is read for the first time, and ends when the push should.
+    """A source that reports bytes at their first read, and stops when the push should.
 
     Attributes:
-        error: the last error that arose here, and so not in the store.
+        error: the last error of the source or of a callback. It tells nothing of the store.
     """
 
     def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
@@ -103,7 +103,7 @@ class _WatchedSource:
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
-        """Keep an error of the source or of a callback, which says nothing of the store."""
+        """Keep an error of the source or of a callback."""
         try:
             yield
         except Exception as error:
@@ -117,25 +117,25 @@ class _WatchedSource:
 
 
 def _unreported(nbytes: int) -> None:
-    """Reports nothing of what is read."""
+    """Report no bytes."""
 
 
 @dataclass(slots=True)
 class Uploader:
     """Uploads the files of one push.
 
-    A failure or a stop begins no further request, but lets those under way end: so it is known
-    what they did, and the version number can be used again.
+    After a failure or a stop, no further request begins, but those under way end. So their effects are
+    known, and the version number can be released.
 
     Attributes:
-        driver: where to.
+        driver: the driver to upload by.
         name: the asset, for events.
-        ledger: records what happens.
+        ledger: records the uploads.
         effects: record to note requests with an unknown effect in.
         stop: ends the uploads in good order.
         report: receives events.
-        present: what a push that died has left by key; `None` where none is resumed.
-        at_once: files under way at once.
+        present: the objects of a resumed push by key; `None` unless a push is resumed.
+        at_once: the most files under way at once.
     """
 
     driver: Driver
@@ -149,15 +149,15 @@ class Uploader:
     _failure: Exception | None = None
 
     async def run(self, files: Sequence[SourceFile], key: Callable[[SourceFile], str]) -> None:
-        """Upload everything; each object only if it isn't there.
+        """Upload all files, create-only.
 
         Args:
-            files: what to upload.
-            key: tells where to.
+            files: the files to upload.
+            key: returns the key for a file.
 
         Raises:
-            PreconditionFailed: other bytes are there.
-            SourceChanged: a file isn't the one that was scanned.
+            PreconditionFailed: an object with other bytes exists.
+            SourceChanged: a file changed since the scan.
             Stopped: the push should end.
         """
 
@@ -203,7 +203,7 @@ class Uploader:
         self.report(BytesTransferred(self.name, nbytes))
 
     def _is_left(self, upload: Upload) -> bool:
-        """Whether there is what a push that died may have sent: it is compared, and nothing is sent."""
+        """Return whether a dead push may have sent the file. It is compared then, and not sent."""
         found = (self.present or {}).get(upload.key)
         return found is not None and found.size == upload.file.size
 
@@ -219,7 +219,7 @@ class Uploader:
         return digests
 
     async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
-        """Upload a file; returns whether nothing of it had to be sent."""
+        """Upload a file; return whether none of it had to be sent."""
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
@@ -233,6 +233,6 @@ class Uploader:
             self.ledger.note_created(upload.number)
         else:  # made by an attempt without a response, or by another process: it must not be deleted
             self.effects.note_uncertain()
-        if compared and uploaded.created:  # it went away meanwhile
+        if compared and uploaded.created:  # the object was deleted since it was listed
             self._report_bytes(size)
         return compared and not uploaded.created

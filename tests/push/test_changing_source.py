@@ -273,7 +273,7 @@ async def test_a_source_on_a_failing_disk_is_named(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(remove, r"sub/big': .* vanished"), (remove_folder, r"sub/big': .* vanished")],
+    [(remove, r"sub/big': .* removed"), (remove_folder, r"sub/big': .* removed")],
     ids=["file", "folder"],
 )
 async def test_what_vanishes_between_being_listed_and_being_looked_at_is_named(
@@ -305,7 +305,7 @@ async def test_a_folder_that_vanishes_before_it_is_listed_is_named(
         return listdir(directory)
 
     monkeypatch.setattr(os, "listdir", change_first)
-    with pytest.raises(SourceError, match=r"Cannot push '.*sub': it vanished while it was scanned\."):
+    with pytest.raises(SourceError, match=r"Cannot push '.*sub': it was removed during the scan\."):
         await scan(source)
 
 
@@ -337,7 +337,7 @@ async def test_a_file_that_says_that_it_is_empty_but_is_not_is_refused(source: P
     """It would be pushed as an empty one."""
     (source / "status").symlink_to("/proc/self/status")
     for path in ("/proc/self/status", source):
-        with pytest.raises(SourceError, match=r"Cannot push '.*status': its size isn't that of its content"):
+        with pytest.raises(SourceError, match=r"Cannot push '.*status': its size differs from that of its content"):
             await scan(path)
 
 
@@ -348,7 +348,7 @@ async def test_a_file_that_holds_less_than_it_says_is_refused(
     """Pushing it again would not help."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    with pytest.raises(SourceError, match=r"Cannot push '.*uevent_seqnum': its size isn't that of its content"):
+    with pytest.raises(SourceError, match=r"Cannot push '.*uevent_seqnum': its size differs from that of its content"):
         await manager.update_asset("/sys/kernel/uevent_seqnum", "model")
     assert (await manager.update_asset(files("b"), "model")).version == "0.1"
 
