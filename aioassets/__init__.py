@@ -1,5 +1,6 @@
 """Versioned assets on object stores, asyncio-native and with no server of its own."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from aioassets.runtime.dispatch import *
     from aioassets.runtime.retry import *
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application configures logging
+
 _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
@@ -51,11 +54,11 @@ _MODULES = (
     "aioassets.drivers.protocol",
     "aioassets.drivers.s3.driver",
 )
-"""Modules whose `__all__` is public here, those that are needed most often first."""
+"""Modules whose `__all__` is public here, the most used ones first."""
 
 
 def __getattr__(name: str) -> Any:
-    # Modules are imported at their first use, so that `aioassets --help` and `import aioassets` stay fast.
+    # Modules are imported on first use, so that `aioassets --help` and `import aioassets` stay fast.
     if name == "__all__":
         value: Any = ["__version__", *sorted(public for module in _MODULES for public in import_module(module).__all__)]
     elif name.startswith("__") or (module := _home_of(name)) is None:

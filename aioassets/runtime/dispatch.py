@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.retry import RetryPolicy, Tries
 
 __all__ = ["Dispatcher"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
@@ -69,6 +73,8 @@ class Dispatcher:
         tries = Tries(self.retry)
         uncertain = False
         while True:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Sending %s (%d bytes, attempt %d)", _name_of(request), nbytes, tries.failed + 1)
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
@@ -78,7 +84,7 @@ class Dispatcher:
                     doubt.arisen = True
                 if not isinstance(error, StoreUnavailable):
                     raise
-                pause = tries.pause_after(error)
+                pause = _pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
@@ -94,6 +100,8 @@ class Dispatcher:
         tries = Tries(self.retry)
         offset = start
         while True:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Opening %s (bytes %d to %d)", _name_of(open_at), offset, stop)
             try:
                 async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:
                     async for chunk in chunks:
@@ -104,7 +112,25 @@ class Dispatcher:
             except StoreUnavailable as error:
                 if offset >= stop:
                     return
-                pause = tries.pause_after(error)
+                pause = _pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
+
+
+def _pause_after(error: StoreUnavailable, tries: Tries) -> float | None:
+    """Count and log a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
+    pause = tries.pause_after(error)
+    level = logging.INFO if error.throttled else logging.WARNING
+    if pause is not None:
+        logger.log(level, "Attempt %d failed, retrying in %.2f s: %s", tries.failed, pause, error)
+    elif tries.failed > 1:
+        logger.warning("Giving up after %d attempts: %s", tries.failed, error)
+    return pause
+
+
+def _name_of(request: Any) -> str:
+    """Return the name of a function that sends a request, without its arguments, which may contain secrets."""
+    while isinstance(request, partial):
+        request = request.func
+    return str(getattr(request, "__qualname__", type(request).__qualname__))

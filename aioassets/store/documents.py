@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ from aioassets.runtime.clocks import elapsed
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import check_cancelled, in_thread
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -133,6 +136,7 @@ class AssetStore:
             if creating and error.creatable:
                 return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked, new_store=True)
             raise
+        logger.debug("Read %s/%s at revision %s", self.driver.url, key, found.revision)
         index = await self._parsed(VersionIndex.from_json, key, found)
         return IndexState(index, found.revision, self.identity, asked, answered=found.answered)
 
@@ -143,7 +147,9 @@ class AssetStore:
             PreconditionFailed: if the index is no longer in the given state.
         """
         index, asked = state.index.with_versions(versions), self.clock()
-        revision = await self.driver.write(self.layout.versions(name), index.to_json(), expected=state.revision)
+        key = self.layout.versions(name)
+        revision = await self.driver.write(key, index.to_json(), expected=state.revision)
+        logger.debug("Wrote %s/%s, now at revision %s", self.driver.url, key, revision)
         return IndexState(index, revision, self.identity, asked)
 
     def is_fresh(self, state: IndexState) -> bool:
@@ -159,6 +165,7 @@ class AssetStore:
         """
         key = self.layout.meta(name, version)
         found = await self.driver.read(key)
+        logger.debug("Read %s/%s at revision %s", self.driver.url, key, found.revision)
         content = await self._parsed(parse_meta, key, found)
         return MetaState(content, found.revision, found.modified, found.answered)
 

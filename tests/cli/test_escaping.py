@@ -97,5 +97,5 @@ def test_a_traceback_of_a_group_is_indented_whatever_the_errors_say(text: str) -
 def test_log_records_are_printed_as_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
     with logging_escaped():
-        logging.getLogger("aioassets.test").warning("it says: %s", "\x1b[2J\nError: none")
+        logging.getLogger("sdk.test").warning("it says: %s", "\x1b[2J\nError: none")
     assert capsys.readouterr().err == "it says: \\x1b[2J\\nError: none\n"
