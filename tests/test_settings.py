@@ -162,7 +162,7 @@ class TestOneValue:
         assert Settings(prefix="/team/assets/").prefix == "team/assets"
         for wrong in ({"prefix": "a/../b"}, {"max_requests": 0}, {"max_requests": 5, "min_requests": 6}):
             with pytest.raises(InvalidSetting):
-                Settings(**wrong)  # type: ignore[arg-type]
+                Settings(**wrong)
         with pytest.raises(FrozenInstanceError):
             Settings().prefix = "other"  # type: ignore[misc]
 
