@@ -8,18 +8,20 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
 import anyio
 import pytest
-from azure.core.exceptions import IncompleteReadError, ServiceRequestError
+from anyio.lowlevel import checkpoint
+from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import ContainerClient
 from multidict import CIMultiDict
+from tools.relay import Relay, Truncate
 from tools.servers import AZURITE_ACCOUNT, AZURITE_KEY, AzureServer, free_ports
 
 from aioassets.drivers import Location, make_driver
@@ -29,6 +31,7 @@ from aioassets.drivers.azure.driver import MAX_PART_SIZE, AzureDriver
 from aioassets.drivers.azure.errors import service_error_of, translate
 from aioassets.drivers.azure.values import Account, parse_listing
 from aioassets.drivers.bodies import MIB
+from aioassets.drivers.http.responses import SDKResponse
 from aioassets.drivers.memory import MemoryDriver
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
 from aioassets.drivers.service_errors import Request, ServiceErrorRaised
@@ -91,27 +94,23 @@ def intercept(monkeypatch: pytest.MonkeyPatch) -> Intercept:
     def install(around: Around) -> None:
         real = AzureClient._send
 
-        async def send(self: AzureClient, client: Any, method: str, url: str, *rest: Any) -> Any:
-            return await around(method, url, lambda: real(self, client, method, url, *rest))
+        async def send(self: AzureClient, method: str, key: str, query: Mapping[str, str], *rest: Any) -> Any:
+            url = f"/{key}?{urlencode(query)}" if query else f"/{key}"
+            return await around(method, url, lambda: real(self, method, key, query, *rest))
 
         monkeypatch.setattr(AzureClient, "_send", send)
 
     return install
 
 
-class FakeAnswer:
-    """An answer that no store gave."""
+def answer_of(status: int, body: bytes = b"", **headers: str) -> SDKResponse:
+    """Make a response that no store gave."""
 
-    def __init__(self, status: int, reason: str = "", **headers: str) -> None:
-        self.status_code = status
-        self.reason = reason
-        self.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
 
-    async def iter_raw(self) -> AsyncGenerator[bytes, None]:
-        yield b""
-
-    async def close(self) -> None:
-        pass
+    fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return SDKResponse(status, fields, pieces(), checkpoint)
 
 
 def first(concerned: Callable[[str, str], bool], instead: Around) -> Around:
@@ -138,7 +137,7 @@ def commits(method: str, url: str) -> bool:
 
 async def lost(_method: str, _url: str, send: Send) -> Any:
     """The request takes effect, but its answer never arrives."""
-    await (await send()).read()
+    await (await send()).content(MIB, None)
     raise broken()
 
 
@@ -150,7 +149,8 @@ def broken() -> ServiceRequestError:
 
 def refused(code: str, status: int, **headers: str) -> Around:
     async def around(_method: str, _url: str, _send: Send) -> Any:
-        return FakeAnswer(status, "Said by the store.", x_ms_error_code=code, **headers)
+        body = b"<Error><Message>Said by the store.\nRequestId:1</Message></Error>"
+        return answer_of(status, body, x_ms_error_code=code, **headers)
 
     return around
 
@@ -196,15 +196,11 @@ class TestWhatGoesWrong:
             with pytest.raises(InvalidSetting, match="HTTPS"):
                 await driver.read("key")
 
-    async def test_an_answer_that_is_no_listing_is_told(
-        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Perhaps what answers isn't Azure at all."""
+    async def test_a_page_in_place_of_a_listing_is_an_error(self, driver: AzureDriver, intercept: Intercept) -> None:
+        async def page(_method: str, _url: str, _send: Send) -> Any:
+            return answer_of(200, b"<html><p>Please sign in.</html>", x_ms_request_id="1")
 
-        async def page(*_: Any) -> AsyncIterator[bytes]:
-            yield b"<html><p>Please sign in.</html>"
-
-        monkeypatch.setattr(AzureClient, "_pieces", page)
+        intercept(page)
         with pytest.raises(StoreError, match=r"gave an answer that isn't Azure's to: list\. Check the account's URL"):
             await anext(aiter(driver.list("")))
 
@@ -303,32 +299,20 @@ class TestLostAnswers:
             await driver.upload("blob", BytesSource(TWO_BLOCKS))
 
     async def test_a_broken_download_is_resumed_at_the_same_revision(
-        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
+        self, azurite: AzureServer, container: str, driver: AzureDriver
     ) -> None:
         data = bytes(range(256)) * (3 * MIB // 256)
         await driver.upload("blob", BytesSource(data))
-        asked: list[tuple[str, str | None]] = []
-        real = AzureClient._send
-
-        async def send(self: AzureClient, client: Any, method: str, url: str, headers: Any, body: Any) -> Any:
-            answer = await real(self, client, method, url, headers, body)
-            if not asked:
-                monkeypatch.setattr(answer, "iter_raw", lambda: breaking(answer, after=2 * MIB + 4096), raising=False)
-            asked.append((headers["x-ms-range"], headers.get("If-Match")))
-            return answer
-
         revision = (await driver.stat("blob")).revision
-        monkeypatch.setattr(AzureClient, "_send", send)
-        async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
-            assert b"".join([chunk async for chunk in chunks]) == data
+        async with Relay(azurite.account_url) as relay:
+            relay.inject(Truncate(2 * MIB + 4096), method="GET")
+            async with (
+                AzureDriver(container, **relay.through(azurite.options)) as reader,
+                contextlib.aclosing(reader.read_range("blob", 0, len(data))) as chunks,
+            ):
+                assert b"".join([chunk async for chunk in chunks]) == data
+            asked = [(each.headers["x-ms-range"], each.headers.get("if-match")) for each in relay.exchanges]
         assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB + 4096}-{3 * MIB - 1}", f'"{revision}"')]
-
-
-async def breaking(answer: Any, *, after: int) -> AsyncIterator[bytes]:
-    """An answer's body, up to where the connection breaks."""
-    yield (await answer.read())[:after]
-    error = aiohttp.ClientPayloadError("the connection broke")
-    raise IncompleteReadError(error, error=error)
 
 
 @servers
@@ -572,9 +556,9 @@ def pending(*, looks: int, then: str = "success") -> Around:
     async def around(method: str, url: str, send: Send) -> Any:
         nonlocal left
         if "comp=copy" in url:
-            return FakeAnswer(409, x_ms_error_code="NoPendingCopyOperation")
+            return answer_of(409, x_ms_error_code="NoPendingCopyOperation")
         answer = await send()
-        if method == "HEAD" and url.endswith("/copy") and answer.status_code == 200:
+        if method == "HEAD" and url.endswith("/copy") and answer.status == 200:
             left -= 1
             answer.headers["x-ms-copy-status"] = "pending" if left >= 0 else then
             answer.headers["x-ms-copy-status-description"] = "500 InternalServerError"

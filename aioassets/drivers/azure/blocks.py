@@ -12,7 +12,7 @@ import anyio
 
 from aioassets.drivers.azure.client import AzureClient
 from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list
-from aioassets.drivers.bodies import MIB, body_of
+from aioassets.drivers.bodies import MIB
 from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, StoreError
@@ -114,14 +114,8 @@ class BlockUpload:
             if block in self._kept:
                 return
             query = {"comp": "block", "blockid": block}
-            headers = {
-                "Content-Length": str(size),
-                "Content-MD5": in_base64(md5),
-                "Content-Type": "application/octet-stream",  # left out, it would be added behind the signature
-            }
-            with body_of(data) as body:
-                del data  # the body is a copy of it
-                await self._client.call("PUT", self._key, query=query, headers=headers, body=body)
+            headers = {"content-md5": in_base64(md5), "content-type": "application/octet-stream"}
+            await self._client.call("PUT", self._key, query=query, headers=headers, body=data, direct=True)
 
         await self._dispatcher.send(put, nbytes=size)
 
@@ -136,16 +130,14 @@ class BlockUpload:
         self._committing = True
         body = block_list([block for _, block in sorted(self._ids.items())])
         headers = {
-            "Content-Length": str(len(body)),
-            "Content-MD5": md5_of(body),
-            "Content-Type": "application/xml",
+            "content-md5": md5_of(body),
+            "content-type": "application/xml",
             "x-ms-blob-content-md5": in_base64(self._whole.digest()),
             "x-ms-blob-content-type": "application/octet-stream",
             **self._headers,
         }
         try:
-            with body_of(body) as streamed:
-                await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=streamed)
+            await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
         except StoreError as error:
             if code_of(error) == "InvalidBlockList":
                 raise BlocksGone from error

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.azure.blocks import BlocksGone, BlockUpload
-from aioassets.drivers.azure.client import AzureClient, Connecting, off_the_loop
+from aioassets.drivers.azure.client import AzureClient, off_the_loop
+from aioassets.drivers.azure.sdk import Connecting
 from aioassets.drivers.azure.values import (
     Account,
     answered_at,
@@ -22,9 +23,11 @@ from aioassets.drivers.azure.values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole, share_of
+from aioassets.drivers.bodies import MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.http.parsing import http_time, number, printable
+from aioassets.drivers.http.responses import pieces_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -166,15 +169,13 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         """See `Driver.read`."""
 
         async def get() -> Document:
-            async with self._client.stream("GET", key) as (answer, pieces):
-                headers = answer.headers
-                with self._client.reading("read", key):
-                    length = number(headers.get("Content-Length", 0))
-                data = await read_whole(pieces, length, limit, self._url(key))
-            if headers.get("Content-MD5", "") not in ("", await off_the_loop(md5_of, data)):
-                raise StoreUnavailable(self.url, f"{key!r} arrived damaged.", uncertain=False)
-            with self._client.reading("read", key):
-                return Document(data, revision_of(headers), http_time(headers["Last-Modified"]), answered_at(headers))
+            async with self._client.stream("GET", key, direct=True) as response:
+                headers = response.headers
+                length = number(headers.get("content-length", 0))
+                data = await read_whole(pieces_of(response), length, limit, self._url(key))
+                if headers.get("content-md5", "") not in ("", await off_the_loop(md5_of, data)):
+                    raise StoreUnavailable(self.url, f"{key!r} arrived damaged.", uncertain=False)
+                return Document(data, revision_of(headers), http_time(headers["last-modified"]), answered_at(headers))
 
         return await self._dispatcher.send(get, **share_of(limit))
 
@@ -261,23 +262,19 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         await self._client.aclose()
 
     async def _head(self, key: str) -> Mapping[str, str]:
-        answer = await self._dispatcher.send(partial(self._client.call, "HEAD", key, verb="read"), urgent=True)
-        return answer.headers
+        return await self._dispatcher.send(partial(self._client.call, "HEAD", key, verb="read"), urgent=True)
 
     async def _put(self, key: str, data: Data, headers: Mapping[str, str]) -> Revision:
         """Write a blob in one request; the store verifies the MD5, and keeps it."""
         whole = {
-            "Content-Length": str(len(data)),
-            "Content-MD5": await off_the_loop(md5_of, data),
-            "Content-Type": "application/octet-stream",
+            "content-md5": await off_the_loop(md5_of, data),
+            "content-type": "application/octet-stream",
             "x-ms-blob-type": "BlockBlob",
             **headers,
         }
-        with body_of(data) as body:
-            del data  # the body is a copy of it
-            answer = await self._client.call("PUT", key, headers=whole, body=body)
-        with self._client.reading("write", key):
-            return revision_of(answer.headers)
+        async with self._client.stream("PUT", key, verb="write", headers=whole, body=data, direct=True) as response:
+            await response.content(MAX_ERROR, None)
+            return revision_of(response.headers)
 
     async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
@@ -311,18 +308,12 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
     async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
         headers = {"x-ms-range": f"bytes={start}-{stop - 1}"}
         if revision is not None:
-            headers["If-Match"] = quoted(revision)
+            headers["if-match"] = quoted(revision)
         try:
-            async with self._client.stream("GET", key, headers=headers) as (answer, pieces):
-                with self._client.reading("read", key):
-                    length = answer.headers.get("Content-Length")
-                    part = Part(
-                        pieces,
-                        revision_of(answer.headers),
-                        "Content-Range" in answer.headers,
-                        None if length is None else number(length),
-                    )
-                yield part
+            async with self._client.stream("GET", key, headers=headers, direct=True) as response:
+                told = response.headers
+                length = number(told["content-length"]) if "content-length" in told else None
+                yield Part(pieces_of(response), revision_of(told), "content-range" in told, length)
         except StoreError as error:
             if code_of(error) == "InvalidRange":
                 raise PastEnd from error
@@ -339,12 +330,11 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     async def _begin_copy(self, url: str, info: ObjectInfo, key: str) -> None:
         headers = {
-            "Content-Length": "0",
             "x-ms-copy-source": url,
             "x-ms-source-if-match": quoted(info.revision),
             **condition_for(Expect.ABSENT),
         }
-        await self._client.call("PUT", key, headers=headers)
+        await self._client.call("PUT", key, headers=headers, body=b"")
 
     async def _explain_refused_copy(self, source: AzureDriver, info: ObjectInfo, error: AioAssetsError) -> None:
         """Tell a source that isn't there from one that the store may not read for us."""
@@ -388,8 +378,8 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         return headers
 
     async def _abandon_copy(self, key: str, copy_id: str) -> None:
-        headers = {"Content-Length": "0", "x-ms-copy-action": "abort"}
-        abort = partial(self._client.call, "PUT", key, query={"comp": "copy", "copyid": copy_id}, headers=headers)
+        query, headers = {"comp": "copy", "copyid": copy_id}, {"x-ms-copy-action": "abort"}
+        abort = partial(self._client.call, "PUT", key, query=query, headers=headers, body=b"")
         with cleanup_scope():
             with contextlib.suppress(AioAssetsError):  # it may have ended meanwhile
                 await self._dispatcher.send(abort, urgent=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from html import unescape
 from typing import Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
@@ -54,6 +56,9 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 }
 """For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""
 
+_MESSAGE: Final = re.compile(rb"<Message>([^<\r\n]*)")
+"""The sentence of an error document; lines with ids follow it."""
+
 
 def service_error_of(
     code: str, message: str, status: int, wait: float | None = None, location: str = ""
@@ -62,10 +67,12 @@ def service_error_of(
     return ServiceError(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait, location)
 
 
-def read_service_error(status: int, reason: str | None, headers: Mapping[str, str]) -> ServiceError:
-    """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
-    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return service_error_of(headers.get("x-ms-error-code", ""), reason or "", status, wait, headers.get("Location", ""))
+def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
+    """Read an error response, but for what else its body may say: other elements repeat what was signed."""
+    wait = retry_after(headers.get("retry-after"), headers.get("date"))
+    stated = _MESSAGE.search(body)
+    message = unescape(stated[1].decode("utf-8", "replace")) if stated else ""
+    return service_error_of(headers.get("x-ms-error-code", ""), message, status, wait, headers.get("location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import entity_tag, http_time, number
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 from aioassets.errors import InvalidSetting
 
+API_VERSION: Final = "2021-12-02"
+"""The version of the REST API that all requests are written against; old enough for installed emulators."""
 _EMULATOR: Final = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's, published in its documentation; what `UseDevelopmentStorage=true` stands for."""
@@ -89,6 +94,29 @@ def _name_in(host: str, path: str) -> str:
     return path.strip("/").partition("/")[0] or host.partition(".")[0]
 
 
+def encoded_key(key: str) -> str:
+    """Return a key as it stands in the path of a URL."""
+    return quote(key, safe="~/")
+
+
+def with_query(url: str, query: Mapping[str, str], signature: str) -> str:
+    """Return a URL with parameters and a signature, which is encoded already."""
+    if not query:
+        return f"{url}?{signature}" if signature else url
+    fields = urlencode(query, quote_via=quote)
+    return f"{url}?{fields}&{signature}" if signature else f"{url}?{fields}"
+
+
+def target(url: str, key: str, query: Mapping[str, str]) -> str:
+    """Return the URL of a blob, or of the container where the key is empty.
+
+    Args:
+        url: the container's, perhaps with a signature.
+    """
+    base, _, signature = url.partition("?")
+    return with_query(f"{base}/{encoded_key(key)}" if key else base, query, signature)
+
+
 def given(**headers: str | None) -> dict[str, str]:
     """The headers that have a value, with dashes for underscores."""
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
@@ -102,8 +130,8 @@ def quoted(revision: Revision) -> str:
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
     """The headers that make a write conditional."""
     if expected is Expect.ABSENT:
-        return {"If-None-Match": "*"}
-    return {} if isinstance(expected, Expect) else {"If-Match": quoted(expected)}
+        return {"if-none-match": "*"}
+    return {} if isinstance(expected, Expect) else {"if-match": quoted(expected)}
 
 
 def md5_of(data: Data) -> str:
@@ -122,13 +150,28 @@ def revision_of(headers: Mapping[str, str]) -> Revision:
     Raises:
         KeyError, ValueError: there is none.
     """
-    return Revision(entity_tag(headers["Etag"]))
+    return Revision(entity_tag(headers["etag"]))
+
+
+def date_now() -> str:
+    """Return the current time as a date of HTTP."""
+    return _http_date(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def seconds_left(expires_on: float) -> float:
+    """Return how many seconds there are until a time in seconds since 1970."""
+    return expires_on - time.time()
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
     """When the store answered, by its clock (by ours where something on the way took that away)."""
     try:
-        return http_time(headers["Date"])
+        return http_time(headers["date"])
     except (KeyError, ValueError):
         return datetime.now(UTC)
 
@@ -150,10 +193,10 @@ def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
     bytes it checked block by block, it is what the writer stated; there is no other digest of the
     whole. A SHA-256 in the metadata would be the writer's word alone, and isn't kept.
     """
-    md5 = headers.get("Content-MD5")
+    md5 = headers.get("content-md5")
     checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
     return ObjectInfo(
-        key, number(headers["Content-Length"]), revision_of(headers), http_time(headers["Last-Modified"]), checksums
+        key, number(headers["content-length"]), revision_of(headers), http_time(headers["last-modified"]), checksums
     )
 
 
@@ -163,12 +206,12 @@ def block_list(ids: Sequence[str]) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{rows}</BlockList>'.encode()
 
 
-def parse_block_list(body: bytes) -> Set[str]:
+def parse_block_list(body: Data) -> Set[str]:
     """The ids of the blocks that no blob is made of."""
     return {row.text or "" for row in ET.fromstring(body).iterfind("UncommittedBlocks/Block/Name")}  # noqa: S314
 
 
-def parse_listing(body: bytes) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
+def parse_listing(body: Data) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
     """Objects and folded prefixes of one page in one ascending order, and where the next page begins."""
     page = ET.fromstring(body)  # noqa: S314 - of the store itself
     rows = {row.prefix if isinstance(row, CommonPrefix) else row.key: row for row in _rows(page)}
@@ -181,7 +224,7 @@ def _rows(page: ET.Element) -> Iterable[ObjectInfo | CommonPrefix]:
     for row in page.iterfind("Blobs/Blob"):
         # Hadoop's connectors, and accounts with a hierarchical namespace, list folders as empty blobs.
         if (row.findtext("Metadata/hdi_isfolder") or "").lower() != "true":
-            yield info_of(_name(row), {field.tag: field.text or "" for field in row.iterfind("Properties/*")})
+            yield info_of(_name(row), {field.tag.lower(): field.text or "" for field in row.iterfind("Properties/*")})
 
 
 def _name(row: ET.Element) -> str:
