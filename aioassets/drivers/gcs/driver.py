@@ -13,20 +13,22 @@ from typing import Any, Final, Self, TypeVar
 from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.gcs.errors import TOO_MANY, translate
-from aioassets.drivers.gcs.session import Body, Connection
+from aioassets.drivers.gcs.session import Connection
 from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload, SessionGone
 from aioassets.drivers.gcs.values import (
     GOOGLE,
     Checksum,
+    Multipart,
     address,
     answered_at,
     condition_for,
     info_of,
-    multipart,
     normal_root,
     parse_page,
     token_of,
 )
+from aioassets.drivers.http.parsing import number
+from aioassets.drivers.http.responses import AnyResponse, pieces_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -75,7 +77,7 @@ READS: Final = 20
 TURNS: Final = 60
 """How often a throttled write is handed to the dispatcher, each time for some seconds."""
 
-_AS_STORED: Final = {"Accept-Encoding": "gzip"}
+_AS_STORED: Final = {"accept-encoding": "gzip"}
 """Without this, the store unpacks objects that are stored as gzip, and ignores the range."""
 
 
@@ -265,16 +267,16 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
     async def _content(self, key: str, limit: int) -> tuple[bytes, str | None]:
         """A document's bytes, and its generation where the answer tells it."""
         async with self._media(key, None) as response:
-            pieces = response.content.iter_any()
-            data = await read_whole(pieces, response.content_length, limit, self._url(key))
-            return data, response.headers.get("X-Goog-Generation")
+            headers = response.headers
+            data = await read_whole(pieces_of(response), _length(headers), limit, self._url(key))
+            return data, headers.get("x-goog-generation")
 
     @contextlib.asynccontextmanager
-    async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[Any]:
+    async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[AnyResponse]:
         request = Request(self.url, "read", key)
         url = self._address("o", key, alt="media", ifGenerationMatch=revision)
         async with self._connection.exchange(
-            request, "GET", url, headers={**_AS_STORED, **headers}, auto_decompress=False
+            request, "GET", url, headers={**_AS_STORED, **headers}, direct=True
         ) as response:
             if response.status >= 400 and response.status != 416:
                 raise await self._connection.refusal(response)
@@ -282,16 +284,13 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     @contextlib.asynccontextmanager
     async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        async with self._media(key, revision, Range=f"bytes={start}-{stop - 1}") as response:
+        async with self._media(key, revision, range=f"bytes={start}-{stop - 1}") as response:
             if response.status == 416:
                 raise PastEnd
-            found = response.headers.get("X-Goog-Generation")
-            yield Part(
-                response.content.iter_any(),
-                Revision(found) if found else None,
-                response.status == 206,
-                response.content_length,
-            )
+            headers = response.headers
+            found = headers.get("x-goog-generation")
+            pinned = Revision(found) if found else None
+            yield Part(pieces_of(response), pinned, response.status == 206, _length(headers))
 
     async def _describe(self, key: str) -> tuple[ObjectInfo, datetime]:
         request = Request(self.url, "read", key)
@@ -311,9 +310,9 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         swapping = not isinstance(expected, Expect)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=not swapping)
         url = self._address("o", upload=True, uploadType="multipart", **condition)
-        content_type, pieces = multipart({"name": key, **checksum.field, **metadata}, data)
-        headers = {"Content-Type": content_type}
-        answer = await self._connection.call(request, "POST", url, headers=headers, body=Body(*pieces))
+        body = Multipart({"name": key, **checksum.field, **metadata}, data)
+        headers = {"content-type": body.content_type}
+        answer = await self._connection.call(request, "POST", url, headers=headers, body=body, direct=True)
         resource = self._connection.parsed(request, answer)
         return await self._verified(key, resource, len(data), checksum)
 
@@ -446,6 +445,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    return number(headers["content-length"]) if "content-length" in headers else None
 
 
 def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:

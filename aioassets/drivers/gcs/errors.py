@@ -86,8 +86,8 @@ def read_service_error(
     reason, message = _stated(body.decode("utf-8", "replace"))
     if secret:
         message = message.replace(secret, "(the upload)").replace(secret.partition("?")[2] or secret, "(the upload)")
-    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return service_error_of(reason, message, status, wait, headers.get("Location", ""))
+    wait = retry_after(headers.get("retry-after"), headers.get("date"))
+    return service_error_of(reason, message, status, wait, headers.get("location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aioassets.drivers.gcs.session import RESUME_INCOMPLETE, Answer, Body, Connection
+from aioassets.drivers.gcs.session import RESUME_INCOMPLETE, Answer, Connection
 from aioassets.drivers.gcs.values import Checksum, received
-from aioassets.drivers.protocol import Source
+from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
@@ -107,13 +107,13 @@ class ResumableUpload:
                     "POST",
                     self._url,
                     headers={
-                        "Content-Type": "application/json; charset=UTF-8",
-                        "X-Upload-Content-Type": "application/octet-stream",
-                        "X-Upload-Content-Length": str(self._source.size),
+                        "content-type": "application/json; charset=UTF-8",
+                        "x-upload-content-type": "application/octet-stream",
+                        "x-upload-content-length": str(self._source.size),
                     },
-                    body=Body(json.dumps({"name": self._key}).encode()),
+                    body=json.dumps({"name": self._key}).encode(),
                 )
-                self._session = answer.headers.get("Location")
+                self._session = answer.headers.get("location")
 
         # A session whose URL we never learn can't be cancelled: wait for the answer even when cancelled.
         await stoppable(ask)
@@ -132,21 +132,19 @@ class ResumableUpload:
         last = stop == self._source.size
         self._in_doubt = True
         self._finishing = self._finishing or last
-        body = Body(data)
-        del data
         content_range = f"bytes {start}-{stop - 1}/{self._source.size}"
-        await self._put(content_range, body, self.checksum.header if last else {})
+        await self._put(content_range, data, self.checksum.header if last else {})
         if self._resource is None and self._offset <= start:
             raise self._stuck()
 
     async def _look(self) -> None:
-        await self._put(f"bytes */{self._source.size}", Body(), {})
+        await self._put(f"bytes */{self._source.size}", b"", {})
         if self._resource is None and self._offset >= self._source.size:
             raise self._stuck()
 
-    async def _put(self, content_range: str, body: Body, headers: Mapping[str, str]) -> None:
+    async def _put(self, content_range: str, body: Data, headers: Mapping[str, str]) -> None:
         try:
-            answer = await self._in_session("PUT", {**headers, "Content-Range": content_range}, body)
+            answer = await self._in_session("PUT", {**headers, "content-range": content_range}, body)
         except AioAssetsError as error:
             if status_of(error) in GONE:
                 raise SessionGone from error
@@ -157,10 +155,10 @@ class ResumableUpload:
         else:
             self._resource = self._connection.parsed(self._request, answer)
 
-    async def _in_session(self, method: str, headers: Mapping[str, str], body: Body | None = None) -> Answer:
+    async def _in_session(self, method: str, headers: Mapping[str, str], body: Data | None = None) -> Answer:
         assert self._session is not None  # noqa: S101 - it was begun
         return await self._connection.call(
-            self._request, method, self._session, headers=headers, body=body, secret=True
+            self._request, method, self._session, headers=headers, body=body, secret=True, direct=method == "PUT"
         )
 
     def _stuck(self) -> StoreUnavailable:

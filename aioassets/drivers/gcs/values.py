@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -19,6 +19,8 @@ from aioassets.model.digests import CRC32C, MD5, Hash, new_hash
 GOOGLE: Final = "https://storage.googleapis.com"
 SLICE: Final = 1024 * 1024
 """Bytes hashed at once: google-crc32c takes nothing but `bytes`, so they have to be copied."""
+PIECE: Final = 256 * 1024
+"""Bytes of content that are sent at once."""
 
 _FIELDS: Final = {CRC32C: "crc32c", MD5: "md5Hash"}
 """An object's digests in its resource."""
@@ -57,7 +59,7 @@ class Checksum:
     @property
     def header(self) -> dict[str, str]:
         """As a header, for the last chunk of a resumable upload."""
-        return {"X-Goog-Hash": f"{self.algorithm}={self._encoded}"}
+        return {"x-goog-hash": f"{self.algorithm}={self._encoded}"}
 
     @property
     def _encoded(self) -> str:
@@ -103,19 +105,40 @@ def condition_for(expected: Revision | Expect) -> dict[str, str]:
     return {} if isinstance(expected, Expect) else {"ifGenerationMatch": expected}
 
 
-def multipart(resource: Mapping[str, str], data: Data) -> tuple[str, tuple[bytes, Data, bytes]]:
-    """The content type and the pieces of an upload that carries metadata and content."""
-    boundary = secrets.token_hex(16)
-    head = (
-        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
-        f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
-    )
-    return f"multipart/related; boundary={boundary}", (head.encode(), data, f"\r\n--{boundary}--\r\n".encode())
+class Multipart:
+    """The body of an upload that carries metadata and content, sent without copying them together.
+
+    Args:
+        resource: the object's metadata.
+        data: its content.
+    """
+
+    def __init__(self, resource: Mapping[str, str], data: Data) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/related; boundary={boundary}"
+        self._head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+            f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        self._data = data
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._data) + len(self._tail)
+
+    def __iter__(self) -> Iterator[Data]:
+        view = memoryview(self._data)
+        yield self._head
+        yield from (view[start : start + PIECE] for start in range(0, len(view), PIECE))
+        yield self._tail
+
+    def __bytes__(self) -> bytes:
+        return b"".join((self._head, self._data, self._tail))
 
 
 def received(headers: Mapping[str, str]) -> int:
     """How many bytes of a resumable upload the store has: without the header, none."""
-    found = _RECEIVED.fullmatch(headers.get("Range", "").strip())
+    found = _RECEIVED.fullmatch(headers.get("range", "").strip())
     return int(found[1]) + 1 if found else 0
 
 
@@ -196,6 +219,6 @@ def _text(value: Any) -> str:
 def answered_at(headers: Mapping[str, str]) -> datetime:
     """When the store answered, by its clock (by ours where it doesn't say)."""
     try:
-        return http_time(headers["Date"])
+        return http_time(headers["date"])
     except (KeyError, ValueError):
         return datetime.now(UTC)
