@@ -20,6 +20,9 @@ What it implements, and from which page of https://cloud.google.com/storage/docs
 - errors as JSON with `reason` and `message`: json_api/v1/status-codes
 - a limit of writes to each name, and 429 above, where that is switched on (Google's is one a second): quotas
 
+- the XML API's `PUT` and `GET` of an object, and `GET /B?list-type=2` with `prefix`, in one page, for the clients that
+  benchmarks compare with: xml-api/overview
+
 Not Google's, but to steer it:
 
 - `PUT /_settings/B`: `seconds_per_write`, `tokens` (a bearer token's rights, `rw` or `r`; none for a public
@@ -48,6 +51,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
+from html import escape
 from typing import Any
 
 import google_crc32c
@@ -409,6 +414,30 @@ class Server:
         answer = {**step, "done": True, "resource": bucket.resource(name, made)}
         return self.done(request, source, "rewrite", web.json_response(answer))
 
+    # The XML API
+
+    async def put_by_xml(self, request: web.Request) -> web.StreamResponse:
+        data = await request.read()
+        bucket, name = self.bucket(request, "insert", writing=True, size=len(data)), request.match_info["name"]
+        made = await self.make(bucket, "insert", data, {})
+        bucket.put(name, made, request.headers.get("x-goog-if-generation-match"))
+        return web.Response(headers=xml_headers(made))
+
+    async def get_by_xml(self, request: web.Request) -> web.StreamResponse:
+        found = self.bucket(request, "media", writing=False).get(request.match_info["name"])
+        return web.Response(body=found.data, headers=xml_headers(found))
+
+    async def list_by_xml(self, request: web.Request) -> web.StreamResponse:
+        bucket, prefix = self.bucket(request, "list", writing=False), request.query.get("prefix", "")
+        rows = [
+            f"<Contents><Key>{escape(name)}</Key><Size>{len(found.data)}</Size><ETag>{found.md5}</ETag>"
+            f"<LastModified>{found.created}</LastModified></Contents>"
+            for name, found in sorted(bucket.objects.items())
+            if name.startswith(prefix)
+        ]
+        text = f"<ListBucketResult>{''.join(rows)}</ListBucketResult>"
+        return web.Response(text=text, content_type="application/xml")
+
     def done(
         self, request: web.Request, bucket: Bucket, operation: str, answer: web.StreamResponse
     ) -> web.StreamResponse:
@@ -468,6 +497,13 @@ def digests(data: bytes) -> tuple[str, str]:
     return base64.b64encode(crc32c).decode(), base64.b64encode(hashlib.md5(data).digest()).decode()
 
 
+def xml_headers(made: Object) -> dict[str, str]:
+    """The headers of an object in the XML API."""
+    moment = datetime.fromisoformat(made.created)
+    headers = {"ETag": f'"{made.md5}"', "Last-Modified": format_datetime(moment, usegmt=True)}
+    return {**headers, "x-goog-generation": str(made.generation)}
+
+
 def parts_of(request: web.Request, body: bytes) -> tuple[dict[str, str], bytes]:
     """Metadata and content of a `multipart/related` body."""
     found = re.search(r'boundary="?([^";]+)', request.headers["Content-Type"])
@@ -520,6 +556,9 @@ def application() -> web.Application:
             web.post(bucket + "/o/{name:[^/]+}/rewriteTo/b/{to}/o/{new:[^/]+}", server.rewrite),
             web.get(bucket + name, server.get),
             web.delete(bucket + name, server.delete),
+            web.get("/{bucket}", server.list_by_xml),
+            web.put("/{bucket}/{name:.+}", server.put_by_xml),
+            web.get("/{bucket}/{name:.+}", server.get_by_xml),
         ]
     )
     return app
