@@ -20,21 +20,21 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Data)
 
 INLINE: Final = 64 * 1024
-"""Bytes that are hashed and parsed on the loop; for more, a thread is worth its hop."""
+"""Bytes that are hashed or parsed on the event loop; more is worth the hop to a thread."""
 
 
 class AzureClient:
     """One container, by the requests of the REST API.
 
     Blobs and blocks are read and written on the project's own connections, and everything else by the SDK.
-    With a client that was given, all requests go by the SDK.
+    A given client sends all requests.
 
     Args:
-        url: the container's, for people.
+        url: the container's URL, for errors.
         container: its name.
-        connecting: how to make a client; `None` where one is given.
-        client: a `ContainerClient` that the caller owns.
-        read_timeout: seconds after which a request is given up whose body isn't taken.
+        connecting: options for a new client; `None` if one is given.
+        client: a `ContainerClient` to use instead. It is not closed.
+        read_timeout: seconds after which a request fails if the server does not receive its body.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class AzureClient:
         self._sdk = SDKClient(url, container, connecting, client, read_timeout=read_timeout)
 
     async def account(self) -> str:
-        """Return the account's host, which tells whether two containers are of one account."""
+        """Return the account's host, which identifies the account."""
         return str((await self._sdk.opened()).primary_hostname)
 
     async def blob_url(self, key: str) -> str:
-        """Return the URL of a blob; with the signature, where access is by one."""
+        """Return the URL of a blob, with the shared access signature if there is one."""
         await self._sdk.opened()
         return target(self._sdk.url, key, {})
 
@@ -64,14 +64,14 @@ class AzureClient:
         body: Data | None = None,
         direct: bool = False,
     ) -> Mapping[str, str]:
-        """Send one request, once, whose response has no body worth reading, and return its headers.
+        """Send one request once, and return the headers of its response.
 
         Args:
             verb: the operation, for errors: `read`, `write`, `list` or `delete`.
             query: not encoded, with names in lower case.
             headers: with names in lower case.
             body: sent with its length.
-            direct: whether it may go by the project's own connections.
+            direct: whether to use the project's own connections, if possible.
         """
         async with self.stream(
             method, key, verb=verb, query=query, headers=headers, body=body, direct=direct
@@ -80,11 +80,11 @@ class AzureClient:
             return response.headers
 
     def reading(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
-        """Raise errors of this package where a response can't be read."""
+        """Raise errors of this package if a response cannot be parsed."""
         return translating(translate, Request(self._url, verb, key))
 
     async def ask(self, parse: Callable[[Data], T], key: str = "", *, verb: str, query: Mapping[str, str]) -> T:
-        """Send one request, once, for a document, and parse it where that doesn't stall others."""
+        """Send one request once, and parse its response, in a thread if it is long."""
         async with self.stream("GET", key, verb=verb, query=query) as response:
             return await off_the_loop(parse, await response.content(MAX_ANSWER, None))
 
@@ -100,7 +100,7 @@ class AzureClient:
         body: Data | None = None,
         direct: bool = False,
     ) -> AsyncIterator[AnyResponse]:
-        """Send one request, once, and leave its response to be read; closed on leaving."""
+        """Send one request once; the response is open until the block ends."""
         await self._sdk.opened()
         headers = headers or {}
         conditional = "if-match" in headers or "if-none-match" in headers
@@ -113,7 +113,7 @@ class AzureClient:
                 yield response
 
     async def aclose(self) -> None:
-        """Close the connections, and a client that was made here."""
+        """Close the connections, and a client that was opened here."""
         await self._sdk.aclose()
 
     async def _send(
@@ -140,5 +140,5 @@ class AzureClient:
 
 
 async def off_the_loop(work: Callable[[D], T], data: D) -> T:
-    """Run `work(data)` where it doesn't stall others."""
+    """Run `work(data)`, in a thread if the data is long."""
     return work(data) if len(data) <= INLINE else await in_thread(work, data)

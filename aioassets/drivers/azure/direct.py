@@ -20,8 +20,8 @@ class DirectClient:
 
     Args:
         host: sends the requests.
-        url: the container's, with the signature where access is by one.
-        authorization: a key or tokens; `None` where there is a signature, or no credential.
+        url: the container's URL, with the shared access signature if there is one.
+        authorization: a key or tokens; `None` for a signature, or no credential.
     """
 
     def __init__(self, host: Host, url: str, authorization: SharedKey | Tokens | None) -> None:
@@ -33,10 +33,10 @@ class DirectClient:
     async def send(
         self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: Data | None
     ) -> Response | None:
-        """Send one request, once.
+        """Send one request once.
 
         Returns:
-            The response; `None` where the service refused the token, perhaps to ask for one of another tenant.
+            The response; `None` if the service refused the token, which may be a challenge to the SDK.
         """
         path = f"{self._path}/{encoded_key(key)}"
         sent = {"x-ms-version": API_VERSION, "x-ms-date": date_now(), **headers}

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """How to connect, where no client is given.
+    """Options for connecting without a given client.
 
     Attributes:
         account: the account, with its key or signature.
         credential: a token credential of the SDK, instead of a key or signature.
         anonymous: use no credential at all.
         verify: whether to verify the server's certificate.
-        ca_bundle: certificate authorities to trust instead of the usual ones.
+        ca_bundle: certificate authorities to trust instead of those of the system.
         connect_timeout: seconds.
         read_timeout: seconds without a byte.
         connections: the most at once.
@@ -54,14 +54,14 @@ class Connecting:
 class SDKClient:
     """A `ContainerClient` of the SDK, opened at the first request.
 
-    Its pipeline sends the requests: its own operations hash and copy whole bodies on the event loop.
+    Requests go through its pipeline, because its operations hash and copy whole bodies on the event loop.
 
     Args:
-        url: the container's, for errors.
+        url: the container's URL, for errors.
         container: its name.
-        connecting: how to make a client; `None` where one is given.
-        client: a `ContainerClient` to use instead; it isn't closed.
-        read_timeout: seconds after which a request is given up whose body isn't taken.
+        connecting: options for a new client; `None` if one is given.
+        client: a `ContainerClient` to use instead. It is not closed.
+        read_timeout: seconds after which a request fails if the server does not receive its body.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class SDKClient:
         self.url = "" if client is None else str(client.url)
         """The container's URL, with the signature where access is by one; set when the client is opened."""
         self.direct: DirectClient | None = None
-        """The same container on the project's own connections, where they can reach and authorize it."""
+        """The same container on the project's own connections, if they can authorize requests to it."""
 
     async def opened(self) -> Any:
         """Return the SDK's client."""
@@ -104,18 +104,18 @@ class SDKClient:
             )
 
             def rewind(_: Any) -> None:
-                """Let the SDK send the body again whose token was refused."""
+                """Rewind the body, which the SDK sends again after a refused token."""
                 if isinstance(content, BytesIO) and not content.closed:
                     content.seek(0)
 
-            # The client's own operations go through this very pipeline; it has no public name.
+            # The pipeline of all operations, which has no public name.
             pipeline = self._client._pipeline  # noqa: SLF001
             answer = await pipeline.run(request, stream=True, raw_response_hook=rewind, permit_redirects=False)
         response = answer.http_response
         return SDKResponse(response.status_code, response.headers, response.iter_raw(), response.close)
 
     async def aclose(self) -> None:
-        """Close the connections, and a client that was made here."""
+        """Close the connections, and a client that was opened here."""
         with cleanup_scope():
             async with self._opening:
                 if self._connecting is None or self._client is None:
@@ -132,7 +132,7 @@ class SDKClient:
         client, transport, tls, proxy = await in_thread(self._make_client, how)
         import aiohttp  # noqa: PLC0415 - loaded by now
 
-        # As the SDK makes it, but with as many connections as there may be requests. It belongs to this loop.
+        # Like the SDK's own session, but with a connection for each request of the budget.
         transport.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=how.connections, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -156,13 +156,13 @@ class SDKClient:
         elif how.account.key and not how.anonymous:
             try:
                 authorization = SharedKey(f"{how.account.name}", how.account.key)
-            except ValueError:  # the SDK's error tells
+            except ValueError:  # the SDK reports it
                 return None
         host = Host(self.url, tls=tls, connect_timeout=how.connect_timeout, read_timeout=how.read_timeout, proxy=proxy)
         return DirectClient(host, self.url, authorization)
 
     def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None]:
-        """Import the SDK and make its client, which blocks: to be run in a worker thread."""
+        """Import the SDK and create its client. Blocks."""
         try:
             from azure.core.pipeline.transport import AioHttpTransport  # noqa: PLC0415 - optional, and slow
             from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415
@@ -173,7 +173,7 @@ class SDKClient:
             raise InvalidSetting(
                 "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
             ) from error
-        # The SDK warns of what it raises, too; unless somebody set up logging, that would be on standard error.
+        # The SDK logs what it raises; without a handler, that would appear on standard error.
         logging.getLogger("azure").addHandler(logging.NullHandler())
         transport = AioHttpTransport(
             connection_timeout=how.connect_timeout,
@@ -186,10 +186,10 @@ class SDKClient:
                 self._container,
                 credential=self._credential_for(how),
                 transport=transport,
-                retry_total=0,  # retrying is the dispatcher's
+                retry_total=0,  # the dispatcher retries
             )
         except ValueError as error:  # for example a token over plain HTTP
-            raise InvalidSetting(f"{self._url} can't be used: {error}") from error
+            raise InvalidSetting(f"Cannot use {self._url}: {error}") from error
         cafile = None if how.ca_bundle is None else os.fspath(how.ca_bundle)
         return client, transport, tls_context(cafile, verify=how.verify), environment_proxy(how.account.url)
 

@@ -67,7 +67,7 @@ class SharedKey:
 
 
 class Tokens:
-    """The tokens of a credential of the SDK, asked for in advance of their expiry.
+    """The tokens of an SDK credential, renewed before they expire.
 
     Args:
         credential: an `AsyncTokenCredential`.

@@ -1,4 +1,4 @@
-"""Between values of ours and the headers and XML of Azure Blob Storage, without any I/O."""
+"""Conversion between values and the headers, URLs and XML of Azure Blob Storage, without any I/O."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ API_VERSION: Final = "2021-12-02"
 """The version of the REST API that all requests are written against; old enough for installed emulators."""
 _EMULATOR: Final = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Azurite's, published in its documentation; what `UseDevelopmentStorage=true` stands for."""
+"""The key of Azurite, published in its documentation, for `UseDevelopmentStorage=true`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A storage account, and how to get in.
+    """A storage account and its credentials.
 
     Attributes:
         url: its blob endpoint, without a query.
@@ -52,10 +52,10 @@ class Account:
         account_key: str | None = None,
         sas_token: str | None = None,
     ) -> Account:
-        """Settle what a driver was given; never echoes a secret.
+        """Return the account that the options of a driver describe. Errors never contain secrets.
 
         Raises:
-            InvalidSetting: no account is named, or a value can't be used.
+            InvalidSetting: no account is named, or a value is invalid.
         """
         given = cls("")
         if connection_string and not (account_url or account_name):
@@ -90,7 +90,7 @@ class Account:
 
 
 def _name_in(host: str, path: str) -> str:
-    """The account's name: the host's first label, or, on an emulator, the first segment of the path."""
+    """Return the account's name: the first segment of the path on an emulator, else the first label of the host."""
     return path.strip("/").partition("/")[0] or host.partition(".")[0]
 
 
@@ -118,34 +118,34 @@ def target(url: str, key: str, query: Mapping[str, str]) -> str:
 
 
 def given(**headers: str | None) -> dict[str, str]:
-    """The headers that have a value, with dashes for underscores."""
+    """Return the headers that have a value, with dashes for underscores."""
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
 
 
 def quoted(revision: Revision) -> str:
-    """A revision as the ETag that headers hold."""
+    """Return a revision as an ETag in a header."""
     return f'"{revision}"'
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """The headers that make a write conditional."""
+    """Return the headers of a conditional write."""
     if expected is Expect.ABSENT:
         return {"if-none-match": "*"}
     return {} if isinstance(expected, Expect) else {"if-match": quoted(expected)}
 
 
 def md5_of(data: Data) -> str:
-    """In the notation of headers."""
+    """Return the MD5 of data in base64, as in headers."""
     return in_base64(hashlib.md5(data, usedforsecurity=False).digest())
 
 
 def in_base64(digest: bytes) -> str:
-    """A digest in the notation of headers."""
+    """Return a digest in base64, as in headers."""
     return base64.b64encode(digest).decode()
 
 
 def revision_of(headers: Mapping[str, str]) -> Revision:
-    """The ETag, which listings write without its quotes.
+    """Return the ETag without its quotes.
 
     Raises:
         KeyError, ValueError: there is none.
@@ -169,7 +169,7 @@ def seconds_left(expires_on: float) -> float:
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """When the store answered, by its clock (by ours where something on the way took that away)."""
+    """Return the time of a response by the store's clock, or by the local one if it has no date."""
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):
@@ -177,7 +177,7 @@ def answered_at(headers: Mapping[str, str]) -> datetime:
 
 
 def expiry(url: str, now: datetime) -> str:
-    """When the shared access signature in a URL expired; empty where it didn't, or where there is none that tells."""
+    """Return when the shared access signature in a URL expired; empty if it did not, or is unknown."""
     (expires, *_) = parse_qs(urlsplit(url).query).get("se", [""])
     try:
         then = datetime.fromisoformat(expires)
@@ -187,11 +187,10 @@ def expiry(url: str, now: datetime) -> str:
 
 
 def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    """An object as its headers (or the properties in a listing, which bear the same names) describe it.
+    """Return the object that headers, or the properties in a listing, describe.
 
-    The MD5 is the store's own where it received the blob in one piece. Of a blob in blocks, whose
-    bytes it checked block by block, it is what the writer stated; there is no other digest of the
-    whole. A SHA-256 in the metadata would be the writer's word alone, and isn't kept.
+    The store computes the MD5 of a blob that it receives in one request. For a blob in blocks, which
+    it verifies block by block, it is the value that the writer stated.
     """
     md5 = headers.get("content-md5")
     checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
@@ -201,18 +200,18 @@ def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
 
 
 def block_list(ids: Sequence[str]) -> bytes:
-    """The document that makes a blob of blocks; only of those that no blob has yet, which are ours."""
+    """Return the document that commits blocks; only uncommitted ones, which no other blob uses."""
     rows = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in ids)
     return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{rows}</BlockList>'.encode()
 
 
 def parse_block_list(body: Data) -> Set[str]:
-    """The ids of the blocks that no blob is made of."""
+    """Return the ids of uncommitted blocks."""
     return {row.text or "" for row in ET.fromstring(body).iterfind("UncommittedBlocks/Block/Name")}  # noqa: S314
 
 
 def parse_listing(body: Data) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
-    """Objects and folded prefixes of one page in one ascending order, and where the next page begins."""
+    """Return objects and folded prefixes of one page in ascending order, and the marker of the next page."""
     page = ET.fromstring(body)  # noqa: S314 - of the store itself
     rows = {row.prefix if isinstance(row, CommonPrefix) else row.key: row for row in _rows(page)}
     return [row for _, row in sorted(rows.items())], page.findtext("NextMarker") or ""
@@ -222,13 +221,13 @@ def _rows(page: ET.Element) -> Iterable[ObjectInfo | CommonPrefix]:
     for row in page.iterfind("Blobs/BlobPrefix"):
         yield CommonPrefix(_name(row))
     for row in page.iterfind("Blobs/Blob"):
-        # Hadoop's connectors, and accounts with a hierarchical namespace, list folders as empty blobs.
+        # Hadoop's connectors and accounts with a hierarchical namespace list folders as empty blobs.
         if (row.findtext("Metadata/hdi_isfolder") or "").lower() != "true":
             yield info_of(_name(row), {field.tag.lower(): field.text or "" for field in row.iterfind("Properties/*")})
 
 
 def _name(row: ET.Element) -> str:
-    """The row's name, which is encoded where XML couldn't hold it."""
+    """Return the name of a row, which is percent-encoded where XML cannot represent it."""
     name = row.find("Name")
     if name is None or not name.text:
         raise ValueError("a row has no name")

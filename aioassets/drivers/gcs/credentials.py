@@ -38,7 +38,7 @@ class Tokens:
         """The last token that the store accepted."""
 
     async def current(self) -> str:
-        """Return a token that holds.
+        """Return a valid token.
 
         Raises:
             MissingCredentials: there is none.
@@ -52,18 +52,18 @@ class Tokens:
         return token
 
     def judge(self, token: str, status: int) -> None:
-        """Note how the store answered to a token; one that worked before and is refused is replaced, once.
+        """Note the response to a token; replace once a token that worked before and is refused.
 
         Raises:
-            StoreUnavailable: it is replaced, so the request is worth a retry.
+            StoreUnavailable: the token is replaced, so a retry may succeed.
         """
         if status != UNAUTHORIZED:
             self._proven = token
             return
         if token == self._proven == getattr(self._token, "access_token", None):
-            self._proven = self._token.access_token = None  # so that the SDK asks for another one
+            self._proven = self._token.access_token = None  # makes the SDK request another one
         if getattr(self._token, "access_token", token) != token:
-            raise StoreUnavailable(self._url, "it refuses a token that it took before.", uncertain=False)
+            raise StoreUnavailable(self._url, "it refuses a token that it accepted before.", uncertain=False)
 
     def stop(self) -> None:
         """Cancel a renewal by the SDK in the background."""
@@ -87,15 +87,15 @@ class Tokens:
 
 
 def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any) -> Any:
-    """Make the SDK's token; reads the credentials, which blocks.
+    """Create the SDK's token from the credentials. Blocks.
 
     Args:
         url: the bucket's URL, for errors.
         service_file: a file of credentials; `None` for application-default credentials.
-        session: asks for tokens.
+        session: requests tokens.
 
     Raises:
-        MissingCredentials: they can't be used.
+        MissingCredentials: they are invalid.
     """
     from gcloud.aio.auth import Token  # noqa: PLC0415
 
@@ -106,10 +106,10 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
             raise MissingCredentials(url, f"what was given is their content, not a file's path. {ADVICE}") from None
         detail = f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
         raise MissingCredentials(url, detail) from error
-    except Exception as error:  # the SDK has no class for what it can't use
+    except Exception as error:  # the SDK has no class for invalid credentials
         detail = f"the file of credentials is of no known kind ({type(error).__name__}: {error}). {ADVICE}"
         raise MissingCredentials(url, detail) from error
-    # The dispatcher retries, and knows for how long; the SDK's own retries would come on top.
+    # The dispatcher retries; the SDK's own retries would multiply its attempts.
     acquire = inspect.unwrap(type(token).acquire_access_token)
 
     async def acquire_once() -> None:

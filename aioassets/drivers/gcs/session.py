@@ -1,4 +1,4 @@
-"""Single requests to Google Cloud Storage, by the SDK's session or on the project's own connections."""
+"""Requests to Google Cloud Storage, by the SDK's session or on the project's own connections."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Answer:
 class Connection:
     """The requests of a driver.
 
-    It is opened at the first request, the blocking parts of that in a worker thread. With a client that was
-    given, all requests go by the SDK.
+    The first request opens it, the blocking parts in a worker thread. The session of a given client sends
+    all requests.
 
     Args:
         url: the bucket's URL, for errors.
@@ -58,9 +58,9 @@ class Connection:
         service_file: a file of credentials; `None` for the environment's (application-default credentials).
         anonymous: send no credentials.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte before a connection is given up.
-        max_connections: how many may be open.
-        client: a `gcloud.aio.storage.Storage` whose session and token to use; it isn't closed.
+        read_timeout: seconds without a byte after which a request fails.
+        max_connections: the most connections of the session.
+        client: a `gcloud.aio.storage.Storage` whose session to use. It is not closed.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Connection:
         self._timeout: Any = None
 
     async def open(self) -> None:
-        """Import the SDK and look for credentials, unless that was done."""
+        """Import the SDK and find credentials, unless that was done."""
         if self._timeout is None:
             async with self._opening:
                 if self._timeout is None:
                     await self._open()
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here; the next request would open others."""
+        """Close the connections that were opened here."""
         with cleanup_scope():
             async with self._opening:
                 self._timeout = None
@@ -121,10 +121,10 @@ class Connection:
         secret: bool = False,
         direct: bool = False,
     ) -> Answer:
-        """Send one request, once, and read its response.
+        """Send one request once, and read its response.
 
         Raises:
-            AioAssetsError: the store refused it, or couldn't be reached.
+            AioAssetsError: the store refused it, or is unreachable.
         """
         async with self.exchange(
             request, method, url, headers=headers, body=body, secret=secret, direct=direct
@@ -134,7 +134,7 @@ class Connection:
             return Answer(response.status, response.headers, await response.content(MAX_ANSWER, None))
 
     async def ask(self, request: Request, method: str, url: str) -> Any:
-        """Send one request, once, and read the JSON of its response."""
+        """Send one request once, and return the JSON of its response."""
         return self.parsed(request, await self.call(request, method, url))
 
     def parsed(self, request: Request, answer: Answer) -> Any:
@@ -162,13 +162,13 @@ class Connection:
         secret: bool = False,
         direct: bool = False,
     ) -> AsyncIterator[AnyResponse]:
-        """Send one request, once, and leave its response to be read; closed on leaving.
+        """Send one request once; the response is open until the block ends.
 
         Args:
             headers: with names in lower case.
             body: sent with its length.
-            secret: whether the URL is a credential: it is sent with no other one, and no error shows it.
-            direct: whether the request may go on the project's own connections.
+            secret: whether the URL is a credential, which no error may contain; no token is sent with it.
+            direct: whether to use the project's own connections, if possible.
 
         Raises:
             AioAssetsError: the request, or the block, failed.
@@ -205,7 +205,7 @@ class Connection:
                     URL(url, encoded=True),
                     dict(headers),
                     auto_raise_for_status=False,
-                    allow_redirects=False,  # 308 has a meaning of its own here
+                    allow_redirects=False,  # in a session, 308 is no redirect
                     timeout=self._timeout,
                     **options,
                 )
@@ -217,7 +217,7 @@ class Connection:
 
     async def _open(self) -> None:
         aiohttp = await in_thread(self._import)
-        # Never a total: a large chunk may take its time, as long as bytes flow.
+        # No total timeout: a large chunk may take long as long as bytes are sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:
             tls, proxy = await in_thread(self._route)
@@ -249,7 +249,7 @@ class Connection:
         return aiohttp
 
     def _make_client(self, session: Any) -> Any:
-        """Read the credentials, which blocks: to be run in a worker thread."""
+        """Read the credentials and create the SDK's client. Blocks."""
         from gcloud.aio.storage import Storage  # noqa: PLC0415
 
         token: Any = object() if self._anonymous else make_token(self._url, self._service_file, session)
