@@ -1,5 +1,6 @@
 """Versioned assets on object stores, asyncio-native and with no server of its own."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from aioassets.drivers.protocol import *
     from aioassets.drivers.s3.driver import *
     from aioassets.errors import *
-    from aioassets.fetch.fetch import *
+    from aioassets.fetch.fetched import *
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.files import *
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from aioassets.runtime.budget import *
     from aioassets.runtime.dispatch import *
     from aioassets.runtime.retry import *
+    from aioassets.settings import *
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application configures logging
 
 _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
     "aioassets.manager",
-    "aioassets.fetch.fetch",
+    "aioassets.fetch.fetched",
     "aioassets.fetch.verify",
     "aioassets.model.files",
     "aioassets.model.leftovers",
@@ -44,6 +48,7 @@ _MODULES = (
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",
     "aioassets.runtime.retry",
+    "aioassets.settings",
     "aioassets.drivers.azure.driver",
     "aioassets.drivers.gcs.driver",
     "aioassets.drivers.local",
@@ -51,11 +56,13 @@ _MODULES = (
     "aioassets.drivers.protocol",
     "aioassets.drivers.s3.driver",
 )
-"""Modules whose `__all__` is public here, those that are needed most often first."""
+"""Modules whose `__all__` is public here, the most used ones first."""
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    # Modules are imported at their first use, so that `aioassets --help` and `import aioassets` stay fast.
+    # Modules are imported on first use, so that `aioassets --help` and `import aioassets` stay fast.
     if name == "__all__":
         value: Any = ["__version__", *sorted(public for module in _MODULES for public in import_module(module).__all__)]
     elif name.startswith("__") or (module := _home_of(name)) is None:

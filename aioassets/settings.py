@@ -1,23 +1,48 @@
-"""Settings: an argument beats the environment, our variables beat modelkit's. The only reader of `os.environ`."""
+"""Settings from arguments, environment variables and defaults, in this order. No other module reads `os.environ`."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
-from aioassets.drivers import parse_boolean
+from aioassets.drivers import Location, parse_boolean
 from aioassets.errors import InvalidSetting
+from aioassets.model.versioning import VersioningScheme, scheme_named
 from aioassets.runtime.budget import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
+
+__all__ = ["Settings"]
 
 T = TypeVar("T")
 
 DEFAULT_PREFIX: Final = "assets"
 MODELKIT_PREFIX: Final = "modelkit-assets"
+
+_TEXTS: Final = {
+    "bucket": ("BUCKET", "MODELKIT_STORAGE_BUCKET"),
+    "prefix": ("PREFIX", "MODELKIT_STORAGE_PREFIX"),
+    "storage_provider": ("STORAGE_PROVIDER", "MODELKIT_STORAGE_PROVIDER"),
+    "assets_dir": ("DIR",),
+    "versioning": ("VERSIONING", "MODELKIT_ASSETS_VERSIONING_SYSTEM"),
+}
+"""The variables of each text: the first without its prefix `AIOASSETS_`, then those of modelkit."""
+_PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), int),
+    **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout"), float),
+    **dict.fromkeys(("offline", "single_writer", "record_user", "record_host"), parse_boolean),
+}
+_POSITIVE: Final = (
+    "max_requests",
+    "min_requests",
+    "max_bytes",
+    "connect_timeout",
+    "read_timeout",
+    "cleanup_timeout",
+)
 
 _S3_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
 _AZURE_ACCOUNT: Final = {
@@ -26,193 +51,21 @@ _AZURE_ACCOUNT: Final = {
     "azure.account_key": ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"),
     "azure.sas_token": ("AZURE_STORAGE_SAS_TOKEN",),
 }
-"""The names that the az command and others read."""
+"""Variables of the Azure CLI and SDKs, by option."""
 _SECRET: Final = re.compile(
     r"(?:-o|--storage-option=)?[\w.]*"
     r"(?:secret_access_key|session_token|account_key|storage_key|sas_token|connection_string|client_secret"
     r"|authorization_token)=(.+)",
     re.IGNORECASE | re.DOTALL,
 )
-"""An option or a variable, of ours or of somebody else's, whose whole value is a secret."""
+"""An option or a variable with a secret as its value."""
 _SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
-"""What is secret in a connection string or in the signature behind a URL."""
+"""A secret in a connection string or in the signature of a URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that can be set, resolved.
-
-    Attributes:
-        bucket: a URL, a path or a bare name; `None` where there is none.
-        prefix: what keys begin with, without outer slashes.
-        storage_provider: what a bare bucket name stands for; `None` where only URLs and paths are used.
-        assets_dir: where fetched assets are kept.
-        versioning: the name of the versioning scheme.
-        max_requests: requests in flight.
-        min_requests: requests in flight where the store throttles; at most as many.
-        max_bytes: bytes in flight.
-        connect_timeout: seconds to wait for a connection.
-        read_timeout: seconds to wait for the next bytes of an answer.
-        cleanup_timeout: seconds that a cancelled or failing push may take to clean up.
-        offline: resolve among what is cached, without the network.
-        single_writer: the user declares that only one writer pushes at a time.
-        record_user: whether manifests name the user who pushed.
-        record_host: whether manifests name the machine that pushed.
-        storage_options: options of the driver, by name.
-    """
-
-    bucket: str | None = field(repr=False)  # a URL that isn't checked yet, and storage_options may hold secrets
-    prefix: str
-    storage_provider: str | None
-    assets_dir: Path
-    versioning: str
-    max_requests: int
-    min_requests: int
-    max_bytes: int
-    connect_timeout: float
-    read_timeout: float
-    cleanup_timeout: float
-    offline: bool
-    single_writer: bool
-    record_user: bool
-    record_host: bool
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def resolve(
-        cls,
-        *,
-        bucket: str | os.PathLike[str] | None = None,
-        prefix: str | None = None,
-        storage_provider: str | None = None,
-        assets_dir: str | os.PathLike[str] | None = None,
-        versioning: str | None = None,
-        max_requests: int | None = None,
-        min_requests: int | None = None,
-        max_bytes: int | None = None,
-        connect_timeout: float | None = None,
-        read_timeout: float | None = None,
-        cleanup_timeout: float | None = None,
-        offline: bool | None = None,
-        single_writer: bool | None = None,
-        record_user: bool | None = None,
-        record_host: bool | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        environ: Mapping[str, str] | None = None,
-    ) -> Settings:
-        """Fill what wasn't given from the environment and the defaults.
-
-        Raises:
-            InvalidSetting: a variable or argument can't be used; says which and why.
-        """
-        env = _Environment(os.environ if environ is None else environ)
-        bucket_text = os.fspath(bucket) if bucket is not None else env.text("BUCKET", "MODELKIT_STORAGE_BUCKET")
-        of_modelkit = bucket is None and not env.has("BUCKET") and bucket_text is not None
-        provider = storage_provider or env.text("STORAGE_PROVIDER", "MODELKIT_STORAGE_PROVIDER")
-        if prefix is None:
-            prefix = env.text("PREFIX", "MODELKIT_STORAGE_PREFIX")
-        if prefix is None:
-            prefix = MODELKIT_PREFIX if of_modelkit else DEFAULT_PREFIX
-        options = {**env.storage_options(), **(storage_options or {})}
-        directory = os.fspath(assets_dir) if assets_dir is not None else env.text("DIR")
-        most = _positive("max_requests", env.pick(max_requests, "MAX_REQUESTS", int, MAX_REQUESTS))
-        fewest = _positive("min_requests", env.pick(min_requests, "MIN_REQUESTS", int, min(MIN_REQUESTS, most)))
-        if fewest > most:
-            raise InvalidSetting(f"min_requests must not be greater than max_requests, {fewest} than {most}.")
-        return cls(
-            bucket=bucket_text or None,
-            prefix=_checked_prefix(prefix),
-            storage_provider=provider,
-            assets_dir=Path(directory).expanduser() if directory else _default_assets_dir(),
-            versioning=versioning or env.text("VERSIONING", "MODELKIT_ASSETS_VERSIONING_SYSTEM") or "major_minor",
-            max_requests=most,
-            min_requests=fewest,
-            max_bytes=_positive("max_bytes", env.pick(max_bytes, "MAX_BYTES", int, MAX_BYTES)),
-            connect_timeout=_positive("connect_timeout", env.pick(connect_timeout, "CONNECT_TIMEOUT", float, 10.0)),
-            read_timeout=_positive("read_timeout", env.pick(read_timeout, "READ_TIMEOUT", float, 60.0)),
-            cleanup_timeout=_positive("cleanup_timeout", env.pick(cleanup_timeout, "CLEANUP_TIMEOUT", float, 5.0)),
-            offline=env.pick(offline, "OFFLINE", parse_boolean, False),
-            single_writer=env.pick(single_writer, "SINGLE_WRITER", parse_boolean, False),
-            record_user=env.pick(record_user, "RECORD_USER", parse_boolean, True),
-            record_host=env.pick(record_host, "RECORD_HOST", parse_boolean, True),
-            storage_options={**env.azure_account(options), **options},
-        )
-
-
-def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether `AIOASSETS_DEBUG` asks for tracebacks."""
-    return _Environment(os.environ if environ is None else environ).pick(None, "DEBUG", parse_boolean, False)
-
-
-def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
-    """What must not be shown of a command line and the environment: the values of secret options, and their parts."""
-    environ = os.environ if environ is None else environ
-    said = [*args, *(f"{name}={value}" for name, value in environ.items())]
-    found = {match[1] for text in said if (match := _SECRET.fullmatch(text))}
-    return found | {unquote(part) for text in said for part in _SECRET_PART.findall(text)}
-
-
-class _Environment:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def has(self, name: str) -> bool:
-        return bool(self._environ.get(f"AIOASSETS_{name}"))
-
-    def text(self, name: str, *fallbacks: str) -> str | None:
-        """A variable of ours, else of somebody else's; empty counts as unset."""
-        return self._first((f"AIOASSETS_{name}", *fallbacks))
-
-    def pick(self, argument: T | None, name: str, parse: Callable[[str], T], default: T) -> T:
-        if argument is not None:
-            return argument
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise InvalidSetting(f"AIOASSETS_{name}={text!r} can't be used: {error}.") from None
-
-    def storage_options(self) -> dict[str, Any]:
-        """`AIOASSETS_S3_REGION=…` sets the option `s3.region`, and so on for each provider and option."""
-        # What isn't an option, like AIOASSETS_MAX_REQUESTS, becomes one of a provider that nobody has.
-        options: dict[str, Any] = {
-            f"{provider.lower()}.{option.lower()}": value
-            for key, value in self._environ.items()
-            if key.startswith("AIOASSETS_") and value
-            for provider, _, option in [key.removeprefix("AIOASSETS_").partition("_")]
-            if option
-        }
-        if endpoint := self._first(_S3_ENDPOINTS):
-            options.setdefault("s3.endpoint_url", endpoint)
-        if emulator := self._environ.get("STORAGE_EMULATOR_HOST"):  # as Google's own clients call it
-            options.setdefault("gcs.api_root", emulator)
-        if kms_key := self._environ.get("AWS_KMS_KEY_ID"):  # modelkit's name
-            options.setdefault("s3.sse", "aws:kms")
-            options.setdefault("s3.sse_kms_key_id", kms_key)
-        return options
-
-    def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """What others' variables say of an account on Azure, where these options name none.
-
-        A connection string holds all, and isn't mixed with what is said of another account.
-        """
-        said = {name.removeprefix("azure.") for name in options}
-        parts = {option: found for option, names in _AZURE_ACCOUNT.items() if (found := self._first(names))}
-        whole = self._first(("AZURE_STORAGE_CONNECTION_STRING",))  # modelkit's name, and everybody's
-        if not said.isdisjoint(("connection_string", "account_url", "account_name")):
-            return {}
-        return {"azure.connection_string": whole} if whole else parts
-
-    def _first(self, names: Iterable[str]) -> str | None:
-        return next((found for name in names if (found := self._environ.get(name))), None)
-
-
-def _positive(name: str, value: T) -> T:
-    if not value > 0:  # type: ignore[operator]
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
         raise InvalidSetting(f"{name} must be greater than zero, not {value}.")
-    return value
 
 
 def _checked_prefix(prefix: str) -> str:
@@ -223,6 +76,198 @@ def _checked_prefix(prefix: str) -> str:
 
 
 def _default_assets_dir() -> Path:
-    from platformdirs import user_cache_path  # noqa: PLC0415 - only where it is needed
+    from platformdirs import user_cache_path  # noqa: PLC0415 - imported only where it is needed
 
     return user_cache_path("aioassets", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a manager in one value.
+
+    A manager that is given settings reads no environment variables. `Settings.resolve` reads them.
+
+    Attributes:
+        bucket: a URL (`s3://name`, `file:///path`), a path, or a bare name together with
+            `storage_provider`; `None` for the cache alone.
+        prefix: the beginning of all keys, without outer slashes.
+        storage_provider: the provider of a bare bucket name: `local`, `s3`, `gcs` or `azure`.
+        assets_dir: the folder for fetched assets; the platform's cache folder unless given.
+        versioning: the versioning scheme, or its name: `major_minor` or `simple_date`.
+        max_requests: the most requests in flight.
+        min_requests: the requests in flight that a throttling store can't reduce further. The default
+            also fits a lower `max_requests`.
+        max_bytes: the most bytes in flight.
+        connect_timeout: seconds to wait for a connection.
+        read_timeout: seconds to wait for the next bytes of a response.
+        cleanup_timeout: seconds for a cancelled or failed push to clean up.
+        offline: whether to resolve among cached versions, without the network.
+        single_writer: whether only one writer pushes at a time, so that the store needs no conditional writes.
+        record_user: whether manifests and claims name the user.
+        record_host: whether manifests and claims name the machine.
+        storage_options: options of the driver by name, such as `endpoint_url`. A name like `s3.region`
+            applies to one provider.
+
+    Raises:
+        InvalidSetting: a value can't be used.
+    """
+
+    bucket: str | os.PathLike[str] | None = field(default=None, repr=False)  # unchecked, so it may hold a secret
+    prefix: str = DEFAULT_PREFIX
+    storage_provider: str | None = None
+    assets_dir: str | os.PathLike[str] = field(default_factory=_default_assets_dir)
+    versioning: str | VersioningScheme = "major_minor"
+    max_requests: int = MAX_REQUESTS
+    min_requests: int = MIN_REQUESTS
+    max_bytes: int = MAX_BYTES
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    cleanup_timeout: float = 5.0
+    offline: bool = False
+    single_writer: bool = False
+    record_user: bool = True
+    record_host: bool = True
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            _check_positive(name, getattr(self, name))
+        if self.min_requests > self.max_requests and self.min_requests != MIN_REQUESTS:
+            raise InvalidSetting(
+                f"min_requests must not be greater than max_requests, {self.min_requests} than {self.max_requests}."
+            )
+        object.__setattr__(self, "prefix", _checked_prefix(self.prefix))
+
+    @classmethod
+    def resolve(cls, *, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """Return the given settings, filled up from environment variables and defaults.
+
+        Args:
+            environ: the environment variables; those of the process unless given.
+            given: attributes of `Settings`; `None` counts as not given.
+
+        Raises:
+            InvalidSetting: a variable or an argument can't be used.
+        """
+        env = _Environment(os.environ if environ is None else environ)
+        given = {name: value for name, value in given.items() if value is not None}
+        options = {**env.storage_options(), **given.pop("storage_options", {})}
+        found = env.settings(bucket_given="bucket" in given, given=given)
+        return cls(**{**found, **given}, storage_options={**env.azure_account(options), **options})
+
+    def override(self, **given: Any) -> Settings:
+        """Return a copy with other values.
+
+        Args:
+            given: attributes of `Settings`; `None` counts as not given. Storage options are merged by name.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        if "storage_options" in given:
+            given["storage_options"] = {**self.storage_options, **given["storage_options"]}
+        return replace(self, **given)
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder for fetched assets, with `~` expanded."""
+        return Path(self.assets_dir).expanduser()
+
+    @property
+    def fewest_requests(self) -> int:
+        """The lower of `min_requests` and `max_requests`."""
+        return min(self.min_requests, self.max_requests)
+
+    @property
+    def scheme(self) -> VersioningScheme:
+        """The versioning scheme.
+
+        Raises:
+            InvalidSetting: there is none of this name.
+        """
+        return scheme_named(self.versioning) if isinstance(self.versioning, str) else self.versioning
+
+    @property
+    def location(self) -> Location | None:
+        """The bucket and its provider; `None` without a bucket.
+
+        Raises:
+            InvalidSetting: the bucket or the provider can't be used.
+        """
+        bucket = os.fspath(self.bucket) if self.bucket is not None else ""
+        return Location.parse(bucket, self.storage_provider) if bucket else None
+
+
+def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether `AIOASSETS_DEBUG` asks for tracebacks."""
+    return _Environment(os.environ if environ is None else environ).parsed("DEBUG", parse_boolean) or False
+
+
+def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
+    """Return the secrets in a command line and the environment: values of secret options, and parts of them."""
+    environ = os.environ if environ is None else environ
+    texts = [*args, *(f"{name}={value}" for name, value in environ.items())]
+    found = {match[1] for text in texts if (match := _SECRET.fullmatch(text))}
+    return found | {unquote(part) for text in texts for part in _SECRET_PART.findall(text)}
+
+
+class _Environment:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def has(self, name: str) -> bool:
+        return bool(self._environ.get(f"AIOASSETS_{name}"))
+
+    def text(self, name: str, *fallbacks: str) -> str | None:
+        """Return the variable with the prefix `AIOASSETS_`, else the first fallback; empty counts as unset."""
+        return self._first((f"AIOASSETS_{name}", *fallbacks))
+
+    def settings(self, *, bucket_given: bool, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that variables hold, but for options of drivers."""
+        texts = {name: self.text(*names) for name, names in _TEXTS.items()}
+        of_modelkit = not bucket_given and not self.has("BUCKET") and texts["bucket"] is not None
+        if of_modelkit and texts["prefix"] is None:
+            texts["prefix"] = MODELKIT_PREFIX
+        values = {name: self.parsed(name.upper(), parse) for name, parse in _PARSED.items() if name not in given}
+        return {name: value for name, value in {**texts, **values}.items() if value is not None}
+
+    def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise InvalidSetting(f"AIOASSETS_{name}={text!r} can't be used: {error}.") from None
+
+    def storage_options(self) -> dict[str, Any]:
+        """Return the options of drivers: `AIOASSETS_S3_REGION` sets `s3.region`, and so on."""
+        # Other variables, like AIOASSETS_MAX_REQUESTS, become options of providers that don't exist.
+        options: dict[str, Any] = {
+            f"{provider.lower()}.{option.lower()}": value
+            for key, value in self._environ.items()
+            if key.startswith("AIOASSETS_") and value
+            for provider, _, option in [key.removeprefix("AIOASSETS_").partition("_")]
+            if option
+        }
+        if endpoint := self._first(_S3_ENDPOINTS):
+            options.setdefault("s3.endpoint_url", endpoint)
+        if emulator := self._environ.get("STORAGE_EMULATOR_HOST"):  # as in Google's clients
+            options.setdefault("gcs.api_root", emulator)
+        if kms_key := self._environ.get("AWS_KMS_KEY_ID"):  # as in modelkit
+            options.setdefault("s3.sse", "aws:kms")
+            options.setdefault("s3.sse_kms_key_id", kms_key)
+        return options
+
+    def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
+        """Return the Azure account from variables of the Azure tools, unless the options name an account.
+
+        A connection string is complete, so it isn't mixed with variables of another account.
+        """
+        named = {name.removeprefix("azure.") for name in options}
+        parts = {option: found for option, names in _AZURE_ACCOUNT.items() if (found := self._first(names))}
+        whole = self._first(("AZURE_STORAGE_CONNECTION_STRING",))  # as in modelkit and the SDK
+        if not named.isdisjoint(("connection_string", "account_url", "account_name")):
+            return {}
+        return {"azure.connection_string": whole} if whole else parts
+
+    def _first(self, names: Iterable[str]) -> str | None:
+        return next((found for name in names if (found := self._environ.get(name))), None)

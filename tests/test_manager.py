@@ -171,3 +171,17 @@ async def test_a_creation_that_comes_too_late_is_an_update(tmp_path: Path) -> No
     manager = AssetsManager(driver=Interposer(memory, be_faster), assets_dir=tmp_path / "cache")
     results = await manager.update_assets({"model": tmp_path / "a"}, create_missing=True)
     assert (created, results["model"].version) == (["0.0"], "0.1")
+
+
+async def test_a_dry_run_returns_the_forecast_of_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    memory = MemoryDriver()
+    manager = AssetsManager(driver=memory, assets_dir=tmp_path / "cache")
+    plan = await manager.plan_create(tmp_path / "a", "model")
+    assert await manager.create_asset(tmp_path / "a", "model", dry_run=True) == plan.forecast()
+    await manager.push(plan)
+    before = [item async for item in memory.list("")]
+    plan = await manager.plan_update(tmp_path / "a", "model", bump_major=True)
+    assert await manager.update_asset(tmp_path / "a", "model", bump_major=True, dry_run=True) == plan.forecast()
+    assert (plan.forecast().version, plan.forecast().dry_run) == ("1.0", True)
+    assert [item async for item in memory.list("")] == before

@@ -21,7 +21,8 @@ from tools.servers import ACCESS_KEY, SECRET_KEY, S3Server
 from aioassets import AssetsManager, Dispatcher, Driver
 from aioassets.drivers import Location, make_driver
 from aioassets.model.keys import Layout
-from aioassets.push.claim import HeldClaim, contest
+from aioassets.push.claim import HeldClaim, attempt_claim
+from aioassets.runtime.effects import Effects
 from aioassets.store.documents import AssetStore
 
 pytestmark = pytest.mark.servers
@@ -339,6 +340,7 @@ class TestBothPush:
 
 async def claimed(driver: Driver, name: str, version: str) -> HeldClaim:
     """A version number, as held by a push that is under way."""
-    held = (await contest(AssetStore(driver, Layout(PREFIX)), name, version, await live_claim())).held
+    store = AssetStore(driver, Layout(PREFIX))
+    held = (await attempt_claim(store, name, version, await live_claim(), Effects())).held
     assert held is not None
     return held

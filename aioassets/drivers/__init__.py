@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
+    SMALL_DOCUMENT,
     CommonPrefix,
     Data,
     Document,
@@ -36,6 +37,7 @@ from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
     BucketNotFound,
+    DocumentTooLarge,
     InvalidSetting,
     MissingCredentials,
     NotSameStore,
@@ -48,6 +50,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import in_thread
 
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_DOCUMENT",
+    "SMALL_DOCUMENT",
     "AccessDenied",
     "AioAssetsError",
     "BucketNotFound",
@@ -64,7 +68,9 @@ __all__ = [
     "Data",
     "Dispatcher",
     "Document",
+    "DocumentTooLarge",
     "Driver",
+    "Effects",
     "Expect",
     "InvalidSetting",
     "MissingCredentials",

@@ -15,7 +15,7 @@ import aiofiles
 import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
-from aioassets.drivers.bodies import check_document
+from aioassets.drivers.bodies import check_document, share_of
 from aioassets.drivers.contents import holds
 from aioassets.drivers.folder import Folder, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
@@ -42,6 +42,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.disk import DENIED, denied, reason, write_at
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import LoopThreads, in_thread, opened
 
 __all__ = ["LocalDriver"]
@@ -87,9 +88,12 @@ class LocalDriver:
         def check(size: int) -> None:
             check_document(size, limit, self._url(key))
 
-        return await self._small("read", key, self._folder.read, key, check)
+        async with self._budget.slot(**share_of(limit)):
+            return await self._run("read", key, self._folder.read, key, check)
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """See `Driver.write`."""
         return await self._small("write", key, self._folder.write, key, data, expected)
 
@@ -97,14 +101,20 @@ class LocalDriver:
         """See `Driver.stat`."""
         return await self._small("read", key, self._folder.stat, key)
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """See `Driver.delete`."""
         remaining = iter(keys)
         while batch := list(itertools.islice(remaining, PAGE)):
             await self._small("delete", batch[0], self._folder.delete, batch)
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """See `Driver.upload`."""
         if resume and expected is Expect.ABSENT and await holds(self, key, source):
@@ -167,7 +177,7 @@ class LocalDriver:
         except OSError:  # no key that an object can have
             return None
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """See `Driver.copy`; a folder copies nothing by itself."""
         raise NotSameStore(f"{source.url}/{info.key}")
 

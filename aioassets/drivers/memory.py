@@ -29,6 +29,7 @@ from aioassets.drivers.protocol import (
 )
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 
 __all__ = ["MemoryDriver"]
 
@@ -65,7 +66,9 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         check_document(len(found.data), limit, self._url(key))
         return Document(found.data, found.revision, found.modified, datetime.now(UTC))
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """See `Driver.write`."""
         content = await joined(data)
         await checkpoint()
@@ -84,7 +87,13 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         return self._info(key)
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """See `Driver.upload`."""
         if resume and expected is Expect.ABSENT and await holds(self, key, source):
@@ -115,7 +124,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
                 await checkpoint()
                 yield found.data[offset : min(offset + CHUNK, stop)]
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """See `Driver.copy`; between memory drivers."""
         await checkpoint()
         if not isinstance(source, MemoryDriver):
@@ -143,7 +152,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
             elif key in self._objects:
                 yield self._info(key)
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """See `Driver.delete`."""
         await checkpoint()
         for key in keys:

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NewType, Protocol
 
+from aioassets.runtime.effects import Effects
+
 __all__ = ["Driver"]
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes of the largest document that is read. The manifest of a million files takes a fraction of it."""
+SMALL_DOCUMENT: Final = 1024 * 1024
+"""Bytes of a document up to which reading takes no bytes of the budget: a manifest of some 4,000 files."""
 
 Revision = NewType("Revision", str)
 """A driver's opaque token for one state of one object, such as an ETag or a generation.
@@ -169,6 +173,10 @@ class Driver(Protocol):
     Every method may raise `AccessDenied`, `BucketNotFound` or `StoreUnavailable`. A 403 or a 503
     is never `ObjectNotFound`. Requests that are safe to repeat are retried before
     `StoreUnavailable` is raised.
+
+    Methods that change objects take `effects`, which records requests with an unknown effect. Pass it
+    to `Dispatcher.send` with each request that creates, replaces or deletes an object. Call its
+    `note_uncertain` if an object may change later although the call succeeds.
     """
 
     @property
@@ -183,14 +191,17 @@ class Driver(Protocol):
         """Read a document.
 
         Args:
-            limit: the maximum size in bytes. Of a larger document, no more is kept in memory.
+            limit: the maximum size in bytes. Of a larger document, no more is kept in memory. A limit
+                above `SMALL_DOCUMENT` is taken from the budget.
 
         Raises:
             ObjectNotFound: the document does not exist.
-            StoreCorrupt: the document is larger than `limit`.
+            DocumentTooLarge: the document is larger than `limit`.
         """
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """Write a document atomically, if its current state is the expected one.
 
         Documents are written with headers that forbid caching.
@@ -216,7 +227,13 @@ class Driver(Protocol):
         """
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """Upload a blob. Succeed without writing if the object exists with the same bytes.
 
@@ -257,7 +274,7 @@ class Driver(Protocol):
         The file need not exist.
         """
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """Copy an object inside the store, without transferring its bytes.
 
         The copy is create-only if the store supports that. Succeed without writing if the target
@@ -284,7 +301,7 @@ class Driver(Protocol):
             delimiter: group keys that contain it after the prefix into one `CommonPrefix` per group.
         """
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """Delete objects, in batches if the store supports them. Ignore missing keys."""
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:

@@ -1,8 +1,9 @@
-"""Finding a version number that nobody else has, and claiming it."""
+"""Allocation of version numbers: find a free one, and claim it."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
@@ -20,32 +21,38 @@ from aioassets.model.versioning import MajorMinor
 from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim, attempt_claim
 from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
-from aioassets.store.claims import give_up, is_dead, may_take_over, new_claim
+from aioassets.store.claims import drop_claim, is_dead, keep_claim, may_take_over, new_claim
 from aioassets.store.documents import IndexState
 from aioassets.store.index import check_exists, next_version
 
+logger = logging.getLogger(__name__)
+
 READ_AT_ONCE: Final = 16
+"""Documents that a survey of numbers reads at once."""
 
 
 class VersionAllocation:
-    """The numbers that one push tries for.
+    """The version numbers that one push tries to claim.
 
     Args:
-        context: what it shares with other pushes.
-        plan: what to push.
+        context: the state that pushes of one manager share.
+        plan: the plan of the push.
+        effects: record to note requests with an unknown effect in.
 
     Attributes:
-        index: the state of the index that was last seen.
-        unlisted: complete versions that the push stepped over and the index doesn't list.
+        index: the index as it was last read.
+        unlisted: complete versions of other pushes that the index doesn't list.
     """
 
-    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+    def __init__(self, context: PushContext, plan: PushPlan, effects: Effects) -> None:
         self._context = context
         self._store = context.store
         self._scheme = context.scheme
         self._plan = plan
+        self._effects = effects
         self._tokens: set[str] = set()
         self._taken: set[str] = set()
         self._trying: tuple[str, Claim] | None = None
@@ -55,42 +62,45 @@ class VersionAllocation:
         self.unlisted: set[str] = set()
 
     def lose(self, version: str) -> None:
-        """Note that a number went to somebody else after it was claimed."""
+        """Note that another process took a claimed number."""
         self._taken.add(version)
 
-    def give_up(self) -> None:
-        """Note that none of the claims that were made will be sealed any more."""
+    def end(self) -> None:
+        """Note that the push has ended: its reservation is free, and its claims are dead."""
+        self.leave()
         for token in self._tokens:
-            give_up(token)
+            drop_claim(token)
 
     def leave(self) -> None:
-        """Let other pushes of this manager try for the number."""
+        """Let other pushes of this manager try to claim the number."""
         if self._reserved is not None:
             self._context.reservations.remove(self._plan.name, self._reserved)
             self._reserved = None
 
     async def take_back(self) -> None:
-        """Abandon a claim that was made, though its answer never came."""
+        """Abandon a claim that was written but never confirmed."""
         if self._trying is None:
             return
         version, claim = self._trying
-        with contextlib.suppress(Exception):  # what keeps it from this leaves a claim that is dead
+        with contextlib.suppress(Exception):  # a claim that stays is dead
             meta = await self._store.read_meta(self._plan.name, version)
             found = meta.content
             if isinstance(found, Claim) and (found.token, found.state) == (claim.token, claim.state):
-                held = HeldClaim(self._store, self._plan.name, version, found, meta.revision, resumed=True)
+                held = HeldClaim(
+                    self._store, self._plan.name, version, found, meta.revision, self._effects, resumed=True
+                )
                 await held.abandon()
 
     async def claim(self) -> HeldClaim:
-        """Claim the next number, a later one where it is taken.
+        """Claim the next number, or a later one if that is taken.
 
         Raises:
-            AssetExists: a create met another one.
-            AssetNotFound: an update met none.
-            VersionNotFound: no version of the major is listed.
+            AssetExists: the asset to create exists, or another process is creating it.
+            AssetNotFound: the asset to update doesn't exist.
+            VersionNotFound: no version of the major version is listed.
         """
         self.leave()
-        self._taken |= self._context.reservations.of(self._plan.name)  # they may be listed before the index is read
+        self._taken |= self._context.reservations.of(self._plan.name)  # these may be listed before the index is read
         state = await self._present_index()
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
         series = self._scheme.series(version)
@@ -110,7 +120,10 @@ class VersionAllocation:
             version = free.pop(0) if free else self._following(listed, series)
 
     async def _present_index(self) -> IndexState:
-        """What was planned with, the first time, if it was read of late and after all that we listed; else as it is."""
+        """Return the index of the plan at the first call if it is fresh, else read the index.
+
+        It is fresh if it was read recently, and since this manager last listed a version of the asset.
+        """
         state, self._planned = self._planned, None
         if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
             state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
@@ -119,19 +132,19 @@ class VersionAllocation:
         return state
 
     async def look_again(self) -> None:
-        """See whether the asset of a create still doesn't exist, now that its claim shows.
+        """Check that the asset to create still doesn't exist, now that others can see the claim.
 
         Raises:
-            AssetExists: it does.
+            AssetExists: the asset exists.
         """
         self.index = await self._store.read_index(self._plan.name)
         check_exists(self.index, CREATE, self._plan.name, self._store.url)
 
     def _reserve(self, version: str) -> bool:
-        """Keep a number from other pushes of this manager, unless one of them has it."""
+        """Reserve a number among pushes of this manager; return whether it was free."""
         if version in self._unavailable():
             return False
-        if self._plan.operation != CREATE:  # creates have to meet: only one may succeed
+        if self._plan.operation != CREATE:  # creates must meet: only one may succeed
             self._context.reservations.add(self._plan.name, version)
             self._reserved = version
         return True
@@ -142,8 +155,9 @@ class VersionAllocation:
     async def _try(self, version: str) -> ClaimAttempt:
         claim = new_claim(self._plan.operation, self._plan.tree.fingerprint, self._context.claimant)
         self._tokens.add(claim.token)
+        keep_claim(claim.token)
         self._trying = (version, claim)
-        outcome = await attempt_claim(self._store, self._plan.name, version, claim)
+        outcome = await attempt_claim(self._store, self._plan.name, version, claim, self._effects)
         self._trying = None
         if outcome.sealed:
             self.unlisted.add(version)
@@ -154,25 +168,26 @@ class VersionAllocation:
         return outcome
 
     async def _exists_already(self, version: str) -> NoReturn:
-        """A create met a complete version: list it, since its pusher may have died before that, and give way."""
+        """List a complete version that a create met, since its push may have died before that, and give way."""
         await self._context.lister.add(self._store, self._plan.name, {version})
+        logger.info("Listed %s:%s, which another push published", self._plan.name, version)
         raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
 
     def _following(self, listed: Sequence[str], series: str) -> str:
-        """The next number after all that are known to be taken."""
+        """Return the next number after all that are known to be taken."""
         taken = [*listed, *self._unavailable()]
         if not self._plan.bump.bump_major:
             taken = [v for v in taken if self._scheme.series(v) == series]
         version = self._scheme.following(self._plan.bump, taken)
-        if version is None:  # the major is listed, so something follows it
+        if version is None:  # not reached: a version of the major version is listed
             raise VersionNotFound(self._plan.name, str(self._plan.bump.major), self._store.url, tuple(listed))
         return version
 
     async def _survey(self, listed: Sequence[str], series: str) -> list[str]:
-        """Find all numbers in use at once, instead of bumping into one after the other.
+        """Find all numbers in use at once, instead of trying one after the other.
 
         Returns:
-            Those that may be claimed all the same, lowest first.
+            The numbers in use that may be claimed all the same, lowest first.
         """
         numbers = await self._store.numbers(self._plan.name)
         known = {*listed, *self._unavailable()}
@@ -185,14 +200,14 @@ class VersionAllocation:
         async def look(version: str) -> None:
             if not numbers[version] or not await self._may_claim(version):
                 self._taken.add(version)
-            elif not self._plan.bump.bump_major:  # whose next number is counted from all majors that are taken
+            elif not self._plan.bump.bump_major:  # its next number follows all taken major versions
                 free.append(version)
 
         await for_each(above, look, limit=READ_AT_ONCE)
         return sorted(free, key=self._scheme.sort_key)
 
     def _above(self, listed: Sequence[str], candidates: Iterable[str]) -> list[str]:
-        """The candidates above the latest listed version of their series."""
+        """Return the candidates above the latest listed version of their series."""
         latest: dict[str, object] = {}
         for version in reversed(self._scheme.select(None, listed)):
             latest[self._scheme.series(version)] = self._scheme.sort_key(version)
@@ -203,7 +218,7 @@ class VersionAllocation:
         ]
 
     async def _may_claim(self, version: str) -> bool:
-        """Whether a number that is in use may be claimed all the same."""
+        """Return whether a number in use may be claimed all the same."""
         try:
             meta = await self._store.read_meta(self._plan.name, version)
         except ObjectNotFound:
@@ -215,27 +230,27 @@ class VersionAllocation:
             return False
         return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._plan.tree.fingerprint)
 
-    # Creates whose first versions differ
+    # Concurrent creates with different first versions
 
     async def check_other_creates(self, version: str) -> None:
-        """Let one of the creates go on that don't meet at one number, as dates don't.
+        """Let only one create succeed, even if concurrent creates claim different numbers, as dates do.
 
-        This one gives way to a live claim of a lower number. It ends every other one, so that none can be
-        sealed: a lower number in whatever state it is, so that it can't be claimed again either, and the claim
-        of a higher number though it is live, since its holder may have looked for others before this one came.
+        This create gives way to a live claim of a lower number. It ends every other number, so that none can
+        be sealed. It ends a lower number in any state, so that it can't be claimed again. It ends the claim of
+        a higher number even if it is live, since its holder may have looked before this claim was there.
 
         Raises:
-            AssetExists: another create is sealed, or has a live claim of a lower number.
+            AssetExists: another create is complete, or has a live claim of a lower number.
         """
-        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # where all creates meet
+        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # all creates meet at this number
             return
         numbers = await self._store.numbers(self._plan.name)
         others = [other for other in numbers if numbers[other] and other != version and self._scheme.is_version(other)]
-        for other in sorted(others, key=self._scheme.sort_key):  # a sealed one is below those that came after it
+        for other in sorted(others, key=self._scheme.sort_key):  # a sealed number is below later ones
             await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
 
     async def _settle(self, other: str, *, lower: bool) -> None:
-        """Give way to another create, or end its number under a token that nobody else has."""
+        """Give way to another create, or end its number with a claim that has a new token."""
         key = self._store.layout.meta(self._plan.name, other)
         ended = new_claim(CREATE, "", self._context.claimant).in_state(ClaimState.ABANDONED)
         for _ in range(MAX_ATTEMPTS):
@@ -251,8 +266,8 @@ class VersionAllocation:
                 return
             if lower and is_claimed and not await in_thread(is_dead, meta, claim):
                 raise self._under_way(claim)
-            with contextlib.suppress(PreconditionFailed):  # it was renewed, or ended by another push
-                await self._store.driver.write(key, ended.to_json(), expected=meta.revision)
+            with contextlib.suppress(PreconditionFailed):  # it was renewed, or another push ended it
+                await self._store.driver.write(key, ended.to_json(), expected=meta.revision, effects=self._effects)
                 return
         raise self._under_way(claim)
 

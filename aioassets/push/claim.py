@@ -1,12 +1,13 @@
-"""Holding a version number: the life of a `.meta` from a claim to its end.
+"""Claims on version numbers: the life of a `.meta` from a claim to its end.
 
 absent → claimed → sealed | abandoned; abandoned → released → claimed. The first step is
-create-only, each other one a compare-and-swap, so safety never rests on anybody being alive.
+create-only and every other one a compare-and-swap, so safety doesn't depend on a holder being alive.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ import anyio
 
 from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.errors import (
-    AioAssetsError,
     ObjectNotFound,
     PreconditionFailed,
     StoreCorrupt,
@@ -25,20 +25,23 @@ from aioassets.errors import (
 )
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.manifest import Manifest
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead, may_take_over
 from aioassets.store.documents import AssetStore
 
+logger = logging.getLogger(__name__)
+
 RENEW_EVERY: Final = 60.0
 """Seconds between renewals of a claim."""
 TRUE_REFUSALS: Final = 3
-"""How often a swap of the true revision may be refused before the store is called unsuitable."""
+"""Refused swaps of the current revision after which the store counts as unsuitable."""
 MAX_ATTEMPTS: Final = 20
-"""How often a `.meta` may change under our hands while we try to claim it."""
+"""Attempts to claim a number whose `.meta` keeps changing."""
 
 
 class ClaimLost(Exception):
-    """The number is no longer ours; never leaves this package."""
+    """Another process holds or ended the number. Never leaves this package."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,12 +49,13 @@ class HeldClaim:
     """A version number that this push holds.
 
     Attributes:
-        store: where.
+        store: the store.
         name: the asset.
-        version: the number.
-        claim: what the `.meta` holds, as far as we know.
-        revision: its state, as far as we know.
-        resumed: whether it was taken over from a push that died, so that content may be there.
+        version: the version number.
+        claim: the last known content of the `.meta`.
+        revision: the last known revision of the `.meta`.
+        effects: record to note requests with an unknown effect in.
+        resumed: whether it was taken over from a dead push, which may have left content.
     """
 
     store: AssetStore
@@ -59,59 +63,58 @@ class HeldClaim:
     version: str
     claim: Claim
     revision: Revision
+    effects: Effects
     resumed: bool = False
     _swapping: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def renew(self) -> None:
-        """Show that the holder lives.
+        """Rewrite the claim, to show that its holder is alive.
 
         Raises:
-            ClaimLost: somebody else decided otherwise.
+            ClaimLost: another process ended the claim.
         """
         async with self._swapping:
             await self._become(self.claim.renewed())
 
-    async def seal(self, manifest: bytes | StreamedDocument) -> None:
-        """Publish the manifest, as it is stored, in the claim's place: from here the version is complete.
+    async def seal(self, manifest: bytes | StreamedDocument, effects: Effects) -> None:
+        """Replace the claim with the manifest, which makes the version complete.
+
+        Args:
+            effects: record to note a swap with an unknown effect in.
 
         Raises:
-            ClaimLost: the number is no longer ours.
-            StoreUnavailable: with `uncertain` where it may be sealed all the same.
+            ClaimLost: another process holds or ended the number.
         """
         async with self._swapping:
-            await self._swap(manifest)
+            await self._swap(manifest, effects)
 
     async def abandon(self) -> None:
-        """Give the number up; only after this may content be deleted.
+        """Give the number up. Its content may be deleted only after this.
 
         Raises:
-            ClaimLost: the number is no longer ours.
-            StoreUnavailable: whether it is abandoned isn't known.
+            ClaimLost: another process holds or ended the number.
+            StoreUnavailable: it is unknown whether the number is abandoned.
         """
         async with self._swapping:
             await self._become(self.claim.in_state(ClaimState.ABANDONED))
 
     async def release(self) -> None:
-        """Let others claim the number again, since nothing is left under it and nothing will appear."""
+        """Let other pushes claim the number again: it has no content, and none can appear."""
         async with self._swapping:
             await self._become(self.claim.in_state(ClaimState.RELEASED))
 
     async def _become(self, claim: Claim) -> None:
-        await self._swap(claim.to_json())
+        await self._swap(claim.to_json(), self.effects)
         self.claim = claim
 
-    async def _swap(self, content: bytes | StreamedDocument) -> None:
-        key = self.store.layout.meta(self.name, self.version)
+    async def _swap(self, content: bytes | StreamedDocument, effects: Effects) -> None:
+        key, write = self.store.layout.meta(self.name, self.version), self.store.driver.write
         true_refusals = 0
         while True:
             try:
-                self.revision = await self.store.driver.write(key, content, expected=self.revision)
-            except PreconditionFailed as refusal:
-                try:
-                    found = await self._present(content)
-                except AioAssetsError as error:  # the refused write may be the second try of one that worked
-                    error.uncertain |= refusal.uncertain
-                    raise
+                self.revision = await write(key, content, expected=self.revision, effects=effects)
+            except PreconditionFailed:
+                found = await self._present(content)
                 if found is None:
                     return
                 true_refusals += found == self.revision
@@ -124,25 +127,25 @@ class HeldClaim:
                 return
 
     async def _present(self, content: bytes | StreamedDocument) -> Revision | None:
-        """The revision to try next, or `None` where an earlier try of ours was the one that won."""
+        """Return the revision to try next, or `None` if an earlier attempt succeeded."""
         key = self.store.layout.meta(self.name, self.version)
         try:
-            found = await self.store.driver.read(key)
+            found = await self.store.read_document(key)
             if await _is(found.data, content):
                 self.revision = found.revision
                 return None
             there = (await self.store.read_meta(self.name, self.version)).content
         except (ObjectNotFound, StoreCorrupt):
             raise ClaimLost from None
-        # A renewal of ours whose answer was lost shows as our claim in the same state.
-        ours = isinstance(there, Claim) and (there.token, there.state) == (self.claim.token, self.claim.state)
-        if not ours:
+        # A renewal whose response was lost has the same token and state.
+        own = isinstance(there, Claim) and (there.token, there.state) == (self.claim.token, self.claim.state)
+        if not own:
             raise ClaimLost
         return found.revision
 
 
 async def _is(found: bytes, content: bytes | StreamedDocument) -> bool:
-    """Whether that was written."""
+    """Return whether a document has this content."""
     if isinstance(content, bytes):
         return found == content
     return len(found) == len(content) and (await in_thread(hashlib.sha256, found)).hexdigest() == content.sha256
@@ -153,7 +156,7 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
     """Renew a claim every minute while the block runs.
 
     Raises:
-        ClaimLost: the claim was lost; the block is cancelled.
+        ClaimLost: the claim was lost, so the block was cancelled.
     """
     lost = False
 
@@ -163,8 +166,8 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
             await sleep(RENEW_EVERY)
             try:
                 await held.renew()
-            except StoreUnavailable:
-                continue  # a claim outlives fourteen missed renewals
+            except StoreUnavailable as error:  # a claim outlives fourteen missed renewals
+                logger.warning("Could not renew the claim on %s:%s: %s", held.name, held.version, error)
             except ClaimLost:
                 lost = True
                 scope.cancel()
@@ -181,12 +184,12 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClaimAttempt:
-    """How trying for one number ended.
+    """The result of an attempt to claim one number.
 
     Attributes:
-        held: the number is ours.
-        sealed: it is a complete version of somebody else.
-        live: it is the claim of a push that is under way.
+        held: the number, if it was claimed.
+        sealed: whether the number is a complete version of another push.
+        live: the claim of another push that is under way.
     """
 
     held: HeldClaim | None = None
@@ -194,43 +197,45 @@ class ClaimAttempt:
     live: Claim | None = None
 
 
-async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim) -> ClaimAttempt:
-    """Try to claim a number, taking over what a push of the same source left behind.
+async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim, effects: Effects) -> ClaimAttempt:
+    """Try to claim a number, or to take it over from a dead push of the same source.
 
-    Each write has bytes of its own: where revisions are digests, a state that came back would let
-    another push's stale swap pass.
+    No two writes have the same bytes: where revisions are digests of content, a state that came back
+    would let a stale swap of another push pass.
 
     Raises:
-        StoreUnavailable: whether it is claimed isn't known.
+        StoreUnavailable: it is unknown whether the number is claimed.
     """
     key = store.layout.meta(name, version)
     took_over = False
     for _ in range(MAX_ATTEMPTS):
         claim = claim.renewed()
         try:
-            revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)
-            return ClaimAttempt(HeldClaim(store, name, version, claim, revision))
+            revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT, effects=effects)
+            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects))
         except PreconditionFailed:
             pass
         try:
             meta = await store.read_meta(name, version)
         except ObjectNotFound:
-            continue  # removed between the two
+            continue  # removed since the write
         except StoreCorrupt:
             return ClaimAttempt()
         content = meta.content
         if isinstance(content, Manifest):
             return ClaimAttempt(sealed=True)
-        if (content.token, content.state) == (claim.token, claim.state):  # our own write, whose answer was lost
-            return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, resumed=took_over))
+        if (content.token, content.state) == (claim.token, claim.state):  # the response to this write was lost
+            return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, effects, took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED
             claim = claim.renewed()
             try:
-                revision = await store.driver.write(key, claim.to_json(), expected=meta.revision)
+                revision = await store.driver.write(key, claim.to_json(), expected=meta.revision, effects=effects)
             except PreconditionFailed:
-                continue  # somebody else was faster, perhaps ourselves with a lost answer
-            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, resumed=took_over))
+                continue  # another push was faster, or the response was lost
+            if took_over:
+                logger.info("Took over %s:%s from a dead push by %s", name, version, content.holder)
+            return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects, took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
         return ClaimAttempt(live=None if dead else content)
     raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {MAX_ATTEMPTS} times")

@@ -1,4 +1,4 @@
-"""What the pushes of one manager share, so that they help each other instead of racing."""
+"""Shared state of one manager's pushes, so that they cooperate instead of racing."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.locks import KeyedLock
 from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
-from aioassets.store.documents import FRESH, AssetStore, IndexState
+from aioassets.store.documents import INDEX_LIFETIME, AssetStore, IndexState
 from aioassets.store.index import add_to_index
 
 
 class Reservations:
-    """The numbers that pushes of one manager try for or hold, so that they don't meet each other in the store.
+    """Version numbers that pushes of one manager hold or try to claim.
 
-    A courtesy that saves requests: among N pushes of one asset, each would otherwise be refused up to N times.
+    They save requests: without them, each of N concurrent pushes of one asset would be refused up to N times.
     """
 
     def __init__(self) -> None:
         self._versions: dict[str, set[str]] = {}
 
     def of(self, name: str) -> frozenset[str]:
-        """The numbers of an asset that are reserved now."""
+        """Return the reserved numbers of an asset."""
         return frozenset(self._versions.get(name, ()))
 
     def add(self, name: str, version: str) -> None:
@@ -36,7 +36,7 @@ class Reservations:
         self._versions.setdefault(name, set()).add(version)
 
     def remove(self, name: str, version: str) -> None:
-        """Leave a number to others."""
+        """Free a reserved number."""
         versions = self._versions[name]
         versions.remove(version)
         if not versions:
@@ -52,13 +52,13 @@ class _Batch:
 
 
 class Lister:
-    """Adds versions to indexes for all pushes of a manager, which would only get in each other's way.
+    """Adds versions to indexes for all pushes of a manager.
 
-    While one swap is under way, further versions of the asset gather, and the next one lists them together.
+    While one swap of an index is under way, further versions of the asset gather for the next swap.
 
     Args:
-        scheme: how versions are numbered.
-        retry: how to pause between attempts.
+        scheme: the versioning scheme.
+        retry: the pauses between attempts.
     """
 
     def __init__(self, scheme: VersioningScheme, retry: RetryPolicy) -> None:
@@ -69,13 +69,16 @@ class Lister:
         self._listed: dict[str, float] = {}
 
     def is_news(self, name: str, state: IndexState) -> bool:
-        """Whether an index was asked for after a push of this manager last listed something there, of late."""
+        """Return whether an index was read since this manager last listed a version in it.
+
+        Only listings of the last minute are remembered.
+        """
         return state.asked > self._listed.get(name, -math.inf)
 
     async def add(self, store: AssetStore, name: str, versions: set[str], *, known: IndexState | None = None) -> None:
         """List complete versions of an asset, as `add_to_index` does.
 
-        Where that fails, it fails for all that were to be listed together. They are left to the next push.
+        A failure fails all pushes of the batch. The next push lists their versions.
         """
         batch = self._gathering.setdefault(name, _Batch())
         batch.versions |= versions
@@ -103,27 +106,27 @@ class Lister:
         batch.done = True
 
     def _note(self, name: str, now: float) -> None:
-        """Remember that something was listed, for as long as a state from before may be counted on."""
+        """Remember a listing for as long as a state from before it may count as fresh."""
         self._listed.pop(name, None)
         self._listed[name] = now
-        while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > FRESH:
+        while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > INDEX_LIFETIME:
             del self._listed[oldest]
 
 
 @dataclass(frozen=True, slots=True)
 class PushContext:
-    """What all pushes of a manager share.
+    """The state that all pushes of a manager share.
 
     Attributes:
-        store: where to.
-        scheme: how versions are numbered.
-        claimant: who pushes, as far as it may be recorded.
-        tool: which program pushes, for the manifest.
-        cleanup_timeout: seconds that a cancelled push may take to clean up.
-        lister: lists what they published.
-        reservations: keeps the pushes of a manager apart.
-        sleep: how to pause between renewals.
-        now: the time, for the manifest.
+        store: the store to push to.
+        scheme: the versioning scheme.
+        claimant: this process, as claims name it.
+        tool: the name and version of this program, for the manifest.
+        cleanup_timeout: seconds for a cancelled push to clean up.
+        lister: lists published versions.
+        reservations: keep concurrent pushes apart.
+        sleep: pauses between renewals.
+        now: returns the time, for the manifest.
     """
 
     store: AssetStore

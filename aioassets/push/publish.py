@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -13,7 +15,6 @@ from aioassets.errors import (
     PreconditionFailed,
     PublicationUncertain,
     PushContended,
-    is_uncertain,
 )
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
@@ -24,22 +25,24 @@ from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
-from aioassets.runtime.cancellation import Stop, Stopped, stoppable
-from aioassets.runtime.dispatch import Doubt, watching_for_doubt
+from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
 from aioassets.store.streamed import encoded
 
+logger = logging.getLogger(__name__)
+
 ATTEMPTS: Final = 3
-"""How many numbers a push may lose to others after it claimed them."""
+"""Numbers that a push may claim, and lose to other processes."""
 
 
 class Publication:
     """One push, from the claim to the listed version.
 
     Args:
-        context: what it shares with other pushes.
-        plan: what to push.
+        context: the state that pushes of one manager share.
+        plan: the plan of the push.
         report: receives events.
     """
 
@@ -49,36 +52,33 @@ class Publication:
         self._scheme = context.scheme
         self._plan = plan
         self._report = report
-        self._doubt = Doubt()
+        self._effects = Effects()
         self._ledger = UploadLedger(())
-        self._allocation = VersionAllocation(context, plan)
+        self._allocation = VersionAllocation(context, plan, self._effects)
 
     async def run(self) -> PushResult:
-        """Publish, and clean up where that fails or is cancelled before it is sealed.
+        """Publish the version. Clean up if that fails or is cancelled before the version is sealed.
 
         Raises:
             PublicationUncertain: the version is complete, but perhaps not listed.
-            PushContended: the number was lost to others too often.
+            PushContended: the push lost its number to other processes too often.
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
-    async def _run(self, stop: Stop) -> PushResult:
-        with watching_for_doubt() as self._doubt:
-            try:
-                return await self._publish(stop)
-            except BaseException:
-                self._allocation.give_up()
-                raise
-            finally:
-                self._allocation.leave()
+    async def _run(self, stop: StopSignal) -> PushResult:
+        try:
+            return await self._publish(stop)
+        finally:
+            self._allocation.end()
 
-    async def _publish(self, stop: Stop) -> PushResult:
+    async def _publish(self, stop: StopSignal) -> PushResult:
         for _ in range(ATTEMPTS):
             stop.check()
             held = await self._claim(stop)
             try:
                 await self._seal(held, await self._upload(held, stop), stop)
             except ClaimLost:
+                logger.warning("Lost %s:%s to another process; trying another number", held.name, held.version)
                 self._allocation.lose(held.version)
                 continue
             await self._list(held.version, stop)
@@ -89,7 +89,7 @@ class Publication:
         plan = self._plan
         return PushResult(plan.name, version, self._store.url_of(plan.name, version), plan.files, plan.size)
 
-    async def _claim(self, stop: Stop) -> HeldClaim:
+    async def _claim(self, stop: StopSignal) -> HeldClaim:
         try:
             with stop.bounded(0.5):
                 return await self._allocation.claim()
@@ -101,39 +101,40 @@ class Publication:
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | StreamedDocument:
-        """Upload everything under a claim, and say so in a manifest; on any failure give the claim up."""
+    async def _upload(self, held: HeldClaim, stop: StopSignal) -> bytes | StreamedDocument:
+        """Upload all files under a claim, and return the manifest; give the claim up on any failure."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
             with stop.bounded(0.5), unwrapped():
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
                     manifest = await in_thread(self._manifest, held, ledger)
-                    if self._plan.operation == CREATE:  # as late as can be: who comes after relies on it
+                    if self._plan.operation == CREATE:  # as late as possible: later creates rely on it
                         await self._allocation.check_other_creates(held.version)
                     stop.check()
                     return manifest
-            raise Stopped  # the phase was cut off
+            raise Stopped  # the time limit cut the block short
         except ClaimLost:
             raise
         except PreconditionFailed:
             await self._give_up(held, None, stop)
-            raise ClaimLost from None  # foreign bytes under our number
+            raise ClaimLost from None  # other content is under this number
         except AioAssetsError as error:
             if not await self._give_up(held, self._ledger, stop):
-                raise ClaimLost from error  # whoever took the number removed what was sent
+                raise ClaimLost from error  # the process that took the number removed the uploads
             raise
         except BaseException:
             await self._give_up(held, self._ledger, stop)
             raise
 
-    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: Stop) -> None:
+    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: StopSignal) -> None:
         plan = self._plan
         self._report(TransferStarted(plan.name, held.version, plan.files, plan.size))
         uploader = Uploader(
             self._store.driver,
             plan.name,
             ledger,
+            self._effects,
             stop,
             self._report,
             await self._present(held.version) if held.resumed else None,
@@ -150,7 +151,7 @@ class Publication:
         return self._store.layout.content(self._plan.name, version, file.path)
 
     async def _look(self, uploader: Uploader) -> None:
-        """Look at the index again beside the uploads of a create, and end them where it is there."""
+        """Read the index again during the uploads of a create, and end them if the asset exists now."""
         try:
             await self._allocation.look_again()
         except AioAssetsError as error:
@@ -158,7 +159,7 @@ class Publication:
             raise
 
     async def _present(self, version: str) -> dict[str, ObjectInfo]:
-        """What the push that died has left, by key."""
+        """Return the objects that the dead push left, by key."""
         driver, content = self._store.driver, self._store.layout.content(self._plan.name, version)
         if self._plan.tree.is_directory:
             return {item.key: item async for item in driver.list(f"{content}/") if isinstance(item, ObjectInfo)}
@@ -168,7 +169,7 @@ class Publication:
             return {}
 
     def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | StreamedDocument:
-        """The manifest as stored, of a source that is still what was scanned."""
+        """Return the encoded manifest; raise `SourceChanged` if the source changed since the scan."""
         plan = self._plan
         plan.tree.check_unchanged()
         manifest = Manifest(
@@ -184,52 +185,67 @@ class Publication:
         )
         return encoded(manifest.to_fields)
 
-    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
-        """Abandon the claim, then delete what this push created; what fails here is left for later.
+    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
+        """Abandon the claim, then delete the objects that this push created. `clean` removes what stays.
 
         Args:
-            ledger: what to delete; `None` to delete nothing.
+            ledger: the uploads to delete; `None` to delete nothing.
 
         Returns:
-            Whether the claim was still ours, as far as is known.
+            `False` if another process holds or ended the number.
         """
-        with stop.bounded(), contextlib.suppress(Exception):  # unknown: nothing more may be deleted
+        with stop.bounded(), _logging_failure(held):  # after any failure, nothing more may be deleted
             try:
                 await held.abandon()
             except ClaimLost:
                 return False
             if ledger is not None:
-                await self._store.driver.delete(map(partial(self._key, held.version), ledger.created()))
-                if not (ledger.uncertain or self._doubt.arisen or held.resumed):
+                created = map(partial(self._key, held.version), ledger.created())
+                await self._store.driver.delete(created, effects=self._effects)
+                if not (self._effects.uncertain or held.resumed):
                     with contextlib.suppress(ClaimLost):
                         await held.release()
+                else:
+                    logger.warning("Burned %s:%s: a request for it may still take effect", held.name, held.version)
         return True
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: StopSignal) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
+        effects = Effects()
         with stop.bounded():
             try:
-                await held.seal(manifest)
+                await held.seal(manifest, effects)
             except ClaimLost:
                 raise
             except Exception as error:
-                if is_uncertain(error):
+                effects.note_error(error)
+                if effects.uncertain:
                     raise uncertain from error
                 await self._give_up(held, self._ledger, stop)
                 raise
             return
         raise uncertain
 
-    async def _list(self, version: str, stop: Stop) -> None:
-        """Add the version, and sealed ones that were stepped over, to the index."""
+    async def _list(self, version: str, stop: StopSignal) -> None:
+        """Add the version to the index, and complete versions that other pushes left unlisted."""
         name = self._plan.name
         with stop.bounded():
             try:
-                versions = {version, *self._allocation.unlisted}
-                await self._context.lister.add(self._store, name, versions, known=self._allocation.index)
+                unlisted = self._allocation.unlisted
+                await self._context.lister.add(self._store, name, {version, *unlisted}, known=self._allocation.index)
+                for other in unlisted:
+                    logger.info("Listed %s:%s, which another push published", name, other)
             except Exception as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return
         raise PublicationUncertain(name, version, "there was no time left to add it to the index.")
+
+
+@contextlib.contextmanager
+def _logging_failure(held: HeldClaim) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        logger.warning("Could not clean up %s:%s: %s", held.name, held.version, error)

@@ -1,4 +1,4 @@
-"""Scanning and reading a local source."""
+"""Scans of local sources."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
 
 MANIFEST_ROW: Final = 512
-"""Bytes that a file takes in a manifest beside its path, with every digest that there may be."""
+"""Bytes of a file in a manifest, without its path but with every possible digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A scanned local source.
+    """A scanned source.
 
     Attributes:
-        root: as it was given.
-        is_directory: whether it is a directory.
-        files: sorted by path.
-        empty_directories: sorted relative paths.
-        size: bytes in all.
-        longest_path: bytes of the longest path, in UTF-8.
-        fingerprint: a digest of paths, sizes and times of change: equal when a push is repeated unchanged.
+        root: the path or URL as it was given.
+        is_directory: whether the source is a directory.
+        files: the files, sorted by path.
+        empty_directories: the relative paths of empty directories, sorted.
+        size: the bytes of all files.
+        longest_path: the bytes of the longest path, in UTF-8.
+        fingerprint: a digest of paths, sizes and modification times. Equal for an unchanged source.
     """
 
     root: str
     is_directory: bool
-    files: Sequence[SourceFile] = field(repr=False)  # which asyncio would do to its main task's result
+    files: Sequence[SourceFile] = field(repr=False)  # asyncio.run would format all of them
     empty_directories: tuple[str, ...] = field(repr=False)
     size: int
     longest_path: int
     fingerprint: str
 
     def check_unchanged(self) -> None:
-        """Raise `SourceChanged` if any file isn't the one that was scanned. Blocking."""
+        """Raise `SourceChanged` if any file changed since the scan. Blocking."""
         for file in self.files:
             check_cancelled()
             if file.changed():
@@ -61,20 +61,20 @@ async def scan(
     exclude: Sequence[str] = (),
     store: str | None = None,
 ) -> Tree:
-    """Scan what is to be pushed, in a thread.
+    """Scan a file or a directory, in a thread.
 
-    Hidden files and empty directories are kept, symbolic links are followed.
+    Keeps hidden files and empty directories, and follows symbolic links.
 
     Args:
         root: a file or a directory.
-        include: gitignore-style patterns; where given, only files that match one are kept.
-        exclude: gitignore-style patterns; files and folders that match one are left out.
-        store: a folder that must not be part of what is pushed, since it is pushed to.
+        include: gitignore-style patterns of files to keep; all if empty.
+        exclude: gitignore-style patterns of files and folders to leave out.
+        store: the folder of the store to push to. The source must not contain it.
 
     Raises:
-        SourceNotFound: there is nothing at `root`.
-        SourceError: a link is broken or leads into a loop, an entry is neither file nor
-            directory or can't be read, a name can't be stored, or there is too much for a version.
+        SourceNotFound: `root` doesn't exist.
+        SourceError: a link is broken or part of a loop, an entry can't be read or is neither a file nor
+            a directory, a name can't be stored, or there are too many files for one version.
     """
     return await in_thread(_scan, os.fspath(root), include, exclude, store)
 
@@ -98,18 +98,18 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
 
 
 def tree_of_file(root: str, files: Sequence[SourceFile]) -> Tree:
-    """The tree of a file asset, which is one file without a path."""
+    """Return the tree of a file asset: one file with an empty path."""
     return _tree(root, False, files, ())
 
 
 def tree_of_directory(
     root: str, files: Sequence[SourceFile], paths: Sequence[str], empty_directories: Iterable[str]
 ) -> Tree:
-    """The tree of a directory; raises `SourceError` where it has more than can be fetched again. Blocking.
+    """Return the tree of a directory; raise `SourceError` if it is too large to fetch. Blocking.
 
     Args:
-        files: sorted by path.
-        paths: theirs.
+        files: the files, sorted by path.
+        paths: the paths of the files.
     """
     folders = tuple(sorted(empty_directories))
     try:
@@ -136,11 +136,11 @@ def _tree(root: str, is_directory: bool, files: Sequence[SourceFile], empty_dire
 
 
 class Filter:
-    """Which paths of a tree are wanted.
+    """A selection of the paths of a tree.
 
     Args:
-        include: gitignore-style patterns; where given, only files that match one are wanted.
-        exclude: gitignore-style patterns of what isn't.
+        include: gitignore-style patterns of files to select; all if empty.
+        exclude: gitignore-style patterns of files and folders to leave out.
     """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
@@ -148,17 +148,17 @@ class Filter:
         self._exclude = _patterns(exclude)
 
     def wants_file(self, path: str) -> bool:
-        """Whether a file is."""
+        """Return whether a file is selected."""
         if self._exclude is not None and self._exclude.match_file(path):
             return False
         return self._include is None or self._include.match_file(path)
 
     def wants_directory(self, path: str) -> bool:
-        """Whether a folder is to be looked into."""
+        """Return whether to look into a folder."""
         return self._exclude is None or not self._exclude.match_file(f"{path}/")
 
     def wants_empty_directory(self, path: str) -> bool:
-        """Whether an empty folder is."""
+        """Return whether an empty folder is selected."""
         return self._include is None or self._include.match_file(f"{path}/")
 
 
@@ -178,7 +178,7 @@ class _Folder(NamedTuple):
 
 @dataclass(slots=True)
 class _Walk:
-    """Goes over a directory in the order of the paths in it, which need not be sorted then."""
+    """A walk over a directory in the order of its paths, so that they need no sorting."""
 
     files: LocalFiles
     wanted: Filter
@@ -189,13 +189,13 @@ class _Walk:
     def visit(self, directory: str, relative: str, status: os.stat_result) -> None:
         identity = (status.st_dev, status.st_ino)
         if identity == self.store:
-            raise SourceError(directory, "it is the store to push to; push what is beside it, or exclude it")
+            raise SourceError(directory, "it is the store to push to; push other folders, or exclude this one")
         if identity in self._above:
-            raise SourceError(directory, f"it is a link into a loop, back to {self._above[identity]!r}")
+            raise SourceError(directory, f"it is a link that forms a loop with {self._above[identity]!r}")
         self._above[identity] = directory
         check_cancelled()
         entries = sorted(_entries(directory))
-        folders: list[_Folder] = []  # seen, and still to be visited: `a` comes behind `a-b`, but before `a0`
+        folders: list[_Folder] = []  # found but not visited yet: `a/…` sorts after `a-b` and before `a0`
         for name in entries:
             path = f"{relative}/{name}" if relative else name
             while folders and f"{folders[-1].path}/" < path:
@@ -209,7 +209,7 @@ class _Walk:
         del self._above[identity]
 
     def _entry(self, source: str, path: str) -> os.stat_result | None:
-        """Add a file; of a folder that is wanted, the status."""
+        """Add a file; return the status of a folder to visit."""
         try:
             status = _status(source)
         except SourceError:
@@ -237,7 +237,7 @@ def _entries(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
     except FileNotFoundError:
-        raise SourceError(directory, "it vanished while it was scanned") from None
+        raise SourceError(directory, "it was removed during the scan") from None
     except OSError as error:
         raise SourceError(directory, explained(error)) from error
 
@@ -246,16 +246,16 @@ def _status(source: str) -> os.stat_result:
     try:
         return os.stat(source)
     except FileNotFoundError:
-        raise SourceError(source, "it is a broken link, or vanished while it was scanned") from None
+        raise SourceError(source, "it is a broken link, or was removed during the scan") from None
     except OSError as error:
         raise SourceError(source, explained(error)) from error
 
 
 def checked(source: str, path: str) -> str:
-    """The path, if a store and modelkit's readers can take it; raises `SourceError`."""
+    """Return the path; raise `SourceError` if a store or a reader of modelkit can't take it."""
     problem = path_problem(path)
     if problem is None and path.endswith(".versions"):
-        problem = "its name ends in '.versions', which would be taken for an asset"
+        problem = "its name ends in '.versions', so it would look like the index of an asset"
     if problem is not None:
         raise SourceError(source, f"{problem}; rename or exclude it")
     return path

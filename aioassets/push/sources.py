@@ -1,4 +1,4 @@
-"""What is read when an asset is pushed: files, wherever they are, and those on this machine."""
+"""Source files of pushes: their interface, and files on this machine."""
 
 from __future__ import annotations
 
@@ -19,54 +19,55 @@ from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256
 from aioassets.model.files import Table
-from aioassets.runtime.digests import feed, hash_range
+from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import SMALL, in_batch, in_thread
 
 READ_CHUNK: Final = 8 * 1024 * 1024
-"""Bytes hashed in one go, between which the work can be ended."""
+"""Bytes to hash at a time. The work can be cancelled in between."""
 MAPPED: Final = 128 * 1024
-"""Bytes from which on a read gets memory pages of its own."""
-MISSTATED: Final = "its size isn't that of its content, as in /proc; push a copy of it"
+"""Bytes from which on a read uses memory pages of its own."""
+MISSTATED: Final = "its size differs from that of its content, as for files in /proc; push a copy of it"
 _64_BITS: Final = 2**64 - 1
 
 
 def nothing() -> None:
-    """A check that never ends anything."""
+    """Check nothing."""
 
 
 class HashedSource(Source, Protocol):
-    """A `Source` that hashes what passes."""
+    """A `Source` that hashes its content as it is read."""
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
-        """Hash what wasn't read yet.
+        """Hash the rest of the content.
 
         Args:
-            check: is called before each piece, and may raise to end it.
+            check: called before each piece; may raise an exception to stop.
 
         Returns:
             The digests of the whole content.
 
         Raises:
-            SourceChanged: it isn't any more what was scanned.
+            SourceChanged: the content changed since the scan.
         """
 
 
 class SourceFile(Protocol):
-    """One file of a tree, wherever it is."""
+    """One file of a source."""
 
     @property
     def path(self) -> str:
-        """Relative to the asset, with `/`; empty for a file asset."""
+        """The path relative to the asset, with `/`; empty for a file asset."""
 
     @property
     def source(self) -> str:
-        """Where it is, for people."""
+        """The path or URL of the file, for messages."""
 
     @property
     def size(self) -> int:
-        """Its size in bytes when it was scanned."""
+        """The size in bytes at the time of the scan."""
 
     @property
     def executable(self) -> bool:
@@ -74,30 +75,33 @@ class SourceFile(Protocol):
 
     @property
     def identity(self) -> str:
-        """What changes when its content does."""
+        """A text that changes with the content."""
 
     def opened(self) -> HashedSource:
-        """Its content, to be read once or more."""
+        """Open the content, to read it once or more."""
 
     def changed(self) -> bool:
-        """Whether it isn't any more what was scanned, as far as can be told; may block."""
+        """Return whether the file changed noticeably since the scan. May block."""
 
-    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
-        """Let the store copy it to this key without its bytes passing through here.
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+        """Let the store copy the file to this key by itself.
+
+        Args:
+            effects: record to note requests with an unknown effect in.
 
         Returns:
-            The digests that the store vouches for, or `None` where it has to be uploaded.
+            The digests that the store vouches for, or `None` if the file must be uploaded.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """By what a change of a file is noticed.
+    """The state of a file, to notice changes.
 
     Attributes:
-        size: in bytes.
-        mtime_ns: when it was last written, modulo 2**64, which is as far as some file systems' years go.
-        inode: which file it is.
+        size: the size in bytes.
+        mtime_ns: the modification time in nanoseconds, modulo 2**64: some file systems exceed that.
+        inode: the inode number.
     """
 
     size: int
@@ -106,18 +110,18 @@ class Stamp:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp of a file at this moment."""
+        """Return the stamp of a file with this status."""
         return cls(status.st_size, status.st_mtime_ns & _64_BITS, status.st_ino)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """One file to push.
+    """One file on this machine.
 
     Attributes:
-        root: where the asset is on disk.
-        path: relative to the asset, with `/`; empty for a file asset.
-        stamp: its state when it was scanned.
+        root: the path of the asset on disk.
+        path: the path relative to the asset, with `/`; empty for a file asset.
+        stamp: the state of the file at the time of the scan.
         executable: whether its owner may execute it.
     """
 
@@ -128,39 +132,34 @@ class LocalFile:
 
     @property
     def source(self) -> str:
-        """See `SourceFile.source`: where it is on disk."""
         return os.path.join(self.root, self.path) if self.path else self.root
 
     @property
     def size(self) -> int:
-        """See `SourceFile.size`."""
         return self.stamp.size
 
     @property
     def identity(self) -> str:
-        """See `SourceFile.identity`."""
         return f"{self.stamp.size} {self.stamp.mtime_ns}"
 
     def opened(self) -> LocalSource:
-        """See `SourceFile.opened`."""
         return LocalSource(self)
 
     def changed(self) -> bool:
-        """See `SourceFile.changed`."""
         try:
             return Stamp.of(os.stat(self.source)) != self.stamp
         except OSError:
             return True
 
-    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
-        """See `SourceFile.copied`: no store can reach a file here."""
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+        """Return `None`: no store can reach a local file."""
 
 
 class LocalFiles(Table[LocalFile]):
-    """Scanned files, in columns: 25 bytes each, beside the path.
+    """Scanned files in columns. Each takes 25 bytes beside its path.
 
     Args:
-        root: where the asset is on disk.
+        root: the path of the asset on disk.
     """
 
     __slots__ = ("_executable", "_inodes", "_mtimes", "_root", "_sizes")
@@ -172,7 +171,7 @@ class LocalFiles(Table[LocalFile]):
         self._executable = bytearray()
 
     def add(self, path: str, status: os.stat_result) -> None:
-        """Add a file as it is at this moment, in the order of paths."""
+        """Add a file with this status. Files must be added in the order of their paths."""
         stamp = Stamp.of(status)
         self._paths.append(path)
         self._sizes.append(stamp.size)
@@ -186,10 +185,10 @@ class LocalFiles(Table[LocalFile]):
 
 
 class HashingSource(ABC):
-    """A `HashedSource` that hashes what is read in order.
+    """A `HashedSource` that hashes bytes that are read in order.
 
     Args:
-        size: in bytes.
+        size: the size in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -199,20 +198,17 @@ class HashingSource(ABC):
 
     @property
     def size(self) -> int:
-        """See `Source.size`."""
         return self._size
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """See `Source.digests`."""
         return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
 
     @abstractmethod
     async def read(self, offset: int, size: int) -> Data:
-        """See `Source.read`."""
+        """Read `size` bytes from `offset`, as `Source.read` does."""
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
-        """See `HashedSource.finish`."""
         while self._hashed < self.size:
             check()
             await self.read(self._hashed, min(READ_CHUNK, self.size - self._hashed))
@@ -220,10 +216,10 @@ class HashingSource(ABC):
 
 
 class LocalSource(HashingSource):
-    """A `Source` that reads a scanned file, hashes what passes, and notices changes.
+    """A `Source` that reads and hashes a local file, and notices changes.
 
     Args:
-        file: as it was scanned.
+        file: the file as it was scanned.
     """
 
     def __init__(self, file: LocalFile) -> None:
@@ -231,11 +227,9 @@ class LocalSource(HashingSource):
         self._file = file
 
     async def read(self, offset: int, size: int) -> Data:
-        """See `Source.read`."""
         return await (in_batch if size <= SMALL else in_thread)(self._read, offset, size)
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        """See `Source.copy_to`: each piece is hashed while the next one is copied."""
         copied, _ = await gather2(
             partial(in_thread, self._copy, descriptor, offset, size),
             partial(in_thread, self._hash_copy, descriptor, offset),
@@ -260,7 +254,7 @@ class LocalSource(HashingSource):
                 _check_unchanged(self._file, descriptor)
                 raise SourceError(self._file.source, MISSTATED)
         if offset == self._hashed:
-            feed(self._hash, data)
+            update_digest(self._hash, data)
             self._hashed += len(data)
         return data
 
@@ -280,16 +274,16 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Memory of its own, which goes back to the system at once; malloc's arenas keep what parts leave behind."""
+    """Return memory that goes back to the system when it is freed, unlike that of malloc's arenas."""
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(AttributeError, OSError):  # not all systems have them; a fifth of the time to fill
+    with contextlib.suppress(AttributeError, OSError):  # takes a fifth of the time to fill; not all systems have it
         pages.madvise(mmap.MADV_HUGEPAGE)
     return pages
 
 
 @contextlib.contextmanager
 def _opened(file: LocalFile) -> Iterator[int]:
-    """Open a scanned file, which must be unchanged afterwards; yields its descriptor."""
+    """Open a scanned file, and yield its descriptor; raise `SourceChanged` if it changed."""
     try:
         descriptor = os.open(file.source, READING)
     except OSError as error:
@@ -315,7 +309,7 @@ def _check_unchanged(file: LocalFile, descriptor: int) -> None:
 
 
 def explained(error: OSError) -> str:
-    """Why a source can't be read, for people."""
+    """Return why a source can't be read, for a message."""
     if error.errno == errno.ELOOP:
-        return "it is a link into a loop"
+        return "it is part of a loop of links"
     return reason(error)

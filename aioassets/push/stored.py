@@ -1,4 +1,4 @@
-"""Scanning and reading a source that is in a store: an object, or all that is below a prefix."""
+"""Sources in stores: an object, or all objects below a prefix."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aioassets.model.digests import best_of
 from aioassets.model.paths import parents
 from aioassets.push.scan import Filter, Tree, checked, tree_of_directory, tree_of_file
 from aioassets.push.sources import HashedSource, HashingSource
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 
@@ -20,9 +21,9 @@ class StoredFile:
     """One object to push.
 
     Attributes:
-        path: relative to the asset, with `/`; empty for a file asset.
-        driver: the bucket that it is in.
-        info: the object, at the one revision that is pushed.
+        path: the path relative to the asset, with `/`; empty for a file asset.
+        driver: the driver of the object's bucket.
+        info: the object, at the revision to push.
     """
 
     path: str
@@ -31,47 +32,40 @@ class StoredFile:
 
     @property
     def source(self) -> str:
-        """See `SourceFile.source`."""
         return f"{self.driver.url}/{self.info.key}"
 
     @property
     def size(self) -> int:
-        """See `SourceFile.size`."""
         return self.info.size
 
     @property
     def executable(self) -> bool:
-        """See `SourceFile.executable`: stores don't tell."""
         return False
 
     @property
     def identity(self) -> str:
-        """See `SourceFile.identity`."""
         return self.info.revision
 
     def opened(self) -> HashedSource:
-        """See `SourceFile.opened`."""
         return StoredSource(self)
 
     def changed(self) -> bool:
-        """See `SourceFile.changed`: what is read or copied is pinned to its revision."""
         return False
 
-    async def copied(self, driver: Driver, key: str) -> Mapping[str, str] | None:
-        """See `SourceFile.copied`."""
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         try:
-            copy = await driver.copy(self.driver, self.info, key)
+            copy = await driver.copy(self.driver, self.info, key, effects=effects)
         except NotSameStore:
             return None
         except ObjectNotFound as error:
             raise SourceChanged(self.source) from error
-        except PreconditionFailed as error:  # of the source, or of the target
+        except PreconditionFailed as error:  # the source or the target isn't as expected
             if await self._is_current():
                 raise
             raise SourceChanged(self.source) from error
         if best_of(copy.checksums) is not None:
             return copy.checksums
-        # The store vouches for nothing that can be checked later, so read what it copied, once.
+        # The store vouches for no digest that could be checked later, so read the copy once.
         return await StoredSource(StoredFile(self.path, driver, copy)).finish()
 
     async def _is_current(self) -> bool:
@@ -93,7 +87,6 @@ class StoredSource(HashingSource):
         self._file = file
 
     async def read(self, offset: int, size: int) -> Data:
-        """See `Source.read`."""
         data = await self._fetched(offset, size) if size else b""
         if offset == self._hashed:
             await in_thread(self._hash.update, data)
@@ -101,7 +94,6 @@ class StoredSource(HashingSource):
         return data
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        """See `Source.copy_to`: it has to be read."""
         return False
 
     async def _fetched(self, offset: int, size: int) -> bytes:
@@ -112,7 +104,7 @@ class StoredSource(HashingSource):
                 self._file.driver.read_range(info.key, offset, offset + size, revision=info.revision)
             ) as chunks:
                 async for chunk in chunks:
-                    pieces.append(chunk)  # noqa: PERF401 - closed by `aclosing` wherever it ends
+                    pieces.append(chunk)  # noqa: PERF401 - `aclosing` closes it in any case
         except (ObjectNotFound, PreconditionFailed) as error:
             raise SourceChanged(self._file.source) from error
         data = b"".join(pieces)
@@ -122,16 +114,16 @@ class StoredSource(HashingSource):
 
 
 async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Tree:
-    """Scan an object, or all that is below a prefix, with its sub-folders.
+    """Scan an object, or all objects below a prefix.
 
     Args:
-        driver: the bucket.
-        key: of the object, or the prefix; with a `/` at its end, or empty, the prefix.
-        include: gitignore-style patterns; where given, only objects that match one are kept.
+        driver: the driver of the bucket.
+        key: the key of an object, or a prefix. A key that is empty or ends in `/` is a prefix.
+        include: gitignore-style patterns of objects to keep; all if empty.
         exclude: gitignore-style patterns of objects to leave out.
 
     Raises:
-        SourceNotFound: there is neither.
+        SourceNotFound: no such object or prefix exists.
         SourceError: a key can't become a path.
     """
     root = f"{driver.url}/{key}"
@@ -150,7 +142,7 @@ async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -
         if not isinstance(item, ObjectInfo) or item.key == prefix:
             continue
         path = item.key[len(prefix) :]
-        if path.endswith("/"):  # what consoles write for an empty folder
+        if path.endswith("/"):  # cloud consoles write these for empty folders
             folders.add(path.rstrip("/"))
         elif wanted.wants_file(path):
             files.append(StoredFile(checked(f"{driver.url}/{item.key}", path), driver, item))

@@ -8,48 +8,44 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
-from aioassets.errors import is_uncertain
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.push.sources import HashedSource, SourceFile
-from aioassets.runtime.cancellation import Stop, Stopped
+from aioassets.runtime.cancellation import Stopped, StopSignal
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
 class UploadLedger:
-    """What is known of the uploads of one push, also when it fails: 34 bytes for each file.
+    """The state of one push's uploads, also after a failure. Takes 34 bytes for each file.
 
     Args:
-        files: what is to be uploaded.
-
-    Attributes:
-        uncertain: whether a request was sent whose effect isn't known, so that an object may still appear.
+        files: the files to upload.
     """
 
     def __init__(self, files: Sequence[SourceFile]) -> None:
-        self.uncertain = False
         self._files = files
         self._digests = DigestColumn(len(files))
         self._created = bytearray(len(files))
         self._stored = bytearray(len(files))
 
     def note_created(self, number: int) -> None:
-        """Note that this push made the object of a file."""
+        """Note that this push created the object of a file."""
         self._created[number] = True
 
     def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
-        """Note that a file is there, with these bytes."""
+        """Note that a file is in the store, with these digests."""
         self._digests[number] = digests
         self._stored[number] = True
 
     def created(self) -> Iterator[SourceFile]:
-        """The files whose objects this push made."""
+        """Iterate over the files whose objects this push created."""
         return (self._files[number] for number in itertools.compress(itertools.count(), self._created))
 
     def entries(self) -> FileTable:
-        """All files, once they are stored."""
+        """Return all files with their digests; raise `RuntimeError` if one isn't stored."""
         if not all(self._stored):
-            raise RuntimeError("not all files are stored")  # no bug elsewhere may seal a version with a hole
+            raise RuntimeError("not all files are stored")  # a bug must not seal an incomplete version
         return FileTable.of(self._files, self._digests)
 
 
@@ -58,9 +54,9 @@ class Upload:
     """One file to upload.
 
     Attributes:
-        number: which one of the push it is.
-        file: where it is.
-        key: where it goes.
+        number: its position in the push.
+        file: the source file.
+        key: the key of the object.
     """
 
     number: int
@@ -69,10 +65,10 @@ class Upload:
 
 
 class _WatchedSource:
-    """A source that reports what is read for the first time, and ends when the push should.
+    """A source that reports bytes at their first read, and stops when the push should.
 
     Attributes:
-        error: the last error that arose here, and so not in the store.
+        error: the last error of the source or of a callback. It tells nothing of the store.
     """
 
     def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
@@ -107,7 +103,7 @@ class _WatchedSource:
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
-        """Keep an error of the source or of a callback, which says nothing of the store."""
+        """Keep an error of the source or of a callback."""
         try:
             yield
         except Exception as error:
@@ -121,45 +117,47 @@ class _WatchedSource:
 
 
 def _unreported(nbytes: int) -> None:
-    """Reports nothing of what is read."""
+    """Report no bytes."""
 
 
 @dataclass(slots=True)
 class Uploader:
     """Uploads the files of one push.
 
-    A failure or a stop begins no further request, but lets those under way end: so it is known
-    what they did, and the version number can be used again.
+    After a failure or a stop, no further request begins, but those under way end. So their effects are
+    known, and the version number can be released.
 
     Attributes:
-        driver: where to.
+        driver: the driver to upload by.
         name: the asset, for events.
-        ledger: records what happens.
+        ledger: records the uploads.
+        effects: record to note requests with an unknown effect in.
         stop: ends the uploads in good order.
         report: receives events.
-        present: what a push that died has left by key; `None` where none is resumed.
-        at_once: files under way at once.
+        present: the objects of a resumed push by key; `None` unless a push is resumed.
+        at_once: the most files under way at once.
     """
 
     driver: Driver
     name: str
     ledger: UploadLedger
-    stop: Stop
+    effects: Effects
+    stop: StopSignal
     report: Progress
     present: Mapping[str, ObjectInfo] | None = None
     at_once: int = FILES_AT_ONCE
     _failure: Exception | None = None
 
     async def run(self, files: Sequence[SourceFile], key: Callable[[SourceFile], str]) -> None:
-        """Upload everything; each object only if it isn't there.
+        """Upload all files, create-only.
 
         Args:
-            files: what to upload.
-            key: tells where to.
+            files: the files to upload.
+            key: returns the key for a file.
 
         Raises:
-            PreconditionFailed: other bytes are there.
-            SourceChanged: a file isn't the one that was scanned.
+            PreconditionFailed: an object with other bytes exists.
+            SourceChanged: a file changed since the scan.
             Stopped: the push should end.
         """
 
@@ -205,39 +203,36 @@ class Uploader:
         self.report(BytesTransferred(self.name, nbytes))
 
     def _is_left(self, upload: Upload) -> bool:
-        """Whether there is what a push that died may have sent: it is compared, and nothing is sent."""
+        """Return whether a dead push may have sent the file. It is compared then, and not sent."""
         found = (self.present or {}).get(upload.key)
         return found is not None and found.size == upload.file.size
 
     async def _copy(self, upload: Upload, compared: bool) -> Mapping[str, str] | None:
-        with self._doubting():
-            digests = await upload.file.copied(self.driver, upload.key)
+        try:
+            digests = await upload.file.copied(self.driver, upload.key, self.effects)
+        except BaseException as error:
+            self.effects.note_error(error)
+            raise
         if digests is not None and not compared:
             self.ledger.note_created(upload.number)
             self._report_bytes(upload.file.size)
         return digests
 
     async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
-        """Upload a file; returns whether nothing of it had to be sent."""
+        """Upload a file; return whether none of it had to be sent."""
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
-        with self._doubting(watched):
-            uploaded = await self.driver.upload(key, watched, resume=resume)
+        try:
+            uploaded = await self.driver.upload(key, watched, resume=resume, effects=self.effects)
+        except BaseException as error:
+            if error is not watched.error:
+                self.effects.note_error(error)
+            raise
         if uploaded.created:
             self.ledger.note_created(upload.number)
-        else:  # the same bytes there already: ours, by an answer that was lost, or somebody's: it may not be deleted
-            self.ledger.uncertain = True
-        if compared and uploaded.created:  # it went away meanwhile
+        else:  # made by an attempt without a response, or by another process: it must not be deleted
+            self.effects.note_uncertain()
+        if compared and uploaded.created:  # the object was deleted since it was listed
             self._report_bytes(size)
         return compared and not uploaded.created
-
-    @contextlib.contextmanager
-    def _doubting(self, source: _WatchedSource | None = None) -> Iterator[None]:
-        """Take note where it isn't known what a request did."""
-        try:
-            yield
-        except BaseException as error:
-            if source is None or error is not source.error:
-                self.ledger.uncertain |= is_uncertain(error)
-            raise

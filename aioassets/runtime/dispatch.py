@@ -1,84 +1,70 @@
-"""Sending requests within the budget, and repeating them where that is safe."""
+"""Sending of requests within the budget, with retries."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sized
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TypeVar
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
+from functools import partial
+from typing import Any, TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy, Tries
 
 __all__ = ["Dispatcher"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
 
 
-@dataclass(slots=True)
-class Doubt:
-    """Whether a request was sent whose effect isn't known, also where a later try of it succeeded.
-
-    Attributes:
-        arisen: whether there was one.
-    """
-
-    arisen: bool = False
-
-
-_doubt: ContextVar[Doubt | None] = ContextVar("aioassets_doubt", default=None)
-
-
-@contextlib.contextmanager
-def watching_for_doubt() -> Iterator[Doubt]:
-    """Watch all requests that are sent in this block, and in the tasks that it starts."""
-    doubt = Doubt()
-    token = _doubt.set(doubt)
-    try:
-        yield doubt
-    finally:
-        _doubt.reset(token)
-
-
 class Dispatcher:
-    """Sends requests within a budget, and again where that is safe.
+    """Sender of requests within a budget, with retries.
 
     Args:
-        budget: shared by everything that must stay within one limit.
-        retry: when to try again.
+        budget: the budget that the requests share.
+        retry: the retry policy.
     """
 
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
         self.budget = budget or Budget()
         self.retry = retry or RetryPolicy()
 
-    async def send(self, request: Callable[[], Awaitable[T]], *, nbytes: int = 0, urgent: bool = False) -> T:
-        """Send a request that may be repeated, holding its share of the budget only while it is under way.
+    async def send(
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        nbytes: int = 0,
+        urgent: bool = False,
+        effects: Effects | None = None,
+    ) -> T:
+        """Send a request that is safe to retry. Its share of the budget is released between attempts.
 
         Args:
-            request: sends it once; raises `StoreUnavailable` where another try may help.
-            nbytes: the bytes that it keeps in memory.
-            urgent: whether it may use the reserved requests (documents and cleaning up).
+            request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
+            nbytes: number of bytes that the request keeps in memory.
+            urgent: whether it may use the reserved requests, for documents and cleaning up.
+            effects: the record to note each attempt with an unknown effect in, even if a later one succeeds.
 
         Raises:
-            AioAssetsError: the last failure, `uncertain` where any attempt may have taken effect.
+            AioAssetsError: the failure of the last attempt; its `uncertain` describes that attempt alone.
         """
         tries = Tries(self.retry)
-        uncertain = False
         while True:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Sending %s (%d bytes, attempt %d)", _name_of(request), nbytes, tries.failed + 1)
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
             except AioAssetsError as error:
-                uncertain = error.uncertain = uncertain or error.uncertain
-                if uncertain and (doubt := _doubt.get()) is not None:
-                    doubt.arisen = True
+                if effects is not None:
+                    effects.note_error(error)
                 if not isinstance(error, StoreUnavailable):
                     raise
-                pause = tries.pause_after(error)
+                pause = _pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
@@ -86,14 +72,16 @@ class Dispatcher:
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
     ) -> AsyncGenerator[C, None]:
-        """Stream a range that can be resumed where it broke.
+        """Stream a range, and resume it where the connection broke.
 
         Args:
-            open_at: streams from an offset up to `stop`; raises `StoreUnavailable` where it breaks.
+            open_at: a function that streams from an offset up to `stop`, and raises `StoreUnavailable` if that fails.
         """
         tries = Tries(self.retry)
         offset = start
         while True:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Opening %s (bytes %d to %d)", _name_of(open_at), offset, stop)
             try:
                 async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:
                     async for chunk in chunks:
@@ -104,7 +92,25 @@ class Dispatcher:
             except StoreUnavailable as error:
                 if offset >= stop:
                     return
-                pause = tries.pause_after(error)
+                pause = _pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
+
+
+def _pause_after(error: StoreUnavailable, tries: Tries) -> float | None:
+    """Count and log a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
+    pause = tries.pause_after(error)
+    level = logging.INFO if error.throttled else logging.WARNING
+    if pause is not None:
+        logger.log(level, "Attempt %d failed, retrying in %.2f s: %s", tries.failed, pause, error)
+    elif tries.failed > 1:
+        logger.warning("Giving up after %d attempts: %s", tries.failed, error)
+    return pause
+
+
+def _name_of(request: Any) -> str:
+    """Return the name of a function that sends a request, without its arguments, which may contain secrets."""
+    while isinstance(request, partial):
+        request = request.func
+    return str(getattr(request, "__qualname__", type(request).__qualname__))

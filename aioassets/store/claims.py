@@ -1,4 +1,4 @@
-"""Making claims, and telling whether their holders are alive."""
+"""Creation of claims, and the liveness of their holders."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from aioassets.runtime.machine import Claimant, current_machine
 from aioassets.store.documents import MetaState
 
 
-def give_up(token: str) -> None:
-    """Remember that a claim of this process will never be sealed."""
-    current_machine().given_up.add(token)
+def keep_claim(token: str) -> None:
+    """Count a claim of this process as live until `drop_claim`."""
+    current_machine().live_claims.add(token)
+
+
+def drop_claim(token: str) -> None:
+    """Count a claim of this process as dead: its push has ended."""
+    current_machine().live_claims.discard(token)
 
 
 def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
-    """A claim that nobody else has made."""
+    """Return a claim with a new random token."""
     return Claim(
         token=secrets.token_hex(16),
         operation=operation,
@@ -28,15 +33,17 @@ def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
 
 
 def is_dead(meta: MetaState, claim: Claim) -> bool:
-    """Whether nobody will seal this claim any more, as far as can be told from here."""
+    """Return whether the holder of a claim is known to be dead, or hasn't renewed it for too long."""
     here = current_machine()
-    if claim.token in here.given_up or here.is_gone(claim.machine, claim.pid, claim.started):
+    if here.is_gone(claim.machine, claim.pid, claim.started):
+        return True
+    if here.is_this_process(claim.machine, claim.pid, claim.started) and claim.token not in here.live_claims:
         return True
     return meta.age > DEAD_AFTER
 
 
 def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
-    """Whether a push may have this number: it was released, or its dead holder pushed the very same."""
+    """Return whether a push may take over a claim: it was released, or its dead holder pushed the same source."""
     if claim.state is ClaimState.RELEASED:
         return True
     same = (claim.operation, claim.fingerprint) == (operation, fingerprint)

@@ -104,10 +104,10 @@ class World:
         assert outcome.left == []
         assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
-        manager = self.manager
-        for kept in (manager._locks._locks._locks, manager._lister._locks._locks):
+        session = self.manager._session
+        for kept in (session.locks._locks._locks, session.pushes.lister._locks._locks):
             assert kept == {}
-        assert (manager._reservations._versions, manager._under_way) == ({}, set())
+        assert (session.pushes.reservations._versions, session.lifecycle.calls_under_way) == ({}, 0)
         assert [upload async for upload in self.driver.open_uploads("")] == []
         assert [path for path in self._folder.rglob("*") if path.suffix in (".staging", ".lock", ".tmp")] == []
         assert [target for target in descriptors() if target.startswith(str(self._folder))] == []

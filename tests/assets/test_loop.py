@@ -1,4 +1,4 @@
-"""What takes longer with more files runs beside the event loop."""
+"""Work that grows with the number of files runs in threads."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ import aioassets.fetch.verify
 import aioassets.model.manifest
 import aioassets.push.scan
 from aioassets import Manifest, MemoryDriver, Verification
-from aioassets.fetch.cache import Record
-from aioassets.fetch.fetch import Retrieval, Selection
+from aioassets.fetch.lookup import CachedFiles
+from aioassets.fetch.plan import DownloadPlan
+from aioassets.fetch.record import Record
+from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileTable
 
 OVER_ALL_FILES = [
     (Manifest, "to_fields"),
     (FileTable, "of"),
     (Record, "read_from"),
-    (Retrieval, "_fetched"),
-    (Retrieval, "_missing"),
+    (CachedFiles, "as_fetched"),
+    (DownloadPlan, "of"),
     (Verification, "of"),
     (aioassets.model.manifest, "best_of"),
-    (aioassets.push.scan, "_tree"),
+    (aioassets.push.scan, "tree_of_directory"),
     (aioassets.fetch.verify, "best_of"),
 ]
 
 
 def threads_of(home: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
-    """Where a function runs from now on."""
+    """Record the threads that a function runs in from now on."""
     threads: set[threading.Thread] = set()
     original = vars(home)[name]
 
@@ -49,7 +51,7 @@ def threads_of(home: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> set[thr
 
 
 @pytest.mark.parametrize(("home", "name"), OVER_ALL_FILES)
-async def test_nothing_goes_over_all_files_on_the_loop(
+async def test_no_loop_over_all_files_runs_on_the_event_loop(
     memory: MemoryDriver,
     make_manager: ManagerFactory,
     tree: Path,
@@ -70,7 +72,7 @@ async def test_nothing_goes_over_all_files_on_the_loop(
     assert threading.main_thread() not in threads
 
 
-async def test_what_belongs_to_a_part_is_found_beside_the_loop(
+async def test_the_files_of_a_part_are_selected_in_a_thread(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = threads_of(Selection, "of", monkeypatch)

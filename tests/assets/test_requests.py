@@ -20,8 +20,8 @@ from tools.rounds import Rounds
 
 from aioassets import AssetExists, AssetNotFound, AssetsManager, MemoryDriver, RetryPolicy
 from aioassets.drivers.protocol import Expect
-from aioassets.manager import ASSETS_AT_ONCE
 from aioassets.model.claim import ClaimState
+from aioassets.push.pushes import ASSETS_AT_ONCE
 from aioassets.runtime.budget import MAX_REQUESTS
 
 INDEX = ".versions"
@@ -243,7 +243,7 @@ class TestAPlan:
         for seconds, name in ((0, "a"), (30, "b"), (40, "a"), (40, "c")):
             now[0] += seconds
             await manager.update_assets({name: files(name)}, create_missing=True)
-        assert list(manager._lister._listed) == ["a", "c"]
+        assert list(manager._session.pushes.lister._listed) == ["a", "c"]
 
 
 async def test_an_index_that_changed_since_it_was_read_is_read_again(

@@ -27,9 +27,9 @@ class Listening(Interposer):
         super().__init__(driver)
         self.written: dict[str, bytes] = {}
 
-    async def write(self, key: str, data: Any, *, expected: Any) -> Any:
+    async def write(self, key: str, data: Any, *, expected: Any, effects: Any = None) -> Any:
         self.written[f"{key} {len(self.written)}"] = bytes(data)
-        return await super().write(key, data, expected=expected)
+        return await super().write(key, data, expected=expected, effects=effects)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ from tools.interposer import Interposer, Pause
 
 from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred
 from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.placement import Placement
+from aioassets.runtime.effects import Effects
 
 
 class Watched(Interposer):
@@ -65,9 +66,15 @@ class InsideFile(Watched):
     """Hangs in the middle of file `big`: two of its parts are sent, or half of its bytes received."""
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
-        return await super().upload(key, _Stuck(source), expected=expected, resume=resume)
+        return await super().upload(key, _Stuck(source), expected=expected, resume=resume, effects=effects)
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -119,7 +126,7 @@ def placing(ending: str) -> Instrument:
 
 def staged(driver: Driver) -> Watched:
     """Hang when all is downloaded."""
-    CacheEntry.place = lambda *_: anyio.from_thread.run(hang)  # type: ignore[method-assign]
+    Placement.place_version = lambda *_: anyio.from_thread.run(hang)  # type: ignore[method-assign]
     return Watched(driver)
 
 

@@ -166,7 +166,7 @@ class TestWhatGoesWrong:
         options: dict[str, Any] = {"account_url": azurite.account_url, "account_key": "bm90LXRoZS1vbmU="}
         async with AzureDriver(container, part_size=MIB, **options) as driver:
             for attempt in attempts(driver):
-                with pytest.raises(AccessDenied, match=f"az://{container} doesn't allow to") as caught:
+                with pytest.raises(AccessDenied, match=f"^Cannot .* in az://{container}: ") as caught:
                     await attempt
                 assert "bm90LXRoZS1vbmU" not in str(caught.value)
                 assert isinstance(caught.value.__cause__, ServiceErrorRaised)
@@ -639,7 +639,7 @@ class TestTheClient:
         )
         async with AzureDriver(container, account_url=azurite.account_url, sas_token=sas) as driver:
             assert [row async for row in driver.list("")] == []
-            with pytest.raises(AccessDenied, match="doesn't allow to write 'key'") as caught:
+            with pytest.raises(AccessDenied, match="Cannot write 'key' in") as caught:
                 await driver.write("key", b"", expected=Expect.ABSENT)
             assert "sig=" not in str(caught.value)
 

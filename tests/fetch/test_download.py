@@ -1,4 +1,4 @@
-"""How large files go to the disk."""
+"""Writing of large files to the disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import pytest
 
 from aioassets import FileEntry, MemoryDriver
 from aioassets.drivers.protocol import Revision
-from aioassets.fetch.download import RANGE, WRITE, Download, Downloader
+from aioassets.fetch.download import download
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.fetch.sinks import RANGE, WRITE
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
 from aioassets.runtime.threads import in_thread
@@ -22,7 +25,7 @@ SIZE = 2 * RANGE + 5
 
 
 class InPieces(MemoryDriver):
-    """Sends pieces as a connection may, and knows each of them."""
+    """Store that sends pieces as a connection does, and keeps a reference to each."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
@@ -38,10 +41,8 @@ class InPieces(MemoryDriver):
             yield self.sent[-1]
 
 
-async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No byte is copied in memory, and a thread is asked once for each MiB or so."""
+async def test_chunks_are_written_uncopied_and_in_large_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte is copied in memory, and there is about one thread call per MiB."""
     data = os.urandom(SIZE)
     driver = InPieces(data)
     written: list[object] = []
@@ -57,10 +58,10 @@ async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
         return in_thread(work, *args)
 
     monkeypatch.setattr(os, "pwrite", note_write)
-    monkeypatch.setattr("aioassets.fetch.download.in_thread", note_work)
+    monkeypatch.setattr("aioassets.fetch.sinks.in_thread", note_work)
     entry = FileEntry("a", SIZE, {"sha256": hashlib.sha256(data).hexdigest()})
-    download = Download(entry, "a", str(tmp_path / "a"), "model:0.0[a]", SIZE)
-    await Downloader(driver, "model", ignore).run(FileTable([entry]), lambda _: download)
+    file = RemoteFile(entry, "a", "model:0.0[a]", SIZE)
+    await download(FileReader(driver, "model", ignore), FileTable([entry]), lambda _: file, str(tmp_path))
     assert (tmp_path / "a").read_bytes() == data
     assert {id(piece) for piece in written} == {id(piece) for piece in driver.sent}
     assert works.count("write_all_at") <= 2 * (RANGE // WRITE) + 1

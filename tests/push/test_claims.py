@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from aioassets.drivers.protocol import Expect, Revision, Source, StreamedDocumen
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.push.claim import attempt_claim, renewing
 from aioassets.push.scan import Tree, scan
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead
 from aioassets.store.documents import MetaState
@@ -253,8 +255,15 @@ async def test_a_seal_without_an_answer_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class LosesTheSeal(Interposer):
-        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
-            revision = await self.driver.write(key, data, expected=expected)
+        async def write(
+            self,
+            key: str,
+            data: bytes | StreamedDocument,
+            *,
+            expected: Revision | Expect,
+            effects: Effects | None = None,
+        ) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected, effects=effects)
             if key == META and b"push_date" in bytes(data):
                 raise StoreUnavailable("the store", "a test says so.", uncertain=True)
             return revision
@@ -289,7 +298,7 @@ async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver
 
     store = store_of(memory)
     claim = await live_claim()
-    held = (await attempt_claim(store, "model", "0.1", claim)).held
+    held = (await attempt_claim(store, "model", "0.1", claim, Effects())).held
     assert held is not None
     first = held.claim.renewals
     pauses: list[float] = []
@@ -360,7 +369,13 @@ async def test_a_number_under_which_something_may_still_happen_is_not_released(
         unanswered = 1
 
         async def upload(
-            self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+            self,
+            key: str,
+            source: Source,
+            *,
+            expected: Expect = Expect.ABSENT,
+            resume: bool = False,
+            effects: Effects | None = None,
         ) -> Uploaded:
             async def send() -> Uploaded:
                 if self.unanswered:
@@ -369,12 +384,30 @@ async def test_a_number_under_which_something_may_still_happen_is_not_released(
                 return await self.driver.upload(key, source, expected=expected)
 
             await self.hook("before", "upload", key)
-            return await dispatcher.send(send)
+            return await dispatcher.send(send, effects=effects)
 
     failing = Retrying(memory, Fail("before", "upload", "/x.bin"))
     with pytest.raises(StoreUnavailable):
         await make_manager(failing).update_asset(tree, "model")
     assert failing.unanswered == 0
+    assert await state_of(memory) is ClaimState.ABANDONED
+
+
+async def test_a_number_with_a_deletion_that_may_still_happen_is_not_released(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files
+) -> None:
+    """A late deletion would remove the content of the next push."""
+    await make_manager(memory).create_asset(files("a"), "model")
+
+    class LosesADeletion(Interposer):
+        async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
+            assert effects is not None
+            effects.note_uncertain()
+            await super().delete(keys, effects=effects)
+
+    failing = LosesADeletion(memory, Fail("before", "upload", "/x.bin"))
+    with pytest.raises(StoreUnavailable):
+        await make_manager(failing).update_asset(tree, "model")
     assert await state_of(memory) is ClaimState.ABANDONED
 
 
@@ -386,12 +419,19 @@ async def test_a_seal_whose_retry_is_denied_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class DeniesTheRetry(Interposer):
-        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
-            revision = await self.driver.write(key, data, expected=expected)
+        async def write(
+            self,
+            key: str,
+            data: bytes | StreamedDocument,
+            *,
+            expected: Revision | Expect,
+            effects: Effects | None = None,
+        ) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected, effects=effects)
             if key == META and b"push_date" in bytes(data):
-                error = AccessDenied("the store", "write", "A test says so.")
-                error.uncertain = True
-                raise error
+                assert effects is not None
+                effects.note_uncertain()
+                raise AccessDenied("the store", "write", "A test says so.")
             return revision
 
     with pytest.raises(PublicationUncertain):
@@ -403,7 +443,7 @@ async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memo
     """What the push that died has left isn't ours to release."""
     await put_claim(memory, await dead_claim())
     driver = LostAnswers(memory)
-    held = (await attempt_claim(store_of(driver), "model", "0.1", await live_claim())).held
+    held = (await attempt_claim(store_of(driver), "model", "0.1", await live_claim(), Effects())).held
     assert held is not None
     assert held.resumed
 
@@ -416,10 +456,17 @@ async def test_a_seal_that_certainly_failed_leaves_nothing(
     await manager.create_asset(files("a"), "model")
 
     class RefusesTheSeal(Interposer):
-        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+        async def write(
+            self,
+            key: str,
+            data: bytes | StreamedDocument,
+            *,
+            expected: Revision | Expect,
+            effects: Effects | None = None,
+        ) -> Revision:
             if key == META and b"push_date" in bytes(data):
                 raise StoreUnavailable("the store", "a test says so.", uncertain=False)
-            return await self.driver.write(key, data, expected=expected)
+            return await self.driver.write(key, data, expected=expected, effects=effects)
 
     with pytest.raises(StoreUnavailable):
         await make_manager(RefusesTheSeal(driver)).update_asset(files("b"), "model")
@@ -580,12 +627,19 @@ async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) 
     claim = await live_claim("create")
 
     class EndsIt(Interposer):
-        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
-            revision = await self.driver.write(key, data, expected=expected)
+        async def write(
+            self,
+            key: str,
+            data: bytes | StreamedDocument,
+            *,
+            expected: Revision | Expect,
+            effects: Effects | None = None,
+        ) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected, effects=effects)
             await self.driver.write(key, claim.in_state(ClaimState.ABANDONED).to_json(), expected=revision)
             raise PreconditionFailed(f"{self.url}/{key}")
 
-    assert (await attempt_claim(store_of(EndsIt(memory)), "model", "0.1", claim)).held is None
+    assert (await attempt_claim(store_of(EndsIt(memory)), "model", "0.1", claim, Effects())).held is None
 
 
 async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_already(
@@ -620,8 +674,15 @@ async def test_a_seal_that_ends_in_any_error_but_a_refusal_is_uncertain(
     await manager.create_asset(files("a"), "model")
 
     class FailsAfterTheSeal(Interposer):
-        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
-            revision = await self.driver.write(key, data, expected=expected)
+        async def write(
+            self,
+            key: str,
+            data: bytes | StreamedDocument,
+            *,
+            expected: Revision | Expect,
+            effects: Effects | None = None,
+        ) -> Revision:
+            revision = await self.driver.write(key, data, expected=expected, effects=effects)
             if key == META and b"push_date" in bytes(data):
                 raise error
             return revision
@@ -677,16 +738,25 @@ async def test_a_claim_is_never_written_twice_with_the_same_bytes(memory: Memory
     written: list[bytes] = []
 
     class ReleasesIt(Interposer):
-        async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+        async def write(
+            self,
+            key: str,
+            data: bytes | StreamedDocument,
+            *,
+            expected: Revision | Expect,
+            effects: Effects | None = None,
+        ) -> Revision:
             written.append(bytes(data))
             if len(written) == 1:
                 await self.driver.write(key, other.to_json(), expected=Expect.ABSENT)
             elif len(written) == 2:
                 found = await self.driver.read(key)
                 await self.driver.write(key, other.renewed().to_json(), expected=found.revision)
-            return await self.driver.write(key, data, expected=expected)
+            return await self.driver.write(key, data, expected=expected, effects=effects)
 
     other = await live_claim("create", state=ClaimState.RELEASED)
-    held = (await attempt_claim(store_of(ReleasesIt(memory)), "model", "0.1", await live_claim("create"))).held
+    held = (
+        await attempt_claim(store_of(ReleasesIt(memory)), "model", "0.1", await live_claim("create"), Effects())
+    ).held
     assert held is not None
     assert len(written) == len(set(written)) == 4

@@ -25,6 +25,7 @@ from aioassets import (
 )
 from aioassets.drivers.protocol import Data, Expect, Source, Uploaded
 from aioassets.model.claim import Claim, ClaimState
+from aioassets.runtime.effects import Effects
 
 INDEX = ".versions"
 META = ".meta"
@@ -172,9 +173,17 @@ class Readers(Interposer):
         self.go_on = anyio.Event()
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
-        return await self.driver.upload(key, CountedSource(source, self), expected=expected, resume=resume)
+        return await self.driver.upload(
+            key, CountedSource(source, self), expected=expected, resume=resume, effects=effects
+        )
 
     @contextlib.asynccontextmanager
     async def counted(self) -> AsyncIterator[None]:

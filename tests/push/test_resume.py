@@ -30,11 +30,12 @@ from aioassets import (
     MemoryDriver,
     SourceChanged,
 )
-from aioassets.cli.console import Tally
+from aioassets.cli.display import Tally
 from aioassets.drivers.protocol import Expect, ObjectInfo, Source, Uploaded
 from aioassets.model.claim import ClaimState
 from aioassets.push.scan import scan
 from aioassets.push.stored import scan_store
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import LARGE
 from aioassets.testing import BytesSource
 
@@ -249,10 +250,16 @@ async def test_small_files_that_are_missing_cost_no_question(
 
     class Recording(Interposer):
         async def upload(
-            self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+            self,
+            key: str,
+            source: Source,
+            *,
+            expected: Expect = Expect.ABSENT,
+            resume: bool = False,
+            effects: Effects | None = None,
         ) -> Uploaded:
             resumed[key] = resume
-            return await self.driver.upload(key, source, expected=expected, resume=resume)
+            return await self.driver.upload(key, source, expected=expected, resume=resume, effects=effects)
 
     manager = make_manager(Recording(memory))
     await manager.create_asset(source, "model")
@@ -269,7 +276,7 @@ async def test_what_was_copied_is_not_copied_again(driver: Driver, make_manager:
     for path, data in FILES.items():
         await driver.upload(f"raw/{path}", BytesSource(data))
     manager = make_manager(driver)
-    manager._source_driver = lambda location: driver  # type: ignore[method-assign]
+    manager._session.pushes.sources._driver = lambda location: driver  # type: ignore[method-assign]
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim(fingerprint=(await scan_store(driver, "raw/")).fingerprint))
     for path in ("big", "small/a"):

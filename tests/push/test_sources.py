@@ -38,8 +38,8 @@ async def fill(driver: Driver, prefix: str = "raw/data/") -> None:
 
 
 def reading_from(manager: AssetsManager, sources: Driver) -> AssetsManager:
-    """Where the manager takes its source drivers from, whatever URL is asked for."""
-    manager._source_driver = lambda location: sources  # type: ignore[method-assign]
+    """Let the manager read its sources by this driver, whatever their URLs are."""
+    manager._session.pushes.sources._driver = lambda location: sources  # type: ignore[method-assign]
     return manager
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from aioassets.drivers.contents import holds, upload_by
@@ -23,8 +24,9 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from simulation.network import URL, Network
 from simulation.server import NoSuchUpload, Server
 
@@ -51,44 +53,58 @@ class SimulatedDriver(NoLocalFiles):
         self._network = network
         self._dispatcher = dispatcher
 
-    async def _send(self, what: str, effect: Callable[[float], T], *, weight: float = 1.0) -> T:
-        return await self._dispatcher.send(lambda: self._network.exchange(what, effect, weight=weight))
+    async def _send(
+        self, what: str, effect: Callable[[float], T], *, weight: float = 1.0, effects: Effects | None = None
+    ) -> T:
+        return await self._dispatcher.send(lambda: self._network.exchange(what, effect, weight=weight), effects=effects)
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         return await self._send(f"read {key}", lambda skew: self._server.read(key, skew), weight=0.0)
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         content = bytes(data)
         what = self._network.described(key, content, expected)
-        return await self._send(what, lambda skew: self._server.write(key, content, expected, skew), weight=CRITICAL)
+        return await self._send(
+            what, lambda skew: self._server.write(key, content, expected, skew), weight=CRITICAL, effects=effects
+        )
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._send(f"stat {key}", lambda _: self._server.stat(key), weight=0.0)
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         in_parts = source.size > PART
-        send = self._put_in_parts if in_parts else self._put
+        send = partial(self._put_in_parts if in_parts else self._put, effects=effects)
         if in_parts:  # as S3's does with what is resumed: of a push that was killed, they might be completed late
             for upload in [each async for each in self.open_uploads(key)]:
                 await self.abort(upload)
         return await upload_by(send, self, key, source, expected, look_first=in_parts or resume)
 
-    async def _put(self, key: str, source: Source, expected: Expect) -> None:
+    async def _put(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         data = bytes(await source.read(0, source.size))
-        await self._send(f"put {key} {data!r}", lambda skew: self._server.write(key, data, expected, skew))
+        await self._send(
+            f"put {key} {data!r}", lambda skew: self._server.write(key, data, expected, skew), effects=effects
+        )
 
-    async def _put_in_parts(self, key: str, source: Source, expected: Expect) -> None:
+    async def _put_in_parts(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         for _ in range(TRIES):
             try:
-                return await self._try_in_parts(key, source, expected)
+                return await self._try_in_parts(key, source, expected, effects)
             except NoSuchUpload:  # completed by a request whose answer was lost, or aborted by others
                 if await holds(self, key, source):
                     return None
         raise StoreUnavailable(self.url, f"it dropped {TRIES} uploads of {key!r}.")
 
-    async def _try_in_parts(self, key: str, source: Source, expected: Expect) -> None:
+    async def _try_in_parts(self, key: str, source: Source, expected: Expect, effects: Effects | None) -> None:
         upload: str | None = None
         completing = False
         try:
@@ -97,9 +113,9 @@ class SimulatedDriver(NoLocalFiles):
                 data = bytes(await source.read(offset, min(PART, source.size - offset)))
                 await self._send_part(upload, number, data)
             completing = True
-            await self._complete(key, upload, expected)
+            await self._complete(key, upload, expected, effects)
         except BaseException as error:
-            with tidying(), contextlib.suppress(AioAssetsError):
+            with cleanup_scope(), contextlib.suppress(AioAssetsError):
                 found = [each async for each in self.open_uploads(key) if each.id == upload or upload is None]
                 for each in found:
                     await self.abort(each)
@@ -110,8 +126,10 @@ class SimulatedDriver(NoLocalFiles):
     async def _send_part(self, upload: str, number: int, data: bytes) -> None:
         await self._send(f"part {number} of {upload}", lambda _: self._server.send_part(upload, number, data))
 
-    async def _complete(self, key: str, upload: str, expected: Expect) -> None:
-        await self._send(f"complete {key} {upload}", lambda skew: self._server.complete(upload, expected, skew))
+    async def _complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> None:
+        await self._send(
+            f"complete {key} {upload}", lambda skew: self._server.complete(upload, expected, skew), effects=effects
+        )
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -125,7 +143,7 @@ class SimulatedDriver(NoLocalFiles):
         if data := await self._send(f"get {key}", effect, weight=0.0):
             yield data
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         raise NotSameStore(info.key)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
@@ -142,12 +160,12 @@ class SimulatedDriver(NoLocalFiles):
             f"list {prefix} after {after!r}", lambda _: self._server.list(prefix, delimiter, after), weight=0.0
         )
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         for key in keys:
-            await self._delete(key)
+            await self._delete(key, effects)
 
-    async def _delete(self, key: str) -> None:
-        await self._send(f"delete {key}", lambda _: self._server.delete(key))
+    async def _delete(self, key: str, effects: Effects | None) -> None:
+        await self._send(f"delete {key}", lambda _: self._server.delete(key), effects=effects)
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         found = await self._send(f"uploads {prefix}", lambda _: self._server.open_uploads(prefix), weight=0.0)

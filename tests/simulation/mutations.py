@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from simulation.schedule import Style
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -31,13 +33,13 @@ class Mutation:
         name: what it is.
         patches: how it is made.
         within: the schedules in which it is caught at the latest.
-        racing: whether these are of racing creates alone.
+        style: the family of these schedules.
     """
 
     name: str
     patches: tuple[Patch, ...]
     within: int
-    racing: bool = False
+    style: Style = Style.MIXED
 
 
 class MutationError(Exception):
@@ -50,8 +52,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/claim.py",
-                "self.revision = await self.store.driver.write(key, content, expected=self.revision)",
-                "self.revision = await self.store.driver.write(key, content, expected=Expect.ANYTHING)",
+                "self.revision = await write(key, content, expected=self.revision, effects=effects)",
+                "self.revision = await write(key, content, expected=Expect.ANYTHING, effects=effects)",
             ),
         ),
         within=500,
@@ -72,8 +74,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/claim.py",
-                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT)",
-                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ANYTHING)",
+                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ABSENT, effects=effects)",
+                "revision = await store.driver.write(key, claim.to_json(), expected=Expect.ANYTHING, effects=effects)",
             ),
         ),
         within=500,
@@ -82,7 +84,7 @@ MUTATIONS: Final = (
         "cleaning without seizing",
         (
             Patch(
-                "cleanup/store.py",
+                "cleanup/remover.py",
                 "if not over or not await self._seize(name, version, meta.revision):",
                 "if not over:",
             ),
@@ -94,7 +96,7 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "if not (ledger.uncertain or self._doubt.arisen or held.resumed):",
+                "if not (self._effects.uncertain or held.resumed):",
                 "if True:",
             ),
         ),
@@ -163,7 +165,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "sealing that is not known to have failed counts as a failure",
-        (Patch("push/publish.py", "                if is_uncertain(error):\n", "                if False:\n"),),
+        (Patch("push/publish.py", "                if effects.uncertain:\n", "                if False:\n"),),
         within=500,
     ),
     Mutation(
@@ -175,7 +177,8 @@ MUTATIONS: Final = (
                 "if claim == ended or not is_claimed:",
             ),
         ),
-        within=6000,
+        within=2000,
+        style=Style.CANCELLED,
     ),
     Mutation(
         "create that lets claims of higher numbers be",
@@ -187,7 +190,7 @@ MUTATIONS: Final = (
             ),
         ),
         within=6000,
-        racing=True,
+        style=Style.RACING,
     ),
     Mutation(
         "claim known by its token alone, and ended under its own token",
@@ -199,17 +202,23 @@ MUTATIONS: Final = (
             ),
             Patch(
                 "push/allocate.py",
-                "await self._store.driver.write(key, ended.to_json(), expected=meta.revision)",
+                "await self._store.driver.write(key, ended.to_json(), expected=meta.revision, effects=self._effects)",
                 "old = claim.in_state(ClaimState.ABANDONED)\n"
                 "                await self._store.driver.write(key, old.to_json(), expected=meta.revision)",
             ),
         ),
         within=6000,
-        racing=True,
+        style=Style.RACING,
     ),
     Mutation(
         "certain failure of a seal whose answer nobody understands",
-        (Patch("push/publish.py", "if is_uncertain(error):", "if getattr(error, 'uncertain', False):"),),
+        (
+            Patch(
+                "push/publish.py",
+                "effects.note_error(error)",
+                "effects.uncertain |= getattr(error, 'uncertain', False)",
+            ),
+        ),
         within=500,
     ),
 )

@@ -47,6 +47,10 @@ class SimulatedMachine(Machine):
         """See `Machine.is_gone`."""
         return machine == self._claimant.machine and self._lanes[pid].is_dead
 
+    def is_this_process(self, machine: str, pid: int, started: str) -> bool:
+        """See `Machine.is_this_process`."""
+        return pid == self._claimant.pid
+
 
 @dataclass(slots=True)
 class Process:

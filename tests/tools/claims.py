@@ -12,7 +12,7 @@ from aioassets.drivers.protocol import Expect
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.pusher import Pusher
 from aioassets.runtime.machine import this_process
-from aioassets.store.claims import new_claim
+from aioassets.store.claims import keep_claim, new_claim
 from tools.inspection import store_of
 
 META = "assets/model/0.1.meta"
@@ -33,9 +33,10 @@ def gone_pid() -> int:
 async def live_claim(
     operation: str = "update", state: ClaimState = ClaimState.CLAIMED, fingerprint: str = "of something else"
 ) -> Claim:
-    """A claim of this very process."""
+    """Return a claim of a push of this process."""
     claimant = await asyncio.to_thread(this_process, user=False, host=False)
     claim = new_claim(operation, fingerprint, dataclasses.replace(claimant, holder=Pusher("ann", "host")))
+    keep_claim(claim.token)
     return claim.in_state(state)
 
 

@@ -23,6 +23,7 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import StoreUnavailable
+from aioassets.runtime.effects import Effects
 
 T = TypeVar("T")
 Hook = Callable[[str, str, str], Awaitable[None]]
@@ -56,17 +57,27 @@ class Interposer:
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         return await self._around("read", key, lambda: self.driver.read(key, limit=limit))
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
-        return await self._around("write", key, lambda: self.driver.write(key, data, expected=expected))
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
+        return await self._around(
+            "write", key, lambda: self.driver.write(key, data, expected=expected, effects=effects)
+        )
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._around("stat", key, lambda: self.driver.stat(key))
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         return await self._around(
-            "upload", key, lambda: self.driver.upload(key, source, expected=expected, resume=resume)
+            "upload", key, lambda: self.driver.upload(key, source, expected=expected, resume=resume, effects=effects)
         )
 
     async def read_range(
@@ -81,8 +92,8 @@ class Interposer:
     def local_path(self, key: str) -> str | None:
         """None, so that hooks are told of all that is read."""
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
-        return await self._around("copy", key, lambda: self.driver.copy(source, info, key))
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
+        return await self._around("copy", key, lambda: self.driver.copy(source, info, key, effects=effects))
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         self.calls.append(("list", prefix))
@@ -90,12 +101,12 @@ class Interposer:
         async for item in self.driver.list(prefix, delimiter=delimiter):
             yield item
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         gone = list(keys)
         for key in gone:
             self.calls.append(("delete", key))
             await self.hook("before", "delete", key)
-        await self.driver.delete(gone)
+        await self.driver.delete(gone, effects=effects)
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         self.calls.append(("open_uploads", prefix))
@@ -186,12 +197,20 @@ class Fail:
 class LostAnswers(Interposer):
     """Repeats every write and upload, as a retry does whose first answer was lost."""
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
-        await self.driver.write(key, data, expected=expected)
-        return await self.driver.write(key, data, expected=expected)
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
+        await self.driver.write(key, data, expected=expected, effects=effects)
+        return await self.driver.write(key, data, expected=expected, effects=effects)
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
-        await self.driver.upload(key, source, expected=expected)
-        return await self.driver.upload(key, source, expected=expected)
+        await self.driver.upload(key, source, expected=expected, effects=effects)
+        return await self.driver.upload(key, source, expected=expected, effects=effects)

@@ -17,6 +17,7 @@ from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, StoreError
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import unwrapped
 from aioassets.runtime.threads import in_thread
 
@@ -66,8 +67,11 @@ class BlockUpload:
         self._hashed = 0
         self._committing = False
 
-    async def run(self) -> None:
+    async def run(self, effects: Effects | None = None) -> None:
         """Upload everything.
+
+        Args:
+            effects: record to note a completion with an unknown effect in.
 
         Raises:
             BlocksGone: the store dropped blocks before they were made a blob.
@@ -79,7 +83,7 @@ class BlockUpload:
                 with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then nothing can be resumed
                     self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
             await self._send_blocks(offsets)
-            await self._dispatcher.send(self._commit, urgent=True)
+            await self._dispatcher.send(self._commit, urgent=True, effects=effects)
         except AioAssetsError as error:
             error.uncertain = error.uncertain and self._committing
             raise

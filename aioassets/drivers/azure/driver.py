@@ -22,7 +22,7 @@ from aioassets.drivers.azure.values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
+from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.http.parsing import http_time, number, printable
 from aioassets.drivers.protocol import (
@@ -51,8 +51,9 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 
 __all__ = ["AzureDriver"]
@@ -175,14 +176,16 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             with self._client.reading("read", key):
                 return Document(data, revision_of(headers), http_time(headers["Last-Modified"]), answered_at(headers))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """See `Driver.write`."""
         headers = {"x-ms-blob-cache-control": "no-store", **condition_for(expected)}
         content = await joined(data)
         try:
-            return await self._dispatcher.send(lambda: self._put(key, content, headers), urgent=True)
+            return await self._dispatcher.send(lambda: self._put(key, content, headers), urgent=True, effects=effects)
         except ObjectNotFound as error:  # said of a swap by whoever looks for the object first
             raise PreconditionFailed(self._url(key)) from error
 
@@ -191,11 +194,18 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         return self._info(key, await self._head(key))
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """See `Driver.upload`."""
         in_blocks = source.size > self._part_size
         send = partial(self._upload_blocks, resume=resume) if in_blocks else self._upload_whole
+        send = partial(send, effects=effects)
         return await upload_by(send, self, key, source, expected, look_first=resume or in_blocks)
 
     def read_range(
@@ -204,13 +214,13 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """See `Driver.copy`; between containers of one account, with this driver's credentials."""
         if not isinstance(source, AzureDriver) or not await self._is_of_the_account_of(source):
             raise NotSameStore(f"{source.url}/{info.key}")
         url = await source._client.blob_url(info.key)  # noqa: SLF001 - of the same class
         try:
-            await self._dispatcher.send(lambda: self._begin_copy(url, info, key))
+            await self._dispatcher.send(lambda: self._begin_copy(url, info, key), effects=effects)
         except PreconditionFailed:  # of the source, of the target, or the answer to a request sent twice
             return await copied_before(source, info, self, partial(self._copied, key))
         except ObjectNotFound as error:
@@ -220,8 +230,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             raise
         try:
             return await self._finished_copy(key)
-        except AioAssetsError as error:
-            error.uncertain = True  # whatever went wrong since, the copy was accepted and may be there
+        except AioAssetsError:
+            if effects is not None:
+                effects.note_uncertain()  # the store accepted the copy, which may still appear
             raise
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
@@ -241,9 +252,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                     raise ForeignAnswer  # the listing has no end
             query["marker"] = marker
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """See `Driver.delete`."""
-        await for_each(keys, self._delete, limit=DELETIONS)
+        await for_each(keys, partial(self._delete, effects=effects), limit=DELETIONS)
 
     async def aclose(self) -> None:
         """See `Driver.aclose`; the next request would connect again."""
@@ -268,13 +279,15 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         with self._client.reading("write", key):
             return revision_of(answer.headers)
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
             await self._put(key, await source.read(0, source.size), condition_for(expected))
 
-        await self._dispatcher.send(put, nbytes=source.size)
+        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
-    async def _upload_blocks(self, key: str, source: Source, expected: Expect, *, resume: bool) -> None:
+    async def _upload_blocks(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> None:
         cause: Exception | None = None
         for attempt in range(UPLOADS):
             upload = BlockUpload(
@@ -287,7 +300,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 resume=resume and attempt == 0,
             )
             try:
-                return await upload.run()
+                return await upload.run(effects)
             except BlocksGone as gone:  # whoever writes a blob discards the blocks that others have sent for it
                 if await holds(self, key, source):
                     return None
@@ -315,11 +328,11 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 raise PastEnd from error
             raise
 
-    async def _delete(self, key: str) -> None:
+    async def _delete(self, key: str, effects: Effects | None = None) -> None:
         # A blob with snapshots can't be deleted without them.
         request = partial(self._client.call, "DELETE", key, verb="delete", headers={"x-ms-delete-snapshots": "include"})
         with contextlib.suppress(ObjectNotFound):
-            await self._dispatcher.send(request, urgent=True)
+            await self._dispatcher.send(request, urgent=True, effects=effects)
 
     async def _is_of_the_account_of(self, other: AzureDriver) -> bool:
         return await self._client.account() == await other._client.account()
@@ -377,7 +390,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
     async def _abandon_copy(self, key: str, copy_id: str) -> None:
         headers = {"Content-Length": "0", "x-ms-copy-action": "abort"}
         abort = partial(self._client.call, "PUT", key, query={"comp": "copy", "copyid": copy_id}, headers=headers)
-        with tidying():
+        with cleanup_scope():
             with contextlib.suppress(AioAssetsError):  # it may have ended meanwhile
                 await self._dispatcher.send(abort, urgent=True)
             with contextlib.suppress(AioAssetsError):

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.gcs.errors import TOO_MANY, translate
 from aioassets.drivers.gcs.session import Body, Connection
@@ -54,8 +54,9 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each, gather2
 from aioassets.runtime.threads import in_thread
 
@@ -152,7 +153,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """
         for _ in range(READS):
             (data, generation), (info, answered) = await gather2(
-                partial(self._send, partial(self._content, key, limit)),
+                partial(self._dispatcher.send, partial(self._content, key, limit), **share_of(limit)),
                 partial(self._send, partial(self._describe, key)),
             )
             checksum = await self._checksum(data)
@@ -161,7 +162,9 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 return Document(data, info.revision, info.modified, answered)
         raise StoreUnavailable(self.url, f"{key!r} kept changing while it was read.", uncertain=False)
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """See `Driver.write`."""
         await self._connection.open()
         content = await joined(data)
@@ -176,7 +179,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 raise
 
         try:
-            return (await self._in_turn(put)).revision
+            return (await self._in_turn(put, effects)).revision
         except ObjectNotFound as error:  # some say so of a swap, where the API says that the condition isn't met
             raise PreconditionFailed(self._url(key)) from error
 
@@ -186,7 +189,13 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         return info
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """See `Driver.upload`.
 
@@ -199,7 +208,9 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         await self._connection.open()
         in_chunks = source.size > self._part_size  # whose condition the API judges when all has arrived
         send = self._upload_chunks if in_chunks else self._upload_whole
-        return await upload_by(send, self, key, source, expected, look_first=resume or in_chunks)
+        return await upload_by(
+            partial(send, effects=effects), self, key, source, expected, look_first=resume or in_chunks
+        )
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -207,13 +218,13 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """See `Driver.copy`; between buckets that the same API serves."""
         original = f"{source.url}/{info.key}"
         if not isinstance(source, GCSDriver) or source._root != self._root:  # noqa: SLF001 - of the same class
             raise NotSameStore(original)
         try:
-            return await self._rewrite(source, info, key)
+            return await self._rewrite(source, info, key, effects)
         except AccessDenied as error:  # perhaps the source is open only to the other driver's credentials
             if source is self:
                 raise
@@ -236,12 +247,12 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             if not token:
                 return
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """See `Driver.delete`."""
 
         async def delete(key: str) -> None:
             with contextlib.suppress(ObjectNotFound):
-                await self._send(partial(self._delete, key))
+                await self._send(partial(self._delete, key), effects)
 
         await for_each(keys, delete, limit=DELETES)
 
@@ -315,16 +326,14 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     # Documents
 
-    async def _in_turn(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _in_turn(self, write: Callable[[], Awaitable[T]], effects: Effects | None) -> T:
         """Send a write until its turn comes: an object takes about one a second, whoever it comes from."""
         retry = self._dispatcher.retry
         started = retry.clock()
-        uncertain = False
         for turn in range(1, TURNS + 1):
             try:
-                return await self._send(write)
+                return await self._send(write, effects)
             except AioAssetsError as error:
-                uncertain = error.uncertain = uncertain or error.uncertain
                 over = turn == TURNS or retry.attempts == 1 or retry.clock() - started > retry.total
                 if over or status_of(error) != TOO_MANY:
                     raise
@@ -348,14 +357,14 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     # Blobs
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
             data = await source.read(0, source.size)
             await self._insert(key, data, await self._checksum(data), expected)
 
-        await self._dispatcher.send(put, nbytes=source.size)
+        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
-    async def _upload_chunks(self, key: str, source: Source, expected: Expect) -> None:
+    async def _upload_chunks(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         condition = condition_for(expected)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
         url = self._address("o", upload=True, uploadType="resumable", **condition)
@@ -365,7 +374,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 self._connection, self._dispatcher, request, url, key, source, part_size=self._part_size
             )
             try:
-                resource = await upload.run()
+                resource = await upload.run(effects)
             except SessionGone as gone:
                 if await holds(self, key, source):  # it was completed, and the answer was lost
                     return
@@ -390,7 +399,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         found = info.checksums.get(checksum.algorithm, checksum.hex)
         if (info.size, found) == (size, checksum.hex):
             return info
-        with tidying(), contextlib.suppress(AioAssetsError):
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
             await self._delete(key, info.revision)
         algorithm = checksum.algorithm
         raise IntegrityError(
@@ -407,7 +416,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             raise in_doubt(error, request) from None
         return info
 
-    async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str, effects: Effects | None) -> ObjectInfo:
         """Have the store copy a generation, in as many steps as it takes."""
         request = Request(self.url, "copy", key, conditional=True)
         token: str | None = None
@@ -419,7 +428,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 sourceGeneration=info.revision or None,
                 rewriteToken=token,
             )
-            step = await self._dispatcher.send(partial(self._connection.ask, request, "POST", url))
+            step = await self._dispatcher.send(partial(self._connection.ask, request, "POST", url), effects=effects)
             if step.get("done"):
                 return _info(request, step.get("resource") or {})
             with translating(translate, request):
@@ -428,8 +437,8 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 told = f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on."
                 raise in_doubt(StoreError(told), request)
 
-    async def _send(self, request: Callable[[], Awaitable[T]]) -> T:
-        return await self._dispatcher.send(request, urgent=True)
+    async def _send(self, request: Callable[[], Awaitable[T]], effects: Effects | None = None) -> T:
+        return await self._dispatcher.send(request, urgent=True, effects=effects)
 
     def _address(self, *path: str, upload: bool = False, **params: str | None) -> str:
         service = ("upload", "storage") if upload else ("storage",)

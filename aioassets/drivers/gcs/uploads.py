@@ -12,8 +12,9 @@ from aioassets.drivers.gcs.values import Checksum, received
 from aioassets.drivers.protocol import Source
 from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
-from aioassets.runtime.cancellation import Stop, stoppable, tidying
+from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 CHUNK_UNIT: Final = 256 * 1024
@@ -68,8 +69,11 @@ class ResumableUpload:
         self._finishing = False
         self._resource: Mapping[str, Any] | None = None
 
-    async def run(self) -> Mapping[str, Any]:
+    async def run(self, effects: Effects | None = None) -> Mapping[str, Any]:
         """Upload everything.
+
+        Args:
+            effects: record to note a chunk with an unknown effect in.
 
         Returns:
             The new object's resource.
@@ -82,7 +86,7 @@ class ResumableUpload:
         try:
             await self._dispatcher.send(self._begin)
             while self._resource is None:
-                await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset)
+                await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset, effects=effects)
             return self._resource
         except BaseException as error:
             await self._cancel()
@@ -96,7 +100,7 @@ class ResumableUpload:
         return min((self._offset // self._part_size + 1) * self._part_size, self._source.size)
 
     async def _begin(self) -> None:
-        async def ask(stop: Stop) -> None:
+        async def ask(stop: StopSignal) -> None:
             with stop.bounded():
                 answer = await self._connection.call(
                     self._request,
@@ -168,7 +172,7 @@ class ResumableUpload:
     async def _cancel(self) -> None:
         if self._session is None or self._resource is not None:
             return
-        with tidying(), contextlib.suppress(AioAssetsError):
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
             await self._dispatcher.send(self._end_session, urgent=True)
 
     async def _end_session(self) -> None:

@@ -23,9 +23,10 @@ from botocore.httpchecksum import _CHECKSUM_CLS as CHECKSUMS
 from botocore.parsers import create_parser
 
 from aioassets.drivers.bodies import being_sent, body_of, joined
-from aioassets.drivers.http.client import Connections, Response, head_of, text_of
+from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.http.parsing import http_time, number
+from aioassets.drivers.http.response import Response, text_of
 from aioassets.drivers.protocol import Data, StreamedDocument
 from aioassets.drivers.s3.errors import service_error_of
 from aioassets.drivers.s3.session import Session

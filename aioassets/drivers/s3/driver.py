@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import anyio
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number, printable
@@ -65,8 +65,9 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread, run_async
 
 __all__ = ["S3Driver"]
@@ -216,9 +217,11 @@ class S3Driver(NoLocalFiles):
                     data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))
                 return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
-    async def write(self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect) -> Revision:
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         """See `Driver.write`."""
         if isinstance(data, bytes):
             digest = await in_thread(sha256_of, data) if len(data) > CHUNK else sha256_of(data)
@@ -229,7 +232,7 @@ class S3Driver(NoLocalFiles):
             return await self._put(key, data, digest=digest, CacheControl="no-store", **condition_for(expected))
 
         try:
-            answer = await self._dispatcher.send(put, urgent=True)
+            answer = await self._dispatcher.send(put, urgent=True, effects=effects)
         except ObjectNotFound as error:  # AWS says so of a swap, where others say that the condition isn't met
             raise PreconditionFailed(self._url(key)) from error
         return revision_of(answer)
@@ -248,7 +251,13 @@ class S3Driver(NoLocalFiles):
             )
 
     async def upload(
-        self, key: str, source: Source, *, expected: Expect = Expect.ABSENT, resume: bool = False
+        self,
+        key: str,
+        source: Source,
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
     ) -> Uploaded:
         """See `Driver.upload`.
 
@@ -256,8 +265,9 @@ class S3Driver(NoLocalFiles):
         """
         compare = self._has_bytes_of
         if source.size <= self._part_size:
-            return await upload_by(self._upload_whole, self, key, source, expected, look_first=resume, compare=compare)
-        send = partial(self._upload_parts, resume=resume)
+            whole = partial(self._upload_whole, effects=effects)
+            return await upload_by(whole, self, key, source, expected, look_first=resume, compare=compare)
+        send = partial(self._upload_parts, resume=resume, effects=effects)
         uploaded = await upload_by(send, self, key, source, expected, look_first=True, compare=compare)
         if resume and not uploaded.created:
             await abort_all_of(self._call, self._dispatcher, key)
@@ -269,13 +279,13 @@ class S3Driver(NoLocalFiles):
         """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
-    async def copy(self, source: Driver, info: ObjectInfo, key: str) -> ObjectInfo:
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """See `Driver.copy`; between buckets of one endpoint, with this driver's credentials."""
         if not isinstance(source, S3Driver) or source._endpoint != self._endpoint:  # noqa: SLF001 - of the same class
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
-            await self._copy(source._bucket, info, key)  # noqa: SLF001
+            await self._copy(source._bucket, info, key, effects)  # noqa: SLF001
         except PreconditionFailed:  # of the source, of the target, or the answer to a request sent twice
             return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
@@ -304,11 +314,11 @@ class S3Driver(NoLocalFiles):
             if not position:
                 return
 
-    async def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """See `Driver.delete`."""
         remaining = iter(keys)
         while batch := tuple(islice(remaining, BATCH)):
-            await self._dispatcher.send(partial(self._delete_batch, batch), urgent=True)
+            await self._dispatcher.send(partial(self._delete_batch, batch), urgent=True, effects=effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """See `Driver.open_uploads`.
@@ -323,7 +333,7 @@ class S3Driver(NoLocalFiles):
 
     async def aclose(self) -> None:
         """See `Driver.aclose`; the next request would connect again."""
-        with tidying():
+        with cleanup_scope():
             async with self._opening:
                 if self._owned and self._client is not None:
                     client, self._client = self._client, None
@@ -335,14 +345,16 @@ class S3Driver(NoLocalFiles):
         checksum = {"ChecksumSHA256": base64_of(digest)} if digest and self._checksums else {}
         return await self._call("put_object", key, Body=body, **checksum, **self._encryption, **params)
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect) -> None:
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
             body = await source.read(0, source.size)
             await self._put(key, body, digest=source.digests.get("sha256"), **condition_for(expected))
 
-        await self._dispatcher.send(put, nbytes=source.size)
+        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
-    async def _upload_parts(self, key: str, source: Source, expected: Expect, *, resume: bool) -> None:
+    async def _upload_parts(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> None:
         cause: Exception | None = None
         for attempt in range(UPLOADS):
             upload = MultipartUpload(
@@ -357,7 +369,7 @@ class S3Driver(NoLocalFiles):
                 resume=resume and attempt == 0,
             )
             try:
-                return await upload.run()
+                return await upload.run(effects)
             except UploadGone as gone:
                 if await holds(self, key, source, self._has_bytes_of):  # it was completed, and the answer was lost
                     return None
@@ -371,7 +383,7 @@ class S3Driver(NoLocalFiles):
             return True
         return await has_bytes_of(self, found, source)
 
-    async def _copy(self, bucket: str, info: ObjectInfo, key: str) -> None:
+    async def _copy(self, bucket: str, info: ObjectInfo, key: str, effects: Effects | None) -> None:
         if await present(self, key) is not None:  # some stores ignore the condition on copies
             raise PreconditionFailed(self._url(key))
         pinned = {"CopySource": {"Bucket": bucket, "Key": info.key}, "CopySourceIfMatch": info.revision}
@@ -387,10 +399,10 @@ class S3Driver(NoLocalFiles):
                 created_with=self._encryption,
                 completed_with=absent,
             )
-            return await copy.run()
+            return await copy.run(effects)
         checksum = {"ChecksumAlgorithm": "SHA256"} if self._checksums else {}
         call = partial(self._call, "copy_object", key, **pinned, **checksum, **self._encryption, **absent)
-        await self._dispatcher.send(call)
+        await self._dispatcher.send(call, effects=effects)
         return None
 
     @contextlib.asynccontextmanager

@@ -19,8 +19,9 @@ from aioassets.drivers.http.parsing import in_utc
 from aioassets.drivers.protocol import Data, OpenUpload, Source
 from aioassets.drivers.s3.errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, StoreError
-from aioassets.runtime.cancellation import Stop, stoppable, tidying
+from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
@@ -70,8 +71,11 @@ class Multipart(abc.ABC):
         self._in_doubt = False
         self._completing = False
 
-    async def run(self) -> None:
+    async def run(self, effects: Effects | None = None) -> None:
         """Upload everything.
+
+        Args:
+            effects: record to note a completion with an unknown effect in.
 
         Raises:
             UploadGone: the store dropped the upload when it was to be completed.
@@ -81,7 +85,7 @@ class Multipart(abc.ABC):
         try:
             await self._open()
             await self._send_parts()
-            await self._dispatcher.send(self._complete, urgent=True)
+            await self._dispatcher.send(self._complete, urgent=True, effects=effects)
         except BaseException as error:
             await self._tidy_up()
             if isinstance(error, AioAssetsError) and not self._completing:
@@ -94,7 +98,7 @@ class Multipart(abc.ABC):
         await self._dispatcher.send(self._begin)
 
     async def _begin(self) -> None:
-        async def ask(stop: Stop) -> None:
+        async def ask(stop: StopSignal) -> None:
             with stop.bounded():
                 answer = await self._call("create_multipart_upload", self._key, **self._created_with)
                 self._upload_id = answer["UploadId"]
@@ -128,7 +132,7 @@ class Multipart(abc.ABC):
 
     async def _tidy_up(self) -> None:
         """Leave nothing open: neither this upload, nor one that was begun by a request without an answer."""
-        with tidying():
+        with cleanup_scope():
             if self._upload_id is not None:
                 with contextlib.suppress(AioAssetsError):
                     await self._dispatcher.send(partial(_abort, self._call, self._key, self._upload_id), urgent=True)
@@ -167,10 +171,10 @@ class MultipartUpload(Multipart):
         self._resume = resume
         self._kept: Mapping[int, Part] = {}
 
-    async def run(self) -> None:
+    async def run(self, effects: Effects | None = None) -> None:
         """See `Multipart.run`."""
         try:
-            await super().run()
+            await super().run(effects)
         except StoreError as error:
             # For example, the store wants checksums that the parts of the earlier upload don't have.
             if self._kept and type(error) is StoreError and not error.uncertain:

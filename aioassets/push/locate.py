@@ -1,0 +1,61 @@
+"""Sources of pushes: paths on this machine, and objects in stores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+from aioassets.drivers import Location, split_url
+from aioassets.drivers.protocol import Driver
+from aioassets.push.plan import PushRequest
+from aioassets.push.scan import Tree, scan
+from aioassets.push.stored import scan_store
+
+
+class Sources:
+    """The sources of one manager's pushes, with a driver for each bucket that they are read from.
+
+    Each driver has a budget of its own: an upload that holds its share of the store's budget waits for
+    its source, which must not wait for that same budget.
+
+    Args:
+        open_driver: makes the driver for a bucket.
+    """
+
+    def __init__(self, open_driver: Callable[[Location], Driver]) -> None:
+        self._open_driver = open_driver
+        self._drivers: dict[Location, Driver] = {}
+
+    async def scan(self, request: PushRequest, store_url: str) -> Tree:
+        """Scan a path on this machine, or an object or prefix by its URL.
+
+        Args:
+            store_url: the URL of the store to push to, which can't be part of the source.
+
+        Raises:
+            SourceNotFound: the source doesn't exist.
+            SourceError: the source can't be pushed as it is.
+        """
+        text = os.fspath(request.source)
+        include, exclude = request.include, request.exclude
+        located = split_url(text)
+        if located is None:
+            return await scan(_local_path(text) or text, include=include, exclude=exclude, store=_local_path(store_url))
+        location, key = located
+        return await scan_store(self._driver(location), key, include=include, exclude=exclude)
+
+    async def aclose(self) -> None:
+        """Close all drivers."""
+        for driver in self._drivers.values():
+            await driver.aclose()
+
+    def _driver(self, location: Location) -> Driver:
+        if location not in self._drivers:
+            self._drivers[location] = self._open_driver(location)
+        return self._drivers[location]
+
+
+def _local_path(url: str) -> str | None:
+    parts = urlsplit(url)
+    return unquote(parts.path) if parts.scheme == "file" else None

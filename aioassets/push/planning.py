@@ -1,0 +1,65 @@
+"""Planning a push: scan the source, read the index, and choose the next version."""
+
+from __future__ import annotations
+
+from aioassets.errors import InvalidName, SourceError
+from aioassets.model.keys import MAX_KEY_BYTES, Layout
+from aioassets.model.names import parse_new_name
+from aioassets.model.operations import CREATE
+from aioassets.model.versioning import Bump, VersioningScheme
+from aioassets.push.locate import Sources
+from aioassets.push.plan import PushPlan, PushRequest
+from aioassets.push.scan import Tree
+from aioassets.runtime.tasks import gather2
+from aioassets.store.documents import AssetStore, IndexState
+from aioassets.store.index import check_exists, next_version
+
+
+async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningScheme, sources: Sources) -> PushPlan:
+    """Scan the source and read the index at once, and return the plan. Writes nothing.
+
+    Raises:
+        AssetExists, AssetNotFound, VersionNotFound: the operation doesn't fit the index.
+        InvalidName: the asset's name can't be used.
+        SourceNotFound, SourceError: the source can't be pushed.
+    """
+    parse_new_name(request.name)
+    tree, state = await gather2(
+        lambda: sources.scan(request, store.driver.url),
+        lambda: store.read_index(request.name, creating=request.operation in (CREATE, None)),
+    )
+    return _plan(request, store, scheme, tree, state)
+
+
+def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tree: Tree, state: IndexState) -> PushPlan:
+    name, operation = request.name, request.operation_for(exists=state.exists)
+    bump = Bump() if operation == CREATE else request.bump
+    check_exists(state, operation, name, store.url)
+    version = next_version(state, scheme, name, bump, store.url)
+    _check_keys(tree, store.layout, name, version)
+    return PushPlan(
+        name=name,
+        version=version,
+        operation=operation,
+        versions=state.index.versions,
+        url=store.url_of(name, version),
+        files=len(tree.files),
+        size=tree.size,
+        tree=tree,
+        bump=bump,
+        message=request.message,
+        labels=dict(request.labels or {}),
+        new_store=state.new_store,
+        index=state,
+    )
+
+
+def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
+    if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
+        raise InvalidName(name, f"with the prefix, it makes a key of more than {MAX_KEY_BYTES} bytes; shorten them")
+    longest = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
+    if tree.longest_path > longest:
+        file = next(file for file in tree.files if len(file.path.encode()) > longest)
+        raise SourceError(
+            file.source, f"its path makes a key of more than {MAX_KEY_BYTES} bytes; shorten, exclude or pack it"
+        )

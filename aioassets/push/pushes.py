@@ -1,0 +1,133 @@
+"""The pushes of one manager: one by one, in bulk, or only planned."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from aioassets._version import __version__
+from aioassets.errors import AssetExists, BulkUpdateError, InvalidVersion, ObjectNotFound, VersionNotFound
+from aioassets.model.manifest import Manifest
+from aioassets.model.names import parse_name
+from aioassets.model.versioning import VersioningScheme
+from aioassets.progress import Progress
+from aioassets.push.context import Lister, PushContext, Reservations
+from aioassets.push.locate import Sources
+from aioassets.push.plan import PushPlan, PushRequest, PushResult
+from aioassets.push.planning import plan_push
+from aioassets.push.publish import Publication
+from aioassets.runtime.machine import Claimant
+from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.tasks import for_each
+from aioassets.store.documents import AssetStore
+from aioassets.store.index import add_to_index
+
+ASSETS_AT_ONCE: Final = 64
+"""Assets that are pushed at once: enough that assets of one file each fill the budget."""
+
+
+@dataclass(slots=True, eq=False)
+class Pushes:
+    """The pushes of one manager to one store.
+
+    Attributes:
+        store: the store to push to.
+        scheme: the versioning scheme.
+        retry: the pauses between attempts to change an index.
+        sources: scans the sources.
+        claimant: returns this process, as claims name it.
+        require_suitable: raises `StoreUnsuitable` if the store ignores conditional writes.
+        cleanup_timeout: seconds for a cancelled push to clean up.
+    """
+
+    store: AssetStore
+    scheme: VersioningScheme
+    retry: RetryPolicy
+    sources: Sources
+    claimant: Callable[[], Awaitable[Claimant]]
+    require_suitable: Callable[[], Awaitable[None]]
+    cleanup_timeout: float
+    lister: Lister = field(init=False)
+    reservations: Reservations = field(init=False, default_factory=Reservations)
+
+    def __post_init__(self) -> None:
+        self.lister = Lister(self.scheme, self.retry)
+
+    async def plan(self, request: PushRequest) -> PushPlan:
+        """Plan a push. Writes nothing."""
+        return await plan_push(request, self.store, self.scheme, self.sources)
+
+    async def push(self, plan: PushPlan, report: Progress) -> PushResult:
+        """Carry out a plan."""
+        await self.require_suitable()
+        return await Publication(await self._context(), plan, report).run()
+
+    async def run(self, request: PushRequest, report: Progress, *, dry_run: bool = False) -> PushResult:
+        """Plan a push, and carry it out unless this is a dry run."""
+        plan = await self.plan(request)
+        return plan.forecast() if dry_run else await self.push(plan, report)
+
+    async def run_all(self, requests: Sequence[PushRequest], report: Progress) -> dict[str, PushResult]:
+        """Push many assets in parallel; return the results by name.
+
+        Raises:
+            BulkUpdateError: some pushes failed.
+        """
+        published: dict[str, PushResult] = {}
+        failed: dict[str, Exception] = {}
+
+        async def push_one(request: PushRequest) -> None:
+            try:
+                published[request.name] = await self._create_or_update(request, report)
+            except Exception as error:
+                failed[request.name] = error
+
+        await for_each(requests, push_one, limit=ASSETS_AT_ONCE)
+        published = {request.name: published[request.name] for request in requests if request.name in published}
+        if failed:
+            raise BulkUpdateError(published, failed)
+        return published
+
+    async def publish_version(self, name: str, version: str) -> None:
+        """List a complete version.
+
+        Raises:
+            VersionNotFound: no version of this number is complete.
+            InvalidVersion: the number isn't a whole version of the scheme.
+        """
+        parse_name(name)
+        self.scheme.check(version)
+        if not self.scheme.is_version(version):
+            raise InvalidVersion(version, "it is only a part of one; name the version exactly")
+        if not await self._is_sealed(name, version):
+            listed = (await self.store.read_index(name)).index.versions
+            raise VersionNotFound(name, version, self.store.url, listed)
+        await self.require_suitable()
+        await add_to_index(self.store, self.scheme, name, {version}, retry=self.retry)
+
+    async def _is_sealed(self, name: str, version: str) -> bool:
+        try:
+            return isinstance((await self.store.read_meta(name, version)).content, Manifest)
+        except ObjectNotFound:
+            return False
+
+    async def _create_or_update(self, request: PushRequest, report: Progress) -> PushResult:
+        """Push; a request for either operation becomes an update if another push creates the asset first."""
+        try:
+            return await self.run(request, report)
+        except AssetExists:
+            if request.operation is not None or not (await self.store.read_index(request.name)).exists:
+                raise
+        return await self.run(replace(request, operation=request.operation_for(exists=True)), report)
+
+    async def _context(self) -> PushContext:
+        return PushContext(
+            store=self.store,
+            scheme=self.scheme,
+            claimant=await self.claimant(),
+            tool=f"aioassets/{__version__}",
+            cleanup_timeout=self.cleanup_timeout,
+            lister=self.lister,
+            reservations=self.reservations,
+        )

@@ -1,0 +1,29 @@
+"""Certainty about the effects of requests."""
+
+from __future__ import annotations
+
+from aioassets.errors import is_uncertain
+
+
+class Effects:
+    """Record of whether the effect of every changing request is known.
+
+    A request with an unknown effect may still take effect later, even if a retry of it succeeded.
+
+    Attributes:
+        uncertain: whether the effect of any request is unknown.
+    """
+
+    __slots__ = ("uncertain",)
+
+    def __init__(self) -> None:
+        self.uncertain = False
+
+    def note_uncertain(self) -> None:
+        """Note a request with an unknown effect."""
+        self.uncertain = True
+
+    def note_error(self, error: BaseException) -> None:
+        """Note the error of a request: its effect is unknown unless the error says otherwise."""
+        if is_uncertain(error):
+            self.note_uncertain()

@@ -1,0 +1,71 @@
+"""The lifecycle of an object that belongs to one event loop and can be closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+
+from aioassets.errors import ManagerStateError
+from aioassets.runtime.tasks import supervised
+
+T = TypeVar("T")
+
+with contextlib.suppress(ImportError):  # a private module, which anyio would import on the loop, in 15 ms
+    importlib.import_module("anyio._backends._asyncio")
+
+
+class Lifecycle:
+    """The calls of one manager: all on one event loop, and none after it was closed."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: set[anyio.Event] = set()
+        self._closed = False
+
+    @property
+    def calls_under_way(self) -> int:
+        """The number of calls that run now."""
+        return len(self._under_way)
+
+    def check(self) -> None:
+        """Bind to the running event loop at the first call.
+
+        Raises:
+            ManagerStateError: the manager is closed, or belongs to another event loop.
+        """
+        if self._closed:
+            raise ManagerStateError("This manager is closed: make a new one.")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ManagerStateError("This manager belongs to another event loop: make one for each loop.")
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a call in a task of its own."""
+        self.check()
+        ended = anyio.Event()
+        self._under_way.add(ended)
+        try:
+            return await supervised(work)
+        finally:
+            self._under_way.remove(ended)
+            ended.set()
+
+    async def each(self, batches: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
+        """Iterate over the items of batches, each of which is made by a call."""
+        while (batch := await self.run(lambda: anext(batches, None))) is not None:
+            for item in batch:
+                yield item
+
+    async def close(self) -> None:
+        """Refuse further calls, and wait for those under way to end."""
+        self._closed = True
+        if self._loop is asyncio.get_running_loop():  # calls on another loop may never end
+            for ended in tuple(self._under_way):
+                await ended.wait()

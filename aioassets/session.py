@@ -1,0 +1,156 @@
+"""The parts of one manager, made from its settings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aioassets.cleanup.clean import Cleaning
+from aioassets.cleanup.store import StoreCleaning
+from aioassets.drivers import Location, make_driver
+from aioassets.drivers.protocol import Driver
+from aioassets.errors import InvalidSetting
+from aioassets.fetch.directory import OWN_FOLDER
+from aioassets.fetch.leftovers import CacheCleaning
+from aioassets.fetch.locks import Locks
+from aioassets.model.keys import Layout
+from aioassets.model.leftovers import CleaningRules
+from aioassets.push.locate import Sources
+from aioassets.push.pushes import Pushes
+from aioassets.runtime.budget import Budget
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.lanes import FILES_AT_ONCE
+from aioassets.runtime.lifecycle import Lifecycle
+from aioassets.runtime.machine import Claimant, this_process
+from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.threads import in_thread
+from aioassets.settings import Settings
+from aioassets.store.documents import AssetStore
+from aioassets.store.probe import ProbeCache
+from aioassets.store.single_writer import SingleWriter
+
+
+class Session:
+    """Everything that the calls of one manager share.
+
+    Args:
+        settings: the settings of the manager.
+        driver: the driver to use in place of the bucket; it isn't closed.
+        retry: the retries of drivers that are made here.
+
+    Raises:
+        InvalidSetting: the settings can't be used.
+    """
+
+    def __init__(self, settings: Settings, driver: Driver | None, retry: RetryPolicy) -> None:
+        self.settings = settings
+        self.scheme = settings.scheme
+        self.lifecycle = Lifecycle()
+        self.locks = Locks()
+        self._retry = retry
+        self._location = settings.location if driver is None else None
+        self._owned = None if self._location is None else self._open_driver(self._location)
+        self._sources = Sources(self._open_driver)
+        self._probes = ProbeCache(settings.cache_folder / OWN_FOLDER / "stores")
+        self._claimant: Claimant | None = None
+        self.store_if_any = self._open_store(driver or self._owned)
+        self._pushes = None if self.store_if_any is None else self._open_pushes(self.store_if_any)
+
+    @property
+    def store(self) -> AssetStore:
+        """The store; raises `InvalidSetting` without one."""
+        if self.store_if_any is None:
+            raise _no_bucket()
+        return self.store_if_any
+
+    @property
+    def pushes(self) -> Pushes:
+        """The pushes to the store; raises `InvalidSetting` without one."""
+        if self._pushes is None:
+            raise _no_bucket()
+        return self._pushes
+
+    async def cleaning(self, rules: CleaningRules, *, changing: bool = False) -> Cleaning:
+        """Return a cleaning of the store and the assets directory.
+
+        Args:
+            changing: whether it will remove anything, so that the store must honour conditional writes.
+        """
+        if changing:
+            await self.require_suitable()
+        stored = None
+        if self.store_if_any is not None:
+            stored = StoreCleaning(self.store_if_any, self.scheme, rules, await self.claimant())
+        return Cleaning(stored, CacheCleaning(self.settings.cache_folder, self.scheme.is_version), rules)
+
+    async def require_suitable(self) -> None:
+        """Probe the store, unless that was done recently or only one writer is declared.
+
+        Raises:
+            StoreUnsuitable: the store doesn't honour conditional writes.
+        """
+        if self.store_if_any is not None and not self.settings.single_writer:
+            await self._probes.require(self.store_if_any.driver, self.store_if_any.layout)
+
+    async def claimant(self) -> Claimant:
+        """Return this process, as claims name it."""
+        if self._claimant is None:
+            settings = self.settings
+            self._claimant = await in_thread(
+                partial(this_process, user=settings.record_user, host=settings.record_host)
+            )
+        return self._claimant
+
+    async def aclose(self) -> None:
+        """Wait for the calls under way, then close the drivers that were made here."""
+        try:
+            await self.lifecycle.close()
+        finally:
+            if self._owned is not None:
+                await self._owned.aclose()
+            await self._sources.aclose()
+
+    def _open_driver(self, location: Location) -> Driver:
+        settings = self.settings
+        options = settings.storage_options
+        if self._location is None or location.provider != self._location.provider:
+            options = {name: value for name, value in options.items() if "." in name}
+        budget = Budget(settings.max_requests, settings.max_bytes, min_requests=settings.fewest_requests)
+        return make_driver(
+            location,
+            dispatcher=Dispatcher(budget, self._retry),
+            options=options,
+            timeouts={"connect_timeout": settings.connect_timeout, "read_timeout": settings.read_timeout},
+        )
+
+    def _open_store(self, driver: Driver | None) -> AssetStore | None:
+        if driver is None:
+            return None
+        settings = self.settings
+        layout = Layout(settings.prefix)
+        cache = settings.cache_folder.absolute().as_uri()
+        if cache in (driver.url, f"{driver.url}/{layout.prefix}"):
+            raise InvalidSetting(
+                f"The assets directory {str(settings.cache_folder)!r} is the store itself: "
+                "fetched assets need a folder of their own (assets_dir, AIOASSETS_DIR)."
+            )
+        if settings.single_writer:
+            driver = SingleWriter(driver)
+        return AssetStore(driver, layout, self._retry.clock, max(FILES_AT_ONCE, settings.max_requests))
+
+    def _open_pushes(self, store: AssetStore) -> Pushes:
+        return Pushes(
+            store=store,
+            scheme=self.scheme,
+            retry=self._retry,
+            sources=self._sources,
+            claimant=self.claimant,
+            require_suitable=self.require_suitable,
+            cleanup_timeout=self.settings.cleanup_timeout,
+        )
+
+
+def _no_bucket() -> InvalidSetting:
+    return InvalidSetting(
+        "There is no bucket to use: name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…); "
+        "the quickest is a folder, --bucket ./store."
+    )
