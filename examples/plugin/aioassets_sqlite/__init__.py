@@ -78,7 +78,8 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
             (data,) = db.execute("SELECT data FROM objects WHERE key = ?", (key,)).fetchone()
             return Document(data, info.revision, info.modified, datetime.now(UTC))
 
-        return await self._send(work, nbytes=limit if limit > SMALL_DOCUMENT else 0, urgent=True)
+        is_small = limit <= SMALL_DOCUMENT
+        return await self._send(work, nbytes=0 if is_small else limit, urgent=is_small)
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
