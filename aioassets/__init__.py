@@ -1,5 +1,6 @@
 """Versioned assets on object stores, asyncio-native and with no server of its own."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from aioassets.drivers.protocol import *
     from aioassets.drivers.s3.driver import *
     from aioassets.errors import *
-    from aioassets.fetch.fetch import *
+    from aioassets.fetch.fetched import *
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.files import *
@@ -33,7 +34,7 @@ _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
     "aioassets.manager",
-    "aioassets.fetch.fetch",
+    "aioassets.fetch.fetched",
     "aioassets.fetch.verify",
     "aioassets.model.files",
     "aioassets.model.leftovers",
@@ -54,6 +55,8 @@ _MODULES = (
     "aioassets.drivers.s3.driver",
 )
 """Modules whose `__all__` is public here, those that are needed most often first."""
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`python -m aioassets` is `aioassets`."""
+"""Entry point of `python -m aioassets`."""
 
 from aioassets.cli.app import main
 

@@ -1,37 +1,38 @@
-"""What can go wrong, as one hierarchy.
+"""Exceptions of aioassets, in one hierarchy.
 
 ::
 
     AioAssetsError
-    ├── UsageError                 the request itself is wrong (also a ValueError)
-    │   ├── InvalidName            an asset name that can't be used
-    │   ├── InvalidVersion         a version that the versioning scheme doesn't know
-    │   ├── InvalidSpec            a spec that doesn't parse
-    │   └── InvalidSetting         an argument, environment variable or extra is wrong or missing
-    ├── NotFound                   what was named isn't there
+    ├── UsageError                 the call is invalid (also a ValueError)
+    │   ├── InvalidName            invalid asset name
+    │   ├── InvalidVersion         invalid in the versioning scheme
+    │   ├── InvalidSpec            invalid asset spec
+    │   └── InvalidSetting         invalid or missing argument, environment variable or extra
+    ├── NotFound
     │   ├── AssetNotFound
     │   ├── VersionNotFound
     │   ├── PartNotFound
-    │   └── SourceNotFound         the local path to push
+    │   └── SourceNotFound         no file at the local path to push
     ├── Conflict
-    │   └── AssetExists
-    ├── SourceError                the local tree can't be pushed as it is
-    │   └── SourceChanged          it changed while it was being pushed
-    ├── IntegrityError             bytes are not the ones that were pushed
-    ├── AccessDenied               permission or credentials
+    │   ├── AssetExists
+    │   └── PushContended          lost the version number to concurrent pushes too often
+    ├── SourceError                the local file or directory can't be pushed
+    │   └── SourceChanged          it changed during the push
+    ├── IntegrityError             content doesn't match its manifest
+    ├── AccessDenied               permission denied
     │   └── MissingCredentials
-    ├── StoreError                 the store can't do its part
+    ├── StoreError
     │   ├── BucketNotFound
-    │   ├── StoreUnavailable       unreachable, throttling or failing: trying later may help
-    │   ├── StoreUnsuitable        it doesn't honour conditional writes
-    │   └── StoreCorrupt           an object in the store isn't what it should be
+    │   ├── StoreUnavailable       unreachable, throttling or failing; retry later
+    │   ├── StoreUnsuitable        the store ignores the conditions of writes
+    │   └── StoreCorrupt           invalid object in the store
+    │       └── DocumentTooLarge   more bytes than a document may have
     ├── CacheError                 the local assets directory can't be used
-    ├── PublicationUncertain       sealed, but whether it was listed isn't known
-    ├── PushContended              the version number was lost to others too often
-    ├── BulkUpdateError            some assets of an `update_assets` failed
-    ├── ManagerStateError          a manager that is closed, or used from another event loop
-    ├── OutOfThreads               this process may start no more threads
-    └── ObjectError                between drivers and their callers
+    ├── PublicationUncertain       uploaded, but perhaps not in the index
+    ├── BulkUpdateError            some assets of `update_assets` failed
+    ├── ManagerStateError          the manager is closed, or belongs to another event loop
+    ├── OutOfThreads               the system refuses to start another thread
+    └── ObjectError                raised by drivers about one object
         ├── NotSameStore
         ├── ObjectNotFound
         └── PreconditionFailed
@@ -51,6 +52,7 @@ __all__ = [
     "BulkUpdateError",
     "CacheError",
     "Conflict",
+    "DocumentTooLarge",
     "IntegrityError",
     "InvalidName",
     "InvalidSetting",
@@ -80,40 +82,40 @@ __all__ = [
 
 
 class AioAssetsError(Exception):
-    """Base of everything that aioassets raises on purpose.
+    """Base class of all exceptions that aioassets raises deliberately.
 
     Attributes:
-        uncertain: whether a request may have taken effect all the same.
+        uncertain: whether the failed request may have taken effect.
     """
 
     uncertain: bool = False
 
 
 def is_uncertain(error: BaseException) -> bool:
-    """Return whether a request that ended so may have taken effect: also where nobody expected such an error."""
+    """Return whether the failed request may have taken effect. Any unexpected exception counts as uncertain."""
     return not isinstance(error, AioAssetsError) or error.uncertain
 
 
 class UsageError(AioAssetsError, ValueError):
-    """The request itself is wrong; nothing was tried."""
+    """Invalid call, refused before any request was sent."""
 
 
 class InvalidName(UsageError):
-    """An asset name that can't be used.
+    """Invalid asset name.
 
     Attributes:
         name: the name as given.
-        reason: what is wrong with it.
+        reason: why it is invalid.
     """
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
         self.reason = reason
-        super().__init__(f"{name!r} can't be an asset name: {reason}.")
+        super().__init__(f"{name!r} is not a valid asset name: {reason}.")
 
 
 class InvalidVersion(UsageError):
-    """A version that the versioning scheme doesn't know.
+    """Version that is invalid in the versioning scheme.
 
     Attributes:
         version: the version as given.
@@ -125,7 +127,7 @@ class InvalidVersion(UsageError):
 
 
 class InvalidSpec(UsageError):
-    """A spec that doesn't parse.
+    """Invalid asset spec.
 
     Attributes:
         spec: the spec as given.
@@ -134,67 +136,69 @@ class InvalidSpec(UsageError):
     def __init__(self, spec: str, reason: str) -> None:
         self.spec = spec
         super().__init__(
-            f"{spec!r} is not an asset spec: {reason}. Write name, name:1, name:1.2 or name:1.2[sub/part]."
+            f"{spec!r} is not a valid asset spec: {reason}. Write name, name:1, name:1.2 or name:1.2[sub/part]."
         )
 
 
 class InvalidSetting(UsageError):
-    """An argument, an environment variable or an installed extra is wrong or missing."""
+    """Invalid or missing argument, environment variable or extra."""
 
 
 class NotFound(AioAssetsError):
-    """What was named isn't there."""
+    """Asset, version, part or local path that doesn't exist."""
 
 
 class AssetNotFound(NotFound):
-    """No such asset in the store (or, offline, in the cache).
+    """Asset that doesn't exist in the store or, offline, in the cache.
 
     Attributes:
         name: the asset's name.
-        where: the store or folder that was asked.
+        where: the URL of the store, or the assets directory.
     """
 
     def __init__(self, name: str, where: str, advice: str = "") -> None:
         self.name = name
         self.where = where
-        super().__init__(f"There is no asset {name!r} in {where}." + (f" {advice}" if advice else ""))
+        super().__init__(f"No asset {name!r} in {where}." + (f" {advice}" if advice else ""))
 
 
 class VersionNotFound(NotFound):
-    """The asset exists, this version of it doesn't.
+    """Version that doesn't exist of an asset that does.
 
     Attributes:
         name: the asset's name.
-        version: the version (perhaps partial) that was asked for.
-        available: the versions that are there, latest first.
+        version: the requested version, perhaps partial.
+        available: the existing versions, latest first.
     """
 
     def __init__(self, name: str, version: str, where: str, available: tuple[str, ...] = ()) -> None:
         self.name = name
         self.version = version
         self.available = available
-        there = f" It has {', '.join(available[:10])}{', …' if len(available) > 10 else ''}." if available else ""
-        super().__init__(f"Asset {name!r} has no version {version} in {where}.{there}")
+        listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
+        super().__init__(
+            f"Asset {name!r} has no version {version} in {where}." + (f" It has {listed}." if listed else "")
+        )
 
 
 class PartNotFound(NotFound):
-    """The version exists, but nothing in it matches the sub-part.
+    """Part that matches no file or folder of the version.
 
     Attributes:
         name: the asset's name.
         version: the resolved version.
-        part: the sub-part that matched nothing.
+        part: the requested part.
     """
 
     def __init__(self, name: str, version: str, part: str) -> None:
         self.name = name
         self.version = version
         self.part = part
-        super().__init__(f"{name}:{version} holds nothing at {part!r}: whole path segments are matched.")
+        super().__init__(f"{name}:{version} has no file or folder {part!r}. A part matches whole path segments.")
 
 
 class SourceNotFound(NotFound):
-    """The local path to push doesn't exist.
+    """Local path to push that doesn't exist.
 
     Attributes:
         path: the path as given.
@@ -202,15 +206,15 @@ class SourceNotFound(NotFound):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        super().__init__(f"There is nothing at {path!r} to push.")
+        super().__init__(f"Cannot push {path!r}: no such file or directory.")
 
 
 class Conflict(AioAssetsError):
-    """Somebody else was there first."""
+    """Conflict with an earlier or a concurrent push."""
 
 
 class AssetExists(Conflict):
-    """`create_asset` on an asset that exists, or is being created.
+    """Asset that `create_asset` can't create because it exists, or another push is creating it.
 
     Attributes:
         name: the asset's name.
@@ -218,46 +222,46 @@ class AssetExists(Conflict):
 
     def __init__(self, name: str, detail: str) -> None:
         self.name = name
-        super().__init__(f"Asset {name!r} can't be created: {detail}")
+        super().__init__(f"Cannot create asset {name!r}: {detail}")
 
 
 class SourceError(AioAssetsError):
-    """The local tree can't be pushed as it is.
+    """Local file or directory that can't be pushed.
 
     Attributes:
-        path: the offending path.
+        path: the path that can't be pushed.
     """
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
-        super().__init__(f"{path!r} can't be pushed: {reason}.")
+        super().__init__(f"Cannot push {path!r}: {reason}.")
 
 
 class SourceChanged(SourceError):
-    """A local file changed while it was being pushed; nothing was published."""
+    """Local file that changed during the push. Nothing was published."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, "it changed while it was being pushed; push again when it is at rest")
+        super().__init__(path, "it changed during the push; push again when nothing writes to it")
 
 
 class IntegrityError(AioAssetsError):
-    """Bytes are not the ones that were pushed.
+    """Content with another size or digest than what was pushed.
 
     Attributes:
         what: the asset, version and part.
-        expected: the digest or size that the manifest records.
-        found: what was found instead.
+        expected: the recorded digest, size or revision.
+        found: the actual one.
     """
 
     def __init__(self, what: str, expected: str, found: str) -> None:
         self.what = what
         self.expected = expected
         self.found = found
-        super().__init__(f"{what} is not what was pushed: expected {expected}, found {found}.")
+        super().__init__(f"{what} differs from what was pushed: expected {expected}, found {found}.")
 
 
 class AccessDenied(AioAssetsError):
-    """The store or a folder refuses this principal, or there are no usable credentials.
+    """Permission denied by a store or a local folder.
 
     Attributes:
         where: the store's URL, or the folder.
@@ -267,44 +271,45 @@ class AccessDenied(AioAssetsError):
         self, where: str, doing: str, detail: str, advice: str = "Check the credentials and their permissions."
     ) -> None:
         self.where = where
-        super().__init__(f"{where} doesn't allow to {doing}: {detail} {advice}")
+        place = "" if where in doing else f" in {where}"
+        super().__init__(f"Cannot {doing}{place}: {detail} {advice}")
 
 
 class MissingCredentials(AccessDenied):
-    """There are no usable credentials, so the store wasn't even asked."""
+    """Missing or unusable credentials. No request was sent to the store."""
 
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
-        AioAssetsError.__init__(self, f"There are no usable credentials for {where}: {detail}")
+        AioAssetsError.__init__(self, f"Found no usable credentials for {where}: {detail}")
 
 
 class StoreError(AioAssetsError):
-    """The store can't do its part."""
+    """Failure of a store."""
 
 
 class BucketNotFound(StoreError):
-    """The bucket, container or folder doesn't exist.
+    """Bucket, container or folder that doesn't exist.
 
     Attributes:
         where: the store's URL.
-        creatable: whether the first write would make it, as for a local folder.
+        creatable: whether the first write creates it, as for a local folder.
     """
 
     def __init__(self, where: str, *, creatable: bool = False) -> None:
         self.where = where
         self.creatable = creatable
-        advice = "Check the path, or let `new` create it." if creatable else "Check its name, or create it first."
+        advice = "Check the path, or create it with `new`." if creatable else "Check the name, or create it first."
         super().__init__(f"{where} doesn't exist. {advice}")
 
 
 class StoreUnavailable(StoreError):
-    """The store can't be reached, throttles or fails; trying again later may help.
+    """Store that is unreachable, throttling or failing. Retrying later may succeed.
 
     Attributes:
         where: the store's URL.
-        uncertain: whether the request may have taken effect all the same.
-        retry_after: seconds that the store asked to wait, or `None`.
-        throttled: whether the store says that it is asked too much, and so takes fewer requests at once.
+        uncertain: whether the request may have taken effect.
+        retry_after: seconds to wait as requested by the store, or `None`.
+        throttled: whether the store refused the request because of too many requests.
     """
 
     def __init__(
@@ -320,29 +325,29 @@ class StoreUnavailable(StoreError):
         self.uncertain = uncertain
         self.retry_after = retry_after
         self.throttled = throttled
-        super().__init__(f"{where} can't be used right now: {detail}")
+        super().__init__(f"{where} is unavailable: {detail}")
 
 
 class StoreUnsuitable(StoreError):
-    """The store doesn't honour conditional writes, so versions could be lost.
+    """Store that doesn't honour conditional writes, so that concurrent pushes could lose versions.
 
     Attributes:
         where: the store's URL.
-        observed: what the store did.
+        observed: what the store did wrong.
     """
 
     def __init__(self, where: str, observed: str) -> None:
         self.where = where
         self.observed = observed
         super().__init__(
-            f"{where} can't keep concurrent pushes apart: {observed}. "
-            "Use another store, or declare that only one writer pushes at a time "
+            f"{where} is not safe for concurrent pushes: {observed}. "
+            "Use another store or, if only one process pushes at a time, declare a single writer "
             "(single_writer=True, --single-writer, AIOASSETS_SINGLE_WRITER=1)."
         )
 
 
 class StoreCorrupt(StoreError):
-    """An object in the store isn't what it should be.
+    """Invalid object in the store.
 
     Attributes:
         where: the object's URL.
@@ -350,44 +355,57 @@ class StoreCorrupt(StoreError):
 
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
-        super().__init__(f"{where} can't be used: {detail}.")
+        super().__init__(f"{where} is invalid: {detail}.")
+
+
+class DocumentTooLarge(StoreCorrupt):
+    """A document has more bytes than are read.
+
+    Attributes:
+        size: its bytes; `None` where the store doesn't tell.
+        limit: the most that it may have.
+    """
+
+    def __init__(self, where: str, size: int | None, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(where, f"it is larger than the {limit:,} bytes that a document may have")
 
 
 class CacheError(AioAssetsError):
-    """The local assets directory can't be used.
+    """Local assets directory that can't be used.
 
     Attributes:
-        path: the path concerned.
+        path: the directory, or the path in it.
     """
 
     def __init__(self, path: str, detail: str) -> None:
         self.path = path
-        super().__init__(f"The assets directory can't be used at {path!r}: {detail}.")
+        super().__init__(f"Cannot use {path!r} in the assets directory: {detail}.")
 
 
 class PublicationUncertain(AioAssetsError):
-    """The version is complete, but whether it was listed isn't known.
+    """Version that was uploaded completely, but is perhaps not published.
 
-    Its content is safe: `fetch` of this exact version works once its manifest
-    is there. The next update of this manager lists it if that is still missing, and so does
-    `clean --publish`.
+    If its manifest was written, `fetch` of this exact version works. The next update by this
+    manager, or `clean --publish`, adds it to the index if it is missing there.
 
     Attributes:
         name: the asset's name.
-        version: the version in question.
+        version: the uploaded version.
     """
 
     def __init__(self, name: str, version: str, detail: str) -> None:
         self.name = name
         self.version = version
         super().__init__(
-            f"{name}:{version} was uploaded, but whether it was published isn't known: {detail} "
-            f"Look with `aioassets versions {name}` before pushing again."
+            f"{name}:{version} was uploaded, but perhaps not published: {detail} "
+            f"Check with `aioassets versions {name}` before pushing again."
         )
 
 
 class PushContended(Conflict):
-    """The version number was lost to others too often in a row.
+    """Push that lost its version number to concurrent pushes too often.
 
     Attributes:
         name: the asset's name.
@@ -395,15 +413,17 @@ class PushContended(Conflict):
 
     def __init__(self, name: str, attempts: int) -> None:
         self.name = name
-        super().__init__(f"{name!r} was not pushed: its version number was taken away {attempts} times. Push again.")
+        super().__init__(
+            f"Cannot push {name!r}: lost the version number to concurrent pushes {attempts} times. Push again."
+        )
 
 
 class BulkUpdateError(AioAssetsError):
-    """Some assets of an `update_assets` were not published.
+    """Failure of some assets of `update_assets`.
 
     Attributes:
-        published: what was published, by asset name.
-        failed: why the others failed, by asset name.
+        published: the results of the assets that were published, by name.
+        failed: the errors of the others, by name.
     """
 
     def __init__(self, published: Mapping[str, Any], failed: Mapping[str, Exception]) -> None:
@@ -418,23 +438,23 @@ class BulkUpdateError(AioAssetsError):
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):
-    """A manager that is closed, or used from a second event loop."""
+    """Manager that is closed, or used from a second event loop."""
 
 
 class OutOfThreads(AioAssetsError):
-    """This process needs a thread and can't start one."""
+    """Thread that the system refused to start."""
 
-    uncertain = True  # a request may consist of several steps, and this one needn't be the first
+    uncertain = True  # earlier steps of the same request may have taken effect
 
     def __init__(self) -> None:
         super().__init__(
-            "This process can't start a thread: it has reached a limit of the system. Raise the limit of processes and "
-            "threads (`ulimit -u`, TasksMax of a systemd unit, the pids limit of a container), or run fewer at once."
+            "Cannot start a thread: the system's limit is reached. Raise the limit of processes and threads "
+            "(`ulimit -u`, TasksMax of a systemd unit, the pids limit of a container), or run fewer processes at once."
         )
 
 
 class ObjectError(AioAssetsError):
-    """Between a driver and its caller: the state of one object.
+    """Unexpected state of one object, as drivers report it.
 
     Attributes:
         url: the object's URL.
@@ -448,18 +468,18 @@ class ObjectError(AioAssetsError):
 
 
 class ObjectNotFound(ObjectError):
-    """There is no object with this key."""
+    """Object that doesn't exist."""
 
     problem = "doesn't exist"
 
 
 class PreconditionFailed(ObjectError):
-    """The object exists already, or is not at the expected revision."""
+    """Object that already exists, or is not at the expected revision."""
 
-    problem = "was changed by somebody else"
+    problem = "was changed by another writer"
 
 
 class NotSameStore(ObjectError):
-    """The store can't copy this object by itself: its bytes have to be streamed."""
+    """Object that can't be copied on the server side, so its bytes have to be streamed."""
 
-    problem = "can't be copied by the store itself"
+    problem = "can't be copied on the server side"

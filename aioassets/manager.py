@@ -10,7 +10,9 @@ from typing import Any, Self
 
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
-from aioassets.fetch.fetch import FetchContext, FetchedAsset, Retrieval
+from aioassets.fetch.context import FetchContext
+from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
 from aioassets.model.names import AssetSpec, parse_name

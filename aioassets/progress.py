@@ -1,4 +1,4 @@
-"""What happened, as events; who draws them is somebody else's business."""
+"""Progress events of pushes and fetches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["BytesTransferred", "Event", "FileTransferred", "Progress", "Transfer
 
 @dataclass(frozen=True, slots=True)
 class TransferStarted:
-    """It is known what has to move.
+    """Start of a transfer, once its files are known.
 
     Attributes:
         name: the asset.
         version: its version.
-        files: how many files are to move.
-        nbytes: how many bytes they hold; `None` where a manifest of modelkit doesn't tell.
+        files: number of files to transfer.
+        nbytes: their total size in bytes; `None` if the manifest is modelkit's and has no sizes.
     """
 
     name: str
@@ -27,11 +27,11 @@ class TransferStarted:
 
 @dataclass(frozen=True, slots=True)
 class BytesTransferred:
-    """Some bytes have moved.
+    """Transfer of some bytes.
 
     Attributes:
         name: the asset.
-        nbytes: how many since the last event; negative where a transfer begins anew.
+        nbytes: bytes since the last event; negative if a file is transferred again from its start.
     """
 
     name: str
@@ -40,13 +40,13 @@ class BytesTransferred:
 
 @dataclass(frozen=True, slots=True)
 class FileTransferred:
-    """One file is done.
+    """Completion of one file.
 
     Attributes:
         name: the asset.
-        path: the file, relative to the asset; empty for a file asset.
+        path: its path relative to the asset; empty for a file asset.
         nbytes: its size.
-        skipped: whether it was there already, so that nothing moved.
+        skipped: whether the file was already in place and was not transferred.
     """
 
     name: str
@@ -57,7 +57,9 @@ class FileTransferred:
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """All files of the asset are done. A push has still to publish them, under another number if this one is lost.
+    """Completion of all files of the asset.
+
+    A push publishes them after this event, perhaps under another version number.
 
     Attributes:
         name: the asset.
@@ -69,11 +71,11 @@ class TransferFinished:
 
 
 Event = TransferStarted | BytesTransferred | FileTransferred | TransferFinished
-"""All that a `progress` callback may receive."""
+"""Events that a `progress` callback may receive."""
 
 Progress = Callable[[Event], None]
-"""Called in the event loop, so it must not block; what it raises ends the call that it watches."""
+"""Callback for progress events. It runs on the event loop and must not block. An exception in it ends the call."""
 
 
 def ignore(event: Event) -> None:
-    """A `Progress` for when nobody watches."""
+    """Ignore an event."""

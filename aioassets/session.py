@@ -9,9 +9,9 @@ from aioassets.cleanup.store import StoreCleaning
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
-from aioassets.fetch.cache import OURS
-from aioassets.fetch.fetch import Locks
+from aioassets.fetch.directory import OWN_FOLDER
 from aioassets.fetch.leftovers import CacheCleaning
+from aioassets.fetch.locks import Locks
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
 from aioassets.push.locate import Sources
@@ -50,7 +50,7 @@ class Session:
         self._location = settings.location if driver is None else None
         self._owned = None if self._location is None else self._open_driver(self._location)
         self._sources = Sources(self._open_driver)
-        self._probes = ProbeCache(settings.cache_folder / OURS / "stores")
+        self._probes = ProbeCache(settings.cache_folder / OWN_FOLDER / "stores")
         self._claimant: Claimant | None = None
         self.store_if_any = self._open_store(driver or self._owned)
         self._pushes = None if self.store_if_any is None else self._open_pushes(self.store_if_any)

@@ -26,7 +26,7 @@ import anyio
 import pytest
 
 from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, OpenUpload, Revision
-from aioassets.errors import AioAssetsError, NotSameStore, ObjectNotFound, PreconditionFailed, StoreCorrupt
+from aioassets.errors import AioAssetsError, DocumentTooLarge, NotSameStore, ObjectNotFound, PreconditionFailed
 from aioassets.runtime.tasks import for_each
 
 __all__ = ["BytesSource", "DriverConformance"]
@@ -154,8 +154,9 @@ class DriverConformance:
         """Whoever wrote it must not fill this process's memory; one that is just as large as allowed is read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
-        with pytest.raises(StoreCorrupt, match="key can't be used: it is larger than the 999 bytes"):
+        with pytest.raises(DocumentTooLarge, match="key is invalid: it is larger than the 999 bytes") as caught:
             await driver.read("key", limit=999)
+        assert (caught.value.size, caught.value.limit) == (1000, 999)
 
     async def test_a_document_is_created_once(self, driver: Driver) -> None:
         """A second create is refused and changes nothing."""

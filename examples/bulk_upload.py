@@ -1,7 +1,7 @@
-"""Push many assets in parallel, and live with those that fail.
+"""Bulk upload: push many assets in parallel, and continue when some of them fail.
 
-Run it with `python examples/bulk_upload.py [BUCKET]`, where the bucket is a folder or a URL such as
-`s3://models`; without one it uses a temporary folder.
+Run it with `python examples/bulk_upload.py [BUCKET]`. The bucket is a folder or a URL such as
+`s3://models`. Without it, the example uses a temporary folder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ COUNT = 200
 
 
 def write_tables(folder: Path) -> dict[str, Path]:
-    """Make one lookup table for each shop.
+    """Write one lookup table per shop.
 
     Returns:
-        What to push, by asset name.
+        The path of each table, by asset name.
     """
     tables = {f"shops/{number:04d}/prices": folder / f"{number:04d}.csv" for number in range(COUNT)}
     for path in tables.values():
@@ -30,7 +30,7 @@ def write_tables(folder: Path) -> dict[str, Path]:
 
 
 async def push_all(bucket: str, assets: dict[str, Path]) -> dict[str, PushResult]:
-    """Push everything, each to a new version; assets that don't exist yet are created."""
+    """Push a new version of each asset. Create the assets that don't exist yet."""
     async with AssetsManager(bucket) as manager:
         try:
             return await manager.update_assets(assets, create_missing=True)
@@ -41,14 +41,14 @@ async def push_all(bucket: str, assets: dict[str, Path]) -> dict[str, PushResult
 
 
 def report(results: dict[str, PushResult], seconds: float) -> None:
-    """Say what was published."""
+    """Print a summary of the published versions."""
     size = sum(result.size for result in results.values())
     versions = sorted({result.version for result in results.values()})
     print(f"pushed    {len(results)} assets, {size / 1e6:.1f} MB in {seconds:.1f} s, versions {', '.join(versions)}")
 
 
 def run(bucket: str, folder: Path) -> None:
-    """Push everything, and then again after one table was lost."""
+    """Push all tables, then again after deleting one of them."""
     tables = write_tables(folder)
     report(*timed(bucket, tables))
     next(iter(tables.values())).unlink()
@@ -56,13 +56,13 @@ def run(bucket: str, folder: Path) -> None:
 
 
 def timed(bucket: str, assets: dict[str, Path]) -> tuple[dict[str, PushResult], float]:
-    """Push everything, and take the time."""
+    """Push all assets, and return the results and the seconds taken."""
     started = time.monotonic()
     return asyncio.run(push_all(bucket, assets)), time.monotonic() - started
 
 
 def main() -> None:
-    """Push to the bucket that was named, or to a temporary one."""
+    """Push to the bucket named on the command line, or to a temporary one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source = folder / "tables"

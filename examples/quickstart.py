@@ -1,7 +1,7 @@
-"""Push, update, list and fetch a small asset, on a local folder.
+"""Quickstart: create, update, list and fetch a small asset in a local folder.
 
-Run it with `python examples/quickstart.py [FOLDER]`, where the folder is a new one; without it, the
-example uses a temporary one.
+Run it with `python examples/quickstart.py [FOLDER]`. The folder must be new. Without it, the example
+uses a temporary folder.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from aioassets import AssetExists, AssetsManager
 
 
 def write_model(folder: Path, weights: bytes) -> None:
-    """Make a directory tree that stands for a trained model."""
+    """Write a directory tree that stands for a trained model."""
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     (folder / "weights" / "w.bin").write_bytes(weights)
     (folder / "vocabulary.txt").write_text("red\ngreen\nblue\n")
 
 
 async def tour(folder: Path) -> None:
-    """Go once through what an assets manager does."""
+    """Show the main operations of an assets manager."""
     model = folder / "model"
     async with AssetsManager(folder / "store", assets_dir=folder / "cache") as manager:
         print(f"The store is {manager.url}")
@@ -52,11 +52,11 @@ async def tour(folder: Path) -> None:
         )
 
         again = await manager.fetch_asset(f"team/model:{latest.version}")
-        print(f"again     from the cache, without asking the store: {again.from_cache}")
+        print(f"again     from the cache, without a request: {again.from_cache}")
 
 
 def main() -> None:
-    """Run the tour in the folder that was named, or in a temporary one."""
+    """Run the tour in the folder named on the command line, or in a temporary one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
         try:

@@ -1,6 +1,6 @@
-"""Serve a model, take in new versions of it, and list them: a FastAPI application.
+"""FastAPI application that serves a model, publishes new versions of it, and lists them.
 
-Run it with any server for ASGI; the store and all else that aioassets needs come from the environment:
+Run it with any ASGI server. The environment configures the store and all other settings of aioassets:
 
     pip install '.[s3]' fastapi uvicorn
     export AIOASSETS_BUCKET=s3://models
@@ -9,22 +9,21 @@ Run it with any server for ASGI; the store and all else that aioassets needs com
     curl -X POST -T model.bin localhost:8000/versions
     curl localhost:8000/versions
 
-What its clients can rely on:
+Responses to `POST /versions`:
 
-- 201: the version is published. It stays listed and intact, whatever happens next.
-- 4xx: nothing was published, and the same again would end the same way (after 409, it need not).
-- 503: nothing was published; send it again after `Retry-After` seconds.
-- 500, or no answer: it may have been published. Where the answer names a `version`, look for it in the
-  listing; otherwise send it again, which at worst publishes it twice.
+- 201: the version is published. It stays listed and unchanged.
+- 4xx: nothing was published. Repeating the request fails again, except possibly after 409.
+- 503: nothing was published. Repeat the request after `Retry-After` seconds.
+- 500, or no response: the version may have been published. If the response has a `version`, look for it in the
+  listing. Otherwise repeat the request, which at worst publishes the content twice.
 
-When it is told to stop, uvicorn accepts nothing new, and lets requests under way end for as long as
-`--timeout-graceful-shutdown` says; without it, for as long as they take. Then it cancels them. A cancelled push
-abandons its version and removes what it uploaded; one that was sealed already is still listed. That takes at most
-about `AIOASSETS_CLEANUP_TIMEOUT` (5 s), and the application waits for it, which uvicorn doesn't. So whatever stops
-the service by SIGTERM has to allow for both times, and a little more, before it sends SIGKILL. Even then nothing is
-half-published, but a claim and some content may be left behind.
+Shutdown: uvicorn stops accepting requests and waits for running ones, at most `--timeout-graceful-shutdown` seconds
+if that is set. Then it cancels them. A cancelled push abandons its version and removes what it uploaded, or lists its
+version if that was sealed already. This takes at most about `AIOASSETS_CLEANUP_TIMEOUT` (5 s). The application waits
+for it; uvicorn doesn't. So a supervisor that sends SIGTERM must allow for both times, and a little more, before it
+sends SIGKILL. After SIGKILL, no version is incomplete, but a claim and some content may remain.
 
-It neither authenticates nor limits what it takes in: put something before it that does.
+The application has no authentication and no limit on the size of uploads. Put a proxy with both in front of it.
 """
 
 from __future__ import annotations
@@ -56,15 +55,15 @@ from aioassets import (
 )
 
 MODEL: Final = os.environ.get("SERVICE_MODEL", "team/model")
-"""The asset's name."""
+"""Name of the asset."""
 RETRY_AFTER: Final = 5.0
-"""Seconds until a client should try again, where the store doesn't say."""
+"""Seconds until a client should retry, unless the store says how long to wait."""
 STATUSES: Final = {NotFound: 404, Conflict: 409, StoreUnavailable: 503, ManagerStateError: 503}
-"""What an error is answered with; any other with 500."""
+"""Status codes by error class. Any other error is a 500."""
 
 
 class State(TypedDict):
-    """What lives as long as the application."""
+    """State that lives as long as the application."""
 
     manager: AssetsManager
     model: FetchedAsset
@@ -73,7 +72,7 @@ class State(TypedDict):
 
 @contextlib.asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-    """Hold one manager for all requests; fetch the model before the first of them, and wait for the last upload."""
+    """Open one manager for all requests, fetch the model before the first, and wait for the last upload."""
     uploads: set[asyncio.Task[Any]] = set()
     async with AssetsManager() as manager:
         yield State(manager=manager, model=await fetch_model(manager), uploads=uploads)
@@ -82,28 +81,28 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
 
 
 async def fetch_model(manager: AssetsManager) -> FetchedAsset:
-    """Fetch the latest version; the very first start finds none, and publishes an empty one."""
+    """Fetch the latest version. If the asset doesn't exist yet, publish an empty file first."""
     try:
         return await manager.fetch_asset(MODEL)
     except (AssetNotFound, BucketNotFound):
         async with anyio.NamedTemporaryFile() as empty:
-            with contextlib.suppress(AssetExists):  # another process was faster
+            with contextlib.suppress(AssetExists):  # another process created it first
                 await manager.create_asset(str(empty.name), MODEL)
         return await manager.fetch_asset(MODEL)
 
 
 async def the_manager(request: Request) -> AssetsManager:
-    """Hand the manager to an endpoint."""
+    """Return the manager."""
     return cast("AssetsManager", request.state.manager)
 
 
 async def the_model(request: Request) -> FetchedAsset:
-    """Hand the model to an endpoint."""
+    """Return the model."""
     return cast("FetchedAsset", request.state.model)
 
 
 async def is_upload(request: Request) -> None:
-    """Have the application wait for this request before it ends."""
+    """Make the application wait for this request at shutdown."""
     if task := asyncio.current_task():
         request.state.uploads.add(task)
         task.add_done_callback(request.state.uploads.discard)
@@ -116,13 +115,13 @@ app = FastAPI(title="Models", lifespan=lifespan)
 
 @app.get("/versions")
 async def list_versions(manager: Manager) -> list[str]:
-    """All versions, latest first."""
+    """List all versions, latest first."""
     return await manager.list_versions(MODEL)
 
 
 @app.post("/versions", status_code=201, dependencies=[Depends(is_upload)])
 async def push_version(request: Request, manager: Manager) -> dict[str, str]:
-    """Publish the request's body as the next version."""
+    """Publish the request body as the next version."""
     async with anyio.NamedTemporaryFile() as file:
         async for chunk in request.stream():
             await file.write(chunk)
@@ -133,19 +132,19 @@ async def push_version(request: Request, manager: Manager) -> dict[str, str]:
 
 @app.get("/model")
 async def serve_model(model: Model) -> FileResponse:
-    """The version that was the latest when the service started."""
+    """Return the version that was the latest at start-up."""
     return FileResponse(model.path, headers={"X-Model-Version": model.version})
 
 
 @app.exception_handler(ClientDisconnect)
 async def forget(_: Request, __: ClientDisconnect) -> Response:
-    """End quietly where a client broke off; nobody reads this answer."""
+    """End the request quietly when the client has disconnected."""
     return Response(status_code=400)
 
 
 @app.exception_handler(AioAssetsError)
 async def refuse(_: Request, error: AioAssetsError) -> JSONResponse:
-    """Answer with what went wrong, and how much of it was done."""
+    """Respond with the error, and with the version if it may have been published."""
     content: dict[str, Any] = {"detail": str(error)}
     if isinstance(error, PublicationUncertain):
         content["version"] = error.version

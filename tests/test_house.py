@@ -1,4 +1,4 @@
-"""The house is in order: its surface, its layers, and what the README says of both."""
+"""Public names, direction of imports, and agreement of the documentation with the code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import graphlib
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import subprocess
@@ -21,9 +22,13 @@ from aioassets.cli.process import EXIT_CODES
 from aioassets.drivers.azure.driver import AzureDriver
 from aioassets.drivers.gcs.driver import GCSDriver
 from aioassets.drivers.s3.driver import S3Driver
+from aioassets.model.claim import CLAIM_FIELD, Claim
+from aioassets.model.index import VersionIndex
+from aioassets.model.manifest import Manifest
 from aioassets.settings import Settings, debug_wanted
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+URL = "https://github.com/aioassets/aioassets/blob/main/"
 PACKAGE = Path(aioassets.__file__).parent
 
 FLOORS = (
@@ -38,13 +43,13 @@ FLOORS = (
     {"manager"},
     {"cli"},
 )
-"""Rooms, from the ground up. A module imports from its own room and from the floors below, not from its neighbours."""
+"""Rooms by floor, lowest first. A module may import from its own room and from lower floors only."""
 OUTSIDE = {"", "__main__", "testing"}
-"""Modules outside the rooms: the public surface, the program, and the tests that drivers inherit."""
+"""Modules outside the rooms: the package, its entry point, and the conformance suite of drivers."""
 
 
 def modules() -> dict[str, ast.Module]:
-    """The syntax trees of all modules, by name within the package."""
+    """Return the syntax trees of all modules, by name within the package."""
     found = (info.name for info in pkgutil.walk_packages([str(PACKAGE)], "aioassets."))
     names = ["aioassets", *found]
     return {
@@ -57,7 +62,7 @@ MODULES = modules()
 
 
 def imported(tree: ast.Module) -> set[str]:
-    """The modules of the package that a module imports, anywhere in it."""
+    """Return the modules of the package that a module imports, including local imports."""
     found = set()
     for node in ast.walk(tree):
         names = []
@@ -79,12 +84,12 @@ def room_of(module: str) -> str:
 def floor_of(room: str) -> int:
     """Return the number of the floor that a room is on."""
     floors = [number for number, rooms in enumerate(FLOORS) if room in rooms]
-    assert floors, f"{room} is on no floor: give it one"
+    assert floors, f"{room} is on no floor: add it to FLOORS"
     return floors[0]
 
 
 class TestSurface:
-    def test_all_lists_what_type_checkers_see(self) -> None:
+    def test_all_agrees_with_the_imports_for_type_checkers(self) -> None:
         stars = {
             node.module
             for node in ast.walk(MODULES[""])
@@ -94,19 +99,19 @@ class TestSurface:
         assert set(aioassets._MODULES) == stars
         assert len(aioassets.__all__) == len(set(aioassets.__all__)) == len(dir(aioassets))
 
-    def test_a_module_makes_nothing_public_that_the_package_does_not(self) -> None:
+    def test_public_names_of_modules_are_public_in_the_package(self) -> None:
         listing = {
             f"aioassets.{name}" for name, tree in MODULES.items() if "__all__" in assigned(tree) and name != "testing"
         }
 
         assert listing == set(aioassets._MODULES)
 
-    def test_all_that_is_listed_is_there(self) -> None:
+    def test_every_listed_name_exists(self) -> None:
         assert [name for name in aioassets.__all__ if not hasattr(aioassets, name)] == []
         with pytest.raises(AttributeError, match="nonsense"):
             aioassets.nonsense  # noqa: B018
 
-    def test_importing_the_package_imports_none_of_its_parts(self) -> None:
+    def test_importing_the_package_imports_only_its_version(self) -> None:
         code = "import sys, aioassets; print([name for name in sys.modules if name.startswith('aioassets.')])"
         output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
@@ -120,12 +125,12 @@ class TestSurface:
             return
         undocumented = [member for member, function in own_members(value) if not inspect.getdoc(function)]
 
-        assert not (vars(value)["__doc__"] or f"{name}(").startswith(f"{name}(")  # a dataclass makes one up
+        assert not (vars(value)["__doc__"] or f"{name}(").startswith(f"{name}(")  # a dataclass's default
         assert undocumented == []
 
 
 def own_members(kind: type) -> Iterator[tuple[str, Any]]:
-    """The public methods and properties that a class of ours defines."""
+    """Iterate over the public methods and properties that a class defines itself."""
     for name, value in vars(kind).items():
         member = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
@@ -139,7 +144,7 @@ def assigned(tree: ast.Module) -> set[str]:
 
 
 def documented_aliases() -> set[str]:
-    """The names of modules' values that a string explains."""
+    """Return the module-level names that a docstring follows."""
     found = set()
     for tree in MODULES.values():
         for node, following in zip(tree.body, tree.body[1:], strict=False):
@@ -158,17 +163,17 @@ class TestRooms:
         assert {room for room in others if floor_of(room) >= floor_of(own)} == set()
 
     @pytest.mark.parametrize("room", sorted(name for name in MODULES if f"{name}." in " ".join(MODULES)))
-    def test_each_room_says_what_happens_there_and_what_may_not(self, room: str) -> None:
+    def test_each_room_has_a_docstring_of_two_sentences(self, room: str) -> None:
         text = ast.get_docstring(MODULES[room]) or "" if room else "outside"
 
         assert not room or len(re.findall(r"[.](?:\s|$)", text)) >= 2, f"{room} needs a docstring of two sentences"
 
-    def test_no_import_leads_back(self) -> None:
+    def test_imports_have_no_cycles(self) -> None:
         graph = {module: imported(tree) for module, tree in MODULES.items()}
 
         graphlib.TopologicalSorter(graph).prepare()
 
-    def test_settings_are_read_by_the_manager_and_the_command_line_alone(self) -> None:
+    def test_only_the_manager_and_the_command_line_import_settings(self) -> None:
         readers = {module for module, tree in MODULES.items() if "settings" in imported(tree)}
 
         assert {room_of(module) for module in readers} - OUTSIDE <= {"session", "manager", "cli"}
@@ -186,8 +191,8 @@ class TestRooms:
 
 
 class TestClocks:
-    def test_deadlines_and_pauses_never_follow_a_clock_that_can_be_set(self) -> None:
-        """Only these tell dates: of versions, manifests, notes and files, and of a store that doesn't tell its own."""
+    def test_only_known_modules_read_the_wall_clock(self) -> None:
+        """These modules need dates, for versions, manifests, records and files. Deadlines use a monotonic clock."""
         readers = {
             module
             for module, tree in MODULES.items()
@@ -209,8 +214,8 @@ class TestClocks:
         }
 
 
-class Asked(dict[str, str]):
-    """An empty environment that remembers what was looked for."""
+class RecordingEnvironment(dict[str, str]):
+    """An empty environment that records the names that are read."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -220,48 +225,88 @@ class Asked(dict[str, str]):
         return default
 
 
-def section(title: str) -> str:
-    """A section of the README, down to the next one of its level."""
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the README has no section {title!r}"
+def section(page: str, title: str) -> str:
+    """Return a section of a page, up to the next section of the same level."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{page} has no section {title!r}"
     return found[1]
 
 
-class TestReadme:
-    def test_its_tables_name_exactly_the_variables_that_are_read(self) -> None:
-        asked = Asked()
-        Settings.resolve(environ=asked)
-        debug_wanted(asked)
+def links(page: Path) -> list[str]:
+    """Return the targets of the links on a page."""
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
 
-        rows = re.findall(r"^\| (`[A-Z].*?) \|", section("Environment"), re.MULTILINE)
+
+class TestReferencePages:
+    def test_the_table_of_variables_lists_exactly_those_that_are_read(self) -> None:
+        environ = RecordingEnvironment()
+        Settings.resolve(environ=environ)
+        debug_wanted(environ)
+
+        rows = re.findall(
+            r"^\| (`[A-Z].*?) \|", section("docs/configuration.md", "Environment variables"), re.MULTILINE
+        )
         named = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
 
-        assert named == asked.names
+        assert named == environ.names
 
-    def test_its_numbers_are_the_defaults(self, tmp_path: Path) -> None:
-        rows = re.findall(r"^\| `AIOASSETS_([A-Z_]+)` \| (\d+) \|", section("Environment"), re.MULTILINE)
+    def test_the_numbers_in_the_table_are_the_defaults(self, tmp_path: Path) -> None:
+        table = section("docs/configuration.md", "Environment variables")
+        rows = re.findall(r"^\| `AIOASSETS_([A-Z_]+)` \| (\d+) \|", table, re.MULTILINE)
         defaults = Settings.resolve(assets_dir=tmp_path, environ={})
 
         assert len(rows) == 6
         assert {name: float(text) for name, text in rows} == {name: getattr(defaults, name.lower()) for name, _ in rows}
 
     @pytest.mark.parametrize(("store", "driver"), [("S3", S3Driver), ("GCS", GCSDriver), ("Azure", AzureDriver)])
-    def test_its_tables_of_options_name_exactly_those_of_the_drivers(self, store: str, driver: type[Any]) -> None:
+    def test_the_tables_of_options_list_exactly_those_of_the_drivers(self, store: str, driver: type[Any]) -> None:
         options = set(list(inspect.signature(driver).parameters)[1:]) - {"dispatcher", "client", "credential"}
         options -= {"connect_timeout", "read_timeout"}  # settings of their own
-        table = re.search(rf"^\| option of {store} .*?(?=^$)", section("Environment"), re.MULTILINE | re.DOTALL)
+        page = section("docs/configuration.md", "Store options")
+        table = re.search(rf"^\| {store} option .*?(?=^$|\Z)", page, re.MULTILINE | re.DOTALL)
 
         assert table is not None
         assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", table[0], re.MULTILINE)) == options
 
-    def test_its_exit_codes_are_those_of_the_command_line(self) -> None:
-        rows = {int(row) for row in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)}
+    def test_the_exit_codes_are_those_of_the_command_line(self) -> None:
+        rows = {
+            int(row) for row in re.findall(r"^\| (\d+) \|", section("docs/command-line.md", "Exit codes"), re.MULTILINE)
+        }
 
         assert rows == {0, *(code for _, code in EXIT_CODES), 130, 143}
 
 
+class TestLinks:
+    def test_the_readme_links_to_files_by_absolute_urls(self) -> None:
+        """PyPI renders the README without the repository."""
+        targets = links(ROOT / "README.md")
+
+        assert targets
+        assert [target for target in targets if not target.startswith(URL)] == []
+        assert [target for target in targets if not (ROOT / target.removeprefix(URL)).is_file()] == []
+
+    @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+    def test_relative_links_of_the_docs_lead_to_files(self, page: Path) -> None:
+        relative = [target.partition("#")[0] for target in links(page) if "://" not in target]
+
+        assert [target for target in relative if target and not (page.parent / target).exists()] == []
+
+
+class TestFormatPage:
+    def test_its_examples_are_read_and_written_unchanged(self) -> None:
+        text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+        index, claim, *manifests = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+        assert json.loads(VersionIndex.from_json(index.encode()).to_json()) == json.loads(index)
+        assert json.loads(Claim.from_value(json.loads(claim)[CLAIM_FIELD]).to_json()) == json.loads(claim)
+        assert len(manifests) == 2
+        for manifest in manifests:
+            assert json.loads(Manifest.from_json(manifest.encode()).to_json()) == json.loads(manifest)
+
+
 class TestGuarantees:
-    def test_each_names_tests_that_exist(self) -> None:
+    def test_each_named_test_exists(self) -> None:
         root = Path(__file__).parent
         sources = "".join(path.read_text(encoding="utf-8") for path in root.rglob("test_*.py"))
         named = re.findall(r"`(test_\w+)`", (root.parent / "docs" / "guarantees.md").read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ async def test_any_failure_of_one_asset_leaves_the_others_alone(tmp_path: Path) 
             raise ValueError("of the callback")
 
     manager = AssetsManager(driver=MemoryDriver(), assets_dir=tmp_path / "cache")
-    paths = dict.fromkeys(("one", "two", "three"), tmp_path / "a")
+    paths: dict[str, str | os.PathLike[str]] = dict.fromkeys(("one", "two", "three"), tmp_path / "a")
     with pytest.raises(BulkUpdateError) as caught:
         await manager.update_assets(paths, create_missing=True, progress=report)
     assert set(caught.value.published) == {"one", "three"}

@@ -144,7 +144,7 @@ async def start(place: Place, tmp_path: Path) -> AsyncIterator[Callable[..., Any
     environ |= {"AIOASSETS_DIR": str(tmp_path / "cache"), "TMPDIR": str(temporary), **place.environ}
 
     async def run(*, grace: int = LONG, script: str = "") -> Service:
-        options = ["--app-dir", EXAMPLES, "--port=0", f"--timeout-graceful-shutdown={grace}", "--lifespan=on"]
+        options = ["--app-dir", str(EXAMPLES), "--port=0", f"--timeout-graceful-shutdown={grace}", "--lifespan=on"]
         command = [sys.executable, "-W", "error", "-c", f"{script}\nimport uvicorn\nuvicorn.main()"]
         process = await asyncio.create_subprocess_exec(
             *command, *options, "--no-access-log", "service:app", stderr=asyncio.subprocess.PIPE, env=environ

@@ -1,4 +1,4 @@
-"""An argument beats the environment, our variables beat modelkit's."""
+"""Settings from arguments, environment variables and defaults."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from aioassets.settings import Settings, debug_wanted
 
 
 def resolve(environ: dict[str, str] | None = None, **arguments: object) -> Settings:
-    return Settings.resolve(environ=environ or {}, **arguments)  # type: ignore[arg-type]
+    return Settings.resolve(environ=environ or {}, **arguments)
 
 
-def test_there_are_defaults_for_all_but_the_bucket() -> None:
+def test_everything_but_the_bucket_has_a_default() -> None:
     settings = resolve()
     assert (settings.bucket, settings.prefix, settings.storage_provider) == (None, "assets", None)
     assert (settings.versioning, settings.offline, settings.single_writer) == ("major_minor", False, False)
     assert settings.cache_folder.name == "aioassets"
 
 
-def test_an_argument_beats_our_variable_beats_modelkit() -> None:
+def test_arguments_take_precedence_over_variables_and_ours_over_those_of_modelkit() -> None:
     modelkit = {"MODELKIT_STORAGE_BUCKET": "theirs", "MODELKIT_STORAGE_PREFIX": "theirs"}
     ours = modelkit | {"AIOASSETS_BUCKET": "ours", "AIOASSETS_PREFIX": "ours"}
     assert resolve(ours, bucket="mine", prefix="mine").bucket == "mine"
@@ -34,7 +34,7 @@ def test_an_argument_beats_our_variable_beats_modelkit() -> None:
     assert (resolve(modelkit).bucket, resolve(modelkit).prefix) == ("theirs", "theirs")
 
 
-def test_the_default_prefix_goes_with_where_the_bucket_came_from() -> None:
+def test_the_default_prefix_is_that_of_modelkit_if_the_bucket_is() -> None:
     modelkit = {"MODELKIT_STORAGE_BUCKET": "theirs", "MODELKIT_STORAGE_PROVIDER": "s3"}
     assert resolve(modelkit).prefix == "modelkit-assets"
     assert resolve(modelkit).storage_provider == "s3"
@@ -46,7 +46,7 @@ def test_the_default_prefix_goes_with_where_the_bucket_came_from() -> None:
     ("text", "expected"),
     [(text, True) for text in ("true", "1", "YES", "on")] + [(text, False) for text in ("False", "0", "no", "off", "")],
 )
-def test_booleans_are_read_as_words(text: str, expected: bool) -> None:
+def test_boolean_variables_accept_words_and_numbers(text: str, expected: bool) -> None:
     assert resolve({"AIOASSETS_OFFLINE": text}).offline is expected
     assert debug_wanted({"AIOASSETS_DEBUG": text}) is expected
 
@@ -63,18 +63,17 @@ def test_booleans_are_read_as_words(text: str, expected: bool) -> None:
         ("AIOASSETS_PREFIX", "a/../b"),
     ],
 )
-def test_what_can_not_be_used_is_named(variable: str, text: str) -> None:
+def test_invalid_variables_are_refused(variable: str, text: str) -> None:
     with pytest.raises(InvalidSetting):
         resolve({variable: text})
 
 
-def test_few_requests_are_no_more_where_a_store_throttles() -> None:
-    """Who asks for few need not say so twice."""
+def test_min_requests_defaults_to_at_most_max_requests() -> None:
     assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).fewest_requests == 2
     assert resolve({}, max_requests=100, min_requests=10).min_requests == 10
 
 
-def test_options_of_drivers_come_from_the_environment_too() -> None:
+def test_driver_options_come_from_the_environment() -> None:
     environ = {
         "AIOASSETS_S3_REGION": "eu-west-1",
         "AIOASSETS_S3_PART_SIZE": "16777216",
@@ -121,13 +120,13 @@ def test_a_bucket_is_a_url_a_path_or_a_name_with_a_provider(tmp_path: Path) -> N
         ("models", "tape"),
     ],
 )
-def test_what_names_no_bucket_is_refused(bucket: str, provider: str | None) -> None:
+def test_invalid_locations_are_refused_without_showing_secrets(bucket: str, provider: str | None) -> None:
     with pytest.raises(InvalidSetting) as caught:
         make(bucket, provider)
     assert "secret" not in str(caught.value)
 
 
-def test_options_are_parsed_and_unknown_ones_refused() -> None:
+def test_driver_options_are_parsed_and_unknown_ones_refused() -> None:
     assert isinstance(make("s3://models", **{"s3.part_size": "16777216", "verify": "false", "gcs.x": "y"}), S3Driver)
     for options in ({"part_size": "large"}, {"verify": "perhaps"}, {"colour": "red"}, {"part_size": "1"}):
         with pytest.raises(InvalidSetting):
@@ -163,7 +162,7 @@ class TestOneValue:
         assert Settings(prefix="/team/assets/").prefix == "team/assets"
         for wrong in ({"prefix": "a/../b"}, {"max_requests": 0}, {"max_requests": 5, "min_requests": 6}):
             with pytest.raises(InvalidSetting):
-                Settings(**wrong)  # type: ignore[arg-type]
+                Settings.resolve(environ={}, **wrong)
         with pytest.raises(FrozenInstanceError):
             Settings().prefix = "other"  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""Removing what interrupted pushes left behind.
+"""Removing leftovers of interrupted pushes and fetches.
 
-It deletes content only below a number that it has ended itself, and imports neither `push` nor `fetch`.
+It deletes content only of versions whose number it has abandoned itself, and imports neither `push` nor `fetch`.
 """

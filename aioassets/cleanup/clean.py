@@ -1,7 +1,8 @@
-"""Finding leftovers in the store and in the assets directory, and removing them."""
+"""Cleaning of a store and of the assets directory."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,8 +12,10 @@ from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRule
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
 
+logger = logging.getLogger(__name__)
+
 AT_ONCE: Final = 16
-"""Leftovers that are removed at once; the budget bounds their requests."""
+"""Leftovers that are removed at once. The budget limits their requests."""
 
 
 class CachedLeftovers(Protocol):
@@ -22,15 +25,15 @@ class CachedLeftovers(Protocol):
         """Return the leftovers of one asset, or of all."""
 
     def remove(self, leftover: Leftover) -> bool:
-        """Remove one that was found; return `False` where it is in use by now."""
+        """Remove a leftover; return `False` if it is in use now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """Looks for leftovers, and removes them.
+    """Finds and removes leftovers of pushes and fetches.
 
     Attributes:
-        store: cleans the store; `None` where there is none.
+        store: cleans the store; `None` without one.
         cached: cleans the assets directory.
         rules: what may be removed.
     """
@@ -40,7 +43,7 @@ class Cleaning:
     rules: CleaningRules
 
     async def plan(self, name: str | None) -> CleaningPlan:
-        """See `AssetsManager.plan_clean`."""
+        """Find leftovers; `AssetsManager.plan_clean` documents it."""
         cached = await in_thread(self.cached.find, name, self.rules)
         stored: list[Leftover] = []
         if self.store is not None:
@@ -52,17 +55,21 @@ class Cleaning:
         return CleaningPlan(self.rules, (*stored, *cached), name)
 
     async def run(self, plan: CleaningPlan) -> CleaningResult:
-        """See `AssetsManager.clean`."""
+        """Remove leftovers; `AssetsManager.clean` documents it."""
         removed: dict[Leftover, bool] = {}
 
         async def remove(leftover: Leftover) -> None:
-            if leftover.is_cached:
-                removed[leftover] = await in_thread(self.cached.remove, leftover)
-            else:
-                removed[leftover] = self.store is not None and await self.store.remove(leftover)
+            removed[leftover] = await self._remove(leftover)
+            outcome = "Removed" if removed[leftover] else "Kept, because it has changed since"
+            logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)
         return CleaningResult(
             tuple(leftover for leftover in plan.removable if removed[leftover]),
             tuple(leftover for leftover in plan.removable if not removed[leftover]),
         )
+
+    async def _remove(self, leftover: Leftover) -> bool:
+        if leftover.is_cached:
+            return await in_thread(self.cached.remove, leftover)
+        return self.store is not None and await self.store.remove(leftover)

@@ -1,4 +1,4 @@
 """The command line: parse arguments, call the manager, print the outcome.
 
-No rule about assets lives here, and nothing imports it but `__main__`.
+It holds no rules about assets, and only `__main__` may import it.
 """

@@ -1,4 +1,4 @@
-"""The command line: what may be asked of it. What is done then is in `commands`."""
+"""Commands, arguments and options. The work itself is in `commands`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from aioassets.cli.options import (
     Duration,
     PushOptions,
     StoreOptions,
-    gathered,
+    grouped,
 )
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from aioassets.model.names import AssetSpec
 else:
 
-    class _Later:
-        """A module that is imported when something of it is used: help, completion and usage errors need none."""
+    class _LazyModule:
+        """Module that is imported on first use, so that help, completion and usage errors start fast."""
 
         def __init__(self, name: str) -> None:
             self._name = name
@@ -47,47 +47,48 @@ else:
         def __getattr__(self, attribute: str) -> Any:
             return getattr(import_module(self._name), attribute)
 
-    commands = _Later("aioassets.cli.commands")
-    process = _Later("aioassets.cli.process")
-    spec = _Later("aioassets.model.names")
+    commands = _LazyModule("aioassets.cli.commands")
+    process = _LazyModule("aioassets.cli.process")
+    spec = _LazyModule("aioassets.model.names")
 
 
 Work = Callable[[], Awaitable[int | None]]
-"""What a command does, returning the exit code; it needs an event loop."""
+"""The work of a command: runs in an event loop and returns the exit code."""
 
 EPILOG: Final = """
-Every setting may come from the environment: each option names its variable. An option beats it.
-AIOASSETS_DEBUG=1 shows the traceback of an error.
+Each option names the environment variable that it overrides. AIOASSETS_DEBUG=1 shows log
+records and the traceback of an error.
 
 \b
 Exit codes:
-    0  done
-    1  failed, or declined
-    2  usage
+    0  success
+    1  failure, or confirmation declined
+    2  usage error
     3  asset, version or path not found
-    4  conflict: it exists already
-    5  integrity: what was fetched is not what was pushed
-    6  permission or credentials
+    4  conflict: the asset or version exists already
+    5  integrity error: content differs from what was pushed
+    6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
-  130  interrupted (SIGINT), with the cleanup done
-  143  terminated (SIGTERM), with the cleanup done
+  130  interrupted (SIGINT), after cleanup
+  143  terminated (SIGTERM), after cleanup
 
 \b
-Shell completion, for .bashrc (likewise zsh_source and fish_source):
+To enable shell completion, add this line to .bashrc (for zsh and fish, write zsh_source or
+fish_source):
   eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"
 """
 
 
-class _InOrder(click.Group):
-    """Lists its commands as they are written here."""
+class _DefinitionOrder(click.Group):
+    """Group that lists its commands in the order of their definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """See `click.Group.list_commands`."""
+        """List the commands, in the order of their definition."""
         return list(self.commands)
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_DefinitionOrder,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -99,43 +100,44 @@ def cli() -> None:
 @cli.command("new", short_help="Push the first version of a new asset.")
 @PATH
 @click.argument("name")
-@gathered(PushOptions, "push", *PUSH)
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+@grouped(PushOptions, "push", *PUSH)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
-    """Push PATH, a file or a directory (or the URL of an object or prefix), as the first version of a new asset.
+    """Push PATH as the first version of a new asset.
 
-    Shows what would be pushed where, and asks. Prints the new version.
+    PATH is a file, a directory, or the URL of an object or a prefix. Shows what will be pushed, asks for
+    confirmation, and prints the new version.
     """
     parsed = spec.AssetSpec.parse(name)
     if parsed.version is not None or parsed.part is not None:
-        _refuse(f"A new asset gets its first version by itself: write {parsed.name} instead of {name}.")
+        _usage_error(f"A new asset starts at the first version: write {parsed.name} instead of {name}.")
     return partial(commands.new, path, name, push, store)
 
 
 @cli.command(short_help="Push the next version of an asset.")
 @PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
-@click.option("--bump-major", is_flag=True, help="Begin the next major: 1.2 is followed by 2.0.")
-@gathered(PushOptions, "push", *PUSH)
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+@click.option("--bump-major", is_flag=True, help="Start the next major version: 2.0 after 1.2.")
+@grouped(PushOptions, "push", *PUSH)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
-    """Push PATH, a file or a directory (or the URL of an object or prefix), as the next version of an asset.
+    """Push PATH as the next version of an asset: 1.3 after 1.2.
 
-    1.2 is followed by 1.3; NAME:0 goes on with major 0. Shows what would be pushed where, and
-    asks. Prints the new version.
+    PATH is a file, a directory, or the URL of an object or a prefix. NAME:0 continues major 0. Shows what
+    will be pushed, asks for confirmation, and prints the new version.
     """
-    return partial(commands.update, path, _updatable(name, bump_major), bump_major, push, store)
+    return partial(commands.update, path, _parse_update_spec(name, bump_major), bump_major, push, store)
 
 
 @cli.command("list")
 @click.argument("prefix", default="")
 @JSON
-@gathered(StoreOptions, "store", *STORE)
+@grouped(StoreOptions, "store", *STORE)
 def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
     """List assets with their versions, latest first.
 
-    With PREFIX, only those whose names begin with it. Where the versions of one can't be read,
-    the others are listed, and the exit code is 7.
+    PREFIX selects the assets whose names begin with it. If the versions of an asset cannot be read,
+    the others are still listed, and the exit code is 7.
     """
     return partial(commands.list_assets, prefix, store, as_json=as_json)
 
@@ -143,26 +145,26 @@ def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
 @cli.command()
 @click.argument("name")
 @JSON
-@gathered(StoreOptions, "store", *STORE)
+@grouped(StoreOptions, "store", *STORE)
 def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
-    """List the versions of an asset, latest first, a line each."""
+    """List the versions of an asset, latest first, one per line."""
     return partial(commands.versions, name, store, as_json=as_json)
 
 
 @cli.command()
 @click.argument("spec")
-@click.option("--force-download", is_flag=True, help="Download anew, and replace what differs.")
-@click.option("--verify", is_flag=True, help="Hash what is cached, instead of trusting its record.")
-@click.option("--offline", is_flag=True, default=None, help="Use only what is cached. [AIOASSETS_OFFLINE]")
+@click.option("--force-download", is_flag=True, help="Download again, and replace files that differ.")
+@click.option("--verify", is_flag=True, help="Verify the digests of cached files.")
+@click.option("--offline", is_flag=True, default=None, help="Use the cache only. [AIOASSETS_OFFLINE]")
 @JSON
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def fetch(
     spec: str, force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
 ) -> Work:
-    """Bring an asset to the local disk, and print its path.
+    """Download an asset to the local cache, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part: 'NAME:1[weights/w.bin]'. A
-    terminal shows control characters in the path escaped; programs get its exact bytes.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally with a part: 'NAME:1[weights/w.bin]'. Control
+    characters in the path are escaped on a terminal only.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -171,34 +173,34 @@ def fetch(
 
 @cli.command(short_help="Check a version against its manifest.")
 @click.argument("spec")
-@click.option("--cache", "cached", is_flag=True, help="Check what is in the assets directory, without the network.")
+@click.option("--cache", "cached", is_flag=True, help="Check the cached files, without the network.")
 @JSON
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
-    """Read every file of a version, compare it with what was pushed, and keep nothing.
+    """Read every file of a version and compare it with its manifest, without storing it.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, each with an optional sub-part. Names all that is damaged or
-    missing, and then ends with code 5.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally with a part. Reports each damaged or missing file; the
+    exit code is then 5.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
 
-@cli.command(short_help="Remove what dead pushes and fetches left behind.")
+@cli.command(short_help="Remove leftovers of dead pushes and fetches.")
 @click.argument("name", default="")
 @click.option(
     "--older-than",
     type=Duration(),
-    help="Remove what gave no sign of life for so long, like 0s or 24h, instead of what is known to be dead. "
-    "A short time stops pushes that are under way.",
+    help="Remove what was inactive for this long, such as 0s or 24h, instead of what is known to be dead. "
+    "A short duration stops running pushes.",
 )
-@click.option("--legacy", is_flag=True, help="Also content without a manifest, if it is a day old.")
+@click.option("--legacy", is_flag=True, help="Also remove content without a manifest that is a day old.")
 @click.option(
-    "--publish", metavar="NAME:VERSION", help="List a complete version that isn't listed, and do nothing else."
+    "--publish", metavar="NAME:VERSION", help="Add a complete but unlisted version to the index, and remove nothing."
 )
 @YES
 @DRY_RUN
 @JSON
-@gathered(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
+@grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def clean(
     name: str,
     older_than: timedelta | None,
@@ -209,56 +211,58 @@ def clean(
     as_json: bool,
     store: StoreOptions,
 ) -> Work:
-    """Show what dead pushes and fetches left behind, ask, and remove it.
+    """Show the leftovers of dead pushes and fetches, ask for confirmation, and remove them.
 
-    In the store: claims, content of versions that were never published, open uploads. In the assets
-    directory: unfinished downloads. With NAME, only of that asset. Nothing of a published version is
-    removed, and pushes under way are left alone.
+    Leftovers in the store are claims, content of unpublished versions, and open uploads. Leftovers in the
+    assets directory are unfinished downloads. NAME restricts the command to one asset. Published versions
+    are never touched. Running pushes aren't either, unless --older-than is shorter than their inactivity.
     """
     if publish is not None:
-        name, version = _exactly(publish)
+        name, version = _parse_exact_version(publish)
         return partial(commands.publish, name, version, store, as_json=as_json, dry_run=dry_run)
     return partial(
         commands.clean, name, store, older_than=older_than, legacy=legacy, yes=yes, dry_run=dry_run, as_json=as_json
     )
 
 
-def _refuse(message: str) -> NoReturn:
+def _usage_error(message: str) -> NoReturn:
     raise click.UsageError(message, click.get_current_context())
 
 
-def _updatable(name: str, bump_major: bool) -> AssetSpec:
+def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
     """Parse `NAME[:MAJOR]`."""
     parsed = spec.AssetSpec.parse(name)
     if parsed.part is not None:
-        _refuse(f"A part of an asset can't be pushed: write {replace(parsed, part=None)} instead of {name}.")
+        _usage_error(f"Cannot push a part of an asset: write {replace(parsed, part=None)} instead of {name}.")
     if parsed.version is not None and not parsed.version.isdecimal():
-        _refuse(f"A push makes a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}.")
+        _usage_error(
+            f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}."
+        )
     if parsed.version is not None and bump_major:
-        _refuse(f"--bump-major begins the next major of all: write {parsed.name} instead of {name}.")
+        _usage_error(f"--bump-major starts the major after the latest: write {parsed.name} instead of {name}.")
     return parsed
 
 
-def _exactly(text: str) -> tuple[str, str]:
+def _parse_exact_version(text: str) -> tuple[str, str]:
     """Parse `NAME:VERSION`."""
     parsed = spec.AssetSpec.parse(text)
     if parsed.version is None or parsed.part is not None:
-        _refuse(f"Name the version to list exactly, like {parsed.name}:1.2, instead of {text}.")
+        _usage_error(f"--publish needs an exact version: write {parsed.name}:1.2, for instance, instead of {text}.")
     return parsed.name, parsed.version
 
 
 def parse(args: Sequence[str] | None = None) -> Work | int:
-    """Read a command line.
+    """Parse a command line.
 
     Args:
-        args: without the program's name; `None` for those of this process.
+        args: the arguments without the program's name; `None` for those of this process.
 
     Returns:
-        What it asks for; or the exit code, where help, a completion or an error was printed and that is all.
+        The work to run; or the exit code, if help, a completion or an error was printed instead.
     """
     try:
-        asked: Work | int = _at_once(cli.main(args, prog_name="aioassets", standalone_mode=False))
-        return asked
+        work: Work | int = _run_without_loop(cli.main(args, prog_name="aioassets", standalone_mode=False))
+        return work
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -266,29 +270,29 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
         return error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
-    except SystemExit as error:  # completion done, or nobody reads what is printed
+    except SystemExit as error:  # completion has ended, or the output pipe is closed
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         return process.report_error(error, args)
 
 
-def _at_once(parsing: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that waits for nothing: a loop would take longer to import than all the rest."""
+def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a coroutine that never waits. Importing an event loop would double the start-up time."""
     try:
         parsing.send(None)
     except StopIteration as done:
         return done.value
-    raise RuntimeError(f"{parsing!r} waits for something.")
+    raise RuntimeError(f"{parsing!r} must not wait.")
 
 
 def main() -> NoReturn:
-    """Run the command line of this process, and end it."""
+    """Run the command line of this process, and exit."""
     try:
         parsed = parse()
         code = parsed if isinstance(parsed, int) else process.run(parsed)
-    except KeyboardInterrupt:  # before or after signals are heeded
+    except KeyboardInterrupt:  # while no signal handler is installed
         code = 128 + signal.SIGINT
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the interpreter shuts down
     gc.disable()
-    gc.freeze()  # nor a search for garbage in all that was imported, which takes a tenth of a short command
+    gc.freeze()  # skips a garbage collection that takes a tenth of a short command
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What the commands of the command line do."""
+"""The work of each command."""
 
 from __future__ import annotations
 
@@ -8,23 +8,15 @@ from typing import Any, TypeVar
 
 import anyio
 
-from aioassets.cli.console import (
-    ask,
-    can_ask,
-    described_leftovers,
-    echo_err,
-    forecast,
-    leftover_label,
-    print_assets,
-    progress_display,
-    put,
-    put_json,
-    put_path,
-)
+from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
+from aioassets.cli.output import echo, echo_err, echo_json, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
+from aioassets.cli.questions import ask, can_ask
+from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, print_assets
 from aioassets.errors import UsageError
-from aioassets.fetch.fetch import FetchedAsset, Selection
+from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
 from aioassets.manager import AssetsManager, AssetVersions
 from aioassets.model.digests import SHA256
@@ -54,15 +46,13 @@ async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int
     """List assets with their versions."""
     async with store.manager() as manager:
         async with progress_display("Listing assets"):
-            assets = await _all(manager.list_assets(prefix))
+            assets = await _collect(manager.list_assets(prefix))
         if as_json:
-            put_json({"assets": [_described_asset(asset) for asset in assets]})
+            echo_json({"assets": [_asset_json(asset) for asset in assets]})
         elif assets:
             print_assets(assets)
         else:
-            echo_err(
-                f"There are no assets in {manager.url}" + (f" whose names begin with {prefix!r}." if prefix else ".")
-            )
+            echo_err(f"No assets in {manager.url}" + (f" have names that begin with {prefix!r}." if prefix else "."))
     codes = [report_error(asset.error) for asset in assets if asset.error is not None]
     return codes[0] if codes else DONE
 
@@ -72,51 +62,52 @@ async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
     async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
         found = await manager.list_versions(name)
     if as_json:
-        put_json({"name": name, "versions": found})
+        echo_json({"name": name, "versions": found})
     else:
         for version in found:
-            put(version)
+            echo(version)
 
 
 async def fetch(
     spec: str, store: StoreOptions, *, force_download: bool, verify: bool, offline: bool | None, as_json: bool
 ) -> None:
-    """Bring an asset to the local disk, and print its path."""
-    async with store.manager() as manager, progress_display(f"Looking for {spec}", "Downloading") as tally:
+    """Download an asset to the local cache, and print its path."""
+    async with store.manager() as manager, progress_display(f"Resolving {spec}", "Downloading") as tally:
         fetched = await manager.fetch_asset(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
     if not fetched.verified:
         echo_err(
-            f"{fetched.name}:{fetched.version} has no digest that is known here, so its content couldn't be verified."
+            f"{fetched.name}:{fetched.version} was not verified: its manifest has no digest that aioassets supports."
         )
-    elif vouched := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
+    elif store_digests := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
         echo_err(
-            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(vouched)} that its store vouched for."
+            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(store_digests)} that its store "
+            "reported, not by SHA-256."
         )
     if as_json:
-        put_json(_described_fetch(fetched))
+        echo_json(_fetch_json(fetched))
     else:
-        put_path(fetched.path)
+        echo_path(fetched.path)
 
 
 async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
     """Check a version against its manifest."""
-    async with store.manager() as manager, progress_display(f"Looking for {spec}", "Verifying") as tally:
+    async with store.manager() as manager, progress_display(f"Resolving {spec}", "Verifying") as tally:
         found = await manager.verify_asset(spec, cached=cached, progress=tally.receive)
     for problem in found.problems:
         report_error(problem)
     label = str(AssetSpec(found.name, found.version, found.part))
     if found.unverifiable:
-        echo_err(f"{found.unverifiable:,} files have no digest that is known here, so only their sizes were checked.")
+        echo_err(f"{found.unverifiable:,} files have no digest that aioassets supports: only their sizes were checked.")
     if as_json:
-        put_json(_described_verification(found))
+        echo_json(_verification_json(found))
     elif found.ok:
-        put(label)
+        echo(label)
     return DONE if found.ok else exit_code_of(found.problems[0])
 
 
-def _described_verification(found: Verification) -> dict[str, Any]:
+def _verification_json(found: Verification) -> dict[str, Any]:
     return {
         "name": found.name,
         "version": found.version,
@@ -142,14 +133,14 @@ async def clean(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Remove what dead pushes and fetches left behind."""
+    """Remove the leftovers of dead pushes and fetches."""
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
-        for line in described_leftovers(plan):
+        for line in leftover_lines(plan):
             echo_err(line)
-        question = "Remove this?" if len(plan.removable) == 1 else f"Remove these {len(plan.removable)}?"
-        if not dry_run and plan.removable and not (yes or await _agreed(question)):
+        question = "Remove it?" if len(plan.removable) == 1 else f"Remove {len(plan.removable)} leftovers?"
+        if not dry_run and plan.removable and not (yes or await _confirmed(question)):
             echo_err("Declined: nothing was removed.")
             return FAILED
         result = None
@@ -159,17 +150,17 @@ async def clean(
     if dry_run:
         echo_err("Dry run: nothing was removed.")
     for leftover in result.kept if result else ():
-        echo_err(f"{leftover_label(leftover)} was left alone: it isn't any more what it was.")
+        echo_err(f"{leftover_label(leftover)} was not removed: it changed since it was listed.")
     if as_json:
-        put_json({**_described_cleaning(plan, result), "dry_run": dry_run})
+        echo_json({**_cleaning_json(plan, result), "dry_run": dry_run})
     else:
         for leftover in result.removed if result else ():
-            put(leftover.where)
+            echo(leftover.where)
     return DONE
 
 
 async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
-    """List a complete version that isn't listed."""
+    """Add a complete but unlisted version to the index."""
     label = f"{name}:{version}"
     if dry_run:
         echo_err(f"Dry run: {label} was not listed.")
@@ -177,13 +168,13 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
         async with store.manager() as manager, progress_display(f"Listing {label}"):
             await manager.publish_version(name, version)
     if as_json:
-        put_json({"name": name, "version": version, "dry_run": dry_run})
+        echo_json({"name": name, "version": version, "dry_run": dry_run})
     elif not dry_run:
-        put(label)
+        echo(label)
     return DONE
 
 
-def _described_cleaning(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
+def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
     removed = set(result.removed) if result else set()
     rows = [
         {
@@ -208,51 +199,53 @@ def _described_cleaning(plan: CleaningPlan, result: CleaningResult | None) -> di
 async def _push(
     path: str, store: StoreOptions, push: PushOptions, planned: Callable[[AssetsManager], Awaitable[PushPlan]]
 ) -> int:
-    """Look, show, ask, push."""
+    """Plan a push, show the plan, ask for confirmation, and push."""
     async with store.manager() as manager:
-        async with progress_display(f"Looking at {path} and {manager.url}"):
+        async with progress_display(f"Reading {path} and {manager.url}"):
             plan = await planned(manager)
-        for line in forecast(plan, path, str(manager.url)):
+        for line in forecast_lines(plan, path, str(manager.url)):
             echo_err(line)
         if push.dry_run:
             return _dry_run(plan, push)
-        if not (push.yes or await _agreed(f"Push {plan.name}:{plan.version}?")):
+        if not (push.yes or await _confirmed(f"Push {plan.name}:{plan.version}?")):
             echo_err("Declined: nothing was pushed.")
             return FAILED
-        result = await _pushed(manager, plan)
+        result = await _push_plan(manager, plan)
     if result.version != plan.version:
-        echo_err(f"{plan.version} was taken by another push meanwhile.")
+        echo_err(f"Another push took {plan.version} in the meantime.")
     if push.as_json:
-        put_json(_described_push(result, dry_run=False))
+        echo_json(_push_json(result, dry_run=False))
     else:
-        put(f"{result.name}:{result.version}")
+        echo(f"{result.name}:{result.version}")
     return DONE
 
 
 def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     echo_err("Dry run: nothing was pushed.")
     if push.as_json:
-        put_json(_described_push(plan, dry_run=True))
+        echo_json(_push_json(plan, dry_run=True))
     return DONE
 
 
-async def _agreed(question: str) -> bool:
+async def _confirmed(question: str) -> bool:
     if not can_ask():
-        raise UsageError("There is no terminal to ask for confirmation: say --yes, or look with --dry-run.")
+        raise UsageError(
+            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run to preview."
+        )
     return await ask(question)
 
 
-async def _pushed(manager: AssetsManager, plan: PushPlan) -> PushResult:
+async def _push_plan(manager: AssetsManager, plan: PushPlan) -> PushResult:
     async with progress_display(f"Preparing {plan.name}", "Uploading") as tally:
         try:
             return await manager.push(plan, progress=tally.receive)
         except anyio.get_cancelled_exc_class():
-            if tally.finished is not None:  # it came too late
-                echo_err(f"{plan.name}:{tally.finished} was published all the same.")
+            if tally.finished is not None:  # the cancellation came after sealing
+                echo_err(f"{plan.name}:{tally.finished} was published before the interruption.")
             raise
 
 
-def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
+def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any]:
     return {
         "name": pushed.name,
         "version": pushed.version,
@@ -263,12 +256,12 @@ def _described_push(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str
     }
 
 
-def _described_asset(asset: AssetVersions) -> dict[str, Any]:
+def _asset_json(asset: AssetVersions) -> dict[str, Any]:
     error = None if asset.error is None else str(asset.error)
     return {"name": asset.name, "versions": asset.versions, "error": error}
 
 
-def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
+def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
     manifest = fetched.manifest
     spec = AssetSpec(fetched.name, fetched.version, fetched.part)
     files = Selection.of(manifest, spec, fetched.version).files
@@ -292,5 +285,5 @@ def _described_fetch(fetched: FetchedAsset) -> dict[str, Any]:
     }
 
 
-async def _all(items: AsyncIterator[T]) -> list[T]:
+async def _collect(items: AsyncIterator[T]) -> list[T]:
     return [item async for item in items]

@@ -1,4 +1,4 @@
-"""Text from anywhere, made safe to print: one line stays one line, and no character commands a terminal."""
+"""Escaping of untrusted text, so that it can neither forge a line nor control a terminal."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import traceback
 from typing import Final
 
 LONGEST: Final = 8000
-"""Characters of a line for people; of a longer one, the beginning and the end are shown."""
+"""Maximum length of a line on standard error, in characters; the middle of a longer line is left out."""
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""Return a text with every unprintable character replaced by its Python escape, like `\x1b`.
+    r"""Replace each unprintable character by its Python escape, such as `\x1b`.
 
-    Unprintable are control characters, line and paragraph separators, every space but the ASCII one,
-    format characters (bidirectional overrides, zero-width characters) and lone surrogates.
+    Unprintable characters are control characters, line and paragraph separators, spaces other than the
+    ASCII space, format characters (bidirectional overrides, zero-width characters) and lone surrogates.
 
     Args:
         text: any text.
-        keep: unprintable characters that stay as they are.
+        keep: unprintable characters to leave unchanged.
     """
     if text.isprintable():
         return text
@@ -25,7 +25,7 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def abridged(line: str) -> str:
-    """Return a line without its middle if it is too long to read."""
+    """Return a line, without its middle if it is longer than `LONGEST`."""
     if len(line) <= LONGEST:
         return line
     half = LONGEST // 2
@@ -33,13 +33,13 @@ def abridged(line: str) -> str:
 
 
 def traceback_lines(error: BaseException) -> list[str]:
-    """Return the lines of a traceback; a message of several lines is one escaped line.
+    """Return the lines of a traceback. A message of several lines becomes one escaped line.
 
-    In an exception group, all lines are indented, and a message may take several.
+    In an exception group, all lines are indented, and a message may take several lines.
     """
     lines: list[str] = []
     for entry in traceback.format_exception(error):
         text = entry.removesuffix("\n")
-        # Frames and separators begin with white space, and consist of source code or fixed words.
+        # Frames and separators begin with white space and contain no untrusted text.
         lines += map(escaped, text.split("\n") if text[:1].isspace() or not text else [text])
     return lines

@@ -1,4 +1,4 @@
-"""The options of the command line, and the values that commands get of them."""
+"""Options shared by commands, and the values parsed from them."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KeyValue(click.ParamType["tuple[str, str]"]):
-    """`KEY=VALUE`, as a pair."""
+    """Parameter type of `KEY=VALUE`, converted to a pair."""
 
     name = "KEY=VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """See `click.ParamType.convert`."""
+        """Convert a value from the command line."""
         if isinstance(value, tuple):
             return value
         key, equals, text = str(value).partition("=")
         if not (key and equals):
-            self.fail("It is not of the form KEY=VALUE.", param, ctx)  # without showing what may be a secret
+            self.fail("Write it as KEY=VALUE.", param, ctx)  # the value may be a secret: don't show it
         return key, text
 
 
 class Duration(click.ParamType[timedelta]):
-    """`90s`, `15m`, `24h`, `7d`, also one behind the other, as a `timedelta`."""
+    """Parameter type of durations such as `90s`, `24h` or `1d12h`, converted to `timedelta`."""
 
     name = "DURATION"
     _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """See `click.ParamType.convert`."""
+        """Convert a value from the command line."""
         if isinstance(value, timedelta):
             return value
         text = str(value).strip()
         if not re.fullmatch(r"(?:[0-9]{1,6}[smhd])+", text):
-            self.fail(f"{value!r} is not a duration: write it like 0s, 15m, 24h or 7d.", param, ctx)
+            self.fail(f"{value!r} is not a duration. Write 0s, 15m, 24h or 7d, for instance.", param, ctx)
         parts = re.findall(r"([0-9]+)([smhd])", text)
         return sum((timedelta(**{self._UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """Which store, as far as the command line says; `None` is for the environment to say."""
+    """Options that choose a store. `None` means that the environment decides."""
 
     bucket: str | None = field(repr=False)
     assetsmanager_prefix: str | None
@@ -64,8 +64,8 @@ class StoreOptions:
     single_writer: bool | None = None
 
     def manager(self) -> AssetsManager:
-        """A manager of that store."""
-        from aioassets.manager import AssetsManager  # noqa: PLC0415 - what `--help` needn't wait for
+        """Return a manager of the store."""
+        from aioassets.manager import AssetsManager  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
         return AssetsManager(
             self.bucket,
@@ -80,7 +80,7 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class PushOptions:
-    """How to push."""
+    """Options of a push."""
 
     message: str | None
     label: tuple[tuple[str, str], ...]
@@ -91,7 +91,7 @@ class PushOptions:
     as_json: bool
 
     def details(self) -> dict[str, Any]:
-        """The keyword arguments that `plan_create` and `plan_update` have in common."""
+        """Return the keyword arguments common to `plan_create` and `plan_update`."""
         return {
             "message": self.message,
             "labels": dict(self.label),
@@ -100,73 +100,76 @@ class PushOptions:
         }
 
 
-def _completing(*values: str, kind: str = "plain") -> Callable[..., list[CompletionItem[str]]]:
+def _completion(*values: str, kind: str = "plain") -> Callable[..., list[CompletionItem[str]]]:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         return [CompletionItem(value, type=kind) for value in values if value.startswith(incomplete) or not value]
 
     return complete
 
 
-_A_FOLDER = _completing("", kind="dir")
+_DIRECTORY = _completion("", kind="dir")
 
-PATH = click.argument("path", shell_complete=_completing("", kind="file"))
+PATH = click.argument("path", shell_complete=_completion("", kind="file"))
 
 STORE = (
     click.option(
         "--bucket",
         metavar="BUCKET",
-        shell_complete=_A_FOLDER,
-        help="Where assets are kept: a folder, file:///path or s3://name. [AIOASSETS_BUCKET]",
+        shell_complete=_DIRECTORY,
+        help="Bucket or folder that holds the assets: a path, file:///path or s3://name. [AIOASSETS_BUCKET]",
     ),
     click.option(
         "--assetsmanager-prefix",
         metavar="PREFIX",
-        help="What keys in the bucket begin with (default: assets). [AIOASSETS_PREFIX]",
+        help="Prefix of all keys in the bucket (default: assets). [AIOASSETS_PREFIX]",
     ),
     click.option(
         "--storage-provider",
         metavar="PROVIDER",
-        shell_complete=_completing("local", "s3", "gcs", "azure"),
-        help="What a bare bucket name stands for: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
+        shell_complete=_completion("local", "s3", "gcs", "azure"),
+        help="Store of a bucket given by name only: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
     ),
     click.option(
         "--versioning",
         metavar="SCHEME",
-        shell_complete=_completing("major_minor", "simple_date"),
-        help="How versions are numbered: major_minor (default) or simple_date. [AIOASSETS_VERSIONING]",
+        shell_complete=_completion("major_minor", "simple_date"),
+        help="Versioning scheme: major_minor (default) or simple_date. [AIOASSETS_VERSIONING]",
     ),
     click.option(
         "--storage-option",
         "-o",
         type=KeyValue(),
         multiple=True,
-        help="An option of the store, such as endpoint_url=http://localhost:9000; may be repeated. "
+        help="Option of the store, such as endpoint_url=http://localhost:9000. May be repeated. "
         "[AIOASSETS_S3_ENDPOINT_URL and so on]",
     ),
 )
 ASSETS_DIR = click.option(
     "--assets-dir",
     metavar="DIR",
-    shell_complete=_A_FOLDER,
-    help="Where fetched assets are kept (default: the user's cache folder). [AIOASSETS_DIR]",
+    shell_complete=_DIRECTORY,
+    help="Directory for fetched assets (default: the user's cache directory). [AIOASSETS_DIR]",
 )
 SINGLE_WRITER = click.option(
     "--single-writer",
     is_flag=True,
     default=None,
-    help="Declare that nobody else pushes now, for a store without conditional writes. [AIOASSETS_SINGLE_WRITER]",
+    help="Assert that no other push is running, for a store without conditional writes. [AIOASSETS_SINGLE_WRITER]",
 )
-YES = click.option("--yes", "-y", is_flag=True, help="Don't ask.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and stop.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+YES = click.option("--yes", "-y", is_flag=True, help="Don't ask for confirmation.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 PUSH = (
-    click.option("--message", "-m", metavar="TEXT", help="Free text to keep with the version."),
-    click.option("--label", type=KeyValue(), multiple=True, help="A label to keep with the version; may be repeated."),
+    click.option("--message", "-m", metavar="TEXT", help="Message to record with the version."),
+    click.option("--label", type=KeyValue(), multiple=True, help="Label to record with the version. May be repeated."),
     click.option(
-        "--include", metavar="PATTERN", multiple=True, help="Push only what fits (as in .gitignore); may be repeated."
+        "--include",
+        metavar="PATTERN",
+        multiple=True,
+        help="Push only matching files (.gitignore syntax). May be repeated.",
     ),
     click.option(
-        "--exclude", metavar="PATTERN", multiple=True, help="Leave out what fits (as in .gitignore); may be repeated."
+        "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (as in .gitignore). May be repeated."
     ),
     YES,
     DRY_RUN,
@@ -174,18 +177,18 @@ PUSH = (
 )
 
 
-def gathered(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Give a command options, and hand their values to it as one value."""
+def grouped(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Add options to a command, which receives their values as one `kind` object."""
     names = [each.name for each in fields(kind)]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
-        def gathering(**values: Any) -> Any:
+        def wrapper(**values: Any) -> Any:
             given = {name: values.pop(name) for name in names if name in values}
             return command(**values, **{parameter: kind(**given)})
 
         for option in reversed(options):
-            option(gathering)
-        return gathering  # type: ignore[return-value]
+            option(wrapper)
+        return wrapper  # type: ignore[return-value]
 
     return decorate

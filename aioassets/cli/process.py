@@ -1,4 +1,4 @@
-"""How the process of a command ends: signals, error messages, exit codes."""
+"""Signals, error messages and exit codes of a command's process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Final, TextIO, cast
 import anyio
 from asyncclick.utils import PacifyFlushWrapper
 
-from aioassets.cli.console import echo_err, logging_escaped, show_cursor
+from aioassets.cli.display import show_cursor
 from aioassets.cli.escaping import traceback_lines
+from aioassets.cli.output import echo_err, escaped_logging
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
     AccessDenied,
@@ -41,32 +42,34 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
     (StoreError, 7),
     (AioAssetsError, FAILED),
 )
-"""The exit code of each family of errors; the first that fits."""
+"""Exit codes by error class. The first match counts."""
 
-ENDED_BY: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+SIGNAL_MESSAGES: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 
 
 def exit_code_of(error: AioAssetsError) -> int:
-    """The exit code of an error."""
+    """Return the exit code of an error."""
     return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
 
 
 def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
-    """Do the work of a command and return its exit code. SIGINT and SIGTERM cancel it; a second one ends the process.
+    """Run the work of a command and return its exit code.
+
+    SIGINT and SIGTERM cancel the work. A second signal exits immediately.
 
     Args:
-        work: what to do; returns the exit code.
-        args: the command line, without the program's name; `None` for that of this process.
+        work: coroutine function that returns the exit code.
+        args: arguments without the program's name; `None` for those of this process.
     """
     codes: list[int] = []
 
     async def main() -> None:
         codes.append(await _run(work, args))
 
-    with logging_escaped():
+    with escaped_logging(verbose=_debug_mode()):
         try:
             anyio.run(main)
-        except RuntimeError as error:  # ending a loop takes a thread, if only to end those of its executor
+        except RuntimeError as error:  # closing a loop starts a thread to join those of its executor
             if not (codes and is_out_of_threads(error)):
                 raise
     return codes[0]
@@ -75,21 +78,21 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
     received: list[signal.Signals] = []
     code = FAILED
-    with anyio.open_signal_receiver(*ENDED_BY) as signals:
+    with anyio.open_signal_receiver(*SIGNAL_MESSAGES) as signals:
         async with anyio.create_task_group() as tasks:
             command = anyio.CancelScope()
-            tasks.start_soon(_heed, signals, command, received)
+            tasks.start_soon(_cancel_on_signal, signals, command, received)
             with command:
                 code = await _execute(work, args)
             tasks.cancel_scope.cancel()
     if not received:
         return code
     if command.cancelled_caught:
-        echo_err(f"{ENDED_BY[received[0]]}.")
+        echo_err(f"{SIGNAL_MESSAGES[received[0]]}.")
     return 128 + received[0]
 
 
-async def _heed(
+async def _cancel_on_signal(
     signals: AsyncIterator[signal.Signals], command: anyio.CancelScope, received: list[signal.Signals]
 ) -> None:
     async with anyio.create_task_group() as tasks:
@@ -104,38 +107,48 @@ async def _heed(
 
 async def _explain_delay() -> None:
     await anyio.sleep(0.5)
-    echo_err("Cleaning up; the same again ends it at once.")
+    echo_err("Cleaning up. Press Ctrl-C again to exit immediately.")
 
 
 async def _execute(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
-    """Do the work and say what went wrong; nothing but a cancellation leaves here."""
+    """Run the work and report its error. Only a cancellation propagates."""
     try:
-        debug_wanted()  # where it can't be read, that is an error
+        debug_wanted()  # raises if the variable is invalid
         return await work() or DONE
     except Exception as error:
         return report_error(error, args)
 
 
 def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
-    """Say what went wrong, and return the exit code.
+    """Print an error, and return its exit code.
 
     Args:
-        error: what ended the command.
-        args: the command line, whose secrets aren't shown; `None` for that of this process.
+        error: the error that ended the command.
+        args: arguments whose secrets are redacted; `None` for those of this process.
     """
-    if isinstance(error, BrokenPipeError):  # nobody reads what is printed
+    if isinstance(error, BrokenPipeError):  # the reader of standard output has gone
         sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
         return FAILED
     if is_out_of_threads(error):
         cause, error = error, OutOfThreads()
         error.__cause__ = cause
-    known = isinstance(error, AioAssetsError)
-    words = f"{error}" if known else f"This is a bug in aioassets: {error!r}. AIOASSETS_DEBUG=1 shows where."
-    lines = [f"Error: {words}"]
-    with contextlib.suppress(UsageError):  # which is told itself
-        if debug_wanted():
-            lines = [*traceback_lines(error), "", *lines]
+    lines = [f"Error: {_message(error)}"]
+    if _debug_mode():
+        lines = [*traceback_lines(error), "", *lines]
     secrets = secrets_in(sys.argv[1:] if args is None else args)
     for line in lines:
         echo_err(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED
+
+
+def _debug_mode() -> bool:
+    """Return whether `AIOASSETS_DEBUG` is set; `False` if its value is invalid, which `_execute` reports."""
+    with contextlib.suppress(UsageError):
+        return debug_wanted()
+    return False
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, AioAssetsError):
+        return str(error)
+    return f"This is a bug in aioassets: {error!r}. Set AIOASSETS_DEBUG=1 to see its traceback, and report it."

@@ -1,4 +1,4 @@
-"""Texts without the secrets that SDKs, servers and users put into them."""
+"""Removal of secrets from text that SDKs, servers and users wrote."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 6
-"""Characters of a value that is looked for; anything shorter is found in innocent words."""
+"""Minimum length of a secret, in characters. A shorter one would match ordinary words."""
 
 _FIELDS: Final = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|upload_id|uploadid"
@@ -27,16 +27,17 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Replace what is secret in a text for people.
+    """Replace the secrets in a text by `***`.
 
-    Signatures, tokens and passwords are told by what stands before them; values that are known
-    are found wherever they are, as they are, encoded for a URL, or in base64.
+    Signatures, tokens and passwords are recognized by the name before them. Known secrets are found
+    anywhere: as they are, URL-encoded, or in base64.
 
     Args:
-        secrets: values that must not appear.
+        text: any text.
+        secrets: known secrets.
     """
     forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
-    for form in sorted(forms, key=len, reverse=True):  # one may be part of another one
+    for form in sorted(forms, key=len, reverse=True):  # one may contain another
         text = text.replace(form, HIDDEN)
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<before>{HIDDEN}", text)

@@ -6,11 +6,11 @@ import contextlib
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from aioassets.drivers.http.connections import Watch
-from aioassets.drivers.protocol import Data, Driver, Revision, StreamedDocument
-from aioassets.errors import PreconditionFailed, StoreCorrupt, StoreError
+from aioassets.drivers.protocol import SMALL_DOCUMENT, Data, Driver, Revision, StreamedDocument
+from aioassets.errors import DocumentTooLarge, PreconditionFailed, StoreError
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.threads import in_thread
 
@@ -19,6 +19,13 @@ CHUNK: Final = MIB
 """Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
 WHOLE: Final = 64 * 1024
 """Bodies up to this many bytes are handed to the socket at once."""
+
+
+class Share(TypedDict):
+    """The share of the budget that a request takes, as arguments for it."""
+
+    nbytes: int
+    urgent: bool
 
 
 class PastEnd(Exception):
@@ -117,14 +124,20 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
         length: what the store says that it has, if it does.
 
     Raises:
-        StoreCorrupt: it has more than `limit`.
+        DocumentTooLarge: it has more than `limit`.
     """
     check_document(length or 0, limit, url)
     kept = io.BytesIO()  # which hands on what it holds; pieces in a list would be copied once more
     async for piece in pieces:
-        check_document(kept.tell() + len(piece), limit, url)
+        if kept.tell() + len(piece) > limit:
+            raise DocumentTooLarge(url, length, limit)
         kept.write(piece)
     return kept.getvalue()
+
+
+def share_of(limit: int) -> Share:
+    """Return the share of the budget for reading a document, whose size isn't known before."""
+    return {"nbytes": 0, "urgent": True} if limit <= SMALL_DOCUMENT else {"nbytes": limit, "urgent": False}
 
 
 async def joined(data: Data | StreamedDocument) -> Data:
@@ -133,9 +146,9 @@ async def joined(data: Data | StreamedDocument) -> Data:
 
 
 def check_document(size: int, limit: int, url: str) -> None:
-    """Raise `StoreCorrupt` if a document has more bytes than are read."""
+    """Raise `DocumentTooLarge` if a document has more bytes than are read."""
     if size > limit:
-        raise StoreCorrupt(url, f"it is larger than the {limit:,} bytes that a document may have")
+        raise DocumentTooLarge(url, size, limit)
 
 
 class Stream(io.BytesIO):

@@ -27,7 +27,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
 )
 from aioassets.runtime.disk import READING
-from aioassets.runtime.threads import gathered
+from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
 """The folder for temporary files and locks: on the same file system, and never listed."""
@@ -276,7 +276,7 @@ def unlink(path: str) -> None:
 def _append(path: str, data: Data | StreamedDocument) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        for piece in [data] if isinstance(data, Data) else gathered(data):
+        for piece in [data] if isinstance(data, Data) else coalesced(data):
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]

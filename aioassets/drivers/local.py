@@ -15,7 +15,7 @@ import aiofiles
 import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
-from aioassets.drivers.bodies import check_document
+from aioassets.drivers.bodies import check_document, share_of
 from aioassets.drivers.contents import holds
 from aioassets.drivers.folder import Folder, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
@@ -88,7 +88,8 @@ class LocalDriver:
         def check(size: int) -> None:
             check_document(size, limit, self._url(key))
 
-        return await self._small("read", key, self._folder.read, key, check)
+        async with self._budget.slot(**share_of(limit)):
+            return await self._run("read", key, self._folder.read, key, check)
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None

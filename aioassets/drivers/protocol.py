@@ -18,6 +18,8 @@ __all__ = ["Driver"]
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes of the largest document that is read: several times a manifest of a million files."""
+SMALL_DOCUMENT: Final = 1024 * 1024
+"""Bytes of a document that needs no share of the budget but its request: a manifest of some 4,000 files."""
 
 Revision = NewType("Revision", str)
 """A driver's opaque token for one state of one object (an ETag, a generation).
@@ -189,11 +191,12 @@ class Driver(Protocol):
         """Read a document.
 
         Args:
-            limit: the most bytes that it may have; of a larger one, no more than that is kept.
+            limit: the most bytes that it may have; of a larger one, no more than that is kept. They
+                come out of the budget where they are more than `SMALL_DOCUMENT`.
 
         Raises:
             ObjectNotFound: there is none.
-            StoreCorrupt: it is larger.
+            DocumentTooLarge: it is larger.
         """
 
     async def write(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from aioassets.fetch.cache import CacheEntry, stale_entries, untidy_files
+from aioassets.fetch.directory import unfinished_versions, untidy_files
+from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.staging import clear_staging
 from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 
 
 @dataclass(frozen=True, slots=True)
 class CacheCleaning:
-    """Finds leftovers of fetches in the assets directory, and removes them.
+    """Finds and removes leftovers of fetches in the assets directory.
 
     Attributes:
         assets_dir: the assets directory.
@@ -27,61 +28,72 @@ class CacheCleaning:
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
         """Return the leftovers of one asset, or of all. Blocking."""
-        found = [
-            Leftover(
-                LeftoverKind.UNFINISHED_DOWNLOAD,
-                str(slot.staging),
-                slot.name,
-                slot.version,
-                *_measured(slot.staging),
-                removable=True,
-                is_cached=True,
-            )
-            for slot in stale_entries(self.assets_dir, name, self.is_version)
-        ]
-        for path, temporary in untidy_files(self.assets_dir, name):
-            with contextlib.suppress(FileNotFoundError):
-                age = timedelta(seconds=time.time() - path.stat().st_mtime)
-                if temporary:
-                    removable, kind, advice = rules.is_old(age), LeftoverKind.TEMPORARY_OBJECTS, ""
-                else:
-                    removable, kind, advice = (
-                        False,
-                        LeftoverKind.FILES_PUT_ASIDE,
-                        "delete it by hand if nobody needs it",
-                    )
-                found.append(
-                    Leftover(
-                        kind,
-                        str(path),
-                        "",
-                        "",
-                        *_measured(path),
-                        age=age,
-                        removable=removable,
-                        advice=advice,
-                        is_cached=True,
-                    )
-                )
-        return found
+        return [*self._unfinished_downloads(name), *self._untidy_files(name, rules)]
 
     def remove(self, leftover: Leftover) -> bool:
-        """Remove one that was found; return `False` where it is in use by now. Blocking."""
+        """Remove a leftover; return `False` if it is in use now. Blocking."""
         if leftover.kind is LeftoverKind.TEMPORARY_OBJECTS:
             Path(leftover.where).unlink(missing_ok=True)
             return True
-        slot = CacheEntry(self.assets_dir, leftover.name, leftover.version)
-        descriptor = slot.try_lock()
+        entry = CacheEntry(self.assets_dir, leftover.name, leftover.version)
+        descriptor = entry.try_lock()
         if descriptor is None:
             return False
         try:
-            slot.clear_staging()
+            clear_staging(entry)
         finally:
-            slot.unlock(descriptor)
+            entry.unlock(descriptor)
         return True
+
+    def _unfinished_downloads(self, name: str | None) -> Iterator[Leftover]:
+        for asset, version in unfinished_versions(self.assets_dir, name, self.is_version):
+            entry = CacheEntry(self.assets_dir, asset, version)
+            if _is_stale(entry):
+                files, size = _measured(entry.staging)
+                yield Leftover(
+                    LeftoverKind.UNFINISHED_DOWNLOAD,
+                    str(entry.staging),
+                    asset,
+                    version,
+                    files=files,
+                    size=size,
+                    removable=True,
+                    is_cached=True,
+                )
+
+    def _untidy_files(self, name: str | None, rules: CleaningRules) -> Iterator[Leftover]:
+        for path, kind in untidy_files(self.assets_dir, name):
+            try:
+                age = timedelta(seconds=time.time() - path.stat().st_mtime)
+                files, size = _measured(path)
+            except FileNotFoundError:  # removed by its writer meanwhile
+                continue
+            is_temporary = kind is LeftoverKind.TEMPORARY_OBJECTS
+            yield Leftover(
+                kind,
+                str(path),
+                files=files,
+                size=size,
+                age=age,
+                removable=is_temporary and rules.is_old(age),
+                advice="" if is_temporary else "delete it by hand if nobody needs it",
+                is_cached=True,
+            )
+
+
+def _is_stale(entry: CacheEntry) -> bool:
+    """Return whether no process holds the lock. Removes a lock file that is not held."""
+    try:
+        descriptor = entry.try_lock()
+    except OSError:  # a folder that can't be written can't be cleaned
+        return False
+    if descriptor is None:
+        return False
+    entry.unlock(descriptor)
+    return True
 
 
 def _measured(path: Path) -> tuple[int, int]:
-    """How many files there are, and how many bytes they hold."""
+    """Return the number of files at or below a path, and their bytes."""
     files = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
     return len(files), sum(file.stat().st_size for file in files)

@@ -1,42 +1,38 @@
-"""Checking a version against its manifest, in the store or in the assets directory, without keeping anything."""
+"""Verification of a version against its manifest, in the store or in the assets directory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
-
-import anyio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from aioassets.errors import IntegrityError
-from aioassets.fetch.cache import CacheEntry, verify_file
-from aioassets.fetch.download import RANGE, Download, Downloader, digest_of_content, hash_for
+from aioassets.fetch.lookup import CachedFiles
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteVersion
+from aioassets.fetch.reporting import Reporter
+from aioassets.fetch.sinks import NullSink
 from aioassets.model.digests import best_of
-from aioassets.model.files import FileEntry
+from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
-from aioassets.runtime.tasks import for_each
-from aioassets.runtime.threads import in_batch, in_thread
+from aioassets.runtime.lanes import side_by_side
+from aioassets.runtime.threads import in_thread
 
 __all__ = ["Verification"]
-
-RANGES_IN_MEMORY: Final = 4
-"""Ranges that wait for those before them to be hashed, over all files: 32 MiB beside the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
         name: the asset.
         version: the version that the spec resolved to.
-        part: the sub-part that was asked for.
-        files: how many files were checked.
-        size: how many bytes their manifest says they hold; `None` where modelkit pushed them.
+        part: the sub-part of the spec, or `None`.
+        files: the number of files that were checked.
+        size: their bytes by the manifest; `None` for versions that modelkit pushed.
         verified_by: the algorithms of the digests that were compared, strongest first.
-        unverifiable: how many files have no digest that is known here, so that only their presence and
-            size were checked.
-        problems: what isn't as it was pushed, in the order of the files.
+        unverifiable: the number of files without a known digest. Only their presence and size were checked.
+        problems: the errors of damaged and missing files, in the order of the files.
     """
 
     name: str
@@ -50,21 +46,25 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether all is as it was pushed, as far as it can be told."""
+        """Whether no problem was found."""
         return not self.problems
 
     @classmethod
     def of(
-        cls, slot: CacheEntry, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]
+        cls, name: str, version: str, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]
     ) -> Verification:
-        """Put a result together.
+        """Return the result of a check. Blocking.
 
         Args:
-            manifest: with the files that were checked, and no others.
+            name: the asset.
+            version: the version.
+            part: the sub-part of the spec, or `None`.
+            manifest: a manifest of the checked files alone.
+            problems: the errors of damaged and missing files.
         """
         return cls(
-            name=slot.name,
-            version=slot.version,
+            name=name,
+            version=version,
             part=part,
             files=len(manifest.files),
             size=manifest.size,
@@ -74,62 +74,41 @@ class Verification:
         )
 
 
-@dataclass(frozen=True)
-class Checker(Downloader):
-    """Reads and verifies files like a `Downloader`, but keeps none of them.
+def check_cached(found: CachedFiles, part: str | None) -> Verification:
+    """Verify files in the assets directory. Blocking."""
+    checked = replace(found.manifest, files=found.selection.files)
+    return Verification.of(found.entry.name, found.entry.version, part, checked, list(found.problems()))
 
-    Attributes:
-        problems: what was found, by path.
-    """
 
-    problems: dict[str, IntegrityError] = field(default_factory=dict)
-    _in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
+async def check_stored(remote: RemoteVersion, files: FileTable, part: str | None, report: Reporter) -> Verification:
+    """Verify files in the store, and keep none of them."""
+    checked = replace(remote.manifest, files=files)
+    if checked.size is None:
+        remote = await remote.with_sizes()
+    with report.transfer(remote.name, remote.version, len(files), checked.size):
+        problems = await _problems(remote, files, report)
+    return await in_thread(_verification, remote, part, checked, problems)
 
-    async def _fetch(self, entry: FileEntry, planned: Callable[[FileEntry], Download]) -> None:
-        """Note what is wrong with a file, instead of raising it."""
+
+async def _problems(remote: RemoteVersion, files: FileTable, report: Reporter) -> dict[str, IntegrityError]:
+    """Read and verify files; return the errors of damaged and missing ones by path."""
+    problems: dict[str, IntegrityError] = {}
+    reader = FileReader(remote.store.driver, remote.name, report)
+    sink = NullSink()
+
+    async def check(number: int) -> None:
+        entry = files[number]
         try:
-            await super()._fetch(entry, planned)
+            await reader.read(remote.file(entry), sink)
         except IntegrityError as error:
-            self.problems[entry.path] = error
+            problems[entry.path] = error
 
-    async def _discard(self, download: Download) -> None:
-        """There is nothing to discard: what was read is kept nowhere."""
-
-    async def _small(self, download: Download) -> str:
-        data = await self._whole(download, 0, download.size)
-        return await in_batch(digest_of_content, data, download.entry)
-
-    async def _large(self, download: Download) -> str:
-        """Ranges in parallel, each hashed when those before it were."""
-        digest = await in_thread(hash_for, download.entry)
-        turns = {0: anyio.Event()}
-        turns[0].set()
-
-        async def check(start: int) -> None:
-            stop = min(start + RANGE, download.size)
-            mine = turns.setdefault(start, anyio.Event())
-            async with self._in_memory:
-                data = await self._whole(download, start, stop)
-                await mine.wait()
-                del turns[start]
-                if digest is not None:
-                    await in_thread(digest.update, data)
-                turns.setdefault(stop, anyio.Event()).set()
-
-        await for_each(range(0, download.size, RANGE), check, limit=RANGES_IN_MEMORY)
-        return digest.hexdigest() if digest is not None else ""
-
-
-def check_cached(slot: CacheEntry, *, parts: bool, entries: Sequence[FileEntry]) -> list[IntegrityError]:
-    """Hash files of a version in the assets directory. Blocking.
-
-    Args:
-        parts: whether single files are meant, not the whole version.
-    """
-    problems: list[IntegrityError] = []
-    for entry in entries:
-        try:
-            verify_file((slot.parts if parts else slot.payload) / entry.path, entry, slot.what(entry))
-        except IntegrityError as error:
-            problems.append(error)
+    await side_by_side(files.sizes, len(files), check, remote.store.files_at_once)
     return problems
+
+
+def _verification(
+    remote: RemoteVersion, part: str | None, checked: Manifest, problems: Mapping[str, IntegrityError]
+) -> Verification:
+    sorted_problems = [problems[path] for path in checked.table.paths if path in problems]
+    return Verification.of(remote.name, remote.version, part, checked, sorted_problems)

@@ -1,4 +1,4 @@
 """Values and rules: names, versions, keys, documents, files.
 
-Nothing here does I/O, waits, or knows a store; it imports only `errors`.
+Modules here do no I/O, don't wait and know no store. They import only `errors` and one another.
 """

@@ -14,34 +14,34 @@ from aioassets.model.pusher import Pusher
 CLAIM_FIELD: Final = "aioassets_claim"
 
 DEAD_AFTER: Final = timedelta(minutes=15)
-"""A claim that wasn't renewed for so long, by the store's clock, is dead."""
+"""Time since the last renewal, by the store's clock, after which a claim is dead."""
 
 
 class ClaimState(enum.Enum):
-    """Where a `.meta` that isn't sealed stands in its life."""
+    """State of a claim, the content of a `.meta` that isn't sealed."""
 
     CLAIMED = "claimed"
-    """A push holds the number, or died holding it."""
+    """A push holds the version number, or died while holding it."""
     ABANDONED = "abandoned"
-    """The push gave up; content may be left, or still arrive."""
+    """The push gave up. Content may be left, or still arrive."""
     RELEASED = "released"
-    """The push gave up and left nothing: the number may be claimed again."""
+    """The push gave up and left nothing. The number may be claimed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The content of a `.meta` before it is sealed: one push reserves one version number.
+    """Reservation of one version number by one push: the content of a `.meta` before it is sealed.
 
     Attributes:
-        token: tells this push from any other.
+        token: a random identifier of the push.
         operation: `create`, `update` or `bump_major`.
-        fingerprint: of the source (paths, sizes, times of change).
+        fingerprint: a digest of the paths, sizes and modification times of the source.
         machine: a digest that is equal for processes that can see one another.
-        pid: the pusher's process, on that machine.
-        started: when that process started, as the system tells it; tells reused pids apart.
-        holder: who pushes, for people.
-        state: where it stands.
-        renewals: how often it was renewed; makes each renewal another content.
+        pid: the process id of the pusher on that machine.
+        started: the start time of that process, to recognise reused process ids.
+        holder: the user and host that push, for messages.
+        state: the state of the claim.
+        renewals: number of renewals, so that no two of them have the same content.
     """
 
     token: str
@@ -55,15 +55,15 @@ class Claim:
     renewals: int = 0
 
     def renewed(self) -> Claim:
-        """The same claim, once more."""
+        """Return the claim as written by its next renewal."""
         return replace(self, renewals=self.renewals + 1)
 
     def in_state(self, state: ClaimState) -> Claim:
-        """The same claim in another state."""
+        """Return the claim in another state."""
         return replace(self, state=state)
 
     def to_json(self) -> bytes:
-        """The claim as stored; it has none of the fields by which modelkit knows a manifest."""
+        """Return the claim as stored, without any field by which modelkit recognises a manifest."""
         claim = {
             "state": self.state.value,
             "token": self.token,
@@ -79,7 +79,7 @@ class Claim:
 
     @classmethod
     def from_value(cls, value: Any) -> Claim:
-        """Return the claim of a parsed JSON value; raise `ValueError` where it is none."""
+        """Return the claim of a parsed JSON value, or raise `ValueError` if it isn't one."""
         claim = typed(value, dict, "claim")
         holder = typed(claim.get("holder", {}), dict, "holder")
         try:

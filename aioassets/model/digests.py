@@ -1,4 +1,4 @@
-"""Digest algorithms: SHA-256, which aioassets computes, and those that stores vouch for."""
+"""Digest algorithms: SHA-256, which aioassets computes, and those that stores report."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ MD5: Final = "md5"
 CRC32C: Final = "crc32c"
 
 PREFERRED: Final = (SHA256, MD5, CRC32C)
-"""The first that a file has is the one that it is verified by."""
+"""Algorithms to verify a file by, in order of preference."""
 
 
 class Hash(Protocol):
-    """A digest in the making."""
+    """Incremental digest, as in `hashlib`."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Take in more content."""
+        """Add data."""
 
     def hexdigest(self) -> str:
-        """The digest so far, in lower-case hex."""
+        """Return the digest of all data so far, in lower-case hex."""
 
 
 def best_of(digests: Container[str]) -> str | None:
-    """The strongest algorithm that a file has a digest of and that can be computed here."""
+    """Return the preferred algorithm among these that can be computed here, or `None`."""
     return next((algorithm for algorithm in PREFERRED if algorithm in digests and _is_known(algorithm)), None)
 
 
 def new_hash(algorithm: str) -> Hash:
-    """Begin a digest."""
+    """Return a new, empty digest."""
     if algorithm == CRC32C:
         return _Crc32c()
     return hashlib.new(algorithm, usedforsecurity=False)
@@ -39,7 +39,7 @@ def new_hash(algorithm: str) -> Hash:
 
 class _Crc32c:
     def __init__(self) -> None:
-        # Optional: only what Google's store copied by itself is verified by it.
+        # An optional dependency, needed only for objects that GCS copied on the server side.
         self._checksum: Any = import_module("google_crc32c").Checksum()
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:

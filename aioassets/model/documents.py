@@ -1,16 +1,16 @@
-"""Telling a sealed `.meta` from a claim."""
+"""Parsing of `.meta` documents, which hold a claim or a manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from aioassets.model.claim import CLAIM_FIELD, Claim
-from aioassets.model.jsontext import nothing
+from aioassets.model.jsontext import no_check
 from aioassets.model.manifest import Manifest, fields_of
 
 
-def parse_meta(data: bytes, check: Callable[[], None] = nothing) -> Manifest | Claim:
-    """Tell a sealed `.meta` from a claim; raises `ValueError` where it is neither."""
+def parse_meta(data: bytes, check: Callable[[], None] = no_check) -> Manifest | Claim:
+    """Return the manifest or the claim that a `.meta` holds, or raise `ValueError`."""
     value = fields_of(data, check)
     if CLAIM_FIELD in value:
         return Claim.from_value(value[CLAIM_FIELD])

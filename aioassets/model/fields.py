@@ -1,6 +1,6 @@
-"""Checked fields of JSON documents.
+"""Validation of fields of JSON documents.
 
-Documents come from a store, so they are untrusted. Each problem is one `ValueError` with a sentence.
+Documents come from a store and are untrusted. Every problem raises a `ValueError` that says what is wrong.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_ENTRIES: Final = 1_000_000
-"""Files and empty folders of a version, its folders, and versions of an index: more isn't read, nor pushed."""
+"""Maximum number of files and empty folders of a version, of its folders, and of versions in an index."""
 
 
 def typed(value: Any, kind: type, what: str) -> Any:
-    """Return the value if it is of this type; raise `ValueError` otherwise."""
+    """Return the value if it has this type, or raise `ValueError`."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"its {what} isn't of type {kind.__name__}")
     return value
 
 
 def rows_of(value: Any, what: str) -> list[Any]:
-    """Return the value if it is a list of at most `MAX_ENTRIES` items; raise `ValueError` otherwise."""
+    """Return the value if it is a list of at most `MAX_ENTRIES` items, or raise `ValueError`."""
     rows: list[Any] = typed(value, list, what)
     if len(rows) > MAX_ENTRIES:
         raise ValueError(f"its {what} has more than {MAX_ENTRIES:,} entries")
@@ -28,11 +28,11 @@ def rows_of(value: Any, what: str) -> list[Any]:
 
 
 def texts_of(value: Any, what: str) -> tuple[str, ...]:
-    """Return the strings of a list; raise `ValueError` where it is none."""
+    """Return the value as a tuple if it is a list of strings, or raise `ValueError`."""
     return tuple(typed(item, str, what) for item in rows_of(value, what))
 
 
 def optional_text(value: Mapping[str, Any], key: str) -> str | None:
-    """Return the string of a field, or `None` where it is absent; raise `ValueError` where it is no string."""
+    """Return the string in a field, or `None` if it is absent. Raise `ValueError` if it isn't a string."""
     item = value.get(key)
     return None if item is None else str(typed(item, str, key))

@@ -1,4 +1,4 @@
-"""What is known of each file of a version; of a million of them, in little memory."""
+"""Entries of files, and tables that hold a million of them in little memory."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["FileEntry"]
 
 T = TypeVar("T")
 
-LENGTH: Final = 32
-"""Bytes of a SHA-256."""
-_NONE: Final = bytes(LENGTH)
+SHA256_BYTES: Final = 32
+"""Length of a SHA-256 digest."""
+_NONE: Final = bytes(SHA256_BYTES)
 _UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of a version.
+    """Metadata of one file of a version.
 
     Attributes:
-        path: relative to the asset, with `/`; empty for a file asset.
-        size: in bytes; `None` where modelkit pushed it.
-        digests: algorithm to lower-case hex; empty where modelkit pushed it.
-        executable: whether the owner may execute it.
+        path: the path relative to the asset, with `/`; empty for a file asset.
+        size: the size in bytes; `None` if modelkit pushed the file.
+        digests: lower-case hex digests by algorithm; empty if modelkit pushed the file.
+        executable: whether the owner may execute the file.
     """
 
     path: str
@@ -37,41 +37,41 @@ class FileEntry:
     executable: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as a JSON value."""
+        """Return the entry as a JSON value."""
         value: dict[str, Any] = {"path": self.path, "size": self.size, "digests": dict(self.digests)}
         return {**value, "executable": True} if self.executable else value
 
 
 class DigestColumn:
-    """The digests of so many files, by their number; a SHA-256 alone, as most have, takes its 32 bytes.
+    """Digests of many files, by row number. A SHA-256 alone, the usual case, takes 32 bytes.
 
     Args:
-        count: how many files there are; none has a digest yet.
+        count: number of rows, initially without digests.
     """
 
     __slots__ = ("_others", "_sha256")
 
     def __init__(self, count: int = 0) -> None:
-        self._sha256 = bytearray(count * LENGTH)
+        self._sha256 = bytearray(count * SHA256_BYTES)
         self._others: dict[int, Mapping[str, str]] = {}
 
     def append(self, digests: Mapping[str, str]) -> None:
-        """Add those of one more file."""
+        """Add a row."""
         self._sha256 += _NONE
         self[len(self) - 1] = digests
 
     def __len__(self) -> int:
-        return len(self._sha256) // LENGTH
+        return len(self._sha256) // SHA256_BYTES
 
     def __getitem__(self, number: int) -> Mapping[str, str]:
         if (others := self._others.get(number)) is not None:
             return others
-        sha256 = self._sha256[_at(number)]
+        sha256 = self._sha256[_slice_of(number)]
         return {SHA256: sha256.hex()} if sha256 != _NONE else {}
 
     def __setitem__(self, number: int, digests: Mapping[str, str]) -> None:
         packed = _packed(digests)
-        self._sha256[_at(number)] = packed or _NONE
+        self._sha256[_slice_of(number)] = packed or _NONE
         if packed is None:
             self._others[number] = digests
         else:
@@ -79,8 +79,8 @@ class DigestColumn:
 
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
-        """Those that a file has, in each combination that there is."""
-        packed = {self._sha256[_at(number)] != _NONE for number in range(len(self)) if number not in self._others}
+        """The distinct combinations of algorithms in the rows."""
+        packed = {self._sha256[_slice_of(number)] != _NONE for number in range(len(self)) if number not in self._others}
         return {tuple(digests) for digests in self._others.values()} | {(SHA256,) if known else () for known in packed}
 
     def __eq__(self, other: object) -> bool:
@@ -91,17 +91,17 @@ class DigestColumn:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _at(number: int) -> slice:
-    """Where in a column of SHA-256 that of a file is."""
-    return slice(number * LENGTH, (number + 1) * LENGTH)
+def _slice_of(number: int) -> slice:
+    """Return the slice of a row in the column of SHA-256 digests."""
+    return slice(number * SHA256_BYTES, (number + 1) * SHA256_BYTES)
 
 
 def _packed(digests: Mapping[str, str]) -> bytes | None:
-    """A SHA-256 alone, or nothing at all, in 32 bytes; `None` for anything else."""
+    """Return the 32 bytes of a row with a SHA-256 alone or no digest, and `None` for any other."""
     if not digests:
         return _NONE
     sha256 = digests.get(SHA256, "")
-    if len(digests) > 1 or len(sha256) != 2 * LENGTH:
+    if len(digests) > 1 or len(sha256) != 2 * SHA256_BYTES:
         return None
     try:
         packed = bytes.fromhex(sha256)
@@ -120,7 +120,7 @@ class _File(Protocol):
 
 
 class Table(Sequence[T]):
-    """A sequence of files that is kept in columns; its rows are made when they are asked for."""
+    """Sequence of files, stored in columns. Rows are created on access."""
 
     __slots__ = ("_paths",)
 
@@ -129,12 +129,12 @@ class Table(Sequence[T]):
 
     @property
     def paths(self) -> Sequence[str]:
-        """The path of each."""
+        """The paths of all rows."""
         return self._paths
 
     @abstractmethod
     def _row(self, number: int) -> T:
-        """Make a row; `number` is in its range."""
+        """Return the row of a valid, non-negative number."""
 
     @overload
     def __getitem__(self, number: int) -> T: ...
@@ -157,10 +157,10 @@ class Table(Sequence[T]):
 
 
 class FileTable(Table[FileEntry]):
-    """The files of a version, in columns: 41 bytes each, beside the path.
+    """Files of a version, stored in columns. A row takes 41 bytes and its path.
 
     Args:
-        entries: what it holds.
+        entries: the rows.
     """
 
     __slots__ = ("_digests", "_executable", "_sizes")
@@ -176,7 +176,7 @@ class FileTable(Table[FileEntry]):
 
     @classmethod
     def of(cls, files: Iterable[_File], digests: DigestColumn) -> Self:
-        """The table of files whose digests came by their number."""
+        """Return a table of files with the digests of a column."""
         table = cls()
         for file in files:
             table._add(file)
@@ -190,17 +190,17 @@ class FileTable(Table[FileEntry]):
 
     @property
     def sizes(self) -> Iterator[int | None]:
-        """The size of each, in bytes; `None` where it isn't known."""
+        """The sizes of all rows in bytes, `None` for unknown ones."""
         return (None if size == _UNKNOWN else size for size in self._sizes)
 
     @property
     def total(self) -> int | None:
-        """Bytes in all; `None` where one isn't known."""
+        """The sum of the sizes in bytes, or `None` if one is unknown."""
         return None if _UNKNOWN in self._sizes else sum(self._sizes)
 
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
-        """The algorithms of the digests that a file has, in each combination that there is."""
+        """The distinct combinations of digest algorithms in the rows."""
         return self._digests.algorithms
 
     def _row(self, number: int) -> FileEntry:

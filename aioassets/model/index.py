@@ -1,40 +1,45 @@
-"""The index of an asset's versions, and its JSON."""
+"""The index of an asset's versions, and its JSON form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
-from aioassets.model.fields import texts_of
-from aioassets.model.jsontext import dump, load, nothing, quoted
+from aioassets.model.fields import MAX_ENTRIES, texts_of
+from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
+
+MAX_INDEX: Final = 64 * 1024 * 1024
+"""Bytes of the largest index that is read: one of a million versions, with what is known of them, has some 30 MB."""
+_MAX_VALUES: Final = 4 * MAX_ENTRIES
+"""Values in an index: as Python's objects, this many take some 250 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionIndex:
-    """What a `.versions` object holds.
+    """Content of a `.versions` document.
 
     Attributes:
-        versions: latest first, as listed.
-        extra: fields that we don't know, kept when the index is rewritten.
+        versions: the listed versions, latest first.
+        extra: unknown fields, kept when the index is rewritten.
     """
 
     versions: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
-        """The same index with other versions."""
+        """Return the index with other versions."""
         return replace(self, versions=tuple(versions))
 
     def to_json(self) -> bytes:
-        """The index as stored."""
+        """Return the index as stored."""
         return dump({**self.extra, "versions": list(self.versions)})
 
     @classmethod
-    def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> VersionIndex:
-        """Parse an index; raises `ValueError`."""
-        value = load(data, check)
+    def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> VersionIndex:
+        """Parse an index, or raise `ValueError`."""
+        value = load(data, check, _MAX_VALUES)
         if "versions" not in value:
             raise ValueError("it has no versions")
         versions = texts_of(value.pop("versions"), "versions")

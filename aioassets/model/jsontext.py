@@ -1,7 +1,7 @@
-"""JSON of any length and from anybody: read without trust, and both ways with little more in memory than the text.
+"""Incremental reading and writing of JSON, for long and untrusted documents.
 
-Whatever is wrong with a text is one `ValueError` with a sentence. Of a key that it repeats, the
-last value counts, as it does for modelkit.
+Both need little more memory than the document itself. Every problem raises a `ValueError` that says
+what is wrong. If a key is repeated, its last value counts, as for modelkit.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-AT_ONCE: Final = 250
-"""Rows that are encoded at once: meanwhile no other thread runs, the event loop's included. So few are gone again
-before Python begins a search for garbage, which it does after 700 new objects."""
-_PIECE: Final = 64 * 1024
+ROWS_PER_CHUNK: Final = 250
+"""Rows to encode at once, while no other thread runs. So few new objects don't trigger a garbage collection."""
+_CHUNK: Final = 64 * 1024
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
 _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 100
 _MAX_FIELDS: Final = 1000
 _MAX_STRINGS: Final = 32_000_000
-"""What a version of a million files needs, several times; as Python's objects they take some GiB."""
+"""Several times the strings of a version with a million files. As Python objects they take some GiB."""
 
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
@@ -33,23 +32,24 @@ _SPACES: Final = " \t\n\r"
 _SPACE: Final = re.compile(f"[{_SPACES}]*")
 
 
-def nothing() -> None:
-    """Check nothing."""
+def no_check() -> None:
+    """Do nothing: the default `check`."""
 
 
 class Reader:
-    """Reads the fields of an object one by one, each as a whole or, a list, item by item.
+    """Incremental reader of a JSON object. Fields are read one by one, and lists item by item if wanted.
 
     Args:
-        data: the text.
-        check: is called now and then; it may raise to end the parsing.
+        data: the document.
+        most: maximum number of values.
+        check: a function called regularly, which may raise to stop the parsing.
 
     Raises:
-        ValueError: it is no object in JSON, or more than should be read.
+        ValueError: if the document isn't a JSON object, or exceeds a limit.
     """
 
-    def __init__(self, data: bytes, check: Callable[[], None] = nothing) -> None:
-        _check_shape(data)
+    def __init__(self, data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STRINGS) -> None:
+        _check_shape(data, most)
         self._check = check
         self._data = memoryview(data)
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
@@ -59,7 +59,7 @@ class Reader:
         self._has_surrogates = _SURROGATE.search(data) is not None
 
     def fields(self) -> Iterator[str]:
-        """The keys; the value of each has to be read before the next one."""
+        """Iterate over the keys. The caller must read each value before it asks for the next key."""
         if self._next() != "{":
             self.value()
             self._end()
@@ -68,16 +68,16 @@ class Reader:
             if number == _MAX_FIELDS:
                 raise ValueError(f"it has more than {_MAX_FIELDS:,} fields")
             if self._next() != '"':
-                raise _no_json("a key is missing")
+                raise _invalid_json("a key is missing")
             key: str = self.value()
             if self._next() != ":":
-                raise _no_json("a colon is missing")
+                raise _invalid_json("a colon is missing")
             self._at += 1
             yield key
         self._end()
 
     def value(self) -> Any:
-        """The value that is next; a list whose text isn't all at hand is made item by item."""
+        """Read the next value. A list that isn't decoded completely yet is read item by item."""
         if self._next() == "[" and self._data:
             return [*self._items()]
         while True:
@@ -85,12 +85,12 @@ class Reader:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if not self._more():
-                    raise _no_json(error.msg) from None
+                    raise _invalid_json(error.msg) from None
             except ValueError as error:
                 if not self._more():
-                    raise _no_json(str(error)) from None
+                    raise _invalid_json(str(error)) from None
             else:
-                if self._text[end : end + 1] in _DELIMITERS or not self._more():  # else a number may go on
+                if self._text[end : end + 1] in _DELIMITERS or not self._more():  # a number may continue
                     break
         self._at = end
         if self._has_surrogates:
@@ -98,14 +98,17 @@ class Reader:
         return value
 
     def items(self) -> Iterator[Any] | None:
-        """The items of the list that is next, to be taken at once; `None` where the next value isn't one."""
+        """Iterate over the items of a JSON array, or return `None` if the next value isn't one.
+
+        The caller must exhaust the iterator before it reads on.
+        """
         return self._items() if self._next() == "[" else None
 
     def _items(self) -> Iterator[Any]:
         return (self.value() for _ in self._within("]"))
 
     def _within(self, closing: str) -> Iterator[None]:
-        """From behind an opening bracket to behind the closing one; whoever asks reads what is between the commas."""
+        """Skip the brackets and commas of an array or object, and yield for each element, which the caller reads."""
         self._at += 1
         if self._next() != closing:
             yield
@@ -113,61 +116,65 @@ class Reader:
                 self._at += 1
                 yield
             if found != closing:
-                raise _no_json(f"a comma or {closing!r} is missing")
+                raise _invalid_json(f"a comma or {closing!r} is missing")
         self._at += 1
 
     def _end(self) -> None:
         if self._next():
-            raise _no_json("there is more behind it")
+            raise _invalid_json("extra data after the end")
 
     def _next(self) -> str:
-        """The character that is next, spaces aside; empty at the end."""
+        """Skip white space and return the next character, or an empty string at the end."""
         while not (found := self._text[self._at : self._at + 1]) or found in _SPACES:
             if found:
-                self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches
+                self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # always matches
             elif not self._more():
                 return ""
         return found
 
     def _more(self) -> bool:
-        """Have more of the text at hand, twice as much as there was; `False` at its end."""
+        """Decode more of the document, doubling the unread text; return `False` at the end."""
         if not self._data:
             return False
         self._check()
         kept = self._text[self._at :]
-        size = max(_PIECE, len(kept))
+        size = max(_CHUNK, len(kept))
         piece, self._data = self._data[:size], self._data[size:]
         try:
             self._text, self._at = kept + self._decode(piece, not self._data), 0
         except UnicodeDecodeError as error:
-            raise _no_json(error.reason) from None
+            raise _invalid_json(error.reason) from None
         return True
 
 
-def load(data: bytes, check: Callable[[], None] = nothing) -> dict[str, Any]:
-    """Parse an object."""
-    reader = Reader(data, check)
+def load(data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STRINGS) -> dict[str, Any]:
+    """Parse a JSON object of at most `most` values."""
+    reader = Reader(data, check, most)
     return {key: reader.value() for key in reader.fields()}
 
 
-def _check_shape(data: bytes) -> None:
-    """Raise for what the parser would take too much stack or memory for; cheaper than parsing."""
-    if data.count(b",") > _MAX_STRINGS or data.count(b'"') > 2 * _MAX_STRINGS:
-        raise ValueError(f"it holds more than {_MAX_STRINGS:,} values")
+def _check_shape(data: bytes, most: int) -> None:
+    """Raise `ValueError` if parsing would take too much stack or memory. This check is cheaper than parsing."""
+    if data.count(b",") > most or data.count(b'"') > 2 * most:
+        raise ValueError(f"it holds more than {most:,} values")
     if b"\\" in data:
         data = _ESCAPED.sub(b"", data)
     nested = b"".join(_brackets(data)).translate(_AS_LISTS)
     for _ in range(_MAX_DEPTH):
         nested = nested.replace(b"[]", b"")
-    if b"[]" in nested or nested.count(b"[") > _MAX_DEPTH:  # what is left otherwise isn't JSON
-        raise ValueError(f"it is nested deeper than {_MAX_DEPTH}")
+    if b"[]" in nested or nested.count(b"[") > _MAX_DEPTH:  # any other remainder isn't JSON; the parser says so
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
 
 
 def _brackets(data: bytes) -> Iterator[bytes]:
-    """All brackets that aren't in strings, from data without escapes, in pieces: other threads run between them."""
+    """Iterate over all brackets outside of strings, chunk by chunk, so that other threads run in between.
+
+    Args:
+        data: the document without escape sequences.
+    """
     quoted = 0
-    for start in range(0, len(data), _PIECE):
-        pieces = data[start : start + _PIECE].translate(None, _NO_BRACKETS).split(b'"')
+    for start in range(0, len(data), _CHUNK):
+        pieces = data[start : start + _CHUNK].translate(None, _NO_BRACKETS).split(b'"')
         yield b"".join(pieces[quoted::2])
         quoted ^= (len(pieces) - 1) % 2
 
@@ -181,7 +188,7 @@ def _integer(text: str) -> int:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{quoted(text)} is too large or no number")
+        raise ValueError(f"{quoted(text)} is not a finite number")
     return number
 
 
@@ -189,40 +196,40 @@ def _check_surrogates(value: Any) -> None:
     try:
         _encoded(value)
     except UnicodeEncodeError as error:
-        raise _no_json(error.reason) from None
+        raise _invalid_json(error.reason) from None
 
 
-def _no_json(reason: str) -> ValueError:
-    return ValueError(f"it isn't JSON in UTF-8 ({reason})")
+def _invalid_json(reason: str) -> ValueError:
+    return ValueError(f"it isn't valid JSON in UTF-8 ({reason})")
 
 
 def quoted(text: str) -> str:
-    """A text from a store as messages show it."""
+    """Return an untrusted text, quoted and shortened, for a message."""
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
-    """JSON of an object; an iterator in it becomes a list."""
-    return b"".join(pieces(value))
+    """Encode an object as JSON, with iterators as arrays."""
+    return b"".join(dump_chunks(value))
 
 
-def pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
-    """JSON of an object, piece by piece; an iterator in it becomes a list."""
+def dump_chunks(value: Mapping[str, Any]) -> Iterator[bytes]:
+    """Encode an object as JSON, chunk by chunk, with iterators as arrays."""
     separator = b"{"
     for key, item in value.items():
         yield separator + _encoded(key) + b":"
-        yield from _pieces(item)
+        yield from _value_chunks(item)
         separator = b","
     yield b"}" if value else b"{}"
 
 
-def _pieces(item: Any) -> Iterator[bytes]:
+def _value_chunks(item: Any) -> Iterator[bytes]:
     if not isinstance(item, Iterator):
         yield _encoded(item)
         return
     yield b"["
     separator = b""
-    while rows := list(islice(item, AT_ONCE)):
+    while rows := list(islice(item, ROWS_PER_CHUNK)):
         yield separator + _encoded(rows)[1:-1]
         separator = b","
     yield b"]"

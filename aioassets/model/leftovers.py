@@ -1,4 +1,4 @@
-"""What dead pushes and fetches leave behind, and what may be removed of it: values, without any I/O."""
+"""Leftovers of dead pushes and fetches, and the rules for removing them."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from aioassets.model.pusher import Pusher
 __all__ = ["CleaningPlan", "CleaningResult", "CleaningRules", "Leftover", "LeftoverKind"]
 
 LEGACY_AFTER: Final = timedelta(days=1)
-"""How old content without a `.meta` must be: whoever pushes without claims has ended by then."""
+"""Minimum age of content without a `.meta`. Pushes of modelkit, which makes no claims, have ended by then."""
 
 
 class LeftoverKind(enum.Enum):
-    """What is left."""
+    """Kind of a leftover."""
 
     DEAD_PUSH = "dead_push"
-    """A claim whose holder died, with what it had uploaded."""
+    """Claim of a push that died, with its uploaded content."""
     LIVE_PUSH = "live_push"
-    """A claim whose holder may be at work."""
+    """Claim of a push that may still be running."""
     ABANDONED_PUSH = "abandoned_push"
-    """What is left of a push that gave its number up."""
+    """Remainder of a push that gave up its version number."""
     UNLISTED_VERSION = "unlisted_version"
-    """A complete version that its index doesn't list, since its push died just before that."""
+    """Complete version that is missing in its index because its push died just before listing it."""
     WITHOUT_MANIFEST = "without_manifest"
-    """Perhaps modelkit at work, or what is left of that."""
+    """Content without a `.meta`, perhaps of a running or dead push by modelkit."""
     UNREADABLE_DOCUMENT = "unreadable_document"
-    """A `.meta` or `.versions` that is neither ours nor modelkit's."""
+    """`.meta` or `.versions` that neither aioassets nor modelkit can read."""
     OPEN_UPLOADS = "open_uploads"
-    """Uploads in parts that nobody goes on with, below a published version."""
+    """Unfinished multipart uploads below a published version."""
     TEMPORARY_OBJECTS = "temporary_objects"
-    """What was to become an object, or was to be removed at once."""
+    """Scratch objects and unfinished objects of the store."""
     UNFINISHED_DOWNLOAD = "unfinished_download"
-    """A staging folder in the assets directory, or the lock of one."""
+    """Staging folder in the assets directory, or its lock."""
     FILES_PUT_ASIDE = "files_put_aside"
-    """What stood in the assets directory in the place of a version, and wasn't that version."""
+    """Files that were in the place of a version in the assets directory, and differed from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that was left behind.
+    """Remainder of a dead push or fetch.
 
     Attributes:
-        kind: what it is.
+        kind: the kind of leftover.
         where: its URL, or its path in the assets directory.
-        name: the asset; empty where it belongs to none.
-        version: the version; empty where it belongs to none.
-        files: how many objects or files there are.
-        size: how many bytes they hold.
-        uploads: how many uploads in parts are open.
-        age: since the last sign of life, by the store's clock; `None` where it isn't known.
-        holder: who pushed, where that is known.
+        name: the asset; empty if it belongs to none.
+        version: the version; empty if it belongs to none.
+        files: number of objects or files.
+        size: their total size in bytes.
+        uploads: number of open multipart uploads.
+        age: time since the last sign of life, by the store's clock; `None` if unknown.
+        holder: the user and host that pushed; `None` if unknown.
         removable: whether `clean` would remove it.
-        advice: what else can be done with it, or why it is left alone.
-        is_cached: whether it is in the assets directory, not in the store.
+        advice: what to do with it instead, or why `clean` keeps it.
+        is_cached: whether it is in the assets directory instead of the store.
     """
 
     kind: LeftoverKind
@@ -76,34 +76,34 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class CleaningRules:
-    """What may be removed.
+    """Rules for what `clean` may remove.
 
     Attributes:
-        older_than: since the last sign of life. `None`: what is dead as far as can be told, and
-            other things after 15 minutes.
-        legacy: whether content without a `.meta` may be, from an age of one day on.
+        older_than: minimum time since the last sign of life. By default, remains of pushes that are
+            known to be dead are removed at any age, and others after 15 minutes.
+        legacy: whether to remove content without a `.meta` that is at least one day old.
     """
 
     older_than: timedelta | None = None
     legacy: bool = False
 
     def is_old(self, age: timedelta | None, default: timedelta = DEAD_AFTER) -> bool:
-        """Whether something of this age may be removed."""
+        """Return whether a leftover of this age may be removed."""
         return age is not None and age >= (default if self.older_than is None else self.older_than)
 
     def is_legacy(self, age: timedelta | None) -> bool:
-        """Whether content without a `.meta` may be removed."""
+        """Return whether content of this age without a `.meta` may be removed."""
         return self.legacy and age is not None and age >= max(LEGACY_AFTER, self.older_than or LEGACY_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningPlan:
-    """What a cleaning would remove, and what it found besides.
+    """Plan of a cleaning.
 
     Attributes:
-        rules: what may be removed.
-        leftovers: what was found; `removable` tells which of it would be removed.
-        name: the only asset that was looked at; `None` for all.
+        rules: the rules that it follows.
+        leftovers: all leftovers found, removable or not.
+        name: the only asset that was searched; `None` for all.
     """
 
     rules: CleaningRules
@@ -112,17 +112,17 @@ class CleaningPlan:
 
     @property
     def removable(self) -> tuple[Leftover, ...]:
-        """What would be removed."""
+        """The leftovers that the cleaning would remove."""
         return tuple(leftover for leftover in self.leftovers if leftover.removable)
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningResult:
-    """What a cleaning did.
+    """Result of a cleaning.
 
     Attributes:
-        removed: what is gone.
-        kept: what had changed since the plan was made, so that it was left alone.
+        removed: the leftovers that were removed.
+        kept: the leftovers that were kept because they changed after they were planned.
     """
 
     removed: tuple[Leftover, ...]

@@ -1,4 +1,4 @@
-"""The manifest of a sealed version, and its JSON."""
+"""The manifest of a sealed version, and its JSON form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioassets.model.claim import CLAIM_FIELD
 from aioassets.model.digests import PREFERRED, best_of
 from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, typed
 from aioassets.model.files import FileEntry, FileTable
-from aioassets.model.jsontext import Reader, dump, nothing
+from aioassets.model.jsontext import Reader, dump, no_check
 from aioassets.model.paths import check_paths
 from aioassets.model.pusher import Pusher
 
@@ -26,7 +26,7 @@ def _timestamp(text: Any) -> datetime:
     try:
         parsed = datetime.fromisoformat(typed(text, str, "push_date"))
         parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        parsed.astimezone(UTC)  # raises where that is before the year 1, or after 9999
+        parsed.astimezone(UTC)  # raises OverflowError outside of the years 1 to 9999
     except (ValueError, OverflowError):
         raise ValueError("its push_date isn't an ISO 8601 time") from None
     return parsed
@@ -36,7 +36,7 @@ def _entry(value: Any) -> FileEntry:
     entry = typed(value, dict, "file entry")
     size = entry.get("size")
     if size is not None and not 0 <= typed(size, int, "file size") <= _MAX_SIZE:
-        raise ValueError(f"it lists a file size {'that is negative' if size < 0 else 'of more than 2**63 bytes'}")
+        raise ValueError(f"it lists a file size that is {'negative' if size < 0 else '2**63 bytes or more'}")
     digests = typed(entry.get("digests", {}), dict, "digests")
     if not all(_HEX.fullmatch(typed(digest, str, "digest")) for digest in digests.values()):
         raise ValueError("it lists a digest that isn't lower-case hex")
@@ -50,18 +50,18 @@ def _entry(value: Any) -> FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a sealed `.meta` holds: one complete version.
+    """Description of one complete version: the content of a sealed `.meta`.
 
     Attributes:
-        push_date: when it was sealed, by the pusher's clock, with a time zone.
-        is_directory: whether the asset is a directory tree.
-        files: sorted by path; exactly one, with an empty path, for a file asset.
-        empty_directories: sorted relative paths.
-        pushed_by: who pushed it, where known.
-        tool: which program pushed it, like `aioassets/0.1.0`; `None` for modelkit.
-        message: free text of the pusher.
-        labels: key-value pairs of the pusher.
-        token: tells this push from any other; `None` for modelkit.
+        push_date: the time of sealing by the pusher's clock, with a time zone.
+        is_directory: whether the asset is a directory.
+        files: the files, sorted by path; exactly one, with an empty path, for a file asset.
+        empty_directories: the relative paths of empty directories, sorted.
+        pushed_by: the user and host that pushed, if known.
+        tool: the program that pushed, like `aioassets/0.1.0`; `None` for modelkit.
+        message: the pusher's message.
+        labels: the pusher's labels.
+        token: a random identifier of the push; `None` for modelkit.
     """
 
     push_date: datetime
@@ -79,22 +79,22 @@ class Manifest:
 
     @property
     def table(self) -> FileTable:
-        """Its files, as they are kept."""
+        """The files as a table."""
         return self.files if isinstance(self.files, FileTable) else FileTable(self.files)
 
     @property
     def size(self) -> int | None:
-        """Bytes in all, or `None` where modelkit pushed it."""
+        """The total size in bytes, or `None` if modelkit pushed the version."""
         return self.table.total
 
     @property
     def verifiable(self) -> bool:
-        """Whether each file has a digest that it can be verified by here."""
+        """Whether every file has a digest that can be verified here."""
         return None not in self._best()
 
     @property
     def verified_by(self) -> tuple[str, ...]:
-        """The algorithms that its files can be verified by here, strongest first."""
+        """The algorithms by which the files can be verified here, strongest first."""
         used = self._best()
         return tuple(algorithm for algorithm in PREFERRED if algorithm in used)
 
@@ -102,11 +102,11 @@ class Manifest:
         return {best_of(algorithms) for algorithms in self.table.algorithms}
 
     def to_json(self) -> bytes:
-        """Return the manifest as stored; modelkit reads the first three fields."""
+        """Return the manifest as stored. modelkit reads its first three fields."""
         return dump(self.to_fields())
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields of the JSON document; iterators in it become lists."""
+        """Return the fields of the JSON document, with iterators for arrays."""
         value: dict[str, Any] = {"push_date": self.push_date.isoformat(), "is_directory": self.is_directory}
         if self.is_directory:
             value["contents"] = iter(self.table.paths)
@@ -123,13 +123,13 @@ class Manifest:
         return value | {key: item for key, item in optional.items() if item}
 
     @classmethod
-    def from_json(cls, data: bytes, check: Callable[[], None] = nothing) -> Manifest:
-        """Parse a sealed `.meta`; raises `ValueError`."""
+    def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> Manifest:
+        """Parse a sealed `.meta`, or raise `ValueError`."""
         return cls.from_fields(fields_of(data, check))
 
     @classmethod
     def from_fields(cls, value: dict[str, Any]) -> Manifest:
-        """Return the manifest of parsed fields; raise `ValueError` where they are none."""
+        """Return the manifest of parsed fields, or raise `ValueError`."""
         is_directory = typed(value.get("is_directory"), bool, "is_directory")
         contents = list(texts_of(value.get("contents", []), "contents")) if is_directory else [""]
         files = value.get("files")
@@ -141,7 +141,7 @@ class Manifest:
         if is_directory:
             check_paths(files.paths, folders)
         elif folders:
-            raise ValueError("it is of a file, but lists other files or folders")
+            raise ValueError("it describes a single file, but lists empty folders")
         pushed_by = typed(value.get("pushed_by", {}), dict, "pushed_by")
         labels = typed(value.get("labels", {}), dict, "labels")
         return cls(
@@ -157,8 +157,8 @@ class Manifest:
         )
 
 
-def fields_of(data: bytes, check: Callable[[], None] = nothing) -> dict[str, Any]:
-    """The fields of a `.meta`; its files are parsed one by one, so that they never all are there as JSON values."""
+def fields_of(data: bytes, check: Callable[[], None] = no_check) -> dict[str, Any]:
+    """Parse the fields of a `.meta`. Its files are parsed one by one into a table, to save memory."""
     reader = Reader(data, check)
     fields: dict[str, Any] = {}
     for key in reader.fields():
@@ -175,7 +175,7 @@ def _files(reader: Reader, contents: Any) -> FileTable:
 
 
 def _entries(rows: Iterator[Any], contents: Sequence[Any]) -> Iterator[FileEntry]:
-    """Parse file entries; a path that is in the contents as well is kept in memory once."""
+    """Parse file entries. A path is the same string object as in `contents`, to save memory."""
     for number, row in enumerate(rows):
         if number == MAX_ENTRIES:
             raise ValueError(f"its files has more than {MAX_ENTRIES:,} entries")

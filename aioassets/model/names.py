@@ -1,4 +1,4 @@
-"""Asset names and specs: parsed once, never changed."""
+"""Asset names and specs."""
 
 from __future__ import annotations
 
@@ -13,35 +13,31 @@ from aioassets.model.keys import MAX_SEGMENT_BYTES
 __all__ = ["AssetSpec"]
 
 MAX_VERSION: Final = 128
-"""Characters of a version: with what is added to it, it is the name of a file."""
+"""Maximum number of characters of a version. With a suffix, it must fit in a file name."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]+")
 _SPEC: Final = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<version>[^\[\]]*))?(?:\[(?P<part>.*)\])?", re.DOTALL)
 _LIKE_A_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z")
-_OUR_ENDINGS: Final = (".meta", ".versions")
+_RESERVED_SUFFIXES: Final = (".meta", ".versions")
 
 
 def looks_like_version(segment: str) -> bool:
-    """Whether a path segment is a version in one of the built-in schemes."""
+    """Return whether a path segment is a version of a built-in scheme."""
     return _LIKE_A_VERSION.fullmatch(segment) is not None
 
 
 def parse_name(text: str) -> str:
-    """Check that an asset of this name can be fetched and listed.
+    """Return the name if an asset of this name can be fetched and listed.
 
-    Returns:
-        The name itself.
+    A name consists of letters, digits, `.`, `_`, `-` and `/`, and begins and ends with a letter or
+    digit. None of its segments is empty, `.`, `..` or longer than 255 characters.
 
     Raises:
-        InvalidName: it breaks the grammar: letters, digits, `.`, `_`, `-` and `/`, beginning
-            and ending with a letter or digit, without empty, `.` or `..` segments, and none of
-            more than 255 characters.
+        InvalidName: if the name breaks these rules.
     """
     if not _NAME.fullmatch(text):
-        raise InvalidName(
-            text, "use letters, digits, '.', '_', '-' and '/', and begin and end with a letter or a digit"
-        )
+        raise InvalidName(text, "use letters, digits, '.', '_', '-' and '/', and begin and end with a letter or digit")
     segments = text.split("/")
     if not {"", ".", ".."}.isdisjoint(segments):
         raise InvalidName(text, "its segments must not be empty, '.' or '..'")
@@ -51,61 +47,57 @@ def parse_name(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether an asset could have this name."""
+    """Return whether an asset could have this name."""
     with contextlib.suppress(InvalidName):
         return bool(parse_name(text))
     return False
 
 
 def version_problem(text: str) -> str | None:
-    """Why this can't be a version of any scheme, or `None` where it can."""
+    """Return why this can't be a version of any scheme, or `None` if it can."""
     if len(text) > MAX_VERSION:
         return f"it is longer than {MAX_VERSION} characters"
     if not _VERSION.fullmatch(text):
-        return "it isn't made of letters, digits, '.', '_' and '-'"
+        return "it must consist of letters, digits, '.', '_' and '-'"
     if not text.strip("."):
-        return "it is made of dots alone"
+        return "it consists of dots only"
     return None
 
 
 def parse_new_name(text: str) -> str:
-    """Check that an asset may be pushed under this name.
-
-    Returns:
-        The name itself.
+    """Return the name if an asset may be pushed under it.
 
     Raises:
-        InvalidName: it breaks the grammar, or could be taken for a version or for an object of
-            our own.
+        InvalidName: if the name is invalid, or could be confused with a version or an internal object.
     """
     for segment in parse_name(text).split("/"):
         if looks_like_version(segment):
-            raise InvalidName(text, f"its segment {segment!r} would be taken for a version")
-        if segment.endswith(_OUR_ENDINGS):
-            raise InvalidName(text, f"its segment {segment!r} ends like an object of the store's own")
+            raise InvalidName(text, f"its segment {segment!r} looks like a version")
+        if segment.endswith(_RESERVED_SUFFIXES):
+            raise InvalidName(text, f"its segment {segment!r} ends with a reserved suffix")
     return text
 
 
 def parse_part(text: str) -> str:
-    """Check a sub-part, a relative path inside an asset; outer slashes are dropped.
+    """Return the relative path of a part of an asset, without outer slashes.
 
     Raises:
-        InvalidSpec: it is empty, or has empty, `.` or `..` segments.
+        InvalidSpec: if the path is empty, or has empty, `.` or `..` segments.
     """
     part = text.strip("/")
     if not {"", ".", ".."}.isdisjoint(part.split("/")):
-        raise InvalidSpec(text, "a sub-part is a relative path without empty, '.' or '..' segments")
+        raise InvalidSpec(text, "a part must be a relative path without empty, '.' or '..' segments")
     return part
 
 
 @dataclass(frozen=True, slots=True)
 class AssetSpec:
-    """What a user asks for: `name[:version][[sub/part]]`.
+    """Asset, or a version or part of it, as a user names it: `name[:version][[sub/part]]`.
 
     Attributes:
         name: the asset's name.
         version: a version, perhaps partial (`1`), or `None` for the latest.
-        part: a file or folder inside the asset, or `None` for all of it.
+        part: a file or folder in the asset, or `None` for the whole asset.
     """
 
     name: str
@@ -124,14 +116,14 @@ class AssetSpec:
         """Parse `name`, `name:1`, `name:1.2`, each with an optional `[sub/part]`.
 
         Raises:
-            InvalidSpec: it isn't of that form.
-            InvalidName: the name breaks the grammar.
-            InvalidVersion: the version has other characters than letters, digits, `.`, `_`, `-`,
-                or more than 128 of them.
+            InvalidSpec: if the text has another form.
+            InvalidName: if the name is invalid.
+            InvalidVersion: if the version has characters other than letters, digits, `.`, `_` and
+                `-`, or more than 128.
         """
         match = _SPEC.fullmatch(text)
         if match is None:
-            raise InvalidSpec(text, "it isn't of the form name[:version][[sub/part]]")
+            raise InvalidSpec(text, "its form must be name[:version][[sub/part]]")
         return cls(match["name"], match["version"], match["part"])
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The kinds of pushes."""
+"""Kinds of pushes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relative paths within a version: which are allowed, and the folders that they imply."""
+"""Relative paths in a version: their validation, and their folders."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
 
 def path_problem(path: str) -> str | None:
-    """Why a relative path can't stand in a manifest, or `None` where it can."""
+    """Return why a relative path isn't allowed in a manifest, or `None` if it is."""
     if _CONTROL.search(path):
-        return "it holds a control character"
+        return "it contains a control character"
     if "\\" in path:
-        return "it holds a backslash"
+        return "it contains a backslash"
     if _DRIVE.match(path):
         return "it begins like a Windows drive"
     segments = path.split("/")
     if not {"", ".", ".."}.isdisjoint(segments):
-        return "it isn't a relative path of plain segments"
+        return "it isn't a relative path without empty, '.' or '..' segments"
     try:
         nbytes = len(path.encode())
     except UnicodeEncodeError:
@@ -33,17 +33,17 @@ def path_problem(path: str) -> str | None:
     if nbytes > MAX_KEY_BYTES:
         return f"it is longer than {MAX_KEY_BYTES} bytes"
     if nbytes > MAX_SEGMENT_BYTES and any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
-        return f"it has a segment of more than {MAX_SEGMENT_BYTES} bytes"
+        return f"it has a segment longer than {MAX_SEGMENT_BYTES} bytes"
     return None
 
 
 def check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
-    """Raise `ValueError` unless all paths are allowed, and none is listed twice or as both file and folder."""
+    """Raise `ValueError` if a path isn't allowed, is listed twice, or is both a file and a folder."""
     for kind, paths in (("path", files), ("folder", folders)):
         for path in paths:
             if (problem := path_problem(path)) is not None:
                 raise ValueError(f"it lists the {kind} {quoted(path)}: {problem}")
-        is_ascending = all(path < following for path, following in pairwise(paths))  # as ours are: no set is needed
+        is_ascending = all(path < following for path, following in pairwise(paths))  # the usual case, without a set
         if not is_ascending and len(set(paths)) != len(paths):
             raise ValueError(f"it lists the {kind} {quoted(_repeated(paths))} twice")
     if both := {*folders, *inner_folders(files, folders)}.intersection(files):
@@ -56,7 +56,7 @@ def _repeated(paths: Iterable[str]) -> str:
 
 
 def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set[str]:
-    """The folders that something is in; raises `ValueError` where a version would have too much of either."""
+    """Return all folders that aren't empty, or raise `ValueError` for too many files or folders."""
     found: set[str] = set()
     for path in chain(files, empty_directories):
         for folder in parents(path):
@@ -71,7 +71,7 @@ def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set
 
 
 def parents(path: str) -> Iterator[str]:
-    """The folders above a relative path, innermost first."""
+    """Iterate over the folders that contain a relative path, innermost first."""
     while (cut := path.rfind("/")) > 0:
         path = path[:cut]
         yield path

@@ -9,15 +9,15 @@ __all__ = ["Pusher"]
 
 @dataclass(frozen=True, slots=True)
 class Pusher:
-    """Who pushed, and from where; either may be withheld."""
+    """User and host that pushed, `None` if not recorded."""
 
     user: str | None = None
     host: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        """As a JSON value, without what is withheld."""
+        """Return the recorded fields as a JSON value."""
         return {key: value for key, value in (("user", self.user), ("host", self.host)) if value is not None}
 
     def __str__(self) -> str:
         shown = (part if part.isprintable() else repr(part) for part in (self.user, self.host) if part)
-        return "@".join(shown) or "somebody"
+        return "@".join(shown) or "an unknown user"

@@ -1,4 +1,4 @@
-"""How versions are numbered: the scheme protocol and the two built-in schemes."""
+"""Versioning schemes: the protocol and the two built-in ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Bump", "MajorMinor", "SimpleDate", "VersioningScheme"]
 
 @dataclass(frozen=True, slots=True)
 class Bump:
-    """What an update asks of the scheme.
+    """Requested increment of the version.
 
     Attributes:
-        major: bump the latest version of this major; `None` for the latest of all.
-        bump_major: begin the next major.
+        major: the major whose latest version to increment; `None` for the latest of all.
+        bump_major: whether to start the next major.
     """
 
     major: str | None = None
@@ -27,85 +27,78 @@ class Bump:
 
     def __post_init__(self) -> None:
         if self.bump_major and self.major is not None:
-            raise UsageError("bump_major begins a new major, so it can't be combined with a major.")
+            raise UsageError("bump_major starts a new major and can't be combined with major.")
 
 
 class VersioningScheme(Protocol):
-    """Numbers the versions of an asset. Stateless.
+    """Stateless scheme for the versions of an asset.
 
-    Versions are strings throughout: of letters, digits, `.`, `_` and `-`, at most 128 of them.
+    Versions are strings of at most 128 letters, digits, `.`, `_` and `-`.
     """
 
     @property
     def name(self) -> str:
-        """What settings call it."""
+        """The name of the scheme in settings."""
 
     def is_version(self, text: str) -> bool:
-        """Whether this is a complete version of the scheme."""
+        """Return whether the text is a complete version of the scheme."""
 
     def check(self, text: str) -> None:
-        """Raise `InvalidVersion` unless this is a complete or partial version of the scheme."""
+        """Raise `InvalidVersion` unless the text is a complete or partial version of the scheme."""
 
     def sort_key(self, version: str) -> Any:
-        """Orders complete versions; later is greater."""
+        """Return a key that sorts complete versions, later ones last."""
 
     def select(self, partial: str | None, versions: Iterable[str]) -> Sequence[str]:
-        """The versions that a complete or partial one (or `None`: all) stands for, latest first."""
+        """Return the versions that match a complete or partial one, or all for `None`; latest first."""
 
     def first(self) -> str:
-        """The version of a new asset."""
+        """Return the first version of a new asset."""
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
-        """The version after `versions`, which are all taken; `None` where `bump.major` isn't among them.
+        """Return the next version after the taken ones, or `None` if none of them has `bump.major`.
 
         Raises:
-            UsageError: the scheme knows no majors.
+            UsageError: if the scheme has no majors.
         """
 
     def series(self, version: str) -> str:
-        """What numbers that are counted together have in common (the major)."""
+        """Return the series of a version, within which versions are counted (its major)."""
 
 
 def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str]:
     return sorted(versions, key=scheme.sort_key, reverse=True)
 
 
-class MajorMinor:
-    """`MAJOR.MINOR`, counted from `0.0` and ordered as numbers: `10.3` comes after `9.0`."""
+class MajorMinor(VersioningScheme):
+    """Scheme `MAJOR.MINOR`, counted from `0.0` and sorted numerically: `10.3` comes after `9.0`."""
 
     name = "major_minor"
     _COMPLETE: Final = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
     _MAJOR: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
     def is_version(self, text: str) -> bool:
-        """See `VersioningScheme.is_version`."""
         return self._COMPLETE.fullmatch(text) is not None
 
     def check(self, text: str) -> None:
-        """See `VersioningScheme.check`."""
         if not (self.is_version(text) or self._MAJOR.fullmatch(text)):
             raise InvalidVersion(text, "write a major like 1, or major and minor like 1.2")
 
     def sort_key(self, version: str) -> tuple[int, int]:
-        """See `VersioningScheme.sort_key`."""
         major, minor = version.split(".")
         return int(major), int(minor)
 
     def series(self, version: str) -> str:
-        """See `VersioningScheme.series`."""
         return version.partition(".")[0]
 
     def select(self, partial: str | None, versions: Iterable[str]) -> Sequence[str]:
-        """See `VersioningScheme.select`."""
         latest_first = _latest_first(self, versions)
         return [v for v in latest_first if partial is None or partial in (v, self.series(v))]
 
     def first(self) -> str:
-        """See `VersioningScheme.first`."""
         return "0.0"
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
-        """See `VersioningScheme.following`."""
         if bump.major is not None and not self._MAJOR.fullmatch(bump.major):
             raise InvalidVersion(bump.major, "a major is a number like 1")
         candidates = self.select(bump.major, versions)
@@ -115,11 +108,13 @@ class MajorMinor:
         return f"{major + 1}.0" if bump.bump_major else f"{major}.{minor + 1}"
 
 
-class SimpleDate:
-    """The time of the push, in UTC: `2026-03-09T17-05-00Z`.
+class SimpleDate(VersioningScheme):
+    """Scheme of push times in UTC, like `2026-03-09T17-05-00Z`.
+
+    A version is at least one second later than the latest one.
 
     Args:
-        clock: tells the time; for tests.
+        clock: a replacement for the system's clock, for tests.
     """
 
     name = "simple_date"
@@ -130,58 +125,51 @@ class SimpleDate:
         self._clock = clock
 
     def is_version(self, text: str) -> bool:
-        """See `VersioningScheme.is_version`."""
         try:
             return self._SHAPE.fullmatch(text) is not None and bool(self.sort_key(text))
         except ValueError:
             return False
 
     def check(self, text: str) -> None:
-        """See `VersioningScheme.check`."""
         if not self.is_version(text):
             raise InvalidVersion(text, "write a time in UTC like 2026-03-09T17-05-00Z")
 
     def sort_key(self, version: str) -> datetime:
-        """See `VersioningScheme.sort_key`."""
         date, _, time = version.removesuffix("Z").partition("T")
         return datetime.fromisoformat(f"{date}T{time.replace('-', ':')}+00:00")  # many times faster than strptime
 
     def series(self, version: str) -> str:
-        """See `VersioningScheme.series`."""
         return ""
 
     def select(self, partial: str | None, versions: Iterable[str]) -> Sequence[str]:
-        """See `VersioningScheme.select`."""
         return [v for v in _latest_first(self, versions) if partial in (None, v)]
 
     def first(self) -> str:
-        """See `VersioningScheme.first`."""
         return self._clock().strftime(self._FORMAT)
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
-        """See `VersioningScheme.following`: now, but at least a second after the latest."""
         if bump.major is not None or bump.bump_major:
-            raise UsageError("Versions of the scheme simple_date are times, which have no major.")
+            raise UsageError("The versioning scheme simple_date has no majors.")
         latest = max((self.sort_key(v) for v in versions), default=None)
         now = self._clock()
         try:
             return (now if latest is None else max(now, latest + timedelta(seconds=1))).strftime(self._FORMAT)
         except OverflowError:
-            raise UsageError(f"No time comes after the latest version, {latest:{self._FORMAT}}.") from None
+            raise UsageError(f"No later version than {latest:{self._FORMAT}} is possible.") from None
 
 
 SCHEMES: Final[dict[str, Callable[[], VersioningScheme]]] = {"major_minor": MajorMinor, "simple_date": SimpleDate}
 
 
 def scheme_named(name: str) -> VersioningScheme:
-    """The built-in scheme of this name.
+    """Return the built-in scheme of this name.
 
     Raises:
-        InvalidSetting: there is none.
+        InvalidSetting: if there is no such scheme.
     """
     try:
         return SCHEMES[name]()
     except KeyError:
         raise InvalidSetting(
-            f"There is no versioning scheme {name!r}: choose one of {', '.join(sorted(SCHEMES))}."
+            f"Unknown versioning scheme {name!r}: choose one of {', '.join(sorted(SCHEMES))}."
         ) from None

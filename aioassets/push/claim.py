@@ -130,7 +130,7 @@ class HeldClaim:
         """Return the revision to try next, or `None` if an earlier attempt succeeded."""
         key = self.store.layout.meta(self.name, self.version)
         try:
-            found = await self.store.driver.read(key)
+            found = await self.store.read_document(key)
             if await _is(found.data, content):
                 self.revision = found.revision
                 return None

@@ -14,7 +14,7 @@ from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.locks import KeyedLock
 from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
-from aioassets.store.documents import FRESH, AssetStore, IndexState
+from aioassets.store.documents import INDEX_LIFETIME, AssetStore, IndexState
 from aioassets.store.index import add_to_index
 
 
@@ -109,7 +109,7 @@ class Lister:
         """Remember a listing for as long as a state from before it may count as fresh."""
         self._listed.pop(name, None)
         self._listed[name] = now
-        while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > FRESH:
+        while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > INDEX_LIFETIME:
             del self._listed[oldest]
 
 

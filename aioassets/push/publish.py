@@ -25,7 +25,7 @@ from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
-from aioassets.runtime.cancellation import Stop, Stopped, stoppable
+from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
@@ -65,13 +65,13 @@ class Publication:
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
-    async def _run(self, stop: Stop) -> PushResult:
+    async def _run(self, stop: StopSignal) -> PushResult:
         try:
             return await self._publish(stop)
         finally:
             self._allocation.end()
 
-    async def _publish(self, stop: Stop) -> PushResult:
+    async def _publish(self, stop: StopSignal) -> PushResult:
         for _ in range(ATTEMPTS):
             stop.check()
             held = await self._claim(stop)
@@ -89,7 +89,7 @@ class Publication:
         plan = self._plan
         return PushResult(plan.name, version, self._store.url_of(plan.name, version), plan.files, plan.size)
 
-    async def _claim(self, stop: Stop) -> HeldClaim:
+    async def _claim(self, stop: StopSignal) -> HeldClaim:
         try:
             with stop.bounded(0.5):
                 return await self._allocation.claim()
@@ -101,7 +101,7 @@ class Publication:
 
     # Upload
 
-    async def _upload(self, held: HeldClaim, stop: Stop) -> bytes | StreamedDocument:
+    async def _upload(self, held: HeldClaim, stop: StopSignal) -> bytes | StreamedDocument:
         """Upload all files under a claim, and return the manifest; give the claim up on any failure."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
@@ -127,7 +127,7 @@ class Publication:
             await self._give_up(held, self._ledger, stop)
             raise
 
-    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: Stop) -> None:
+    async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: StopSignal) -> None:
         plan = self._plan
         self._report(TransferStarted(plan.name, held.version, plan.files, plan.size))
         uploader = Uploader(
@@ -185,7 +185,7 @@ class Publication:
         )
         return encoded(manifest.to_fields)
 
-    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: Stop) -> bool:
+    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
         """Abandon the claim, then delete the objects that this push created. `clean` removes what stays.
 
         Args:
@@ -211,7 +211,7 @@ class Publication:
 
     # Seal and list
 
-    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: Stop) -> None:
+    async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: StopSignal) -> None:
         uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
         effects = Effects()
         with stop.bounded():
@@ -228,7 +228,7 @@ class Publication:
             return
         raise uncertain
 
-    async def _list(self, version: str, stop: Stop) -> None:
+    async def _list(self, version: str, stop: StopSignal) -> None:
         """Add the version to the index, and complete versions that other pushes left unlisted."""
         name = self._plan.name
         with stop.bounded():

@@ -19,7 +19,7 @@ from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256
 from aioassets.model.files import Table
-from aioassets.runtime.digests import feed, hash_range
+from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2
@@ -254,7 +254,7 @@ class LocalSource(HashingSource):
                 _check_unchanged(self._file, descriptor)
                 raise SourceError(self._file.source, MISSTATED)
         if offset == self._hashed:
-            feed(self._hash, data)
+            update_digest(self._hash, data)
             self._hashed += len(data)
         return data
 

@@ -11,7 +11,7 @@ from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.push.sources import HashedSource, SourceFile
-from aioassets.runtime.cancellation import Stop, Stopped
+from aioassets.runtime.cancellation import Stopped, StopSignal
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
@@ -142,7 +142,7 @@ class Uploader:
     name: str
     ledger: UploadLedger
     effects: Effects
-    stop: Stop
+    stop: StopSignal
     report: Progress
     present: Mapping[str, ObjectInfo] | None = None
     at_once: int = FILES_AT_ONCE

@@ -1,4 +1,4 @@
-"""What asyncio lacks for this project: budget, retries, cancellation, threads, disk, clocks.
+"""Infrastructure on top of asyncio: budget, retries, cancellation, threads, disk, clocks.
 
-Nothing here knows assets or any store.
+Modules here know neither assets nor any store.
 """

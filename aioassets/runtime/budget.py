@@ -1,4 +1,4 @@
-"""The one limit of requests and bytes in flight."""
+"""The budget: the limit of requests and bytes in flight."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from aioassets.errors import StoreUnavailable
 __all__ = ["Budget"]
 
 MAX_REQUESTS = 256
-"""Requests in flight: with 20 ms to the store more small objects a second than S3 takes; it then gets fewer at once."""
+"""Default maximum of requests in flight. At a latency of 20 ms, they exceed the request rate of S3, which throttles."""
 MIN_REQUESTS = 4
-"""Requests in flight that a store may always be asked for, however much it throttles."""
+"""Default number of requests in flight below which throttling doesn't go."""
 MAX_BYTES = 32 * 1024 * 1024
-"""Bytes in flight: 4 parts of 8 MiB, which fill a 5 Gbit/s link at 50 ms; clients copy each about twice."""
-LIGHT = 1 / 32
-"""Of all bytes in flight, what a request may have at the most to be light: it takes its time for its round trip."""
-FOR_LIGHT = 1 / 8
-"""Of all bytes in flight, what heavy requests leave to light ones, and these don't exceed while heavy ones wait."""
-RESERVED = 4
-"""Requests beyond `MAX_REQUESTS` kept for documents, so that a busy push can still renew its claim."""
+"""Default maximum of bytes in flight: 4 parts of 8 MiB fill a 5 Gbit/s link at 50 ms. Clients copy each about twice."""
+LIGHT_SHARE = 1 / 32
+"""Share of the bytes up to which a request is light: its latency outweighs its transfer."""
+RESERVED_SHARE = 1 / 8
+"""Share of the bytes that heavy requests leave to light ones, and the most that those take while heavy ones wait."""
+RESERVED_REQUESTS = 4
+"""Requests beyond the maximum, reserved for documents, so that a busy push can still renew its claim."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,11 +35,13 @@ class _Waiter:
 
 
 class AdaptiveLimit:
-    """How many requests a store takes at once: one more for each that many it answers, half where it throttles.
+    """Limit of concurrent requests that adapts to throttling: halved by each, and then slowly increased.
+
+    The limit grows by one after as many successful requests as it allows at once.
 
     Args:
-        floor: the fewest.
-        ceiling: the most, and what is tried first.
+        floor: the minimum.
+        ceiling: the maximum and initial value.
     """
 
     def __init__(self, floor: int, ceiling: int) -> None:
@@ -50,42 +52,49 @@ class AdaptiveLimit:
 
     @property
     def limit(self) -> int:
-        """Requests that may be in flight now."""
+        """The present limit."""
         return int(self._limit)
 
     def begin(self) -> int:
-        """Mark when a request is sent."""
+        """Return a mark of the time at which a request is sent, for `throttled`."""
         return self._slowed
 
     def answered(self) -> None:
-        """A request was answered."""
+        """Increase the limit a little after a successful request."""
         self._limit = min(self._ceiling, self._limit + 1 / self._limit)
 
-    def throttled(self, begun: int, in_flight: int) -> None:
-        """A request was refused because there are too many; of those sent before the last slowing down, none counts."""
-        if begun == self._slowed:
-            self._limit = max(self._floor, min(self._limit, in_flight) / 2)
-            self._slowed += 1
+    def throttled(self, begun: int, in_flight: int) -> bool:
+        """Halve the limit after a throttled request, unless that was sent before the last time.
+
+        Returns:
+            Whether the limit was reduced.
+        """
+        if begun != self._slowed:
+            return False
+        self._limit = max(self._floor, min(self._limit, in_flight) / 2)
+        self._slowed += 1
+        return True
 
 
 class Budget:
-    """Requests and bytes in flight, taken together in one first-come first-served step.
+    """Limit of requests and bytes in flight, shared by all transfers of a manager.
 
-    Where the store throttles, fewer requests are in flight for a while. Light requests go past heavy
-    ones that wait for bytes, and these leave them room, so that neither hold up the other.
+    A request acquires both at once, in order of arrival. Light requests overtake heavy ones that wait
+    for bytes, and heavy ones leave them a share, so that neither delays the other. Throttling by the
+    store reduces the number of requests for a while.
 
     Args:
-        requests: how many requests may be in flight.
-        nbytes: how many bytes may be in flight. A larger request is clamped to this.
-        reserved: how many more requests may be in flight if they are urgent.
-        min_requests: how many requests may be in flight where the store throttles.
+        requests: maximum number of requests in flight.
+        nbytes: maximum number of bytes in flight. A larger request is clamped to it.
+        reserved: number of additional requests that may be in flight if they are urgent.
+        min_requests: minimum to which throttling reduces the number of requests.
     """
 
     def __init__(
         self,
         requests: int = MAX_REQUESTS,
         nbytes: int = MAX_BYTES,
-        reserved: int = RESERVED,
+        reserved: int = RESERVED_REQUESTS,
         *,
         min_requests: int = MIN_REQUESTS,
     ) -> None:
@@ -97,9 +106,9 @@ class Budget:
         self._urgent_taken = 0
         self._bytes_taken = 0
         self._heavy_bytes_taken = 0
-        self._light_came = False  # since a heavy one had its turn, or waits since before
-        self._heavy_from = nbytes * LIGHT
-        self._for_light = nbytes * FOR_LIGHT
+        self._light_seen = False  # whether a light request came since a heavy one was granted, or waits
+        self._light_limit = nbytes * LIGHT_SHARE
+        self._reserved_for_light = nbytes * RESERVED_SHARE
         self._numbers = itertools.count()
         self._urgent: deque[_Waiter] = deque()
         self._light: deque[_Waiter] = deque()
@@ -107,33 +116,33 @@ class Budget:
 
     @property
     def requests_in_flight(self) -> int:
-        """Requests under way now."""
+        """The number of requests in flight."""
         return self._requests_taken
 
     @property
     def bytes_in_flight(self) -> int:
-        """Bytes under way now."""
+        """The number of bytes in flight."""
         return self._bytes_taken
 
     @property
     def requests_allowed(self) -> int:
-        """Requests that may be under way now, urgent ones aside: fewer than at first where the store throttled."""
+        """The present limit of requests in flight, without urgent ones. Throttling reduces it."""
         return self._limit.limit
 
     @property
     def max_requests(self) -> int:
-        """The most connections that can be busy at once, urgent ones included."""
+        """The maximum number of requests in flight, urgent ones included."""
         return self._requests + self._reserved
 
     def slot(self, nbytes: int = 0, *, urgent: bool = False) -> _Slot:
-        """One request's share, as an async context manager."""
+        """Return an async context manager that holds the share of one request."""
         return _Slot(self, min(nbytes, self._nbytes), urgent)
 
     async def acquire(self, nbytes: int, urgent: bool) -> None:
-        """Wait for a share; `slot` is the safe way to do this."""
+        """Wait for a share. Prefer `slot`, which releases it."""
         heavy = self._is_heavy(nbytes)
         queue = self._urgent if urgent else self._heavy if heavy else self._light
-        self._light_came |= not urgent and not heavy
+        self._light_seen |= not urgent and not heavy
         number = next(self._numbers)
         if not queue and self._fits(nbytes, urgent, number):
             self._take(nbytes, urgent)
@@ -151,24 +160,24 @@ class Budget:
             raise
 
     def _is_heavy(self, nbytes: int) -> bool:
-        return nbytes > self._heavy_from
+        return nbytes > self._light_limit
 
     def _fits(self, nbytes: int, urgent: bool, number: int) -> bool:
         free = self._requests_taken < self._limit.limit or (urgent and self._urgent_taken < self._reserved)
         if not free or self._bytes_taken + nbytes > self._nbytes:
             return False
-        return urgent or (self._leaves_room(nbytes) if self._is_heavy(nbytes) else self._may_pass(nbytes, number))
+        return urgent or (self._heavy_fits(nbytes) if self._is_heavy(nbytes) else self._light_fits(nbytes, number))
 
-    def _leaves_room(self, nbytes: int) -> bool:
-        """Whether a heavy request leaves the light ones their share, where there are any; a single one may take it."""
+    def _heavy_fits(self, nbytes: int) -> bool:
+        """Return whether a heavy request leaves light ones their share. A single heavy request may use it."""
         taken = self._heavy_bytes_taken
-        return not self._light_came or not taken or taken + nbytes <= self._nbytes - self._for_light
+        return not self._light_seen or not taken or taken + nbytes <= self._nbytes - self._reserved_for_light
 
-    def _may_pass(self, nbytes: int, number: int) -> bool:
-        """Whether a light request takes nothing that a heavy one, which waits for longer, could have soon."""
+    def _light_fits(self, nbytes: int, number: int) -> bool:
+        """Return whether a light request delays no heavy one that has waited for longer."""
         if not self._heavy or self._heavy[0].number > number:
             return True
-        most = min(self._for_light, self._nbytes - self._heavy[0].nbytes)
+        most = min(self._reserved_for_light, self._nbytes - self._heavy[0].nbytes)
         return self._bytes_taken - self._heavy_bytes_taken + nbytes <= most
 
     def _take(self, nbytes: int, urgent: bool) -> None:
@@ -177,10 +186,10 @@ class Budget:
         self._bytes_taken += nbytes
         if self._is_heavy(nbytes):
             self._heavy_bytes_taken += nbytes
-            self._light_came = bool(self._light)
+            self._light_seen = bool(self._light)
 
     def release(self, nbytes: int, urgent: bool = False) -> None:
-        """Give a share back."""
+        """Release a share."""
         self._requests_taken -= 1
         self._urgent_taken -= urgent
         self._bytes_taken -= nbytes
@@ -189,11 +198,11 @@ class Budget:
         self._grant()
 
     def begin(self) -> int:
-        """Mark when a request is sent, for `learn`."""
+        """Return a mark of the time at which a request is sent, for `learn`."""
         return self._limit.begin()
 
     def learn(self, begun: int, error: BaseException | None) -> None:
-        """Take note of how the store answered a request that isn't urgent."""
+        """Adapt the limit of requests to the outcome of a request that isn't urgent."""
         if error is None:
             self._limit.answered()
         elif isinstance(error, StoreUnavailable) and error.throttled:
@@ -206,7 +215,7 @@ class Budget:
             waiter.granted.set()
 
     def _next(self) -> deque[_Waiter] | None:
-        """Whose first has its turn: the urgent, and then whoever waits for longer."""
+        """Choose the queue to serve next: the urgent one, or else the one that has waited longest."""
         first, second = self._light, self._heavy
         if first and second and second[0].number < first[0].number:
             first, second = second, first
@@ -231,6 +240,6 @@ class _Slot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._urgent:  # documents are throttled by themselves where they are written often
+        if not self._urgent:  # a store may limit writes to one document, which says nothing about others
             self._budget.learn(self._begun, error)
         self._budget.release(self._nbytes, self._urgent)

@@ -1,4 +1,4 @@
-"""Work that is asked to stop, and given time to clean up, before it is cancelled."""
+"""Graceful cancellation: work is asked to stop, and gets time to clean up."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import anyio
 from aioassets.runtime.tasks import T, unwrapped
 
 GRACE: Final = 5.0
-"""Seconds that tidying up may take where nobody says less."""
-TIDYING: Final = 0.75
-"""The share of the grace after which work that was stopped is done with tidying up behind its requests."""
+"""Default seconds for cleaning up."""
+CLEANUP_SHARE: Final = 0.75
+"""Share of the grace period in which stopped work must clean up after its requests."""
 
 
 class Stopped(Exception):
-    """Ends work that was asked to stop; never leaves this package."""
+    """Exception that ends work after a stop was requested. It never leaves this package."""
 
 
-class Stop:
-    """How work that must end in good order learns that it was cancelled.
+class StopSignal:
+    """Request to work to stop within a grace period.
 
     Args:
-        grace: seconds that it may then still take.
+        grace: seconds that the work may take after the request.
     """
 
     def __init__(self, grace: float) -> None:
@@ -36,16 +36,16 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether the work should end."""
+        """Whether the work should stop."""
         return self._requested_at is not None
 
     def check(self) -> None:
-        """Raise `Stopped` if the work should end."""
+        """Raise `Stopped` if the work should stop."""
         if self.requested:
             raise Stopped
 
     def request(self) -> None:
-        """Ask the work to end."""
+        """Ask the work to stop."""
         self._requested_at = anyio.current_time()
         for scope, share in self._bounded:
             scope.deadline = min(scope.deadline, self._requested_at + share * self._grace)
@@ -54,12 +54,12 @@ class Stop:
     def bounded(
         self, share: float = 1.0, *, limit: float = math.inf, shield: bool = False
     ) -> Iterator[anyio.CancelScope]:
-        """A phase that, once the work should end, is cut off after this share of the grace.
+        """Return a scope that is cancelled at this share of the grace period, once a stop is requested.
 
         Args:
-            share: of the grace.
-            limit: seconds after which it is cut off in any case.
-            shield: whether it goes on when what is around it is cancelled.
+            share: the share of the grace period.
+            limit: seconds after which the scope is cancelled in any case.
+            shield: whether to shield the scope from outer cancellation.
         """
         scope = anyio.CancelScope(deadline=anyio.current_time() + limit, shield=shield)
         if self._requested_at is not None:
@@ -73,24 +73,24 @@ class Stop:
             self._bounded.remove(entry)
 
 
-_stop: ContextVar[Stop | None] = ContextVar("aioassets_stop", default=None)
+_stop: ContextVar[StopSignal | None] = ContextVar("aioassets_stop", default=None)
 
 
-def tidying() -> contextlib.AbstractContextManager[object]:
-    """A phase that goes on when cancelled, for 5 s at the most, and less within work that was stopped."""
-    return (_stop.get() or Stop(GRACE)).bounded(TIDYING, limit=GRACE, shield=True)
+def cleanup_scope() -> contextlib.AbstractContextManager[object]:
+    """Return a shielded scope for cleaning up, of at most 5 seconds, or less in work that was asked to stop."""
+    return (_stop.get() or StopSignal(GRACE)).bounded(CLEANUP_SHARE, limit=GRACE, shield=True)
 
 
-async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float = GRACE) -> T:
-    """Run `work` shielded from cancellation; when it comes, ask it to stop instead.
+async def stoppable(work: Callable[[StopSignal], Awaitable[T]], *, grace: float = GRACE) -> T:
+    """Run `work` shielded from cancellation. If cancelled, ask it to stop, and raise the cancellation after its end.
 
-    The work bounds its own phases by `Stop.bounded`, cleans up and raises `Stopped`; the
-    cancellation is raised after that. Within other such work, it takes no longer than that one may.
+    The work limits its phases with `StopSignal.bounded`, cleans up and raises `Stopped`. Nested calls
+    take no longer than the outer one may.
 
     Args:
         grace: seconds between the cancellation and the end of the last bounded phase.
     """
-    stop = Stop(grace)
+    stop = StopSignal(grace)
     around = _stop.get()
     result: list[T] = []
 
@@ -101,7 +101,7 @@ async def stoppable(work: Callable[[Stop], Awaitable[T]], *, grace: float = GRAC
             stop.request()
 
     async def shielded(watching: anyio.CancelScope) -> None:
-        within = around.bounded(TIDYING) if around is not None else contextlib.nullcontext()
+        within = around.bounded(CLEANUP_SHARE) if around is not None else contextlib.nullcontext()
         with anyio.CancelScope(shield=True), contextlib.suppress(Stopped), within:
             _stop.set(stop)
             result.append(await work(stop))

@@ -9,8 +9,8 @@ _CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def elapsed() -> float:
-    """Return seconds since some fixed moment, by a clock that never goes back and runs on while the machine sleeps.
+    """Return the seconds of a monotonic clock that also runs while the machine sleeps.
 
-    Linux stops `time.monotonic` in suspend, macOS too. What was read before a laptop was closed would look fresh.
+    `time.monotonic` stops in suspend on Linux and macOS, so that old data would look fresh afterwards.
     """
     return time.clock_gettime(_CLOCK)

@@ -1,4 +1,4 @@
-"""Hashing files and buffers without starving the event loop."""
+"""Hashing of files and buffers without starving the event loop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from aioassets.model.digests import Hash
 from aioassets.runtime.disk import BUFFER
 from aioassets.runtime.threads import check_cancelled
 
-KEPT: Final = 2047
-"""The most bytes that `hashlib` takes in without letting other threads run."""
-SHORT: Final = 16 * 1024
-"""Bytes that are taken in so: some ten microseconds."""
+GIL_HELD_BYTES: Final = 2047
+"""Maximum bytes that `hashlib` hashes without releasing the GIL."""
+SMALL_CONTENT: Final = 16 * 1024
+"""Maximum bytes to hash without releasing the GIL: some ten microseconds."""
 
 
 def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
-    """Take in the bytes of an open file from `start` up to `stop`. Blocking.
+    """Hash the bytes of an open file from `start` up to `stop`. Blocking.
 
     Raises:
-        OSError: it can't be read, or ends before.
+        OSError: if the file can't be read, or is shorter.
     """
     buffer = memoryview(bytearray(min(BUFFER, stop - start)))
     while start < stop:
@@ -31,14 +31,14 @@ def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
         start += count
 
 
-def feed(digest: Hash, data: bytes | bytearray | memoryview) -> None:
-    """Take in content, of a small file without letting other threads run.
+def update_digest(digest: Hash, data: bytes | bytearray | memoryview) -> None:
+    """Hash data, without releasing the GIL if there are few bytes.
 
-    From 2,048 bytes on, `hashlib` lets them; to be let run again takes longer than the hashing of a few KiB.
+    From 2,048 bytes on, `hashlib` releases the GIL. Getting it back takes longer than hashing a few KiB.
     """
-    if len(data) > SHORT:
+    if len(data) > SMALL_CONTENT:
         digest.update(data)
         return
     view = memoryview(data)
-    for start in range(0, len(view), KEPT):
-        digest.update(view[start : start + KEPT])
+    for start in range(0, len(view), GIL_HELD_BYTES):
+        digest.update(view[start : start + GIL_HELD_BYTES])

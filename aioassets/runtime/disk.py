@@ -1,4 +1,4 @@
-"""What a file system refuses, in words, how much room it has, and what it copies by itself."""
+"""File system operations: error messages, free space, copying and atomic writes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from typing import BinaryIO, Final
 from aioassets.errors import AccessDenied
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""There is no room, or no room for this user."""
+"""Error numbers of a full disk or an exceeded quota."""
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""Error numbers of denied permissions."""
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""Doesn't wait where a file was replaced by a pipe or a terminal."""
+"""Flags to open a file for reading, which don't block if it was replaced by a pipe or terminal."""
 BUFFER: Final = 1024 * 1024
-"""Bytes that are read at once to be hashed or copied: so many that a thread seldom waits for the interpreter."""
+"""Bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
 
 _HINTS: Final = {
     **dict.fromkeys(FULL, "free some space there and try again"),
-    errno.EFBIG: "its file system, or a limit of this process, takes no file of this size",
-    errno.EIO: "its disk may be failing",
-    errno.EMFILE: "let this process open more (ulimit -n)",
-    errno.ENOLCK: "its file system must know locks; use another folder",
+    errno.EFBIG: "the file system, or a limit of this process, allows no file of this size",
+    errno.EIO: "the disk may be failing",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOLCK: "the file system does not support locks; use another folder",
 }
 
 
 def reason(error: OSError) -> str:
-    """Why something failed, and what to do where that is known; without a full stop."""
+    """Return why an operation failed and, if known, what to do. The text has no full stop."""
     why = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0)
     return f"{why}; {hint}" if hint else why
 
 
 def denied(where: str, doing: str, error: OSError) -> AccessDenied:
-    """The error for what the file system doesn't allow, told by `DENIED`."""
+    """Return the exception for an error number in `DENIED`."""
     advice = "Check its owner and permissions, and those of the folders above it."
     if error.errno == errno.EROFS:
         advice = "Mount it writable, or use another folder."
@@ -46,7 +47,7 @@ def denied(where: str, doing: str, error: OSError) -> AccessDenied:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Bytes that may be written to a folder's file system; `None` where it doesn't tell."""
+    """Return the free bytes of a folder's file system, or `None` if it doesn't report them."""
     status = os.statvfs(folder)
     if not status.f_blocks:
         return None
@@ -54,12 +55,12 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def copy_range(source: int, target: int, start: int, stop: int) -> bool:
-    """Copy bytes from one open file to the same place of another. Blocking.
+    """Copy bytes from one open file to the same offset of another. Blocking.
 
-    The system does it where it can: it shares the blocks, or copies them without this process.
+    If possible, the kernel copies them, or lets both files share their blocks.
 
     Returns:
-        `False` where either file failed or the source ends before: who reads and writes then learns why.
+        Whether all bytes were copied. If not, reading and writing them shows the reason.
     """
     try:
         start = _copied_by_system(source, target, start, stop)
@@ -69,7 +70,7 @@ def copy_range(source: int, target: int, start: int, stop: int) -> bool:
 
 
 def _copied_by_system(source: int, target: int, start: int, stop: int) -> int:
-    """How far the system came: not between all kinds of file systems, and not on all kernels."""
+    """Copy in the kernel, as far as it and the file systems support that, and return the new start."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             while start < stop and (count := os.copy_file_range(source, target, stop - start, start, start)):
@@ -86,7 +87,7 @@ def _copied_plainly(source: int, target: int, start: int, stop: int) -> bool:
 
 
 def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
-    """Write all of the data to a place of an open file. Blocking."""
+    """Write all data to an open file at an offset. Blocking."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, offset)
@@ -95,14 +96,14 @@ def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int)
 
 
 def write_all_at(descriptor: int, pieces: Iterable[bytes | memoryview], offset: int) -> None:
-    """Write pieces one behind the other, from a place of an open file on. Blocking."""
+    """Write consecutive pieces to an open file, starting at an offset. Blocking."""
     for piece in pieces:
         write_at(descriptor, piece, offset)
         offset += len(piece)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Make a file appear whole, or not at all."""
+    """Write a file so that it appears complete or not at all. Blocking."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:

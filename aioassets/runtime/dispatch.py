@@ -1,4 +1,4 @@
-"""Sending requests within the budget, and repeating them where that is safe."""
+"""Sending of requests within the budget, with retries."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ C = TypeVar("C", bound=Sized)
 
 
 class Dispatcher:
-    """Sends requests within a budget, and again where that is safe.
+    """Sender of requests within a budget, with retries.
 
     Args:
-        budget: shared by everything that must stay within one limit.
-        retry: when to try again.
+        budget: the budget that the requests share.
+        retry: the retry policy.
     """
 
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
@@ -37,16 +37,16 @@ class Dispatcher:
         urgent: bool = False,
         effects: Effects | None = None,
     ) -> T:
-        """Send a request that may be repeated, holding its share of the budget only while it is under way.
+        """Send a request that is safe to retry. Its share of the budget is released between attempts.
 
         Args:
-            request: sends it once; raises `StoreUnavailable` where another try may help.
-            nbytes: the bytes that it keeps in memory.
-            urgent: whether it may use the reserved requests (documents and cleaning up).
-            effects: record to note each attempt with an unknown effect in, even if a later one succeeds.
+            request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
+            nbytes: number of bytes that the request keeps in memory.
+            urgent: whether it may use the reserved requests, for documents and cleaning up.
+            effects: the record to note each attempt with an unknown effect in, even if a later one succeeds.
 
         Raises:
-            AioAssetsError: the last attempt failed so; `uncertain` tells of that attempt alone.
+            AioAssetsError: the failure of the last attempt; its `uncertain` describes that attempt alone.
         """
         tries = Tries(self.retry)
         while True:
@@ -66,10 +66,10 @@ class Dispatcher:
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
     ) -> AsyncGenerator[C, None]:
-        """Stream a range that can be resumed where it broke.
+        """Stream a range, and resume it where the connection broke.
 
         Args:
-            open_at: streams from an offset up to `stop`; raises `StoreUnavailable` where it breaks.
+            open_at: a function that streams from an offset up to `stop`, and raises `StoreUnavailable` if that fails.
         """
         tries = Tries(self.retry)
         offset = start

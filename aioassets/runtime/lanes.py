@@ -1,4 +1,4 @@
-"""Running work on large and small files side by side."""
+"""Concurrent work on large and small files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
 FILES_AT_ONCE: Final = 64
-"""Files under way at once where the budget allows no more, of small and of large ones; it bounds their requests."""
+"""Default limit of concurrent files, each for small and for large ones. The budget limits their requests."""
 LARGE: Final = 1024 * 1024
-"""Bytes from which on a file may have been sent in parts, and one more request doesn't count."""
+"""Size in bytes from which a file counts as large. It may be sent in parts, and one more request hardly matters."""
 
 
 async def side_by_side(
     sizes: Iterable[int | None], count: int, work: Callable[[int], Awaitable[None]], limit: int
 ) -> None:
-    """Large files beside small ones: whichever come first, the others don't wait until these are through.
+    """Process large and small files concurrently, so that neither kind waits for the other.
 
     Args:
-        sizes: of the files, in bytes; `None` where they aren't known.
-        count: how many files there are.
-        work: is given the number of each.
-        limit: files of either kind that are under way at once.
+        sizes: the sizes of the files in bytes, `None` for unknown ones.
+        count: number of files.
+        work: a function that processes the file of a number.
+        limit: maximum number of concurrent files of either kind.
     """
     if count <= limit:
         await for_each(range(count), work, limit=limit)
@@ -40,7 +40,7 @@ async def side_by_side(
 
 
 def _by_size(sizes: Iterable[int | None]) -> tuple[array[int], array[int]]:
-    """The numbers of the large files, and of the small ones."""
+    """Return the numbers of the large files, and those of the small ones."""
     lanes = array("L"), array("L")
     for number, size in enumerate(sizes):
         lanes[(size or 0) < LARGE].append(number)

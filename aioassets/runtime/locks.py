@@ -1,4 +1,4 @@
-"""A lock for each key."""
+"""Locks by key."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import anyio
 
 
 class KeyedLock:
-    """One at a time for each key, first come, first served; what nobody uses is forgotten."""
+    """Set of fair locks, one for each key. Unused locks are removed."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[anyio.Lock, int]] = {}
 
     @contextlib.asynccontextmanager
     async def holding(self, key: Hashable) -> AsyncIterator[None]:
-        """Wait until all that came before with this key are through."""
+        """Acquire the lock of a key, and release it at the end of the block."""
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)
         try:

@@ -1,4 +1,4 @@
-"""Who and where this process is, and whether another one still lives."""
+"""Identity of this process and its machine, and the liveness of other processes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Final
 from aioassets.model.pusher import Pusher
 
 _ENDED: Final = ("Z", "X")
-"""States of processes that have ended, and whose parent hasn't taken note of it."""
+"""States of processes that have ended, but whose parent hasn't waited for them."""
 
 
 @functools.cache
 def machine_id() -> str:
-    """A digest that is equal for processes that can see one another: same host, boot and pid namespace."""
+    """Return a digest that is equal for processes on the same host, boot and pid namespace."""
     parts = (
         platform.node(),
         _contents("/proc/sys/kernel/random/boot_id"),
@@ -32,12 +32,12 @@ def machine_id() -> str:
 
 
 def process_started(pid: int) -> str:
-    """When a process of this machine started, as the system tells it; empty where it doesn't."""
+    """Return the start time of a process of this machine, in the system's format; empty if unknown."""
     return _process(pid)[1]
 
 
 def process_is_gone(pid: int, started: str) -> bool:
-    """Whether a process of this machine has ended (its pid may be in use again)."""
+    """Return whether a process of this machine has ended. Its pid may be in use again."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -49,21 +49,21 @@ def process_is_gone(pid: int, started: str) -> bool:
 
 
 def _process(pid: int) -> tuple[str, str]:
-    """The state of a process and when it started, as the system tells it."""
-    # The name in the second field may hold spaces and parentheses; the start is the 20th field behind it.
+    """Return the state and the start time of a process, both empty if unknown."""
+    # The name in the second field may contain spaces and parentheses. The start time is the 20th field after it.
     fields = _contents(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A process that claims version numbers.
+    """Process that claims version numbers.
 
     Attributes:
         machine: a digest that is equal for processes that can see one another.
-        pid: its id, on that machine.
-        started: when it started, as the system tells it; tells reused ids apart.
-        holder: who pushes, for people.
+        pid: the process id on that machine.
+        started: the start time of the process, to recognise reused process ids.
+        holder: the user and host, for messages.
     """
 
     machine: str
@@ -73,7 +73,7 @@ class Claimant:
 
 
 class Machine:
-    """The machine of this process, and the processes that can be seen from here. A simulation has machines of its own.
+    """Machine of this process, and the processes visible from it. Simulations replace it.
 
     Attributes:
         live_claims: tokens of the claims that pushes of this process hold or try to get.
@@ -83,17 +83,17 @@ class Machine:
         self.live_claims: set[str] = set()
 
     def this_process(self, *, user: bool, host: bool) -> Claimant:
-        """Return this process, with as much of its user and machine as may be told. Blocking."""
+        """Return this process, with its user and host as far as requested. Blocking."""
         name = None
         if user:
-            with contextlib.suppress(OSError, KeyError):  # a user without a name, as in some containers
+            with contextlib.suppress(OSError, KeyError):  # users without a name exist in containers
                 name = getpass.getuser()
         holder = Pusher(name, platform.node() or None if host else None)
         pid = os.getpid()
         return Claimant(machine_id(), pid, process_started(pid), holder)
 
     def is_gone(self, machine: str, pid: int, started: str) -> bool:
-        """Return whether a process is known to have ended, which only its own machine can tell. Blocking."""
+        """Return whether a process of this machine has ended; `False` for other machines. Blocking."""
         return machine == machine_id() and process_is_gone(pid, started)
 
     def is_this_process(self, machine: str, pid: int, started: str) -> bool:
@@ -105,13 +105,13 @@ _machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine(
 
 
 def current_machine() -> Machine:
-    """Return the machine that claims are made and judged on."""
+    """Return the machine of this process, or the simulated one."""
     return _machine.get()
 
 
 @contextlib.contextmanager
 def on_machine(machine: Machine) -> Iterator[None]:
-    """Let this block, and the tasks that it starts, run on another machine."""
+    """Replace the machine for this block and the tasks that it starts."""
     token = _machine.set(machine)
     try:
         yield
@@ -120,7 +120,7 @@ def on_machine(machine: Machine) -> Iterator[None]:
 
 
 def this_process(*, user: bool, host: bool) -> Claimant:
-    """This process, with as much of its user and machine as may be told. Blocking."""
+    """Return this process, with its user and host as far as requested. Blocking."""
     return current_machine().this_process(user=user, host=host)
 
 

@@ -1,4 +1,4 @@
-"""When to send a request again."""
+"""Retry policy of requests."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ __all__ = ["RetryPolicy"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to try a request again.
+    """Retry policy with exponential backoff and jitter.
 
     Attributes:
-        attempts: how often one request is sent at the most.
-        first_delay: seconds before the second attempt; doubled for each further one.
-        max_delay: the longest pause between attempts, in seconds. A store's own
-            Retry-After may ask for more, up to `total`.
-        total: seconds after the first failure in which new attempts are begun.
-        sleep: how to pause; tests pass one that doesn't.
-        clock: a clock in seconds that never goes back, and runs on while the machine sleeps.
-        jitter: a number in [0, 1) to spread the pauses of many clients.
+        attempts: maximum number of attempts of one request.
+        first_delay: seconds before the second attempt, doubled for each further one.
+        max_delay: maximum seconds between attempts. A store's Retry-After may exceed it, up to `total`.
+        total: seconds after the first failure in which new attempts may start.
+        sleep: the function that pauses, for tests to replace.
+        clock: a monotonic clock in seconds that also runs while the machine sleeps.
+        jitter: a function that returns a random number in [0, 1).
     """
 
     attempts: int = 6
@@ -38,17 +37,17 @@ class RetryPolicy:
     jitter: Callable[[], float] = random.random
 
     def pause(self, attempt: int, *, at_least: float | None = None) -> float:
-        """Seconds to wait after the `attempt`-th try (from 1): exponential, with equal jitter."""
+        """Return the seconds to wait after an attempt (counted from 1), with exponential backoff and equal jitter."""
         pause = min(self.max_delay, self.first_delay * 2.0 ** (attempt - 1))
         return max(pause * (0.5 + 0.5 * self.jitter()), at_least or 0.0)
 
     def next_pause(self, attempt: int, failing_for: float, error: StoreUnavailable) -> float | None:
-        """Return the seconds to wait before the next try, or `None` to give up.
+        """Return the seconds to wait before the next attempt, or `None` to give up.
 
         Args:
-            attempt: how many tries failed in a row, from 1.
-            failing_for: seconds since the first of them failed.
-            error: how the last one failed.
+            attempt: number of consecutive failures.
+            failing_for: seconds since the first of them.
+            error: the last failure.
         """
         if attempt >= self.attempts:
             return None
@@ -57,7 +56,12 @@ class RetryPolicy:
 
 
 class Tries:
-    """The failures in a row of one request, and whether to try again."""
+    """Consecutive failures of one request."""
+
+    @property
+    def failed(self) -> int:
+        """The number of consecutive failures."""
+        return self._failed
 
     def __init__(self, retry: RetryPolicy) -> None:
         self._retry = retry
@@ -65,11 +69,11 @@ class Tries:
         self._failing_since = 0.0
 
     def succeed(self) -> None:
-        """Forget the failures so far."""
+        """Reset the failures."""
         self._failed = 0
 
     def pause_after(self, error: StoreUnavailable) -> float | None:
-        """Count a failure, and return the seconds to wait before the next try, or `None` to give up."""
+        """Count a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
         now = self._retry.clock()
         if not self._failed:
             self._failing_since = now
@@ -78,4 +82,4 @@ class Tries:
 
 
 NO_RETRY = RetryPolicy(attempts=1)
-"""Every failure at once, for tests."""
+"""Policy without retries, for tests."""

@@ -1,4 +1,4 @@
-"""Structured concurrency: fan-out, two calls side by side, keyed locks."""
+"""Structured concurrency: bounded fan-out, two concurrent calls, supervised tasks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-AT_ONCE: Final = 16
-"""Tasks that are started, or let go on, in one turn of the loop: each may be some tenths of a millisecond of work."""
+TASKS_PER_TICK: Final = 16
+"""Tasks to start or resume in one iteration of the event loop. Each may run for some tenths of a millisecond."""
 
 
 @contextlib.contextmanager
 def unwrapped() -> Iterator[None]:
-    """Let an exception group of a task group pass as its first exception that isn't a cancellation."""
+    """Replace an exception group by its first exception that isn't a cancellation."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -34,9 +34,9 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, limit: int) -> None:
-    """Run `work` on each item, at most `limit` at a time; items are taken lazily, in order.
+    """Run `work` on each item, at most `limit` at a time. Items are taken lazily and in order.
 
-    The first exception cancels the rest and is raised as it is.
+    The first exception cancels the rest and is raised without an exception group.
     """
     remaining = iter(items)
 
@@ -49,12 +49,12 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
         async with anyio.create_task_group() as tasks:
             for started, first in enumerate(islice(remaining, limit), 1):
                 tasks.start_soon(worker, first)
-                if not started % AT_ONCE:
+                if not started % TASKS_PER_TICK:
                     await checkpoint()
 
 
 async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
-    """Run two things at once; where both fail, the error is always that of the first."""
+    """Run two functions concurrently and return both results. If both fail, raise the error of the first."""
     results: dict[int, Any] = {}
     errors: dict[int, Exception] = {}
 
@@ -73,10 +73,10 @@ async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaita
 
 
 async def supervised(work: Callable[[], Awaitable[T]]) -> T:
-    """Run `work` in a task of its own.
+    """Run `work` in a child task.
 
-    A native `Task.cancel()` ignores anyio's shields; this turns it into a cancellation of the
-    child's scope, which respects them.
+    A native `Task.cancel()` ignores anyio's shields. Here it cancels the child's scope instead, which
+    respects them.
     """
     result: list[T] = []
 

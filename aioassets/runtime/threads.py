@@ -1,4 +1,4 @@
-"""Blocking work, off the event loop; a call that is cancelled leaves no thread at work behind."""
+"""Blocking work in threads. A cancelled call waits for its thread, so that none runs on."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from aioassets.runtime.ticks import TickBatcher
 T = TypeVar("T")
 
 THREADS = 16
-"""Threads for reading, hashing and writing files: enough to keep a disk queue busy on few cores."""
-BATCH: Final = 16
-"""Short jobs that go to a thread together, behind whatever else is under way."""
-SLOW: Final = 0.005
-"""Seconds that a batch may take until the next one doesn't wait for it any more."""
+"""Maximum number of threads for reading, hashing and writing files: enough to keep a disk queue busy."""
+BATCH_SIZE: Final = 16
+"""Number of waiting jobs that fill a batch, which then starts without waiting for the previous one."""
+SLOW_BATCH: Final = 0.005
+"""Seconds after which the next batch no longer waits for the running one."""
 SMALL: Final = 128 * 1024
-"""Bytes of a file up to which reading or writing it, and hashing it, is short work."""
-GATHERED: Final = 1024 * 1024
-"""Bytes that are hashed or written at once: half a millisecond, in which another thread wakes up."""
+"""Maximum size in bytes of a file that is read or written, and hashed, in a batch."""
+CHUNK_SIZE: Final = 1024 * 1024
+"""Bytes to hash or write at once: half a millisecond, enough for another thread to wake up."""
 POLL: Final = 0.05
-"""Seconds after which a loop in a thread looks whether it is still wanted."""
+"""Seconds between checks for cancellation in a thread."""
 
 _REFUSED: Final = "can't start new thread"
-"""How CPython says that the system refused to start a thread."""
+"""CPython's message if the system refuses to start a thread."""
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
 _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
@@ -45,9 +45,9 @@ _threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False
 
 @contextlib.contextmanager
 def without_threads() -> Iterator[None]:
-    """Run blocking work of this block, and of the tasks that it starts, on the event loop itself.
+    """Run blocking work on the event loop, in this block and in the tasks that it starts.
 
-    For simulations, in which the same must happen each time.
+    Simulations need this to be deterministic.
     """
     token = _threadless.set(True)
     try:
@@ -57,7 +57,7 @@ def without_threads() -> Iterator[None]:
 
 
 def is_out_of_threads(error: BaseException) -> bool:
-    """Return whether an error that isn't ours means that no thread could be started, or was caused by that."""
+    """Return whether an error of another library was caused by the failure to start a thread."""
     cause: BaseException | None = None if isinstance(error, AioAssetsError) else error
     while cause is not None:
         if isinstance(cause, OutOfThreads) or (isinstance(cause, RuntimeError) and _REFUSED in f"{cause}"):
@@ -67,15 +67,14 @@ def is_out_of_threads(error: BaseException) -> bool:
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
-    """Run `work(*args)` in a worker thread, on a limiter of our own; when cancelled, wait for its end.
+    """Run `work(*args)` in a worker thread. If cancelled, wait for its end.
 
-    anyio's default limiter is shared with the whole application, whose slow threads
-    would stall transfers (and ours its). Work that may take long calls `check_cancelled`.
-    Where the system refuses another thread, wait for one of those that are at work.
+    Long work should call `check_cancelled`. If the system refuses another thread, wait for a busy one.
 
     Raises:
-        OutOfThreads: there is none.
+        OutOfThreads: if no thread is available.
     """
+    # anyio's default limiter is shared with the application, whose slow threads would delay transfers.
     if _threadless.get():
         await checkpoint()
         return work(*args)
@@ -107,13 +106,13 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 
 
 class LoopThreads(Executor):
-    """The threads of `in_thread` as an executor, for libraries that take one. Submit from the event loop only."""
+    """Executor that uses the threads of `in_thread`. Submit from the event loop only."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run `fn(*args, **kwargs)` as `in_thread` does."""
+        """Run `fn(*args, **kwargs)` in a worker thread."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         task = asyncio.get_running_loop().create_task(self._run(partial(fn, *args, **kwargs), future))
@@ -134,7 +133,7 @@ class LoopThreads(Executor):
 
 @contextlib.asynccontextmanager
 async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
-    """A file that is opened and closed in threads; yields its descriptor."""
+    """Open and close a file in threads, and yield its descriptor."""
     descriptor = await in_thread(opening)
     try:
         yield descriptor
@@ -147,7 +146,7 @@ async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os
 
 
 class _Job(Generic[T]):
-    """Short work for a thread, and what came of it."""
+    """Short work for a thread, and its outcome."""
 
     def __init__(self, work: Callable[[], T], outcome: asyncio.Future[T]) -> None:
         self._work = work
@@ -157,7 +156,7 @@ class _Job(Generic[T]):
         self.batch: asyncio.Future[None] | None = None
 
     def is_wanted(self) -> bool:
-        """Whether who asked for it isn't cancelled."""
+        """Return whether the caller still waits for it."""
         return not self._outcome.done()
 
     def run(self) -> None:
@@ -166,9 +165,9 @@ class _Job(Generic[T]):
         except Exception as error:
             self._error = error
 
-    def deliver(self, trouble: BaseException | None) -> None:
-        """Tell who waits what came of it; `trouble` where it wasn't run."""
-        error = trouble or self._error
+    def deliver(self, failure: BaseException | None) -> None:
+        """Give the caller the result or the error, or `failure` if the job was not run."""
+        error = failure or self._error
         if not self.is_wanted():
             return
         if error is None:
@@ -178,7 +177,7 @@ class _Job(Generic[T]):
 
 
 class _Batch:
-    """Short jobs that a thread does one after the other."""
+    """Short jobs that a thread runs one after the other."""
 
     def __init__(self, jobs: Sequence[_Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
         self.jobs = jobs
@@ -186,7 +185,7 @@ class _Batch:
         self._loop = loop
 
     def run(self) -> None:
-        """Do them; in a thread."""
+        """Run all jobs. Blocking."""
         jobs = self.jobs
         for job in jobs:
             job.run()
@@ -199,11 +198,11 @@ class _Batch:
 
 
 class _Batches:
-    """Short jobs of one loop, which gather while a thread is at work on those before.
+    """Batches of short jobs of one event loop. Jobs are collected while a thread runs the previous batch.
 
-    Going to a thread and back takes longer than reading or writing a small file. Where files are slow
-    to come, a batch that is full or has waited for long doesn't wait for the one before. The threads
-    end with the loop.
+    A round trip to a thread takes longer than reading or writing a small file. On slow disks, a batch
+    that is full, or has waited for `SLOW_BATCH`, doesn't wait for the previous one. The threads end with
+    the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -220,7 +219,7 @@ class _Batches:
         count = len(self._waiting)
         if count == 1 and not self._running:
             self._loop.call_soon(self._begin)
-        elif count >= BATCH or (self._running and self._loop.time() - self._begun_at > SLOW):
+        elif count >= BATCH_SIZE or (self._running and self._loop.time() - self._begun_at > SLOW_BATCH):
             self._begin()
 
     def _begin(self) -> None:
@@ -241,7 +240,7 @@ class _Batches:
             batch.ended.add_done_callback(partial(self._ended, jobs))
 
     def _submit(self, batch: _Batch) -> None:
-        """Queue a batch for the threads; the queue keeps it even where no further thread can be started."""
+        """Queue a batch for the threads. It stays queued even if no further thread can be started."""
         try:
             self._threads.submit(batch.run)
         except RuntimeError as error:
@@ -256,16 +255,16 @@ class _Batches:
         self._deliver(jobs, asyncio.CancelledError() if ended.cancelled() else None)
         self._begin()
 
-    def _deliver(self, jobs: Iterable[_Job[Any]], trouble: BaseException | None) -> None:
+    def _deliver(self, jobs: Iterable[_Job[Any]], failure: BaseException | None) -> None:
         for job in jobs:
-            self._batcher.add(partial(job.deliver, trouble))
+            self._batcher.add(partial(job.deliver, failure))
 
 
 async def in_batch(work: Callable[..., T], *args: object) -> T:
-    """Run short blocking work in a worker thread, perhaps behind other such work; when cancelled, wait for its end.
+    """Run short blocking work in a worker thread, in a batch with other such work. If cancelled, wait for its end.
 
     Raises:
-        OutOfThreads: there is none, not even of `in_thread`.
+        OutOfThreads: if no thread is available, not even one of `in_thread`.
     """
     if _threadless.get():
         return await in_thread(work, *args)
@@ -278,20 +277,20 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
     batches.add(job)
     try:
         return await outcome
-    except OutOfThreads:  # nothing was begun
+    except OutOfThreads:  # the work was not started
         return await in_thread(work, *args)
     except asyncio.CancelledError:
-        with anyio.CancelScope(shield=True):  # nothing is half-done behind who was cancelled, and none of it is long
+        with anyio.CancelScope(shield=True):  # the work is short, and must not run on after the call
             if job.batch is not None:
                 await asyncio.wait([job.batch])
         raise
 
 
-def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of a MiB, for a thread that hashes or writes what it makes until it is cancelled.
+def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join pieces to chunks of a MiB, to be hashed or written in a thread, and check for cancellation.
 
-    Others run meanwhile, if it takes them no longer to wake up. Where each time is too short for that,
-    they aren't let run at all: Python's turns of 5 ms begin anew whenever a thread pauses by itself.
+    Hashing or writing a chunk releases the GIL for long enough that other threads wake up. After shorter
+    releases they wouldn't run at all, because each release restarts Python's switch interval of 5 ms.
     """
     held: list[bytes] = []
     size = 0
@@ -299,7 +298,7 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         check_cancelled()
         held.append(piece)
         size += len(piece)
-        if size >= GATHERED:
+        if size >= CHUNK_SIZE:
             chunk, held, size = b"".join(held), [], 0
             yield chunk
     if held:
@@ -307,13 +306,13 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def check_cancelled() -> None:
-    """In a worker thread, end its work if the call is cancelled that it is for."""
-    with contextlib.suppress(RuntimeError):  # in another thread, nobody is to say so
+    """Raise the cancellation of the call that this worker thread runs for. Other threads are never cancelled."""
+    with contextlib.suppress(RuntimeError):  # not a worker thread of anyio
         anyio.from_thread.check_cancelled()
 
 
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
-    """In a worker thread, run a coroutine that may block on a loop of its own; ends as by `check_cancelled`."""
+    """Run a coroutine that may block, on a new event loop in a worker thread, until it ends or is cancelled."""
 
     async def watched() -> T:
         task = asyncio.ensure_future(work())

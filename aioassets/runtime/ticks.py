@@ -1,4 +1,4 @@
-"""Spreading callbacks over several turns of the event loop."""
+"""Distribution of callbacks over several iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from aioassets.runtime.tasks import AT_ONCE
+from aioassets.runtime.tasks import TASKS_PER_TICK
 
 
 class TickBatcher:
-    """Does some things in one turn of the loop and leaves the rest to the next ones, so that others have theirs."""
+    """Queue of callbacks that runs a few in each iteration of the event loop, so that others get their turn."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
         self._scheduled = False
 
     def add(self, action: Callable[[], None]) -> None:
-        """Do this as soon as it has its turn, perhaps now."""
+        """Call `action` when its turn comes, perhaps immediately."""
         self._waiting.append(action)
         if not self._scheduled:
-            self._do_some()
+            self._run_some()
 
-    def _do_some(self) -> None:
+    def _run_some(self) -> None:
         self._scheduled = bool(self._waiting)
         if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._do_some)
-        for _ in range(min(len(self._waiting), AT_ONCE)):
+            asyncio.get_running_loop().call_soon(self._run_some)
+        for _ in range(min(len(self._waiting), TASKS_PER_TICK)):
             self._waiting.popleft()()

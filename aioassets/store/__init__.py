@@ -1,4 +1,4 @@
-"""The documents of assets in a store: indexes, claims, manifests, and the probe of conditional writes.
+"""Documents of a store: indexes, claims and manifests, and the probe of conditional writes.
 
-It talks to drivers by their protocol only, and moves no content of assets.
+Modules here use drivers through their protocol only, and transfer no content of assets.
 """

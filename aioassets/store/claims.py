@@ -1,4 +1,4 @@
-"""Making claims, and telling whether their holders are alive."""
+"""Creation of claims, and the liveness of their holders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def drop_claim(token: str) -> None:
 
 
 def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
-    """A claim that nobody else has made."""
+    """Return a claim with a new random token."""
     return Claim(
         token=secrets.token_hex(16),
         operation=operation,
@@ -33,7 +33,7 @@ def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
 
 
 def is_dead(meta: MetaState, claim: Claim) -> bool:
-    """Whether nobody will seal this claim any more, as far as can be told from here."""
+    """Return whether the holder of a claim is known to be dead, or hasn't renewed it for too long."""
     here = current_machine()
     if here.is_gone(claim.machine, claim.pid, claim.started):
         return True
@@ -43,7 +43,7 @@ def is_dead(meta: MetaState, claim: Claim) -> bool:
 
 
 def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
-    """Whether a push may have this number: it was released, or its dead holder pushed the very same."""
+    """Return whether a push may take over a claim: it was released, or its dead holder pushed the same source."""
     if claim.state is ClaimState.RELEASED:
         return True
     same = (claim.operation, claim.fingerprint) == (operation, fingerprint)

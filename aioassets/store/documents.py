@@ -1,21 +1,32 @@
-"""The documents of assets in a driver: indexes, claims and manifests."""
+"""Reading and writing of indexes, claims and manifests."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
-from aioassets.drivers.protocol import CommonPrefix, Document, Driver, Expect, ObjectInfo, Revision
-from aioassets.errors import BucketNotFound, ObjectNotFound, StoreCorrupt
+from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    SMALL_DOCUMENT,
+    CommonPrefix,
+    Document,
+    Driver,
+    Expect,
+    ObjectInfo,
+    Revision,
+)
+from aioassets.errors import BucketNotFound, DocumentTooLarge, ObjectNotFound, StoreCorrupt
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
-from aioassets.model.index import VersionIndex
+from aioassets.model.index import MAX_INDEX, VersionIndex
+from aioassets.model.jsontext import no_check
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import is_name, looks_like_version
+from aioassets.runtime.budget import Budget
 from aioassets.runtime.clocks import elapsed
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.tasks import for_each
@@ -25,28 +36,35 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 INLINE: Final = 16 * 1024
-"""Bytes of JSON that are parsed on the event loop, in no more than some milliseconds; more go to a thread."""
+"""Maximum bytes of JSON to parse on the event loop, in a few milliseconds. More are parsed in a thread."""
 LISTED_AT_ONCE: Final = 64
-"""Folders that are listed at once."""
-FRESH: Final = 60.0
-"""Seconds for which a push may count on an index as it was read; `clean` leaves pushes many times that."""
+"""Maximum number of concurrent listings."""
+LARGE_AT_ONCE: Final = 64 * 1024 * 1024
+"""Bytes of large documents that are read and parsed at once. Parsed, they take several times as much memory. A larger
+document is read alone."""
+INDEX_LIFETIME: Final = 60.0
+"""Seconds for which a push may rely on an index that was read. `clean` waits many times longer."""
 
 
 class _Parser(Protocol[T_co]):
     def __call__(self, data: bytes, check: Callable[[], None] = ..., /) -> T_co: ...
 
 
+def _unparsed(data: bytes, check: Callable[[], None] = no_check, /) -> None:
+    """Leave a document as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """An index as it was read.
+    """State of an index when it was read or written.
 
     Attributes:
-        index: what it holds; empty where it doesn't exist.
-        revision: its state; `Expect.ABSENT` where it doesn't exist.
-        store: whose it is, by the `identity` of its `AssetStore`.
-        asked: when that was asked for or written, by the clock of its `AssetStore`.
-        new_store: whether the store itself is still to be made.
-        answered: when the store answered, by its clock; `None` where there is no index.
+        index: the content; empty if the index doesn't exist.
+        revision: the revision; `Expect.ABSENT` if the index doesn't exist.
+        store: the `identity` of its `AssetStore`.
+        asked: the time of the request, by the clock of its `AssetStore`.
+        new_store: whether the bucket or folder doesn't exist yet and the first write creates it.
+        answered: the time of the response, by the store's clock; `None` if the index doesn't exist.
     """
 
     index: VersionIndex
@@ -58,19 +76,19 @@ class IndexState:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such an asset."""
+        """Whether the asset exists."""
         return self.revision is not Expect.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
 class MetaState:
-    """A `.meta` as it was read.
+    """State of a `.meta` when it was read.
 
     Attributes:
-        content: what it holds.
-        revision: its state.
-        modified: when it was written, by the store's clock.
-        answered: when the store answered, by the same clock.
+        content: the claim or manifest.
+        revision: the revision.
+        modified: the time of its last write, by the store's clock.
+        answered: the time of the response, by the same clock.
     """
 
     content: Manifest | Claim
@@ -80,87 +98,116 @@ class MetaState:
 
     @property
     def age(self) -> timedelta:
-        """Since it was written; an answer's own time is rounded down to a second."""
+        """The time since the last write. Stores round the time of a response down, so it may precede the write."""
         return max(timedelta(), self.answered - self.modified)
 
 
 @dataclass(frozen=True, slots=True)
 class AssetStore:
-    """Assets below one prefix of one driver.
+    """Assets below one prefix of a driver.
 
     Attributes:
-        driver: where objects are.
-        layout: what their keys are.
-        clock: a clock in seconds that never goes back, and runs on while the machine sleeps.
-        files_at_once: how many files of one call may be under way.
+        driver: the driver of the bucket.
+        layout: the layout of keys.
+        clock: a monotonic clock in seconds that also runs while the machine sleeps.
+        files_at_once: maximum number of concurrent files of one call.
+        large: the budget of bytes for large documents in memory.
     """
 
     driver: Driver
     layout: Layout
     clock: Callable[[], float] = elapsed
     files_at_once: int = FILES_AT_ONCE
+    large: Budget = field(default_factory=lambda: Budget(nbytes=LARGE_AT_ONCE), compare=False, repr=False)
 
     @property
     def url(self) -> str:
-        """Where the assets are, for people."""
+        """The URL of the prefix, for messages."""
         return f"{self.driver.url}/{self.layout.prefix}".rstrip("/")
 
     @property
     def identity(self) -> str:
-        """What tells this store from any other of the same URL."""
+        """A unique identifier, which differs even for different stores with the same URL."""
         return f"{self.driver.identity}/{self.layout.prefix}"
 
     def url_of(self, name: str, version: str) -> str:
-        """Where a version's content is."""
+        """Return the URL of a version's content."""
         return f"{self.driver.url}/{self.layout.content(name, version)}"
 
     async def read_index(self, name: str, *, creating: bool = False) -> IndexState:
         """Read an asset's index, which may be absent.
 
         Args:
-            creating: whether the store may be absent as well, where the first write makes it.
+            creating: whether the bucket or folder may be absent as well, if the first write creates it.
 
         Raises:
-            StoreCorrupt: it isn't an index.
+            StoreCorrupt: if the document isn't a valid index.
         """
         key = self.layout.versions(name)
         asked = self.clock()
         try:
-            found = await self.driver.read(key)
+            found, index = await self._read(key, VersionIndex.from_json, MAX_INDEX, "an index")
         except ObjectNotFound:
             return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked)
         except BucketNotFound as error:
             if creating and error.creatable:
                 return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked, new_store=True)
             raise
-        index = await self._parsed(VersionIndex.from_json, key, found)
         return IndexState(index, found.revision, self.identity, asked, answered=found.answered)
 
     async def swap_index(self, name: str, state: IndexState, versions: Sequence[str]) -> IndexState:
-        """Have an index list these versions, if it is in that state.
+        """Replace the versions of an index by compare-and-swap.
 
         Raises:
-            PreconditionFailed: it isn't.
+            PreconditionFailed: if the index is no longer in the given state.
         """
         index, asked = state.index.with_versions(versions), self.clock()
         revision = await self.driver.write(self.layout.versions(name), index.to_json(), expected=state.revision)
         return IndexState(index, revision, self.identity, asked)
 
     def is_fresh(self, state: IndexState) -> bool:
-        """Whether a push to this store may count on it."""
-        return state.store == self.identity and self.clock() - state.asked <= FRESH
+        """Return whether a state is of this store and recent enough for a push to rely on it."""
+        return state.store == self.identity and self.clock() - state.asked <= INDEX_LIFETIME
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.
 
         Raises:
-            ObjectNotFound: there is none.
-            StoreCorrupt: it is neither a claim nor a manifest.
+            ObjectNotFound: if there is none.
+            StoreCorrupt: if it is neither a valid claim nor a valid manifest.
         """
         key = self.layout.meta(name, version)
-        found = await self.driver.read(key)
-        content = await self._parsed(parse_meta, key, found)
+        found, content = await self._read(key, parse_meta, MAX_DOCUMENT, "a manifest")
         return MetaState(content, found.revision, found.modified, found.answered)
+
+    async def read_document(self, key: str) -> Document:
+        """Read a document of any size, as it is.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
+        found, _ = await self._read(key, _unparsed, MAX_DOCUMENT, "a document")
+        return found
+
+    async def _read(self, key: str, parse: _Parser[T], limit: int, what: str) -> tuple[Document, T]:
+        """Read and parse a document: a small one at once, a large one when it may take that much memory.
+
+        Only the first answer tells how large it is, so a large document takes one request more.
+        """
+        try:
+            return await self._read_up_to(SMALL_DOCUMENT, key, parse)
+        except DocumentTooLarge as error:
+            error.__traceback__ = None  # its frames are in a cycle, and would keep what is read next
+            size = error.size or limit
+            if size > limit:
+                raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes that {what} may have") from None
+        size = min(limit, size + SMALL_DOCUMENT)  # it may grow meanwhile
+        async with self.large.slot(size):
+            return await self._read_up_to(size, key, parse)
+
+    async def _read_up_to(self, size: int, key: str, parse: _Parser[T]) -> tuple[Document, T]:
+        found = await self.driver.read(key, limit=size)
+        return found, await self._parsed(parse, key, found)
 
     async def _parsed(self, parse: _Parser[T], key: str, document: Document) -> T:
         data = document.data
@@ -170,7 +217,7 @@ class AssetStore:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
 
     async def numbers(self, name: str) -> dict[str, bool]:
-        """All that stands in an asset's folder by version, listed or not; true where it has a `.meta`."""
+        """Return all versions with objects in the store, listed or not, and whether each has a `.meta`."""
         found: dict[str, bool] = {}
         async for item in self.driver.list(self.layout.folder(name), delimiter="/"):
             key = item.prefix if isinstance(item, CommonPrefix) else item.key
@@ -179,7 +226,7 @@ class AssetStore:
         return found
 
     async def content(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
-        """The objects of a version, whatever its `.meta` says."""
+        """Iterate over the content objects of a version, whatever its `.meta` contains."""
         key = self.layout.content(name, version)
         with contextlib.suppress(ObjectNotFound):
             yield await self.driver.stat(key)
@@ -188,7 +235,7 @@ class AssetStore:
                 yield item
 
     async def names_in_use(self, is_version: Callable[[str], bool]) -> set[str]:
-        """Every asset of which anything is there, listed or not; never lists inside a version."""
+        """Return the names of all assets with objects in the store, listed or not, without listing their content."""
         found: set[str] = set()
 
         def look(folder: str, item: ObjectInfo | CommonPrefix) -> bool:
@@ -206,7 +253,7 @@ class AssetStore:
         return found - {""}
 
     async def asset_names(self, prefix: str) -> list[str]:
-        """The assets whose names begin with `prefix`, sorted; never lists inside a version, nor where no name leads."""
+        """Return the sorted names of assets that begin with `prefix`, without listing the content of versions."""
         root = self.layout.root
         found: list[str] = []
 
@@ -222,10 +269,10 @@ class AssetStore:
         return sorted(found)
 
     async def _descend(self, prefix: str, look: Callable[[str, ObjectInfo | CommonPrefix], bool]) -> None:
-        """List what is below a prefix, level by level, the folders of each side by side.
+        """Traverse the folders below a prefix level by level, listing those of one level concurrently.
 
         Args:
-            look: is given a folder and an item of it; tells whether that is a folder to go on in.
+            look: a function that receives a folder and an item in it, and returns whether to descend into the item.
         """
         inner: list[str] = []
 

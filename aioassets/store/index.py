@@ -1,4 +1,4 @@
-"""What an asset's index says of the next version, and adding versions to it."""
+"""The next version of an asset, and the addition of versions to its index."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import AssetStore, IndexState
 
-TRUE_REFUSALS: Final = 5
-"""How often in a row an index may refuse its own revision before the store is called unsuitable."""
+MAX_REFUSALS: Final = 5
+"""Number of consecutive swaps refused at an unchanged revision after which the store is unsuitable."""
 
 
 def check_index(state: IndexState, scheme: VersioningScheme, name: str) -> None:
-    """Raise `InvalidVersion` where an index holds versions of another scheme."""
+    """Raise `InvalidVersion` if an index contains versions of another scheme."""
     for version in state.index.versions:
         if not scheme.is_version(version):
             raise InvalidVersion(
                 version,
-                f"{name!r} is not versioned by the scheme {scheme.name}; "
-                "choose its own scheme (versioning=…, --versioning, AIOASSETS_VERSIONING)",
+                f"asset {name!r} does not use the versioning scheme {scheme.name}; "
+                "select its scheme (versioning=…, --versioning, AIOASSETS_VERSIONING)",
             )
 
 
 def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bump: Bump, where: str) -> str:
-    """The number that a push would get now, from what the index lists.
+    """Return the next version after those in an index.
 
     Raises:
-        InvalidVersion: the index is of another scheme.
-        VersionNotFound: no version of the major is listed.
+        InvalidVersion: if the index has another versioning scheme.
+        VersionNotFound: if the index has no version of the requested major.
     """
     check_index(state, scheme, name)
     version = scheme.following(plan_bump, state.index.versions)
@@ -47,12 +47,12 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:
-    """Raise unless an asset is absent for `create` and present for the others."""
+    """Raise if an asset exists on `create`, or doesn't exist on another operation."""
     if operation == CREATE and state.exists:
         latest = f" (its latest version is {state.index.versions[0]})" if state.index.versions else ""
-        raise AssetExists(name, f"it exists in {where}{latest}. Use update to push a new version.")
+        raise AssetExists(name, f"it exists in {where}{latest}. Push a new version with `update` (update_asset).")
     if operation != CREATE and not state.exists:
-        raise AssetNotFound(name, where, "Use new (create_asset) to push its first version.")
+        raise AssetNotFound(name, where, "Push its first version with `new` (create_asset).")
 
 
 async def add_to_index(
@@ -64,28 +64,30 @@ async def add_to_index(
     retry: RetryPolicy,
     known: IndexState | None = None,
 ) -> IndexState:
-    """List versions, by compare-and-swap, for as long as the index keeps changing; listed ones are no error.
+    """Add versions to an index by compare-and-swap, and retry as long as others change it.
+
+    Versions that are listed already are no error.
 
     Args:
-        retry: how to pause between attempts.
-        known: a state of the index to try first, which spares reading it.
+        retry: the policy that determines the pauses between attempts.
+        known: a state of the index to try first, instead of reading it.
 
     Returns:
-        The index with them.
+        The index with the versions.
 
     Raises:
-        InvalidVersion: the index is of another scheme.
-        StoreUnsuitable: it refuses swaps of its own revision.
+        InvalidVersion: if the index has another versioning scheme.
+        StoreUnsuitable: if the store refuses swaps at the revision that it reports.
     """
-    attempt = true_refusals = 0
+    attempt = refusals = 0
     refused: object = None
     while True:
         state = known or await store.read_index(name)
         if versions <= set(state.index.versions):
             return state
-        true_refusals = true_refusals + 1 if state.revision == refused else 0
-        if true_refusals >= TRUE_REFUSALS:
-            raise StoreUnsuitable(store.driver.url, "it refuses to replace an object at the very revision it shows")
+        refusals = refusals + 1 if state.revision == refused else 0
+        if refusals >= MAX_REFUSALS:
+            raise StoreUnsuitable(store.driver.url, "it refuses to replace an object at the revision that it reports")
         check_index(state, scheme, name)
         merged = scheme.select(None, {*state.index.versions, *versions})
         try:

@@ -1,4 +1,4 @@
-"""Whether a store honours conditional writes, and how to do without."""
+"""Probe of a store for conditional writes."""
 
 from __future__ import annotations
 
@@ -14,47 +14,56 @@ from typing import Final
 import anyio
 
 from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    SMALL_DOCUMENT,
     Document,
     Driver,
     Expect,
     Revision,
 )
-from aioassets.errors import AioAssetsError, BucketNotFound, ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.errors import (
+    AioAssetsError,
+    BucketNotFound,
+    DocumentTooLarge,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnsuitable,
+)
 from aioassets.model.keys import Layout
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.disk import write_atomically
 from aioassets.runtime.threads import in_thread
 
-REMEMBER: Final = 7 * 24 * 3600.0
-"""Seconds that a store is taken to stay as it was found."""
+PROBE_LIFETIME: Final = 7 * 24 * 3600.0
+"""Seconds for which a successful probe of a store is remembered."""
 
 
 async def probe(driver: Driver, layout: Layout) -> None:
-    """Try on a scratch key whether the store refuses what must be refused.
+    """Check with a scratch object that the store honours the conditions of writes.
 
-    What can't be tried is whether it does so atomically.
+    This can't check whether it does so atomically.
 
     Raises:
-        StoreUnsuitable: it doesn't, and says what it did instead.
+        StoreUnsuitable: if it doesn't.
     """
     key = layout.scratch(secrets.token_hex(16))
     try:
         first = await _must_succeed(driver, key, b"1", Expect.ABSENT, "create a new object")
-        await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it created an object that existed already")
-        await _must_succeed(driver, key, b"3", first, "replace an object at the very revision it had given")
-        await _must_be_refused(driver, key, b"4", first, "it replaced an object that was at another revision")
+        await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it created an object that already existed")
+        await _must_succeed(driver, key, b"3", first, "replace an object at the revision that it had returned")
+        await _must_be_refused(driver, key, b"4", first, "it replaced an object at another revision than requested")
     finally:
-        # What was found out matters more than whether the scratch object could be removed.
-        with tidying(), contextlib.suppress(AioAssetsError):
+        # The result of the probe matters more than a failure to remove the scratch object.
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
             await driver.delete([key])
 
 
 class ProbeCache:
-    """Remembers for a week which stores were found suitable.
+    """Memory of suitable stores, in files, for a week.
 
     Args:
-        folder: where; one that can't be written is no error.
-        now: the time, in seconds since the epoch.
+        folder: the folder of the files. If it isn't writable, nothing is remembered.
+        now: a clock in seconds since the epoch.
     """
 
     def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
@@ -64,10 +73,10 @@ class ProbeCache:
         self._probing = anyio.Lock()
 
     async def require(self, driver: Driver, layout: Layout) -> None:
-        """Probe a store, unless that was done lately.
+        """Probe a store, unless it was found suitable recently.
 
         Raises:
-            StoreUnsuitable: it doesn't honour conditions.
+            StoreUnsuitable: if it doesn't honour the conditions of writes.
         """
         identity = f"{driver.identity}/{layout.prefix}"
         async with self._probing:
@@ -84,7 +93,7 @@ class ProbeCache:
             probed = float(json.loads(note.read_bytes())["probed"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return 0 <= self._now() - probed < REMEMBER
+        return 0 <= self._now() - probed < PROBE_LIFETIME
 
     def _remember(self, note: Path, identity: str) -> None:
         with contextlib.suppress(OSError):
@@ -100,7 +109,7 @@ async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revisio
     try:
         return await driver.write(key, data, expected=expected)
     except PreconditionFailed:
-        # Perhaps our own write, whose answer was lost and which was sent again.
+        # This may be the response to a retry after a write that succeeded, but whose response was lost.
         found = await read_if_there(driver, key)
         if found is None or found.data != data:
             raise StoreUnsuitable(driver.url, f"it refused to {what}") from None
@@ -116,12 +125,19 @@ async def _must_be_refused(driver: Driver, key: str, data: bytes, expected: Revi
 
 
 async def read_if_there(driver: Driver, key: str) -> Document | None:
-    """Return a document, or `None` where it or its store is absent."""
+    """Return a document, or `None` if it doesn't exist, or neither does its store and the first write creates that."""
     try:
-        return await driver.read(key)
+        return await _read_any(driver, key)
     except ObjectNotFound:
         return None
     except BucketNotFound as error:
-        if error.creatable:  # by the write that follows
+        if error.creatable:
             return None
         raise
+
+
+async def _read_any(driver: Driver, key: str) -> Document:
+    try:
+        return await driver.read(key, limit=SMALL_DOCUMENT)
+    except DocumentTooLarge:
+        return await driver.read(key, limit=MAX_DOCUMENT)

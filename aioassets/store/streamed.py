@@ -1,4 +1,4 @@
-"""A long JSON document that is encoded each time it is sent, so that it is never in memory whole."""
+"""Long JSON documents, encoded each time they are sent, to save memory."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aioassets.model.jsontext import pieces
-from aioassets.runtime.threads import gathered
+from aioassets.model.jsontext import dump_chunks
+from aioassets.runtime.threads import coalesced
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedJson:
-    """JSON of an object that is made anew whenever it is read, so that it never is in memory whole.
+    """JSON document that is encoded whenever it is read.
 
     Attributes:
-        fields: makes the object, the same each time; an iterator in it becomes a list.
-        size: bytes of the JSON.
-        sha256: in lower-case hex.
+        fields: a function that returns the object, equal each time, with iterators for arrays.
+        size: the size of the JSON in bytes.
+        sha256: its SHA-256 in lower-case hex.
     """
 
     fields: Callable[[], Mapping[str, Any]]
@@ -29,16 +29,16 @@ class StreamedJson:
         return self.size
 
     def __iter__(self) -> Iterator[bytes]:
-        return pieces(self.fields())
+        return dump_chunks(self.fields())
 
     def __bytes__(self) -> bytes:
-        return b"".join(gathered(self))
+        return b"".join(coalesced(self))
 
 
 def encoded(fields: Callable[[], Mapping[str, Any]]) -> bytes | StreamedJson:
-    """JSON of an object, which is made anew whenever it is read where it is more than a MiB."""
+    """Encode an object as JSON, streamed if it is larger than a MiB."""
     size, digest, short = 0, hashlib.sha256(), b""
-    for chunk in gathered(pieces(fields())):
+    for chunk in coalesced(dump_chunks(fields())):
         short = b"" if size else chunk
         size += len(chunk)
         digest.update(chunk)

@@ -261,12 +261,13 @@ async def test_a_fetch_of_a_part_ended_at_any_step(new_world: NewWorld) -> None:
 @natively
 async def test_a_fetch_of_what_is_cached_ended_at_any_step(new_world: NewWorld, option: str) -> None:
     """It stays cached."""
+    options: dict[str, Any] = {option: True}
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
         await world.manager.create_asset(world.tree, "model")
         await world.manager.fetch_asset("model")
-        outcome = await ended_at(nth, lambda: world.manager.fetch_asset("model", **{option: True}))
+        outcome = await ended_at(nth, lambda: world.manager.fetch_asset("model", **options))
         await world.left_nothing(outcome)
         world.is_whole(await world.manager.fetch_asset("model", offline=True, verify=True))
         return outcome
@@ -471,7 +472,7 @@ async def test_what_is_closed_by_a_cancellation_leaves_no_connection(remote: Rem
     """Where each further wait is cancelled, too."""
     await remote.world.manager.create_asset(remote.other, "model")
     with anyio.CancelScope() as scope:
-        async with remote.world.driver:
+        async with contextlib.aclosing(remote.world.driver):
             scope.cancel()
             await checkpoint()
     await remote.no_connection_is_left()

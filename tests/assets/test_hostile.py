@@ -25,13 +25,15 @@ from aioassets import (
     InvalidName,
     InvalidSpec,
     InvalidVersion,
-    LocalDriver,
     MemoryDriver,
     StoreCorrupt,
     UsageError,
 )
-from aioassets.drivers.protocol import MAX_DOCUMENT, Expect, Revision
-from aioassets.fetch.download import RANGE, RANGES_AT_ONCE, Download, Downloader
+from aioassets.drivers.protocol import Expect, Revision
+from aioassets.fetch.download import download
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.fetch.sinks import RANGE, RANGES_AT_ONCE
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
 from aioassets.runtime.threads import SMALL
@@ -92,42 +94,45 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize(
     ("meta", "reason"),
     [
-        (folder(entry("../../../escaped", b"x")), r"the path '\.\./\.\./\.\./escaped': it isn't a relative path of"),
-        (folder(entry("a/../../../../escaped", b"x")), "it isn't a relative path of plain segments"),
-        (folder(entry("/tmp/escaped", b"x")), "it isn't a relative path of plain segments"),
-        (folder(entry("..\\escaped", b"x")), "it holds a backslash"),
+        (
+            folder(entry("../../../escaped", b"x")),
+            r"the path '\.\./\.\./\.\./escaped': it isn't a relative path without",
+        ),
+        (folder(entry("a/../../../../escaped", b"x")), "it isn't a relative path without empty"),
+        (folder(entry("/tmp/escaped", b"x")), "it isn't a relative path without empty"),
+        (folder(entry("..\\escaped", b"x")), "it contains a backslash"),
         (folder(entry("C:/escaped", b"x")), "it begins like a Windows drive"),
         (folder(entry("c:escaped", b"x")), "it begins like a Windows drive"),
-        (folder(entry("a\0b", b"x")), "it holds a control character"),
-        (folder(entry("a\x1b[31mb", b"x")), "it holds a control character"),
+        (folder(entry("a\0b", b"x")), "it contains a control character"),
+        (folder(entry("a\x1b[31mb", b"x")), "it contains a control character"),
         (folder(entry("a\udc80", b"x")), "surrogates not allowed"),
-        (folder(entry("a" * 256, b"x")), "segment of more than 255 bytes"),
+        (folder(entry("a" * 256, b"x")), "segment longer than 255 bytes"),
         (folder(entry("a", b"x"), entry("a", b"y")), "the path 'a' twice"),
         (folder(entry("a", b"x"), entry("a/b", b"x")), "'a' both as a file and as a folder"),
         (folder(entry("a", b"x"), empty_directories=["a"]), "'a' both as a file and as a folder"),
         (folder(entry("a", b"x"), empty_directories=["../../escaped"]), r"the folder '\.\./\.\./escaped'"),
         (folder(entry("a", b"x"), contents=["b"]), "don't name the same paths"),
         (folder(entry("a", b"x", size=-1)), "negative"),
-        (folder(entry("a", b"x", size=2**63)), r"more than 2\*\*63 bytes"),
+        (folder(entry("a", b"x", size=2**63)), r"2\*\*63 bytes or more"),
         (folder(entry("a", b"x", size=10**5000 // 10**4900)), "more than 100 digits"),
         (folder(entry("a", b"x", size=True)), "file size isn't of type int"),
         (folder(entry("a", b"x", size="1")), "file size isn't of type int"),
         (folder(entry("a", b"x", digests={"sha256": ["x"]})), "digest isn't of type str"),
         ({**FILE, "files": [entry("../escaped", b"x")]}, "its contents and its files don't name the same paths"),
-        ({**FILE, "empty_directories": ["/tmp/escaped"]}, "it is of a file, but lists other files"),
+        ({**FILE, "empty_directories": ["/tmp/escaped"]}, "it describes a single file, but lists empty folders"),
         ({**FILE, "push_date": "a long time ago"}, "push_date isn't an ISO 8601 time"),
         ({**FILE, "push_date": 10**90}, "push_date isn't an ISO 8601 time"),
         ({**FILE, "labels": {"a": 1}}, "label isn't of type str"),
         ({**FILE, "labels": ["a"]}, "labels isn't of type dict"),
-        ({**FILE, "extra": nested(33)}, "nested deeper than 32"),
-        (b'{"a":' * 200_000, "nested deeper than 32"),
-        (json.dumps(FILE).encode()[:-1], "it isn't JSON"),
-        (b"", "it isn't JSON"),
-        (b"\x80\x04", "it isn't JSON"),
+        ({**FILE, "extra": nested(33)}, "nested deeper than 32 levels"),
+        (b'{"a":' * 200_000, "nested deeper than 32 levels"),
+        (json.dumps(FILE).encode()[:-1], "it isn't valid JSON"),
+        (b"", "it isn't valid JSON"),
+        (b"\x80\x04", "it isn't valid JSON"),
         (b"[]", "it isn't a JSON object"),
         (b'"text"', "it isn't a JSON object"),
         ({"aioassets_claim": "mine"}, "claim isn't of type dict"),
-        (b'{"push_date": "2026-05-06T07:08:09Z", "is_directory": false, "x": NaN}', "too large or no number"),
+        (b'{"push_date": "2026-05-06T07:08:09Z", "is_directory": false, "x": NaN}', "not a finite number"),
     ],
     ids=range(36),
 )
@@ -139,7 +144,7 @@ async def test_a_manifest_that_is_not_sound_is_one_error(
     before = outside(tmp_path)
     manager = make_manager(memory)
     for spec in ("model", "model:0.0", "model[a]"):
-        with pytest.raises(StoreCorrupt, match=rf"^memory://memory/{META} can't be used: .*{reason}") as caught:
+        with pytest.raises(StoreCorrupt, match=rf"^memory://memory/{META} is invalid: .*{reason}") as caught:
             await manager.fetch_asset(spec)
         assert len(str(caught.value)) < 500
         assert str(caught.value).isprintable()
@@ -161,8 +166,8 @@ async def test_what_is_just_within_the_bounds_is_fetched(
 @pytest.mark.parametrize(
     ("index", "reason"),
     [
-        ({"versions": ["../../x"]}, r"the version '\.\./\.\./x': it isn't made of letters, digits"),
-        ({"versions": ["0.0", ".."]}, r"the version '\.\.': it is made of dots alone"),
+        ({"versions": ["../../x"]}, r"the version '\.\./\.\./x': it must consist of letters, digits"),
+        ({"versions": ["0.0", ".."]}, r"the version '\.\.': it consists of dots only"),
         ({"versions": ["0.0\x1b[2J"]}, r"the version '0\.0\\x1b\[2J'"),
         ({"versions": ["1" * 10_000_000]}, "it is longer than 128 characters"),
         ({"versions": [0.0]}, "its versions isn't of type str"),
@@ -170,10 +175,10 @@ async def test_what_is_just_within_the_bounds_is_fetched(
         ({"versions": None}, "its versions isn't of type list"),
         ({"versions": ["0"] * 1_000_001}, "its versions has more than 1,000,000 entries"),
         ({}, "it has no versions"),
-        (b'{"versions": ["0.0"]', "it isn't JSON"),
-        (b'{"versions": ["0.0"], "x": 1e999}', "'1e999' is too large or no number"),
-        (b'{"versions": [' + b"[" * 100 + b"]" * 100 + b"]}", "nested deeper than 32"),
-        (b"<html>Sign in</html>", "it isn't JSON"),
+        (b'{"versions": ["0.0"]', "it isn't valid JSON"),
+        (b'{"versions": ["0.0"], "x": 1e999}', "'1e999' is not a finite number"),
+        (b'{"versions": [' + b"[" * 100 + b"]" * 100 + b"]}", "nested deeper than 32 levels"),
+        (b"<html>Sign in</html>", "it isn't valid JSON"),
     ],
     ids=range(13),
 )
@@ -191,7 +196,7 @@ async def test_an_index_that_is_not_sound_is_one_error(
         lambda: manager.update_asset(source, "model"),
         lambda: manager.create_asset(source, "model"),
     ):
-        with pytest.raises(StoreCorrupt, match=f"^memory://memory/{INDEX} can't be used: .*{reason}") as caught:
+        with pytest.raises(StoreCorrupt, match=f"^memory://memory/{INDEX} is invalid: .*{reason}") as caught:
             await call()
         assert len(str(caught.value)) < 500
         assert str(caught.value).isprintable()
@@ -206,19 +211,9 @@ async def test_versions_of_another_scheme_are_one_error_that_says_how_to_choose_
     await put(memory, INDEX, {"versions": ["0.0", "2026-05-06T07-08-09Z"]})
     manager = make_manager(memory)
     for call in (lambda: manager.fetch_asset("model"), lambda: manager.update_asset(files("a"), "model")):
-        with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*choose its own scheme"):
+        with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*select its scheme"):
             await call()
     assert await manager.list_versions("model") == ["0.0", "2026-05-06T07-08-09Z"]
-
-
-@pytest.mark.parametrize("key", [META, INDEX])
-async def test_a_document_that_is_too_large_is_not_read(make_manager: ManagerFactory, tmp_path: Path, key: str) -> None:
-    """Of 512 MiB and one byte; what each driver does with a smaller limit is in the conformance suite."""
-    driver = LocalDriver(tmp_path / "store")
-    await publish(driver, FILE)
-    os.truncate(tmp_path / "store" / key, MAX_DOCUMENT + 1)
-    with pytest.raises(StoreCorrupt, match=f"{key} can't be used: it is larger than the 536,870,912 bytes"):
-        await make_manager(driver).fetch_asset("model")
 
 
 # Sizes
@@ -241,7 +236,7 @@ async def test_a_size_that_lies_is_named(
     data = bytes(size + more)
     lie = {"size": size, **({} if told == "digest" else {"digests": {}})}
     await publish(memory, folder(entry("a", data, **lie), entry("b", b"x")), a=data, b=b"x")
-    with pytest.raises(IntegrityError, match=r"^model:0\.0\[a\] is not what was pushed: expected "):
+    with pytest.raises(IntegrityError, match=r"^model:0\.0\[a\] differs from what was pushed: expected "):
         await make_manager(memory).fetch_asset("model")
     assert placed(tmp_path) == []
 
@@ -273,7 +268,7 @@ async def test_a_store_that_sends_more_than_was_asked_for_fills_no_disk(
         written.append(offset + len(data))
         return pwrite(descriptor, data, offset)
 
-    monkeypatch.setattr("aioassets.fetch.download.os.pwrite", watch)
+    monkeypatch.setattr("aioassets.fetch.sinks.os.pwrite", watch)
     driver = Flood()
     await publish(driver, folder(entry("a", bytes(size))), a=b"x")
     with pytest.raises(IntegrityError, match=f"expected {size} bytes, found more"):
@@ -298,9 +293,10 @@ async def test_a_file_of_any_size_is_begun_with_a_few_ranges(memory: MemoryDrive
     """Also where the file system doesn't tell how much room it has."""
     await memory.upload("a", BytesSource(b"x"))
     driver = Interposer(memory)
-    download = Download(FileEntry("a", 2**62, {"sha256": "ab"}), "a", str(tmp_path / "a"), "model:0.0[a]", 2**62)
+    file = RemoteFile(FileEntry("a", 2**62, {"sha256": "ab"}), "a", "model:0.0[a]", 2**62)
+    reader = FileReader(driver, "model", ignore)
     with anyio.fail_after(60), pytest.raises(IntegrityError, match="expected 4611686018427387904 bytes, found"):
-        await Downloader(driver, "model", ignore).run(FileTable([download.entry]), lambda _: download)
+        await download(reader, FileTable([file.entry]), lambda _: file, str(tmp_path))
     assert len(driver.calls) <= TRIES * RANGES_AT_ONCE
 
 
@@ -361,7 +357,7 @@ async def test_a_listing_goes_on_past_an_index_that_can_not_be_read(
     assert (first, third) == (AssetVersions("a", ("0.0",)), AssetVersions("c", ("0.1", "0.0")))
     assert (second.name, second.versions) == ("b", ())
     assert isinstance(second.error, StoreCorrupt)
-    assert f"{driver.url}/assets/b.versions can't be used: it lists the version '../x'" in str(second.error)
+    assert f"{driver.url}/assets/b.versions is invalid: it lists the version '../x'" in str(second.error)
 
 
 # The assets directory is the user's

@@ -73,7 +73,7 @@ async def test_no_byte_of_a_large_file_passes_here_but_to_be_hashed(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each way, its progress is told."""
-    monkeypatch.setattr(LocalSource, "_read", never)
+    monkeypatch.setattr(LocalSource, "read", never)
     monkeypatch.setattr(driver, "read_range", never)
     passed: list[int] = []
 
@@ -106,7 +106,7 @@ async def test_what_can_not_be_copied_is_read_and_written(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """From where the system gives up."""
-    for module in ("push.sources", "fetch.download"):
+    for module in ("push.sources", "fetch.sinks"):
         monkeypatch.setattr(f"aioassets.{module}.copy_range", unable(after))
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
@@ -130,13 +130,13 @@ async def test_what_was_copied_is_verified_where_it_landed(
     # The first range of each try: the others are left as they are.
     damage = damaging(times)
     monkeypatch.setattr(
-        "aioassets.fetch.download.copy_range",
+        "aioassets.fetch.sinks.copy_range",
         lambda source, target, start, stop: (copy_range if start else damage)(source, target, start, stop),
     )
     if times == 1:
         assert (await manager.fetch_asset("model")).path.read_bytes() == source.read_bytes()
     else:
-        with pytest.raises(IntegrityError, match=r"model:0\.0 is not what was pushed: expected sha256"):
+        with pytest.raises(IntegrityError, match=r"model:0\.0 differs from what was pushed: expected sha256"):
             await manager.fetch_asset("model")
         assert not (tmp_path / "cache" / "model").exists()
 

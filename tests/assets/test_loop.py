@@ -14,19 +14,21 @@ import aioassets.fetch.verify
 import aioassets.model.manifest
 import aioassets.push.scan
 from aioassets import Manifest, MemoryDriver, Verification
-from aioassets.fetch.cache import Record
-from aioassets.fetch.fetch import Retrieval, Selection
+from aioassets.fetch.lookup import CachedFiles
+from aioassets.fetch.plan import DownloadPlan
+from aioassets.fetch.record import Record
+from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileTable
 
 OVER_ALL_FILES = [
     (Manifest, "to_fields"),
     (FileTable, "of"),
     (Record, "read_from"),
-    (Retrieval, "_fetched"),
-    (Retrieval, "_missing"),
+    (CachedFiles, "as_fetched"),
+    (DownloadPlan, "of"),
     (Verification, "of"),
     (aioassets.model.manifest, "best_of"),
-    (aioassets.push.scan, "_tree"),
+    (aioassets.push.scan, "tree_of_directory"),
     (aioassets.fetch.verify, "best_of"),
 ]
 

@@ -300,8 +300,8 @@ def source(tmp_path: Path, settings: dict[str, Any]) -> Path:
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
     """Have the larger file fetched in three ranges."""
-    monkeypatch.setattr("aioassets.fetch.download.SMALL", len(SMALL))
-    monkeypatch.setattr("aioassets.fetch.download.RANGE", settings["part_size"] // 2)
+    monkeypatch.setattr("aioassets.fetch.sinks.SMALL", len(SMALL))
+    monkeypatch.setattr("aioassets.fetch.sinks.RANGE", settings["part_size"] // 2)
 
 
 Published = Callable[..., Any]
@@ -314,7 +314,7 @@ def served(tmp_path: Path) -> list[Path]:
 
 def silent(wire: Wire) -> str:
     """What is said of a store that is."""
-    return re.escape(f"{wire.direct.url} can't be used right now: it was silent for too long.")
+    return re.escape(f"{wire.direct.url} is unavailable: it was silent for too long.")
 
 
 @pytest.fixture
@@ -374,8 +374,8 @@ class TestOneFault:
         self, wire: Wire, source: Path, published: Published, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One that is made as it is sent, where the driver can do that."""
-        monkeypatch.setattr("aioassets.runtime.threads.GATHERED", 1)
-        monkeypatch.setattr("aioassets.drivers.http.client.TOGETHER", 0)
+        monkeypatch.setattr("aioassets.runtime.threads.CHUNK_SIZE", 1)
+        monkeypatch.setattr("aioassets.drivers.http.exchange.TOGETHER", 0)
         await wire.manager.create_asset(source, "model")
         faults = [LoseAnswer(), *(fault_of(wire.kind, name) for name in (*BROKEN, *SAID))]
         for fault in faults:
@@ -474,7 +474,7 @@ class TestNoEnd:
         await wire.manager.create_asset(source, "model")
         wire.inject(fault_of(wire.kind, "too many"), step, times=math.inf)
         expected = PublicationUncertain if step == "index" else StoreUnavailable
-        with pytest.raises(expected, match=re.escape(f"{wire.direct.url} can't be used right now: ")):
+        with pytest.raises(expected, match=re.escape(f"{wire.direct.url} is unavailable: ")):
             await wire.manager.update_asset(source, "model")
         wire.relay.heal()
         if step == "index":
@@ -675,7 +675,7 @@ class TestNoServer:
             pauses.clear()
             with pytest.raises(StoreUnavailable) as caught:
                 await attempt
-            assert f"{caught.value}" == f"{wire.direct.url} can't be used right now: {address} refuses connections."
+            assert f"{caught.value}" == f"{wire.direct.url} is unavailable: {address} refuses connections."
             assert not caught.value.uncertain
             assert sum(pauses) < 10
         await published("0.0")

@@ -106,7 +106,7 @@ async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
     with pytest.raises(AccessDenied) as caught:
         await manager.fetch_asset(spec)
     where = small_disk.path / "cache"
-    assert str(caught.value).startswith(f"{where} doesn't allow to use '{where}/.aioassets/")
+    assert str(caught.value).startswith(f"Cannot use '{where}/.aioassets/")
     assert str(caught.value).endswith(": Read-only file system. Mount it writable, or use another folder.")
 
 
@@ -137,7 +137,7 @@ async def test_a_store_on_a_read_only_file_system_is_read(
     small_disk.make_read_only()
     assert [asset.name async for asset in manager.list_assets()] == ["model"]
     assert (await manager.fetch_asset("model")).path.read_text() == "a"
-    with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to write '.*': Read-only file system\. Mount"):
+    with pytest.raises(AccessDenied, match=rf"Cannot write '.*' in {driver.url}: Read-only file system\. Mount"):
         await manager.update_asset(files("b"), "model")
 
 
@@ -160,7 +160,7 @@ async def test_an_assets_directory_that_may_not_be_read_is_denied(
     await make_manager(memory, assets_dir=commons / "cache").fetch_asset("model:0.0")
     (commons / hidden).chmod(0)
     manager = make_manager(memory, assets_dir=commons / "cache", offline=offline)
-    with acting_as(NOBODY), pytest.raises(AccessDenied, match=rf"{commons}/cache doesn't allow to use '.*': {ADVICE}"):
+    with acting_as(NOBODY), pytest.raises(AccessDenied, match=rf"Cannot use '{commons}/cache.*': {ADVICE}"):
         await manager.fetch_asset("model:0.0" if not offline else "model")
 
 
@@ -198,7 +198,7 @@ async def test_a_source_that_may_not_be_read_is_named_and_costs_no_number(
     manager = make_manager(memory)
     with (
         acting_as(NOBODY),
-        pytest.raises(SourceError, match=rf"source/{hidden}' can't be pushed: Permission denied\."),
+        pytest.raises(SourceError, match=rf"Cannot push '.*source/{hidden}': Permission denied\."),
     ):
         await manager.update_asset(commons / "source", "model")
     (commons / "source" / hidden).chmod(0o755)
@@ -219,9 +219,9 @@ async def test_a_store_that_may_only_be_read_is_read(
     before = contents(commons / "store")
     with acting_as(NOBODY):
         assert [asset.versions async for asset in manager.list_assets()] == [("0.0",)]
-        with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to write '.*': {ADVICE}"):
+        with pytest.raises(AccessDenied, match=rf"Cannot write '.*' in {driver.url}: {ADVICE}"):
             await manager.update_asset(commons / "source", "model")
-        with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to write '.*': {ADVICE}"):
+        with pytest.raises(AccessDenied, match=rf"Cannot write '.*' in {driver.url}: {ADVICE}"):
             await manager.create_asset(commons / "source", "other")
     assert contents(commons / "store") == before
     (commons / "cache").chmod(0o777)
@@ -245,7 +245,7 @@ async def test_what_may_not_be_read_in_a_store_is_denied_and_not_missing(
     for path in (commons / "cache").rglob("*"):
         path.chmod(0o777)
     with acting_as(NOBODY):
-        with pytest.raises(AccessDenied, match=rf"{driver.url} doesn't allow to read 'assets/model.*': {ADVICE}"):
+        with pytest.raises(AccessDenied, match=rf"Cannot read 'assets/model.*' in {driver.url}: {ADVICE}"):
             await manager.fetch_asset("model")
         if hidden != "assets/model/0.0":
             with pytest.raises(AccessDenied):

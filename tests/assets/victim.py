@@ -20,7 +20,7 @@ from tools.interposer import Interposer, Pause
 
 from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred
 from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.placement import Placement
 from aioassets.runtime.effects import Effects
 
 
@@ -78,7 +78,7 @@ class InsideFile(Watched):
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         received = 0
         async for chunk in super().read_range(key, start, stop, revision=revision):
             yield chunk
@@ -118,7 +118,7 @@ def placing(ending: str) -> Instrument:
         replace(source, target)
 
     def instrument(driver: Driver) -> Watched:
-        os.replace = replace_or_hang
+        os.replace = replace_or_hang  # type: ignore[assignment]
         return Watched(driver)
 
     return instrument
@@ -126,7 +126,7 @@ def placing(ending: str) -> Instrument:
 
 def staged(driver: Driver) -> Watched:
     """Hang when all is downloaded."""
-    CacheEntry.place = lambda *_: anyio.from_thread.run(hang)  # type: ignore[assignment, method-assign]
+    Placement.place_version = lambda *_: anyio.from_thread.run(hang)  # type: ignore[method-assign]
     return Watched(driver)
 
 

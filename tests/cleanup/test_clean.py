@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from botocore.config import Config
+from botocore.session import get_session
 from tools.claims import META, dead_claim, live_claim, put_claim, state_of
 from tools.factories import Files, ManagerFactory
 from tools.inspection import contents, exists, keys
@@ -30,9 +35,9 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
-from aioassets.drivers.s3.driver import S3Driver
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 from aioassets.model.claim import ClaimState
+from aioassets.runtime.threads import in_thread
 from aioassets.testing import BytesSource
 
 AT_ONCE = timedelta(0)
@@ -247,13 +252,14 @@ async def test_content_without_a_manifest_is_left_alone(
     """Perhaps modelkit is pushing it just now."""
     await make_manager(driver).create_asset(files("a"), "model")
     await driver.upload("assets/model/0.1/a", BytesSource(b"of modelkit"))
-    for by, rules, removable in (
+    cases: tuple[tuple[timedelta, dict[str, Any], bool], ...] = (
         (timedelta(days=2), {}, False),
         (timedelta(days=2), {"older_than": AT_ONCE}, False),
         (timedelta(hours=23), {"legacy": True, "older_than": AT_ONCE}, False),
         (timedelta(hours=25), {"legacy": True, "older_than": timedelta(days=2)}, False),
         (timedelta(hours=25), {"legacy": True}, True),
-    ):
+    )
+    for by, rules, removable in cases:
         manager = make_manager(Later(driver, by))
         (leftover,) = (await manager.plan_clean(**rules)).leftovers
         assert (leftover.kind, leftover.removable) == (LeftoverKind.WITHOUT_MANIFEST, removable)
@@ -378,9 +384,26 @@ async def test_temporary_files_of_a_folder_are_removed(
     await manager.aclose()
 
 
+@pytest.fixture
+def s3_client(place: dict[str, Any]) -> Iterator[Any]:
+    """The SDK's own blocking client."""
+    client = get_session().create_client(
+        "s3",
+        endpoint_url=place["endpoint_url"],
+        region_name=place["region"],
+        aws_access_key_id=place["access_key_id"],
+        aws_secret_access_key=place["secret_access_key"],
+        config=Config(s3={"addressing_style": place["addressing_style"]}),
+    )
+    yield client
+    client.close()
+
+
 @pytest.mark.servers
 @pytest.mark.parametrize("place", ["s3"], indirect=True)
-async def test_open_uploads_are_aborted(driver: S3Driver, make_manager: ManagerFactory, files: Files) -> None:
+async def test_open_uploads_are_aborted(
+    place: dict[str, Any], driver: Driver, s3_client: Any, make_manager: ManagerFactory, files: Files
+) -> None:
     """Below what died and below what is published; those of others are none of our business."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
@@ -390,7 +413,7 @@ async def test_open_uploads_are_aborted(driver: S3Driver, make_manager: ManagerF
         f"assets/{key}" for key in ("model/0.0", "model/0.1/big", "model/0.2/big", "somebody's/dump.bin")
     )
     for key in (published, dead, live, foreign):
-        await driver._call("create_multipart_upload", key)
+        await in_thread(partial(s3_client.create_multipart_upload, Bucket=place["bucket"], Key=key))
 
     async def still_open() -> list[str]:
         return sorted([upload.key async for upload in driver.open_uploads("assets/")])
@@ -421,16 +444,16 @@ async def test_unfinished_downloads_are_removed(
     for slot in (dead, live):
         (slot.staging / "payload").mkdir(parents=True)
         (slot.staging / "payload" / "file").write_bytes(b"half")
-    dead._own(".lock").touch()
-    held = await asyncio.to_thread(live.try_lock)
+    dead.lock_file.touch()
+    held = await in_thread(live.try_lock)
     assert held is not None
     (leftover,) = (await manager.plan_clean()).leftovers
     assert (leftover.kind, leftover.version, leftover.size) == (LeftoverKind.UNFINISHED_DOWNLOAD, "0.1", 4)
     assert len((await cleaned(manager)).removed) == 1
     assert not dead.staging.exists()
-    assert not dead._own(".lock").exists()
+    assert not dead.lock_file.exists()
     assert live.staging.exists()
-    await asyncio.to_thread(live.unlock, held)
+    await in_thread(live.unlock, held)
     assert (await manager.fetch_asset("model")).version == "0.0"
     assert len((await cleaned(manager)).removed) == 1
 
@@ -516,3 +539,34 @@ async def test_cleaning_beside_racing_pushes_removes_nothing_that_was_published(
         content = (fetched.path / "a").read_text().removesuffix(" a")
         assert (fetched.path / "b").read_text() == f"{content} b"
         assert published.get(version, content) == content
+
+
+async def test_a_cleaning_logs_what_it_removes(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(memory)
+    caplog.set_level(logging.INFO, "aioassets.cleanup")
+    await cleaned(manager)
+
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
+        "Abandoned model:0.1 in memory://memory/assets: its number is used up",
+        "Removed: dead_push at 'memory://memory/assets/model/0.1'",
+    ]
+
+
+async def test_a_cleaning_logs_what_has_changed_and_is_kept(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(files("a"), "model")
+    await put_dead_push(memory)
+    plan = await manager.plan_clean()
+    await memory.delete([META])
+    caplog.set_level(logging.INFO, "aioassets.cleanup")
+    await manager.clean(plan)
+
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
+        "Kept, because it has changed since: dead_push at 'memory://memory/assets/model/0.1'",
+    ]

@@ -1,4 +1,4 @@
-"""How tests run the command line: in this process, in another one, and on a terminal."""
+"""Fixtures that run the command line in this process, in another process, and on a terminal."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from aioassets.cli.app import parse
 from aioassets.cli.process import run
 
 PATIENCE = 60
-"""Seconds after which something that a test waits for counts as missing."""
+"""Seconds until a test stops waiting and fails."""
 
-WITH_TERMINAL = """
+CONTROLLING_TERMINAL = """
 import fcntl, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that ^C reaches us
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that ^C reaches the process
 """
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that has ended."""
+    """Outcome of a command."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ class Ran:
 
     @property
     def document(self) -> Any:
-        """The one JSON document on standard output."""
+        """Return the JSON document on standard output."""
         return json.loads(self.out)
 
 
@@ -47,7 +47,7 @@ Invoke = Callable[..., Ran]
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of its own with a store, a cache and nothing of the user's settings."""
+    """Use a new folder for the store and the cache, and none of the user's settings."""
     for name in list(os.environ):
         if name.startswith(("AIOASSETS_", "MODELKIT_", "AWS_", "S3_", "COLUMNS")):
             monkeypatch.delenv(name)
@@ -55,13 +55,13 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIOASSETS_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("LANGUAGE", "C")  # or else asyncclick looks on the disk for translations of its words
+    monkeypatch.setenv("LANGUAGE", "C")  # keeps asyncclick from looking for translations on the disk
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A directory to push."""
+    """Create a directory to push."""
     folder = tmp_path / "source"
     folder.mkdir()
     (folder / "a").write_bytes(b"first")
@@ -71,7 +71,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Callable[..., None]:
-    """Make an asset whose index lists these versions."""
+    """Create an asset whose index lists the given versions."""
 
     def make(name: str, *versions: str) -> None:
         index = tmp_path / "store" / "assets" / f"{name}.versions"
@@ -98,7 +98,7 @@ def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Run a command in a process of its own, after a script that prepares it; without a terminal."""
+    """Run a command in a new process without a terminal, after an optional script."""
     with contextlib.ExitStack() as stack:
 
         def start(*args: object, script: str = "") -> subprocess.Popen[str]:
@@ -117,7 +117,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 class Terminal:
-    """A process on a terminal; its standard output is the terminal as well, or a pipe."""
+    """Process on a terminal. Its standard output is the terminal or a pipe."""
 
     def __init__(self, argv: Sequence[str], *, piped: bool, pass_fds: Sequence[int] = ()) -> None:
         self._master, slave = pty.openpty()
@@ -137,21 +137,21 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def expect(self, text: str) -> None:
-        """Wait until this appears behind what was expected before."""
+        """Wait until a text appears after the previously expected one."""
         begin = len(self.screen)
         while text not in self.screen[begin:]:
             if not self._read():
-                pytest.fail(f"{text!r} didn't appear on the terminal: {self.screen!r}")
+                pytest.fail(f"{text!r} did not appear on the terminal: {self.screen!r}")
 
     def ended(self) -> Ran:
-        """Wait for the end of the process."""
+        """Wait until the process exits."""
         while self._read():
             pass
         out = self.process.stdout.read().decode() if self.process.stdout else ""
         return Ran(self.process.wait(PATIENCE), out, self.screen)
 
     def close(self) -> None:
-        """End the process, if it hasn't ended."""
+        """Kill the process if it is still running."""
         self.process.kill()
         self.process.wait()
         if self.process.stdout:
@@ -160,10 +160,10 @@ class Terminal:
 
     def _read(self) -> bool:
         if not select.select([self._master], [], [], PATIENCE)[0]:
-            pytest.fail(f"nothing more appeared on the terminal: {self.screen!r}")
+            pytest.fail(f"Nothing more appeared on the terminal: {self.screen!r}")
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # how Linux says that nobody writes any more
+        except OSError:  # Linux: all writers have closed the terminal
             return False
         self.screen += data.decode(errors="replace")
         return bool(data)
@@ -177,7 +177,7 @@ def on_terminal() -> Iterator[Callable[..., Terminal]]:
         def start(
             *args: object, script: str = "", piped: bool = False, argv: Sequence[str] = (), pass_fds: Sequence[int] = ()
         ) -> Terminal:
-            code = f"{WITH_TERMINAL}\n{script}\nfrom aioassets.cli.app import main\nmain()"
+            code = f"{CONTROLLING_TERMINAL}\n{script}\nfrom aioassets.cli.app import main\nmain()"
             command = argv or [sys.executable, "-c", code, *map(str, args)]
             terminal = Terminal(command, piped=piped, pass_fds=pass_fds)
             stack.callback(terminal.close)

@@ -1,4 +1,4 @@
-"""The command that removes what dead pushes and fetches left behind."""
+"""The `clean` command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Invoke = Callable[..., Any]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 OnTerminal = Callable[..., Any]
 
-DIES = """
+KILLED_IN_PHASE = """
 import os, signal
 from aioassets.push.publish import Publication
 
@@ -27,9 +27,9 @@ Publication.{phase} = die
 
 @pytest.fixture
 def dead_push(spawn: Spawn, invoke: Invoke, source: Path) -> Path:
-    """A store with one version, and what a killed push of another left."""
+    """Create a store with one version and the leftovers of a killed push."""
     invoke("new", source, "name", "--yes")
-    died(spawn("update", source, "name", "--yes", script=DIES.format(phase="_seal")))
+    died(spawn("update", source, "name", "--yes", script=KILLED_IN_PHASE.format(phase="_seal")))
     return source
 
 
@@ -38,9 +38,11 @@ def died(process: subprocess.Popen[str]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_it_shows_and_asks_before_it_removes(dead_push: Path, on_terminal: OnTerminal, invoke: Invoke) -> None:
+def test_clean_shows_leftovers_and_asks_before_removing(
+    dead_push: Path, on_terminal: OnTerminal, invoke: Invoke
+) -> None:
     terminal = on_terminal("clean")
-    terminal.expect("Remove this? [y/N] ")
+    terminal.expect("Remove it? [y/N] ")
     assert terminal.screen.startswith("Remove    name:0.1: dead push, by ")
     assert "2 files, 11 bytes" in terminal.screen
     terminal.type("n\n")
@@ -50,10 +52,10 @@ def test_it_shows_and_asks_before_it_removes(dead_push: Path, on_terminal: OnTer
     terminal.expect("[y/N] ")
     terminal.type("y\n")
     assert terminal.ended().code == 0
-    assert invoke("clean").err == "There is nothing to clean.\n"
+    assert invoke("clean").err == "No leftovers found.\n"
 
 
-def test_without_a_terminal_it_removes_nothing_unasked(dead_push: Path, invoke: Invoke, tmp_path: Path) -> None:
+def test_without_a_terminal_clean_needs_yes(dead_push: Path, invoke: Invoke, tmp_path: Path) -> None:
     ran = invoke("clean")
     assert (ran.code, ran.out) == (2, "")
     assert "--yes" in ran.err
@@ -66,10 +68,10 @@ def test_without_a_terminal_it_removes_nothing_unasked(dead_push: Path, invoke: 
     assert not (tmp_path / "store" / "assets" / "name" / "0.1").exists()
 
 
-def test_it_tells_programs_what_it_did(dead_push: Path, invoke: Invoke) -> None:
+def test_clean_prints_json(dead_push: Path, invoke: Invoke) -> None:
     (leftover,) = invoke("clean", "--yes", "--json").document["leftovers"]
-    told = {key: leftover[key] for key in ("kind", "name", "version", "files", "size", "removable", "removed")}
-    assert told == {
+    summary = {key: leftover[key] for key in ("kind", "name", "version", "files", "size", "removable", "removed")}
+    assert summary == {
         "kind": "dead_push",
         "name": "name",
         "version": "0.1",
@@ -81,21 +83,21 @@ def test_it_tells_programs_what_it_did(dead_push: Path, invoke: Invoke) -> None:
     assert invoke("clean", "--json").document == {"leftovers": [], "dry_run": False}
 
 
-def test_patience_can_be_asked_for(dead_push: Path, invoke: Invoke) -> None:
+def test_older_than_decides_which_pushes_are_dead(dead_push: Path, invoke: Invoke) -> None:
     assert "Keep      name:0.1: live push" in invoke("clean", "--older-than", "1d12h", "--yes").err
     assert "Remove    name:0.1: dead push" in invoke("clean", "--older-than", "0s", "--dry-run").err
 
 
 @pytest.mark.parametrize("duration", ["", "5", "1w", "-1s", "1.5h", "soon", "1h 30m", "99999999d"])
-def test_what_is_no_duration_is_refused(invoke: Invoke, duration: str) -> None:
+def test_an_invalid_duration_is_refused(invoke: Invoke, duration: str) -> None:
     ran = invoke("clean", "--older-than", duration)
     assert ran.code == 2
-    assert "write it like 0s, 15m, 24h or 7d" in ran.err
+    assert "Write 0s, 15m, 24h or 7d, for instance." in ran.err
 
 
-def test_a_version_that_was_not_listed_is(spawn: Spawn, invoke: Invoke, source: Path) -> None:
+def test_publish_lists_an_unlisted_version(spawn: Spawn, invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes")
-    died(spawn("update", source, "name", "--yes", script=DIES.format(phase="_list")))
+    died(spawn("update", source, "name", "--yes", script=KILLED_IN_PHASE.format(phase="_list")))
     assert "Keep      name:0.1: unlisted version" in invoke("clean", "--yes").err
     assert invoke("versions", "name").out == "0.0\n"
     ran = invoke("clean", "--publish", "name:0.1", "--dry-run")
@@ -111,7 +113,7 @@ def test_only_a_complete_version_can_be_listed(dead_push: Path, invoke: Invoke, 
     assert invoke("versions", "name").out == "0.0\n"
 
 
-def test_an_asset_that_is_not_there_is_not_found(invoke: Invoke, source: Path) -> None:
+def test_a_missing_asset_is_not_found(invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes")
     assert invoke("clean", "other").code == 3
 

@@ -1,4 +1,4 @@
-"""What the commands do and print, without a terminal."""
+"""Results and output of the commands, without a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Invoke = Callable[..., Any]
 Listed = Callable[..., None]
 
 
-def test_new_begins_at_0_0(invoke: Invoke, source: Path) -> None:
+def test_new_starts_at_0_0(invoke: Invoke, source: Path) -> None:
     ran = invoke("new", source, "team/model", "--yes")
     assert (ran.code, ran.out) == (0, "team/model:0.0\n")
 
@@ -33,7 +33,7 @@ def test_new_begins_at_0_0(invoke: Invoke, source: Path) -> None:
         (("10.3", "9.0", "1.1"), ["name"], "10.4"),
     ],
 )
-def test_update_makes_the_next_version(
+def test_update_creates_the_next_version(
     invoke: Invoke, listed: Listed, source: Path, there: tuple[str, ...], args: list[str], expected: str
 ) -> None:
     listed("name", *there)
@@ -42,7 +42,7 @@ def test_update_makes_the_next_version(
     assert invoke("versions", "name").out.splitlines().count(expected) == 1
 
 
-def test_a_push_shows_what_it_would_do(invoke: Invoke, listed: Listed, source: Path, tmp_path: Path) -> None:
+def test_a_push_shows_its_plan(invoke: Invoke, listed: Listed, source: Path, tmp_path: Path) -> None:
     listed("name", "1.1", "1.0", "0.1")
     ran = invoke("update", source, "name", "--yes")
     assert ran.err.splitlines() == [
@@ -55,12 +55,12 @@ def test_a_push_shows_what_it_would_do(invoke: Invoke, listed: Listed, source: P
     ]
 
 
-def test_a_push_names_only_the_latest_of_many_versions(invoke: Invoke, listed: Listed, source: Path) -> None:
+def test_a_push_shows_only_the_latest_of_many_versions(invoke: Invoke, listed: Listed, source: Path) -> None:
     listed("name", *(f"0.{minor}" for minor in reversed(range(10))))
     assert "Existing  major 0: 0.9, 0.8, 0.7, 0.6, 0.5, 0.4 and 4 more" in invoke("update", source, "name", "-y").err
 
 
-def test_times_as_versions_are_shown_without_majors(invoke: Invoke, listed: Listed, source: Path) -> None:
+def test_date_versions_are_shown_without_majors(invoke: Invoke, listed: Listed, source: Path) -> None:
     listed("name", "2026-03-09T17-05-00Z", "2025-03-09T17-05-00Z")
     ran = invoke("update", source, "name", "--versioning", "simple_date", "--dry-run")
     assert "Existing  2026-03-09T17-05-00Z, 2025-03-09T17-05-00Z" in ran.err
@@ -75,7 +75,7 @@ def test_a_dry_run_writes_nothing(invoke: Invoke, source: Path, tmp_path: Path) 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_dry_run_prints_its_forecast_as_json(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+def test_a_dry_run_prints_its_plan_as_json(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name", "--dry-run", "--json")
     assert ran.document == {
         "name": "name",
@@ -92,7 +92,7 @@ def test_a_push_prints_its_result_as_json(invoke: Invoke, source: Path) -> None:
     assert (document["version"], document["dry_run"]) == ("0.0", False)
 
 
-def test_a_push_says_when_another_version_than_forecast_was_made(
+def test_a_push_reports_when_its_version_differs_from_the_forecast(
     invoke: Invoke, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     invoke("new", source, "name", "--yes")
@@ -107,17 +107,19 @@ def test_a_push_says_when_another_version_than_forecast_was_made(
     monkeypatch.setattr(AssetsManager, "plan_update", overtaken)
     ran = invoke("update", source, "name", "--yes")
     assert ran.out == "name:0.2\n"
-    assert ran.err.endswith("0.1 was taken by another push meanwhile.\n")
+    assert ran.err.endswith("Another push took 0.1 in the meantime.\n")
 
 
 def test_without_a_terminal_a_push_needs_yes(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.endswith("Error: There is no terminal to ask for confirmation: say --yes, or look with --dry-run.\n")
+    assert ran.err.endswith(
+        "Error: Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run to preview.\n"
+    )
     assert not (tmp_path / "store").exists()
 
 
-def test_list_prints_a_line_for_each_asset(invoke: Invoke, listed: Listed) -> None:
+def test_list_prints_one_line_per_asset(invoke: Invoke, listed: Listed) -> None:
     listed("team/b", "1.0", "0.0")
     listed("team/a", "0.0")
     listed("other", "0.0")
@@ -125,11 +127,11 @@ def test_list_prints_a_line_for_each_asset(invoke: Invoke, listed: Listed) -> No
     assert invoke("list", "team/").out == "team/a\t0.0\nteam/b\t1.0,0.0\n"
 
 
-def test_list_says_when_there_is_nothing(invoke: Invoke, listed: Listed) -> None:
+def test_list_reports_when_no_asset_matches(invoke: Invoke, listed: Listed) -> None:
     listed("name", "0.0")
     ran = invoke("list", "nix")
     assert (ran.code, ran.out) == (0, "")
-    assert "whose names begin with 'nix'" in ran.err
+    assert ran.err.endswith(" have names that begin with 'nix'.\n")
 
 
 def test_list_prints_json(invoke: Invoke, listed: Listed) -> None:
@@ -138,8 +140,8 @@ def test_list_prints_json(invoke: Invoke, listed: Listed) -> None:
     assert invoke("list", "--json").document == {"assets": [row]}
 
 
-def test_list_goes_on_past_versions_that_can_not_be_read(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
-    """It shows the others, then what is wrong, and fails in the end."""
+def test_list_continues_after_an_unreadable_index(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
+    """It lists the other assets, then the errors, and fails."""
     listed("a", "0.0")
     listed("b", "../../x")
     listed("c\x1b[31m", "0.0")
@@ -148,12 +150,12 @@ def test_list_goes_on_past_versions_that_can_not_be_read(invoke: Invoke, listed:
     store = (tmp_path / "store").as_uri()
     errors = [
         (
-            f"{store}/assets/b.versions can't be used: it lists the version '../../x': "
-            "it isn't made of letters, digits, '.', '_' and '-'."
+            f"{store}/assets/b.versions is invalid: it lists the version '../../x': "
+            "it must consist of letters, digits, '.', '_' and '-'."
         ),
         (
-            f"{store}/assets/d.versions can't be used: it lists the version '1.0\\x1b[31m': "
-            "it isn't made of letters, digits, '.', '_' and '-'."
+            f"{store}/assets/d.versions is invalid: it lists the version '1.0\\x1b[31m': "
+            "it must consist of letters, digits, '.', '_' and '-'."
         ),
     ]
     ran = invoke("list")
@@ -172,7 +174,7 @@ def test_list_goes_on_past_versions_that_can_not_be_read(invoke: Invoke, listed:
     assert invoke("list", "nix", "--json").document == {"assets": []}
 
 
-def test_versions_prints_a_line_for_each(invoke: Invoke, listed: Listed) -> None:
+def test_versions_prints_one_line_per_version(invoke: Invoke, listed: Listed) -> None:
     listed("name", "1.0", "0.0")
     assert invoke("versions", "name").out == "1.0\n0.0\n"
     assert invoke("versions", "name", "--json").document == {"name": "name", "versions": ["1.0", "0.0"]}
@@ -185,7 +187,7 @@ def test_fetch_prints_the_path_only(invoke: Invoke, source: Path, tmp_path: Path
     assert (Path(ran.out.strip()) / "b").read_bytes() == b"second"
 
 
-def test_fetch_tells_all_as_json(invoke: Invoke, source: Path) -> None:
+def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes", "-m", "hello", "--label", "stage=test", "--label", "empty=")
     document = invoke("fetch", "name[b]", "--json").document
     assert Path(document.pop("path")).read_bytes() == b"second"
@@ -206,7 +208,7 @@ def test_fetch_tells_all_as_json(invoke: Invoke, source: Path) -> None:
     }
 
 
-def test_fetch_says_when_content_could_not_be_verified(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
+def test_fetch_reports_content_without_a_supported_digest(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
     listed("name", "0.0")
     (tmp_path / "store" / "assets" / "name").mkdir()
     (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"from elsewhere")
@@ -214,11 +216,11 @@ def test_fetch_says_when_content_could_not_be_verified(invoke: Invoke, listed: L
     (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
     ran = invoke("fetch", "name")
     assert Path(ran.out.strip()).read_bytes() == b"from elsewhere"
-    assert ran.err == "name:0.0 has no digest that is known here, so its content couldn't be verified.\n"
+    assert ran.err == "name:0.0 was not verified: its manifest has no digest that aioassets supports.\n"
     assert invoke("fetch", "name", "--json").document["verified"] is False
 
 
-def test_fetch_says_what_content_was_verified_by(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
+def test_fetch_reports_verification_by_a_digest_of_the_store(invoke: Invoke, listed: Listed, tmp_path: Path) -> None:
     listed("name", "0.0")
     (tmp_path / "store" / "assets" / "name").mkdir()
     (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"copied")
@@ -227,12 +229,12 @@ def test_fetch_says_what_content_was_verified_by(invoke: Invoke, listed: Listed,
     meta = {"push_date": "2024-01-01T00:00:00", "is_directory": False, "files": files}
     (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
     ran = invoke("fetch", "name")
-    assert ran.err == "name:0.0 was verified by the md5 that its store vouched for.\n"
+    assert ran.err == "name:0.0 was verified by the md5 that its store reported, not by SHA-256.\n"
     (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"Copied")
     assert invoke("fetch", "name", "--force-download").code == 5
 
 
-def test_fetch_works_offline_on_what_is_cached(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+def test_fetch_works_offline_with_a_cached_version(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     invoke("new", source, "name", "--yes")
     path = invoke("fetch", "name").out
     (tmp_path / "store").rename(tmp_path / "away")
@@ -240,7 +242,7 @@ def test_fetch_works_offline_on_what_is_cached(invoke: Invoke, source: Path, tmp
     assert invoke("fetch", "name").code == 7
 
 
-def test_force_download_replaces_what_differs(invoke: Invoke, source: Path) -> None:
+def test_force_download_replaces_files_that_differ(invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes")
     cached = Path(invoke("fetch", "name").out.strip()) / "a"
     cached.write_bytes(b"tampered")
@@ -249,7 +251,7 @@ def test_force_download_replaces_what_differs(invoke: Invoke, source: Path) -> N
 
 
 def test_links_inside_an_assets_directory_are_followed(invoke: Invoke, source: Path, tmp_path: Path) -> None:
-    """So it must belong to its user."""
+    """This is why nobody else may write to an assets directory."""
     invoke("new", source, "name", "--yes")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").mkdir(exist_ok=True)
@@ -265,7 +267,7 @@ def test_include_and_exclude_choose_the_files(invoke: Invoke, source: Path) -> N
     assert (ran.document["files"], ran.document["size"]) == (1, 5)
 
 
-def test_options_beat_the_environment(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+def test_options_override_the_environment(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     options = ("--bucket", tmp_path / "other", "--assetsmanager-prefix", "p", "--storage-provider", "local")
     invoke("new", source, "name", "--yes", *options)
     assert (tmp_path / "other" / "p" / "name" / "0.0" / "a").is_file()
@@ -277,25 +279,25 @@ def test_an_unknown_option_of_the_store_is_a_usage_error(invoke: Invoke) -> None
     assert (ran.code, ran.err) == (2, "Error: The local store has no option 'colour'.\n")
 
 
-def test_version_is_printed(invoke: Invoke) -> None:
+def test_version_option_prints_the_version(invoke: Invoke) -> None:
     assert invoke("--version").out == f"aioassets {__version__}\n"
 
 
-def test_python_m_aioassets_is_the_same_program() -> None:
+def test_python_m_aioassets_runs_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "aioassets", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"aioassets {__version__}\n"
 
 
-def test_help_tells_exit_codes_and_how_to_complete(invoke: Invoke) -> None:
+def test_help_describes_exit_codes_and_completion(invoke: Invoke) -> None:
     ran = invoke("--help")
     assert ran.code == 0
-    for line in ("    3  asset, version or path not found", "  130  interrupted (SIGINT), with the cleanup done"):
+    for line in ("    3  asset, version or path not found", "  130  interrupted (SIGINT), after cleanup"):
         assert line in ran.out
     assert 'eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"' in ran.out
 
 
 @pytest.mark.parametrize("command", ["new", "update", "list", "versions", "fetch"])
-def test_each_command_takes_the_store_and_names_its_variables(invoke: Invoke, command: str) -> None:
+def test_each_command_has_store_options_that_name_their_variables(invoke: Invoke, command: str) -> None:
     text = invoke(command, "--help").out
     for option in ("--bucket", "--assetsmanager-prefix", "--storage-provider", "--versioning", "--storage-option"):
         assert option in text
@@ -303,7 +305,7 @@ def test_each_command_takes_the_store_and_names_its_variables(invoke: Invoke, co
         assert variable in text
 
 
-def test_nobody_reading_the_output_is_no_error(listed: Listed) -> None:
+def test_a_closed_output_pipe_prints_no_error(listed: Listed) -> None:
     listed("name", "0.0")
     with subprocess.Popen(
         [sys.executable, "-c", "input()\nfrom aioassets.cli.app import main\nmain()", "list"],

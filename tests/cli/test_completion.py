@@ -1,4 +1,4 @@
-"""Shell completion, in a real bash."""
+"""Shell completion in bash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETUP = 'eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"'
 
 @pytest.fixture(autouse=True)
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An `aioassets` that shells find."""
+    """Put an `aioassets` command on the PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "aioassets"
@@ -31,8 +31,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def completed(*words: str) -> list[str]:
-    asked = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _aioassets_completion "$1"; printf "%s\\n" "${COMPREPLY[@]}"'
-    script = f"{SETUP}; {asked}"
+    complete = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _aioassets_completion "$1"; printf "%s\\n" "${COMPREPLY[@]}"'
+    script = f"{SETUP}; {complete}"
     done = subprocess.run(
         ["bash", "--norc", "-c", script, "bash", "aioassets", *words], capture_output=True, text=True, check=True
     )
@@ -68,7 +68,7 @@ def test_tab_completes_in_an_interactive_bash(on_terminal: Callable[..., Any], s
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script_too(shell: str) -> None:
+def test_other_shells_have_a_completion_script(shell: str) -> None:
     done = subprocess.run(
         ["aioassets"],
         env=os.environ | {"_AIOASSETS_COMPLETE": f"{shell}_source"},

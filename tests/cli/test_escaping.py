@@ -1,4 +1,4 @@
-"""Nothing that is printed commands a terminal or looks like another line."""
+"""Escaping of printed text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioassets.cli.console import echo_err, logging_escaped, put
 from aioassets.cli.escaping import LONGEST, abridged, escaped, traceback_lines
+from aioassets.cli.output import echo, echo_err, escaped_logging
 
 ANY_TEXT = st.text(st.characters(categories=["C", "Z", "L", "M", "S"]))
 
 
 @given(ANY_TEXT)
-def test_any_text_becomes_one_printable_line_that_says_the_same(text: str) -> None:
+def test_escaped_text_is_one_printable_line_and_reversible(text: str) -> None:
     shown = escaped(text)
     assert shown.isprintable()
     if "\\" not in text:
@@ -36,25 +36,25 @@ def test_any_text_becomes_one_printable_line_that_says_the_same(text: str) -> No
     ],
     ids=["readable", "controls", "lines", "bidi", "invisible", "surrogates"],
 )
-def test_what_is_printable_stays_and_the_rest_is_escaped(text: str, shown: str) -> None:
+def test_only_unprintable_characters_are_escaped(text: str, shown: str) -> None:
     assert escaped(text) == shown
 
 
-def test_a_line_is_said_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_echo_err_prints_one_escaped_line(capsys: pytest.CaptureFixture[str]) -> None:
     echo_err("a\nb\u202e")
     assert capsys.readouterr() == ("", "a\\nb\\u202e\n")
 
 
-def test_a_result_is_one_line_of_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    put("a\tb", "c\nd")
+def test_echo_prints_one_line_of_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    echo("a\tb", "c\nd")
     assert capsys.readouterr() == ("a\\tb\tc\\nd\n", "")
 
 
-def test_the_end_of_a_long_line_is_said_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """There stands what to do; a result is never cut."""
+def test_a_long_line_keeps_its_beginning_and_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """The end of an error says what to do. Results are never shortened."""
     assert abridged("a" * LONGEST) == "a" * LONGEST
     echo_err(f"begin{'a' * 10**6}end")
-    put("a" * 10**6)
+    echo("a" * 10**6)
     printed = capsys.readouterr()
     assert len(printed.err) < LONGEST + 100
     assert printed.err.startswith("begin")
@@ -62,10 +62,10 @@ def test_the_end_of_a_long_line_is_said_too(capsys: pytest.CaptureFixture[str]) 
     assert printed.out == "a" * 10**6 + "\n"
 
 
-def test_a_stream_of_another_encoding_gets_what_it_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_missing_in_the_encoding_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     data = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, encoding="ascii"))
-    put("é日")
+    echo("é日")
     sys.stdout.flush()
     assert data.getvalue() == b"\\xe9\\u65e5\n"
 
@@ -81,21 +81,37 @@ def failed(message: str) -> Exception:
 
 
 @given(ANY_TEXT)
-def test_a_traceback_has_as_many_lines_whatever_the_errors_say(text: str) -> None:
+def test_messages_cannot_add_lines_to_a_traceback(text: str) -> None:
     lines = traceback_lines(failed(text))
     assert len(lines) == len(traceback_lines(failed("plain")))
     assert all(line.isprintable() for line in lines)
 
 
 @given(ANY_TEXT)
-def test_a_traceback_of_a_group_is_indented_whatever_the_errors_say(text: str) -> None:
+def test_messages_cannot_unindent_lines_of_a_group_traceback(text: str) -> None:
     for line in traceback_lines(ExceptionGroup(text, [failed(text)])):
         assert line.startswith("  ")
         assert line.isprintable()
 
 
-def test_log_records_are_printed_as_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_records_are_printed_as_escaped_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
-    with logging_escaped():
-        logging.getLogger("aioassets.test").warning("it says: %s", "\x1b[2J\nError: none")
+    with escaped_logging():
+        logging.getLogger("sdk").warning("it says: %s", "\x1b[2J\nError: none")
     assert capsys.readouterr().err == "it says: \\x1b[2J\\nError: none\n"
+
+
+@pytest.mark.parametrize(("verbose", "printed"), [(True, "retrying\\x1b[2J, sig=***\n"), (False, "")])
+def test_debug_mode_prints_records_of_the_package_from_info_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verbose: bool, printed: str
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    logger = logging.getLogger("aioassets.test")
+    with escaped_logging(verbose=verbose):
+        logger.info("retrying%s, sig=%s", "\x1b[2J", "c0ffee")
+        logger.debug("a request")
+        logging.getLogger("sdk").info("not shown")
+    logger.info("after the command")
+    assert capsys.readouterr().err == printed

@@ -1,4 +1,4 @@
-"""Each exit code, and the message that comes with it. 130 and 143 are in test_signals."""
+"""Exit codes and their messages. See test_signals for 130 and 143."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def failing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AssetsManager, "list_versions", fail)
 
 
-def test_0_done(invoke: Invoke, source: Path) -> None:
+def test_0_success(invoke: Invoke, source: Path) -> None:
     assert invoke("new", source, "name", "--yes").code == 0
 
 
-def test_1_failed(invoke: Invoke, source: Path) -> None:
+def test_1_failure(invoke: Invoke, source: Path) -> None:
     (source / "c").symlink_to("nowhere")
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(f"Error: '{source / 'c'}' can't be pushed: ")
+    assert ran.err.startswith(f"Error: Cannot push '{source / 'c'}': ")
     assert ran.err.count("\n") == 1
 
 
@@ -52,8 +52,8 @@ def test_1_failed(invoke: Invoke, source: Path) -> None:
         (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
         (["updat", ".", "name"], "No such command 'updat'."),
         (["list", "--colour"], "No such option"),
-        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': It is not of the form KEY=VALUE."),
-        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': It is not of the form KEY=VALUE."),
+        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': Write it as KEY=VALUE."),
+        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': Write it as KEY=VALUE."),
     ],
 )
 def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
@@ -66,20 +66,20 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' can't be an asset name: its segment '1.0' would be"),
+        (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: There is no storage provider 'ftp': "),
-        (["list", "--versioning", "roman"], "Error: There is no versioning scheme 'roman': "),
+        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
         (["list", "--bucket", ""], "Error: There is no bucket to use: "),
     ],
 )
-def test_2_what_the_library_calls_wrong_is_one_sentence(invoke: Invoke, args: list[str], message: str) -> None:
+def test_2_usage_errors_of_the_library_are_one_line(invoke: Invoke, args: list[str], message: str) -> None:
     ran = invoke(*args)
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert ran.err.startswith(message)
 
 
-def test_2_a_push_without_a_bucket_shows_how_to_name_one(
+def test_2_a_push_without_a_bucket_shows_the_option(
     invoke: Invoke, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIOASSETS_BUCKET")
@@ -91,15 +91,15 @@ def test_2_a_push_without_a_bucket_shows_how_to_name_one(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["versions", "nix"], "There is no asset 'nix' in "),
-        (["fetch", "nix"], "There is no asset 'nix' in "),
-        (["update", "source", "nix", "-y"], "There is no asset 'nix' in "),
+        (["versions", "nix"], "No asset 'nix' in "),
+        (["fetch", "nix"], "No asset 'nix' in "),
+        (["update", "source", "nix", "-y"], "No asset 'nix' in "),
         (["update", "source", "name:3", "-y"], "Asset 'name' has no version 3 in "),
         (["update", "source", "name:3"], "Asset 'name' has no version 3 in "),
         (["fetch", "name:0.7"], "Asset 'name' has no version 0.7 in "),
-        (["new", "./nix", "other", "-y"], "There is nothing at './nix' to push."),
-        (["update", "./nix", "name", "-y"], "There is nothing at './nix' to push."),
-        (["update", "./nix", "name", "-y", "--json"], "There is nothing at './nix' to push."),
+        (["new", "./nix", "other", "-y"], "Cannot push './nix': no such file or directory."),
+        (["update", "./nix", "name", "-y"], "Cannot push './nix': no such file or directory."),
+        (["update", "./nix", "name", "-y", "--json"], "Cannot push './nix': no such file or directory."),
     ],
 )
 def test_3_not_found(invoke: Invoke, listed: Listed, source: Path, args: list[str], message: str) -> None:
@@ -109,10 +109,13 @@ def test_3_not_found(invoke: Invoke, listed: Listed, source: Path, args: list[st
     assert ran.err.startswith(f"Error: {message}")
 
 
-def test_3_a_part_that_is_not_there(invoke: Invoke, source: Path) -> None:
+def test_3_a_missing_part(invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes")
     ran = invoke("fetch", "name[c]")
-    assert (ran.code, ran.err) == (3, "Error: name:0.0 holds nothing at 'c': whole path segments are matched.\n")
+    assert (ran.code, ran.err) == (
+        3,
+        "Error: name:0.0 has no file or folder 'c'. A part matches whole path segments.\n",
+    )
 
 
 def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
@@ -120,13 +123,12 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
-        f"Error: Asset 'name' can't be created: it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
-        "(its latest version is 0.0). Use update to push a new version.\n"
+        f"Error: Cannot create asset 'name': it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
+        "(its latest version is 0.0). Push a new version with `update` (update_asset).\n"
     )
 
 
-def test_4_the_words_of_a_store_command_no_terminal(invoke: Invoke, source: Path, tmp_path: Path) -> None:
-    """Nor do they look like lines of ours."""
+def test_4_text_from_a_store_is_escaped(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     claim = {"state": "claimed", "token": "t", "operation": "create", "fingerprint": "f", "machine": "m", "pid": 1}
     holder = {"user": "\x1b[2Jann\nError: none", "host": "\u202emoc\x9b31m"}
     meta = tmp_path / "store" / "assets" / "name" / "0.0.meta"
@@ -135,7 +137,7 @@ def test_4_the_words_of_a_store_command_no_terminal(invoke: Invoke, source: Path
     ran = invoke("new", source, "name", "--yes")
     assert ran.code == 4
     assert ran.err.splitlines()[-1] == (
-        "Error: Asset 'name' can't be created: another create is under way, by "
+        "Error: Cannot create asset 'name': another create is under way, by "
         r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m'."
     )
 
@@ -145,21 +147,21 @@ def test_5_integrity(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "assets" / "name" / "0.0" / "a").write_bytes(b"fIrst")
     ran = invoke("fetch", "name")
     assert (ran.code, ran.out) == (5, "")
-    assert ran.err.startswith("Error: name:0.0[a] is not what was pushed: expected sha256 ")
+    assert ran.err.startswith("Error: name:0.0[a] differs from what was pushed: expected sha256 ")
 
 
-def test_6_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_6_missing_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.delenv("PYTHONWARNINGS")  # SDKs warn of themselves
+    monkeypatch.delenv("PYTHONWARNINGS")  # the SDKs emit warnings
     process = spawn("list", "--bucket", "s3://name", "-o", "endpoint_url=http://127.0.0.1:1", "-o", "region=us-east-1")
     out, err = process.communicate()
     assert (process.returncode, out) == (6, "")
-    assert err == "Error: There are no usable credentials for s3://name: Unable to locate credentials.\n"
+    assert err == "Error: Found no usable credentials for s3://name: Unable to locate credentials.\n"
 
 
-def test_7_store(invoke: Invoke, tmp_path: Path) -> None:
+def test_7_a_missing_store(invoke: Invoke, tmp_path: Path) -> None:
     ran = invoke("list")
     assert (ran.code, ran.out) == (7, "")
     assert ran.err.startswith(f"Error: {(tmp_path / 'store').as_uri()} doesn't exist. ")
@@ -173,7 +175,7 @@ def test_7_store(invoke: Invoke, tmp_path: Path) -> None:
         ("az://name", ["account_url={url}/account", "account_key=a2V5"]),
     ],
 )
-def test_7_a_store_that_refuses_connections(
+def test_7_a_refused_connection(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, bucket: str, options: list[str]
 ) -> None:
     monkeypatch.setattr("aioassets.manager.RetryPolicy", lambda: NO_RETRY)
@@ -181,10 +183,10 @@ def test_7_a_store_that_refuses_connections(
     given = (word for option in options for word in ("-o", option.format(url=f"http://127.0.0.1:{port}")))
     ran = invoke("list", "--bucket", bucket, *given)
     assert (ran.code, ran.out) == (7, "")
-    assert ran.err == f"Error: {bucket} can't be used right now: 127.0.0.1:{port} refuses connections.\n"
+    assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refuses connections.\n"
 
 
-def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
+def test_every_error_class_has_an_exit_code() -> None:
     codes = {
         name: next(code for kind, code in EXIT_CODES if issubclass(error, kind))
         for name in aioassets.__all__
@@ -209,25 +211,28 @@ def test_every_error_of_the_package_has_the_code_of_its_family() -> None:
     assert codes["StoreUnsuitable"] == 7
 
 
-def test_a_bug_is_called_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_reported_as_a_bug(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(RuntimeError("oops"), monkeypatch)
     ran = invoke("versions", "name")
     assert ran.code == 1
-    assert ran.err == "Error: This is a bug in aioassets: RuntimeError('oops'). AIOASSETS_DEBUG=1 shows where.\n"
+    assert ran.err == (
+        "Error: This is a bug in aioassets: RuntimeError('oops'). "
+        "Set AIOASSETS_DEBUG=1 to see its traceback, and report it.\n"
+    )
 
 
-def test_1_a_thread_that_can_not_be_started_is_no_bug(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever that was: an SDK may start some of its own."""
+def test_1_running_out_of_threads_is_not_reported_as_a_bug(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SDK may start threads, too."""
     failing(RuntimeError("can't start new thread"), monkeypatch)
     ran = invoke("versions", "name")
     assert (ran.code, ran.err.count("\n")) == (1, 1)
-    assert ran.err.startswith("Error: This process can't start a thread: ")
+    assert ran.err.startswith("Error: Cannot start a thread: ")
     monkeypatch.setenv("AIOASSETS_DEBUG", "1")
     assert "in fail\n" in invoke("versions", "name").err
 
 
 @pytest.mark.parametrize("error", [RuntimeError("oops"), AccessDenied("s3://name", "read", "oops.")])
-def test_tracebacks_are_shown_on_request_only(
+def test_tracebacks_are_shown_in_debug_mode_only(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     failing(error, monkeypatch)
@@ -236,7 +241,7 @@ def test_tracebacks_are_shown_on_request_only(
     assert invoke("versions", "name").err.startswith("Traceback (most recent call last):\n")
 
 
-def test_tracebacks_hold_no_signatures(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracebacks_contain_no_signatures(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(RuntimeError("GET https://h/k?X-Amz-Signature=c0ffee&part=1, Authorization: Bearer c0ffee"), monkeypatch)
     monkeypatch.setenv("AIOASSETS_DEBUG", "1")
     ran = invoke("versions", "name")
@@ -244,7 +249,7 @@ def test_tracebacks_hold_no_signatures(invoke: Invoke, monkeypatch: pytest.Monke
     assert "X-Amz-Signature=***&part=1" in ran.err
 
 
-def test_a_debug_setting_that_is_none_is_a_usage_error(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_debug_variable_is_a_usage_error(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIOASSETS_DEBUG", "perhaps")
     ran = invoke("list")
-    assert (ran.code, ran.err) == (2, "Error: AIOASSETS_DEBUG='perhaps' can't be used: write true or false.\n")
+    assert (ran.code, ran.err) == (2, "Error: Invalid value AIOASSETS_DEBUG='perhaps': write true or false.\n")

@@ -1,4 +1,4 @@
-"""Under a real limit of threads, a command does its work, or ends with one clear error and leaves nothing half-done."""
+"""Commands under a limit of threads that the system enforces."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 Limited = Callable[..., "subprocess.CompletedProcess[str]"]
 
 USER = 50_000 + os.getpid() % 10_000
-"""A user with no other process: the limit is for all threads of a user together."""
+"""A user without other processes, since the limit counts all threads of a user."""
 
 LIMITED = """
 import ctypes, os, resource, struct, sys
 resource.setrlimit(resource.RLIMIT_NPROC, (int(sys.argv[1]), int(sys.argv[1])))
-os.setresuid({user}, 0, 0)  # files stay those of root: the interpreter's own may be readable to nobody else
+os.setresuid({user}, 0, 0)  # keep root's group, which may be needed to read the interpreter's files
 libc, header, data = ctypes.CDLL(None), struct.pack("Ii", 0x20080522, 0), ctypes.create_string_buffer(24)
 libc.capget(header, data)
 words = struct.unpack("6I", data.raw)
@@ -28,28 +28,28 @@ del sys.argv[1]
 """
 MAIN = "from aioassets.cli.app import main; main()"
 PROBE = "import threading; threading.Thread(target=int).start()"
-ERROR = "Error: This process can't start a thread: it has reached a limit of the system. "
+ERROR = "Error: Cannot start a thread: the system's limit is reached. "
 
 
 def run_limited(threads: int, code: str, *args: object) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process that may have so many threads, the first one included."""
+    """Run Python code in a process limited to a number of threads, including the main thread."""
     command = [sys.executable, "-c", LIMITED.format(user=USER) + code, str(threads), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture
 def limited() -> Limited:
-    """Run a command in a process that may have so many threads."""
+    """Run a command in a process limited to a number of threads."""
     if os.getuid() != 0:
-        pytest.skip("a user of its own, whose threads can be limited, takes root's privileges")
+        pytest.skip("only root can run a process as another user")
     if "can't start new thread" not in run_limited(1, PROBE).stderr:
-        pytest.skip("RLIMIT_NPROC isn't enforced here")
+        pytest.skip("RLIMIT_NPROC is not enforced here")
     return lambda threads, *args: run_limited(threads, MAIN, *args)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for a store and a cache, and a source of many files."""
+    """Create a folder for a store and a cache, with a source of many files."""
     folder = tmp_path / "workspace"
     folder.mkdir()
     (folder / "source").mkdir()
@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("args", [["new", "{}/source", "name", "--yes"], ["list"], ["fetch", "name"], ["clean"]])
-def test_1_without_any_thread_the_error_says_what_to_do(limited: Limited, workspace: Path, args: list[str]) -> None:
+def test_1_without_threads_the_error_says_what_to_do(limited: Limited, workspace: Path, args: list[str]) -> None:
     ran = limited(1, *(arg.format(workspace) for arg in args))
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith(ERROR)
@@ -77,14 +77,14 @@ def test_1_without_any_thread_the_error_says_what_to_do(limited: Limited, worksp
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
-def test_0_few_threads_do_all(limited: Limited, workspace: Path, threads: int) -> None:
+def test_0_few_threads_are_enough(limited: Limited, workspace: Path, threads: int) -> None:
     for args in (["new", workspace / "source", "name"], ["update", workspace / "source", "name"]):
         assert limited(threads, *args, "--yes").returncode == 0
     ran = limited(threads, "fetch", "name")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert contents(Path(ran.stdout.strip())) == contents(workspace / "source")
     assert limited(threads, "verify", "name").stdout == "name:0.1\n"
-    assert limited(threads, "clean").stderr == "There is nothing to clean.\n"
+    assert limited(threads, "clean").stderr == "No leftovers found.\n"
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_0_few_threads_do_all(limited: Limited, workspace: Path, threads: int) -
     ],
 )
 @pytest.mark.parametrize("args", [["list"], ["new", "{}/source", "name", "--yes"]], ids=lambda args: args[0])
-def test_1_a_host_that_can_not_be_looked_up_for_want_of_a_thread(
+def test_1_a_host_lookup_without_threads(
     limited: Limited, workspace: Path, args: list[str], bucket: str, options: list[str]
 ) -> None:
-    """Which isn't tried again and again, nor taken for trouble of the store."""
+    """The command neither retries nor reports an error of the store."""
     given = [word for option in options for word in ("-o", option.format(url="http://localhost:1"))]
     ran = limited(2, *(arg.format(workspace) for arg in args), "--bucket", bucket, *given)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -107,8 +107,8 @@ def test_1_a_host_that_can_not_be_looked_up_for_want_of_a_thread(
     assert ran.stderr.count("\n") == 1
 
 
-def test_0_a_command_that_is_done_is_not_failed_by_the_end_of_its_loop(limited: Limited) -> None:
-    """For which asyncio starts a thread where it had started others."""
+def test_0_a_loop_that_cannot_close_does_not_fail_the_command(limited: Limited) -> None:
+    """asyncio starts a thread to join those of its executor."""
     code = """
 import asyncio
 from aioassets.cli.process import run

@@ -1,4 +1,4 @@
-"""Text from a store, a source or an assets directory neither commands a terminal nor forges a line."""
+"""Text from a store, a source or an assets directory can neither control a terminal nor forge a line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,22 @@ from aioassets.cli.process import run
 OnTerminal = Callable[..., Any]
 Invoke = Callable[..., Any]
 
-NASTY = ["\x1b[2J", "\x9b31m", "\r", "\n", "\t", "\x7f", "\u202e", "\u2066", "\u200b", "\ud800", "\udcff", "[red]", "é"]
-PIECES = st.sampled_from([*NASTY, "\nError: ", "\nRemove    ", "日本", "name"]) | st.characters()
+TRICKY = [
+    "\x1b[2J",
+    "\x9b31m",
+    "\r",
+    "\n",
+    "\t",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\ud800",
+    "\udcff",
+    "[red]",
+    "é",
+]
+PIECES = st.sampled_from([*TRICKY, "\nError: ", "\nRemove    ", "日本", "name"]) | st.characters()
 TEXT = st.lists(PIECES, max_size=6).map("".join)
 
 
@@ -47,7 +61,7 @@ class Printed:
     err: str
 
     def lines(self) -> tuple[list[str], list[str]]:
-        """The lines of both streams, which hold nothing unprintable but their ends, and tabs between fields."""
+        """Return the lines of both streams. Only line ends, and tabs on standard output, may be unprintable."""
         lines = []
         for text in (self.out, self.err):
             assert not text or text.endswith("\n")
@@ -58,20 +72,20 @@ class Printed:
 
 
 def command(*args: str) -> Printed:
-    """Run a command in this process, with streams as a pipe has them."""
+    """Run a command in this process, with its streams redirected."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2)]
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         parsed = parse(args)
         code = parsed if isinstance(parsed, int) else run(parsed, args)
         for stream in streams:
             stream.flush()
-    out, err = (stream.buffer.getvalue().decode() for stream in streams)  # type: ignore[attr-defined]
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
     return Printed(code, out, err)
 
 
 @contextlib.contextmanager
 def places() -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """A folder for a store and a cache, and the options that name them."""
+    """Create a folder for a store and a cache. Yield it and the options that name the store."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "store" / "assets" / "name").mkdir(parents=True)
         yield Path(folder), ("--bucket", f"{folder}/store")
@@ -95,7 +109,7 @@ def manifest(text: str, path: str) -> bytes:
 @settings(max_examples=40)
 @given(text=TEXT, name=FILE_NAMES)
 @example("\nRemove    a\x1b[2J", "a\nKeep      b\x1b[2J")
-def test_clean_shows_a_line_for_each_leftover_and_each_removal(text: str, name: str) -> None:
+def test_clean_prints_one_line_per_leftover_and_removal(text: str, name: str) -> None:
     with places() as (folder, store):
         assets = folder / "store" / "assets"
         options = (*store, "--assets-dir", f"{folder}/cache")
@@ -107,29 +121,29 @@ def test_clean_shows_a_line_for_each_leftover_and_each_removal(text: str, name: 
         staging = folder / "cache" / ".aioassets" / name / "0.1.staging"
         staging.mkdir(parents=True)
         for args in (["--dry-run"], ["--older-than", "0s", "--legacy", "--yes"]):
-            told = json.loads(command("clean", "--dry-run", "--json", *args[:-1], *options).out)["leftovers"]
-            assert told
+            rows = json.loads(command("clean", "--dry-run", "--json", *args[:-1], *options).out)["leftovers"]
+            assert rows
             out, err = command("clean", *args, *options).lines()
             shown = [line for line in err if line.startswith(("Remove    ", "Keep      ", " " * 10))]
             others = [line for line in err if line not in shown]
-            assert len(shown) == len(told)
+            assert len(shown) == len(rows)
             assert others == (["Dry run: nothing was removed."] if "--dry-run" in args else [])
-            assert len(out) == (0 if "--dry-run" in args else sum(row["removable"] for row in told))
+            assert len(out) == (0 if "--dry-run" in args else sum(row["removable"] for row in rows))
 
 
 @settings(max_examples=40)
 @given(text=TEXT, name=FILE_NAMES)
 @example("1.0\n0.0", "a\nb\t0.0")
-def test_list_prints_a_line_for_each_asset_and_each_error(text: str, name: str) -> None:
+def test_list_prints_one_line_per_asset_and_error(text: str, name: str) -> None:
     with places() as (folder, options):
         assets = folder / "store" / "assets"
         (assets / "good.versions").write_text('{"versions": ["0.0"]}')
         (assets / "name.versions").write_text(json.dumps({"versions": [text]}))
         (assets / f"{name}.versions").write_text('{"versions": ["0.0"]}')
-        told = json.loads(command("list", "--json", *options).out)["assets"]
+        rows = json.loads(command("list", "--json", *options).out)["assets"]
         out, err = command("list", *options).lines()
-        assert [line.count("\t") for line in out] == [1] * len(told)
-        assert len(err) == sum(row["error"] is not None for row in told)
+        assert [line.count("\t") for line in out] == [1] * len(rows)
+        assert len(err) == sum(row["error"] is not None for row in rows)
         assert all(line.startswith("Error: ") for line in err)
         out, err = command("versions", "name", *options).lines()
         assert len(out) + len(err) == 1
@@ -139,7 +153,7 @@ def test_list_prints_a_line_for_each_asset_and_each_error(text: str, name: str) 
 @given(text=TEXT, path=TEXT)
 @example("a", "a\u202eb")
 @example("a\nb", "a\nb")
-def test_verify_and_fetch_print_a_line_for_a_problem(text: str, path: str) -> None:
+def test_verify_and_fetch_print_one_line_per_problem(text: str, path: str) -> None:
     with places() as (folder, options):
         assets = folder / "store" / "assets"
         (assets / "name.versions").write_text('{"versions": ["0.0"]}')
@@ -155,7 +169,7 @@ def test_verify_and_fetch_print_a_line_for_a_problem(text: str, path: str) -> No
 @settings(max_examples=40)
 @given(text=TEXT.filter(lambda text: "\0" not in text), name=FILE_NAMES)
 @example("a\nb", "a\nError: b")
-def test_a_push_prints_a_line_for_what_is_wrong_with_its_source(text: str, name: str) -> None:
+def test_a_push_prints_one_line_per_problem_of_its_source(text: str, name: str) -> None:
     with places() as (folder, options):
         source = folder / name
         source.mkdir()
@@ -163,7 +177,7 @@ def test_a_push_prints_a_line_for_what_is_wrong_with_its_source(text: str, name:
         (source / "a").write_text("data")
         out, err = command("new", str(source), "name", "--dry-run", *details, *options).lines()
         assert not out
-        assert len(err) in (1, 6)  # an error, or a forecast
+        assert len(err) in (1, 6)  # an error, or a plan
         (source / name).symlink_to("nowhere")
         out, err = command("new", str(source), "name", "--yes", *details, *options).lines()
         assert not out
@@ -173,8 +187,7 @@ def test_a_push_prints_a_line_for_what_is_wrong_with_its_source(text: str, name:
         assert [line.startswith("Error: ") for line in err] == [True]
 
 
-def test_a_fetched_path_is_printed_as_programs_need_it(invoke: Invoke, source: Path, tmp_path: Path) -> None:
-    """Byte by byte, whatever the user's own folder is called; to a terminal, it is escaped."""
+def test_a_pipe_gets_the_exact_bytes_of_a_fetched_path(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     invoke("new", source, "name", "--yes")
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/c\x1b[31m\xff")
     data = io.BytesIO()
@@ -187,7 +200,7 @@ def test_a_fetched_path_is_printed_as_programs_need_it(invoke: Invoke, source: P
     assert Path(os.fsdecode(printed.removesuffix(b"\n"))).is_dir()
 
 
-def test_a_terminal_is_shown_a_fetched_path_escaped(
+def test_a_terminal_gets_a_fetched_path_escaped(
     on_terminal: OnTerminal, invoke: Invoke, source: Path, tmp_path: Path
 ) -> None:
     invoke("new", source, "name", "--yes")
@@ -195,12 +208,12 @@ def test_a_terminal_is_shown_a_fetched_path_escaped(
     assert ran.err.endswith(f"{tmp_path}/c\\x1b[31m/name/0.0\r\n")
 
 
-def test_what_is_confirmed_is_what_is_there(on_terminal: OnTerminal, tmp_path: Path) -> None:
+def test_a_file_name_cannot_forge_the_question_of_clean(on_terminal: OnTerminal, tmp_path: Path) -> None:
     staging = tmp_path / "cache" / ".aioassets" / "a\x1b[2J\r\nKeep      b" / "0.1.staging"
     staging.mkdir(parents=True)
     (tmp_path / "store" / "assets").mkdir(parents=True)
     terminal = on_terminal("clean", piped=True)
-    terminal.expect("Remove this? [y/N] ")
+    terminal.expect("Remove it? [y/N] ")
     assert terminal.screen.startswith(f"Remove    {tmp_path}/cache/.aioassets/a\\x1b[2J\\r\\nKeep      b/0.1.staging: ")
     assert terminal.screen.count("\r\n") == 1
     terminal.type("y\n")
@@ -214,7 +227,7 @@ def test_usage_errors_are_escaped(invoke: Invoke, args: list[str]) -> None:
     assert ran.err.replace("\n", "").isprintable()
 
 
-def test_an_error_is_one_line_whatever_a_server_says(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_from_a_server_cannot_forge_an_error_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*args: object) -> list[str]:
         raise StoreError("It says: \x1b[2Jno\nError: none")
 
@@ -226,9 +239,9 @@ def test_an_error_is_one_line_whatever_a_server_says(invoke: Invoke, monkeypatch
     assert [line for line in lines if line.startswith("Error: ")] == ["Error: It says: \\x1b[2Jno\\nError: none"]
 
 
-DRAWING = r"""
+DISPLAY = r"""
 import anyio
-from aioassets.cli.console import progress_display
+from aioassets.cli.display import progress_display
 
 async def main():
     async with progress_display("Looking at a\x1b[2J\n[red]b", "Uploading") as tally:
@@ -241,8 +254,8 @@ anyio.run(main)
 """
 
 
-def test_what_is_drawn_is_escaped(on_terminal: OnTerminal) -> None:
-    terminal = on_terminal(argv=[sys.executable, "-c", DRAWING])
+def test_the_progress_display_is_escaped(on_terminal: OnTerminal) -> None:
+    terminal = on_terminal(argv=[sys.executable, "-c", DISPLAY])
     terminal.expect("Looking at a\\x1b[2J\\n[red]b")
     terminal.type("\n")
     terminal.expect("Uploading c\\x1b[2J\\n[red]d")

@@ -1,4 +1,4 @@
-"""What is wrong with this machine's files is said in one line, with the exit code of its family."""
+"""Errors of the local file system: one line and an exit code each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Invoke = Callable[..., Any]
 
 @pytest.fixture
 def commons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that other users reach as well, with a store that holds `name:0.0`, and a source."""
+    """Create a folder that other users can reach, with a store, a cache and a source."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     (folder / "source").write_text("data")
@@ -36,13 +36,13 @@ PERMISSIONS = "Permission denied. Check its owner and permissions, and those of 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["fetch", "name"], "Error: {commons}/cache doesn't allow to use '{commons}/cache/"),
-        (["update", "{commons}/source", "name", "-y"], "Error: file://{commons}/store doesn't allow to write '"),
-        (["new", "{commons}/source", "other", "-y"], "Error: file://{commons}/store doesn't allow to write '"),
+        (["fetch", "name"], "Error: Cannot use '{commons}/cache/"),
+        (["update", "{commons}/source", "name", "-y"], "Error: Cannot write '"),
+        (["new", "{commons}/source", "other", "-y"], "Error: Cannot write '"),
     ],
     ids=["fetch", "update", "new"],
 )
-def test_6_a_folder_that_may_not_be_written(invoke: Invoke, commons: Path, args: list[str], message: str) -> None:
+def test_6_a_read_only_folder(invoke: Invoke, commons: Path, args: list[str], message: str) -> None:
     assert invoke("new", commons / "source", "name", "--yes").code == 0
     (commons / "cache").mkdir(exist_ok=True)
     for path in (commons / "store", *(commons / "store").rglob("*"), commons / "cache"):
@@ -55,29 +55,27 @@ def test_6_a_folder_that_may_not_be_written(invoke: Invoke, commons: Path, args:
 
 
 @pytest.mark.parametrize("args", [["list"], ["versions", "name"], ["fetch", "name"]], ids=lambda args: args[0])
-def test_6_a_store_that_may_not_be_read(invoke: Invoke, commons: Path, args: list[str]) -> None:
+def test_6_an_unreadable_store(invoke: Invoke, commons: Path, args: list[str]) -> None:
     assert invoke("new", commons / "source", "name", "--yes").code == 0
     (commons / "store").chmod(0)
     with acting_as(NOBODY):
         ran = invoke(*args)
     assert (ran.code, ran.out) == (6, "")
-    assert ran.err.startswith(f"Error: file://{commons}/store doesn't allow to ")
-    assert ran.err.endswith(PERMISSIONS)
+    assert ran.err.startswith("Error: Cannot ")
+    assert ran.err.endswith(f" in file://{commons}/store: {PERMISSIONS}")
 
 
-def test_1_a_source_that_may_not_be_read(invoke: Invoke, commons: Path) -> None:
+def test_1_an_unreadable_source(invoke: Invoke, commons: Path) -> None:
     (commons / "source").chmod(0)
     (commons / "store").mkdir()
     (commons / "store").chmod(0o777)
     with acting_as(NOBODY):
         ran = invoke("new", commons / "source", "name", "--yes")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.endswith(f"Error: '{commons}/source' can't be pushed: Permission denied.\n")
+    assert ran.err.endswith(f"Error: Cannot push '{commons}/source': Permission denied.\n")
 
 
-def test_7_a_store_without_room(
-    invoke: Invoke, source: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_7_a_full_store(invoke: Invoke, source: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIOASSETS_BUCKET", str(small_disk.path / "store"))
     small_disk.fill()
     ran = invoke("new", source, "name", "--yes")
@@ -85,7 +83,7 @@ def test_7_a_store_without_room(
     assert ran.err.endswith("can't be used: No space left on device; free some space there and try again.\n")
 
 
-def test_1_an_assets_directory_without_room(
+def test_1_a_full_assets_directory(
     invoke: Invoke, source: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIOASSETS_DIR", str(small_disk.path / "cache"))
@@ -93,5 +91,5 @@ def test_1_an_assets_directory_without_room(
     small_disk.fill()
     ran = invoke("fetch", "name")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(f"Error: The assets directory can't be used at '{small_disk.path}/cache")
+    assert ran.err.startswith(f"Error: Cannot use '{small_disk.path}/cache")
     assert ran.err.endswith("free some space, or use another assets directory.\n")

@@ -1,4 +1,4 @@
-"""What is hidden in texts for people, and what isn't."""
+"""Redaction of secrets."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ SECRET = "s3cr3t value/+=&"
         "S3Driver(secret_access_key='c0ffee', region='x')",
     ],
 )
-def test_secrets_are_told_by_what_stands_before_them(text: str) -> None:
+def test_secrets_are_recognized_by_the_name_before_them(text: str) -> None:
     hidden = redacted(text)
     assert "c0ffee" not in hidden
     assert "***" in hidden
 
 
-def test_values_that_are_known_are_hidden_in_every_form() -> None:
+def test_known_secrets_are_redacted_in_every_encoding() -> None:
     coded = base64.b64encode(SECRET.encode()).decode()
     text = f"{SECRET} {quote(SECRET, safe='')} {quote_plus(SECRET)} {coded} {SECRET!r}"
     assert redacted(text, [SECRET]) == "*** *** *** *** '***'"
 
 
-def test_a_value_that_holds_another_one_is_hidden_whole() -> None:
+def test_a_secret_that_contains_another_is_redacted_whole() -> None:
     assert redacted("before outer-secret-x", ["secret-x", "outer-secret-x"]) == "before ***"
 
 
@@ -61,11 +61,11 @@ def test_a_value_that_holds_another_one_is_hidden_whole() -> None:
         "",
     ],
 )
-def test_nothing_else_is_hidden(text: str) -> None:
+def test_ordinary_text_is_not_redacted(text: str) -> None:
     assert redacted(text, ["key", "x", ""]) == text
 
 
-def test_secrets_come_from_options_and_variables() -> None:
+def test_secrets_are_read_from_options_and_variables() -> None:
     args = ["-o", "secret_access_key=one", "-os3.session_token=t=wo", "--storage-option=azure.account_key=three", "a=b"]
     environ = {
         "AWS_SECRET_ACCESS_KEY": "four",

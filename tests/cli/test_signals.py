@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command in good order."""
+"""Interruption of commands by SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def until_stuck(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize(("number", "code", "message"), ENDINGS)
-def test_a_push_that_is_ended_leaves_nothing_to_fetch(
+def test_an_interrupted_push_leaves_nothing_to_fetch(
     spawn: Spawn,
     invoke: Invoke,
     source: Path,
@@ -98,7 +98,7 @@ def test_a_push_that_is_ended_leaves_nothing_to_fetch(
 
 
 @pytest.mark.parametrize(("number", "code", "message"), ENDINGS)
-def test_a_fetch_that_is_ended_leaves_nothing_behind(
+def test_an_interrupted_fetch_leaves_nothing_behind(
     spawn: Spawn, invoke: Invoke, source: Path, tmp_path: Path, number: signal.Signals, code: int, message: str
 ) -> None:
     invoke("new", source, "name", "--yes")
@@ -110,29 +110,25 @@ def test_a_fetch_that_is_ended_leaves_nothing_behind(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.name in ("a", "b")]
 
 
-def test_a_second_signal_ends_a_cleanup_that_takes_long(
-    spawn: Spawn, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_signal_exits_during_cleanup(spawn: Spawn, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "3600")
     process = spawn("new", source, "name", "--yes", script=STUCK_UPLOAD)
     until_stuck(process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     for line in process.stderr:
-        if line == "Cleaning up; the same again ends it at once.\n":
+        if line == "Cleaning up. Press Ctrl-C again to exit immediately.\n":
             break
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (130, "", "")
 
 
-def test_a_signal_that_comes_too_late_is_answered_with_what_was_published(
-    spawn: Spawn, invoke: Invoke, source: Path
-) -> None:
+def test_a_signal_after_sealing_reports_the_published_version(spawn: Spawn, invoke: Invoke, source: Path) -> None:
     process = spawn("new", source, "name", "--yes", script=TOO_LATE)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err.endswith("name:0.0 was published all the same.\nInterrupted.\n")
+    assert err.endswith("name:0.0 was published before the interruption.\nInterrupted.\n")
     assert invoke("versions", "name").out == "0.0\n"
 
 
@@ -159,7 +155,7 @@ S3Driver._call = stuck
 
 @pytest.mark.servers
 @pytest.mark.parametrize(("number", "code", "message"), ENDINGS)
-def test_a_push_that_is_ended_leaves_no_upload_open(
+def test_an_interrupted_push_leaves_no_open_upload(
     spawn: Spawn,
     source: Path,
     seaweedfs: S3Server,
@@ -168,7 +164,7 @@ def test_a_push_that_is_ended_leaves_no_upload_open(
     code: int,
     message: str,
 ) -> None:
-    """One of its parts is there, another one never ends; half of the time is for that one to end."""
+    """One part has been uploaded, another hangs. Half of the timeout is for that request to end."""
     (source / "large").write_bytes(b"x" * (PART_SIZE + 1))
     bucket = seaweedfs.fresh_bucket()
     monkeypatch.setenv("AIOASSETS_CLEANUP_TIMEOUT", "4")

@@ -1,4 +1,4 @@
-"""What the commands ask and draw on a terminal."""
+"""Questions, progress and tables on a terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ QUESTION = "Push name:0.0? [y/N] "
 
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, Callable[[], None]]]:
-    """What a held transfer waits for, and how to let it go on."""
+    """Yield a descriptor that held transfers wait for, and a function that releases them."""
     reading, writing = os.pipe()
     monkeypatch.setenv("HELD_UNTIL", str(reading))
 
@@ -63,7 +63,7 @@ def test_yes_pushes(on_terminal: OnTerminal, source: Path, answer: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["\n", "n\n", "nyes\n", "\x04"])
-def test_1_anything_else_declines(on_terminal: OnTerminal, source: Path, tmp_path: Path, answer: str) -> None:
+def test_1_any_other_answer_declines(on_terminal: OnTerminal, source: Path, tmp_path: Path, answer: str) -> None:
     terminal = on_terminal("new", source, "name", piped=True)
     terminal.expect(QUESTION)
     terminal.type(answer)
@@ -73,7 +73,7 @@ def test_1_anything_else_declines(on_terminal: OnTerminal, source: Path, tmp_pat
     assert not (tmp_path / "store").exists()
 
 
-def test_ctrl_c_at_the_question_ends_the_command(on_terminal: OnTerminal, source: Path, tmp_path: Path) -> None:
+def test_ctrl_c_at_the_question_exits(on_terminal: OnTerminal, source: Path, tmp_path: Path) -> None:
     terminal = on_terminal("new", source, "name", piped=True)
     terminal.expect(QUESTION)
     terminal.type("\x03")
@@ -83,14 +83,14 @@ def test_ctrl_c_at_the_question_ends_the_command(on_terminal: OnTerminal, source
     assert not (tmp_path / "store").exists()
 
 
-def test_nothing_is_asked_with_yes_or_for_a_dry_run(on_terminal: OnTerminal, source: Path) -> None:
+def test_yes_and_dry_run_ask_no_question(on_terminal: OnTerminal, source: Path) -> None:
     for option in ("--dry-run", "--yes"):
         ran = on_terminal("new", source, "name", option).ended()
         assert ran.code == 0
         assert "[y/N]" not in ran.err
 
 
-def test_a_transfer_that_takes_long_is_drawn(
+def test_a_long_upload_is_displayed(
     on_terminal: OnTerminal, source: Path, release: tuple[int, Callable[[], None]]
 ) -> None:
     held_until, let_go = release
@@ -101,7 +101,7 @@ def test_a_transfer_that_takes_long_is_drawn(
     assert terminal.ended().out == "name:0.0\n"
 
 
-def test_a_download_that_takes_long_is_drawn(
+def test_a_long_download_is_displayed(
     on_terminal: OnTerminal, invoke: Invoke, source: Path, release: tuple[int, Callable[[], None]]
 ) -> None:
     held_until, let_go = release
@@ -113,7 +113,7 @@ def test_a_download_that_takes_long_is_drawn(
     assert terminal.ended().code == 0
 
 
-def test_ctrl_c_while_a_transfer_is_drawn_leaves_a_clean_terminal(
+def test_ctrl_c_during_an_upload_leaves_a_clean_terminal(
     on_terminal: OnTerminal,
     source: Path,
     release: tuple[int, Callable[[], None]],
@@ -131,7 +131,7 @@ def test_ctrl_c_while_a_transfer_is_drawn_leaves_a_clean_terminal(
     assert ran.err.rpartition(erase_line)[2] == "Interrupted.\r\n"
 
 
-def test_list_draws_a_table(on_terminal: OnTerminal, listed: Listed) -> None:
+def test_list_prints_a_table_on_a_terminal(on_terminal: OnTerminal, listed: Listed) -> None:
     listed("team/name", "1.0", "0.0")
     ran = on_terminal("list").ended()
     lines = [line.rstrip() for line in ran.err.splitlines()]
@@ -140,6 +140,6 @@ def test_list_draws_a_table(on_terminal: OnTerminal, listed: Listed) -> None:
     assert lines[1] == "team/name  1.0, 0.0"
 
 
-def test_a_table_that_nobody_sees_is_plain(on_terminal: OnTerminal, listed: Listed) -> None:
+def test_list_prints_plain_lines_to_a_pipe(on_terminal: OnTerminal, listed: Listed) -> None:
     listed("name", "1.0", "0.0")
     assert on_terminal("list", piped=True).ended().out == "name\t1.0,0.0\n"

@@ -1,4 +1,4 @@
-"""The command that checks a version against its manifest."""
+"""The `verify` command."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ Invoke = Callable[..., Any]
 
 @pytest.fixture
 def content(invoke: Invoke, source: Path, tmp_path: Path) -> Path:
-    """Where the content of a pushed version is kept."""
+    """Push a version, and return the path of its content in the store."""
     invoke("new", source, "name", "--yes")
     return tmp_path / "store" / "assets" / "name" / "0.0"
 
 
-def test_a_version_that_is_right_is_named(invoke: Invoke, content: Path) -> None:
+def test_an_intact_version_is_printed(invoke: Invoke, content: Path) -> None:
     ran = invoke("verify", "name:0")
     assert (ran.code, ran.out, ran.err) == (0, "name:0.0\n", "")
     assert invoke("verify", "name[a]").out == "name:0.0[a]\n"
 
 
-def test_damage_is_named_and_has_a_code(invoke: Invoke, content: Path) -> None:
+def test_each_damaged_file_is_reported(invoke: Invoke, content: Path) -> None:
     (content / "a").write_bytes(b"firsT")
     (content / "b").unlink()
     ran = invoke("verify", "name")
     assert (ran.code, ran.out) == (5, "")
     first, second = ran.err.splitlines()
-    assert first.startswith("Error: name:0.0[a] is not what was pushed: expected sha256 ")
-    assert second == "Error: name:0.0[b] is not what was pushed: expected 6 bytes, found nothing."
+    assert first.startswith("Error: name:0.0[a] differs from what was pushed: expected sha256 ")
+    assert second == "Error: name:0.0[b] differs from what was pushed: expected 6 bytes, found nothing."
     assert invoke("verify", "name[a]", "--json").document["ok"] is False
 
 
-def test_what_is_cached_can_be_checked(invoke: Invoke, content: Path, tmp_path: Path) -> None:
+def test_a_cached_version_can_be_verified(invoke: Invoke, content: Path, tmp_path: Path) -> None:
     assert invoke("verify", "name", "--cache").code == 3
     invoke("fetch", "name")
     (content / "a").write_bytes(b"firsT")

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -132,7 +132,7 @@ async def at_once(seconds: float) -> None:
 @asynccontextmanager
 async def opened(relay: Relay, bucket: str, retry: RetryPolicy = NO_RETRY) -> AsyncIterator[S3Driver]:
     """A driver that looks for credentials itself."""
-    options = {"region": "us-east-1", "addressing_style": "path", "part_size": MIN_PART_SIZE}
+    options: dict[str, Any] = {"region": "us-east-1", "addressing_style": "path", "part_size": MIN_PART_SIZE}
     async with S3Driver(bucket, endpoint_url=relay.url, dispatcher=Dispatcher(retry=retry), **options) as driver:
         yield driver
 
@@ -550,7 +550,7 @@ class Tokens:
         return AccessToken(token, int((datetime.now(UTC) + self.life).timestamp()))
 
 
-class Plain(AioHttpTransport):
+class Plain(AioHttpTransport):  # type: ignore[misc]
     """Sends to the relay what the SDK would send by HTTPS alone, since it shows tokens to nobody else."""
 
     async def send(self, request: Any, **options: Any) -> Any:
@@ -578,7 +578,11 @@ class TestAzure:
                 signature = signature_for(azurite, container, timedelta(hours=1))
                 url = relay.through({"url": azurite.account_url})["url"].replace("http://", "https://")
                 client = ContainerClient(
-                    f"{url}?{signature}", container, credential=tokens, transport=Plain(read_timeout=10), retry_total=0
+                    f"{url}?{signature}",
+                    container,
+                    credential=cast("Any", tokens),
+                    transport=Plain(read_timeout=10),
+                    retry_total=0,
                 )
                 await stack.enter_async_context(client)
                 return AzureDriver(container, client=client, part_size=CHUNK, dispatcher=Dispatcher(retry=retry))

@@ -1,14 +1,19 @@
-"""Something else than the store answers, such as a proxy's page to sign in at, and says that all is well."""
+"""Something else than the store answers, or a broken store: what it sends says that all is well, and is unreadable."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aioassets import AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver, StoreError
+from aioassets.drivers.gcs.values import info_of, parse_page
 from aioassets.drivers.protocol import Expect
 from aioassets.runtime.retry import NO_RETRY
 from aioassets.testing import BytesSource
@@ -42,13 +47,92 @@ ATTEMPTS: dict[str, Callable[[Driver], Awaitable[Any]]] = {
 }
 
 
+PAGE: Final = "<html><p>Please sign in.</html>"
+OBJECT: Final[dict[str, Any]] = {"name": "a", "size": "1", "generation": "1", "timeCreated": "2026-01-01T00:00:00Z"}
+DAY: Final = "Thu, 01 Jan 2026 00:00:00 GMT"
+LISTINGS: Final[dict[str, Sequence[str]]] = {
+    "gcs": [
+        "[" * 100_000,
+        '{"items": {"a": 1}}',
+        '{"items": "abc"}',
+        '{"items": [null]}',
+        '{"prefixes": [1]}',
+        '{"prefixes": "abc"}',
+        '{"nextPageToken": ["a"]}',
+        '{"nextPageToken": "for ever"}',
+        *(  # type: ignore[var-annotated]
+            json.dumps({"items": [OBJECT | wrong]})
+            for wrong in (
+                {"name": None},
+                {"name": 1},
+                {"name": "\ud800"},
+                {"size": "-1"},
+                {"size": "1e3"},
+                {"size": "9" * 5000},
+                {"size": "²"},
+                {"size": 1.5},
+                {"size": True},
+                {"size": ["1"]},
+                {"generation": None},
+                {"generation": {}},
+                {"timeCreated": None},
+                {"timeCreated": 0},
+                {"timeCreated": "yesterday"},
+                {"timeCreated": "0001-01-01T00:00:00+14:00"},
+                {"crc32c": "?"},
+                {"md5Hash": 1},
+            )
+        ),
+    ],
+    "s3": [
+        f"<ListBucketResult>{content}</ListBucketResult>"
+        for content in (
+            "<Contents/>",
+            "<Contents><Key>a</Key><Size>1</Size></Contents>",
+            "<Contents><Key>a</Key><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
+            "<Contents><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
+            "<Contents><Key>a</Key><Size>x</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
+            "<Contents><Key>a</Key><Size>1</Size><LastModified>yesterday</LastModified></Contents>",
+            "<IsTruncated>true</IsTruncated>",
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>for ever</NextContinuationToken>",
+        )
+    ],
+    "azure": [
+        f"<EnumerationResults>{content}</EnumerationResults>"
+        for content in (
+            "<Blobs><Blob/></Blobs>",
+            "<Blobs><BlobPrefix/></Blobs>",
+            "<Blobs><Blob><Name>a</Name></Blob></Blobs>",
+            *(
+                f"<Blobs><Blob><Name>a</Name><Properties>{fields}</Properties></Blob></Blobs>"
+                for fields in (
+                    f"<Last-Modified>{DAY}</Last-Modified><Content-Length>1</Content-Length>",
+                    f"<Last-Modified>{DAY}</Last-Modified><Etag>1</Etag>",
+                    "<Content-Length>1</Content-Length><Etag>1</Etag>",
+                    f"<Last-Modified>{DAY}</Last-Modified><Content-Length>x</Content-Length><Etag>1</Etag>",
+                    "<Last-Modified>yesterday</Last-Modified><Content-Length>1</Content-Length><Etag>1</Etag>",
+                )
+            ),
+            "<NextMarker>for ever</NextMarker>",
+        )
+    ],
+}
+
+
 @pytest.fixture
-async def address() -> AsyncIterator[str]:
-    """Where a page is given to whatever is asked."""
+def body() -> str:
+    """What is sent, unless a test says otherwise."""
+    return PAGE
+
+
+@pytest.fixture
+async def address(body: str) -> AsyncIterator[str]:
+    """Where the same is sent to whatever is asked."""
 
     async def page(request: web.Request) -> web.Response:
         await request.read()
-        return web.Response(text="<html><p>Please sign in.</html>", content_type="text/html")
+        headers = {} if body is PAGE else {"x-ms-request-id": "1"}  # which all answers of Azure have
+        return web.Response(text=body, content_type="text/html", headers=headers)
 
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{path:.*}", page)
@@ -67,3 +151,31 @@ async def test_an_answer_that_is_not_the_stores_is_told(address: str, kind: str,
     async with MAKE[kind](address, Dispatcher(retry=NO_RETRY)) as driver:
         with pytest.raises(StoreError, match="://models"):
             await ATTEMPTS[attempt](driver)
+
+
+@pytest.mark.parametrize(("kind", "body"), [(kind, body) for kind, bodies in LISTINGS.items() for body in bodies])
+async def test_a_listing_that_makes_no_sense_is_one_error(address: str, kind: str) -> None:
+    async with MAKE[kind](address, Dispatcher(retry=NO_RETRY)) as driver:
+        with pytest.raises(StoreError, match="models"):
+            _ = [row async for row in driver.list("")]
+
+
+@pytest.mark.parametrize("body", ["{}"])
+async def test_a_description_that_makes_no_sense_is_one_error(address: str) -> None:
+    """An answer of Azure without the headers that describe a blob."""
+    async with MAKE["azure"](address, Dispatcher(retry=NO_RETRY)) as driver:
+        with pytest.raises(StoreError, match="isn't Azure's"):
+            await driver.stat("key")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*OBJECT, "items", "prefixes"]), inner),
+    )
+)
+def test_any_json_is_an_object_or_a_value_error(value: Any) -> None:
+    """The same holds for pages of listings."""
+    for parse, found in ((info_of, value), (parse_page, {"items": value}), (parse_page, {"prefixes": value})):
+        with contextlib.suppress(ValueError):
+            parse(found)

@@ -310,7 +310,7 @@ async def test_an_error_without_end_is_given_up(kind: str, attempt: str) -> None
     async with Server(lambda _: endless).running() as store, driver_of(kind, store.url) as driver:
         error = await outcome({**READS, **CHANGES}[attempt], driver)
     assert isinstance(error, StoreUnavailable)
-    assert "its answer is too long" in str(error)
+    assert "the response is too long" in str(error)
 
 
 # Anything at all

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from tools.factories import Streamed
 from tools.relay import Clock, settled
 
-from aioassets.drivers.http.client import AHEAD, IDLE, PIECE, Connections, Server, head_of
+from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import NotConnected
+from aioassets.drivers.http.exchange import IDLE, PIECE, Server
+from aioassets.drivers.http.response import AHEAD
 from aioassets.drivers.protocol import Data, StreamedDocument
-from aioassets.runtime.tasks import AT_ONCE
+from aioassets.runtime.tasks import TASKS_PER_TICK
 
 PATIENCE = 100.0
 HEAD = b"GET / HTTP/1.1\r\nhost: store\r\n\r\n"
@@ -132,7 +134,7 @@ async def get(
     connections: Connections, store: Store, head: bytes = HEAD, body: Data | StreamedDocument = b""
 ) -> tuple[int, bytes]:
     async with await connections.request(store.address, head, body) as response:
-        return response.status, await response.read()
+        return response.status, bytes(await response.read())
 
 
 async def test_a_connection_is_used_again() -> None:
@@ -277,7 +279,7 @@ async def test_one_that_breaks_off_gives_what_came_before(framing: bytes) -> Non
 
     async with connected(break_off) as (connections, store), await connections.request(store.address, HEAD) as response:
         assert await response.read(PIECE) == b"data"
-        with pytest.raises(ConnectionError, match="before all of the answer"):
+        with pytest.raises(ConnectionError, match="before the response was complete"):
             await response.read(PIECE)
 
 
@@ -288,7 +290,7 @@ async def test_what_is_not_http_is_an_error() -> None:
         await peer.closed()
 
     async with connected(talk) as (connections, store):
-        with pytest.raises(ConnectionError, match="isn't HTTP"):
+        with pytest.raises(ConnectionError, match="is not HTTP"):
             await get(connections, store)
 
 
@@ -367,7 +369,7 @@ class TestBodies:
             while len(data) < len(sent):
                 data += await response.read(PIECE)
             assert data == sent
-            with pytest.raises(ConnectionError, match="before all of the answer"):
+            with pytest.raises(ConnectionError, match="before the response was complete"):
                 await response.read(PIECE)
 
     async def test_of_one_that_is_not_wanted_the_rest_is_not_waited_for(self) -> None:
@@ -472,7 +474,7 @@ async def test_closing_ends_what_is_under_way() -> None:
 
 async def test_many_answers_at_once_leave_others_their_turns() -> None:
     """Each is some work for who waits for it."""
-    count = 8 * AT_ONCE
+    count = 8 * TASKS_PER_TICK
     together = asyncio.Barrier(count)
     turn = 0
     answered: Counter[int] = Counter()
@@ -493,7 +495,7 @@ async def test_many_answers_at_once_leave_others_their_turns() -> None:
         while answered.total() < count:
             await checkpoint()
             turn += 1
-    assert max(answered.values()) <= AT_ONCE
+    assert max(answered.values()) <= TASKS_PER_TICK
 
 
 async def test_while_a_long_text_is_made_others_have_their_turns() -> None:
@@ -603,7 +605,7 @@ class TestLimits:
 
         async with connected(give, always_ok) as (connections, store):
             async with await connections.request(store.address, HEAD) as response:
-                with pytest.raises(ConnectionError, match="answer is too long"):
+                with pytest.raises(ConnectionError, match="response is too long"):
                     await response.content(1000, PATIENCE)
                 assert response.received <= AHEAD + 2 * PIECE
             async with await connections.request(store.address, HEAD) as response:
@@ -669,7 +671,7 @@ class TestWhatIsBehindAnAnswer:
             await peer.closed()
 
         async with connected(switch) as (connections, store):
-            with pytest.raises(ConnectionError, match="isn't HTTP"):
+            with pytest.raises(ConnectionError, match="is not HTTP"):
                 await get(connections, store)
 
 

@@ -142,7 +142,7 @@ async def test_a_failed_upload_leaves_no_temporary_file(tmp_path: Path) -> None:
     """The temporary file goes where the upload ends."""
     driver = LocalDriver(tmp_path)
     await driver.upload("a", BytesSource(b"1"))
-    with pytest.raises(Exception, match="changed by somebody else"):
+    with pytest.raises(Exception, match="changed by another writer"):
         await driver.upload("a", BytesSource(b"2"))
     assert list((tmp_path / ".aioassets" / "tmp").iterdir()) == []
 

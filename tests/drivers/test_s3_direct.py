@@ -120,7 +120,11 @@ class TestWhatGoesByItself:
     async def test_checksums_that_the_sdk_is_to_add_are_left_to_it(
         self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        options = {"checksums": False, "request_checksum_calculation": "when_supported", "part_size": MIN_PART_SIZE}
+        options: dict[str, Any] = {
+            "checksums": False,
+            "request_checksum_calculation": "when_supported",
+            "part_size": MIN_PART_SIZE,
+        }
         async with S3Driver(bucket, **seaweedfs.options, **options) as driver:
             calls = await by_sdk(driver, monkeypatch)
             await use(driver)
@@ -147,7 +151,7 @@ class TestWhatGoesByItself:
 
     async def test_nothing_for_buckets_that_are_signed_otherwise(self) -> None:
         """S3 Express has sessions of its own."""
-        options = {"region": "us-west-2", "access_key_id": "key", "secret_access_key": "secret"}
+        options: dict[str, Any] = {"region": "us-west-2", "access_key_id": "key", "secret_access_key": "secret"}
         async with S3Driver("models--usw2-az1--x-s3", **options) as driver:
             client = await driver._connected()
             assert client._address is None

@@ -16,12 +16,13 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tools.relay import Exchange, Relay
+from tools.relay import Exchange, Fault, Relay
 from tools.servers import free_ports
 
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver
@@ -234,7 +235,7 @@ async def grant(exchange: Exchange) -> None:
 
 
 @contextlib.asynccontextmanager
-async def answering(failure: Failure) -> AsyncIterator[Relay]:
+async def answering(failure: Fault) -> AsyncIterator[Relay]:
     """A store that fails so, but grants tokens and begins resumable uploads."""
     async with Relay(f"http://127.0.0.1:{free_ports(1)[0]}") as relay:
 
@@ -258,7 +259,7 @@ async def test_whatever_a_store_answers_no_error_shows_a_secret(kind: str, tmp_p
 
     async with answering(failing) as relay:
         driver, other = driver_of(kind, relay.url, tmp_path), driver_of(kind, relay.url, tmp_path, "other")
-        async with driver, other:
+        async with contextlib.aclosing(driver), contextlib.aclosing(other):
             while failures:
                 errors = await failures_of(driver, other)
                 assert len(errors) >= 4  # deleting what isn't there is no error, for example
@@ -275,7 +276,7 @@ async def test_nobody_to_talk_to_is_told_without_secrets(kind: str, tmp_path: Pa
     """Neither for a port where nobody listens nor for a name that nobody has."""
     for root in (f"http://127.0.0.1:{free_ports(1)[0]}", "http://nobody.invalid"):
         driver, other = driver_of(kind, root, tmp_path), driver_of(kind, root, tmp_path, "other")
-        async with driver, other:
+        async with contextlib.aclosing(driver), contextlib.aclosing(other):
             errors = await failures_of(driver, other)
         assert len(errors) == REQUESTS
         shown += [text for error in errors for text in rendered(error)]
@@ -293,7 +294,7 @@ async def test_a_token_service_that_fails_is_told_without_secrets(failure: str, 
     async with Relay(f"http://127.0.0.1:{free_ports(1)[0]}") as relay:
         relay.inject(fail, times=float("inf"))
         driver = driver_of("gcs", relay.url, tmp_path)
-        async with driver:
+        async with contextlib.aclosing(driver):
             with pytest.raises(AioAssetsError) as caught:
                 await driver.stat("key")
     shown += rendered(caught.value)
@@ -344,7 +345,7 @@ async def test_credentials_in_the_place_of_their_file_are_not_shown(
 ) -> None:
     """A common mistake with secrets that come as variables."""
     account = json.dumps({"type": "service_account", "private_key": PRIVATE_KEY[:100] + TOKEN})
-    options = {"service_file": account} if given == "service_file" else {}
+    options: dict[str, Any] = {"service_file": account} if given == "service_file" else {}
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", account)
     async with GCSDriver("bucket", **options) as driver:
         with pytest.raises(MissingCredentials, match="content, not a file's path") as caught:

@@ -14,7 +14,7 @@ import sys
 from tools.interposer import Interposer
 
 from aioassets import AssetsManager, LocalDriver
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 from aioassets.runtime.threads import in_thread
 
 
@@ -34,7 +34,7 @@ async def main(store: str, cache: str, spec: str, stop: str = "-", force: str = 
             say("waiting")
         return descriptor
 
-    CacheEntry.try_lock = tell  # type: ignore[method-assign]
+    CacheEntry.try_lock = tell  # type: ignore[method-assign, assignment]
 
     async def pause(moment: str, method: str, key: str) -> None:
         if (moment, method) == ("before", "read_range") and key.endswith(stop):

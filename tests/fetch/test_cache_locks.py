@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 
 
 def test_a_lock_that_was_given_back_leaves_no_file(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tools.interposer import Interposer
 
 from aioassets import CacheError, LocalDriver, MemoryDriver, PublicationUncertain, StoreError
 from aioassets.errors import AioAssetsError
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.placement import Placement
 from aioassets.runtime.threads import in_thread
 
 NO_SPACE = r"No space left on device; free some space there and try again\."
@@ -103,13 +103,13 @@ async def test_a_disk_without_room_for_the_record_places_nothing(
     """All was downloaded and verified, and yet it isn't there; the room is given back."""
     manager = ready()
     await manager.create_asset(tree, "model")
-    place = CacheEntry.place
+    place = Placement.place_version
 
     def on_full_disk(*args: Any) -> None:
         small_disk.fill()
         place(*args)
 
-    monkeypatch.setattr(CacheEntry, "place", on_full_disk)
+    monkeypatch.setattr(Placement, "place_version", on_full_disk)
     with pytest.raises(CacheError, match=NO_SPACE):
         await manager.fetch_asset("model")
     monkeypatch.undo()
@@ -260,7 +260,7 @@ async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
     """Also where nothing can be mounted, this is a write that fails in the middle."""
     manager = make_manager(memory)
     await manager.create_asset(large, "model")
-    with pytest.raises(CacheError, match="File too large; its file system, or a limit"):
+    with pytest.raises(CacheError, match="File too large; the file system, or a limit"):
         await manager.fetch_asset("model")
     assert not (tmp_path / "cache" / "model").exists()
     assert left_in(tmp_path / "cache") == ["stores"]
@@ -282,8 +282,8 @@ async def test_a_file_that_is_too_large_for_a_store_is_not_pushed(
 
 FAULTS = [
     (errno.EDQUOT, "Disk quota exceeded; free some"),
-    (errno.EIO, "Input/output error; its disk may be failing"),
-    (errno.EMFILE, "Too many open files; let this process open more"),
+    (errno.EIO, "Input/output error; the disk may be failing"),
+    (errno.EMFILE, "Too many open files; raise the limit of open files"),
 ]
 
 
@@ -309,11 +309,11 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
         with pytest.raises(CacheError, match=message):
             await manager.fetch_asset("model")
     with monkeypatch.context() as patched:
-        patched.setattr("aioassets.drivers.folder._append", fail)
+        patched.setattr("aioassets.drivers.folder.Folder.append", fail)
         with pytest.raises(StoreError, match=message):
             await manager.update_asset(files("b"), "model")
     with monkeypatch.context() as patched:
-        patched.setattr("aioassets.fetch.cache.digest_of", fail)
+        patched.setattr("aioassets.fetch.digests.digest_of_file", fail)
         await manager.fetch_asset("model")
         with pytest.raises(CacheError, match=message):
             await manager.fetch_asset("model", verify=True)
@@ -332,9 +332,13 @@ async def test_a_file_system_without_locks_is_told_as_one(
     monkeypatch.setattr("fcntl.flock", refuse)
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    with pytest.raises(CacheError, match="No locks available; its file system must know locks; use another folder"):
+    with pytest.raises(
+        CacheError, match="No locks available; the file system does not support locks; use another folder"
+    ):
         await manager.fetch_asset("model")
-    with pytest.raises(StoreError, match="No locks available; its file system must know locks; use another folder"):
+    with pytest.raises(
+        StoreError, match="No locks available; the file system does not support locks; use another folder"
+    ):
         await make_manager(LocalDriver(tmp_path / "store")).create_asset(files("a"), "model")
 
 
@@ -348,7 +352,7 @@ def any_file(path: Path) -> bool:
     return path.is_file() or any(child.is_file() for child in path.rglob("*"))
 
 
-async def temporaries(driver: LocalDriver) -> Any:
+async def temporaries(driver: LocalDriver) -> AsyncIterator[str]:
     """The temporary files of a store."""
     async for upload in driver.open_uploads(""):
         yield upload.id

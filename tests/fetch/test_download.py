@@ -12,7 +12,10 @@ import pytest
 
 from aioassets import FileEntry, MemoryDriver
 from aioassets.drivers.protocol import Revision
-from aioassets.fetch.download import RANGE, WRITE, Download, Downloader
+from aioassets.fetch.download import download
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.fetch.sinks import RANGE, WRITE
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
 from aioassets.runtime.threads import in_thread
@@ -57,10 +60,10 @@ async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
         return in_thread(work, *args)
 
     monkeypatch.setattr(os, "pwrite", note_write)
-    monkeypatch.setattr("aioassets.fetch.download.in_thread", note_work)
+    monkeypatch.setattr("aioassets.fetch.sinks.in_thread", note_work)
     entry = FileEntry("a", SIZE, {"sha256": hashlib.sha256(data).hexdigest()})
-    download = Download(entry, "a", str(tmp_path / "a"), "model:0.0[a]", SIZE)
-    await Downloader(driver, "model", ignore).run(FileTable([entry]), lambda _: download)
+    file = RemoteFile(entry, "a", "model:0.0[a]", SIZE)
+    await download(FileReader(driver, "model", ignore), FileTable([entry]), lambda _: file, str(tmp_path))
     assert (tmp_path / "a").read_bytes() == data
     assert {id(piece) for piece in written} == {id(piece) for piece in driver.sent}
     assert works.count("write_all_at") <= 2 * (RANGE // WRITE) + 1

@@ -215,8 +215,8 @@ async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, 
         await managers[name].create_asset(folder, "model")
     await managers["one"].fetch_asset("model:0.0[a]")
     assert (await managers["other"].fetch_asset("model:0.0[b]")).path.read_text() == "other b"
-    part = await managers["other"].fetch_asset("model:0.0[a]")
-    assert (part.from_cache, part.path.read_text()) == (False, "other a")
+    fetched = await managers["other"].fetch_asset("model:0.0[a]")
+    assert (fetched.from_cache, fetched.path.read_text()) == (False, "other a")
     await managers["one"].fetch_asset("model:0.0[a]")
     whole = await managers["other"].fetch_asset("model:0.0")
     assert contents(whole.path) == {part: (f"other {part}".encode(), False) for part in "ab"}

@@ -72,8 +72,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
             return create(path, flags, *args, **options)
 
-    monkeypatch.setattr("aioassets.fetch.download.os.open", fold_and_create)
-    monkeypatch.setattr("aioassets.fetch.cache.os.path.lexists", lambda path: exists(path) or is_there(path))
+    monkeypatch.setattr("aioassets.fetch.sinks.os.open", fold_and_create)
+    monkeypatch.setattr("aioassets.fetch.staging.os.path.lexists", lambda path: exists(path) or is_there(path))
 
 
 def _fold(name: str) -> str:

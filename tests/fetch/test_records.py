@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from aioassets import FileEntry, Manifest
-from aioassets.fetch.cache import Record
+from aioassets.fetch.record import Record
 
 MANIFEST = Manifest(datetime(2026, 1, 1, tzinfo=UTC), True, (FileEntry("a", 1, {"sha256": "ab"}),))
 RECORD = Record("s3://bucket", MANIFEST, "model:0.0")

@@ -20,7 +20,7 @@ from tools.interposer import Interposer
 
 from aioassets import AssetsManager, FetchedAsset, LocalDriver
 from aioassets.drivers.protocol import Expect
-from aioassets.fetch.cache import CacheEntry
+from aioassets.fetch.entry import CacheEntry
 from aioassets.runtime.threads import in_thread
 
 FETCHER: Final = Path(__file__).with_name("fetcher.py")
@@ -67,7 +67,7 @@ async def start(tmp_path: Path, tree: Path, files: Files) -> AsyncIterator[Start
 
     async def starting(spec: str, *args: str) -> Fetcher:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, FETCHER, tmp_path / "store", tmp_path / "cache", spec, *args),
+            *map(str, (sys.executable, FETCHER, tmp_path / "store", tmp_path / "cache", spec, *args)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -234,11 +234,16 @@ async def test_two_event_loops_download_a_version_once(
 
 
 LOCK_HOLDER: Final = """
-import sys
-from aioassets.drivers.folder import Folder
-with Folder(sys.argv[1])._locked("key"):
+import asyncio, os, sys
+from aioassets import LocalDriver
+from aioassets.drivers.protocol import Expect
+
+def hang(source, target):  # the store locks an object while it replaces its file
     print("held", flush=True)
     sys.stdin.readline()
+
+os.replace = hang
+asyncio.run(LocalDriver(sys.argv[1]).write("key", b"of the holder", expected=Expect.ANYTHING))
 """
 
 

@@ -20,7 +20,7 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.drivers.protocol import Expect
-from aioassets.fetch.download import RANGE
+from aioassets.fetch.sinks import RANGE
 
 LARGE = RANGE + 1000
 

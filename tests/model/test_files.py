@@ -1,4 +1,4 @@
-"""A table of files is the sequence of its entries, in little memory."""
+"""Tables of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aioassets import FileEntry
 from aioassets.model.files import DigestColumn, FileTable
 
 SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
-DIGESTS = st.one_of(
+DIGESTS: st.SearchStrategy[dict[str, str]] = st.one_of(
     st.just({}),
     SHA256.map(lambda digest: {"sha256": digest}),
     st.just({"sha256": "0" * 64}),
@@ -23,7 +23,7 @@ ENTRIES = st.lists(st.builds(FileEntry, st.text(), st.none() | st.integers(0, 2*
 
 
 @given(ENTRIES)
-def test_it_holds_what_was_put_in(entries: list[FileEntry]) -> None:
+def test_a_table_is_the_sequence_of_its_entries(entries: list[FileEntry]) -> None:
     table = FileTable(entries)
 
     assert [*table] == entries
@@ -38,21 +38,21 @@ def test_it_holds_what_was_put_in(entries: list[FileEntry]) -> None:
 
 
 @given(ENTRIES, ENTRIES)
-def test_it_is_equal_where_its_entries_are(these: list[FileEntry], those: list[FileEntry]) -> None:
+def test_tables_are_equal_if_their_entries_are(these: list[FileEntry], those: list[FileEntry]) -> None:
     assert (FileTable(these) == FileTable(those)) == (these == those)
     assert FileTable(these) == FileTable(these)
     assert FileTable(these) != these
 
 
-def test_nothing_stands_behind_its_end() -> None:
+def test_indexing_beyond_the_end_raises() -> None:
     with pytest.raises(IndexError):
         FileTable([FileEntry("a")])[1]
 
 
 @given(ENTRIES, st.randoms())
-def test_digests_come_in_any_order(entries: list[FileEntry], random: st.DrawFn) -> None:
+def test_digests_can_be_set_in_any_order(entries: list[FileEntry], random: st.DrawFn) -> None:
     column = DigestColumn(len(entries))
-    for final in (False, True):  # what is set again counts
+    for final in (False, True):  # the second pass overwrites the first
         for number in sorted(range(len(entries)), key=lambda _: random.random()):  # type: ignore[attr-defined]
             column[number] = entries[number if final else -1].digests
 
@@ -66,7 +66,7 @@ class Known:
     executable: bool = False
 
 
-def test_a_file_takes_some_dozens_of_bytes_beside_its_path() -> None:
+def test_a_row_takes_less_than_60_bytes_beside_its_path() -> None:
     files = [Known(f"folder/{number}") for number in range(10_000)]
     digests = {"sha256": "ab" * 32}
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""JSON is read piece by piece as it is read at once, or refused with one error."""
+"""Incremental reading and writing of JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioassets.model.jsontext import Reader, dump, load
-from aioassets.runtime.threads import GATHERED
+from aioassets.runtime.threads import CHUNK_SIZE
 from aioassets.store.streamed import StreamedJson, encoded
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -28,19 +28,21 @@ SIZES = st.sampled_from([1, 2, 3, 7, 64])
 
 
 def reading(data: bytes, size: int) -> dict[str, Any]:
-    """Parse in pieces of so many bytes."""
+    """Parse in chunks of this size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aioassets.model.jsontext._PIECE", size)
+        patch.setattr("aioassets.model.jsontext._CHUNK", size)
         return load(data)
 
 
 @given(OBJECTS, STYLES, SIZES)
-def test_pieces_make_no_difference(value: dict[str, Any], style: dict[str, Any], size: int) -> None:
+def test_reading_in_chunks_equals_reading_at_once(value: dict[str, Any], style: dict[str, Any], size: int) -> None:
     assert reading(json.dumps(value, **style).encode(), size) == value
 
 
 @given(OBJECTS, st.data(), SIZES)
-def test_what_is_damaged_is_read_as_at_once_or_refused(value: dict[str, Any], data: st.DataObject, size: int) -> None:
+def test_damaged_json_is_read_as_by_the_standard_library_or_refused(
+    value: dict[str, Any], data: st.DataObject, size: int
+) -> None:
     text = json.dumps(value).encode()
     at = data.draw(st.integers(0, len(text)))
     damaged = text[:at] + data.draw(st.binary(max_size=2)) + text[at + data.draw(st.integers(0, 2)) :]
@@ -56,7 +58,7 @@ def test_what_is_damaged_is_read_as_at_once_or_refused(value: dict[str, Any], da
 
 
 def storable(value: Any) -> bool:
-    """Whether it can be written again."""
+    """Return whether a value can be encoded as strict JSON."""
     try:
         return bool(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
     except ValueError:
@@ -65,11 +67,11 @@ def storable(value: Any) -> bool:
 
 @given(st.lists(VALUES, max_size=5), OBJECTS, SIZES)
 @example([], {}, 1)
-def test_lists_come_item_by_item(items: list[Any], others: dict[str, Any], size: int) -> None:
-    """And what stands around them isn't disturbed."""
+def test_lists_are_read_item_by_item(items: list[Any], others: dict[str, Any], size: int) -> None:
+
     text = json.dumps({"before": others, "items": items, "after": others}).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aioassets.model.jsontext._PIECE", size)
+        patch.setattr("aioassets.model.jsontext._CHUNK", size)
         reader = Reader(text)
         found: dict[str, Any] = {}
         for key in reader.fields():
@@ -78,7 +80,7 @@ def test_lists_come_item_by_item(items: list[Any], others: dict[str, Any], size:
     assert found == {"before": others, "items": items, "after": others}
 
 
-def test_no_list_has_no_items() -> None:
+def test_items_is_none_if_the_value_is_not_a_list() -> None:
     reader = Reader(b'{"a": {}}')
     for _ in reader.fields():
         assert reader.items() is None
@@ -86,7 +88,7 @@ def test_no_list_has_no_items() -> None:
 
 
 @given(OBJECTS)
-def test_what_is_written_is_json(value: dict[str, Any]) -> None:
+def test_encoding_equals_that_of_the_standard_library(value: dict[str, Any]) -> None:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     assert encoded(lambda: value) == dump(value) == text
 
@@ -95,23 +97,28 @@ def rows(count: int) -> dict[str, Any]:
     return {"items": ({"path": f"folder/{number}", "size": number} for number in range(count))}
 
 
-def test_a_short_text_is_made_once() -> None:
-    made = []
-    assert encoded(lambda: made.append(1) or rows(3)) == dump(rows(3))  # type: ignore[func-returns-value]
+def test_a_short_document_is_encoded_once() -> None:
+    made: list[dict[str, Any]] = []
+
+    def make() -> dict[str, Any]:
+        made.append(rows(3))
+        return made[-1]
+
+    assert encoded(make) == dump(rows(3))
     assert len(made) == 1
 
 
-def test_a_long_text_is_made_anew_whenever_it_is_read() -> None:
+def test_a_long_document_is_encoded_each_time_it_is_read() -> None:
     text, whole = encoded(partial(rows, 100_000)), dump(rows(100_000))
     assert isinstance(text, StreamedJson)
     assert [*text] == [*text]
-    assert max(map(len, text)) < GATHERED / 10
+    assert max(map(len, text)) < CHUNK_SIZE / 10
     assert bytes(text) == whole
     assert (len(text), text.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
 
 
-def test_a_long_text_is_neither_read_nor_written_twice_over() -> None:
-    """A piece of it is in memory, beside what it is read from and what was asked to be kept."""
+def test_reading_and_writing_need_little_more_memory_than_the_document() -> None:
+
     text = dump(rows(100_000))
 
     def taken(work: Any) -> int:
@@ -132,6 +139,6 @@ def test_a_long_text_is_neither_read_nor_written_twice_over() -> None:
         assert isinstance(made, StreamedJson)
         assert sum(map(len, made)) == len(text)
 
-    assert len(text) > 3.5 * GATHERED
+    assert len(text) > 3.5 * CHUNK_SIZE
     assert taken(read) < 2 * len(text)
-    assert taken(write) < 3.2 * GATHERED
+    assert taken(write) < 3.2 * CHUNK_SIZE

@@ -1,4 +1,4 @@
-"""Manifests, claims and indexes survive being written and parsed; anything else is one clear error."""
+"""Encoding and parsing of manifests, claims and indexes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.documents import parse_meta
 from aioassets.model.fields import MAX_ENTRIES
 from aioassets.model.index import VersionIndex
-from aioassets.model.jsontext import AT_ONCE
+from aioassets.model.jsontext import ROWS_PER_CHUNK
 from aioassets.model.paths import inner_folders
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -47,7 +47,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 
 @given(manifests())
-def test_a_manifest_survives(manifest: Manifest) -> None:
+def test_a_manifest_survives_encoding_and_parsing(manifest: Manifest) -> None:
     assert parse_meta(manifest.to_json()) == manifest
 
 
@@ -57,14 +57,14 @@ def many_files(count: int) -> Manifest:
     return Manifest(datetime(2026, 1, 1, tzinfo=UTC), True, files, folders, labels={"key": "value"})
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 1])
-def test_long_manifests_are_written_as_if_at_once(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, ROWS_PER_CHUNK, ROWS_PER_CHUNK + 1, 2 * ROWS_PER_CHUNK + 1])
+def test_long_manifests_are_encoded_like_short_ones(count: int) -> None:
     written = many_files(count).to_json()
     assert json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":")).encode() == written
     assert parse_meta(written) == many_files(count)
 
 
-def test_no_more_than_some_rows_are_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_are_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     dumps = json.dumps
 
@@ -73,18 +73,18 @@ def test_no_more_than_some_rows_are_encoded_at_once(monkeypatch: pytest.MonkeyPa
         return dumps(value, **options)
 
     monkeypatch.setattr(json, "dumps", watch)
-    many_files(3 * AT_ONCE).to_json()
-    assert max(rows) == AT_ONCE
+    many_files(3 * ROWS_PER_CHUNK).to_json()
+    assert max(rows) == ROWS_PER_CHUNK
 
 
-def test_a_file_is_one_entry_without_a_path() -> None:
+def test_a_file_asset_has_one_entry_with_an_empty_path() -> None:
     manifest = Manifest(datetime(2026, 1, 1, tzinfo=UTC), False, (FileEntry("", 3, {"sha256": "ab"}),))
     assert parse_meta(manifest.to_json()) == manifest
     assert "contents" not in json.loads(manifest.to_json())
 
 
 @given(st.sampled_from(ClaimState), TEXT, TEXT, st.integers(0), st.integers(0))
-def test_a_claim_survives_and_is_no_manifest(
+def test_a_claim_survives_encoding_and_parsing_and_is_not_a_manifest(
     state: ClaimState, token: str, operation: str, pid: int, renewals: int
 ) -> None:
     claim = Claim(token, operation, "f", "m", pid, "1", Pusher("ann", None), state, renewals)
@@ -93,7 +93,7 @@ def test_a_claim_survives_and_is_no_manifest(
     assert claim.renewed().to_json() != claim.to_json()
 
 
-def test_what_modelkit_wrote_has_neither_sizes_nor_digests() -> None:
+def test_manifests_of_modelkit_have_neither_sizes_nor_digests() -> None:
     file = parse_meta(b'{"push_date": "2024-05-06T07:08:09.123456+00:00", "is_directory": false}')
     assert isinstance(file, Manifest)
     assert ([*file.files], file.size, file.verifiable) == ([FileEntry("")], None, False)
@@ -121,8 +121,8 @@ DIRECTORY: dict[str, Any] = {"push_date": "2024-05-06T07:08:09Z", "is_directory"
         ({"contents": ["C:/a"]}, "Windows drive"),
         ({"contents": ["c:a"]}, "Windows drive"),
         ({"contents": ["a\ud800"]}, "surrogates not allowed"),
-        ({"contents": ["a" * 256]}, "segment of more than 255 bytes"),
-        ({"contents": ["é" * 128]}, "segment of more than 255 bytes"),
+        ({"contents": ["a" * 256]}, "segment longer than 255 bytes"),
+        ({"contents": ["é" * 128]}, "segment longer than 255 bytes"),
         ({"contents": ["/".join("abcdefgh" * 65)]}, "longer than 1024 bytes"),
         ({"contents": [" " + "a" * 1000000]}, r"^it lists the path ' a{99}…': it is longer"),
         ({"contents": ["a", "a"]}, "path 'a' twice"),
@@ -135,7 +135,7 @@ DIRECTORY: dict[str, Any] = {"push_date": "2024-05-06T07:08:09Z", "is_directory"
         ({"files": [{"path": "a", "size": -1}]}, "negative"),
         ({"files": [{"path": "a", "size": True}]}, "size"),
         ({"files": [{"path": "a", "size": 1.0}]}, "size"),
-        ({"files": [{"path": "a", "size": 2**63}]}, "more than 2\\*\\*63"),
+        ({"files": [{"path": "a", "size": 2**63}]}, r"2\*\*63 bytes or more"),
         ({"files": [{"path": "a", "size": 10**200}]}, "more than 100 digits"),
         ({"files": [{"path": "a", "digests": {"sha256": "\x1b[31m"}}]}, "hex"),
         ({"files": {"a": 1}}, "files"),
@@ -151,12 +151,12 @@ DIRECTORY: dict[str, Any] = {"push_date": "2024-05-06T07:08:09Z", "is_directory"
         ({"message": 1}, "message"),
     ],
 )
-def test_a_manifest_that_is_not_sound_is_refused(change: dict[str, Any], reason: str) -> None:
+def test_an_invalid_manifest_is_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_meta(json.dumps(DIRECTORY | change).encode())
 
 
-def test_a_file_has_no_folders() -> None:
+def test_a_file_asset_has_no_folders() -> None:
     value = {"push_date": "2024-05-06T07:08:09Z", "is_directory": False, "empty_directories": ["/outside", "../up"]}
     with pytest.raises(ValueError, match="folders"):
         parse_meta(json.dumps(value).encode())
@@ -165,44 +165,44 @@ def test_a_file_has_no_folders() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it isn't JSON"),
-        (b"{", "it isn't JSON"),
+        (b"", "it isn't valid JSON"),
+        (b"{", "it isn't valid JSON"),
         (b"[]", "it isn't a JSON object"),
         (b"null", "it isn't a JSON object"),
-        (b"\xff", "it isn't JSON"),
-        ("{}".encode("utf-16"), "it isn't JSON"),
-        (b"{}]", "it isn't JSON"),
-        (b"[" * 100_000, "it is nested deeper than 32"),
-        (b"[{" * 50_000, "it is nested deeper than 32"),
-        (b'{"a":' * 33 + b"1" + b"}" * 33, "it is nested deeper than 32"),
-        (b'{"x": ' + b"[" * 32 + b"]" * 32 + b"}", "it is nested deeper than 32"),
+        (b"\xff", "it isn't valid JSON"),
+        ("{}".encode("utf-16"), "it isn't valid JSON"),
+        (b"{}]", "it isn't valid JSON"),
+        (b"[" * 100_000, "it is nested deeper than 32 levels"),
+        (b"[{" * 50_000, "it is nested deeper than 32 levels"),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, "it is nested deeper than 32 levels"),
+        (b'{"x": ' + b"[" * 32 + b"]" * 32 + b"}", "it is nested deeper than 32 levels"),
         (b'{"aioassets_claim": {}}', "its claim is in an unknown state"),
         (b'{"aioassets_claim": {"state": []}}', "its claim is in an unknown state"),
         (b"{}", "its is_directory"),
-        (b'{"x": 1e999}', "'1e999' is too large or no number"),
-        (b'{"x": NaN}', "'NaN' is too large or no number"),
-        (b'{"x": ' + b"9" * 5000 + b"}", r"^it isn't JSON in UTF-8 \('9{100}…' has more than 100 digits\)$"),
+        (b'{"x": 1e999}', "'1e999' is not a finite number"),
+        (b'{"x": NaN}', "'NaN' is not a finite number"),
+        (b'{"x": ' + b"9" * 5000 + b"}", r"^it isn't valid JSON in UTF-8 \('9{100}…' has more than 100 digits\)$"),
         (b'{"\\uDEAD": 1}', "surrogates not allowed"),
         (b"{" + b'"x": 1, ' * 1000 + b'"x": 1}', "it has more than 1,000 fields"),
     ],
     ids=range(19),
 )
-def test_what_is_no_meta_is_refused(data: bytes, reason: str) -> None:
+def test_an_invalid_meta_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_meta(data)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1024])
-def test_nesting_is_told_piece_by_piece(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr("aioassets.model.jsontext._PIECE", size)
-    test_brackets_in_texts_are_not_nesting()
+def test_nesting_is_counted_across_chunks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("aioassets.model.jsontext._CHUNK", size)
+    test_brackets_in_strings_are_not_nesting()
     for text in ("", "[[", '"]"'):
         deep = json.dumps({text: 1, "x": json.loads("[" * 32 + "]" * 32)})
         with pytest.raises(ValueError, match="nested deeper"):
             parse_meta(deep.encode())
 
 
-def test_brackets_in_texts_are_not_nesting() -> None:
+def test_brackets_in_strings_are_not_nesting() -> None:
     paths = ["[" * 40, "{" * 40 + '"[' * 40, '"\\"' * 40 + "["]
     folder = Manifest(datetime(2026, 1, 1, tzinfo=UTC), True, (FileEntry("a", 1),), message="\n".join(paths))
     assert parse_meta(folder.to_json()) == folder
@@ -211,28 +211,28 @@ def test_brackets_in_texts_are_not_nesting() -> None:
     deep = {"x": 1} | DIRECTORY
     for _ in range(30):
         deep = {"x": deep} | DIRECTORY
-    assert parse_meta(json.dumps(deep).encode())
+    parse_meta(json.dumps(deep).encode())
 
 
 @pytest.mark.parametrize("files", [None, [], {"count": 1}])
-def test_a_claim_may_say_more_some_day(files: object) -> None:
-    """Also under a name that manifests use."""
+def test_unknown_fields_of_a_claim_are_ignored(files: object) -> None:
+    """Even a field that manifests use."""
     claim = Claim("token", "create", "", "", 1, "")
     assert parse_meta(json.dumps(json.loads(claim.to_json()) | {"files": files}).encode()) == claim
 
 
-def test_the_last_of_repeated_keys_counts() -> None:
-    """As it does for every reader in Python, so that all see the same version."""
+def test_the_last_value_of_a_repeated_key_counts() -> None:
+    """As for every reader in Python, so that all of them see the same version."""
     index = VersionIndex.from_json(b'{"versions": ["0.0"], "versions": ["0.1"]}')
     assert index.versions == ("0.1",)
 
 
-def test_entries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To a million; here to a thousand."""
+def test_the_number_of_entries_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is a million; the test lowers it to a thousand."""
     assert MAX_ENTRIES == 1_000_000
     limit_entries(monkeypatch, 1000)
     most = [str(number) for number in range(1000)]
-    assert parse_meta(json.dumps(DIRECTORY | {"contents": most}).encode())
+    parse_meta(json.dumps(DIRECTORY | {"contents": most}).encode())
     for field in ({"contents": [*most, "x"]}, {"contents": [], "files": [{"path": path} for path in [*most, "x"]]}):
         with pytest.raises(ValueError, match=r"its (contents|files) has more than 1,000 entries"):
             parse_meta(json.dumps(DIRECTORY | field).encode())
@@ -242,8 +242,8 @@ def test_entries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_meta(json.dumps(DIRECTORY | {"contents": most, "empty_directories": ["x"]}).encode())
 
 
-def test_folders_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million paths of five hundred segments would be half a billion folders."""
+def test_the_number_of_folders_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million paths of 500 segments would need half a billion folders."""
     limit_entries(monkeypatch, 1000)
     deep = [f"{number}/" + "/".join("a" * 500) for number in range(3)]
     assert len(inner_folders(deep[:1], ())) == 500
@@ -251,14 +251,14 @@ def test_folders_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_meta(json.dumps(DIRECTORY | {"contents": deep}).encode())
 
 
-def test_more_values_than_a_manifest_needs_are_refused_unparsed() -> None:
+def test_too_many_values_are_refused_before_parsing() -> None:
     with pytest.raises(ValueError, match="more than 32,000,000 values"):
         parse_meta(b"[" + b"1," * 33_000_000 + b"1]")
     with pytest.raises(ValueError, match="more than 32,000,000 values"):
         parse_meta(b'[""' + b'""' * 33_000_000)
 
 
-def test_an_index_keeps_what_it_does_not_know() -> None:
+def test_an_index_keeps_unknown_fields() -> None:
     index = VersionIndex.from_json(b'{"versions": ["1.0", "0.0", "1.0"], "owner": {"team": "a"}}')
     assert index.versions == ("1.0", "0.0")
     assert json.loads(index.with_versions(["1.1"]).to_json()) == {"versions": ["1.1"], "owner": {"team": "a"}}
@@ -267,20 +267,20 @@ def test_an_index_keeps_what_it_does_not_know() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it isn't JSON"),
-        (b"\x00", "it isn't JSON"),
+        (b"", "it isn't valid JSON"),
+        (b"\x00", "it isn't valid JSON"),
         (b"[]", "it isn't a JSON object"),
         (b"{}", "it has no versions"),
         (b'{"versions": "1.0"}', "its versions isn't of type list"),
         (b'{"versions": [1]}', "its versions isn't of type str"),
-        (b'{"versions": ["../../x"]}', r"the version '\.\./\.\./x': it isn't made of letters"),
-        (b'{"versions": [".."]}', r"the version '\.\.': it is made of dots"),
-        (b'{"versions": [""]}', "the version '': it isn't made of letters"),
-        (b'{"versions": ["1.0\\u001b[31m"]}', r"the version '1\.0\\x1b\[31m': it isn't made of letters"),
+        (b'{"versions": ["../../x"]}', r"the version '\.\./\.\./x': it must consist of letters"),
+        (b'{"versions": [".."]}', r"the version '\.\.': it consists of dots"),
+        (b'{"versions": [""]}', "the version '': it must consist of letters"),
+        (b'{"versions": ["1.0\\u001b[31m"]}', r"the version '1\.0\\x1b\[31m': it must consist of letters"),
         (b'{"versions": ["' + b"1" * 10_000_000 + b'"]}', "^it lists the version '1{100}…': it is longer than 128"),
     ],
     ids=range(11),
 )
-def test_what_is_no_index_is_refused(data: bytes, reason: str) -> None:
+def test_an_invalid_index_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         VersionIndex.from_json(data)

@@ -1,4 +1,4 @@
-"""Specs parse to values, and back."""
+"""Parsing of names and specs."""
 
 from __future__ import annotations
 
@@ -54,31 +54,31 @@ def test_a_spec_is_a_name_a_version_and_a_part(text: str, spec: AssetSpec) -> No
         ("a/../b", InvalidName),
     ],
 )
-def test_what_is_not_a_spec_is_refused(text: str, error: type[Exception]) -> None:
+def test_an_invalid_spec_is_refused(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         AssetSpec.parse(text)
 
 
 @given(NAMES, st.none() | st.from_regex(r"[0-9A-Za-z._-]+", fullmatch=True), st.none() | PARTS)
-def test_a_spec_survives_being_written_and_parsed(name: str, version: str | None, part: str | None) -> None:
+def test_a_spec_survives_formatting_and_parsing(name: str, version: str | None, part: str | None) -> None:
     spec = AssetSpec(name, version, part)
     assert AssetSpec.parse(str(spec)) == spec
 
 
 @given(st.text())
-def test_any_text_is_a_spec_or_one_of_our_errors(text: str) -> None:
+def test_any_text_is_a_spec_or_raises_a_documented_error(text: str) -> None:
     with contextlib.suppress(InvalidSpec, InvalidName, InvalidVersion):
         assert AssetSpec.parse(text).name
 
 
 @given(NAMES)
-def test_names_never_lead_out_of_their_folder(name: str) -> None:
+def test_names_never_leave_their_folder(name: str) -> None:
     assert parse_name(name) == name
     assert ".." not in name.split("/")
 
 
 @pytest.mark.parametrize("name", ["a/1.0/b", "2026-03-09T17-05-00Z", "a/b.meta/c", "x.versions"])
-def test_names_that_collide_with_our_objects_can_be_read_but_not_pushed(name: str) -> None:
+def test_reserved_names_can_be_fetched_but_not_pushed(name: str) -> None:
     assert parse_name(name) == name
     with pytest.raises(InvalidName):
         parse_new_name(name)

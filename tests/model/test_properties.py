@@ -1,4 +1,4 @@
-"""What holds of every name, version, path and document, and of whatever else a store may hold."""
+"""Properties of all names, versions, paths and documents, and of fetches from arbitrary stores."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ DIGESTS = st.sampled_from(
 
 @st.composite
 def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
-    """Manifests as somebody writes them who knows the format, and lies in it a few times, or not at all."""
+    """Manifests with up to two invalid or malicious changes."""
     paths = draw(
         st.lists(st.sampled_from(["a", "A", "b/a", "b/c/d", "é", "e\u0301"]), unique=True, min_size=1, max_size=3)
     )
@@ -98,13 +98,13 @@ def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
                 value[draw(st.sampled_from(names))] = draw(JSON)
             case 6:
                 value["files"] = draw(JSON)
-    told = {"contents": [row["path"] for row in rows], "empty_directories": folders}
-    return {**told, **({"files": rows} if draw(st.booleans()) else {}), **value}
+    paths_of = {"contents": [row["path"] for row in rows], "empty_directories": folders}
+    return {**paths_of, **({"files": rows} if draw(st.booleans()) else {}), **value}
 
 
 @st.composite
 def documents(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
-    """JSON, sometimes cut off or damaged, or anything at all."""
+    """JSON documents, some of them truncated or damaged, and a few random bytes."""
     data = json.dumps(draw(values)).encode()
     match draw(st.integers(0, 19)):
         case 1:
@@ -118,7 +118,7 @@ def documents(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
 
 
 def weighted(often: st.SearchStrategy[T], *rarely: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
-    """Mostly the first."""
+    """Draw from the first strategy in nine cases of ten."""
     return st.integers(0, 9).flatmap(lambda number: st.one_of(rarely) if number == 9 else often)
 
 
@@ -144,7 +144,7 @@ INDEXES = documents(weighted(st.fixed_dictionaries({"versions": weighted(LISTED,
 @given(st.text(max_size=30))
 @example("a:1[b]")
 @example("a[[]]")
-def test_a_spec_that_parses_says_the_same_again(text: str) -> None:
+def test_a_parsed_spec_is_formatted_to_an_equal_one(text: str) -> None:
     try:
         spec = AssetSpec.parse(text)
     except AioAssetsError:
@@ -170,7 +170,7 @@ def test_a_name_stays_inside_its_folder(text: str) -> None:
     ("scheme", "versions"), [(MajorMinor(), NUMBERS), (SimpleDate(lambda: NOW), TIMES)], ids=["numbers", "times"]
 )
 @given(data=st.data())
-def test_what_follows_is_a_later_version_than_all(
+def test_the_following_version_is_later_than_all(
     scheme: VersioningScheme, versions: st.SearchStrategy[str], data: st.DataObject
 ) -> None:
     taken = data.draw(st.lists(versions, unique=True, max_size=6))
@@ -192,7 +192,7 @@ def test_what_follows_is_a_later_version_than_all(
 def test_versions_are_selected_latest_first(
     scheme: VersioningScheme, versions: st.SearchStrategy[str], data: st.DataObject
 ) -> None:
-    """All of them, those of a series, or the one that is named."""
+
     listed = data.draw(st.lists(versions, unique=True, min_size=1, max_size=6))
     one = data.draw(st.sampled_from(listed))
     everything = list(scheme.select(None, listed))
@@ -206,7 +206,7 @@ def test_versions_are_selected_latest_first(
 @given(text=st.text(max_size=25) | NUMBERS | TIMES | st.from_regex(r"[0-9.TZ-]{1,130}", fullmatch=True))
 @example("2026-02-30T00-00-00Z")
 @example("0000-01-01T00-00-00Z")
-def test_what_a_scheme_calls_a_version_can_be_ordered_and_kept(scheme: VersioningScheme, text: str) -> None:
+def test_every_version_of_a_scheme_can_be_sorted_and_stored(scheme: VersioningScheme, text: str) -> None:
     if scheme.is_version(text) and version_problem(text) is None:
         scheme.check(text)
         scheme.sort_key(text)
@@ -219,17 +219,18 @@ def test_what_a_scheme_calls_a_version_can_be_ordered_and_kept(scheme: Versionin
 
 @given(PATHS)
 def test_a_path_without_a_problem_stays_inside(path: str) -> None:
-    """On any system; and it can be written there, as far as its length goes."""
+    """On any operating system, and its segments aren't too long for file names."""
     if path_problem(path) is None:
         stays_inside(path)
         assert PureWindowsPath(path).anchor == ""
         assert "\\" not in path
-        assert all(stays_inside(folder) is None for folder in parents(path))
+        for folder in parents(path):
+            stays_inside(folder)
         assert max(len(segment.encode()) for segment in path.split("/")) <= 255
 
 
 def stays_inside(path: str) -> None:
-    """Fail if a path leads anywhere else than below its folder, or to the folder itself."""
+    """Fail unless a path leads to a place below its folder."""
     joined = os.path.normpath(os.path.join(ROOT, path))
     assert joined == f"{ROOT}/{path}"
     assert joined.startswith(f"{ROOT}/")
@@ -255,7 +256,7 @@ OBJECTS = st.tuples(st.sampled_from(["versions", "meta", "content"]), NAMES, VER
 
 
 def key_of(layout: Layout, kind: str, name: str, version: str, path: str) -> tuple[str, tuple[str, ...]]:
-    """A key, and what it stands for."""
+    """Return a key, and the identity of its object."""
     if kind == "versions":
         return layout.versions(name), (kind, name)
     if kind == "meta":
@@ -264,7 +265,7 @@ def key_of(layout: Layout, kind: str, name: str, version: str, path: str) -> tup
 
 
 @given(st.sampled_from(["", "assets", "x/y"]), OBJECTS, OBJECTS)
-def test_no_two_objects_have_one_key(prefix: str, one: tuple[str, ...], other: tuple[str, ...]) -> None:
+def test_different_objects_have_different_keys(prefix: str, one: tuple[str, ...], other: tuple[str, ...]) -> None:
     layout = Layout(prefix)
     one_key, one_is = key_of(layout, *one)
     other_key, other_is = key_of(layout, *other)
@@ -272,7 +273,7 @@ def test_no_two_objects_have_one_key(prefix: str, one: tuple[str, ...], other: t
 
 
 @given(st.sampled_from(["", "assets", "x/y"]), NAMES, VERSIONS, CONTENTS)
-def test_a_key_tells_what_it_belongs_to(prefix: str, name: str, version: str, path: str) -> None:
+def test_a_key_shows_its_asset_and_version(prefix: str, name: str, version: str, path: str) -> None:
     layout = Layout(prefix)
     assert layout.asset_of(layout.versions(name)) == name
     assert layout.asset_of(layout.meta(name, version)) is None
@@ -285,8 +286,8 @@ def test_a_key_tells_what_it_belongs_to(prefix: str, name: str, version: str, pa
 
 @settings(max_examples=300)
 @given(METAS)
-def test_any_meta_is_parsed_or_one_error(data: bytes) -> None:
-    """What was parsed is written so that it is parsed as the same, and leads nowhere else."""
+def test_any_meta_is_parsed_or_raises_one_error(data: bytes) -> None:
+    """A parsed document survives encoding, and its paths stay inside the version."""
     meta = parsed(parse_meta, data)
     if meta is None:
         return
@@ -303,8 +304,8 @@ def test_any_meta_is_parsed_or_one_error(data: bytes) -> None:
 
 @settings(max_examples=200)
 @given(INDEXES)
-def test_any_index_is_parsed_or_one_error(data: bytes) -> None:
-    """What it holds beside versions is kept when it is written."""
+def test_any_index_is_parsed_or_raises_one_error(data: bytes) -> None:
+    """Its unknown fields are kept when it is written."""
     index = parsed(VersionIndex.from_json, data)
     if index is not None:
         assert VersionIndex.from_json(index.to_json()) == index
@@ -314,7 +315,7 @@ def test_any_index_is_parsed_or_one_error(data: bytes) -> None:
 
 
 def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
-    """What was parsed, or `None` where it is refused by one sentence."""
+    """Parse a document, or return `None` if it is refused with a short, printable message."""
     try:
         return parse(data)
     except ValueError as error:
@@ -334,10 +335,10 @@ def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
     objects=weighted(st.just({}), st.dictionaries(PATHS, st.sampled_from([b"", CONTENT, CONTENT + b"d"]), max_size=3)),
     spec=st.sampled_from(["model", "model:0.0", "model:0.0[a]", "model:0[b/a]"]),
 )
-def test_any_store_gives_a_version_or_one_of_our_errors(
+def test_any_store_yields_a_version_or_a_documented_error(
     index: bytes, meta: bytes, objects: dict[str, bytes], spec: str
 ) -> None:
-    """And nothing appears outside the assets directory, nor a link inside it."""
+    """No file appears outside of the assets directory, and no link inside it."""
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(fetch_from(index, meta, objects, spec, Path(folder) / "cache"))
         assert os.listdir(folder) in ([], ["cache"])
@@ -345,7 +346,7 @@ def test_any_store_gives_a_version_or_one_of_our_errors(
 
 
 async def fetch_from(index: bytes, meta: bytes, objects: dict[str, bytes], spec: str, cache: Path) -> None:
-    """Fetch from a store of these objects; what is fetched is what its manifest says."""
+    """Fetch from a store with these objects, and compare the files with the manifest."""
     driver = MemoryDriver()
     await driver.write("assets/model.versions", index, expected=Expect.ABSENT)
     await driver.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)

@@ -1,4 +1,4 @@
-"""Versions are numbered and ordered by a scheme."""
+"""Versioning schemes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SCHEME = MajorMinor()
 
 
 @pytest.mark.parametrize("version", ["0.0", "1.2", "10.30"])
-def test_major_and_minor_are_a_version(version: str) -> None:
+def test_major_and_minor_form_a_version(version: str) -> None:
     assert SCHEME.is_version(version)
     SCHEME.check(version)
 
 
 @pytest.mark.parametrize("text", ["", "1.", ".1", "01.2", "1.2.3", "a.b", "-1.0", "1.0 ", "\u0661.\u0662", "1_0.0"])
-def test_anything_else_is_not(text: str) -> None:
+def test_other_texts_are_not_versions(text: str) -> None:
     assert not SCHEME.is_version(text)
     with pytest.raises(InvalidVersion):
         SCHEME.check(text)
@@ -75,7 +75,7 @@ def test_a_major_is_a_number() -> None:
         SCHEME.following(Bump("x"), ["0.0"])
 
 
-def test_dates_are_times_in_utc() -> None:
+def test_date_versions_are_times_in_utc() -> None:
     scheme = SimpleDate(lambda: datetime(2026, 3, 9, 17, 5, tzinfo=UTC))
     assert scheme.first() == "2026-03-09T17-05-00Z"
     assert scheme.following(Bump(), ["2026-03-09T17-04-59Z"]) == "2026-03-09T17-05-00Z"
@@ -85,13 +85,13 @@ def test_dates_are_times_in_utc() -> None:
 
 
 @pytest.mark.parametrize("text", ["2026-13-01T00-00-00Z", "2026-02-30T00-00-00Z", "2026-03-09", "2026-03-09T17:05:00Z"])
-def test_what_is_no_time_is_no_date_version(text: str) -> None:
+def test_invalid_times_are_not_versions(text: str) -> None:
     with pytest.raises(InvalidVersion):
         SimpleDate().check(text)
 
 
-def test_nothing_comes_after_the_end_of_time() -> None:
-    with pytest.raises(UsageError, match="after the latest version, 9999-12-31T23-59-59Z"):
+def test_no_version_follows_the_last_possible_time() -> None:
+    with pytest.raises(UsageError, match="No later version than 9999-12-31T23-59-59Z"):
         SimpleDate().following(Bump(), ["9999-12-31T23-59-59Z"])
 
 
@@ -101,7 +101,7 @@ def test_dates_have_no_majors() -> None:
             SimpleDate().following(bump, [])
 
 
-def test_schemes_have_names() -> None:
+def test_schemes_are_found_by_name() -> None:
     assert scheme_named("major_minor").name == "major_minor"
     assert scheme_named("simple_date").name == "simple_date"
     with pytest.raises(InvalidSetting, match="major_minor, simple_date"):

@@ -157,6 +157,9 @@ class CountedSource:
         async with self._readers.counted():
             return await self._source.read(offset, size)
 
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        return False
+
 
 class Readers(Interposer):
     """Counts the uploads that read their source at once, and lets them go on when the test says so."""

@@ -14,7 +14,10 @@ from tools.interposer import Interposer
 
 from aioassets import Dispatcher, FileEntry, MemoryDriver
 from aioassets.drivers.protocol import Revision
-from aioassets.fetch.download import RANGES_AT_ONCE, Download, Downloader
+from aioassets.fetch.download import download
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.fetch.sinks import RANGES_AT_ONCE
 from aioassets.model.files import FileTable
 from aioassets.progress import Event, FileTransferred
 from aioassets.runtime.budget import Budget
@@ -128,7 +131,7 @@ async def test_thousands_of_small_files_pass_when_one_range_of_a_large_one_has_e
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All others that fill the budget, and all that wait for it, are still not through."""
-    monkeypatch.setattr("aioassets.fetch.download.RANGE", RANGE)
+    monkeypatch.setattr("aioassets.fetch.sinks.RANGE", RANGE)
     driver = Slow(Budget(requests=FILES_AT_ONCE, nbytes=4 * RANGE), large=5)
     entries = [FileEntry(key, size_of(key), {}) for key in [*map("large{}".format, range(5)), *small_keys()]]
     left = set(small_keys())
@@ -139,11 +142,11 @@ async def test_thousands_of_small_files_pass_when_one_range_of_a_large_one_has_e
             if not left:
                 driver.release(5 * RANGES - 1)
 
-    def planned(entry: FileEntry) -> Download:
-        return Download(entry, entry.path, str(tmp_path / entry.path), entry.path, entry.size or 0)
+    def locate(entry: FileEntry) -> RemoteFile:
+        return RemoteFile(entry, entry.path, entry.path, entry.size or 0)
 
     with anyio.fail_after(60):
-        await Downloader(driver, "model", report).run(FileTable(entries), planned)
+        await download(FileReader(driver, "model", report), FileTable(entries), locate, str(tmp_path))
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {
         entry.path: entry.size for entry in entries
     }

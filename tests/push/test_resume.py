@@ -30,7 +30,7 @@ from aioassets import (
     MemoryDriver,
     SourceChanged,
 )
-from aioassets.cli.console import Tally
+from aioassets.cli.display import Tally
 from aioassets.drivers.protocol import Expect, ObjectInfo, Source, Uploaded
 from aioassets.model.claim import ClaimState
 from aioassets.push.scan import scan

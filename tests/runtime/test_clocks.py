@@ -11,11 +11,11 @@ import pytest
 from aioassets.runtime.clocks import elapsed
 
 ASLEEP = 86_400
-"""Seconds that the machine of a test seems to have slept."""
+"""Seconds for which the machine seems to have slept."""
 
 
 def test_a_clock_counts_the_time_that_the_machine_slept() -> None:
-    """In a time namespace, a process sees a machine that was suspended for a day; its monotonic clock doesn't."""
+    """A time namespace shifts the clock of the test as if the machine had been suspended for a day."""
     unshare = shutil.which("unshare")
     in_namespace = [unshare or "unshare", "--time", "--boottime", str(ASLEEP), sys.executable, "-c"]
     if unshare is None or subprocess.run([*in_namespace, ""], check=False, capture_output=True).returncode:

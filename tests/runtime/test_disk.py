@@ -1,4 +1,4 @@
-"""What the system copies by itself, and what happens where it doesn't."""
+"""Copying and hashing of local files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START, STOP = 100, 3 * BUFFER
 
 @pytest.fixture
 def opened() -> Iterator[Callable[[Path], int]]:
-    """Opens a file for reading and writing, and closes it."""
+    """Open a file for reading and writing, and close it after the test."""
     with ExitStack() as stack:
 
         def open_file(path: Path) -> int:
@@ -44,19 +44,19 @@ def refused(*args: object) -> int:
 
 
 def unfinished(source: int, target: int, count: int, start: int, at: int) -> int:
-    """Copies a part, and then says that the file is at its end."""
+    """Copy a part, and then report the end of the file."""
     return os.pwrite(target, os.pread(source, 1000, start), at) if start == START else 0
 
 
 @pytest.mark.parametrize("by_system", [None, refused, unfinished], ids=["yes", "refused", "unfinished"])
-def test_a_range_is_copied_to_its_place_and_nothing_else(
+def test_a_range_is_copied_to_the_same_offset(
     tmp_path: Path,
     source: int,
     opened: Callable[[Path], int],
     monkeypatch: pytest.MonkeyPatch,
     by_system: Callable[..., int] | None,
 ) -> None:
-    """Wherever the system gives up, which is faked here, the rest is read and written."""
+    """If the kernel copies only a part, the rest is read and written."""
     if by_system is not None:
         monkeypatch.setattr(os, "copy_file_range", by_system, raising=False)
     (tmp_path / "target").write_bytes(bytes(len(DATA)))
@@ -66,7 +66,7 @@ def test_a_range_is_copied_to_its_place_and_nothing_else(
 
 
 @pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="this system has no copy_file_range")
-def test_the_system_copies_without_the_bytes_passing_here(
+def test_the_kernel_copies_without_reading_the_bytes_here(
     tmp_path: Path, source: int, opened: Callable[[Path], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "preadv", refused)
@@ -74,15 +74,15 @@ def test_the_system_copies_without_the_bytes_passing_here(
     assert (tmp_path / "target").read_bytes() == DATA
 
 
-def test_a_copy_to_another_file_system_is_a_copy(
+def test_a_range_is_copied_to_another_file_system(
     small_disk: SmallDisk, source: int, opened: Callable[[Path], int]
 ) -> None:
-    """Whether its system calls can do that or not."""
+    """Whether or not the kernel can copy between them."""
     assert copy_range(source, opened(small_disk.path / "target"), 0, len(DATA))
     assert (small_disk.path / "target").read_bytes() == DATA
 
 
-def test_a_full_disk_is_left_to_those_who_tell(
+def test_copying_to_a_full_disk_returns_false(
     small_disk: SmallDisk, source: int, opened: Callable[[Path], int]
 ) -> None:
     target = opened(small_disk.path / "target")
@@ -92,7 +92,9 @@ def test_a_full_disk_is_left_to_those_who_tell(
         write_at(target, DATA, 0)
 
 
-def test_a_source_that_is_shorter_is_no_copy(tmp_path: Path, source: int, opened: Callable[[Path], int]) -> None:
+def test_copying_beyond_the_end_of_the_source_returns_false(
+    tmp_path: Path, source: int, opened: Callable[[Path], int]
+) -> None:
     assert not copy_range(source, opened(tmp_path / "target"), 0, len(DATA) + 1)
 
 

@@ -1,4 +1,4 @@
-"""Requests keep within one budget, and are repeated where that is safe."""
+"""The budget of requests, and retries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 
 
 class Clock:
-    """Time that passes only in pauses."""
+    """Clock that advances only in pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -45,7 +45,7 @@ def unavailable(
 
 
 class Request:
-    """Raises what it is told to, one at each attempt, and then answers."""
+    """Request that raises the given errors, one at each attempt, and then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -60,10 +60,10 @@ class Request:
 
 
 class Holder:
-    """A task that holds a share of the budget until told otherwise.
+    """Task that holds a share of the budget until it is released.
 
     Attributes:
-        error: how its request fails.
+        error: the failure of its request, if any.
     """
 
     error: Exception | None = None
@@ -92,7 +92,7 @@ class Holder:
 
 @contextlib.asynccontextmanager
 async def holding(*holders: Holder) -> AsyncGenerator[None]:
-    """Start holders in this order, and let them go in the end."""
+    """Start holders in this order, and release them at the end."""
     async with anyio.create_task_group() as tasks:
         for holder in holders:
             tasks.start_soon(holder.run)
@@ -103,7 +103,7 @@ async def holding(*holders: Holder) -> AsyncGenerator[None]:
 
 
 async def settled() -> None:
-    """Let everybody run who can."""
+    """Let all other tasks run as far as they can."""
     for _ in range(10):
         await checkpoint()
 
@@ -132,8 +132,8 @@ class TestBudget:
             assert budget.bytes_in_flight == 60
         assert budget.bytes_in_flight == 0
 
-    async def test_who_comes_first_is_served_first(self) -> None:
-        """A small request doesn't overtake a large one, which would otherwise never get its turn."""
+    async def test_requests_are_served_in_order_of_arrival(self) -> None:
+        """A small request doesn't overtake a large one, which would otherwise wait for ever."""
         budget = Budget(nbytes=100)
         large, waiting, small = holders = [Holder(budget, 80), Holder(budget, 80), Holder(budget, 10)]
         async with holding(*holders):
@@ -144,7 +144,7 @@ class TestBudget:
             assert small.has_it()
 
     async def test_a_request_larger_than_the_budget_is_clamped_to_it(self) -> None:
-        """It goes alone instead of never."""
+        """It is sent alone, instead of never."""
         budget = Budget(nbytes=100)
         holders = [Holder(budget, 1000), Holder(budget, 1)]
         async with holding(*holders):
@@ -155,15 +155,15 @@ class TestBudget:
             assert holders[1].has_it()
         assert budget.bytes_in_flight == 0
 
-    async def test_urgent_requests_have_a_reserve(self) -> None:
-        """So that a claim can be renewed while a push is busy."""
+    async def test_urgent_requests_use_the_reserve(self) -> None:
+        """A busy push must be able to renew its claim."""
         budget = Budget(requests=1, reserved=1)
         holders = [Holder(budget), Holder(budget), Holder(budget, urgent=True), Holder(budget, urgent=True)]
         async with holding(*holders):
             assert states(holders) == [True, False, True, False]
             assert budget.requests_in_flight == budget.max_requests == 2
 
-    async def test_urgent_requests_go_before_those_that_wait(self) -> None:
+    async def test_urgent_requests_overtake_waiting_ones(self) -> None:
         budget = Budget(requests=1, reserved=0)
         busy, waiting, urgent = Holder(budget), Holder(budget), Holder(budget, urgent=True)
         async with holding(busy, waiting, urgent):
@@ -171,7 +171,7 @@ class TestBudget:
             await settled()
             assert states([waiting, urgent]) == [False, True]
 
-    async def test_who_is_cancelled_while_waiting_takes_nothing(self) -> None:
+    async def test_a_request_cancelled_while_waiting_takes_nothing(self) -> None:
         budget = Budget(nbytes=100)
         busy, cancelled, waiting = Holder(budget, 60), Holder(budget, 60), Holder(budget, 40)
         async with holding(busy, cancelled, waiting):
@@ -182,8 +182,8 @@ class TestBudget:
             assert budget.bytes_in_flight == 100
         assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
 
-    async def test_who_is_cancelled_as_its_turn_comes_gives_it_back(self) -> None:
-        """The cancellation arrives when the share is granted, but before the waiter has run."""
+    async def test_a_request_cancelled_when_granted_releases_its_share(self) -> None:
+        """The cancellation arrives after the share was granted, but before the waiter resumes."""
         budget = Budget(requests=1, reserved=0)
         cancelled, waiting = Holder(budget), Holder(budget)
         await budget.acquire(0, urgent=False)
@@ -197,7 +197,7 @@ class TestBudget:
             assert (cancelled.has_it(), waiting.has_it()) == (False, True)
         assert budget.requests_in_flight == 0
 
-    async def test_who_is_cancelled_while_holding_gives_it_back(self) -> None:
+    async def test_a_request_cancelled_in_flight_releases_its_share(self) -> None:
         budget = Budget(requests=1, nbytes=100, reserved=0)
         busy, waiting = Holder(budget, 100), Holder(budget, 100)
         async with holding(busy, waiting):
@@ -205,7 +205,7 @@ class TestBudget:
             await settled()
             assert waiting.has_it()
 
-    async def test_a_request_that_fails_gives_its_share_back(self) -> None:
+    async def test_a_failed_request_releases_its_share(self) -> None:
         budget = Budget()
         with pytest.raises(ZeroDivisionError):
             async with budget.slot(10):
@@ -214,10 +214,10 @@ class TestBudget:
 
 
 class TestSizes:
-    """Of 3,200 bytes, up to 100 are light, and 400 are for the light where both wait."""
+    """With a budget of 3,200 bytes, requests up to 100 bytes are light, and 400 bytes are reserved for them."""
 
-    async def test_light_requests_go_past_heavy_ones_that_wait_for_bytes(self) -> None:
-        """As soon as one heavy request has ended, up to their share, which stays theirs for as long as they come."""
+    async def test_light_requests_overtake_heavy_ones_that_wait_for_bytes(self) -> None:
+        """As soon as a heavy request has ended, up to their share, for as long as light ones keep coming."""
         budget = Budget(requests=64, nbytes=3200)
         heavy = [Holder(budget, 800) for _ in range(6)]
         light = [Holder(budget, 100) for _ in range(5)]
@@ -240,8 +240,8 @@ class TestSizes:
             assert states(heavy) == [False, False, True, True, True, True]
         assert (budget.requests_in_flight, budget.bytes_in_flight) == (0, 0)
 
-    async def test_light_requests_do_not_hold_up_heavy_ones_however_many_come(self) -> None:
-        """Those that come later wait until the heavy one fits."""
+    async def test_any_number_of_light_requests_do_not_delay_heavy_ones(self) -> None:
+        """Later ones wait until the heavy one fits."""
         budget = Budget(requests=64, nbytes=3200)
         first, heavy, later = [Holder(budget, 100) for _ in range(32)], Holder(budget, 800), Holder(budget, 100)
         async with holding(*first, heavy, later):
@@ -255,7 +255,7 @@ class TestSizes:
             assert states([heavy, later]) == [True, False]
 
     async def test_heavy_requests_leave_light_ones_their_share(self) -> None:
-        """Also those that have waited for longer."""
+        """Even heavy requests that have waited for longer."""
         budget = Budget(requests=64, nbytes=3200)
         heavy = [Holder(budget, 300) for _ in range(12)]
         light = [Holder(budget, 100) for _ in range(4)]
@@ -268,8 +268,8 @@ class TestSizes:
             await settled()
             assert (sum(states(heavy)), sum(states(light))) == (9, 4)
 
-    async def test_heavy_requests_leave_room_also_to_light_ones_that_wait_for_a_request(self) -> None:
-        """Those that are not through yet, however long ago they came."""
+    async def test_heavy_requests_leave_a_share_to_light_ones_that_wait_for_a_request(self) -> None:
+
         budget = Budget(requests=2, nbytes=3200, reserved=0)
         busy, others = [Holder(budget), Holder(budget)], [Holder(budget, size) for size in (1500, 1500, 100)]
         async with holding(*busy, *others):
@@ -281,7 +281,7 @@ class TestSizes:
             assert states(others) == [True, False, True]
 
     async def test_a_request_for_all_bytes_gets_them(self) -> None:
-        """No light one goes past it, which would otherwise be for ever."""
+        """No light request overtakes it, else it might wait for ever."""
         budget = Budget(requests=64, nbytes=3200)
         first, heavy, later = Holder(budget, 100), Holder(budget, 5000), Holder(budget, 100)
         async with holding(first, heavy, later):
@@ -294,8 +294,10 @@ class TestSizes:
             assert later.has_it()
 
     @pytest.mark.parametrize("sizes", [(100, 800), (800, 100)])
-    async def test_where_requests_are_scarce_who_comes_first_is_served_first(self, sizes: tuple[int, int]) -> None:
-        """Whatever they weigh."""
+    async def test_requests_of_any_size_are_served_in_order_if_requests_are_scarce(
+        self, sizes: tuple[int, int]
+    ) -> None:
+
         budget = Budget(requests=1, nbytes=3200, reserved=0)
         busy, first, second = Holder(budget), Holder(budget, sizes[0]), Holder(budget, sizes[1])
         async with holding(busy, first, second):
@@ -305,7 +307,7 @@ class TestSizes:
 
 
 class TestThrottling:
-    """A store that says that it is asked too much is asked less, until it has answered for a while."""
+    """Throttling reduces the number of requests until enough of them succeed."""
 
     async def answer(self, budget: Budget, times: int) -> None:
         for _ in range(times):
@@ -313,28 +315,28 @@ class TestThrottling:
                 pass
 
     async def refuse(self, budget: Budget, in_flight: int, error: Exception | None = None) -> None:
-        """Have so many requests in flight, all of which fail."""
+        """Let this many concurrent requests fail."""
         holders = [Holder(budget) for _ in range(in_flight)]
         async with holding(*holders):
             for holder in holders:
                 holder.release(error or unavailable(throttled=True))
             await settled()
 
-    async def test_half_as_many_requests_as_were_refused_together_go_on(self) -> None:
-        """What was sent before tells nothing of how the store takes those that came after."""
+    async def test_throttling_halves_the_requests_in_flight(self) -> None:
+        """All requests that were in flight together count once."""
         budget = Budget(requests=16, min_requests=1)
         await self.refuse(budget, 16)
         assert budget.requests_allowed == 8
         await self.refuse(budget, 8)
         assert budget.requests_allowed == 4
 
-    async def test_what_was_not_used_does_not_count(self) -> None:
-        """With few requests in flight, half of what is allowed might be no fewer."""
+    async def test_throttling_halves_what_was_used_not_what_was_allowed(self) -> None:
+        """Half of the limit might be no fewer than the requests in flight."""
         budget = Budget(requests=64, min_requests=1)
         await self.refuse(budget, 8)
         assert budget.requests_allowed == 4
 
-    async def test_those_in_flight_end_before_others_begin(self) -> None:
+    async def test_no_request_starts_before_enough_have_ended(self) -> None:
         budget = Budget(requests=4, min_requests=1, reserved=0)
         refused, *others = holders = [Holder(budget) for _ in range(5)]
         async with holding(*holders):
@@ -347,19 +349,19 @@ class TestThrottling:
             await settled()
             assert states(others) == [False, False, True, True]
 
-    async def test_there_is_a_floor(self) -> None:
+    async def test_throttling_stops_at_the_minimum(self) -> None:
         budget = Budget(requests=16, min_requests=3)
         for _ in range(9):
             await self.refuse(budget, budget.requests_allowed)
         assert budget.requests_allowed == 3
 
-    async def test_a_ceiling_below_the_floor_counts(self) -> None:
+    async def test_a_maximum_below_the_minimum_takes_precedence(self) -> None:
         budget = Budget(requests=2, min_requests=3)
         await self.refuse(budget, 2)
         assert budget.requests_allowed == 2
 
-    async def test_answers_bring_it_back_one_by_one(self) -> None:
-        """One more for as many answers as are allowed at once, so about one more for each round trip."""
+    async def test_successful_requests_raise_the_limit_one_by_one(self) -> None:
+        """By one after as many as are allowed at once, which is about one round trip."""
         budget = Budget(requests=16, min_requests=1)
         await self.refuse(budget, 16)
         await self.answer(budget, 9)
@@ -368,8 +370,8 @@ class TestThrottling:
         assert budget.requests_allowed == 16
 
     @pytest.mark.parametrize("error", [unavailable(), AccessDenied("s3://bucket", "read", "no."), ZeroDivisionError()])
-    async def test_no_other_failure_tells_that_it_is_asked_too_much(self, error: Exception) -> None:
-        """Such as a connection that broke."""
+    async def test_other_failures_do_not_reduce_the_limit(self, error: Exception) -> None:
+        """A broken connection, for example."""
         budget = Budget(requests=16)
         with contextlib.suppress(type(error)):
             async with budget.slot():
@@ -377,7 +379,7 @@ class TestThrottling:
         assert budget.requests_allowed == 16
 
     async def test_urgent_requests_keep_their_reserve(self) -> None:
-        """However many others are still in flight."""
+        """However many other requests are still in flight."""
         budget = Budget(requests=8, min_requests=1, reserved=2)
         refused, *others = [Holder(budget) for _ in range(8)]
         urgent = [Holder(budget, urgent=True) for _ in range(3)]
@@ -387,16 +389,16 @@ class TestThrottling:
             async with holding(*urgent):
                 assert states(urgent) == [True, True, False]
 
-    async def test_urgent_requests_tell_nothing(self) -> None:
-        """A store may limit how often one document is written, which says nothing of others."""
+    async def test_urgent_requests_do_not_reduce_the_limit(self) -> None:
+        """A store may limit writes to one document, which says nothing about others."""
         budget = Budget(requests=16)
         with pytest.raises(StoreUnavailable):
             async with budget.slot(urgent=True):
                 raise unavailable(throttled=True)
         assert budget.requests_allowed == 16
 
-    async def test_a_request_is_repeated_at_the_slower_pace(self, clock: Clock) -> None:
-        """It waits for its turn like any other."""
+    async def test_a_throttled_request_is_retried_within_the_reduced_limit(self, clock: Clock) -> None:
+
         budget = Budget(requests=16, min_requests=1)
         request = Request(unavailable(throttled=True))
         assert await Dispatcher(budget, clock.policy()).send(request) == "answer"
@@ -404,12 +406,12 @@ class TestThrottling:
 
 
 class TestRetrying:
-    async def test_an_answer_is_returned(self, clock: Clock) -> None:
+    async def test_a_result_is_returned_without_retries(self, clock: Clock) -> None:
         request = Request()
         assert await Dispatcher(retry=clock.policy()).send(request) == "answer"
         assert (request.attempts, clock.pauses) == (1, [])
 
-    async def test_an_unavailable_store_is_asked_again_after_longer_and_longer_pauses(self, clock: Clock) -> None:
+    async def test_pauses_between_retries_grow_exponentially(self, clock: Clock) -> None:
         request = Request(*(unavailable() for _ in range(4)))
         policy = clock.policy(first_delay=1.0, max_delay=4.0)
         assert await Dispatcher(retry=policy).send(request) == "answer"
@@ -433,18 +435,18 @@ class TestRetrying:
             await Dispatcher(retry=clock.policy()).send(request)
         assert clock.pauses == []
 
-    async def test_retries_can_be_switched_off(self) -> None:
+    async def test_retries_can_be_disabled(self) -> None:
         request = Request(unavailable())
         with pytest.raises(StoreUnavailable):
             await Dispatcher(retry=NO_RETRY).send(request)
         assert request.attempts == 1
 
-    async def test_a_store_may_ask_for_a_longer_pause(self, clock: Clock) -> None:
+    async def test_retry_after_lengthens_the_pause(self, clock: Clock) -> None:
         await Dispatcher(retry=clock.policy(max_delay=10.0)).send(Request(unavailable(retry_after=30.0)))
         assert clock.pauses == [30.0]
 
-    async def test_a_first_attempt_that_took_long_is_repeated_all_the_same(self, clock: Clock) -> None:
-        """A large part broke near its end, or the machine slept."""
+    async def test_a_slow_first_attempt_is_retried(self, clock: Clock) -> None:
+        """A large part may break near its end, or the machine may have slept."""
         answers = [unavailable(), None]
 
         async def request() -> str:
@@ -455,7 +457,7 @@ class TestRetrying:
 
         assert await Dispatcher(retry=clock.policy(total=120.0)).send(request) == "answer"
 
-    async def test_no_attempt_begins_after_the_total_time(self, clock: Clock) -> None:
+    async def test_no_attempt_starts_after_the_total_time(self, clock: Clock) -> None:
         request = Request(*(unavailable(retry_after=50.0) for _ in range(5)))
         with pytest.raises(StoreUnavailable):
             await Dispatcher(retry=clock.policy(total=120.0)).send(request)
@@ -483,7 +485,7 @@ class TestRetrying:
         await Dispatcher(retry=clock.policy(attempts=2)).send(request, effects=effects)
         assert effects.uncertain is uncertain
 
-    async def test_nothing_is_held_during_a_pause(self) -> None:
+    async def test_the_budget_is_released_between_attempts(self) -> None:
         budget = Budget()
         held: list[tuple[int, int]] = []
 
@@ -500,7 +502,7 @@ class TestRetrying:
 
 
 class Stream:
-    """A store's range that breaks where it is told to."""
+    """Range of an object whose connection breaks at the given offsets."""
 
     def __init__(self, data: bytes, *breaks: int, chunk: int = 2) -> None:
         self.data = data
@@ -530,8 +532,8 @@ class TestStreaming:
         assert stream.opened_at == [0, 4, 8]
         assert stream.closed == 3
 
-    async def test_progress_renews_the_patience(self, clock: Clock) -> None:
-        """A long download may break more often than one request may fail."""
+    async def test_progress_resets_the_number_of_failures(self, clock: Clock) -> None:
+        """A long download may break more often than one request may be attempted."""
         stream = Stream(b"0123456789", 2, 4, 6, 8)
         dispatcher = Dispatcher(retry=clock.policy(attempts=2))
         assert b"".join([chunk async for chunk in dispatcher.stream(stream, 0, 10)]) == b"0123456789"
@@ -549,13 +551,13 @@ class TestStreaming:
         assert got == [b"01", b"23"]
         assert stream.opened_at == [0, 4, 4]
 
-    async def test_a_stream_that_breaks_behind_its_end_is_complete(self, clock: Clock) -> None:
+    async def test_a_stream_that_breaks_after_its_last_byte_is_complete(self, clock: Clock) -> None:
         stream = Stream(b"0123456789", 4)
         dispatcher = Dispatcher(retry=clock.policy())
         assert [chunk async for chunk in dispatcher.stream(stream, 0, 4)] == [b"01", b"23"]
         assert clock.pauses == []
 
-    async def test_a_stream_that_is_left_early_gives_everything_back(self) -> None:
+    async def test_a_stream_closed_early_releases_its_share(self) -> None:
         budget = Budget()
         stream = Stream(b"0123456789")
         async with contextlib.aclosing(Dispatcher(budget).stream(stream, 0, 10)) as chunks:

@@ -1,4 +1,4 @@
-"""Fan-out is bounded, and work that is cancelled may end in good order."""
+"""Bounded fan-out and graceful cancellation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from aioassets.runtime import cancellation
-from aioassets.runtime.cancellation import Stop, Stopped, stoppable, tidying
+from aioassets.runtime.cancellation import Stopped, StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.tasks import for_each, gather2, supervised
 
 
-async def test_no_more_than_the_limit_run_at_once_and_items_are_lazy() -> None:
+async def test_for_each_takes_items_lazily_within_its_limit() -> None:
     running = most = 0
     taken = itertools.count()
     started: list[int] = []
@@ -30,7 +30,7 @@ async def test_no_more_than_the_limit_run_at_once_and_items_are_lazy() -> None:
     assert (most, started) == (4, list(range(50)))
 
 
-async def test_the_first_error_ends_the_rest_and_is_raised_as_it_is() -> None:
+async def test_the_first_error_cancels_the_rest_and_is_raised_unwrapped() -> None:
     cause = ValueError("cause")
     done: list[int] = []
 
@@ -45,7 +45,7 @@ async def test_the_first_error_ends_the_rest_and_is_raised_as_it_is() -> None:
     assert (done, caught.value.__cause__) == ([], cause)
 
 
-async def test_both_run_at_once_and_the_first_error_counts() -> None:
+async def test_gather2_runs_both_concurrently_and_raises_the_error_of_the_first() -> None:
     first_began, second_failed = anyio.Event(), anyio.Event()
 
     async def first() -> int:
@@ -81,8 +81,8 @@ async def test_a_supervised_shield_withstands_a_native_cancellation() -> None:
     assert finished.is_set()
 
 
-async def test_work_that_is_not_cancelled_just_returns() -> None:
-    async def work(stop: Stop) -> int:
+async def test_work_that_is_not_cancelled_returns_its_result() -> None:
+    async def work(stop: StopSignal) -> int:
         with stop.bounded():
             await anyio.lowlevel.checkpoint()
         stop.check()
@@ -95,7 +95,7 @@ async def test_cancelled_work_is_asked_to_stop_and_may_finish() -> None:
     entered = anyio.Event()
     steps: list[str] = []
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         with stop.bounded():
             entered.set()
             while not stop.requested:
@@ -114,11 +114,11 @@ async def test_cancelled_work_is_asked_to_stop_and_may_finish() -> None:
     assert steps == ["asked", "finished"]
 
 
-async def test_a_phase_is_cut_off_when_its_grace_is_over() -> None:
+async def test_a_phase_is_cancelled_at_the_end_of_its_grace_period() -> None:
     entered = anyio.Event()
     steps: list[str] = []
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         with stop.bounded(0.5) as phase:
             entered.set()
             await anyio.sleep_forever()
@@ -138,7 +138,7 @@ async def test_a_phase_is_cut_off_when_its_grace_is_over() -> None:
 async def test_an_error_of_stopped_work_is_raised() -> None:
     entered = anyio.Event()
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         entered.set()
         while not stop.requested:
             await anyio.lowlevel.checkpoint()
@@ -151,7 +151,7 @@ async def test_an_error_of_stopped_work_is_raised() -> None:
         await task
 
 
-async def test_tidying_goes_on_when_cancelled_and_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cleanup_scope_survives_cancellation_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancellation, "GRACE", 0.01)
     steps: list[str] = []
     with anyio.CancelScope() as scope:
@@ -159,28 +159,28 @@ async def test_tidying_goes_on_when_cancelled_and_is_cut_off_in_the_end(monkeypa
             scope.cancel()
             await anyio.sleep_forever()
         finally:
-            with tidying():
+            with cleanup_scope():
                 await anyio.lowlevel.checkpoint()
                 steps.append("tidied")
                 await anyio.sleep_forever()
     assert steps == ["tidied"]
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["tidying", "stoppable"])
-async def test_no_tidying_takes_longer_than_the_work_that_was_stopped_may(nested: bool) -> None:
-    """Nor does other work within it, whatever it may take elsewhere."""
+@pytest.mark.parametrize("nested", [False, True], ids=["cleanup_scope", "stoppable"])
+async def test_a_cleanup_scope_ends_within_the_grace_period_of_the_stopped_work(nested: bool) -> None:
+    """The same holds for nested stoppable work, whatever its own grace period."""
     entered = anyio.Event()
     steps: list[str] = []
 
-    async def endless(stop: Stop) -> None:
+    async def endless(stop: StopSignal) -> None:
         entered.set()
         await anyio.sleep_forever()
 
-    async def work(stop: Stop) -> None:
+    async def work(stop: StopSignal) -> None:
         with stop.bounded(0.5):
             if nested:
                 await stoppable(endless, grace=float("inf"))
-            with tidying():
+            with cleanup_scope():
                 entered.set()
                 await anyio.sleep_forever()
         with stop.bounded():

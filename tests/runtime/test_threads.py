@@ -1,4 +1,4 @@
-"""Threads end with the call that they work for."""
+"""Blocking work in threads, and its cancellation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tools.relay import settled
 
 from aioassets import OutOfThreads, PublicationUncertain
 from aioassets.runtime.threads import (
-    BATCH,
-    GATHERED,
+    BATCH_SIZE,
+    CHUNK_SIZE,
     THREADS,
     check_cancelled,
-    gathered,
+    coalesced,
     in_batch,
     in_thread,
     is_out_of_threads,
@@ -50,14 +50,14 @@ def never_ending_coroutine(began: Callable[[], object], ended: Callable[[], obje
 def never_ending_pieces(began: Callable[[], object], ended: Callable[[], object]) -> None:
     try:
         began()
-        for _ in gathered(itertools.repeat(bytes(GATHERED))):
+        for _ in coalesced(itertools.repeat(bytes(CHUNK_SIZE))):
             pass
     finally:
         ended()
 
 
 @pytest.mark.parametrize("work", [never_ending, never_ending_coroutine, never_ending_pieces])
-async def test_a_cancelled_call_waits_for_its_thread_which_looks_whether_it_is_wanted(
+async def test_a_cancelled_call_ends_its_thread_and_waits_for_it(
     work: Callable[..., None],
 ) -> None:
     began, ended = anyio.Event(), threading.Event()
@@ -71,7 +71,7 @@ async def test_a_cancelled_call_waits_for_its_thread_which_looks_whether_it_is_w
     assert ended.is_set()
 
 
-async def test_what_a_coroutine_on_another_loop_returns_or_raises_comes_back() -> None:
+async def test_run_async_returns_or_raises_the_outcome_of_the_coroutine() -> None:
     async def work(value: int) -> int:
         await asyncio.sleep(0)
         return 6 // value
@@ -82,18 +82,18 @@ async def test_what_a_coroutine_on_another_loop_returns_or_raises_comes_back() -
 
 
 @pytest.mark.parametrize(
-    "sizes", [[], [1], [GATHERED], [1, GATHERED], [1000] * 5000, [GATHERED - 1, 1, 1], [3 * GATHERED, 1]]
+    "sizes", [[], [1], [CHUNK_SIZE], [1, CHUNK_SIZE], [1000] * 5000, [CHUNK_SIZE - 1, 1, 1], [3 * CHUNK_SIZE, 1]]
 )
-def test_what_is_hashed_or_written_is_no_less_than_a_mib_at_once(sizes: list[int]) -> None:
+def test_pieces_are_coalesced_to_chunks_of_at_least_a_mib(sizes: list[int]) -> None:
     pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
-    chunks = [*gathered(iter(pieces))]
+    chunks = [*coalesced(iter(pieces))]
     assert b"".join(chunks) == b"".join(pieces)
-    assert all(len(chunk) >= GATHERED for chunk in chunks[:-1])
-    assert all(len(chunk) < GATHERED + max(sizes) for chunk in chunks)
+    assert all(len(chunk) >= CHUNK_SIZE for chunk in chunks[:-1])
+    assert all(len(chunk) < CHUNK_SIZE + max(sizes) for chunk in chunks)
     assert all(chunks)
 
 
-def test_nobody_is_asked_in_a_thread_of_nobody() -> None:
+def test_check_cancelled_does_nothing_outside_of_a_worker_thread() -> None:
     check_cancelled()
 
 
@@ -102,7 +102,7 @@ Scarce = Callable[[int], None]
 
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> Scarce:
-    """Let so many more threads be started."""
+    """Limit the number of further threads."""
     start, left = threading.Thread.start, [0]
 
     def start_or_refuse(thread: threading.Thread) -> None:
@@ -119,7 +119,7 @@ def scarce(monkeypatch: pytest.MonkeyPatch) -> Scarce:
 
 
 class TestFewThreads:
-    async def test_without_a_thread_nothing_is_done(self, scarce: Scarce) -> None:
+    async def test_without_any_thread_the_call_fails_and_the_work_never_runs(self, scarce: Scarce) -> None:
         done = threading.Event()
         scarce(0)
         with pytest.raises(OutOfThreads, match="ulimit -u"):
@@ -128,7 +128,7 @@ class TestFewThreads:
         await in_thread(threading.get_ident)
         assert not done.is_set()
 
-    async def test_the_threads_that_there_are_do_all(self, scarce: Scarce) -> None:
+    async def test_few_threads_do_all_work(self, scarce: Scarce) -> None:
         scarce(2)
         used: set[int] = set()
         async with anyio.create_task_group() as tasks:
@@ -136,7 +136,7 @@ class TestFewThreads:
                 tasks.start_soon(in_thread, lambda: used.add(threading.get_ident()))
         assert 1 <= len(used) <= 2
 
-    async def test_when_there_are_more_again_they_are_used(self, scarce: Scarce) -> None:
+    async def test_more_threads_are_used_when_the_system_allows_them_again(self, scarce: Scarce) -> None:
         scarce(1)
         async with anyio.create_task_group() as tasks:
             for _ in range(3 * THREADS):
@@ -149,8 +149,8 @@ class TestFewThreads:
             for _ in range(THREADS):
                 tasks.start_soon(in_thread, together.wait)
 
-    async def test_a_thread_that_work_needs_for_itself_is_missed_too(self, scarce: Scarce) -> None:
-        """As by an SDK that looks up a host on a loop of its own; it is not done twice."""
+    async def test_work_that_cannot_start_its_own_thread_fails_and_runs_once(self, scarce: Scarce) -> None:
+        """For example an SDK that resolves a host name on another event loop."""
         begun: list[int] = []
 
         async def look_up() -> None:
@@ -162,7 +162,7 @@ class TestFewThreads:
             await in_thread(run_async, look_up)
         assert begun == [1]
 
-    def test_what_was_caused_by_it_is_told_from_what_was_not(self) -> None:
+    def test_errors_caused_by_a_lack_of_threads_are_recognised(self) -> None:
         refused = RuntimeError("can't start new thread")
         wrapped = ValueError()
         wrapped.__context__ = refused
@@ -177,10 +177,10 @@ class TestFewThreads:
 class TestBatches:
     @pytest.fixture(autouse=True)
     def no_batch_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """However busy the machine is."""
-        monkeypatch.setattr("aioassets.runtime.threads.SLOW", float("inf"))
+        """Timing must not depend on how busy the machine is."""
+        monkeypatch.setattr("aioassets.runtime.threads.SLOW_BATCH", float("inf"))
 
-    async def test_what_is_asked_for_while_a_thread_is_busy_goes_there_together(self) -> None:
+    async def test_jobs_submitted_while_a_thread_is_busy_share_a_batch(self) -> None:
         busy = threading.Event()
         used: set[int] = set()
 
@@ -195,25 +195,25 @@ class TestBatches:
             async def ask(number: int) -> None:
                 results.append(await in_batch(work, number))
 
-            for number in range(BATCH // 2):
+            for number in range(BATCH_SIZE // 2):
                 tasks.start_soon(ask, number)
                 await checkpoint()
             busy.set()
-        assert sorted(results) == list(range(BATCH // 2))
+        assert sorted(results) == list(range(BATCH_SIZE // 2))
         assert len(used) <= 2
 
-    async def test_a_full_batch_does_not_wait_for_one_that_is_slow(self) -> None:
+    async def test_a_full_batch_does_not_wait_for_a_slow_one(self) -> None:
         slow = threading.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)
             await settled()
             async with anyio.create_task_group() as others:
-                for _ in range(BATCH):
+                for _ in range(BATCH_SIZE):
                     others.start_soon(in_batch, threading.get_ident)
             slow.set()
 
-    async def test_what_is_asked_for_does_not_wait_for_what_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aioassets.runtime.threads.SLOW", -1)
+    async def test_a_job_does_not_wait_for_a_batch_that_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("aioassets.runtime.threads.SLOW_BATCH", -1)
         slow = threading.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)
@@ -221,7 +221,7 @@ class TestBatches:
             await in_batch(threading.get_ident)
             slow.set()
 
-    async def test_an_error_is_of_who_asked(self) -> None:
+    async def test_an_error_is_raised_to_its_caller_only(self) -> None:
         async def fail() -> None:
             with pytest.raises(ZeroDivisionError):
                 await in_batch(operator.truediv, 1, 0)
@@ -230,7 +230,7 @@ class TestBatches:
             tasks.start_soon(fail)
             assert await in_batch(operator.truediv, 1, 2) == 0.5
 
-    async def test_who_is_cancelled_waits_for_the_end(self) -> None:
+    async def test_a_cancelled_caller_waits_for_the_end_of_its_job(self) -> None:
         began, go_on, ended = asyncio.Event(), threading.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
@@ -246,7 +246,7 @@ class TestBatches:
             loop.call_soon(go_on.set)
         assert ended.is_set()
 
-    async def test_what_nobody_waits_for_any_more_is_not_begun(self) -> None:
+    async def test_a_cancelled_job_is_not_started(self) -> None:
         slow, begun = threading.Event(), threading.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)
@@ -259,7 +259,7 @@ class TestBatches:
         await in_batch(threading.get_ident)
         assert not begun.is_set()
 
-    async def test_without_a_thread_nobody_waits_for_ever_and_nothing_is_done_later(self, scarce: Scarce) -> None:
+    async def test_without_any_thread_the_job_fails_and_never_runs(self, scarce: Scarce) -> None:
         done = threading.Event()
         scarce(0)
         with pytest.raises(OutOfThreads, match="ulimit -u"):
@@ -268,7 +268,7 @@ class TestBatches:
         await in_batch(threading.get_ident)
         assert not done.is_set()
 
-    async def test_the_threads_that_there_are_do_all(self, scarce: Scarce) -> None:
+    async def test_few_threads_do_all_work(self, scarce: Scarce) -> None:
         scarce(1)
         slow = threading.Event()
         results: list[int] = []
@@ -279,14 +279,14 @@ class TestBatches:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)
             await settled()
-            for number in range(3 * BATCH):
+            for number in range(3 * BATCH_SIZE):
                 tasks.start_soon(ask, number)
             await settled()
             assert results == []
             slow.set()
-        assert sorted(results) == [*range(3 * BATCH)]
+        assert sorted(results) == [*range(3 * BATCH_SIZE)]
 
-    async def test_threads_of_longer_work_do_where_there_are_no_others(self, scarce: Scarce) -> None:
+    async def test_jobs_use_threads_of_in_thread_if_there_are_no_others(self, scarce: Scarce) -> None:
         scarce(1)
         thread = await in_thread(threading.get_ident)
         assert await in_batch(threading.get_ident) == thread

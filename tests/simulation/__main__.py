@@ -8,6 +8,7 @@ import time
 
 import aioassets
 from simulation.runner import CAUGHT, digest, replayed, searched, simulate, try_mutations
+from simulation.schedule import Style
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
         command = commands.add_parser(name)
         command.add_argument("schedules", type=int, nargs="?", default=schedules)
         command.add_argument("seed", type=int, nargs="?", default=0)
-        command.add_argument("--racing", action="store_true", help="only creates that race, for `search`")
+        command.add_argument("--style", type=Style, choices=list(Style), default=Style.MIXED, help="for `search`")
     commands.add_parser("replay").add_argument("seed", type=int)
     mutations = commands.add_parser("mutations")
     mutations.add_argument("seed", type=int, nargs="?", default=0)
@@ -28,7 +29,7 @@ def main() -> int:
         case "run":
             return _run(given.schedules, given.seed)
         case "search":
-            return _search(given.schedules, given.seed, racing=given.racing)
+            return _search(given.schedules, given.seed, given.style)
         case "digest":
             print(digest(given.schedules, given.seed))
             return 0
@@ -49,9 +50,9 @@ def _run(schedules: int, seed: int) -> int:
     return int(found > 0)
 
 
-def _search(schedules: int, seed: int, *, racing: bool) -> int:
+def _search(schedules: int, seed: int, style: Style) -> int:
     print(f"searching {aioassets.__file__}")
-    found = searched(schedules, seed, racing=racing)
+    found = searched(schedules, seed, style)
     print(found or f"nothing in {schedules} schedules")
     return 0 if found is None else CAUGHT
 

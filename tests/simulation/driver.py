@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from aioassets.drivers.protocol import (
     Uploaded,
 )
 from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from simulation.network import URL, Network
@@ -115,7 +115,7 @@ class SimulatedDriver(NoLocalFiles):
             completing = True
             await self._complete(key, upload, expected, effects)
         except BaseException as error:
-            with tidying(), contextlib.suppress(AioAssetsError):
+            with cleanup_scope(), contextlib.suppress(AioAssetsError):
                 found = [each async for each in self.open_uploads(key) if each.id == upload or upload is None]
                 for each in found:
                     await self.abort(each)
@@ -155,7 +155,7 @@ class SimulatedDriver(NoLocalFiles):
                 after = item.prefix if isinstance(item, CommonPrefix) else item.key
             more = len(page) > 0
 
-    async def _list(self, prefix: str, delimiter: str | None, after: str) -> list[ObjectInfo | CommonPrefix]:
+    async def _list(self, prefix: str, delimiter: str | None, after: str) -> Sequence[ObjectInfo | CommonPrefix]:
         return await self._send(
             f"list {prefix} after {after!r}", lambda _: self._server.list(prefix, delimiter, after), weight=0.0
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from simulation.schedule import Style
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -31,13 +33,13 @@ class Mutation:
         name: what it is.
         patches: how it is made.
         within: the schedules in which it is caught at the latest.
-        racing: whether these are of racing creates alone.
+        style: the family of these schedules.
     """
 
     name: str
     patches: tuple[Patch, ...]
     within: int
-    racing: bool = False
+    style: Style = Style.MIXED
 
 
 class MutationError(Exception):
@@ -82,7 +84,7 @@ MUTATIONS: Final = (
         "cleaning without seizing",
         (
             Patch(
-                "cleanup/store.py",
+                "cleanup/remover.py",
                 "if not over or not await self._seize(name, version, meta.revision):",
                 "if not over:",
             ),
@@ -175,7 +177,8 @@ MUTATIONS: Final = (
                 "if claim == ended or not is_claimed:",
             ),
         ),
-        within=6000,
+        within=2000,
+        style=Style.CANCELLED,
     ),
     Mutation(
         "create that lets claims of higher numbers be",
@@ -187,7 +190,7 @@ MUTATIONS: Final = (
             ),
         ),
         within=6000,
-        racing=True,
+        style=Style.RACING,
     ),
     Mutation(
         "claim known by its token alone, and ended under its own token",
@@ -205,7 +208,7 @@ MUTATIONS: Final = (
             ),
         ),
         within=6000,
-        racing=True,
+        style=Style.RACING,
     ),
     Mutation(
         "certain failure of a seal whose answer nobody understands",

@@ -109,7 +109,8 @@ class Network:
                 self.note(sender.label, f"{what}  <-- {fares.fault.value}")
         request = _Request(self, sender, what, effect, fares, self.loop.create_future())
         request.send()
-        return await request.answer
+        answer: T = await request.answer
+        return answer
 
     def acted(self, sender: Sender, what: str, effect: Callable[[float], T], skew: float) -> T:
         """Let a request take effect at the store."""

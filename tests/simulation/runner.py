@@ -15,7 +15,7 @@ from typing import Final
 
 import aioassets
 from simulation.mutations import MUTATIONS, Mutation, mutated
-from simulation.schedule import Schedule, made
+from simulation.schedule import Schedule, Style, made
 from simulation.shrink import report
 from simulation.sources import Workspace
 from simulation.world import Outcome, run, workspace
@@ -27,10 +27,10 @@ TESTS: Final = Path(__file__).parent.parent
 CORES: Final = os.cpu_count() or 1
 
 
-def first_broken(seeds: Iterable[int], place: Workspace, *, racing: bool = False) -> tuple[Schedule, Outcome] | None:
+def first_broken(seeds: Iterable[int], place: Workspace, style: Style = Style.MIXED) -> tuple[Schedule, Outcome] | None:
     """Run the schedules of some seeds; return the first that breaks something."""
     for seed in seeds:
-        schedule = made(seed, racing=racing)
+        schedule = made(seed, style)
         outcome = run(schedule, place)
         if outcome.violations:
             return schedule, outcome
@@ -44,10 +44,10 @@ def broken_by(seeds: Iterable[int]) -> str | None:
         return None if found is None else report(*found, place)
 
 
-def searched(schedules: int, first: int, *, racing: bool) -> str | None:
+def searched(schedules: int, first: int, style: Style) -> str | None:
     """Run schedules until one breaks something; return how many it took, and what was broken."""
     with workspace() as place:
-        found = first_broken(range(first, first + schedules), place, racing=racing)
+        found = first_broken(range(first, first + schedules), place, style)
     return None if found is None else f"after {found[0].seed - first + 1} schedules: {found[1].violations[0]}"
 
 
@@ -95,7 +95,7 @@ def _caught(mutation: Mutation, first: int) -> str | None:
         place = mutated(mutation, Path(aioassets.__file__).parent, Path(folder))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(TESTS)])}
         command = [sys.executable, "-P", "-m", "simulation", "search", str(mutation.within), str(first)]
-        command += ["--racing"] if mutation.racing else []
+        command += ["--style", mutation.style.value]
         ended = subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=3600
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -100,12 +101,21 @@ class Schedule:
         return replace(self, weather=replace(self.weather, calm=frozenset({*self.weather.calm, *calm})))
 
 
-def made(seed: int, *, racing: bool = False) -> Schedule:
-    """Make a schedule from a seed.
+class Style(enum.Enum):
+    """A family of schedules."""
 
-    Args:
-        racing: whether it is one of racing creates, in weather that makes most trouble for these.
-    """
+    MIXED = "mixed"
+    """Any operations, in any weather."""
+    RACING = "racing"
+    """Creates that race, in weather that makes most trouble for these."""
+    CANCELLED = "cancelled"
+    """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
+
+
+def made(seed: int, style: Style = Style.MIXED) -> Schedule:
+    """Make a schedule of a style from a seed."""
+    if style is Style.CANCELLED:
+        return _cancelled_creates(seed)
     draw = Random(seed)
     scheme = draw.choice(["major_minor", "simple_date"])
     store = Kinds(draw.random() < 0.5, draw.random() < 0.7, draw.random() < 0.5)
@@ -116,11 +126,22 @@ def made(seed: int, *, racing: bool = False) -> Schedule:
         rate=draw.choice([0.0, 0.03, 0.1, 0.2]),
         kinds=draw.choice(THEMES),
     )
-    style = draw.choice(STYLES)
-    if racing:
+    weights = draw.choice(STYLES)
+    if style is Style.RACING:
         store = replace(store, etags=False, checks_completion=True)
-        style, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
-    return Schedule(seed, scheme, store, weather, tuple(_steps(draw, scheme, weather.latency, style)))
+        weights, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
+    return Schedule(seed, scheme, store, weather, tuple(_steps(draw, scheme, weather.latency, weights)))
+
+
+def _cancelled_creates(seed: int) -> Schedule:
+    draw = Random(seed)
+    weather = Weather(seed=seed, latency=0.05, skew=0.0, rate=0.06, kinds=(Kind.CANCELLED,))
+    steps = [
+        Step(f"create{number}", at, f"p{number}", draw.choice(MACHINES), "create", "x", draw.choice(NAMES[:2]))
+        for number in range(1, draw.randint(3, 5) + 1)
+        for at in [draw.uniform(0, weather.latency * draw.choice([30, 60]))]
+    ]
+    return Schedule(seed, "major_minor", Kinds(False, True, draw.random() < 0.5), weather, tuple(steps))
 
 
 def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> Iterator[Step]:

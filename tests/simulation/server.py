@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -141,7 +141,7 @@ class Server:
     def abort(self, upload: str) -> None:
         self.uploads.pop(upload, None)
 
-    def open_uploads(self, prefix: str) -> list[OpenUpload]:
+    def open_uploads(self, prefix: str) -> Sequence[OpenUpload]:
         return [
             OpenUpload(each.key, name, each.begun) for name, each in self.uploads.items() if each.key.startswith(prefix)
         ]

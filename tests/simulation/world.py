@@ -60,7 +60,7 @@ class World:
 
     def __init__(self, schedule: Schedule, workspace: Workspace, *, traced: bool = False) -> None:
         self._schedule = schedule
-        self._loop = VirtualLoop()
+        self._loop = VirtualLoop()  # type: ignore[abstract]
         self._trace: list[str] = []
         self._network = Network(self._loop, schedule.weather, self._note if traced else None)
         self._judge = Judge(self._network, steps={step.label: step for step in schedule.steps})

@@ -231,7 +231,7 @@ class Checks:
 
 
 async def soak(server: S3Server, bucket: str, folder: Path, minutes: float, seed: int) -> None:
-    place = {"bucket": f"s3://{bucket}", "options": server.options}
+    place: dict[str, Any] = {"bucket": f"s3://{bucket}", "options": server.options}
     dice = random.Random(seed)
     (folder / "sources").mkdir()
     async with AssetsManager(

@@ -14,7 +14,7 @@ from aioassets import AccessDenied, AssetsManager, LocalDriver, MemoryDriver, Pr
 from aioassets.drivers.protocol import Expect, Revision, StreamedDocument
 from aioassets.model.keys import Layout
 from aioassets.runtime.effects import Effects
-from aioassets.store.probe import REMEMBER, ProbeCache, probe
+from aioassets.store.probe import PROBE_LIFETIME, ProbeCache, probe
 from aioassets.store.single_writer import SingleWriter
 from aioassets.testing import BytesSource
 
@@ -63,9 +63,9 @@ async def test_a_suitable_store_passes_and_is_left_clean() -> None:
 @pytest.mark.parametrize(
     ("driver", "observed"),
     [
-        (Ignoring("create"), "it created an object that existed already"),
-        (Ignoring("swap"), "it replaced an object that was at another revision"),
-        (Refusing(), "it refused to replace an object at the very revision"),
+        (Ignoring("create"), "it created an object that already existed"),
+        (Ignoring("swap"), "it replaced an object at another revision"),
+        (Refusing(), "it refused to replace an object at the revision that it had returned"),
     ],
 )
 async def test_an_unsuitable_store_is_refused_with_what_it_did(driver: MemoryDriver, observed: str) -> None:
@@ -118,7 +118,7 @@ async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
 
     assert await probes() > 0
     assert await probes() == 0
-    now += REMEMBER + 1
+    now += PROBE_LIFETIME + 1
     assert await probes() > 0
     now -= 1
     assert await probes() > 0  # of a clock that has stepped back since, so its age isn't known
@@ -166,7 +166,7 @@ async def test_whoever_may_not_write_hears_of_writing(tmp_path: Path) -> None:
         if method in ("write", "delete"):
             raise AccessDenied("the store", method, "A test says so.")
 
-    with pytest.raises(AccessDenied, match="to write"):
+    with pytest.raises(AccessDenied, match=r"^Cannot write in the store"):
         await probe(Interposer(MemoryDriver(), deny), LAYOUT)
 
 

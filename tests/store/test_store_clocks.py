@@ -16,7 +16,7 @@ from tools.inspection import contents
 from tools.interposer import Hook, Interposer, Pause, nothing
 
 from aioassets import AssetExists, AssetsManager, Driver, LocalDriver, MemoryDriver, SimpleDate
-from aioassets.drivers.protocol import Document, Expect
+from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
 from aioassets.errors import PreconditionFailed
 from aioassets.push.scan import scan
 
@@ -30,8 +30,8 @@ class Stepping(Interposer):
         super().__init__(driver, hook)
         self.step = step
 
-    async def read(self, key: str) -> Document:
-        found = await super().read(key)
+    async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
+        found = await super().read(key, limit=limit)
         return dataclasses.replace(found, answered=found.answered + self.step)
 
 

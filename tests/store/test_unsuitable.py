@@ -70,7 +70,7 @@ async def test_it_is_refused_before_any_harm(driver: Driver, make_manager: Manag
     manager = make_manager(interposer)
     await driver.upload("assets/other/0.0", BytesSource(b"of somebody else"))
     for call in (manager.create_asset, manager.create_asset):  # nor is it taken to be suitable the next time
-        with pytest.raises(StoreUnsuitable, match=r"it created an object that existed already.*single_writer") as error:
+        with pytest.raises(StoreUnsuitable, match=r"it created an object that already existed.*single_writer") as error:
             await call(files("a"), "model")
         assert driver.url in str(error.value)
     written = {key for method, key in interposer.calls if method not in ("read", "stat", "list", "read_range")}
@@ -95,8 +95,8 @@ def test_the_command_line_explains_it(ignoring: dict[str, Any], tmp_path: Path, 
     ran = command(ignoring, tmp_path, "new", str(files("a")), "model", "--yes")
     assert (ran.returncode, ran.stdout) == (7, "")
     assert ran.stderr.splitlines()[-1] == (
-        f"Error: {ignoring['url']} can't keep concurrent pushes apart: it created an object that existed already. "
-        "Use another store, or declare that only one writer pushes at a time "
+        f"Error: {ignoring['url']} is not safe for concurrent pushes: it created an object that already existed. "
+        "Use another store or, if only one process pushes at a time, declare a single writer "
         "(single_writer=True, --single-writer, AIOASSETS_SINGLE_WRITER=1)."
     )
     assert command(ignoring, tmp_path, "list").stdout == ""

@@ -23,7 +23,7 @@ What it implements, and from which page of https://cloud.google.com/storage/docs
 Not Google's, but to steer it:
 
 - `PUT /_settings/B`: `seconds_per_write`, `tokens` (a bearer token's rights, `rw` or `r`; none for a public
-  bucket), `page`, `rewrite_step`
+  bucket), `page`, `rewrite_step`, `omit_zero` (the size of an empty object isn't told, as protobuf's JSON allows)
 - `POST /_faults/B`: a list of faults, each of an operation (`insert`, `begin`, `chunk`, `status`, `cancel`, `get`,
   `media`, `list`, `delete`, `rewrite`), after `after` of them, and used up after `times`. `do` says what happens:
   `refuse` (`status`, `reason`, `message`, `headers`; nothing is done), `lose` (done, but the connection is closed
@@ -138,6 +138,13 @@ class Bucket:
                 return found
         return None
 
+    def resource(self, name: str, found: Object) -> dict[str, Any]:
+        """What is told of an object."""
+        resource = found.resource(self.name, name)
+        if self.settings.get("omit_zero") and not found.data:
+            del resource["size"]
+        return resource
+
     def get(self, name: str, condition: str | None = None) -> Object:
         found = self.objects.get(name)
         if condition is not None:
@@ -246,7 +253,7 @@ class Server:
         bucket.require(name, condition)
         made = await self.make(bucket, "insert", data, metadata)
         bucket.put(name, made, condition)
-        return self.done(request, bucket, "insert", web.json_response(made.resource(bucket.name, name)))
+        return self.done(request, bucket, "insert", web.json_response(bucket.resource(name, made)))
 
     def begin(
         self, request: web.Request, bucket: Bucket, metadata: dict[str, str], condition: str | None
@@ -273,7 +280,7 @@ class Server:
         if session.made is None and total is not None and len(session.data) == total:
             await self.complete(request, bucket, session)
         if session.made is not None:
-            answer = web.json_response(session.made.resource(bucket.name, session.name))
+            answer = web.json_response(bucket.resource(session.name, session.made))
         else:
             held = len(session.data)
             answer = web.Response(status=308, headers={"Range": f"bytes=0-{held - 1}"} if held else {})
@@ -324,7 +331,7 @@ class Server:
             raise Refused(404, "notFound", f"No such object: {bucket.name}/{name}")
         if media:
             return await self.media(request, bucket, found)
-        return self.done(request, bucket, operation, web.json_response(found.resource(bucket.name, name)))
+        return self.done(request, bucket, operation, web.json_response(bucket.resource(name, found)))
 
     async def media(self, request: web.Request, bucket: Bucket, found: Object) -> web.StreamResponse:
         data, status, size = memoryview(found.data), 200, len(found.data)
@@ -371,7 +378,7 @@ class Server:
             if rows[row]:
                 page.setdefault("prefixes", []).append(row)
             else:
-                page.setdefault("items", []).append(bucket.objects[row].resource(bucket.name, row))
+                page.setdefault("items", []).append(bucket.resource(row, bucket.objects[row]))
         if len(rest) > limit:
             page["nextPageToken"] = base64.urlsafe_b64encode(rest[limit - 1].encode()).decode()
         return self.done(request, bucket, "list", web.json_response(page))
@@ -399,7 +406,7 @@ class Server:
             return self.done(request, source, "rewrite", web.json_response(answer))
         made = await self.make(bucket, "rewrite", found.data, dict(found.metadata))
         bucket.put(name, made, query.get("ifGenerationMatch"))
-        answer = {**step, "done": True, "resource": made.resource(bucket.name, name)}
+        answer = {**step, "done": True, "resource": bucket.resource(name, made)}
         return self.done(request, source, "rewrite", web.json_response(answer))
 
     def done(
@@ -457,7 +464,7 @@ def unfinished(bucket: Bucket) -> dict[str, Session]:
 
 def digests(data: bytes) -> tuple[str, str]:
     """CRC32C and MD5, in base64."""
-    crc32c = google_crc32c.Checksum(data).digest()
+    crc32c = google_crc32c.value(data).to_bytes(4)
     return base64.b64encode(crc32c).decode(), base64.b64encode(hashlib.md5(data).digest()).decode()
 
 

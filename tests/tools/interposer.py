@@ -11,6 +11,7 @@ import anyio
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
+    Data,
     Document,
     Driver,
     Expect,
@@ -81,7 +82,7 @@ class Interposer:
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Data, None]:
         self.calls.append(("read_range", key))
         await self.hook("before", "read_range", key)
         async for chunk in self.driver.read_range(key, start, stop, revision=revision):

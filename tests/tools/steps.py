@@ -139,7 +139,7 @@ async def ended_at(
             tasks.append(task)
         return task
 
-    loop.set_task_factory(factory)  # type: ignore[arg-type]
+    loop.set_task_factory(factory)
     try:
         await loop.create_task(way(call, begin))
     except asyncio.CancelledError:

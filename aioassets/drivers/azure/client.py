@@ -21,7 +21,7 @@ from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, received, 
 from aioassets.drivers.protocol import Data
 from aioassets.drivers.service_errors import ForeignAnswer, Kind, Request, ServiceErrorRaised, translating
 from aioassets.errors import InvalidSetting, MissingCredentials
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.threads import in_thread
 
 T = TypeVar("T")
@@ -168,7 +168,7 @@ class AzureClient:
 
     async def aclose(self) -> None:
         """Close a client that was made here."""
-        with tidying():
+        with cleanup_scope():
             async with self._opening:
                 if self._connecting is not None and self._client is not None:
                     client, self._client = self._client, None

@@ -22,7 +22,7 @@ from aioassets.drivers.azure.values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole
+from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.http.parsing import http_time, number, printable
 from aioassets.drivers.protocol import (
@@ -40,7 +40,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.service_errors import code_of
+from aioassets.drivers.service_errors import ForeignAnswer, code_of
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -51,7 +51,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
@@ -176,7 +176,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             with self._client.reading("read", key):
                 return Document(data, revision_of(headers), http_time(headers["Last-Modified"]), answered_at(headers))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
@@ -247,6 +247,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 yield row
             if not marker:
                 return
+            with self._client.reading("list", ""):
+                if marker == query.get("marker"):
+                    raise ForeignAnswer  # the listing has no end
             query["marker"] = marker
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
@@ -387,7 +390,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
     async def _abandon_copy(self, key: str, copy_id: str) -> None:
         headers = {"Content-Length": "0", "x-ms-copy-action": "abort"}
         abort = partial(self._client.call, "PUT", key, query={"comp": "copy", "copyid": copy_id}, headers=headers)
-        with tidying():
+        with cleanup_scope():
             with contextlib.suppress(AioAssetsError):  # it may have ended meanwhile
                 await self._dispatcher.send(abort, urgent=True)
             with contextlib.suppress(AioAssetsError):

@@ -187,6 +187,6 @@ def _rows(page: ET.Element) -> Iterable[ObjectInfo | CommonPrefix]:
 def _name(row: ET.Element) -> str:
     """The row's name, which is encoded where XML couldn't hold it."""
     name = row.find("Name")
-    if name is None or name.text is None:
-        return ""
+    if name is None or not name.text:
+        raise ValueError("a row has no name")
     return unquote(name.text) if name.get("Encoded") == "true" else name.text

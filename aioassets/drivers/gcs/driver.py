@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.gcs.errors import TOO_MANY, translate
 from aioassets.drivers.gcs.session import Body, Connection
@@ -24,7 +24,8 @@ from aioassets.drivers.gcs.values import (
     info_of,
     multipart,
     normal_root,
-    rows_of,
+    parse_page,
+    token_of,
 )
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -53,7 +54,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each, gather2
@@ -152,7 +153,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         """
         for _ in range(READS):
             (data, generation), (info, answered) = await gather2(
-                partial(self._send, partial(self._content, key, limit)),
+                partial(self._dispatcher.send, partial(self._content, key, limit), **share_of(limit)),
                 partial(self._send, partial(self._describe, key)),
             )
             checksum = await self._checksum(data)
@@ -240,8 +241,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 partial(self._connection.ask, Request(self.url, "list", needs_only_bucket=True), "GET", url)
             )
             with translating(translate, Request(self.url, "list")):
-                rows = rows_of(page)
-                token = _token(page, "nextPageToken")
+                rows, token = parse_page(page, token)
             for row in rows:
                 yield row
             if not token:
@@ -391,14 +391,15 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             IntegrityError: it wasn't.
         """
         request = Request(self.url, "write", key)
-        if not {"size", "generation"} <= resource.keys():  # not all implementations repeat it for a finished upload
+        # Not all implementations repeat it for a finished upload; some never tell the size of an empty object.
+        if "generation" not in resource or ("size" not in resource and size):
             info = await self._made(request)
         else:
             info = _info(request, resource)
         found = info.checksums.get(checksum.algorithm, checksum.hex)
         if (info.size, found) == (size, checksum.hex):
             return info
-        with tidying(), contextlib.suppress(AioAssetsError):
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
             await self._delete(key, info.revision)
         algorithm = checksum.algorithm
         raise IntegrityError(
@@ -431,7 +432,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             if step.get("done"):
                 return _info(request, step.get("resource") or {})
             with translating(translate, request):
-                token = _token(step, "rewriteToken")
+                token = token_of(step, "rewriteToken")
             if not token:
                 told = f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on."
                 raise in_doubt(StoreError(told), request)
@@ -450,10 +451,3 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
     with translating(translate, request):
         return info_of(resource, request.key)
-
-
-def _token(page: Mapping[str, Any], name: str) -> str | None:
-    token = page.get(name)
-    if token is not None and not isinstance(token, str):
-        raise ForeignAnswer
-    return token

@@ -21,7 +21,7 @@ from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, Watch, rec
 from aioassets.drivers.protocol import Data
 from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, Request, ServiceErrorRaised, translating
 from aioassets.errors import InvalidSetting, MissingCredentials, OutOfThreads, StoreUnavailable
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.threads import in_thread, is_out_of_threads
 
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
@@ -140,7 +140,7 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the session, if it is ours; the next request would open another one."""
-        with tidying():
+        with cleanup_scope():
             async with self._opening:
                 self._timeout = None
                 if self._owned and self._client is not None:

@@ -12,7 +12,7 @@ from aioassets.drivers.gcs.values import Checksum, received
 from aioassets.drivers.protocol import Source
 from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
-from aioassets.runtime.cancellation import Stop, stoppable, tidying
+from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
@@ -100,7 +100,7 @@ class ResumableUpload:
         return min((self._offset // self._part_size + 1) * self._part_size, self._source.size)
 
     async def _begin(self) -> None:
-        async def ask(stop: Stop) -> None:
+        async def ask(stop: StopSignal) -> None:
             with stop.bounded():
                 answer = await self._connection.call(
                     self._request,
@@ -172,6 +172,12 @@ class ResumableUpload:
     async def _cancel(self) -> None:
         if self._session is None or self._resource is not None:
             return
-        with tidying(), contextlib.suppress(AioAssetsError):
-            # The store answers 499, which is success here.
-            await self._dispatcher.send(lambda: self._in_session("DELETE", {}), urgent=True)
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
+            await self._dispatcher.send(self._end_session, urgent=True)
+
+    async def _end_session(self) -> None:
+        try:
+            await self._in_session("DELETE", {})
+        except AioAssetsError as error:  # the store answers 499, which is success here
+            error.uncertain = False  # a session that is ended, or isn't, makes no object
+            raise

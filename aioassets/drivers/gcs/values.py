@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -119,31 +119,78 @@ def received(headers: Mapping[str, str]) -> int:
     return int(found[1]) + 1 if found else 0
 
 
-def info_of(resource: Mapping[str, Any], key: str | None = None) -> ObjectInfo:
-    """What an object's resource says.
+def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
+    """Return the object that a resource describes.
+
+    Implementations that follow protobuf's JSON omit values that are zero or empty, or set them to null: an object
+    without a size has no bytes.
+
+    Args:
+        resource: the JSON value.
+        key: the object's key; `None` to take the resource's name.
 
     Raises:
-        KeyError, TypeError, ValueError: it isn't one.
+        ValueError: it is no resource of an object.
     """
+    fields = resource if isinstance(resource, dict) else {}
+    # `updated` also changes with the metadata; content is written when a generation is created.
+    created = fields.get("timeCreated") or fields.get("updated")
     return ObjectInfo(
-        resource["name"] if key is None else key,
-        number(resource["size"]),
-        Revision(entity_tag(str(resource["generation"]))),
-        # `updated` also changes with the metadata; content is written when a generation is created
-        iso_time(resource.get("timeCreated") or resource["updated"]),
+        _text(fields.get("name")) if key is None else key,
+        number(fields.get("size") or 0),
+        _generation(fields.get("generation")),
+        iso_time(_text(created)),
         {
-            algorithm: base64.b64decode(value).hex()
+            algorithm: base64.b64decode(_text(value), validate=True).hex()
             for algorithm, field in _FIELDS.items()
-            if (value := resource.get(field))
+            if (value := fields.get(field))
         },
     )
 
 
-def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
-    """Objects and folded prefixes of one page, in one ascending order."""
-    rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in page.get("prefixes") or ()}
-    rows |= {item["name"]: info_of(item) for item in page.get("items") or ()}
-    return [row for _, row in sorted(rows.items())]
+def parse_page(
+    page: Mapping[str, Any], token: str | None = None
+) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
+    """Return objects and folded prefixes of one page, in ascending order, and the token of the next page.
+
+    Args:
+        page: the JSON value.
+        token: the token by which this page was requested.
+
+    Raises:
+        ValueError: it is no page of a listing, or the listing has no end.
+    """
+    prefixes = map(_text, _list(page.get("prefixes")))
+    rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes}
+    rows |= {info.key: info for info in map(info_of, _list(page.get("items")))}
+    following = token_of(page, "nextPageToken")
+    if following is not None and following == token:
+        raise ValueError("its nextPageToken leads to the same page")
+    return [row for _, row in sorted(rows.items())], following
+
+
+def token_of(answer: Mapping[str, Any], field: str) -> str | None:
+    """Return the token by which to go on, or `None` at the end; raise `ValueError` where it is of another type."""
+    return _text(answer[field]) if answer.get(field) else None
+
+
+def _generation(value: Any) -> Revision:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("a generation is of another type")  # noqa: TRY004 - the type of data, not of an argument
+    return Revision(entity_tag(f"{value}"))
+
+
+def _list(value: Any) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise ValueError("a list is of another type")
+    return value or []
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text is empty or of another type")
+    value.encode()  # raises where half of a surrogate pair stands alone
+    return value
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:

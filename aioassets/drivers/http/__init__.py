@@ -1,4 +1,4 @@
 """HTTP/1.1 connections for the hot requests of drivers.
 
-It knows hosts and bytes, and no store.
+They know hosts and bytes. They know no store.
 """

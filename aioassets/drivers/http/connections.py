@@ -73,7 +73,7 @@ async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | No
         async for piece in pieces:
             kept += piece
             if len(kept) > limit:
-                raise ConnectionError("its answer is too long")
+                raise ConnectionError("the response is too long")
     return bytes(kept)
 
 

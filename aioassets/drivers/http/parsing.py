@@ -11,7 +11,7 @@ UNREADABLE: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    RecursionError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
@@ -32,7 +32,11 @@ def number(text: object) -> int:
     Raises:
         ValueError: it isn't one, or has more than 18 digits.
     """
-    if not isinstance(text, str | int) or not _NUMBER.fullmatch(digits := f"{text}".strip(" \t")):
+    if (
+        isinstance(text, bool)
+        or not isinstance(text, str | int)
+        or not _NUMBER.fullmatch(digits := f"{text}".strip(" \t"))
+    ):
         raise ValueError("a server's number isn't one")
     return int(digits)
 

@@ -23,9 +23,10 @@ from botocore.httpchecksum import _CHECKSUM_CLS as CHECKSUMS
 from botocore.parsers import create_parser
 
 from aioassets.drivers.bodies import being_sent, body_of, joined
-from aioassets.drivers.http.client import Connections, Response, head_of, text_of
+from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.http.parsing import http_time, number
+from aioassets.drivers.http.response import Response, text_of
 from aioassets.drivers.protocol import Data, StreamedDocument
 from aioassets.drivers.s3.errors import service_error_of
 from aioassets.drivers.s3.session import Session
@@ -60,6 +61,8 @@ _REGIONAL: Final = frozenset({301, 302, 307})
 _ROOT: Final = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z][\w.-]*)")
 _WITHOUT_DOCUMENT: Final = frozenset({"DeleteObject", "HeadBucket", "HeadObject", "PutObject", "UploadPart"})
 """The requests of a driver whose answer has no body."""
+_BY_ROOT: Final = frozenset({"DeleteObjects", "ListMultipartUploads", "ListObjectsV2", "ListParts"})
+"""The requests whose answer may be empty, and so is only known by its name; some stores name others differently."""
 _PROBE: Final = f"aioassets-{uuid4().hex}"
 """A key that nobody has."""
 
@@ -308,7 +311,7 @@ def _check_answer(response_dict: Mapping[str, Any], **_: Any) -> None:
         return
     operation = response_dict.get("context", {}).get("operation_name")
     root = _ROOT.search(body)
-    is_document = root is not None and root[1].endswith((b"Result", b"Error"))
+    is_document = root is not None and (operation not in _BY_ROOT or root[1].endswith((b"Result", b"Error")))
     bodiless = operation in _WITHOUT_DOCUMENT or operation == "AbortMultipartUpload"
     if status < 200 or not (is_document or (bodiless and not body)):
         raise ForeignAnswer

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import anyio
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole
+from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number, printable
@@ -55,7 +55,7 @@ from aioassets.drivers.s3.values import (
     sha256_of,
     whole_checksums,
 )
-from aioassets.drivers.service_errors import Kind, Request, translating
+from aioassets.drivers.service_errors import ForeignAnswer, Kind, Request, translating
 from aioassets.errors import (
     AioAssetsError,
     InvalidSetting,
@@ -65,7 +65,7 @@ from aioassets.errors import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.runtime.cancellation import tidying
+from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread, run_async
@@ -217,7 +217,7 @@ class S3Driver(NoLocalFiles):
                     data = await read_whole(pieces, answer.get("ContentLength"), limit, self._url(key))
                 return Document(data, revision_of(answer), in_utc(answer["LastModified"]), answered_at(answer))
 
-        return await self._dispatcher.send(get, urgent=True)
+        return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
@@ -305,7 +305,10 @@ class S3Driver(NoLocalFiles):
             )
             with self._translating("list"):
                 rows = rows_of(page)
-                position = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
+                following = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
+                if following and following == position:
+                    raise ForeignAnswer  # the listing has no end
+                position = following
             for row in rows:
                 yield row
             if not position:
@@ -330,7 +333,7 @@ class S3Driver(NoLocalFiles):
 
     async def aclose(self) -> None:
         """See `Driver.aclose`; the next request would connect again."""
-        with tidying():
+        with cleanup_scope():
             async with self._opening:
                 if self._owned and self._client is not None:
                     client, self._client = self._client, None

@@ -19,7 +19,7 @@ from aioassets.drivers.http.parsing import in_utc
 from aioassets.drivers.protocol import Data, OpenUpload, Source
 from aioassets.drivers.s3.errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, StoreError
-from aioassets.runtime.cancellation import Stop, stoppable, tidying
+from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each, unwrapped
@@ -98,7 +98,7 @@ class Multipart(abc.ABC):
         await self._dispatcher.send(self._begin)
 
     async def _begin(self) -> None:
-        async def ask(stop: Stop) -> None:
+        async def ask(stop: StopSignal) -> None:
             with stop.bounded():
                 answer = await self._call("create_multipart_upload", self._key, **self._created_with)
                 self._upload_id = answer["UploadId"]
@@ -132,7 +132,7 @@ class Multipart(abc.ABC):
 
     async def _tidy_up(self) -> None:
         """Leave nothing open: neither this upload, nor one that was begun by a request without an answer."""
-        with tidying():
+        with cleanup_scope():
             if self._upload_id is not None:
                 with contextlib.suppress(AioAssetsError):
                     await self._dispatcher.send(partial(_abort, self._call, self._key, self._upload_id), urgent=True)

@@ -96,9 +96,8 @@ def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
 
 def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
     """Objects and folded prefixes of one page, in one ascending order."""
-    rows: dict[str, ObjectInfo | CommonPrefix] = {
-        row["Prefix"]: CommonPrefix(row["Prefix"]) for row in page.get("CommonPrefixes", ())
-    }
+    prefixes = (row.get("Prefix", "") for row in page.get("CommonPrefixes", ()))
+    rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes if prefix}
     for row in page.get("Contents", ()):
         info = ObjectInfo(row["Key"], number(row["Size"]), revision_of(row), in_utc(row["LastModified"]))
         rows[info.key] = info

@@ -1,0 +1,218 @@
+"""Finder of leftovers in a store. It writes nothing but a scratch object that tells the time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from aioassets.cleanup.inspection import ContentSummary, StoreInspection
+from aioassets.drivers.protocol import OpenUpload
+from aioassets.errors import AssetNotFound, ObjectNotFound, StoreCorrupt
+from aioassets.model.claim import Claim, ClaimState
+from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
+from aioassets.model.manifest import Manifest
+from aioassets.runtime.tasks import for_each
+from aioassets.runtime.threads import in_thread
+from aioassets.store.documents import AssetStore, MetaState
+
+ASSETS_AT_ONCE: Final = 8
+VERSIONS_AT_ONCE: Final = 8
+
+_Uploads = Mapping[tuple[str, str], Sequence[OpenUpload]]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftoverFinder:
+    """Finds leftovers of pushes.
+
+    Attributes:
+        inspection: inspects the store.
+    """
+
+    inspection: StoreInspection
+
+    @property
+    def _store(self) -> AssetStore:
+        return self.inspection.store
+
+    @property
+    def _rules(self) -> CleaningRules:
+        return self.inspection.rules
+
+    async def find(self, name: str | None) -> list[Leftover]:
+        """Return the leftovers of one asset, or of all.
+
+        Raises:
+            AssetNotFound: the store has nothing of this asset.
+        """
+        prefix = self._store.layout.root if name is None else self._store.layout.folder(name)
+        uploads = await self.inspection.uploads_by_version(prefix)
+        found: list[Leftover] = []
+
+        async def look(asset: str) -> None:
+            leftovers = await self._of_asset(asset, uploads)
+            if leftovers is None and name is not None:
+                raise AssetNotFound(name, self._store.url)
+            found.extend(leftovers or ())
+
+        names = {name} if name is not None else await self._names(uploads)
+        await for_each(sorted(names), look, limit=ASSETS_AT_ONCE)
+        found.sort(key=lambda leftover: (leftover.name, self._sort_key(leftover.version)))
+        if name is None:
+            found += [leftover async for leftover in self._temporary(uploads.get(("", ""), ()))]
+        return found
+
+    async def _names(self, uploads: _Uploads) -> set[str]:
+        names = await self._store.names_in_use(self.inspection.scheme.is_version)
+        return names | {asset for asset, _ in uploads if asset}
+
+    def _sort_key(self, version: str) -> tuple[bool, object]:
+        return (bool(version), self.inspection.scheme.sort_key(version) if version else 0)
+
+    # Assets
+
+    async def _of_asset(self, name: str, uploads: _Uploads) -> list[Leftover] | None:
+        """Return the leftovers of an asset, or `None` if the store has nothing of it."""
+        found: list[Leftover] = []
+        listed: Sequence[str] = ()
+        numbers = await self._store.numbers(name)
+        versions = {v for v in numbers if self.inspection.scheme.is_version(v)}
+        versions |= {version for asset, version in uploads if asset == name}
+        try:
+            state = await self._store.read_index(name)
+        except StoreCorrupt as error:
+            found.append(_unreadable(error, name))
+        else:
+            if not (state.exists or versions):
+                return None
+            self.inspection.note_time(state.answered)
+            listed = state.index.versions
+
+        async def look(version: str) -> None:
+            there = uploads.get((name, version), ())
+            if version in listed:
+                leftover = await self._of_listed_version(name, version, there)
+            elif numbers.get(version):
+                leftover = await self._of_unlisted_version(name, version, there, listed)
+            else:
+                leftover = await self.without_manifest(name, version, there)
+            if leftover is not None:
+                found.append(leftover)
+
+        await for_each(sorted(versions), look, limit=VERSIONS_AT_ONCE)
+        return found
+
+    # Versions
+
+    async def _of_listed_version(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
+        if not uploads:
+            return None
+        age = await self.inspection.age(max(upload.active for upload in uploads))
+        return Leftover(
+            LeftoverKind.OPEN_UPLOADS,
+            self._store.url_of(name, version),
+            name,
+            version,
+            uploads=len(uploads),
+            age=age,
+            removable=self._rules.is_old(age),
+        )
+
+    async def _of_unlisted_version(
+        self, name: str, version: str, uploads: Sequence[OpenUpload], listed: Sequence[str]
+    ) -> Leftover | None:
+        try:
+            meta = await self.inspection.read_meta(name, version)
+        except ObjectNotFound:
+            return None
+        except StoreCorrupt as error:
+            return _unreadable(error, name, version)
+        found = Leftover(
+            LeftoverKind.UNLISTED_VERSION,
+            self._store.url_of(name, version),
+            name,
+            version,
+            uploads=len(uploads),
+            age=meta.age,
+        )
+        if isinstance(meta.content, Manifest):
+            return await self._of_sealed_version(found, meta.content)
+        content = await self.inspection.content(name, version)
+        found = replace(found, files=content.files, size=content.size, holder=meta.content.holder)
+        return await self._of_claim(found, meta, meta.content, listed)
+
+    async def _of_sealed_version(self, found: Leftover, manifest: Manifest) -> Leftover | None:
+        if found.version in (await self._store.read_index(found.name)).index.versions:
+            return None  # listed meanwhile
+        return replace(
+            found,
+            files=len(manifest.files),
+            size=manifest.size or 0,
+            holder=manifest.pushed_by,
+            advice=f"it is complete: list it with --publish {found.name}:{found.version}",
+        )
+
+    async def _of_claim(self, found: Leftover, meta: MetaState, claim: Claim, listed: Sequence[str]) -> Leftover | None:
+        if claim.state is ClaimState.CLAIMED:
+            if await in_thread(self.inspection.may_end, meta, claim):
+                return replace(found, kind=LeftoverKind.DEAD_PUSH, removable=True)
+            return replace(found, kind=LeftoverKind.LIVE_PUSH, advice="it may be under way")
+        is_empty = not (found.files or found.uploads)
+        if is_empty and not await self.inspection.may_forget(found.name, found.version, meta, listed):
+            return None  # the `.meta` has to stay, so that the number isn't used again
+        removable = self._rules.is_old(meta.age, timedelta(0))
+        return replace(found, kind=LeftoverKind.ABANDONED_PUSH, removable=removable)
+
+    async def without_manifest(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
+        """Return the content and the open uploads of a version without a `.meta`, or `None` if it has none."""
+        content = await self.inspection.content(name, version)
+        moments = [upload.active for upload in uploads]
+        if content.modified is not None:
+            moments.append(content.modified)
+        if not moments:
+            return None
+        age = await self.inspection.age(max(moments), ask=self._rules.legacy)
+        removable = self._rules.is_legacy(age)
+        return Leftover(
+            LeftoverKind.WITHOUT_MANIFEST,
+            self._store.url_of(name, version),
+            name,
+            version,
+            files=content.files,
+            size=content.size,
+            uploads=len(uploads),
+            age=age,
+            removable=removable,
+            advice="" if removable else "another tool may be pushing without claims: --legacy removes it after a day",
+        )
+
+    # Temporary objects
+
+    async def _temporary(self, uploads: Iterable[OpenUpload]) -> AsyncIterator[Leftover]:
+        """Yield temporary files of a folder, and scratch objects of probes."""
+        moments = [upload.active for upload in uploads]
+        if moments:
+            yield await self._temporary_objects(self._store.driver.url, moments, uploads=len(moments))
+        scratch = ContentSummary()
+        moments = []
+        async for info in self.inspection.scratch_objects():
+            scratch.add(info)
+            moments.append(info.modified)
+        if moments:
+            where = f"{self._store.driver.url}/{self._store.layout.scratch()}"
+            yield await self._temporary_objects(where, moments, files=scratch.files, size=scratch.size)
+
+    async def _temporary_objects(
+        self, where: str, moments: Sequence[datetime], *, files: int = 0, size: int = 0, uploads: int = 0
+    ) -> Leftover:
+        age = await self.inspection.age(min(moments))
+        removable = self._rules.is_old(age)
+        return Leftover(
+            LeftoverKind.TEMPORARY_OBJECTS, where, files=files, size=size, uploads=uploads, age=age, removable=removable
+        )
+
+
+def _unreadable(error: StoreCorrupt, name: str, version: str = "") -> Leftover:
+    return Leftover(LeftoverKind.UNREADABLE_DOCUMENT, error.where, name, version, advice=str(error))

@@ -1,0 +1,157 @@
+"""Inspection of a store: the content, open uploads and claims of versions, and their ages."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from aioassets.drivers.protocol import Expect, ObjectInfo, OpenUpload
+from aioassets.errors import ObjectNotFound, StoreCorrupt
+from aioassets.model.claim import DEAD_AFTER, Claim
+from aioassets.model.leftovers import CleaningRules
+from aioassets.model.versioning import VersioningScheme
+from aioassets.store.claims import is_dead
+from aioassets.store.documents import AssetStore, MetaState
+
+
+@dataclass(slots=True)
+class ContentSummary:
+    """Number, size and age of a version's objects.
+
+    Attributes:
+        files: the number of objects.
+        size: their bytes.
+        modified: when the last one was written; `None` without objects.
+    """
+
+    files: int = 0
+    size: int = 0
+    modified: datetime | None = None
+
+    def add(self, info: ObjectInfo) -> None:
+        """Count an object."""
+        self.files += 1
+        self.size += info.size
+        self.modified = info.modified if self.modified is None else max(self.modified, info.modified)
+
+
+@dataclass(slots=True)
+class StoreInspection:
+    """Inspects one store for leftovers.
+
+    Ages are measured by the store's clock alone, as responses tell it.
+
+    Attributes:
+        store: the store.
+        scheme: the versioning scheme.
+        rules: what may be removed.
+    """
+
+    store: AssetStore
+    scheme: VersioningScheme
+    rules: CleaningRules
+    _now: datetime | None = field(default=None, init=False)
+
+    # Content
+
+    async def content(self, name: str, version: str) -> ContentSummary:
+        """Return a summary of a version's objects."""
+        found = ContentSummary()
+        async for info in self.store.content(name, version):
+            found.add(info)
+        return found
+
+    async def scratch_objects(self) -> AsyncIterator[ObjectInfo]:
+        """Yield the scratch objects of probes."""
+        async for item in self.store.driver.list(self.store.layout.scratch()):
+            if isinstance(item, ObjectInfo):
+                yield item
+
+    async def uploads_of(self, name: str, version: str) -> list[OpenUpload]:
+        """Return the open uploads of a version."""
+        key = self.store.layout.content(name, version)
+        return [
+            upload
+            async for upload in self.store.driver.open_uploads(key)
+            if upload.key == key or upload.key.startswith(f"{key}/")
+        ]
+
+    async def uploads_by_version(self, prefix: str) -> dict[tuple[str, str], list[OpenUpload]]:
+        """Return open uploads by asset and version.
+
+        Those without a key have an empty asset and version. Those of other programs are left out.
+        """
+        found: dict[tuple[str, str], list[OpenUpload]] = defaultdict(list)
+        async for upload in self.store.driver.open_uploads(prefix):
+            owner = self._owner(upload.key) if upload.key else ("", "")
+            if owner is not None:
+                found[owner].append(upload)
+        return found
+
+    def _owner(self, key: str) -> tuple[str, str] | None:
+        segments = key[len(self.store.layout.root) :].split("/")
+        for position, segment in enumerate(segments):
+            if position and self.scheme.is_version(segment):
+                return "/".join(segments[:position]), segment
+        return None
+
+    # Claims
+
+    async def read_meta(self, name: str, version: str) -> MetaState:
+        """Read a `.meta`, as `AssetStore.read_meta` does."""
+        meta = await self.store.read_meta(name, version)
+        self.note_time(meta.answered)
+        return meta
+
+    def may_end(self, meta: MetaState, claim: Claim) -> bool:
+        """Return whether a claim may be ended. May block."""
+        return is_dead(meta, claim) if self.rules.older_than is None else meta.age >= self.rules.older_than
+
+    async def may_forget(self, name: str, version: str, meta: MetaState, listed: Sequence[str]) -> bool:
+        """Return whether the `.meta` of an abandoned version may be removed.
+
+        It keeps pushes from claiming the number again, and a push may count on an index that it read
+        some time ago. So a higher version of the same series must have been complete for longer than
+        any live push waits.
+        """
+        if meta.age < DEAD_AFTER:
+            return False
+        series, key = self.scheme.series(version), self.scheme.sort_key(version)
+        known = [v for v in listed if self.scheme.is_version(v)]
+        higher = [v for v in known if self.scheme.series(v) == series and self.scheme.sort_key(v) > key]
+        if not higher:
+            return False
+        try:
+            following = await self.read_meta(name, min(higher, key=self.scheme.sort_key))
+        except (ObjectNotFound, StoreCorrupt):
+            return False
+        return following.age >= DEAD_AFTER
+
+    # Time
+
+    def note_time(self, answered: datetime | None) -> None:
+        """Remember the store's time of a response."""
+        if answered is not None:
+            self._now = answered
+
+    async def age(self, moment: datetime, *, ask: bool = False) -> timedelta | None:
+        """Return how long ago something happened, or `None` if the store's time isn't known.
+
+        Args:
+            moment: when it happened, by the store's clock.
+            ask: write and read a scratch object, if nothing else has told the time.
+        """
+        if self._now is None and ask:
+            await self._ask_for_the_time()
+        return None if self._now is None else max(timedelta(), self._now - moment)
+
+    async def _ask_for_the_time(self) -> None:
+        key = self.store.layout.scratch(secrets.token_hex(16))
+        await self.store.driver.write(key, b"", expected=Expect.ABSENT)
+        try:
+            self.note_time((await self.store.read_document(key)).answered)
+        finally:
+            await self.store.driver.delete([key])

@@ -1,0 +1,140 @@
+"""Remover of leftovers in a store.
+
+A version whose `.meta` may still change loses no content. The remover first replaces the `.meta`, at the
+revision that it has read, by an abandoned claim with a token of its own. No push takes over or releases
+such a claim. Where the replacement is refused, nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from aioassets.cleanup.finder import LeftoverFinder
+from aioassets.cleanup.inspection import StoreInspection
+from aioassets.drivers.protocol import Expect, Revision
+from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreCorrupt
+from aioassets.model.claim import ClaimState
+from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
+from aioassets.model.manifest import Manifest
+from aioassets.runtime.machine import Claimant
+from aioassets.runtime.threads import in_thread
+from aioassets.store.claims import new_claim
+from aioassets.store.documents import AssetStore
+
+logger = logging.getLogger(__name__)
+
+BATCH: Final = 1000
+"""Keys per call of a driver's `delete`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftoverRemover:
+    """Removes leftovers of pushes.
+
+    Attributes:
+        inspection: inspects the store.
+        claimant: the holder of the claims that it leaves.
+    """
+
+    inspection: StoreInspection
+    claimant: Claimant
+
+    @property
+    def _store(self) -> AssetStore:
+        return self.inspection.store
+
+    @property
+    def _rules(self) -> CleaningRules:
+        return self.inspection.rules
+
+    async def remove(self, leftover: Leftover) -> bool:
+        """Remove a leftover after a fresh look at it; return `False` if it may not be removed any more."""
+        match leftover.kind:
+            case LeftoverKind.DEAD_PUSH | LeftoverKind.ABANDONED_PUSH:
+                return await self._remove_push(leftover.name, leftover.version)
+            case LeftoverKind.WITHOUT_MANIFEST:
+                return await self._remove_without_manifest(leftover.name, leftover.version)
+            case LeftoverKind.OPEN_UPLOADS:
+                return await self._abort_uploads(leftover.name, leftover.version)
+            case LeftoverKind.TEMPORARY_OBJECTS:
+                return await self._remove_temporary_objects()
+        return False
+
+    async def _remove_push(self, name: str, version: str) -> bool:
+        try:
+            meta = await self.inspection.read_meta(name, version)
+        except (ObjectNotFound, StoreCorrupt):
+            return False
+        if isinstance(meta.content, Manifest):
+            return False
+        if meta.content.state is ClaimState.CLAIMED:
+            over = await in_thread(self.inspection.may_end, meta, meta.content)
+        else:
+            over = self._rules.is_old(meta.age, timedelta(0))
+        if not over or not await self._seize(name, version, meta.revision):
+            return False
+        await self._remove_content(name, version)
+        listed = (await self._store.read_index(name)).index.versions
+        if await self.inspection.may_forget(name, version, meta, listed):
+            await self._store.driver.delete([self._store.layout.meta(name, version)])
+        return True
+
+    async def _remove_without_manifest(self, name: str, version: str) -> bool:
+        uploads = await self.inspection.uploads_of(name, version)
+        leftover = await LeftoverFinder(self.inspection).without_manifest(name, version, uploads)
+        if leftover is None or not leftover.removable or not await self._seize(name, version, Expect.ABSENT):
+            return False
+        await self._remove_content(name, version)
+        return True
+
+    async def _seize(self, name: str, version: str, expected: Revision | Expect) -> bool:
+        """Replace a `.meta` by an abandoned claim of this process; return whether that succeeded."""
+        claim = new_claim("clean", "", self.claimant).in_state(ClaimState.ABANDONED)
+        try:
+            await self._store.driver.write(self._store.layout.meta(name, version), claim.to_json(), expected=expected)
+        except PreconditionFailed:  # another process was faster, or the response to the first attempt was lost
+            with contextlib.suppress(ObjectNotFound, StoreCorrupt):
+                return (await self.inspection.read_meta(name, version)).content == claim
+            return False
+        logger.info("Abandoned %s:%s in %s: its number is used up", name, version, self._store.url)
+        return True
+
+    async def _remove_content(self, name: str, version: str) -> None:
+        """Remove all content of a version that was seized."""
+        for upload in await self.inspection.uploads_of(name, version):
+            await self._store.driver.abort(upload)
+        batch: list[str] = []
+        async for info in self._store.content(name, version):
+            batch.append(info.key)
+            if len(batch) == BATCH:
+                await self._store.driver.delete(batch)
+                batch = []
+        if batch:
+            await self._store.driver.delete(batch)
+
+    async def _abort_uploads(self, name: str, version: str) -> bool:
+        uploads = await self.inspection.uploads_of(name, version)
+        self.inspection.note_time((await self._store.read_index(name)).answered)
+        old = [upload for upload in uploads if self._rules.is_old(await self.inspection.age(upload.active))]
+        for upload in old:
+            await self._store.driver.abort(upload)
+        return bool(old)
+
+    async def _remove_temporary_objects(self) -> bool:
+        removed = False
+        async for upload in self._store.driver.open_uploads(self._store.layout.root):
+            if not upload.key and self._rules.is_old(await self.inspection.age(upload.active, ask=True)):
+                await self._store.driver.abort(upload)
+                removed = True
+        keys = [
+            info.key
+            async for info in self.inspection.scratch_objects()
+            if self._rules.is_old(await self.inspection.age(info.modified, ask=True))
+        ]
+        if keys:
+            await self._store.driver.delete(keys)
+        return removed or bool(keys)

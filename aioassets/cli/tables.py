@@ -1,0 +1,102 @@
+"""Tables of pushes, leftovers and assets."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from aioassets.cli.escaping import escaped
+from aioassets.cli.output import echo
+from aioassets.cli.units import human_duration, human_files
+
+if TYPE_CHECKING:
+    from aioassets.manager import AssetVersions
+    from aioassets.model.leftovers import CleaningPlan, Leftover
+    from aioassets.push.plan import PushPlan
+
+VERSIONS_SHOWN: Final = 6
+"""Maximum number of versions shown per major."""
+
+
+def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
+    """Return the plan of a push as aligned lines."""
+    return [
+        f"Asset     {plan.name}",
+        f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
+        *_aligned("Existing", _existing_versions(plan.versions)),
+        f"Version   {plan.version} (forecast)",
+        f"Upload    {human_files(plan.files, plan.size)}, from {source}",
+    ]
+
+
+def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
+    """Return one line per leftover, removable ones first."""
+    for title, removable in (("Remove", True), ("Keep", False)):
+        rows = [_leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
+        yield from _aligned(title, rows) if rows else ()
+    if not plan.leftovers:
+        yield "No leftovers found."
+    elif not plan.removable:
+        yield "None of these can be removed now."
+
+
+def leftover_label(leftover: Leftover) -> str:
+    """Return the name and version of a leftover in the store, or else its location."""
+    return f"{leftover.name}:{leftover.version}" if leftover.version and not leftover.is_cached else leftover.where
+
+
+def _leftover_text(leftover: Leftover) -> str:
+    what = leftover.kind.value.replace("_", " ")
+    details = [
+        f"by {leftover.holder}" if leftover.holder else "",
+        f"{human_duration(leftover.age)} old" if leftover.age is not None else "",
+        human_files(leftover.files, leftover.size) if leftover.files else "",
+        f"{leftover.uploads} open upload{'' if leftover.uploads == 1 else 's'}" if leftover.uploads else "",
+    ]
+    text = ", ".join([what, *filter(None, details)])
+    return f"{leftover_label(leftover)}: {text}" + (f" ({leftover.advice})" if leftover.advice else "")
+
+
+def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
+    for heading, text in itertools.zip_longest([title], texts, fillvalue=""):
+        yield f"{heading:<10}{text}"
+
+
+def _existing_versions(versions: Sequence[str]) -> list[str]:
+    """Return the existing versions, latest first, with one line per major."""
+    if not versions:
+        return ["none"]
+    if not all("." in version for version in versions):
+        return [_version_list(versions)]
+    return [
+        f"major {major}: {_version_list(list(group))}"
+        for major, group in itertools.groupby(versions, lambda version: version.partition(".")[0])
+    ]
+
+
+def _version_list(versions: Sequence[str]) -> str:
+    rest = len(versions) - VERSIONS_SHOWN
+    return ", ".join(versions[:VERSIONS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def print_assets(assets: Iterable[AssetVersions]) -> None:
+    """Print assets as a table on a terminal, elsewhere as lines of a name and versions, separated by a tab."""
+    if sys.stdout.isatty():
+        _print_table(assets)
+        return
+    for asset in assets:
+        echo(asset.name, ",".join(asset.versions))
+
+
+def _print_table(assets: Iterable[AssetVersions]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("Asset", overflow="fold")
+    table.add_column("Versions", overflow="fold")
+    for asset in assets:
+        table.add_row(escaped(asset.name), escaped(", ".join(asset.versions)))
+    Console(markup=False, highlight=False, emoji=False).print(table)

@@ -1,0 +1,161 @@
+"""HTTP proxies between here and a store."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from aioassets.drivers.http.connections import NotConnected
+from aioassets.drivers.http.exchange import MAX_HEAD, Server
+from aioassets.drivers.http.parsing import printable
+from aioassets.errors import InvalidSetting
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy.
+
+    Attributes:
+        server: its host and port.
+        tls: how to encrypt the connection to the proxy itself; `None` for plain HTTP.
+        authorization: the value of `Proxy-Authorization`; empty without credentials.
+    """
+
+    server: Server
+    tls: ssl.SSLContext | None = None
+    authorization: str = ""
+
+    @classmethod
+    def parse(cls, url: str, ca_bundle: str | None = None, *, verify: bool = True) -> Self:
+        """Parse the URL of a proxy, as `HTTPS_PROXY` holds it; without a scheme it is `http://`.
+
+        Reads files where the proxy is encrypted.
+
+        Args:
+            url: the URL.
+            ca_bundle: a file of certificate authorities for an encrypted proxy.
+            verify: whether to verify the certificate of an encrypted proxy.
+
+        Raises:
+            InvalidSetting: the URL is invalid. The message leaves it out, since it may hold a password.
+        """
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
+            server = (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
+        except (KeyError, ValueError):
+            server = ("", 0)
+        if not server[0]:
+            raise InvalidSetting("A proxy must be a URL such as http://host:3128. Check HTTPS_PROXY and HTTP_PROXY.")
+        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        authorization = f"Basic {b64encode(user.encode()).decode()}" if parts.username else ""
+        tls = tls_context(ca_bundle, verify=verify) if parts.scheme == "https" else None
+        return cls(server, tls, authorization)
+
+    @property
+    def name(self) -> str:
+        """Return the proxy's host and port."""
+        return f"{self.server[0]}:{self.server[1]}"
+
+    def forwarded(self, head: bytes, origin: Server) -> bytes:
+        """Return the head of a plain HTTP request in the form that a proxy expects."""
+        method, _, rest = head.partition(b" ")
+        line, _, headers = rest.partition(b"\r\n")
+        lines = [method + b" http://" + _host_and_port(origin, 80).encode() + line]
+        if self.authorization:
+            lines.append(f"proxy-authorization: {self.authorization}".encode())
+        return b"\r\n".join([*lines, headers])
+
+    def connect_head(self, origin: Server) -> bytes:
+        """Return the head of the request that opens a tunnel to a server."""
+        host = _host_and_port(origin)
+        lines = [f"CONNECT {host} HTTP/1.1", f"host: {host}"]
+        if self.authorization:
+            lines.append(f"proxy-authorization: {self.authorization}")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+
+class Tunnel(asyncio.Protocol):
+    """The opening of a tunnel through a proxy.
+
+    Args:
+        proxy: the proxy.
+        origin: the server at the other end.
+    """
+
+    def __init__(self, proxy: Proxy, origin: Server) -> None:
+        self._proxy = proxy
+        self._origin = origin
+        self._received = b""
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self, transport: Any) -> None:
+        """Ask the proxy for the tunnel.
+
+        Raises:
+            NotConnected: the proxy refused.
+        """
+        transport.write(self._proxy.connect_head(self._origin))
+        await self._opened
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, rest = self._received.partition(b"\r\n\r\n")
+        if end or len(head) > MAX_HEAD:
+            line = head.partition(b"\r\n")[0].decode("latin-1")
+            version, _, status = line.partition(" ")
+            accepted = version.startswith("HTTP/1.") and status.startswith("2") and not rest
+            self._end(None if accepted else f"refused a tunnel to {_host_and_port(self._origin)}: {printable(status)}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end("closed the connection instead of opening a tunnel")
+
+    def _end(self, problem: str | None) -> None:
+        if self._opened.done():
+            return
+        if problem is None:
+            self._opened.set_result(None)
+        else:
+            self._opened.set_exception(NotConnected(f"the proxy {self._proxy.name} {problem}"))
+
+
+def environment_proxy(url: str) -> Proxy | None:
+    """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for a URL. May block.
+
+    Raises:
+        InvalidSetting: the URL of the proxy is invalid.
+    """
+    parts = urlsplit(url)
+    found = None if proxy_bypass(parts.netloc.rpartition("@")[2]) else getproxies().get(parts.scheme)
+    return Proxy.parse(found) if found else None
+
+
+def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext:
+    """Create a TLS context for clients. Reads files.
+
+    Args:
+        ca_bundle: a file of certificate authorities; without it, those of the system.
+        verify: whether to verify the certificates of servers.
+
+    Raises:
+        InvalidSetting: the file cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_bundle if verify else None)
+    except OSError as error:
+        raise InvalidSetting(f"Cannot read the certificate authorities in {ca_bundle!r}: {error}.") from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _host_and_port(server: Server, default: int = 0) -> str:
+    host = f"[{server[0]}]" if ":" in server[0] else server[0]
+    return host if server[1] == default else f"{host}:{server[1]}"

@@ -1,0 +1,63 @@
+"""Adoption of payloads without a usable record."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from aioassets.errors import CacheError, IntegrityError
+from aioassets.fetch.digests import verify_file
+from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.record import Record
+from aioassets.model.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def adopt(entry: CacheEntry, record: Record) -> bool:
+    """Record a payload if it is the version; put any other payload aside. The lock is held. Blocking.
+
+    Returns:
+        Whether the version is cached now.
+
+    Raises:
+        CacheError: the payload is the same version of another store.
+    """
+    if not entry.payload.exists():
+        return False
+    cached = entry.record()
+    if cached is not None and cached.manifest != record.manifest:
+        raise CacheError(
+            str(entry.payload),
+            f"it is {entry.label} of another store ({cached.source}); "
+            "use another assets directory for this store, or force_download to replace it",
+        )
+    if cached is None and (difference := _difference(entry, record.manifest)) is not None:
+        entry.set_aside(entry.payload, difference)
+        return False
+    entry.write_record(record)
+    logger.info("Adopted %r as %s, without a download", str(entry.payload), entry.label)
+    return True
+
+
+def _difference(entry: CacheEntry, manifest: Manifest) -> str | None:
+    """Return how a payload differs from a version, or `None` if it doesn't."""
+    if not manifest.verifiable:
+        return "the manifest doesn't record a digest of each file"
+    if entry.payload.is_dir() != manifest.is_directory:
+        return f"it is {'not ' if manifest.is_directory else ''}a directory"
+    try:
+        for file in manifest.files:
+            verify_file(entry.payload / file.path, file, entry.file_label(file))
+    except (IntegrityError, OSError) as error:
+        return str(error)
+    return _difference_of_paths(entry.payload, manifest) if manifest.is_directory else None
+
+
+def _difference_of_paths(payload: Path, manifest: Manifest) -> str | None:
+    found = {str(Path(base, name).relative_to(payload)) for base, _, names in os.walk(payload) for name in names}
+    if added := found - set(manifest.table.paths):
+        return f"{min(added)!r} was added to it"
+    missing = (folder for folder in manifest.empty_directories if not (payload / folder).is_dir())
+    return next((f"the folder {folder!r} is missing" for folder in missing), None)

@@ -1,0 +1,32 @@
+"""Context that all fetches of a manager share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from aioassets.fetch.locks import Locks
+from aioassets.model.versioning import VersioningScheme
+from aioassets.store.documents import AssetStore
+
+
+@dataclass(frozen=True, slots=True)
+class FetchContext:
+    """Shared parts of fetches.
+
+    Attributes:
+        store: the store to fetch from; `None` where only the cache is used.
+        assets_dir: the directory to fetch to.
+        scheme: the versioning scheme.
+        locks: keep concurrent fetches of one version apart.
+        sleep: pauses while another process holds a lock.
+    """
+
+    store: AssetStore | None
+    assets_dir: Path
+    scheme: VersioningScheme
+    locks: Locks
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep

@@ -1,0 +1,69 @@
+"""Digests of single files, by the strongest algorithm that a manifest records for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from aioassets.errors import IntegrityError
+from aioassets.model.digests import Hash, best_of, new_hash
+from aioassets.model.files import FileEntry
+from aioassets.runtime.digests import update_digest
+from aioassets.runtime.threads import check_cancelled
+
+READ: Final = 1024 * 1024
+"""Bytes that are read from the disk at once."""
+
+
+def hash_for(entry: FileEntry) -> Hash | None:
+    """Return a new hash to verify a file with, or `None` where its manifest records no known digest."""
+    algorithm = best_of(entry.digests)
+    return new_hash(algorithm) if algorithm is not None else None
+
+
+def check_digest(label: str, entry: FileEntry, found: str) -> None:
+    """Raise `IntegrityError` if a digest differs from the one in the manifest.
+
+    Args:
+        label: the name of the file in errors.
+        entry: the file's row in the manifest.
+        found: the digest by the algorithm of `hash_for`.
+    """
+    algorithm = best_of(entry.digests)
+    if algorithm is not None and entry.digests[algorithm] != found:
+        raise IntegrityError(label, f"{algorithm} {entry.digests[algorithm]}", found)
+
+
+def digest_of_content(data: bytes, entry: FileEntry) -> str:
+    """Return the digest of a file's content by the algorithm of `hash_for`, or an empty string."""
+    if (digest := hash_for(entry)) is None:
+        return ""
+    update_digest(digest, data)
+    return digest.hexdigest()
+
+
+def digest_of_file(path: Path, entry: FileEntry) -> str:
+    """Return the digest of a file on disk by the algorithm of `hash_for`, or an empty string. Blocking."""
+    digest = hash_for(entry)
+    if digest is None:
+        return ""
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(READ):
+            check_cancelled()
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def verify_file(path: Path, entry: FileEntry, label: str) -> None:
+    """Compare the size and the digest of a file on disk with the manifest, as far as it records them. Blocking.
+
+    Raises:
+        IntegrityError: the file is missing or differs.
+    """
+    try:
+        size = path.stat().st_size
+        if entry.size is not None and size != entry.size:
+            raise IntegrityError(label, f"{entry.size} bytes", str(size))
+        check_digest(label, entry, digest_of_file(path, entry))
+    except FileNotFoundError:
+        raise IntegrityError(label, f"{entry.size} bytes", "nothing") from None

@@ -1,0 +1,27 @@
+"""Paths that a file system takes for one path, because it folds case or Unicode forms."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+from aioassets.model.manifest import Manifest
+from aioassets.model.paths import inner_folders
+
+ADVICE: Final = "use an assets directory on another file system (assets_dir, AIOASSETS_DIR)"
+
+
+def twin_of(path: str, manifest: Manifest) -> str | None:
+    """Return another path of a version that folds to the same name, or `None`.
+
+    Folding differs among file systems. So this finds the culprit only after one of them has refused a path.
+    """
+    known = manifest.table.paths
+    for other in (*known, *manifest.empty_directories, *inner_folders(known, manifest.empty_directories)):
+        if other != path and _folded(other) == _folded(path):
+            return other
+    return None
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())

@@ -1,0 +1,53 @@
+"""Locks of versions in the assets directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import anyio
+
+from aioassets.fetch.entry import CacheEntry
+from aioassets.runtime.locks import KeyedLock
+from aioassets.runtime.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+POLL: Final = 0.05
+"""Average seconds between attempts to take a lock that another process holds."""
+
+
+class Locks:
+    """One lock for each version, within this process and among processes."""
+
+    def __init__(self) -> None:
+        self._locks = KeyedLock()
+
+    @contextlib.asynccontextmanager
+    async def holding(self, entry: CacheEntry, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+        """Hold a version's lock. A process that is killed loses its locks at once.
+
+        Args:
+            entry: the version.
+            sleep: pauses while another process holds the lock.
+        """
+        async with self._locks.holding(entry):
+            descriptor = await _acquire(entry, sleep)
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await in_thread(entry.unlock, descriptor)
+
+
+async def _acquire(entry: CacheEntry, sleep: Callable[[float], Awaitable[None]]) -> int:
+    descriptor = await in_thread(entry.try_lock)
+    if descriptor is None:
+        logger.info("Waiting for another fetch of %s, which holds the lock %r", entry.label, str(entry.lock_file))
+    while descriptor is None:
+        await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
+        descriptor = await in_thread(entry.try_lock)
+    return descriptor

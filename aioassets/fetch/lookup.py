@@ -1,0 +1,123 @@
+"""Lookups in the assets directory, which take no lock and write nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioassets.errors import IntegrityError, PartNotFound
+from aioassets.fetch.digests import verify_file
+from aioassets.fetch.directory import complete_versions, partial_versions
+from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.record import Record
+from aioassets.fetch.selection import Selection
+from aioassets.model.manifest import Manifest
+from aioassets.model.names import AssetSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFiles:
+    """Selected files of one version in the assets directory.
+
+    Attributes:
+        entry: the place of the version.
+        root: the payload, or the folder of single files.
+        manifest: the manifest of the version.
+        selection: the files and folders.
+    """
+
+    entry: CacheEntry
+    root: Path
+    manifest: Manifest
+    selection: Selection
+
+    def problems(self) -> Iterator[IntegrityError]:
+        """Verify all files, and yield the errors of damaged and missing ones. Blocking."""
+        for file in self.selection.files:
+            try:
+                verify_file(self.root / file.path, file, self.entry.file_label(file))
+            except IntegrityError as error:
+                logger.warning("Damaged in the assets directory: %s", error)
+                yield error
+
+    def verify(self) -> None:
+        """Raise `IntegrityError` for the first damaged or missing file. Blocking."""
+        for error in self.problems():
+            raise error
+
+    def as_fetched(self, part: str | None, *, from_cache: bool) -> FetchedAsset:
+        """Return the result of a fetch of these files. Blocking."""
+        return FetchedAsset(
+            path=self.root / part if part is not None else self.root,
+            name=self.entry.name,
+            version=self.entry.version,
+            part=part,
+            from_cache=from_cache,
+            verified=self.manifest.verifiable,
+            verified_by=self.manifest.verified_by,
+            manifest=self.manifest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Looks up a spec in the assets directory.
+
+    Methods block and raise `OSError`.
+
+    Attributes:
+        assets_dir: the assets directory.
+        spec: the spec to look up.
+        source: the identity of the store that files must come from; `None` for any store.
+    """
+
+    assets_dir: Path
+    spec: AssetSpec
+    source: str | None
+
+    def entry(self, version: str) -> CacheEntry:
+        """Return the place of a version of the asset."""
+        return CacheEntry(self.assets_dir, self.spec.name, version)
+
+    def find(self, version: str) -> CachedFiles | None:
+        """Return the cached files that the spec asks for, or `None`.
+
+        Raises:
+            PartNotFound: the version is cached, and has no such part.
+        """
+        entry = self.entry(version)
+        record = entry.record()
+        if record is not None and self._accepts(record):
+            selection = Selection.of(record.manifest, self.spec, version)
+            return CachedFiles(entry, entry.payload, record.manifest, selection)
+        return self._find_parts(entry) if self.spec.part is not None else None
+
+    def versions(self) -> set[str]:
+        """Return the versions of the asset that are cached as far as the spec asks for them."""
+        found = set(complete_versions(self.assets_dir, self.spec.name))
+        if self.spec.part is not None:
+            found.update(filter(self._has_parts, partial_versions(self.assets_dir, self.spec.name)))
+        return found
+
+    def _find_parts(self, entry: CacheEntry) -> CachedFiles | None:
+        record = entry.parts_record()
+        if record is None or not self._accepts(record):
+            return None
+        selection = Selection.of(record.manifest, self.spec, entry.version)
+        if not entry.has_parts(selection.files, selection.folders):
+            return None
+        return CachedFiles(entry, entry.parts, record.manifest, selection)
+
+    def _has_parts(self, version: str) -> bool:
+        try:
+            return self._find_parts(self.entry(version)) is not None
+        except PartNotFound:
+            return False
+
+    def _accepts(self, record: Record) -> bool:
+        return self.source is None or record.source == self.source

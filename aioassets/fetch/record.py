@@ -1,0 +1,56 @@
+"""Records of the assets directory: the metadata of cached versions."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+from aioassets.model.jsontext import dump_chunks
+from aioassets.model.manifest import Manifest
+from aioassets.runtime.threads import check_cancelled, coalesced
+
+_MANIFEST: Final = b',"manifest":'
+"""Text before the manifest. It can't occur in a JSON string, where a backslash precedes each quotation mark."""
+_HEAD: Final = 64 * 1024
+"""Bytes that are read to find the manifest. All that precedes it is much shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Metadata of one cached version.
+
+    Attributes:
+        source: the identity of the store that it came from.
+        manifest: the manifest of the version.
+        label: name and version; empty in records of early releases.
+    """
+
+    source: str
+    manifest: Manifest
+    label: str = field(default="", compare=False)
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Write the record as a JSON document. Blocking."""
+        head = json.dumps({"source": self.source, "asset": self.label}).encode()
+        file.write(head[:-1] + _MANIFEST)
+        file.writelines(coalesced(dump_chunks(self.manifest.to_fields())))
+        file.write(b"}")
+
+    @classmethod
+    def read_from(cls, file: BinaryIO) -> Record:
+        """Parse a record. Blocking.
+
+        Raises:
+            ValueError: the file holds no record.
+        """
+        head, _, rest = file.read(_HEAD).partition(_MANIFEST)
+        value = json.loads(head + b"}") if rest else None
+        if not isinstance(value, dict) or not isinstance(value.get("source"), str):
+            raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
+        begin, end = len(head) + len(_MANIFEST), file.seek(0, os.SEEK_END) - 1
+        file.seek(begin)
+        return cls(
+            value["source"], Manifest.from_json(file.read(end - begin), check_cancelled), str(value.get("asset", ""))
+        )

@@ -1,0 +1,95 @@
+"""Complete versions in the store, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from aioassets.drivers.protocol import ObjectInfo, Revision
+from aioassets.errors import AssetNotFound, IntegrityError, ObjectNotFound, VersionNotFound
+from aioassets.fetch.labels import file_label
+from aioassets.model.claim import Claim
+from aioassets.model.files import FileEntry
+from aioassets.model.manifest import Manifest
+from aioassets.store.documents import AssetStore
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a version in the store.
+
+    Attributes:
+        entry: its row in the manifest.
+        key: the key of its object.
+        label: its name in errors and logs: asset, version and path.
+        size: in bytes.
+        revision: the revision to read, where the manifest records no size.
+    """
+
+    entry: FileEntry
+    key: str
+    label: str
+    size: int
+    revision: Revision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVersion:
+    """A complete version in the store.
+
+    Attributes:
+        store: the store.
+        name: the asset.
+        version: the version.
+        manifest: its manifest.
+        listed: its objects by key, where the manifest records no sizes.
+    """
+
+    store: AssetStore
+    name: str
+    version: str
+    manifest: Manifest
+    listed: Mapping[str, ObjectInfo] = field(default_factory=dict)
+
+    @classmethod
+    async def find(cls, store: AssetStore, name: str, version: str) -> RemoteVersion:
+        """Read the manifest of a version.
+
+        Raises:
+            AssetNotFound: there is no such asset.
+            VersionNotFound: there is no such version, or it isn't complete.
+        """
+        content = await _meta_content(store, name, version)
+        if isinstance(content, Manifest):
+            return cls(store, name, version, content)
+        state = await store.read_index(name)
+        if not state.exists:
+            raise AssetNotFound(name, store.url)
+        raise VersionNotFound(name, version, store.url, state.index.versions)
+
+    async def with_sizes(self) -> RemoteVersion:
+        """List the objects, whose sizes the manifest lacks if modelkit pushed the version."""
+        listed = {info.key: info async for info in self.store.content(self.name, self.version)}
+        return replace(self, listed=listed)
+
+    def file(self, entry: FileEntry) -> RemoteFile:
+        """Return a file of the version.
+
+        Raises:
+            IntegrityError: the manifest doesn't record its size, and there is no such object.
+        """
+        key = self.store.layout.content(self.name, self.version, entry.path)
+        label = file_label(self.name, self.version, entry.path)
+        if entry.size is not None:
+            return RemoteFile(entry, key, label, entry.size)
+        info = self.listed.get(key)
+        if info is None:
+            raise IntegrityError(label, "an object", "nothing")
+        return RemoteFile(entry, key, label, info.size, info.revision or None)
+
+
+async def _meta_content(store: AssetStore, name: str, version: str) -> Manifest | Claim | None:
+    try:
+        return (await store.read_meta(name, version)).content
+    except ObjectNotFound:
+        return None

@@ -1,0 +1,58 @@
+"""Progress of one call, and errors of the assets directory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from aioassets.errors import CacheError
+from aioassets.progress import Event, Progress, TransferFinished, TransferStarted
+from aioassets.runtime.disk import DENIED, denied, reason
+
+
+class Reporter:
+    """Passes events to a progress callback, whose errors it tells apart from those of the disk.
+
+    Args:
+        progress: the callback.
+        assets_dir: the assets directory.
+    """
+
+    def __init__(self, progress: Progress, assets_dir: Path) -> None:
+        self._progress = progress
+        self._assets_dir = assets_dir
+        self._errors: list[Exception] = []
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event to the callback."""
+        try:
+            self._progress(event)
+        except Exception as error:
+            self._errors.append(error)
+            raise
+
+    @contextlib.contextmanager
+    def transfer(self, name: str, version: str, files: int, nbytes: int | None) -> Iterator[None]:
+        """Report the start of a transfer, and its end if it succeeds."""
+        self(TransferStarted(name, version, files, nbytes))
+        yield
+        self(TransferFinished(name, version))
+
+    @contextlib.contextmanager
+    def disk_errors(self) -> Iterator[None]:
+        """Translate `OSError`, unless the callback raised it.
+
+        Raises:
+            AccessDenied: the file system refused permission.
+            CacheError: the assets directory can't be used for another reason.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error in self._errors:
+                raise
+            path = str(error.filename or self._assets_dir)
+            if error.errno in DENIED:
+                raise denied(str(self._assets_dir), f"use {path!r}", error) from error
+            raise CacheError(path, reason(error)) from error

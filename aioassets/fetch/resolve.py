@@ -1,0 +1,83 @@
+"""Resolution of a spec to one version, by the store's index or by the assets directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aioassets.errors import AssetNotFound, StoreUnavailable, VersionNotFound
+from aioassets.fetch.lookup import Lookup
+from aioassets.model.versioning import VersioningScheme
+from aioassets.runtime.threads import in_thread
+from aioassets.store.documents import AssetStore
+from aioassets.store.index import check_index
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Resolves a spec.
+
+    Attributes:
+        store: the store with the index; `None` resolves among cached versions.
+        lookup: looks the spec up in the assets directory.
+        scheme: the versioning scheme.
+    """
+
+    store: AssetStore | None
+    lookup: Lookup
+    scheme: VersioningScheme
+
+    async def resolve(self) -> str:
+        """Return the latest version that the spec matches, or the version that it names exactly.
+
+        Raises:
+            AssetNotFound: there is no such asset.
+            VersionNotFound: no version matches.
+            StoreUnavailable: the index can't be read.
+        """
+        version = self.lookup.spec.version
+        if version is not None:
+            self.scheme.check(version)
+            if self.scheme.is_version(version):
+                return version
+        if self.store is None:
+            return self._latest(await self._cached(), self._where)
+        return self._latest(await self._listed(self.store), self.store.url)
+
+    async def not_cached(self, version: str) -> VersionNotFound:
+        """Return the error for a version that isn't cached."""
+        cached = tuple(self.scheme.select(None, await self._cached()))
+        return VersionNotFound(self.lookup.spec.name, version, self._where, cached)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.lookup.assets_dir} (offline)"
+
+    async def _cached(self) -> list[str]:
+        return [version for version in await in_thread(self.lookup.versions) if self.scheme.is_version(version)]
+
+    async def _listed(self, store: AssetStore) -> Sequence[str]:
+        name = self.lookup.spec.name
+        try:
+            state = await store.read_index(name)
+        except StoreUnavailable as error:
+            raise await self._unresolved(error) from error
+        if not state.exists:
+            raise AssetNotFound(name, store.url)
+        check_index(state, self.scheme, name)
+        return state.index.versions
+
+    async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
+        cached = self.scheme.select(None, await self._cached())
+        there = f"cached are {', '.join(cached)}; name one exactly" if cached else "nothing of it is cached"
+        detail = f"so {self.lookup.spec} can't be resolved, and {there}. ({error})"
+        return StoreUnavailable(error.where, detail, uncertain=False)
+
+    def _latest(self, versions: Sequence[str], where: str) -> str:
+        spec = self.lookup.spec
+        selected = self.scheme.select(spec.version, versions)
+        if selected:
+            return selected[0]
+        if not versions or spec.version is None:
+            raise AssetNotFound(spec.name, where)
+        raise VersionNotFound(spec.name, spec.version, where, tuple(self.scheme.select(None, versions)))

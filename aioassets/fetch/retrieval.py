@@ -1,0 +1,150 @@
+"""Retrieval of one version: resolve, look up, download, verify, place, record."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+
+from aioassets.errors import InvalidSetting
+from aioassets.fetch.adoption import adopt
+from aioassets.fetch.context import FetchContext
+from aioassets.fetch.download import download
+from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.lookup import CachedFiles, Lookup
+from aioassets.fetch.placement import Placement
+from aioassets.fetch.plan import DownloadPlan
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.record import Record
+from aioassets.fetch.remote import RemoteVersion
+from aioassets.fetch.reporting import Reporter
+from aioassets.fetch.resolve import Resolver
+from aioassets.fetch.selection import select
+from aioassets.fetch.staging import Staging, clear_staging
+from aioassets.fetch.verify import Verification, check_cached, check_stored
+from aioassets.model.names import AssetSpec
+from aioassets.progress import Progress
+from aioassets.runtime.threads import in_thread
+from aioassets.store.documents import AssetStore
+
+
+class Retrieval:
+    """One fetch, or one check.
+
+    Args:
+        context: shared with other fetches.
+        spec: the version, or the part of one.
+        report: receives events.
+        force_download: download cached files again, and replace those that differ.
+        verify: hash cached files.
+    """
+
+    def __init__(
+        self, context: FetchContext, spec: AssetSpec, report: Progress, *, force_download: bool, verify: bool
+    ) -> None:
+        source = context.store.identity if context.store is not None else None
+        self._context = context
+        self._spec = spec
+        self._report = Reporter(report, context.assets_dir)
+        self._lookup = Lookup(context.assets_dir, spec, source)
+        self._resolver = Resolver(context.store, self._lookup, context.scheme)
+        self._force = force_download
+        self._verify = verify
+
+    async def run(self) -> FetchedAsset:
+        """Fetch the version; `AssetsManager.fetch_asset` documents it."""
+        store = self._context.store
+        if self._force and store is None:
+            raise InvalidSetting("force_download needs a store: name a bucket, and don't work offline.")
+        with self._report.disk_errors():
+            version = await self._resolver.resolve()
+            if (found := await self._look_up(version)) is not None:
+                return found
+            if store is None:
+                raise await self._resolver.not_cached(version)
+            entry = self._lookup.entry(version)
+            async with self._context.locks.holding(entry, sleep=self._context.sleep):
+                if (found := await self._look_up(version)) is not None:
+                    return found
+                return await self._download(store, entry)
+
+    async def check(self, *, cached: bool) -> Verification:
+        """Check every file, and keep none; `AssetsManager.verify_asset` documents it."""
+        store = self._context.store
+        with self._report.disk_errors():
+            version = await self._resolver.resolve()
+            if cached or store is None:
+                return await self._check_cached(version)
+            return await self._check_stored(store, version)
+
+    # Fetch
+
+    async def _look_up(self, version: str) -> FetchedAsset | None:
+        return None if self._force else await in_thread(self._look_up_blocking, version)
+
+    def _look_up_blocking(self, version: str) -> FetchedAsset | None:
+        found = self._lookup.find(version)
+        if found is None:
+            return None
+        if self._verify:
+            found.verify()
+        return found.as_fetched(self._spec.part, from_cache=True)
+
+    async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
+        """Download the version, or adopt what is there. The lock is held."""
+        remote = await RemoteVersion.find(store, entry.name, entry.version)
+        selection = await select(remote.manifest, self._spec, entry.version)
+        staging = Staging(entry, Record(store.identity, remote.manifest, entry.label), selection)
+        try:
+            if not self._force and await in_thread(adopt, entry, staging.record):
+                found = CachedFiles(entry, entry.payload, remote.manifest, selection)
+                return await in_thread(partial(found.as_fetched, self._spec.part, from_cache=True))
+            await self._fill(remote, staging)
+            return await in_thread(self._place, staging)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            if (folding_error := staging.folding_error(error)) is None:
+                raise
+            raise folding_error from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await in_thread(clear_staging, entry)
+
+    async def _fill(self, remote: RemoteVersion, staging: Staging) -> None:
+        """Download all missing files into the staging folder."""
+        plan = await in_thread(self._prepare, staging)
+        if plan.nbytes is None:
+            remote = await remote.with_sizes()
+        reader = FileReader(remote.store.driver, remote.name, self._report)
+        with self._report.transfer(remote.name, remote.version, len(plan.files), plan.nbytes):
+            await download(reader, plan.files, remote.file, str(staging.payload), at_once=remote.store.files_at_once)
+
+    def _prepare(self, staging: Staging) -> DownloadPlan:
+        staging.prepare()
+        staged = set() if self._force else staging.reuse_parts()
+        plan = DownloadPlan.of(staging.selection.files, staged)
+        staging.check_free_space(plan.nbytes or 0)
+        return plan
+
+    def _place(self, staging: Staging) -> FetchedAsset:
+        entry, placement, part = staging.entry, Placement(staging), self._spec.part
+        if part is None:
+            placement.place_version()
+        else:
+            placement.place_parts()
+        root = entry.payload if part is None else entry.parts
+        placed = CachedFiles(entry, root, staging.record.manifest, staging.selection)
+        return placed.as_fetched(part, from_cache=False)
+
+    # Check
+
+    async def _check_cached(self, version: str) -> Verification:
+        found = await in_thread(self._lookup.find, version)
+        if found is None:
+            raise await self._resolver.not_cached(version)
+        return await in_thread(check_cached, found, self._spec.part)
+
+    async def _check_stored(self, store: AssetStore, version: str) -> Verification:
+        remote = await RemoteVersion.find(store, self._spec.name, version)
+        selection = await select(remote.manifest, self._spec, version)
+        return await check_stored(remote, selection.files, self._spec.part, self._report)

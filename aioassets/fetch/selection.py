@@ -1,0 +1,54 @@
+"""Selections: the files and folders of a version that a spec asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aioassets.errors import PartNotFound
+from aioassets.model.files import FileTable
+from aioassets.model.manifest import Manifest
+from aioassets.model.names import AssetSpec
+from aioassets.model.paths import inner_folders
+from aioassets.runtime.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Files and empty folders of a version.
+
+    Attributes:
+        files: the files.
+        folders: the paths of the empty folders.
+    """
+
+    files: FileTable
+    folders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
+        """Select all of a version, or what whole path segments of the sub-part match. Blocking.
+
+        Raises:
+            PartNotFound: nothing matches.
+        """
+        if spec.part is None:
+            return cls(manifest.table, manifest.empty_directories)
+        inside = f"{spec.part}/"
+        paths = enumerate(manifest.table.paths)
+        numbers = (number for number, path in paths if path == spec.part or path.startswith(inside))
+        files = FileTable(map(manifest.table.__getitem__, numbers))
+        folders = tuple(path for path in manifest.empty_directories if path == spec.part or path.startswith(inside))
+        if not (files or folders):
+            raise PartNotFound(spec.name, version, spec.part)
+        return cls(files, folders)
+
+    def all_folders(self) -> list[str]:
+        """Return every folder that must exist, outer ones first."""
+        return sorted({*self.folders, *inner_folders(self.files.paths, self.folders)})
+
+
+async def select(manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
+    """Return `Selection.of`, from a thread if it looks at all files."""
+    if spec.part is None:
+        return Selection.of(manifest, spec, version)
+    return await in_thread(Selection.of, manifest, spec, version)

@@ -1,0 +1,191 @@
+"""Sinks of a file reader: a new file on the disk, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from aioassets.drivers.protocol import Data
+from aioassets.fetch.digests import digest_of_content, hash_for
+from aioassets.fetch.reader import FileReader
+from aioassets.fetch.remote import RemoteFile
+from aioassets.model.digests import Hash, best_of
+from aioassets.model.files import FileEntry
+from aioassets.runtime.digests import hash_range
+from aioassets.runtime.disk import READING, copy_range, write_all_at, write_at
+from aioassets.runtime.tasks import for_each, unwrapped
+from aioassets.runtime.threads import SMALL, in_batch, in_thread, opened
+
+RANGE: Final = 8 * 1024 * 1024
+"""Bytes of one range of a file. Its transfer takes much longer than a round trip."""
+RANGES_AT_ONCE: Final = 8
+"""Ranges of one file that are transferred, or wait for the budget, at once. Other files take turns with them."""
+RANGES_IN_MEMORY: Final = 4
+"""Ranges held in memory over all files until they are hashed: 32 MiB beside the budget."""
+WRITE: Final = 1024 * 1024
+"""Bytes that are written to the disk at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSink:
+    """A new file on the disk.
+
+    Attributes:
+        target: its path. Its folder exists.
+    """
+
+    target: str
+
+    async def consume(self, reader: FileReader, file: RemoteFile) -> str:
+        """Write a file, and hash what was written."""
+        return await (self._small(reader, file) if file.size <= SMALL else self._large(reader, file))
+
+    async def discard(self) -> None:
+        """Remove the file."""
+        await in_thread(partial(Path(self.target).unlink, missing_ok=True))
+
+    async def _small(self, reader: FileReader, file: RemoteFile) -> str:
+        # An empty file needs no request if its digest is recorded.
+        is_known = not file.size and best_of(file.entry.digests) is not None
+        data = b"" if is_known else await reader.content(file, 0, file.size)
+        return await in_batch(_write_new, self.target, data, file.entry)
+
+    async def _large(self, reader: FileReader, file: RemoteFile) -> str:
+        """Write ranges in parallel, and hash them in order from the page cache."""
+        async with opened(partial(_create, self.target, file.entry.executable)) as descriptor:
+            hashing = _InOrderHash(descriptor, file.size, hash_for(file.entry))
+            path = reader.driver.local_path(file.key) if file.revision is None else None
+
+            async def transfer(start: int) -> None:
+                stop = _range_end(start, file.size)
+                if path is None or not await _copy(reader, path, file.size, start, stop, descriptor):
+                    await _write_range(reader, file, start, stop, descriptor)
+                hashing.complete(start)
+
+            with unwrapped():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(hashing.run)
+                    limit = RANGES_AT_ONCE if path is None else 1  # copies into one file block each other
+                    await for_each(range(0, file.size, RANGE), transfer, limit=limit)
+            return hashing.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class NullSink:
+    """A sink that hashes what it reads, and keeps nothing. One sink serves many files at once."""
+
+    in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
+
+    async def consume(self, reader: FileReader, file: RemoteFile) -> str:
+        """Hash a file."""
+        if file.size > SMALL:
+            return await self._large(reader, file)
+        data = await reader.content(file, 0, file.size)
+        return await in_batch(digest_of_content, data, file.entry)
+
+    async def discard(self) -> None:
+        """Do nothing."""
+
+    async def _large(self, reader: FileReader, file: RemoteFile) -> str:
+        """Read ranges in parallel, and hash them in order."""
+        digest = await in_thread(hash_for, file.entry)
+        turns: defaultdict[int, anyio.Event] = defaultdict(anyio.Event)
+        turns[0].set()
+
+        async def check(start: int) -> None:
+            stop = _range_end(start, file.size)
+            async with self.in_memory:
+                data = await reader.content(file, start, stop)
+                await turns[start].wait()
+                del turns[start]
+                if digest is not None:
+                    await in_thread(digest.update, data)
+                turns[stop].set()
+
+        await for_each(range(0, file.size, RANGE), check, limit=RANGES_IN_MEMORY)
+        return digest.hexdigest() if digest is not None else ""
+
+
+class _InOrderHash:
+    """A hash of the ranges of a file, in order, each as soon as it and those before it are on the disk."""
+
+    def __init__(self, descriptor: int, size: int, digest: Hash | None) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._hash = digest
+        self._complete: defaultdict[int, anyio.Event] = defaultdict(anyio.Event)
+
+    def complete(self, start: int) -> None:
+        """Mark a range as written."""
+        if self._hash is not None:
+            self._complete[start].set()
+
+    async def run(self) -> None:
+        if self._hash is None:
+            return
+        for start in range(0, self._size, RANGE):
+            await self._complete[start].wait()
+            del self._complete[start]
+            await in_thread(hash_range, self._hash, self._descriptor, start, _range_end(start, self._size))
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest() if self._hash is not None else ""
+
+
+def _range_end(start: int, size: int) -> int:
+    return min(start + RANGE, size)
+
+
+async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
+    """Have the system copy a range of an object that is a local file; return `False` where it must be read."""
+    copied = await in_thread(_copy_range_of, path, size, start, stop, descriptor)
+    if copied:
+        reader.report_bytes(stop - start)
+    return copied
+
+
+async def _write_range(reader: FileReader, file: RemoteFile, start: int, stop: int, descriptor: int) -> None:
+    """Write chunks as they arrive; joining them first would copy them, on the event loop."""
+    offset, size = start, 0
+    pending: list[Data] = []
+    async with contextlib.aclosing(reader.chunks(file, start, stop)) as chunks:
+        async for chunk in chunks:
+            pending.append(chunk)
+            size += len(chunk)
+            if size >= WRITE:
+                await in_thread(write_all_at, descriptor, pending, offset)
+                offset, size = offset + size, 0
+                pending.clear()
+        if pending:
+            await in_thread(write_all_at, descriptor, pending, offset)
+
+
+def _copy_range_of(path: str, size: int, start: int, stop: int, target: int) -> bool:
+    try:
+        source = os.open(path, READING)
+    except OSError:
+        return False
+    try:
+        return os.fstat(source).st_size == size and copy_range(source, target, start, stop)
+    finally:
+        os.close(source)
+
+
+def _create(path: str, executable: bool) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
+
+
+def _write_new(path: str, data: bytes, entry: FileEntry) -> str:
+    descriptor = _create(path, entry.executable)
+    try:
+        write_at(descriptor, data, 0)
+    finally:
+        os.close(descriptor)
+    return digest_of_content(data, entry)
