@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from xml.sax.saxutils import unescape
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
 from aioassets.drivers.http.parsing import UNREADABLE
@@ -73,7 +72,7 @@ _REGIONAL: Final = frozenset({301, 302, 307})
 """The redirects that S3 sends for a bucket in another region."""
 _REGION: Final = re.compile("[a-z0-9-]{1,40}")
 _STATUS: Final = re.compile("[1-9][0-9]{2}")
-_QUOTES: Final = {"&quot;": '"', "&apos;": "'"}
+_ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _ROOT: Final = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z][\w.-]*)")
 _FIELD: Final = re.compile(rb"<(?:[\w.-]+:)?(Code|Message|Region)>([^<]*)</")
 
@@ -100,7 +99,7 @@ def parse_error(status: int, headers: Mapping[str, str], body: Data) -> tuple[Se
     Returns:
         The error, and the bucket's region where the response names it.
     """
-    found = {name: unescape(text.decode("utf-8", "replace"), _QUOTES) for name, text in _FIELD.findall(body)}
+    found = {name: _unescaped(text) for name, text in _FIELD.findall(body)}
     fields = found if is_document(body, b"Error") else {}
     code = fields.get(b"Code", "") if fields else f"{status}"
     wait = retry_after(headers.get("retry-after"), headers.get("date"))
@@ -112,6 +111,13 @@ def parse_error(status: int, headers: Mapping[str, str], body: Data) -> tuple[Se
 def region_in(headers: Mapping[str, str]) -> str:
     """Return the bucket's region that a response names in its headers; empty where it names none."""
     return _region(headers.get("x-amz-bucket-region", ""))
+
+
+def _unescaped(text: bytes) -> str:
+    plain = text.decode("utf-8", "replace")
+    for entity, character in _ENTITIES.items():
+        plain = plain.replace(entity, character)
+    return plain
 
 
 def _region(text: str) -> str:
