@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from tools.servers import S3Server, free_ports
 
 from aioassets.drivers.bodies import MIB
-from aioassets.drivers.protocol import Expect
+from aioassets.drivers.protocol import Expect, Revision
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 from aioassets.drivers.s3.errors import read_service_error
