@@ -35,12 +35,12 @@ class Staging:
 
     @property
     def payload(self) -> Path:
-        """Where the payload is put together."""
+        """File or folder of the staged payload."""
         return self.entry.staging / "payload"
 
     @property
     def record_file(self) -> Path:
-        """Where the record is written before anything is placed."""
+        """File of the staged record."""
         return self.entry.staging / "record"
 
     def path_of(self, file: FileEntry) -> Path:

@@ -65,7 +65,7 @@ async def test_a_cleanup_that_fails_is_a_warning(
         await failing.update_asset(tree, "model")
     [(level, message)] = messages(log)
     assert level == "WARNING"
-    assert message.startswith("Could not clean up model:0.1: the store can't be used right now")
+    assert message.startswith("Could not clean up model:0.1: the store is unavailable")
 
 
 async def test_a_lost_claim_is_a_warning(
@@ -113,4 +113,4 @@ async def test_a_renewal_that_fails_is_a_warning(memory: MemoryDriver, log: pyte
         await renewed.wait()
     [(level, message)] = messages(log)
     assert level == "WARNING"
-    assert message.startswith("Could not renew the claim on model:0.1: the store can't be used right now")
+    assert message.startswith("Could not renew the claim on model:0.1: the store is unavailable")

@@ -12,11 +12,13 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import IO, Any, Final, TypeVar
 from urllib.parse import quote
 
 from aioassets.drivers import (
     MAX_DOCUMENT,
+    SMALL_DOCUMENT,
     AccessDenied,
     AioAssetsError,
     BucketNotFound,
@@ -76,7 +78,8 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
             (data,) = db.execute("SELECT data FROM objects WHERE key = ?", (key,)).fetchone()
             return Document(data, info.revision, info.modified, datetime.now(UTC))
 
-        return await self._send(work, urgent=True)
+        is_small = limit <= SMALL_DOCUMENT
+        return await self._send(work, nbytes=0 if is_small else limit, urgent=is_small)
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
@@ -87,7 +90,7 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
         def work(db: sqlite3.Connection) -> Revision:
             return self._put(db, key, io.BytesIO(content), len(content), sha256, expected)
 
-        return await self._send(work, nbytes=len(content), urgent=True, writes=True, effects=effects)
+        return await self._change(work, effects, nbytes=len(content), urgent=True)
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._send(lambda db: self._info(db, key))
@@ -117,7 +120,7 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
                 self._put(db, key, file, source.size, sha256, expected)
                 return Uploaded(created=True)
 
-            return await self._send(work, writes=True, effects=effects)
+            return await self._change(work, effects)
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -152,7 +155,7 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
                 raise PreconditionFailed(self._url(key))
             return self._info(db, key)
 
-        return await self._send(work, writes=True, effects=effects)
+        return await self._change(work, effects)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         after, folded = "", ""
@@ -173,8 +176,8 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
         return await self._send(lambda db: [_parse(row) for row in db.execute(query, values)])
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        query, rows = "DELETE FROM objects WHERE key = ?", [(key,) for key in keys]
-        await self._send(lambda db: db.executemany(query, rows), urgent=True, writes=True, effects=effects)
+        rows = [(key,) for key in keys]
+        await self._change(lambda db: db.executemany("DELETE FROM objects WHERE key = ?", rows), effects, urgent=True)
 
     async def aclose(self) -> None:
         """Do nothing: each request has a connection of its own."""
@@ -182,15 +185,25 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads):
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
 
-    async def _send(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False, **options: Any) -> T:
-        return await self._dispatcher.send(lambda: in_thread(self._transact, work, writes), **options)
+    async def _send(self, work: Callable[[sqlite3.Connection], T], *, nbytes: int = 0, urgent: bool = False) -> T:
+        return await self._dispatcher.send(lambda: in_thread(self._transact, work, "rw"), nbytes=nbytes, urgent=urgent)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T], writes: bool) -> T:
+    async def _change(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        effects: Effects | None,
+        *,
+        nbytes: int = 0,
+        urgent: bool = False,
+    ) -> T:
+        request = partial(in_thread, self._transact, work, "rwc")  # the first change creates the database
+        return await self._dispatcher.send(request, nbytes=nbytes, urgent=urgent, effects=effects)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], mode: str) -> T:
         try:
-            uri = f"{self._file}?mode={'rwc' if writes else 'rw'}"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            with contextlib.closing(sqlite3.connect(f"{self._file}?mode={mode}", uri=True, isolation_level=None)) as db:
                 db.execute(TABLE)
-                db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+                db.execute("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
                 result = work(db)
                 db.execute("COMMIT")  # closing the connection without it undoes everything
                 return result
