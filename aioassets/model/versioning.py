@@ -73,7 +73,7 @@ def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str
 class MajorMinor(VersioningScheme):
     """Scheme `MAJOR.MINOR`, counted from `0.0` and sorted numerically: `10.3` comes after `9.0`."""
 
-    name = "major_minor"
+    name = "major_minor"  # pyright: ignore[reportAssignmentType] - a constant instead of a property
     _COMPLETE: Final = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
     _MAJOR: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
@@ -117,7 +117,7 @@ class SimpleDate(VersioningScheme):
         clock: a replacement for the system's clock, for tests.
     """
 
-    name = "simple_date"
+    name = "simple_date"  # pyright: ignore[reportAssignmentType]
     _FORMAT: Final = "%Y-%m-%dT%H-%M-%SZ"
     _SHAPE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z", re.ASCII)
 

@@ -153,7 +153,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         # The bytes of a generation and its time are in two responses, requested at the same time.
         for _ in range(READS):
             (data, generation), (info, answered) = await gather2(
-                partial(self._dispatcher.send, partial(self._content, key, limit), **share_of(limit)),
+                lambda: self._dispatcher.send(partial(self._content, key, limit), **share_of(limit)),
                 partial(self._send, partial(self._describe, key)),
             )
             checksum = await self._checksum(data)

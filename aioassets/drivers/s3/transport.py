@@ -71,7 +71,7 @@ class Transport:
             InvalidSetting: certificate authorities cannot be read, or the URL of a proxy is invalid.
         """
         if scheme not in self._pools:
-            authorities, verify = get_cert_path(self._verify), bool(self._verify)
+            authorities, verify = get_cert_path(self._verify) or None, bool(self._verify)
             proxy = self._proxies.get(scheme)
             self._pools[scheme] = Connections(
                 tls=tls_context(authorities, verify=verify) if scheme == "https" else None,
