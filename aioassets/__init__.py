@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aioassets.runtime.retry import *
     from aioassets.settings import *
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application configures logging
+
 _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
@@ -54,13 +56,13 @@ _MODULES = (
     "aioassets.drivers.protocol",
     "aioassets.drivers.s3.driver",
 )
-"""Modules whose `__all__` is public here, those that are needed most often first."""
+"""Modules whose `__all__` is public here, the most used ones first."""
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    # Modules are imported at their first use, so that `aioassets --help` and `import aioassets` stay fast.
+    # Modules are imported on first use, so that `aioassets --help` and `import aioassets` stay fast.
     if name == "__all__":
         value: Any = ["__version__", *sorted(public for module in _MODULES for public in import_module(module).__all__)]
     elif name.startswith("__") or (module := _home_of(name)) is None:

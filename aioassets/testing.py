@@ -1,4 +1,4 @@
-"""For those who write a driver: what every driver promises, as tests to inherit.
+"""Conformance tests for drivers, to be inherited by the test suites of their authors.
 
 ::
 
@@ -8,8 +8,8 @@
             async with MyDriver(fresh_bucket()) as driver:
                 yield driver
 
-Needs pytest, and pytest-asyncio in its auto mode. For telling failures, call
-`pytest.register_assert_rewrite("aioassets.testing")` in a `conftest.py`.
+They need pytest, and pytest-asyncio in its auto mode. Call
+`pytest.register_assert_rewrite("aioassets.testing")` in a `conftest.py` for detailed failures.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = ["BytesSource", "DriverConformance"]
 
 RACERS = 20
 MANY = 1100
-"""More than one page of a listing, and more than one batch of deletions."""
+"""Number of keys that exceeds one page of a listing and one batch of deletions."""
 CLOCK_TOLERANCE = timedelta(seconds=5)
 
 
 class BytesSource:
-    """A `Source` over bytes in memory.
+    """`Source` over bytes in memory.
 
     Args:
         data: the content.
@@ -51,16 +51,13 @@ class BytesSource:
 
     @property
     def size(self) -> int:
-        """See `Source.size`."""
         return len(self._data)
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """See `Source.digests`."""
         return {"sha256": self._hash.hexdigest()} if self._hashed == self.size else {}
 
     async def read(self, offset: int, size: int) -> bytes:
-        """See `Source.read`."""
         assert offset <= self._hashed, f"read at {offset} before the bytes from {self._hashed}"
         data = self._data[offset : offset + size]
         assert len(data) == size, f"asked for {size} bytes at {offset} of {self.size}"
@@ -70,12 +67,11 @@ class BytesSource:
         return data
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        """See `Source.copy_to`: it has to be read."""
         return False
 
 
 class _BrokenSource(BytesSource):
-    """Raises when the second half is to be read."""
+    """Source that raises when its second half is read."""
 
     async def read(self, offset: int, size: int) -> bytes:
         if offset + size > self.size // 2:
@@ -84,7 +80,7 @@ class _BrokenSource(BytesSource):
 
 
 class _StuckSource(BytesSource):
-    """Waits for ever when the second half is to be read, and tells so."""
+    """Source that sets `stuck` and waits for ever when its second half is read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -97,8 +93,8 @@ class _StuckSource(BytesSource):
         return await super().read(offset, size)
 
 
-class _Made:
-    """A `StreamedDocument`, no two of them alike."""
+class _RandomDocument:
+    """`StreamedDocument` with random content."""
 
     def __init__(self) -> None:
         self._piece = os.urandom(300_000)
@@ -115,17 +111,17 @@ class _Made:
 
 
 class BrokenSource(Exception):
-    """What a source of this suite raises when it breaks."""
+    """Error of a source of this suite."""
 
 
 class DriverConformance:
-    """What `aioassets.drivers.protocol.Driver` promises, as tests.
+    """Tests of the promises of `aioassets.drivers.protocol.Driver`.
 
-    A subclass provides the fixture `driver`: a fresh one over an empty bucket.
+    A subclass provides the fixture `driver`: a new driver over an empty bucket.
 
     Attributes:
-        part_size: bytes; blobs that are larger go to the store in several parts. S3 allows no
-            less than this; a driver that has no parts may say less.
+        part_size: size in bytes above which the driver uploads a blob in several parts. The default is
+            the minimum of S3. A driver without multipart uploads may set a smaller one.
     """
 
     part_size = 5 * 1024 * 1024
@@ -133,25 +129,23 @@ class DriverConformance:
     # Documents
 
     async def test_a_written_document_is_read_back(self, driver: Driver) -> None:
-        """What was written is what is read, with the revision that writing returned."""
         revision = await driver.write("team/model.versions", b'{"versions": []}', expected=Expect.ABSENT)
         document = await driver.read("team/model.versions")
         assert document.data == b'{"versions": []}'
         assert document.revision == revision
 
-    async def test_an_empty_document_is_a_document(self, driver: Driver) -> None:
-        """No bytes are not no object."""
+    async def test_an_empty_document_exists(self, driver: Driver) -> None:
         await driver.write("empty", b"", expected=Expect.ABSENT)
         assert (await driver.read("empty")).data == b""
         assert (await driver.stat("empty")).size == 0
 
     async def test_a_missing_document_is_not_found(self, driver: Driver) -> None:
-        """Reading names the object that isn't there."""
+        """The error names the object."""
         with pytest.raises(ObjectNotFound, match="nothing/here"):
             await driver.read("nothing/here")
 
-    async def test_a_document_that_is_too_large_is_refused(self, driver: Driver) -> None:
-        """Whoever wrote it must not fill this process's memory; one that is just as large as allowed is read."""
+    async def test_a_document_above_the_limit_is_refused(self, driver: Driver) -> None:
+        """A large document must not fill the memory. One of exactly the limit is read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
         with pytest.raises(DocumentTooLarge, match="key is invalid: it is larger than the 999 bytes") as caught:
@@ -159,14 +153,13 @@ class DriverConformance:
         assert (caught.value.size, caught.value.limit) == (1000, 999)
 
     async def test_a_document_is_created_once(self, driver: Driver) -> None:
-        """A second create is refused and changes nothing."""
         await driver.write("key", b"first", expected=Expect.ABSENT)
         with pytest.raises(PreconditionFailed, match="key"):
             await driver.write("key", b"second", expected=Expect.ABSENT)
         assert (await driver.read("key")).data == b"first"
 
     async def test_a_document_is_swapped_at_its_revision(self, driver: Driver) -> None:
-        """A swap takes effect at the revision it names, and makes another one."""
+        """Each write returns a new revision."""
         first = await driver.write("key", b"first", expected=Expect.ABSENT)
         second = await driver.write("key", b"second", expected=first)
         document = await driver.read("key")
@@ -174,7 +167,6 @@ class DriverConformance:
         assert second != first
 
     async def test_a_stale_revision_is_refused(self, driver: Driver) -> None:
-        """A swap at a revision that is gone changes nothing."""
         first = await driver.write("key", b"first", expected=Expect.ABSENT)
         await driver.write("key", b"second", expected=first)
         with pytest.raises(PreconditionFailed):
@@ -182,7 +174,7 @@ class DriverConformance:
         assert (await driver.read("key")).data == b"second"
 
     async def test_swapping_a_missing_document_is_refused(self, driver: Driver) -> None:
-        """A document that is gone is at no revision, and isn't created by a swap."""
+        """A swap never creates a document."""
         revision = await driver.write("key", b"first", expected=Expect.ABSENT)
         await driver.delete(["key"])
         with pytest.raises(PreconditionFailed):
@@ -191,8 +183,8 @@ class DriverConformance:
             await driver.read("key")
 
     async def test_a_long_document_is_created_once_and_swapped_at_its_revision(self, driver: Driver) -> None:
-        """As any other, though it comes as a `StreamedDocument`."""
-        first, second = _Made(), _Made()
+        """The same conditions hold for a `StreamedDocument`."""
+        first, second = _RandomDocument(), _RandomDocument()
         revision = await driver.write("key", first, expected=Expect.ABSENT)
         with pytest.raises(PreconditionFailed, match="key"):
             await driver.write("key", second, expected=Expect.ABSENT)
@@ -204,27 +196,24 @@ class DriverConformance:
         assert (document.data, document.revision) == (bytes(second), swapped)
 
     async def test_an_unconditional_write_creates_and_overwrites(self, driver: Driver) -> None:
-        """`ANYTHING` is no condition."""
         await driver.write("key", b"first", expected=Expect.ANYTHING)
         await driver.write("key", b"second", expected=Expect.ANYTHING)
         assert (await driver.read("key")).data == b"second"
 
     async def test_of_racing_creates_one_wins(self, driver: Driver) -> None:
-        """However many create a document at once, one does, and it is the one that is read."""
         results = await _race(lambda n: driver.write("key", b"by %d" % n, expected=Expect.ABSENT))
         (winner,) = _winners(results)
         assert (await driver.read("key")).data == b"by %d" % winner
 
     async def test_of_racing_swaps_one_wins(self, driver: Driver) -> None:
-        """However many swap one revision at once, one does, and it is the one that is read."""
         revision = await driver.write("key", b"before", expected=Expect.ABSENT)
         results = await _race(lambda n: driver.write("key", b"by %d" % n, expected=revision))
         (winner,) = _winners(results)
         document = await driver.read("key")
         assert (document.data, document.revision) == (b"by %d" % winner, results[winner])
 
-    async def test_a_document_tells_its_age(self, driver: Driver) -> None:
-        """Both times are the store's, so right after a write they are close to one another."""
+    async def test_a_document_has_the_times_of_its_write_and_its_response(self, driver: Driver) -> None:
+        """Both times are the store's, so they are close to one another after a write."""
         await driver.write("key", b"data", expected=Expect.ABSENT)
         document = await driver.read("key")
         assert document.modified.utcoffset() is not None
@@ -233,8 +222,8 @@ class DriverConformance:
 
     # Describing
 
-    async def test_an_object_is_described(self, driver: Driver) -> None:
-        """With its size, its age, and a revision that stays the same as long as the object does."""
+    async def test_stat_describes_an_object(self, driver: Driver) -> None:
+        """Its revision stays the same until the object changes, and pins reads."""
         revision = await driver.write("key", b"data", expected=Expect.ABSENT)
         info = await driver.stat("key")
         assert (info.key, info.size) == ("key", 4)
@@ -246,13 +235,12 @@ class DriverConformance:
         with pytest.raises(PreconditionFailed):
             await _content(driver, "key", 0, 4, revision=info.revision)
 
-    async def test_describing_a_missing_object_is_not_found(self, driver: Driver) -> None:
-        """As reading it is."""
+    async def test_stat_of_a_missing_object_is_not_found(self, driver: Driver) -> None:
         with pytest.raises(ObjectNotFound):
             await driver.stat("nothing/here")
 
-    async def test_checksums_that_a_store_vouches_for_are_right(self, driver: Driver) -> None:
-        """A store needs not vouch for any; those that it gives are digests of the whole content."""
+    async def test_reported_checksums_are_right(self, driver: Driver) -> None:
+        """A store may report none. Those that it reports are digests of the whole content."""
         await driver.upload("key", BytesSource(b"data"))
         checksums = (await driver.stat("key")).checksums
         assert checksums.get("sha256") in (None, hashlib.sha256(b"data").hexdigest())
@@ -261,15 +249,14 @@ class DriverConformance:
 
     @pytest.mark.parametrize("parts", [0, 0.001, 1, 2.5], ids=["empty", "small", "one part", "several parts"])
     async def test_a_blob_is_stored(self, driver: Driver, parts: float) -> None:
-        """Whatever its size, all its bytes arrive."""
         data = self._content(parts)
         assert (await driver.upload("blob", BytesSource(data))).created
         assert (await driver.stat("blob")).size == len(data)
         assert await _content(driver, "blob", 0, len(data) + 1) == data
 
     @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
-    async def test_the_same_blob_again_is_success(self, driver: Driver, parts: float) -> None:
-        """The same bytes are already there, so that nothing has to be written."""
+    async def test_uploading_the_same_blob_again_succeeds(self, driver: Driver, parts: float) -> None:
+        """Nothing is written if the same bytes exist."""
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         before = await driver.stat("blob")
@@ -278,7 +265,7 @@ class DriverConformance:
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_blob_is_never_overwritten(self, driver: Driver, parts: float) -> None:
-        """Other bytes of the same size, or of another size, are refused."""
+        """Different bytes of any size are refused."""
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         for other in (data[:-1] + b"!", data + b"!", b""):
@@ -287,19 +274,18 @@ class DriverConformance:
         assert await _content(driver, "blob", 0, len(data)) == data
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
-    async def test_a_blob_is_overwritten_on_demand(self, driver: Driver, parts: float) -> None:
-        """`ANYTHING` is no condition."""
+    async def test_an_unconditional_upload_overwrites(self, driver: Driver, parts: float) -> None:
         data = self._content(parts)
         await driver.upload("blob", BytesSource(b"before"))
         assert (await driver.upload("blob", BytesSource(data), expected=Expect.ANYTHING)).created
         assert await _content(driver, "blob", 0, len(data)) == data
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
-    async def test_of_racing_uploads_of_other_bytes_one_wins(self, driver: Driver, parts: float) -> None:
+    async def test_of_racing_uploads_of_different_bytes_one_wins(self, driver: Driver, parts: float) -> None:
         """The bytes of several uploads are never mixed.
 
-        Not all stores judge the condition atomically when parts are put together. Nothing rests
-        on that: no two pushes upload under one number.
+        Some stores don't check the condition of a multipart completion atomically. That is harmless,
+        because no two pushes upload to the same key.
         """
         blobs = [self._content(parts, salt=n) for n in range(4)]
         results = await _race(lambda n: driver.upload("blob", BytesSource(blobs[n])), racers=4)
@@ -308,15 +294,15 @@ class DriverConformance:
         assert await _content(driver, "blob", 0, len(blobs[0])) in [blobs[winner] for winner in winners]
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
-    async def test_a_source_that_breaks_leaves_nothing(self, driver: Driver, parts: float) -> None:
-        """Its very error is raised, and no object is there."""
+    async def test_an_upload_whose_source_fails_leaves_nothing(self, driver: Driver, parts: float) -> None:
+        """The error of the source is raised unchanged, and no object exists."""
         with pytest.raises(BrokenSource):
             await driver.upload("blob", _BrokenSource(self._content(parts)))
         await _assert_empty(driver, "blob")
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_cancelled_upload_leaves_nothing(self, driver: Driver, parts: float) -> None:
-        """No object is there, and the next upload of the key succeeds."""
+        """No object exists, and the next upload of the key succeeds."""
         data = self._content(parts)
         source = _StuckSource(data)
         async with anyio.create_task_group() as tasks:
@@ -329,8 +315,7 @@ class DriverConformance:
     # Resuming
 
     @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
-    async def test_nothing_is_sent_of_a_resumed_blob_that_is_there(self, driver: Driver, parts: float) -> None:
-        """It is compared, and stays as it is."""
+    async def test_resuming_an_upload_that_is_complete_writes_nothing(self, driver: Driver, parts: float) -> None:
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         before = await driver.stat("blob")
@@ -338,8 +323,8 @@ class DriverConformance:
         assert await driver.stat("blob") == before
 
     @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
-    async def test_a_resumed_blob_that_is_not_there_is_stored(self, driver: Driver, parts: float) -> None:
-        """Its source is hashed as in any other upload."""
+    async def test_resuming_an_upload_that_left_nothing_stores_it(self, driver: Driver, parts: float) -> None:
+        """The source is hashed as in any other upload."""
         data = self._content(parts)
         source = BytesSource(data)
         assert (await driver.upload("blob", source, resume=True)).created
@@ -347,8 +332,7 @@ class DriverConformance:
         assert await _content(driver, "blob", 0, len(data) + 1) == data
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
-    async def test_a_resumed_blob_overwrites_no_other(self, driver: Driver, parts: float) -> None:
-        """Whether the other one has the same size or not."""
+    async def test_resuming_an_upload_overwrites_nothing(self, driver: Driver, parts: float) -> None:
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         for other in (data[:-1] + b"!", b"!" + data[1:], data + b"!", b""):
@@ -357,7 +341,7 @@ class DriverConformance:
         assert await _content(driver, "blob", 0, len(data)) == data
 
     async def test_an_open_upload_is_listed_until_it_is_aborted(self, driver: Driver) -> None:
-        """A store that can't list them yields none; one that doesn't know their keys names none."""
+        """A store that can't list them yields none, and one that doesn't know their keys yields empty ones."""
         await driver.write("clock", b"", expected=Expect.ABSENT)
         now = (await driver.read("clock")).answered
         await driver.delete(["clock"])
@@ -375,15 +359,15 @@ class DriverConformance:
             tasks.cancel_scope.cancel()
         await _assert_empty(driver, "team/blob")
 
-    async def test_aborting_an_upload_that_is_gone_is_no_error(self, driver: Driver) -> None:
-        """Somebody else may be faster; what else is there isn't touched."""
+    async def test_aborting_an_upload_that_does_not_exist_is_no_error(self, driver: Driver) -> None:
+        """Another process may have aborted it. Other objects stay untouched."""
         await driver.upload("blob", BytesSource(b"data"))
         for key in ("blob", "nothing"):
             await driver.abort(OpenUpload(key, "a0b1c2d3e4f5", datetime.now(UTC)))
         assert await _content(driver, "blob", 0, 10) == b"data"
 
-    async def test_an_upload_that_ended_is_not_open(self, driver: Driver) -> None:
-        """Whether it was completed, refused, or found what it would have sent."""
+    async def test_a_finished_upload_is_not_open(self, driver: Driver) -> None:
+        """Whether it was completed, was refused, or found the same bytes."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         await driver.upload("blob", BytesSource(data))
@@ -394,34 +378,33 @@ class DriverConformance:
     # Reading ranges
 
     async def test_ranges_are_read(self, driver: Driver) -> None:
-        """The whole, the middle, the end, one byte, none."""
+        """The whole object, its middle, its end, one byte, and none."""
         data = bytes(range(256)) * 16
         await driver.upload("blob", BytesSource(data))
         for start, stop in ((0, 4096), (100, 300), (4000, 4096), (4095, 4096), (7, 7)):
             assert await _content(driver, "blob", start, stop) == data[start:stop]
 
-    async def test_a_range_ends_where_the_object_ends(self, driver: Driver) -> None:
-        """Asking for more yields what there is, which behind the end is nothing."""
+    async def test_a_range_ends_at_the_end_of_the_object(self, driver: Driver) -> None:
+        """Bytes beyond the end are not an error."""
         await driver.upload("blob", BytesSource(b"0123456789"))
         assert await _content(driver, "blob", 6, 100) == b"6789"
         assert await _content(driver, "blob", 10, 20) == b""
         assert await _content(driver, "blob", 50, 60) == b""
 
     async def test_an_empty_object_has_empty_ranges(self, driver: Driver) -> None:
-        """Reading from its start is reading behind its end."""
         await driver.upload("blob", BytesSource(b""))
         assert await _content(driver, "blob", 0, 10) == b""
         assert await _content(driver, "blob", 0, 0) == b""
 
     async def test_a_range_of_a_large_blob_is_read(self, driver: Driver) -> None:
-        """Across the border of its parts."""
+        """The range crosses the boundaries of its parts."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         start, stop = self.part_size - 10, 2 * self.part_size + 10
         assert await _content(driver, "blob", start, stop) == data[start:stop]
 
     async def test_a_range_of_a_pinned_revision_is_read(self, driver: Driver) -> None:
-        """As long as the object is at that revision, and then no more."""
+        """It is refused once the object is at another revision."""
         revision = await driver.write("key", b"first", expected=Expect.ABSENT)
         assert await _content(driver, "key", 0, 5, revision=revision) == b"first"
         await driver.write("key", b"other", expected=revision)
@@ -437,8 +420,8 @@ class DriverConformance:
         with pytest.raises((ObjectNotFound, PreconditionFailed)):
             await _content(driver, "key", 0, 10, revision=revision)
 
-    async def test_a_range_can_be_left_early(self, driver: Driver) -> None:
-        """Closing the iterator ends it, and the driver goes on working."""
+    async def test_a_range_can_be_closed_early(self, driver: Driver) -> None:
+        """The driver works on after its iterator is closed."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
@@ -446,8 +429,8 @@ class DriverConformance:
         assert data.startswith(first)
         assert await _content(driver, "blob", 0, 10) == data[:10]
 
-    async def test_an_object_that_is_a_local_file_has_its_bytes(self, driver: Driver) -> None:
-        """Where objects are local files, the system can copy them by itself; asking is allowed for any key."""
+    async def test_the_local_path_of_an_object_has_its_bytes(self, driver: Driver) -> None:
+        """A driver may be asked for the path of any key."""
         data = self._content(0.1)
         await driver.upload("folder/blob", BytesSource(data))
         path = driver.local_path("folder/blob")
@@ -458,15 +441,14 @@ class DriverConformance:
 
     # Listing
 
-    async def test_nothing_is_listed_where_nothing_is(self, driver: Driver) -> None:
-        """An empty bucket, and a prefix that no key has."""
+    async def test_listing_without_matching_keys_is_empty(self, driver: Driver) -> None:
         assert await _keys(driver, "") == []
         await driver.write("key", b"", expected=Expect.ABSENT)
         assert await _keys(driver, "other") == []
         assert await _keys(driver, "key/") == []
 
     async def test_keys_are_listed_by_prefix(self, driver: Driver) -> None:
-        """A prefix needs not be a folder, and all keys are listed in ascending order."""
+        """A prefix needn't be a folder, and keys are in ascending order."""
         keys = ["team/a", "team/model.versions", "team/model/1.0.meta", "team/model/1.0/x", "teams/b", "z"]
         await _write_all(driver, reversed(keys))
         assert await _keys(driver, "") == keys
@@ -484,7 +466,7 @@ class DriverConformance:
         assert await _rows(driver, "d/e/", "/") == ["d/e/f"]
 
     async def test_a_listing_describes_its_objects(self, driver: Driver) -> None:
-        """Size and age as `stat` tells them; a revision where the store's listing has it."""
+        """Size and time equal those of `stat`, and so does the revision if the listing contains it."""
         await driver.write("key", b"data", expected=Expect.ABSENT)
         (row,) = [row async for row in driver.list("")]
         assert isinstance(row, ObjectInfo)
@@ -494,7 +476,7 @@ class DriverConformance:
         assert abs(row.modified - info.modified) < CLOCK_TOLERANCE
 
     async def test_many_keys_are_written_listed_and_deleted(self, driver: Driver) -> None:
-        """More than a store lists or deletes in one request."""
+        """They exceed what a store lists or deletes in one request."""
         keys = [f"many/{n:05}" for n in range(MANY)]
         await _write_all(driver, keys)
         assert await _keys(driver, "many/") == keys
@@ -519,8 +501,7 @@ class DriverConformance:
         ],
         ids=lambda key: key if len(key) < 100 else f"{len(key)} bytes",
     )
-    async def test_odd_keys_are_keys(self, driver: Driver, key: str) -> None:
-        """Written, read, uploaded, listed and deleted like any other."""
+    async def test_unusual_keys_work_like_others(self, driver: Driver, key: str) -> None:
         await driver.write(key, b"document", expected=Expect.ABSENT)
         assert (await driver.read(key)).data == b"document"
         assert (await driver.stat(key)).key == key
@@ -535,36 +516,35 @@ class DriverConformance:
 
     # Deleting and closing
 
-    async def test_deleting_what_is_not_there_is_no_error(self, driver: Driver) -> None:
-        """Nor is deleting nothing, or something twice."""
+    async def test_deleting_missing_keys_is_no_error(self, driver: Driver) -> None:
         await driver.write("here", b"", expected=Expect.ABSENT)
         await driver.delete([])
         await driver.delete(["here", "not/here"])
         await driver.delete(["here"])
         assert await _keys(driver, "") == []
 
-    async def test_deleting_leaves_neighbours_alone(self, driver: Driver) -> None:
+    async def test_deleting_a_key_keeps_its_neighbours(self, driver: Driver) -> None:
         """A key is not a prefix."""
         await _write_all(driver, ["a/b", "a/bc", "a/c/d"])
         await driver.delete(["a/b", "a/c"])
         assert await _keys(driver, "") == ["a/bc", "a/c/d"]
 
-    async def test_an_object_is_copied_by_the_store(self, driver: Driver) -> None:
-        """Its bytes don't pass through here; the copy has the digests that the store vouches for."""
+    async def test_an_object_is_copied_on_the_server_side(self, driver: Driver) -> None:
+        """The copy has the checksums that the store reports."""
         data = b"content" * 100
         await driver.upload("source", BytesSource(data))
         info = await driver.stat("source")
         try:
             copy = await driver.copy(driver, info, "folder/copy of it")
         except NotSameStore:
-            return  # this store copies nothing by itself
+            return  # the store has no server-side copy
         assert (copy.key, copy.size) == ("folder/copy of it", len(data))
         assert copy.checksums == info.checksums
         assert await _content(driver, "folder/copy of it", 0, 10_000) == data
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_copy_overwrites_nothing(self, driver: Driver, parts: float) -> None:
-        """The same bytes there already are success, other bytes are refused, whatever the store vouches for."""
+        """The same bytes count as success, other bytes are refused, whatever checksums the store reports."""
         data = self._content(parts)
         other = data[:-1] + b"!"
         for key in ("source", "same"):
@@ -574,13 +554,13 @@ class DriverConformance:
         try:
             assert (await driver.copy(driver, info, "same")).size == info.size
         except NotSameStore:
-            return  # this store copies nothing by itself
+            return  # the store has no server-side copy
         with pytest.raises(PreconditionFailed):
             await driver.copy(driver, info, "other")
         assert await _content(driver, "other", 0, len(data)) == other
 
-    async def test_a_copy_is_of_one_revision(self, driver: Driver) -> None:
-        """An object that was changed or removed meanwhile isn't copied."""
+    async def test_a_copy_is_pinned_to_its_revision(self, driver: Driver) -> None:
+        """An object that was changed or deleted since isn't copied."""
         await driver.upload("source", BytesSource(b"before"))
         info = await driver.stat("source")
         await driver.upload("source", BytesSource(b"after!"), expected=Expect.ANYTHING)
@@ -588,27 +568,26 @@ class DriverConformance:
             with pytest.raises(PreconditionFailed):
                 await driver.copy(driver, info, "copy")
         except NotSameStore:
-            return  # this store copies nothing by itself
+            return  # the store has no server-side copy
         await driver.delete(["source"])
         with pytest.raises((ObjectNotFound, PreconditionFailed)):
             await driver.copy(driver, info, "copy")
         with pytest.raises(ObjectNotFound):
             await driver.stat("copy")
 
-    async def test_a_driver_says_where_it_is(self, driver: Driver) -> None:
-        """As a URL, which its identity begins with."""
+    async def test_a_driver_has_a_url_and_an_identity(self, driver: Driver) -> None:
+        """The identity begins with the URL."""
         assert "://" in driver.url
         assert not driver.url.endswith("/")
         assert driver.identity.startswith(driver.url)
 
-    async def test_closing_twice_is_harmless(self, driver: Driver) -> None:
-        """Also after use."""
+    async def test_closing_twice_is_no_error(self, driver: Driver) -> None:
         await driver.write("key", b"", expected=Expect.ABSENT)
         await driver.aclose()
         await driver.aclose()
 
     def _content(self, parts: float, *, salt: int = 0) -> bytes:
-        """Bytes that differ from part to part, so that parts in a wrong order are noticed."""
+        """Return bytes that differ from part to part, to detect parts in the wrong order."""
         size = int(parts * self.part_size)
         block = b"".join((n + salt).to_bytes(4, "big") for n in range(16 * 1024))
         blocks = (n.to_bytes(4, "big") + block for n in range(-(-size // len(block))))
@@ -616,7 +595,7 @@ class DriverConformance:
 
 
 async def _race(attempt: Callable[[int], Awaitable[Any]], racers: int = RACERS) -> Sequence[Any]:
-    """The result of each racer, or its refusal."""
+    """Return the result of each racer, or its `PreconditionFailed`."""
     results: list[Any] = [None] * racers
 
     async def run(number: int) -> None:
@@ -643,7 +622,7 @@ async def _open_uploads(driver: Driver, prefix: str) -> list[OpenUpload]:
 
 
 async def _upload_that_is_aborted(driver: Driver, key: str, source: BytesSource) -> None:
-    with contextlib.suppress(AioAssetsError):  # where a part is sent to what was aborted
+    with contextlib.suppress(AioAssetsError):  # a part was sent after the upload was aborted
         await driver.upload(key, source)
 
 
@@ -652,7 +631,7 @@ async def _keys(driver: Driver, prefix: str) -> list[str]:
 
 
 async def _rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
-    """Keys, and folded prefixes with an ellipsis behind them."""
+    """Return keys, and common prefixes with an ellipsis."""
     return [
         row.prefix + "..." if isinstance(row, CommonPrefix) else row.key
         async for row in driver.list(prefix, delimiter=delimiter)

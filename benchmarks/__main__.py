@@ -74,7 +74,7 @@ def _temporary(stack: contextlib.ExitStack, parent: Path | None) -> Path:
 
 
 def _round_trips(scenario: Scenario, wanted: Sequence[float]) -> Sequence[float]:
-    return (0.0,) if scenario.where is Where.LOCAL else wanted or ROUND_TRIPS
+    return wanted or ROUND_TRIPS if scenario.where is Where.S3 else (0.0,)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,11 +9,11 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,10 +22,32 @@ from benchmarks.peers import CACHE, Unavailable
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from tools.servers import ACCESS_KEY, SECRET_KEY, start_seaweedfs
+from tools.servers import (
+    ACCESS_KEY,
+    AZURITE_ACCOUNT,
+    AZURITE_KEY,
+    SECRET_KEY,
+    AzureServer,
+    GCSServer,
+    start_azurite,
+    start_gcs,
+    start_seaweedfs,
+)
+
+T = TypeVar("T")
 
 REGION: Final = "us-east-1"
-PREFIXES: Final = ("AIOASSETS_", "AWS_", "DVC_", "MODELKIT_", "PYTHONDONTWRITEBYTECODE", "S3_", "STORAGE_")
+PREFIXES: Final = (
+    "AIOASSETS_",
+    "AWS_",
+    "AZURE_",
+    "DVC_",
+    "GOOGLE_",
+    "MODELKIT_",
+    "PYTHONDONTWRITEBYTECODE",
+    "S3_",
+    "STORAGE_",
+)
 """Of variables that a run gets from nobody but this module."""
 BLOCK: Final = 1024 * 1024
 COPIES: Final = 4
@@ -142,6 +164,35 @@ class Rig:
             finally:
                 self._client.delete_bucket(Bucket=bucket)  # SeaweedFS drops it with all that is in it
 
+    @contextlib.contextmanager
+    def azure_place(self, data: Data) -> Iterator[Place]:
+        """Make a place for this data, with a container on Azurite.
+
+        Raises:
+            Unavailable: there is no server.
+        """
+        server = self._azurite
+        with self._own_folder(self._root(data)) as folder:
+            variables = {
+                "AZURE_STORAGE_ACCOUNT_KEY": AZURITE_KEY,
+                "AZURE_STORAGE_ACCOUNT_NAME": AZURITE_ACCOUNT,
+                "AZURE_STORAGE_CONNECTION_STRING": server.options["connection_string"],
+                "AZURE_STORAGE_ENDPOINT": server.account_url,
+            }
+            yield Place(folder, f"az://{server.fresh_container()}", {**_environ(folder), **variables})
+
+    @contextlib.contextmanager
+    def gcs_place(self, data: Data) -> Iterator[Place]:
+        """Make a place for this data, with a bucket on the test server of Google's API.
+
+        Raises:
+            Unavailable: there is no server.
+        """
+        server = self._gcs
+        with self._own_folder(self._root(data)) as folder:
+            variables = {"STORAGE_EMULATOR_HOST": server.api_root}
+            yield Place(folder, f"gs://{server.fresh_bucket()}", {**_environ(folder), **variables})
+
     def _root(self, data: Data) -> Path:
         if self._memory is None or data.files == 1 or shutil.disk_usage(self._memory).free < COPIES * data.total:
             return self._folder
@@ -158,10 +209,21 @@ class Rig:
 
     @cached_property
     def _server(self) -> str:
-        directory = self._folder / "seaweedfs"
+        return str(self._started("seaweedfs", start_seaweedfs).endpoint_url)
+
+    @cached_property
+    def _azurite(self) -> AzureServer:
+        return self._started("azurite", start_azurite)
+
+    @cached_property
+    def _gcs(self) -> GCSServer:
+        return self._started("gcs", start_gcs)
+
+    def _started(self, name: str, start: Callable[[Path], contextlib.AbstractContextManager[T]]) -> T:
+        directory = self._folder / name
         directory.mkdir(exist_ok=True)
         try:
-            return str(self._stack.enter_context(start_seaweedfs(directory)).endpoint_url)
+            return self._stack.enter_context(start(directory))
         except pytest.skip.Exception as reason:
             raise Unavailable(str(reason)) from None
 

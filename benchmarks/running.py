@@ -107,7 +107,14 @@ def _round(
 
 
 def _place(rig: Rig, scenario: Scenario, round_trip: float) -> contextlib.AbstractContextManager[Place]:
-    return rig.local_place() if scenario.where is Where.LOCAL else rig.s3_place(scenario.data, round_trip)
+    match scenario.where:
+        case Where.LOCAL:
+            return rig.local_place()
+        case Where.AZURE:
+            return rig.azure_place(scenario.data)
+        case Where.GCS:
+            return rig.gcs_place(scenario.data)
+    return rig.s3_place(scenario.data, round_trip)
 
 
 def _run(contestant: Contestant, place: Place, job: Job) -> Measured:

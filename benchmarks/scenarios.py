@@ -19,6 +19,8 @@ class Where(enum.Enum):
     """What kind of store a scenario is about."""
 
     S3 = "s3"
+    AZURE = "azure"
+    GCS = "gcs"
     LOCAL = "local"
 
 
@@ -68,6 +70,14 @@ def _small() -> tuple[Scenario, ...]:
         Scenario("small", IN_PROCESS, RUNNING, many),
         Scenario("small", WHOLE, PROGRAMS[:2], many),
         Scenario("small", WHOLE, PROGRAMS[:4], many, full=True),  # modelkit takes half an hour
+    )
+
+
+def _clouds() -> tuple[Scenario, ...]:
+    some = Data(1_000, 4 * KIB)
+    return tuple(
+        Scenario(f"{where.value}-small", IN_PROCESS, RUNNING[:2], some, where=where)
+        for where in (Where.AZURE, Where.GCS)
     )
 
 
@@ -137,6 +147,7 @@ def _latency() -> tuple[Scenario, ...]:
 
 SCENARIOS: Final = (
     *_small(),
+    *_clouds(),
     *_large(),
     *_folders(),
     *_local(),

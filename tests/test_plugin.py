@@ -1,9 +1,11 @@
-"""Drivers of others are found by the scheme of a URL."""
+"""Drivers of other packages are found by the scheme of a URL."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -11,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).parent.parent / "examples" / "plugin"
+import aioassets.drivers
+
+PROJECT = Path(__file__).parent.parent
+PLUGIN = PROJECT / "examples" / "plugin"
+DOCUMENTED = (PROJECT / "docs" / "drivers.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for `PYTHONPATH` that the example is installed to, and two that are up to no good."""
+    """A folder for `PYTHONPATH` with the example, and with one driver that is broken and one that wants `s3://`."""
     folder = tmp_path_factory.mktemp("plugin")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
     subprocess.run(build, cwd=PLUGIN, check=True, capture_output=True)
@@ -38,58 +44,44 @@ def run(installed: Path, *args: str, **environ: str) -> subprocess.CompletedProc
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_plug_in_is_a_store_like_any_other(installed: Path, tmp_path: Path) -> None:
-    """By its URL or as a provider, with options of its own."""
-    (tmp_path / "a.txt").write_text("content")
+def test_a_plug_in_is_addressed_by_url_or_as_a_provider(installed: Path, tmp_path: Path) -> None:
+    """Its options come from the command line or the environment."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a.txt").write_text("content")
+    (tree / "empty").write_text("")
     dirs = ("--assets-dir", str(tmp_path / "cache"))
-    option = ("-o", f"mount={tmp_path / 'mnt'}")
-    pushed = run(
-        installed, "new", str(tmp_path / "a.txt"), "model", "--bucket", "share://team", "--yes", *option, *dirs
-    )
+    folder = ("-o", f"folder={tmp_path}")
+    pushed = run(installed, "new", str(tree), "model", "--bucket", "sqlite://team", "--yes", *folder, *dirs)
     assert (pushed.returncode, pushed.stdout) == (0, "model:0.0\n"), pushed.stderr
-    assert (tmp_path / "mnt" / "team" / "assets" / "model.versions").exists()
-    listed = run(
-        installed,
-        "list",
-        "--bucket",
-        "team",
-        "--storage-provider",
-        "share",
-        "--json",
-        AIOASSETS_SHARE_MOUNT=str(tmp_path / "mnt"),
-    )
+    database = sqlite3.connect(tmp_path / "team.db")
+    keys = [key for (key,) in database.execute("SELECT key FROM objects WHERE key LIKE 'assets/%' ORDER BY key")]
+    database.close()
+    assert keys == [f"assets/model{end}" for end in (".versions", "/0.0.meta", "/0.0/a.txt", "/0.0/empty")]
+    environ = {"AIOASSETS_SQLITE_FOLDER": str(tmp_path)}
+    listed = run(installed, "list", "--bucket", "team", "--storage-provider", "sqlite", "--json", **environ)
     assets = [{"name": "model", "versions": ["0.0"], "error": None}]
     assert json.loads(listed.stdout) == {"assets": assets}, listed.stderr
-    source = "share://team/assets/model/0.0"
-    copied = run(
-        installed,
-        "new",
-        source,
-        "copy",
-        "--bucket",
-        str(tmp_path / "store"),
-        "--yes",
-        *dirs,
-        AIOASSETS_SHARE_MOUNT=str(tmp_path / "mnt"),
-    )
+    store = ("--bucket", str(tmp_path / "store"))
+    copied = run(installed, "new", "sqlite://team/assets/model/0.0", "copy", *store, "--yes", *dirs, **environ)
     assert (copied.returncode, copied.stdout) == (0, "copy:0.0\n"), copied.stderr
 
 
-def test_only_the_plug_in_that_is_asked_for_is_loaded(installed: Path, tmp_path: Path) -> None:
-    """Others may be broken."""
-    ran = run(installed, "list", "--bucket", "share://team", "-o", f"mount={tmp_path}")
-    assert (ran.returncode, "loaded" in ran.stdout) == (7, False)  # no such folder yet
+def test_only_the_plug_in_of_the_scheme_is_loaded(installed: Path, tmp_path: Path) -> None:
+    ran = run(installed, "list", "--bucket", "sqlite://team", "-o", f"folder={tmp_path}")
+
+    assert (ran.returncode, "loaded" in ran.stdout) == (7, False)  # no such database yet
 
 
-def test_a_plug_in_that_can_not_be_loaded_is_named(installed: Path) -> None:
-    """With its own reason."""
+def test_the_error_names_a_plug_in_that_fails_to_load(installed: Path) -> None:
     ran = run(installed, "list", "--bucket", "broken://team")
+
     assert ran.returncode == 2
-    assert "The driver for broken:// (bad:Driver) can't be loaded: out of order" in ran.stderr
+    assert "Failed to load the driver for broken:// URLs (bad:Driver): out of order" in ran.stderr
 
 
 def test_built_in_schemes_can_not_be_replaced(installed: Path) -> None:
-    """What s3:// means never depends on what else is installed."""
+    """The meaning of s3:// never depends on what else is installed."""
     ran = run(
         installed,
         "list",
@@ -105,31 +97,53 @@ def test_built_in_schemes_can_not_be_replaced(installed: Path) -> None:
         AIOASSETS_CONNECT_TIMEOUT="1",
     )
     assert "loaded" not in ran.stdout
-    assert "can't be loaded" not in ran.stderr
+    assert "Failed to load" not in ran.stderr
 
 
-def test_a_scheme_that_nobody_knows_is_an_error(installed: Path) -> None:
-    """It says how buckets are named."""
+def test_an_unknown_scheme_is_a_usage_error_with_advice(installed: Path) -> None:
     ran = run(installed, "list", "--bucket", "tape://team")
+
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "unknown kind of store" in ran.stderr
+    assert "No driver is installed for tape:// URLs. Name one like" in ran.stderr
 
 
 def test_the_example_passes_the_conformance_suite(installed: Path) -> None:
-    """As its author would run it."""
+    """It runs as its author would run it, on the installed package."""
     env = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "asyncio_mode=auto",
-        "test_share.py",
-    ]
+    options = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "--rootdir", str(PLUGIN)]
     ran = subprocess.run(
-        [*command, "--rootdir", str(PLUGIN)], cwd=PLUGIN, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-m", "pytest", *options, "test_sqlite.py"],
+        cwd=PLUGIN,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout
+
+
+def test_the_example_uses_only_public_names() -> None:
+    (module,) = PLUGIN.glob("*/__init__.py")
+    imports = re.findall(r"^(?:from|import) (aioassets\S*)", module.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert imports == ["aioassets.drivers"]
+
+
+class TestPublicNames:
+    def test_the_documentation_lists_all_of_them(self) -> None:
+        section = DOCUMENTED.partition("## Names\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        named = [name for row in rows for name in re.findall(r"`(\w+)", row)]
+
+        assert sorted(named) == sorted(aioassets.drivers.__all__)
+
+    @pytest.mark.parametrize("name", aioassets.drivers.__all__)
+    def test_each_can_be_imported(self, name: str) -> None:
+        assert hasattr(aioassets.drivers, name)
+
+    def test_the_documentation_shows_the_methods_of_a_driver(self) -> None:
+        members = {name for name in vars(aioassets.drivers.Driver) if not name.startswith("_")}
+        section = DOCUMENTED.partition("## The protocol\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+
+        assert {name for row in rows for name in re.findall(r"`(\w+)", row)} == members

@@ -158,7 +158,7 @@ class LeftoverFinder:
         if claim.state is ClaimState.CLAIMED:
             if await in_thread(self.inspection.may_end, meta, claim):
                 return replace(found, kind=LeftoverKind.DEAD_PUSH, removable=True)
-            return replace(found, kind=LeftoverKind.LIVE_PUSH, advice="it may be under way")
+            return replace(found, kind=LeftoverKind.LIVE_PUSH, advice="its push may still be running")
         is_empty = not (found.files or found.uploads)
         if is_empty and not await self.inspection.may_forget(found.name, found.version, meta, listed):
             return None  # the `.meta` has to stay, so that the number isn't used again

@@ -1,6 +1,8 @@
-"""Drivers: one bucket, container or folder each, and the way from its URL to its driver.
+"""Drivers, each for one kind of object store, and the lookup of the driver for a URL.
 
 A driver knows keys, bytes and its SDK. It knows nothing of assets.
+
+The names in `__all__` are the public API for authors of drivers: see `docs/drivers.md`.
 """
 
 from __future__ import annotations
@@ -14,18 +16,88 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from aioassets.drivers.protocol import Driver
-from aioassets.errors import InvalidSetting
+from aioassets.drivers.protocol import (
+    MAX_DOCUMENT,
+    SMALL_DOCUMENT,
+    CommonPrefix,
+    Data,
+    Document,
+    Driver,
+    Expect,
+    NoLocalFiles,
+    NoOpenUploads,
+    ObjectInfo,
+    OpenUpload,
+    Revision,
+    Source,
+    StreamedDocument,
+    Uploaded,
+)
+from aioassets.errors import (
+    AccessDenied,
+    AioAssetsError,
+    BucketNotFound,
+    DocumentTooLarge,
+    InvalidSetting,
+    MissingCredentials,
+    NotSameStore,
+    ObjectNotFound,
+    PreconditionFailed,
+    SourceChanged,
+    StoreCorrupt,
+    StoreError,
+    StoreUnavailable,
+)
+from aioassets.runtime.budget import Budget
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
+from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
+
+__all__ = [
+    "MAX_DOCUMENT",
+    "SMALL_DOCUMENT",
+    "AccessDenied",
+    "AioAssetsError",
+    "BucketNotFound",
+    "Budget",
+    "CommonPrefix",
+    "Data",
+    "Dispatcher",
+    "Document",
+    "DocumentTooLarge",
+    "Driver",
+    "Effects",
+    "Expect",
+    "InvalidSetting",
+    "MissingCredentials",
+    "NoLocalFiles",
+    "NoOpenUploads",
+    "NotSameStore",
+    "ObjectInfo",
+    "ObjectNotFound",
+    "OpenUpload",
+    "PreconditionFailed",
+    "RetryPolicy",
+    "Revision",
+    "Source",
+    "SourceChanged",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreUnavailable",
+    "StreamedDocument",
+    "Uploaded",
+    "in_thread",
+]
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LIKE_A_PATH: Final = ("/", "./", "../", "~")
 
 PLUGINS: Final = "aioassets.drivers"
-"""The entry-point group that maps a URL scheme to a driver of somebody else's."""
+"""The entry-point group in which other packages register drivers by URL scheme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +115,7 @@ _PROVIDERS: Final = {
     "azure": _Provider("aioassets.drivers.azure.driver", "AzureDriver", "az"),
 }
 _ALIASES: Final = {"az": "azure"}
-"""What modelkit calls a provider."""
+"""Names that modelkit uses for providers."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
 _ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or az://container."
@@ -51,11 +123,11 @@ _ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or a
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Which bucket of which provider.
+    """One bucket of one provider.
 
     Attributes:
-        provider: `local`, `s3`, `gcs`, `azure` or `memory`.
-        bucket: its name, or the folder's path.
+        provider: `local`, `s3`, `gcs`, `azure`, `memory`, or the scheme of a plug-in.
+        bucket: the bucket's name, or the folder's path.
     """
 
     provider: str
@@ -63,19 +135,19 @@ class Location:
 
     @classmethod
     def parse(cls, bucket: str, storage_provider: str | None = None) -> Location:
-        """Tell URLs, paths and bare names apart.
+        """Parse a URL, a path or a bare name.
 
         Args:
             bucket: `s3://name`, `file:///path`, a path, or a bare name.
-            storage_provider: what a bare name stands for; `None` for a folder.
+            storage_provider: the provider of a bare name; `None` for a folder.
 
         Raises:
-            InvalidSetting: the URL or the provider isn't one that is known.
+            InvalidSetting: the URL is malformed, or the provider is unknown.
         """
         storage_provider = _ALIASES.get(storage_provider or "", storage_provider)
         if storage_provider is not None and not _is_provider(storage_provider):
             raise InvalidSetting(
-                f"There is no storage provider {storage_provider!r}: choose one of {', '.join(sorted(_PROVIDERS))}."
+                f"Unknown storage provider {storage_provider!r}. Choose one of {', '.join(sorted(_PROVIDERS))}."
             )
         if _SCHEME.match(bucket):
             return cls._from_url(bucket)
@@ -88,21 +160,21 @@ class Location:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise InvalidSetting(f"A bucket's URL can't be read. {_ADVICE}") from None
+            raise InvalidSetting(f"The bucket's URL is malformed. {_ADVICE}") from None
         # A password with a slash in it looks like a path, so no message shows the URL.
         if parts.query or parts.fragment or "@" in parts.netloc:
-            raise InvalidSetting(f"A bucket's URL takes no credentials, query or fragment. {_ADVICE}")
+            raise InvalidSetting(f"The bucket's URL must not have credentials, a query or a fragment. {_ADVICE}")
         scheme = parts.scheme.lower()
         provider = _BY_SCHEME.get(scheme, scheme)
         if not _is_provider(provider):
-            raise InvalidSetting(f"{scheme}:// is an unknown kind of store. {_ADVICE}")
+            raise InvalidSetting(f"No driver is installed for {scheme}:// URLs. {_ADVICE}")
         if provider == "local":
             if parts.netloc not in ("", "localhost") or not parts.path:
-                raise InvalidSetting(f"{url!r} names no folder on this machine: write file:///path.")
+                raise InvalidSetting(f"{url!r} does not name a folder on this machine. Write file:///path.")
             return cls(provider, unquote(parts.path))
         if not parts.netloc or parts.path.strip("/"):
             raise InvalidSetting(
-                f"A bucket's URL is {scheme}://name and no more: give the path inside it as the prefix."
+                f"The bucket's URL must be {scheme}://name. Pass the path inside the bucket as the prefix."
             )
         return cls(provider, parts.netloc)
 
@@ -114,16 +186,16 @@ def make_driver(
     options: Mapping[str, Any] | None = None,
     timeouts: Mapping[str, float] | None = None,
 ) -> Driver:
-    """Make the driver for a location; it connects at its first request.
+    """Create the driver for a location. It connects at its first request.
 
     Args:
-        dispatcher: the budget and retries that it shares.
-        options: keyword arguments of the driver. Those written `provider.option` are for that
-            provider alone, and left out for the others.
+        dispatcher: the budget and the retry policy to share.
+        options: keyword arguments of the driver. An option that is written `provider.option` is
+            passed to that provider only.
         timeouts: `connect_timeout` and `read_timeout`, in seconds, for drivers that have them.
 
     Raises:
-        InvalidSetting: the driver has no such option, or its extra isn't installed.
+        InvalidSetting: the driver has no such option, or its extra is not installed.
     """
     factory = _factory(location.provider)
     parameters = inspect.signature(factory).parameters
@@ -134,19 +206,19 @@ def make_driver(
         if owner not in ("", location.provider):
             continue
         if option not in known:
-            raise InvalidSetting(f"The {location.provider} store has no option {option!r}.")
+            raise InvalidSetting(f"The {location.provider} driver has no option {option!r}.")
         chosen[option] = _parsed(option, value, str(parameters[option].annotation))
     target = os.path.expanduser(location.bucket) if location.provider == "local" else location.bucket
     return cast("Driver", factory(target, dispatcher=dispatcher, **chosen))
 
 
 def split_url(url: str) -> tuple[Location, str] | None:
-    """The bucket and the key that an object's URL names; `None` for a path on this machine.
+    """Split an object's URL into its bucket and its key, or return `None` for a local path.
 
-    A key is taken as it is written, without decoding anything.
+    The key is not decoded.
 
     Raises:
-        InvalidSetting: the URL is of an unknown kind of store, or names no bucket.
+        InvalidSetting: the URL's scheme is unknown, or it names no bucket.
     """
     if not _SCHEME.match(url) or url.lower().startswith("file:"):
         return None
@@ -166,18 +238,18 @@ def _plugins(provider: str) -> EntryPoints:
 
 
 def _factory(provider: str) -> Callable[..., Any]:
-    """The class or function that makes a provider's drivers; only the one that is asked for is loaded."""
+    """Return the class or function that creates a provider's drivers. No other provider is loaded."""
     if (built_in := _PROVIDERS.get(provider)) is not None:
         return cast("Callable[..., Any]", getattr(importlib.import_module(built_in.module), built_in.factory))
     (plugin, *_) = _plugins(provider)
     try:
         return cast("Callable[..., Any]", plugin.load())
     except Exception as error:
-        raise InvalidSetting(f"The driver for {provider}:// ({plugin.value}) can't be loaded: {error}") from error
+        raise InvalidSetting(f"Failed to load the driver for {provider}:// URLs ({plugin.value}): {error}") from error
 
 
 def _parsed(option: str, value: Any, annotation: str) -> Any:
-    """Options of the environment and the command line are texts; give them the type that the driver wants."""
+    """Convert the text of an option, from the environment or the command line, to the annotated type."""
     if not isinstance(value, str):
         return value
     for kind, parse in (("bool", parse_boolean), ("int", int), ("float", float)):
@@ -185,12 +257,12 @@ def _parsed(option: str, value: Any, annotation: str) -> Any:
             try:
                 return parse(value)
             except ValueError as error:
-                raise InvalidSetting(f"The option {option}={value!r} can't be used: {error}.") from None
+                raise InvalidSetting(f"Invalid value {value!r} for the option {option}: {error}.") from None
     return value
 
 
 def parse_boolean(text: str) -> bool:
-    """Read `true`, `1`, `yes`, `on` and their opposites; raises `ValueError`."""
+    """Parse `true`, `1`, `yes`, `on` and their opposites; raise `ValueError` otherwise."""
     if (word := text.strip().lower()) in ("true", "1", "yes", "on"):
         return True
     if word in ("false", "0", "no", "off"):

@@ -1,4 +1,4 @@
-"""A folder as a key-value store, with plain blocking calls; `local` makes it a driver."""
+"""A folder as a key-value store, by blocking calls. `local` makes it a driver."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from aioassets.runtime.disk import READING
 from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
-"""The folder for temporary files and locks: on the same file system, and never listed."""
+"""The folder for temporary files and locks. It is on the same file system, and never listed."""
 STRIPES: Final = 64
-"""Lock files in all: a key always maps to the same one, and none is ever removed."""
+"""The number of lock files. A key always maps to the same one, and none is ever removed."""
 JITTER_NS: Final = 1_000_000
-"""Times of change are spread by up to this much, since file systems tick only every few milliseconds."""
+"""Nanoseconds by which modification times are spread, since the clocks of file systems tick every few milliseconds."""
 RETRIES: Final = 100
-"""How often a folder may be pruned under our hands before that is an error."""
+"""Attempts to create a file whose folder other processes keep removing."""
 _BEFORE_DIGEST: Final = "-sha256:"
 
 
 class Folder:
     """Files by key below one folder.
 
-    Creating is `link(2)`, which fails where the name is taken; swapping and deleting hold a
-    `flock(2)`. Every method lets `OSError` pass: `FileExistsError` is a refused condition.
+    Creating uses `link(2)`, which fails if the name is taken. Swapping and deleting hold a
+    `flock(2)`. Methods raise `OSError`; `FileExistsError` means that the condition is not met.
 
     Args:
-        root: the folder, absolute.
+        root: the absolute path of the folder.
     """
 
     def __init__(self, root: str) -> None:
@@ -55,22 +55,22 @@ class Folder:
         self._temporary_folder = os.path.join(root, OURS, "tmp")
 
     def exists(self) -> bool:
-        """Whether the folder itself is there."""
+        """Return whether the folder exists."""
         return os.path.isdir(self.root)
 
     def path(self, key: str) -> str:
-        """Where an object is kept."""
+        """Return the path of an object."""
         segments = key.split("/")
         if not {"", ".", ".."}.isdisjoint(segments) or segments[0] == OURS:
             raise OSError(errno.EINVAL, "the key has an empty or reserved segment")
         return os.path.join(self.root, *segments)
 
     def temporary_path(self) -> str:
-        """A name for a file that is to be placed later."""
+        """Return a new path for a temporary file."""
         return os.path.join(self._temporary_folder, secrets.token_hex(16))
 
     def temporaries(self) -> list[OpenUpload]:
-        """The temporary files that are there, whoever writes them or has died writing them."""
+        """Return the temporary files of all processes, including those that were killed."""
         found: list[OpenUpload] = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._temporary_folder) as entries:
             for entry in entries:
@@ -79,14 +79,14 @@ class Folder:
         return found
 
     def remove_temporary(self, name: str) -> None:
-        """Remove a temporary file by the name that `temporaries` gives it."""
+        """Remove a temporary file by its name in `temporaries`."""
         unlink(os.path.join(self._temporary_folder, os.path.basename(name)))
 
     def read(self, key: str, check: Callable[[int], None]) -> Document:
         """Read an object whole.
 
         Args:
-            check: is told its size before, and may raise.
+            check: called with the size before reading; may raise.
         """
         with open(self.path(key), "rb", opener=opener) as file:
             status = os.fstat(file.fileno())
@@ -103,18 +103,18 @@ class Folder:
         return _info(key, status)
 
     def create(self, temporary: str) -> int:
-        """Make a temporary file that is written and read; returns its descriptor."""
+        """Create a temporary file, and return its descriptor for reading and writing."""
         return _open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
 
     def append(self, temporary: str, data: Data | StreamedDocument) -> None:
-        """Add to a temporary file, making it first where needed."""
+        """Append to a temporary file; create it if necessary."""
         with contextlib.suppress(FileNotFoundError):
             return _append(temporary, data)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
         return _append(temporary, data)
 
     def write(self, key: str, data: bytes | StreamedDocument, expected: Revision | Expect) -> Revision:
-        """Write an object if its present state is the expected one."""
+        """Write an object if its current state is the expected one."""
         for _ in range(RETRIES):
             temporary = self.temporary_path()
             try:
@@ -124,7 +124,7 @@ class Folder:
                     raise
             finally:
                 unlink(temporary)
-        raise OSError(errno.EAGAIN, "its temporary files keep vanishing")
+        raise OSError(errno.EAGAIN, "other processes keep removing its temporary files")
 
     def _write(self, temporary: str, key: str, data: bytes | StreamedDocument, expected: Revision | Expect) -> Revision:
         digest = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else data.sha256
@@ -138,7 +138,7 @@ class Folder:
         return _document_revision(status, digest)
 
     def place(self, temporary: str, key: str, expected: Expect) -> bool:
-        """Make a temporary file an object; `False` where the same bytes are there already."""
+        """Turn a temporary file into an object; return `False` if an object with the same bytes exists."""
         if expected is Expect.ANYTHING:
             with self._locked(key):
                 os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
@@ -154,7 +154,7 @@ class Folder:
         return True
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, and the folders that this leaves empty."""
+        """Delete objects, and folders that become empty."""
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         for key in keys:
@@ -164,12 +164,12 @@ class Folder:
             self._prune(os.path.dirname(path))
 
     def walk(self, prefix: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
-        """List keys in ascending order, whole or folded at the next `/`."""
+        """Iterate over keys in ascending order, in full or folded at the next `/`."""
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         base, slash, start = prefix.rpartition("/")
         if ".." in base.split("/"):
-            raise OSError(errno.EINVAL, "the prefix leads out of the folder")
+            raise OSError(errno.EINVAL, "the prefix leads outside the folder")
         yield from self._walk(base + slash, start, deep=deep)
 
     def _walk(self, base: str, start: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
@@ -190,14 +190,14 @@ class Folder:
         for _ in range(RETRIES):
             try:
                 os.link(temporary, path)
-            except FileNotFoundError:  # the folder isn't there, or was just pruned
+            except FileNotFoundError:  # the folder does not exist, or another process just removed it
                 if not os.path.lexists(temporary):
                     raise
             else:
                 return
             with contextlib.suppress(FileNotFoundError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-        raise OSError(errno.EAGAIN, "its folder keeps vanishing")
+        raise OSError(errno.EAGAIN, "other processes keep removing its folder")
 
     def _swap(self, temporary: str, key: str, status: os.stat_result, expected: Revision | Expect) -> os.stat_result:
         path = self.path(key)
@@ -225,13 +225,13 @@ class Folder:
             os.close(descriptor)
 
     def _prune(self, directory: str) -> None:
-        with contextlib.suppress(OSError):  # not empty, or somebody else was faster
+        with contextlib.suppress(OSError):  # not empty, or another process removed it
             while directory.startswith(self.root + os.sep):
                 os.rmdir(directory)
                 directory = os.path.dirname(directory)
 
     def _now(self) -> datetime:
-        """The file system's clock, which on a network is not this machine's; read-only ones have no say."""
+        """Return the file system's time, which may differ from this machine's; on a read-only one, the machine's."""
         probe = self.temporary_path()
         try:
             descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -245,17 +245,17 @@ class Folder:
 
 
 def revision_of(status: os.stat_result) -> Revision:
-    """Return the revision of a file as `stat` and listings tell it, which don't read the file."""
+    """Return the revision of a file for `stat` and listings, which do not read it."""
     return Revision(f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
 
 
 def is_pinned_to(status: os.stat_result, revision: Revision) -> bool:
-    """Return whether a file that is to be read is at a revision, of either kind."""
+    """Return whether a file is at a revision of either kind."""
     return revision.partition(_BEFORE_DIGEST)[0] == revision_of(status)
 
 
 def _document_revision(status: os.stat_result, sha256: str) -> Revision:
-    """Return the revision of a document, which can't come back with other content."""
+    """Return the revision of a document. It is unique to the content."""
     return Revision(f"{revision_of(status)}{_BEFORE_DIGEST}{sha256}")
 
 
@@ -268,7 +268,7 @@ def _is_at(path: str, status: os.stat_result, expected: Revision) -> bool:
 
 
 def unlink(path: str) -> None:
-    """Remove a file that may be gone already."""
+    """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
@@ -285,7 +285,7 @@ def _append(path: str, data: Data | StreamedDocument) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """Open a file of the store for reading: nothing else is an object, nor waited for."""
+    """Open a regular file for reading, without waiting for other kinds of files."""
     descriptor = os.open(path, flags | READING)
     try:
         _check_regular(os.fstat(descriptor))
@@ -308,7 +308,7 @@ def _open_making_folder(path: str, flags: int) -> int:
 
 
 def _touch(path: str, *, after: int) -> os.stat_result:
-    """Give a file a time of change of its own, later than `after`, so that its revision is unique."""
+    """Set a unique modification time later than `after`, so that the revision of the file is unique."""
     status = os.stat(path)
     mtime = max(status.st_mtime_ns, after) + 1 + secrets.randbelow(JITTER_NS)
     os.utime(path, ns=(status.st_atime_ns, mtime))

@@ -1,4 +1,4 @@
-"""Objects as files below one folder."""
+"""The driver for a local folder: objects are files below it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 CHUNK: Final = 1024 * 1024
 PIECE: Final = 8 * CHUNK
-"""Bytes that the system copies in one go, between which the work can be ended."""
+"""Bytes that the system copies in one call; cancellation takes effect between calls."""
 PAGE: Final = 1000
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
@@ -60,13 +60,12 @@ _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 class LocalDriver:
     """A folder as a store, safe for any number of processes that share it.
 
-    The file system must know hard links and locks, as those of Linux and macOS do. The first
-    object that is created makes the folder. Files and folders have the modes that the umask
-    leaves, whatever their sources have: who shall not read them is kept out by it, or by the
-    mode of the folder.
+    The file system must support hard links and locks, as those of Linux and macOS do. The first
+    write creates the folder. Files and folders get the modes that the umask allows, whatever the
+    modes of their sources are. Restrict access by the umask, or by the mode of the folder.
 
     Args:
-        path: the folder; a leading `~` is the user's home.
+        path: the folder; a leading `~` stands for the user's home.
         dispatcher: the budget and retries to use.
     """
 
@@ -83,8 +82,6 @@ class LocalDriver:
         await self.aclose()
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
-        """See `Driver.read`."""
-
         def check(size: int) -> None:
             check_document(size, limit, self._url(key))
 
@@ -94,15 +91,12 @@ class LocalDriver:
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
     ) -> Revision:
-        """See `Driver.write`."""
         return await self._small("write", key, self._folder.write, key, data, expected)
 
     async def stat(self, key: str) -> ObjectInfo:
-        """See `Driver.stat`."""
         return await self._small("read", key, self._folder.stat, key)
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """See `Driver.delete`."""
         remaining = iter(keys)
         while batch := list(itertools.islice(remaining, PAGE)):
             await self._small("delete", batch[0], self._folder.delete, batch)
@@ -116,7 +110,6 @@ class LocalDriver:
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """See `Driver.upload`."""
         if resume and expected is Expect.ABSENT and await holds(self, key, source):
             return Uploaded(created=False)
         temporary = self._folder.temporary_path()
@@ -130,7 +123,7 @@ class LocalDriver:
             return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
         finally:
             with anyio.CancelScope(shield=True):
-                with contextlib.suppress(OutOfThreads):  # for the cleaning; the object may be in place
+                with contextlib.suppress(OutOfThreads):  # only the removal failed; the object may be in place
                     await in_thread(unlink, temporary)
 
     async def _write_large(self, key: str, source: Source, temporary: str) -> None:
@@ -158,7 +151,6 @@ class LocalDriver:
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """See `Driver.read_range`."""
         try:
             async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
                 if revision is not None and not is_pinned_to(await in_thread(os.fstat, file.fileno()), revision):
@@ -171,36 +163,33 @@ class LocalDriver:
             raise await in_thread(self._translated, error, "read", key) from error
 
     def local_path(self, key: str) -> str | None:
-        """See `Driver.local_path`."""
         try:
             return self._folder.path(key)
-        except OSError:  # no key that an object can have
+        except OSError:  # no object can have this key
             return None
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """See `Driver.copy`; a folder copies nothing by itself."""
         raise NotSameStore(f"{source.url}/{info.key}")
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """See `Driver.list`; the only delimiter is `/`."""
+        """List keys; the only delimiter is `/`. See `Driver.list`."""
         if delimiter not in (None, "/"):
-            raise ValueError("a folder has no other delimiter than '/'")
+            raise ValueError("the only delimiter of a folder is '/'")
         walk = self._folder.walk(prefix, deep=delimiter is None)
         while page := await self._small("list", prefix, _page, walk):
             for item in page:
                 yield item
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
-        """See `Driver.open_uploads`: temporary files, which don't tell what they were to become."""
+        """List temporary files, whose keys are unknown; see `Driver.open_uploads`."""
         for upload in await self._small("list", prefix, self._folder.temporaries):
             yield upload
 
     async def abort(self, upload: OpenUpload) -> None:
-        """See `Driver.abort`."""
         await self._small("delete", upload.id, self._folder.remove_temporary, upload.id)
 
     async def aclose(self) -> None:
-        """See `Driver.aclose`; nothing is held open."""
+        """Do nothing: no connection is open."""
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
@@ -232,7 +221,7 @@ class LocalDriver:
 
 @contextlib.asynccontextmanager
 async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
-    # A cancellation while aiofiles opens or closes would leak the file that its thread has opened.
+    # Cancelling aiofiles while it opens or closes a file would leak the file that its thread has opened.
     with anyio.CancelScope(shield=True):
         file = await aiofiles.open(path, "rb", opener=opener, executor=LoopThreads())
     try:
@@ -243,7 +232,7 @@ async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
 
 
 def _absolute(path: str) -> str:
-    # Asking for the working directory counts as a blocking call, so that is done only where it must be.
+    # Reading the working directory may block, so it is read only for relative paths.
     return os.path.normpath(path) if os.path.isabs(path) else os.path.abspath(path)
 
 

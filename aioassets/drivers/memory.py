@@ -1,4 +1,4 @@
-"""Objects in this process's memory: for tests, examples and dry runs of one's own."""
+"""The driver for objects in memory, for tests and examples."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class _Object:
 
 
 class MemoryDriver(NoLocalFiles, NoOpenUploads):
-    """A store that lasts as long as this object.
+    """A store in memory that lasts as long as this object.
 
     Args:
-        name: appears in `url`, as `memory://name`.
+        name: the name in the URL, `memory://name`.
         dispatcher: the budget and retries to use.
     """
 
@@ -60,7 +60,6 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         self._generations = itertools.count(1)
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
-        """See `Driver.read`."""
         await checkpoint()
         found = self._get(key)
         check_document(len(found.data), limit, self._url(key))
@@ -69,7 +68,6 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
     ) -> Revision:
-        """See `Driver.write`."""
         content = await joined(data)
         await checkpoint()
         found = self._objects.get(key)
@@ -82,7 +80,6 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         return self._put(key, content).revision
 
     async def stat(self, key: str) -> ObjectInfo:
-        """See `Driver.stat`."""
         await checkpoint()
         return self._info(key)
 
@@ -95,7 +92,6 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """See `Driver.upload`."""
         if resume and expected is Expect.ABSENT and await holds(self, key, source):
             return Uploaded(created=False)
         async with self._dispatcher.budget.slot(source.size):
@@ -114,7 +110,6 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """See `Driver.read_range`."""
         async with self._dispatcher.budget.slot(stop - start):
             found = self._get(key)
             if revision is not None and found.revision != revision:
@@ -125,7 +120,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
                 yield found.data[offset : min(offset + CHUNK, stop)]
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """See `Driver.copy`; between memory drivers."""
+        """Copy between memory drivers; see `Driver.copy`."""
         await checkpoint()
         if not isinstance(source, MemoryDriver):
             raise NotSameStore(f"{source.url}/{info.key}")
@@ -140,7 +135,6 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
         return self._info(key)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """See `Driver.list`."""
         await checkpoint()
         folded = ""
         for key in sorted(key for key in self._objects if key.startswith(prefix)):
@@ -153,13 +147,12 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
                 yield self._info(key)
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """See `Driver.delete`."""
         await checkpoint()
         for key in keys:
             self._objects.pop(key, None)
 
     async def aclose(self) -> None:
-        """See `Driver.aclose`; the objects stay."""
+        """Do nothing: the objects stay."""
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"

@@ -1,7 +1,7 @@
-"""What a driver is: one bucket, container or folder that keeps objects by key.
+"""The protocol of drivers. A driver keeps objects by key in one bucket, container or folder.
 
-*Documents* are small and written conditionally; *blobs* are large and streamed.
-A driver knows keys, bytes and its SDK, and nothing of assets.
+*Documents* are small and written conditionally. *Blobs* are large and streamed.
+A driver knows keys, bytes and its SDK. It knows nothing of assets.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from aioassets.runtime.effects import Effects
 __all__ = ["Driver"]
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
-"""Bytes of the largest document that is read: several times a manifest of a million files."""
+"""Bytes of the largest document that is read. The manifest of a million files takes a fraction of it."""
 SMALL_DOCUMENT: Final = 1024 * 1024
-"""Bytes of a document that needs no share of the budget but its request: a manifest of some 4,000 files."""
+"""Bytes of a document up to which reading takes no bytes of the budget: a manifest of some 4,000 files."""
 
 Revision = NewType("Revision", str)
-"""A driver's opaque token for one state of one object (an ETag, a generation).
+"""A driver's opaque token for one state of one object, such as an ETag or a generation.
 
-What `read` and `write` return is for swaps. What `stat` and listings return pins `read_range` and
-`copy`, and need not be the same text for the same state.
+Pass revisions from `read` and `write` to `write`. Pass revisions from `stat` and listings to
+`read_range` and `copy`. The two may differ for the same state.
 """
 
 Data = bytes | bytearray | memoryview
-"""Bytes in memory; a view may be of pages that go back to the system with it."""
+"""Bytes in memory. A view may be of mapped pages, which are released with it."""
 
 
 class Expect(enum.Enum):
-    """What a write expects to find, where that isn't a `Revision`."""
+    """The expected state of an object that is not a `Revision`."""
 
     ABSENT = "absent"
-    """Nothing: the write creates the object, or is refused."""
+    """There is no object. The write creates it, or is refused."""
     ANYTHING = "anything"
-    """Whatever there is: the write is not conditional."""
+    """Any state. The write is unconditional."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A small object, read whole.
+    """A small object in memory.
 
     Attributes:
-        data: its bytes.
+        data: the bytes.
         revision: the state that was read.
-        modified: when it was written, by the store's clock.
-        answered: when the store answered, by the same clock.
+        modified: the time of the write, by the store's clock.
+        answered: the time of the response, by the same clock.
     """
 
     data: bytes
@@ -60,14 +60,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store says of an object.
+    """The metadata of an object.
 
     Attributes:
-        key: its full key.
-        size: in bytes.
-        revision: its present state (in a listing, empty where the store's listing doesn't tell).
-        modified: when it was written, by the store's clock.
-        checksums: digests of the whole content that the store vouches for, algorithm to lower-case hex.
+        key: the full key.
+        size: bytes.
+        revision: the current state; empty in a listing that does not include it.
+        modified: the time of the write, by the store's clock.
+        checksums: digests of the whole content that the store vouches for, from algorithm to lower-case hex.
     """
 
     key: str
@@ -79,59 +79,59 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class CommonPrefix:
-    """Keys that a listing with a delimiter folded into one row; ends with the delimiter."""
+    """All keys with one prefix, as one row of a listing. The prefix ends with the delimiter."""
 
     prefix: str
 
 
 class Source(Protocol):
-    """Bytes to upload, readable again from any offset.
+    """Bytes to upload.
 
-    A driver reads each part at least once, and for the first time in ascending
-    order without gaps, so that the source can hash what passes.
+    The driver reads every byte at least once. It reads them in ascending order without gaps the
+    first time, so that the source can hash them, and may then read again from any offset.
     """
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The number of bytes."""
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """The `sha256` of the whole content, and perhaps more (algorithm to lower-case hex).
+        """The `sha256` of the whole content, and perhaps other digests, from algorithm to lower-case hex.
 
-        Empty until all of it was read or copied once.
+        Empty until all bytes were read or copied once.
         """
 
     async def read(self, offset: int, size: int) -> Data:
-        """Exactly `size` bytes from `offset`.
+        """Read exactly `size` bytes from `offset`.
 
         Raises:
-            SourceChanged: the bytes are no longer those that were scanned.
+            SourceChanged: the file changed since it was scanned.
         """
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        """Let the system copy `size` bytes from `offset` to the same place of an open file.
+        """Let the system copy `size` bytes from `offset` to the same offset of an open file.
 
-        What is hashed is what is in that file then, so it must be open for reading as well.
+        The bytes are hashed from the target, so the descriptor must be open for reading, too.
 
         Returns:
-            `False` where they have to be read instead, which also tells why.
+            `False` if the system can't copy them. Call `read` instead, which may raise the reason.
 
         Raises:
-            SourceChanged: the bytes are no longer those that were scanned.
+            SourceChanged: the file changed since it was scanned.
             OSError: the file can't be read.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class OpenUpload:
-    """An upload in parts that was begun, and neither completed nor aborted.
+    """A multipart upload that was neither completed nor aborted.
 
     Attributes:
-        key: the object that it would make; empty where the store doesn't tell.
-        id: the store's own name for it.
-        active: when something was last known to happen to it, by the store's clock. S3 tells only
-            when it was begun.
+        key: the key of the object to create; empty if the store does not list it.
+        id: the store's identifier.
+        active: the time of the last known activity, by the store's clock. S3 lists only the
+            time of the start.
     """
 
     key: str
@@ -141,89 +141,89 @@ class OpenUpload:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """How an upload ended.
+    """The result of an upload.
 
     Attributes:
-        created: `False` where the same bytes were there already, so that nothing was written.
+        created: `False` if the object existed already with the same bytes.
     """
 
     created: bool
 
 
 class StreamedDocument(Protocol):
-    """A long document that isn't in memory whole: made piece by piece whenever it is read, the same each time."""
+    """A long document that is generated in pieces. Each iteration gives the same bytes."""
 
     @property
     def sha256(self) -> str:
-        """Of all of it, in lower-case hex."""
+        """The digest of the whole document, in lower-case hex."""
 
     def __len__(self) -> int:
-        """Bytes in all."""
+        """Return the number of bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Its pieces, some ten KiB each, which take a millisecond or so to make."""
+        """Iterate over the pieces. Each has some tens of KiB, and takes about a millisecond to generate."""
 
     def __bytes__(self) -> bytes:
-        """All of it."""
+        """Return the whole document."""
 
 
 class Driver(Protocol):
     """One bucket, container or folder.
 
-    Every method raises `AccessDenied`, `BucketNotFound` or `StoreUnavailable` where
-    that is what happened; a 403 or a 503 is never `ObjectNotFound`. Requests that are
-    safe to repeat are repeated before `StoreUnavailable` is raised.
+    Every method may raise `AccessDenied`, `BucketNotFound` or `StoreUnavailable`. A 403 or a 503
+    is never `ObjectNotFound`. Requests that are safe to repeat are retried before
+    `StoreUnavailable` is raised.
 
-    Methods that change objects take `effects`, a record to note requests with an unknown effect in.
-    Pass it to `Dispatcher.send` with each request that creates, replaces or deletes an object, or
-    call its `note_uncertain` where an object may change later although the call succeeds.
+    Methods that change objects take `effects`, which records requests with an unknown effect. Pass it
+    to `Dispatcher.send` with each request that creates, replaces or deletes an object. Call its
+    `note_uncertain` if an object may change later although the call succeeds.
     """
 
     @property
     def url(self) -> str:
-        """Where this is, for people: `s3://models`. Without a trailing slash."""
+        """The URL for people, without a trailing slash: `s3://models`."""
 
     @property
     def identity(self) -> str:
-        """`url` plus what tells two stores of that name apart (an endpoint)."""
+        """The URL, followed by what distinguishes stores with the same URL, such as the endpoint."""
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """Read a document.
 
         Args:
-            limit: the most bytes that it may have; of a larger one, no more than that is kept. They
-                come out of the budget where they are more than `SMALL_DOCUMENT`.
+            limit: the maximum size in bytes. Of a larger document, no more is kept in memory. A limit
+                above `SMALL_DOCUMENT` is taken from the budget.
 
         Raises:
-            ObjectNotFound: there is none.
-            DocumentTooLarge: it is larger.
+            ObjectNotFound: the document does not exist.
+            DocumentTooLarge: the document is larger than `limit`.
         """
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
     ) -> Revision:
-        """Write a document if its present state is the expected one, atomically.
+        """Write a document atomically, if its current state is the expected one.
 
-        Documents are written so that no cache on the way keeps them.
+        Documents are written with headers that forbid caching.
 
         Args:
-            data: its bytes, or, where they are more than a MiB, perhaps what makes them. A driver that
-                can't send them piece by piece begins with `await in_thread(bytes, data)`.
-            expected: the state to replace, by a revision that `read` or `write` returned.
+            data: the bytes, or a streamed document, which has more than a MiB. A driver that can't
+                send it in pieces begins with `await in_thread(bytes, data)`.
+            expected: the state to replace, as a revision from `read` or `write`.
 
         Returns:
-            The revision that this write made.
+            The new revision.
 
         Raises:
-            PreconditionFailed: its state is another one (also where it is gone). After a
-                lost answer this may be the answer to our own write: compare the content.
+            PreconditionFailed: the document is in another state or does not exist. After a lost
+                response, an earlier attempt may have caused this: compare the content.
         """
 
     async def stat(self, key: str) -> ObjectInfo:
-        """Describe an object without reading it.
+        """Return the metadata of an object.
 
         Raises:
-            ObjectNotFound: there is none.
+            ObjectNotFound: the object does not exist.
         """
 
     async def upload(
@@ -235,103 +235,103 @@ class Driver(Protocol):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """Store a blob if nothing is there; the same bytes already there count as success.
+        """Upload a blob. Succeed without writing if the object exists with the same bytes.
 
-        A blob that is sent in parts is refused where other bytes are there before; among uploads
-        that race, the store may let more than one pass, never a mixture.
+        A multipart upload is refused if the object exists with other bytes. Of racing multipart
+        uploads, the store may accept more than one, but never mixes their bytes.
 
-        When this raises or is cancelled, it leaves no open multipart upload behind as
-        far as the store answers.
+        If this raises or is cancelled, it aborts its multipart upload, as long as the store
+        responds.
 
         Args:
-            resume: an upload of the same source may have been killed here: look first, and send
-                only what isn't there, as far as the store tells (also parts of an open upload).
+            resume: an upload of the same source may have been killed. Check first, and send only
+                what is missing, including parts of an open upload if the store lists them.
 
         Raises:
-            PreconditionFailed: other bytes are there.
-            StoreUnavailable: with `uncertain` set where the object may appear later.
+            PreconditionFailed: the object exists with other bytes.
+            StoreUnavailable: `uncertain` is set if the object may appear later.
         """
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
-        """Stream the bytes from `start` up to `stop`, fewer where the object is shorter.
+        """Stream the bytes from `start` up to `stop`, or up to the end of a shorter object.
 
-        Close the iterator (`contextlib.aclosing`) if it isn't exhausted. A connection that
-        breaks is resumed where it broke.
+        Close the iterator with `contextlib.aclosing` unless it is exhausted. A broken connection
+        is resumed at the same offset.
 
         Args:
-            revision: read only this state.
+            revision: the only state to read.
 
         Raises:
-            ObjectNotFound: there is no such object.
-            PreconditionFailed: it is at another revision.
+            ObjectNotFound: the object does not exist.
+            PreconditionFailed: the object is at another revision.
         """
 
     def local_path(self, key: str) -> str | None:
-        """The local file that an object is, so that the system can copy it; it need not be there.
+        """Return the path of the local file that stores an object, or `None` if objects are not local files.
 
-        `None` where objects are no local files.
+        The file need not exist.
         """
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """Copy an object on the store's side, without its bytes passing through here.
+        """Copy an object inside the store, without transferring its bytes.
 
-        Written create-only where the store can; an object of the same size and digest that is
-        there already counts as success.
+        The copy is create-only if the store supports that. Succeed without writing if the target
+        exists with the same size and digest.
 
         Args:
-            source: the driver of the bucket to copy from, perhaps this one.
-            info: the object to copy; only this revision of it is.
-            key: where to.
+            source: the driver of the bucket to copy from; may be this driver.
+            info: the object to copy, at this revision only.
+            key: the key of the copy.
 
         Returns:
-            The new object, with the checksums that the store vouches for.
+            The metadata of the copy, with the checksums that the store vouches for.
 
         Raises:
-            NotSameStore: this store can't reach that one; stream the bytes instead.
-            ObjectNotFound: there is no such object any more.
-            PreconditionFailed: it is at another revision, or other bytes are at `key`.
+            NotSameStore: this store can't copy from that store. Stream the bytes instead.
+            ObjectNotFound: the source object does not exist.
+            PreconditionFailed: the source is at another revision, or the target has other bytes.
         """
 
     def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """List the keys that begin with `prefix`, in the store's order.
+        """List the objects whose keys begin with `prefix`, in the store's order.
 
         Args:
-            delimiter: fold keys that hold it behind the prefix into one `CommonPrefix` each.
+            delimiter: group keys that contain it after the prefix into one `CommonPrefix` per group.
         """
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """Delete objects, in batches where the store can; a key that isn't there is no error."""
+        """Delete objects, in batches if the store supports them. Ignore missing keys."""
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
-        """List uploads in parts that are open, of keys that begin with `prefix` or aren't known.
+        """List open multipart uploads whose keys begin with `prefix` or are unknown.
 
-        A store that can't list them yields none.
+        Yield nothing if the store can't list them.
         """
 
     async def abort(self, upload: OpenUpload) -> None:
-        """Drop an open upload and its parts; one that is gone is no error."""
+        """Abort an open upload and delete its parts. Ignore an upload that no longer exists."""
 
     async def aclose(self) -> None:
-        """Release connections. Safe to call twice."""
+        """Close connections. May be called twice."""
 
 
 class NoLocalFiles:
-    """What drivers inherit whose objects are no local files."""
+    """Base class of drivers whose objects are not local files."""
 
     def local_path(self, key: str) -> str | None:
-        """See `Driver.local_path`: there is none."""
+        """Return `None`."""
 
 
 class NoOpenUploads:
-    """What drivers inherit whose store can't list open uploads."""
+    """Base class of drivers whose store can't list open uploads."""
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
-        """See `Driver.open_uploads`: none can be listed."""
+        """Yield nothing."""
         uploads: tuple[OpenUpload, ...] = ()
         for upload in uploads:
             yield upload
 
     async def abort(self, upload: OpenUpload) -> None:
-        """See `Driver.abort`."""
+        """Do nothing."""

@@ -30,7 +30,7 @@ def adopt(entry: CacheEntry, record: Record) -> bool:
     if cached is not None and cached.manifest != record.manifest:
         raise CacheError(
             str(entry.payload),
-            f"it is {entry.label} of another store ({cached.source}); "
+            f"it holds {entry.label} of another store ({cached.source}); "
             "use another assets directory for this store, or force_download to replace it",
         )
     if cached is None and (difference := _difference(entry, record.manifest)) is not None:

@@ -102,7 +102,7 @@ class CacheEntry:
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         if found.label not in ("", self.label):
-            reason = f"its file system takes {found.label} and {self.label} for one; {folding.ADVICE}"
+            reason = f"its file system treats {found.label} and {self.label} as one path; {folding.ADVICE}"
             raise CacheError(str(self.payload), reason)
         return found
 

@@ -1,4 +1,4 @@
-"""Paths that a file system takes for one path, because it folds case or Unicode forms."""
+"""Paths that a file system treats as one, because it folds case or Unicode forms."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class CacheCleaning:
                 size=size,
                 age=age,
                 removable=is_temporary and rules.is_old(age),
-                advice="" if is_temporary else "delete it by hand if nobody needs it",
+                advice="" if is_temporary else "delete it if you don't need it",
                 is_cached=True,
             )
 

@@ -69,8 +69,8 @@ class Resolver:
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
-        there = f"cached are {', '.join(cached)}; name one exactly" if cached else "nothing of it is cached"
-        detail = f"so {self.lookup.spec} can't be resolved, and {there}. ({error})"
+        advice = f"Name a cached version exactly: {', '.join(cached)}." if cached else "No version of it is cached."
+        detail = f"{self.lookup.spec} can't be resolved without it. {advice} ({error})"
         return StoreUnavailable(error.where, detail, uncertain=False)
 
     def _latest(self, versions: Sequence[str], where: str) -> str:

@@ -56,7 +56,9 @@ class Retrieval:
         """Fetch the version; `AssetsManager.fetch_asset` documents it."""
         store = self._context.store
         if self._force and store is None:
-            raise InvalidSetting("force_download needs a store: name a bucket, and don't work offline.")
+            raise InvalidSetting(
+                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and switch offline mode off."
+            )
         with self._report.disk_errors():
             version = await self._resolver.resolve()
             if (found := await self._look_up(version)) is not None:

@@ -35,12 +35,12 @@ class Staging:
 
     @property
     def payload(self) -> Path:
-        """Where the payload is put together."""
+        """File or folder of the staged payload."""
         return self.entry.staging / "payload"
 
     @property
     def record_file(self) -> Path:
-        """Where the record is written before anything is placed."""
+        """File of the staged record."""
         return self.entry.staging / "record"
 
     def path_of(self, file: FileEntry) -> Path:
@@ -74,15 +74,15 @@ class Staging:
         if free is not None and nbytes > free:
             raise CacheError(
                 str(self.entry.assets_dir),
-                f"{self.entry.label} takes {nbytes:,} bytes there, and {free:,} are free; "
-                "free some space, or use another assets directory",
+                f"{self.entry.label} needs {nbytes:,} bytes, but only {free:,} are free; "
+                "free some space, or use an assets directory on another disk (assets_dir, AIOASSETS_DIR)",
             )
 
     def check_distinct(self) -> None:
         """Check that no path of an unselected file leads to a staged one, which would later be served for it.
 
         Raises:
-            FileExistsError: the file system takes two paths of the version for one.
+            FileExistsError: the file system treats two paths of the version as one.
         """
         selected = set(self.selection.files.paths)
         for path in self.record.manifest.table.paths:
@@ -100,7 +100,7 @@ class Staging:
 
     def _one_path_error(self, *paths: str) -> CacheError:
         both = " and ".join(map(repr, sorted(paths)))
-        reason = f"its file system takes {both} of {self.entry.label} for one path; {folding.ADVICE}"
+        reason = f"its file system treats {both} of {self.entry.label} as one path; {folding.ADVICE}"
         return CacheError(str(self.entry.assets_dir), reason)
 
 

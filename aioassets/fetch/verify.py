@@ -46,7 +46,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether no problem was found."""
+        """`True` if no problem was found."""
         return not self.problems
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -12,6 +13,8 @@ import anyio
 from aioassets.errors import StoreUnavailable
 
 __all__ = ["Budget"]
+
+logger = logging.getLogger(__name__)
 
 MAX_REQUESTS = 256
 """Default maximum of requests in flight. At a latency of 20 ms, they exceed the request rate of S3, which throttles."""
@@ -205,8 +208,12 @@ class Budget:
         """Adapt the limit of requests to the outcome of a request that isn't urgent."""
         if error is None:
             self._limit.answered()
-        elif isinstance(error, StoreUnavailable) and error.throttled:
-            self._limit.throttled(begun, self._requests_taken)
+        elif (
+            isinstance(error, StoreUnavailable)
+            and error.throttled
+            and self._limit.throttled(begun, self._requests_taken)
+        ):
+            logger.info("Throttled by %s: limiting requests in flight to %d", error.where, self._limit.limit)
 
     def _grant(self) -> None:
         while (queue := self._next()) is not None:

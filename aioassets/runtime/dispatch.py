@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
@@ -12,6 +14,8 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy, Tries
 
 __all__ = ["Dispatcher"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
@@ -50,6 +54,8 @@ class Dispatcher:
         """
         tries = Tries(self.retry)
         while True:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Sending %s (%d bytes, attempt %d)", _name_of(request), nbytes, tries.failed + 1)
             try:
                 async with self.budget.slot(nbytes, urgent=urgent):
                     return await request()
@@ -58,7 +64,7 @@ class Dispatcher:
                     effects.note_error(error)
                 if not isinstance(error, StoreUnavailable):
                     raise
-                pause = tries.pause_after(error)
+                pause = _pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
@@ -74,6 +80,8 @@ class Dispatcher:
         tries = Tries(self.retry)
         offset = start
         while True:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Opening %s (bytes %d to %d)", _name_of(open_at), offset, stop)
             try:
                 async with self.budget.slot(stop - offset), contextlib.aclosing(open_at(offset)) as chunks:
                     async for chunk in chunks:
@@ -84,7 +92,25 @@ class Dispatcher:
             except StoreUnavailable as error:
                 if offset >= stop:
                     return
-                pause = tries.pause_after(error)
+                pause = _pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
+
+
+def _pause_after(error: StoreUnavailable, tries: Tries) -> float | None:
+    """Count and log a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
+    pause = tries.pause_after(error)
+    level = logging.INFO if error.throttled else logging.WARNING
+    if pause is not None:
+        logger.log(level, "Attempt %d failed, retrying in %.2f s: %s", tries.failed, pause, error)
+    elif tries.failed > 1:
+        logger.warning("Giving up after %d attempts: %s", tries.failed, error)
+    return pause
+
+
+def _name_of(request: Any) -> str:
+    """Return the name of a function that sends a request, without its arguments, which may contain secrets."""
+    while isinstance(request, partial):
+        request = request.func
+    return str(getattr(request, "__qualname__", type(request).__qualname__))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +32,8 @@ from aioassets.runtime.clocks import elapsed
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import check_cancelled, in_thread
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -162,7 +165,9 @@ class AssetStore:
             PreconditionFailed: if the index is no longer in the given state.
         """
         index, asked = state.index.with_versions(versions), self.clock()
-        revision = await self.driver.write(self.layout.versions(name), index.to_json(), expected=state.revision)
+        key = self.layout.versions(name)
+        revision = await self.driver.write(key, index.to_json(), expected=state.revision)
+        logger.debug("Wrote %s/%s, now at revision %s", self.driver.url, key, revision)
         return IndexState(index, revision, self.identity, asked)
 
     def is_fresh(self, state: IndexState) -> bool:
@@ -207,6 +212,7 @@ class AssetStore:
 
     async def _read_up_to(self, size: int, key: str, parse: _Parser[T]) -> tuple[Document, T]:
         found = await self.driver.read(key, limit=size)
+        logger.debug("Read %s/%s at revision %s", self.driver.url, key, found.revision)
         return found, await self._parsed(parse, key, found)
 
     async def _parsed(self, parse: _Parser[T], key: str, document: Document) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from aioassets.errors import (
@@ -16,6 +17,8 @@ from aioassets.model.operations import CREATE
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import AssetStore, IndexState
+
+logger = logging.getLogger(__name__)
 
 MAX_REFUSALS: Final = 5
 """Number of consecutive swaps refused at an unchanged revision after which the store is unsuitable."""
@@ -93,6 +96,7 @@ async def add_to_index(
         try:
             return await store.swap_index(name, state, merged)
         except PreconditionFailed:
+            logger.info("The index of %r in %s was changed by another writer; trying again", name, store.url)
             refused = state.revision
             if known is None:
                 attempt += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -34,6 +35,8 @@ from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.disk import write_atomically
 from aioassets.runtime.threads import in_thread
 
+logger = logging.getLogger(__name__)
+
 PROBE_LIFETIME: Final = 7 * 24 * 3600.0
 """Seconds for which a successful probe of a store is remembered."""
 
@@ -47,6 +50,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
         StoreUnsuitable: if it doesn't.
     """
     key = layout.scratch(secrets.token_hex(16))
+    logger.info("Probing %s for conditional writes", driver.url)
     try:
         first = await _must_succeed(driver, key, b"1", Expect.ABSENT, "create a new object")
         await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it created an object that already existed")
@@ -96,13 +100,15 @@ class ProbeCache:
         return 0 <= self._now() - probed < PROBE_LIFETIME
 
     def _remember(self, note: Path, identity: str) -> None:
-        with contextlib.suppress(OSError):
+        try:
             for old in self._folder.glob("*.json"):
                 if not self._is_fresh(old):
                     old.unlink(missing_ok=True)
             self._folder.mkdir(parents=True, exist_ok=True)
             data = json.dumps({"store": identity, "probed": self._now()}).encode()
             write_atomically(note, lambda file: file.write(data))
+        except OSError as error:
+            logger.info("Cannot remember in %s that the store is suitable: %s", self._folder, error)
 
 
 async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> Revision:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import obstore
-from obstore.store import S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from benchmarks.runners.fan_out import Folder, for_each, keys_of
 from benchmarks.runners.job import KEY, Job, Measured
@@ -16,6 +17,7 @@ from benchmarks.runners.meter import Meter
 
 RANGE: Final = 8 * 1024 * 1024
 RANGES: Final = 8
+Store: TypeAlias = AzureStore | GCSStore | S3Store
 
 
 def run(job: Job) -> Measured:
@@ -32,9 +34,16 @@ async def _run(job: Job) -> Measured:
     return meter.result()
 
 
-def _store(job: Job) -> S3Store:
+def _store(job: Job) -> Store:
+    scheme, _, name = job.bucket.partition("://")
+    if scheme == "az":
+        return AzureStore(name, client_options={"allow_http": True})
+    if scheme == "gs":
+        account = {"client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": True}
+        key = json.dumps({**account, "gcs_base_url": os.environ["STORAGE_EMULATOR_HOST"]})
+        return GCSStore(name, service_account_key=key, client_options={"allow_http": True})
     return S3Store(
-        job.bucket.removeprefix("s3://"),
+        name,
         endpoint=os.environ["AWS_ENDPOINT_URL"],
         region=os.environ["AWS_DEFAULT_REGION"],
         access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
@@ -44,7 +53,7 @@ def _store(job: Job) -> S3Store:
     )
 
 
-async def _transfer(store: S3Store, job: Job) -> None:
+async def _transfer(store: Store, job: Job) -> None:
     if job.action == "fetch":
         await _fetch(store, job)
     elif Path(job.source).is_dir():
@@ -53,13 +62,13 @@ async def _transfer(store: S3Store, job: Job) -> None:
         await obstore.put_async(store, KEY, Path(job.source))  # in parts, by itself
 
 
-async def _put(store: S3Store, key: str, path: str) -> None:
+async def _put(store: Store, key: str, path: str) -> None:
     with open(path, "rb", buffering=0) as file:
         data = file.read()
     await obstore.put_async(store, key, data)
 
 
-async def _fetch(store: S3Store, job: Job) -> None:
+async def _fetch(store: Store, job: Job) -> None:
     source, folder = Path(job.source), Folder(job.target)
     if source.is_dir():
         keys = [row["path"] async for rows in obstore.list(store, KEY, chunk_size=1000) for row in rows]
@@ -70,12 +79,12 @@ async def _fetch(store: S3Store, job: Job) -> None:
         await _get_ranges(store, Path(job.target))
 
 
-async def _get(store: S3Store, key: str, folder: Folder) -> None:
+async def _get(store: Store, key: str, folder: Folder) -> None:
     answer = await obstore.get_async(store, key)
     folder.write(key, memoryview(await answer.bytes_async()))
 
 
-async def _get_ranges(store: S3Store, target: Path) -> None:
+async def _get_ranges(store: Store, target: Path) -> None:
     size = (await obstore.head_async(store, KEY))["size"]
     target.mkdir(parents=True)
     with (target / KEY).open("wb", buffering=0) as file:

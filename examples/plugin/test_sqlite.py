@@ -1,19 +1,20 @@
-"""The driver keeps the promises of aioassets' protocol."""
+"""The driver keeps the promises of the protocol."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aioassets_share import ShareDriver
+from aioassets_sqlite import SqliteDriver
 
 from aioassets.testing import DriverConformance
 
 
-class TestShareDriver(DriverConformance):
+class TestSqliteDriver(DriverConformance):
+    part_size = 1024 * 1024
+
     @pytest.fixture
-    async def driver(self, tmp_path: Path) -> AsyncIterator[ShareDriver]:
-        (tmp_path / "team").mkdir()
-        async with ShareDriver("team", mount=str(tmp_path)) as driver:
-            yield driver
+    async def driver(self, tmp_path: Path) -> SqliteDriver:
+        driver = SqliteDriver("team", folder=str(tmp_path))
+        await driver.delete([])  # the first change creates the database
+        return driver

@@ -1,6 +1,6 @@
-"""A process that is killed at any moment of a push or a fetch leaves nothing half-done, and is in nobody's way.
+"""Processes that are killed at any moment of a push or a fetch: they leave nothing incomplete, and block no other.
 
-A store in memory dies with its process, so it isn't here.
+A store in memory ends with its process, so it isn't tested here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aioassets import AssetExists, AssetNotFound, AssetsManager, CacheError, Dri
 VICTIM = Path(__file__).with_name("victim.py")
 TESTS = VICTIM.parents[1]
 PATIENCE = 60
-"""Seconds after which a process counts as one that never comes to the moment."""
+"""Seconds after which a test stops waiting for a process and fails."""
 
 lasting = pytest.mark.parametrize(
     "place",
@@ -36,12 +36,12 @@ Call = tuple[str, list[str], dict[str, Any]]
 
 
 def call(method: str, *arguments: object, **options: bool) -> Call:
-    """A call of a manager's method."""
+    """Return a call of a manager's method, as JSON values."""
     return method, [str(argument) for argument in arguments], options
 
 
 async def kill(place: dict[str, Any], cache: Path, moment: str, *calls: Call) -> None:
-    """Have another process make these calls, and kill it when all have come to the moment."""
+    """Start a process that makes these calls, and kill it when all have reached the moment."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         VICTIM,
@@ -62,7 +62,7 @@ async def kill(place: dict[str, Any], cache: Path, moment: str, *calls: Call) ->
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A tree with two small files and one of three parts."""
+    """Return a tree with two small files and one of three parts."""
     folder = tmp_path / "source"
     folder.mkdir()
     (folder / "a").write_bytes(b"first")
@@ -85,7 +85,7 @@ async def test_a_killed_push_is_in_nobodys_way(
     tmp_path: Path,
     moment: str,
 ) -> None:
-    """What it didn't seal can't be fetched; what it sealed gets listed. Its number goes to the same content only."""
+    """An unsealed version can't be fetched, a sealed one gets listed. Only the same content resumes its number."""
     manager = make_manager(driver)
     for name in ("resumed", "passed"):
         await manager.create_asset(files("first"), name)
@@ -94,7 +94,7 @@ async def test_a_killed_push_is_in_nobodys_way(
     calls = [call("update_asset", source, name) for name in ("resumed", "passed")]
     await kill(place, tmp_path / "victim", moment, *calls)
 
-    left_open = moment == "inside a file" and place["kind"] in ("local", "s3")  # others can't list them
+    left_open = moment == "inside a file" and place["kind"] in ("local", "s3")  # other stores can't list them
     assert len([upload async for upload in driver.open_uploads("")]) == (2 if left_open else 0)
     sealed = moment in ("sealed", "before listing", "listed")
     for name in ("resumed", "passed"):
@@ -127,7 +127,7 @@ async def test_a_killed_creation_is_in_nobodys_way(
     tmp_path: Path,
     moment: str,
 ) -> None:
-    """Of one that sealed, the next one hears that the asset exists."""
+    """After a sealed creation, the next one fails with AssetExists."""
     manager = make_manager(driver)
     (source / "big").unlink()
     calls = [call("create_asset", source, name) for name in ("resumed", "passed")]
@@ -149,7 +149,7 @@ async def test_a_killed_creation_is_in_nobodys_way(
 
 
 async def serves_nothing(manager: AssetsManager, *specs: str) -> None:
-    """Without the store, nothing of these can be had."""
+    """Check that none of these specs is cached."""
     for spec in specs:
         with pytest.raises((VersionNotFound, AssetNotFound)):
             await manager.fetch_asset(spec, offline=True)
@@ -160,7 +160,7 @@ async def serves_nothing(manager: AssetsManager, *specs: str) -> None:
 async def test_a_killed_fetch_is_in_nobodys_way(
     place: dict[str, Any], driver: Driver, make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
 ) -> None:
-    """Its lock is free, what it staged is downloaded anew, and what it placed is verified and adopted."""
+    """Its lock is free. Staged files are downloaded again, and a placed payload is verified and adopted."""
     interposer = Interposer(driver)
     manager = make_manager(interposer)
     await manager.create_asset(source, "model")
@@ -178,7 +178,7 @@ async def test_a_killed_fetch_is_in_nobodys_way(
 async def test_a_killed_fetch_of_parts_is_in_nobodys_way(
     make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
 ) -> None:
-    """Neither the parts nor the whole are there; both come when they are asked for."""
+    """Nothing is cached, and both the parts and the whole can be fetched."""
     place = {"kind": "local", "path": str(tmp_path / "store")}
     manager = make_manager(driver_at(place))
     await manager.create_asset(nested(source), "model")
@@ -190,7 +190,7 @@ async def test_a_killed_fetch_of_parts_is_in_nobodys_way(
 
 
 def nested(folder: Path) -> Path:
-    """Put a folder into another one."""
+    """Return a new folder that contains the given one."""
     outer = folder.with_name("outer")
     outer.mkdir()
     (outer / "deep").symlink_to(folder)
@@ -201,13 +201,13 @@ def nested(folder: Path) -> Path:
 async def test_a_killed_replacement_is_not_taken_for_what_it_replaced(
     make_manager: ManagerFactory, files: Files, tmp_path: Path, moment: str
 ) -> None:
-    """Two stores have the same name and version; the cache knows at any moment which of them it holds."""
+    """Two stores have the same name and version, and the record always says whose payload is cached."""
     places = [{"kind": "local", "path": str(tmp_path / f"store-{number}")} for number in (1, 2)]
     first, second = (make_manager(driver_at(place)) for place in places)
     await first.create_asset(files("first"), "model")
     await second.create_asset(files("second"), "model")
     await first.fetch_asset("model:0.0")
     await kill(places[1], tmp_path / "cache", moment, call("fetch_asset", "model:0.0", force_download=True))
-    with contextlib.suppress(CacheError):  # it is of the other store
+    with contextlib.suppress(CacheError):  # the payload is the other store's
         assert (await first.fetch_asset("model:0.0")).path.read_text() == "first"
     assert (await second.fetch_asset("model:0.0", force_download=True)).path.read_text() == "second"

@@ -1,4 +1,4 @@
-"""Whatever a store holds, a fetch is whole or one clear error, and writes nothing outside the assets directory."""
+"""Fetches from hostile stores: each is complete or one clear error, and writes only to the assets directory."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ DIRECTORY: dict[str, Any] = {"push_date": "2026-05-06T07:08:09Z", "is_directory"
 FILE: dict[str, Any] = {"push_date": "2026-05-06T07:08:09Z", "is_directory": False}
 
 TRIES = 2
-"""How often what arrives damaged is read."""
+"""Attempts to read a file that arrives damaged."""
 
 
 async def put(driver: Driver, key: str, document: object) -> None:
-    """Write what somebody else may have written."""
+    """Write any content, as another program could."""
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     await driver.write(key, data, expected=Expect.ANYTHING)
 
 
 async def publish(driver: Driver, meta: object, **content: bytes) -> None:
-    """Make a version of this `.meta`, and of objects by path; `""` is a file asset's."""
+    """Write a version with this `.meta` and with objects by path. A file asset has the path `""`."""
     await put(driver, INDEX, {"versions": ["0.0"]})
     await put(driver, META, meta)
     for path, data in content.items():
@@ -63,28 +63,28 @@ async def publish(driver: Driver, meta: object, **content: bytes) -> None:
 
 
 def entry(path: str, data: bytes, **lies: object) -> dict[str, Any]:
-    """A row of a manifest, true but for what is given."""
+    """Return a row of a manifest, correct except for `lies`."""
     return {"path": path, "size": len(data), "digests": {"sha256": hashlib.sha256(data).hexdigest()}, **lies}
 
 
 def folder(*entries: Mapping[str, Any], **more: object) -> dict[str, Any]:
-    """A manifest of a directory."""
+    """Return the manifest of a directory."""
     return {**DIRECTORY, "contents": [row["path"] for row in entries], "files": list(entries), **more}
 
 
 def outside(tmp_path: Path) -> dict[str, Any]:
-    """All that a fetch must not change."""
+    """Return all content outside the assets directory."""
     beside = [path for path in tmp_path.iterdir() if path.name != "cache"]
     return {path.name: contents(path) if path.is_dir() else path.read_bytes() for path in beside}
 
 
 def placed(tmp_path: Path) -> list[str]:
-    """What is left in the assets directory."""
+    """Return the paths of all files in the assets directory."""
     return sorted(path for path, (data, _) in contents(tmp_path / "cache").items() if data is not None)
 
 
 def nested(depth: int) -> Any:
-    """Lists in lists, so many that the whole document is nested this deep."""
+    """Return nested lists that make the whole document this deep."""
     value: Any = 1
     for _ in range(depth - 1):
         value = [value]
@@ -139,7 +139,7 @@ def nested(depth: int) -> Any:
 async def test_a_manifest_that_is_not_sound_is_one_error(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, meta: object, reason: str
 ) -> None:
-    """It names the object, and says what is wrong with it; the listed version stays listed."""
+    """The error names the object and the reason. The version stays listed."""
     await publish(memory, meta, a=b"x")
     before = outside(tmp_path)
     manager = make_manager(memory)
@@ -152,10 +152,9 @@ async def test_a_manifest_that_is_not_sound_is_one_error(
     assert await manager.list_versions("model") == ["0.0"]
 
 
-async def test_what_is_just_within_the_bounds_is_fetched(
+async def test_a_manifest_just_within_the_limits_is_fetched(
     driver: Driver, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """Odd names are names."""
     paths = ["a" * 255, "con", "xy:z/C:z", "...", "-rf", "~", "$(id)", "a[0]", "\u202eexe.txt", " ", "%2e%2e%2fa"]
     rows = [entry(path, path.encode()) for path in paths]
     await publish(driver, folder(*rows, extra=nested(30)), **{path: path.encode() for path in paths})
@@ -185,7 +184,7 @@ async def test_what_is_just_within_the_bounds_is_fetched(
 async def test_an_index_that_is_not_sound_is_one_error(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path, index: object, reason: str
 ) -> None:
-    """Whatever needs it names it; nothing is pushed onto it."""
+    """Every call names it, and no push changes it."""
     source = files("a")
     await put(memory, INDEX, index)
     before, driver = outside(tmp_path), Interposer(memory)
@@ -204,10 +203,10 @@ async def test_an_index_that_is_not_sound_is_one_error(
     assert (outside(tmp_path), placed(tmp_path)) == (before, [])
 
 
-async def test_versions_of_another_scheme_are_one_error_that_says_how_to_choose_it(
+async def test_versions_of_another_scheme_raise_an_error_that_names_the_setting(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """It is the user's setting that is wrong, perhaps, rather than the store."""
+    """The setting of the scheme may be wrong, not the store."""
     await put(memory, INDEX, {"versions": ["0.0", "2026-05-06T07-08-09Z"]})
     manager = make_manager(memory)
     for call in (lambda: manager.fetch_asset("model"), lambda: manager.update_asset(files("a"), "model")):
@@ -228,13 +227,13 @@ async def test_versions_of_another_scheme_are_one_error_that_says_how_to_choose_
         if size + more >= 0
     ],
 )
-@pytest.mark.parametrize("told", ["digest", "nothing"])
+@pytest.mark.parametrize("recorded", ["digest", "nothing"])
 async def test_a_size_that_lies_is_named(
-    memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, size: int, more: int, told: str
+    memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, size: int, more: int, recorded: str
 ) -> None:
-    """Whether a digest tells it, or the size alone; nothing is placed."""
+    """Sizes are checked with and without a digest."""
     data = bytes(size + more)
-    lie = {"size": size, **({} if told == "digest" else {"digests": {}})}
+    lie = {"size": size, **({} if recorded == "digest" else {"digests": {}})}
     await publish(memory, folder(entry("a", data, **lie), entry("b", b"x")), a=data, b=b"x")
     with pytest.raises(IntegrityError, match=r"^model:0\.0\[a\] differs from what was pushed: expected "):
         await make_manager(memory).fetch_asset("model")
@@ -242,7 +241,7 @@ async def test_a_size_that_lies_is_named(
 
 
 class Flood(MemoryDriver):
-    """Sends ten times what is asked for, and lists how much was taken of it."""
+    """Store that sends ten times the requested bytes, and counts those that were taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -260,7 +259,7 @@ class Flood(MemoryDriver):
 async def test_a_store_that_sends_more_than_was_asked_for_fills_no_disk(
     make_manager: ManagerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Nothing is kept of what is too much, and no file ever grows beyond its size."""
+    """No file ever grows beyond its recorded size."""
     written: list[int] = []
     pwrite = os.pwrite
 
@@ -283,14 +282,14 @@ async def test_a_size_beyond_every_disk_is_refused_before_anything_is_asked_for(
 ) -> None:
     await publish(memory, folder(entry("a", b"x", size=2**62)), a=b"x")
     driver = Interposer(memory)
-    with pytest.raises(CacheError, match=r"model:0\.0 takes 4,611,686,018,427,387,904 bytes there"):
+    with pytest.raises(CacheError, match=r"model:0\.0 needs 4,611,686,018,427,387,904 bytes, but only"):
         await make_manager(driver).fetch_asset("model")
     assert "read_range" not in {method for method, _ in driver.calls}
     assert placed(tmp_path) == []
 
 
-async def test_a_file_of_any_size_is_begun_with_a_few_ranges(memory: MemoryDriver, tmp_path: Path) -> None:
-    """Also where the file system doesn't tell how much room it has."""
+async def test_a_file_of_any_size_starts_with_a_few_ranges(memory: MemoryDriver, tmp_path: Path) -> None:
+    """This protects file systems that don't report their free space."""
     await memory.upload("a", BytesSource(b"x"))
     driver = Interposer(memory)
     file = RemoteFile(FileEntry("a", 2**62, {"sha256": "ab"}), "a", "model:0.0[a]", 2**62)
@@ -322,10 +321,9 @@ async def test_a_file_of_any_size_is_begun_with_a_few_ranges(memory: MemoryDrive
     ],
     ids=range(13),
 )
-async def test_a_spec_leads_nowhere_else(
+async def test_a_spec_can_not_lead_outside(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, spec: str, error: type[UsageError]
 ) -> None:
-    """The store isn't even asked."""
     driver = Interposer(memory)
     before = outside(tmp_path)
     with pytest.raises(error):
@@ -337,7 +335,7 @@ async def test_a_spec_leads_nowhere_else(
 async def test_a_listing_shows_only_names_that_can_be_fetched(
     memory: MemoryDriver, make_manager: ManagerFactory
 ) -> None:
-    """What else ends like an index is no asset, and where no name leads isn't listed."""
+    """Other keys that end like an index are ignored, and folders that no valid name leads to aren't listed."""
     odd = ["../x", "a/../../x", "\x1b[31mred", "a b", "-x", "x-", "a//x", "", "line\nbreak", "\u202ex", "x" * 256]
     for name in (*odd, "good", "team/-good", "1.0/inner"):
         await put(memory, f"assets/{name}.versions", {"versions": ["0.0"]})
@@ -349,7 +347,6 @@ async def test_a_listing_shows_only_names_that_can_be_fetched(
 async def test_a_listing_goes_on_past_an_index_that_can_not_be_read(
     driver: Driver, make_manager: ManagerFactory
 ) -> None:
-    """It shows what is wrong with it in its place."""
     await put(driver, "assets/a.versions", {"versions": ["0.0"]})
     await put(driver, "assets/b.versions", {"versions": ["../x"]})
     await put(driver, "assets/c.versions", {"versions": ["0.1", "0.0"]})
@@ -360,14 +357,14 @@ async def test_a_listing_goes_on_past_an_index_that_can_not_be_read(
     assert f"{driver.url}/assets/b.versions is invalid: it lists the version '../x'" in str(second.error)
 
 
-# The assets directory is the user's
+# Assets directory
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["elsewhere", "nowhere"])
 async def test_a_link_that_was_planted_for_staging_is_not_followed(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path, there: bool
 ) -> None:
-    """Staging folders are made afresh; what a link in the place of one leads to is left alone."""
+    """Staging folders are created anew, and the target of the link is not changed."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     target = tmp_path / "elsewhere"
@@ -384,7 +381,7 @@ async def test_a_link_that_was_planted_for_staging_is_not_followed(
 
 
 async def test_every_error_is_one_of_ours(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
-    """A `.meta` that is a claim is no version, whatever it says."""
+    """A claim with an absurd process id is still a claim, and no version."""
     claim = {"state": "claimed", "token": "t", "operation": "update", "fingerprint": "f", "machine": "m", "started": ""}
     for pid in (-1, 0, 2**64, 10**99):
         await publish(memory, {"aioassets_claim": {**claim, "pid": pid}})

@@ -1,4 +1,4 @@
-"""Into a local store and out of it, the system copies large files, and what landed is what is verified."""
+"""Local stores: the system copies large files, and the copies are verified."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from aioassets.push.sources import LocalSource
 from aioassets.runtime.disk import copy_range
 
 SIZE = 2 * PIECE + 12345
-"""Three pieces, and three ranges."""
+"""Bytes of three pieces, or three ranges."""
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A large file."""
+    """Return a large file."""
     path = tmp_path / "source"
     path.write_bytes(os.urandom(SIZE))
     return path
@@ -30,16 +30,16 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def driver(tmp_path: Path) -> LocalDriver:
-    """A local store."""
+    """Return a local store."""
     return LocalDriver(tmp_path / "store")
 
 
 def never(*args: object, **options: object) -> Any:
-    raise AssertionError("it was read")
+    raise AssertionError("read instead of copied")
 
 
 def damaging(times: int) -> Callable[..., bool]:
-    """Copies, and changes a byte of what was copied so often."""
+    """Return a `copy_range` that damages the first copies."""
     left = iter(range(times))
 
     def copy(source: int, target: int, start: int, stop: int) -> bool:
@@ -53,7 +53,7 @@ def damaging(times: int) -> Callable[..., bool]:
 
 
 def unable(after: int) -> Callable[..., bool]:
-    """Copies so many ranges, and then only half of each."""
+    """Return a `copy_range` that copies some ranges, and then only half of each."""
     left = iter(range(after))
 
     def copy(source: int, target: int, start: int, stop: int) -> bool:
@@ -69,10 +69,10 @@ def digest(path: Path) -> dict[str, str]:
     return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-async def test_no_byte_of_a_large_file_passes_here_but_to_be_hashed(
+async def test_the_system_copies_large_files_that_are_only_hashed_here(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each way, its progress is told."""
+    """Progress is reported in both directions."""
     monkeypatch.setattr(LocalSource, "read", never)
     monkeypatch.setattr(driver, "read_range", never)
     passed: list[int] = []
@@ -89,10 +89,10 @@ async def test_no_byte_of_a_large_file_passes_here_but_to_be_hashed(
     assert fetched.manifest.files[0].digests == digest(source)
 
 
-async def test_the_digest_is_of_what_is_stored(
+async def test_the_recorded_digest_is_that_of_the_stored_copy(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not of what was to be stored: a copy that differs, which is faked here, is fetched as it is."""
+    """A damaged copy into the store gets the digest of the copy, not of the source."""
     monkeypatch.setattr("aioassets.push.sources.copy_range", damaging(times=1))
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
@@ -102,10 +102,9 @@ async def test_the_digest_is_of_what_is_stored(
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-async def test_what_can_not_be_copied_is_read_and_written(
+async def test_ranges_that_the_system_can_not_copy_are_read_and_written(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """From where the system gives up."""
     for module in ("push.sources", "fetch.sinks"):
         monkeypatch.setattr(f"aioassets.{module}.copy_range", unable(after))
     manager = make_manager(driver)
@@ -116,7 +115,7 @@ async def test_what_can_not_be_copied_is_read_and_written(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_what_was_copied_is_verified_where_it_landed(
+async def test_a_copy_is_verified_at_its_target(
     driver: LocalDriver,
     make_manager: ManagerFactory,
     source: Path,
@@ -124,10 +123,10 @@ async def test_what_was_copied_is_verified_where_it_landed(
     monkeypatch: pytest.MonkeyPatch,
     times: int,
 ) -> None:
-    """A damaged copy is made once more, and then refused; the damage is faked here."""
+    """A damaged copy is repeated once, and then refused."""
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
-    # The first range of each try: the others are left as they are.
+    # Only the first range of each attempt is damaged.
     damage = damaging(times)
     monkeypatch.setattr(
         "aioassets.fetch.sinks.copy_range",
@@ -160,7 +159,7 @@ def damage(path: Path) -> None:
     [(cut, "fewer"), (lengthen, "more"), (damage, "[0-9a-f]{64}"), (Path.unlink, "nothing")],
     ids=["cut", "lengthened", "damaged", "gone"],
 )
-async def test_what_is_wrong_with_an_object_is_told_as_of_any_store(
+async def test_damaged_objects_are_reported_like_those_of_other_stores(
     driver: LocalDriver,
     make_manager: ManagerFactory,
     source: Path,
@@ -168,7 +167,6 @@ async def test_what_is_wrong_with_an_object_is_told_as_of_any_store(
     change: Callable[[Path], None],
     found: str,
 ) -> None:
-    """Whether it is found while it is copied or by its digest."""
     manager = make_manager(driver)
     await manager.create_asset(source, "model")
     change(tmp_path / "store" / "assets" / "model" / "0.0")
@@ -177,10 +175,10 @@ async def test_what_is_wrong_with_an_object_is_told_as_of_any_store(
     assert not (tmp_path / "cache" / "model").exists()
 
 
-async def test_a_store_with_a_single_writer_copies_as_well(
+async def test_the_system_copies_for_a_single_writer_too(
     driver: LocalDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands before its driver is not in the way."""
+    """The wrapper of a single writer passes local paths on."""
     monkeypatch.setattr(driver, "read_range", never)
     manager = make_manager(driver, single_writer=True)
     await manager.create_asset(source, "model")

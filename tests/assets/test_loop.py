@@ -1,4 +1,4 @@
-"""What takes longer with more files runs beside the event loop."""
+"""Work that grows with the number of files runs in threads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OVER_ALL_FILES = [
 
 
 def threads_of(home: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
-    """Where a function runs from now on."""
+    """Record the threads that a function runs in from now on."""
     threads: set[threading.Thread] = set()
     original = vars(home)[name]
 
@@ -51,7 +51,7 @@ def threads_of(home: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> set[thr
 
 
 @pytest.mark.parametrize(("home", "name"), OVER_ALL_FILES)
-async def test_nothing_goes_over_all_files_on_the_loop(
+async def test_no_loop_over_all_files_runs_on_the_event_loop(
     memory: MemoryDriver,
     make_manager: ManagerFactory,
     tree: Path,
@@ -72,7 +72,7 @@ async def test_nothing_goes_over_all_files_on_the_loop(
     assert threading.main_thread() not in threads
 
 
-async def test_what_belongs_to_a_part_is_found_beside_the_loop(
+async def test_the_files_of_a_part_are_selected_in_a_thread(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = threads_of(Selection, "of", monkeypatch)

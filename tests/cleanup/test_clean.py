@@ -1,4 +1,4 @@
-"""What dead pushes and fetches left behind is found and removed, and nothing else."""
+"""Cleaning: it finds and removes the leftovers of dead pushes and fetches, and nothing else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ AT_ONCE = timedelta(0)
 
 
 class Later(Interposer):
-    """A store whose clock, as its answers tell it, is ahead of when its objects were written."""
+    """Store whose responses tell a time later than that of its objects."""
 
     def __init__(self, driver: Driver, by: timedelta) -> None:
         super().__init__(driver)
@@ -66,7 +66,7 @@ async def put_dead_push(driver: Driver, version: str = "0.1", *, operation: str 
 
 
 async def test_a_dead_push_is_shown_and_removed(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Its number stays used up, since requests of it may still be under way."""
+    """Its number stays in use, because its requests may still arrive."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_dead_push(driver)
@@ -87,7 +87,7 @@ async def test_a_dead_push_is_shown_and_removed(driver: Driver, make_manager: Ma
 async def test_only_the_asset_that_is_named_is_cleaned(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Also where it has no index, since its first push died."""
+    """An asset whose first push died has no index, and is found too."""
     manager = make_manager(driver)
     for name in ("model", "model/inner", "other"):
         await put_claim(driver, await dead_claim("create"), f"assets/{name}/0.0.meta")
@@ -99,10 +99,10 @@ async def test_only_the_asset_that_is_named_is_cleaned(
         await manager.plan_clean("nothing")
 
 
-async def test_a_file_asset_and_its_neighbours_are_told_apart(
+async def test_a_file_asset_is_removed_without_its_neighbours(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """0.1 is not 0.10, and a file isn't a folder."""
+    """Keys are compared by whole segments: 0.1 is not 0.10."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim())
@@ -116,7 +116,7 @@ async def test_a_file_asset_and_its_neighbours_are_told_apart(
 
 
 async def test_a_live_push_is_left_alone(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Unless less patience is asked for; then it starts again under another number."""
+    """With `older_than=0` it is ended, and starts again under another number."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     gate = Pause("after", "upload", "model/0.1")
@@ -137,7 +137,7 @@ async def test_a_live_push_is_left_alone(driver: Driver, make_manager: ManagerFa
 async def test_a_push_that_is_stopped_while_it_fails_starts_again(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """What it failed of may be that somebody else removed what it had sent."""
+    """It may have failed because another process removed its content."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     fail = Fail("after", "upload", "model/0.1")
@@ -154,7 +154,7 @@ async def test_a_push_that_is_stopped_while_it_fails_starts_again(
 async def test_what_was_published_since_it_was_shown_is_kept(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Each thing is judged by a fresh look at it."""
+    """A removal looks at each leftover again."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     gate = Pause("after", "upload", "model/0.1")
@@ -172,7 +172,7 @@ async def test_what_was_published_since_it_was_shown_is_kept(
 async def test_a_push_that_seals_first_keeps_its_content(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Between the look and the swap: the swap is refused, and nothing is deleted."""
+    """The push seals after the look: the swap of the claim is refused, and nothing is deleted."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     pushing_gate = Pause("after", "upload", "model/0.1")
@@ -191,7 +191,7 @@ async def test_a_push_that_seals_first_keeps_its_content(
 async def test_a_number_that_is_cleaned_is_never_released(
     driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path
 ) -> None:
-    """Else another push could claim it between the look and the deletion."""
+    """Another push could claim it between the look and the deletion."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     stuck = Pause("before", "delete", "/.hidden")
@@ -202,7 +202,7 @@ async def test_a_number_that_is_cleaned_is_never_released(
         await fail(moment, method, key)
 
     pushing = asyncio.ensure_future(make_manager(Interposer(driver, hook)).update_asset(tree, "model"))
-    await stuck.reached_by(pushing)  # abandoned; about to delete, and then to release
+    await stuck.reached_by(pushing)  # it is abandoned, and about to be deleted and released
     (leftover,) = (await manager.plan_clean()).leftovers
     assert leftover.kind is LeftoverKind.ABANDONED_PUSH
     assert [leftover.version for leftover in (await cleaned(manager)).removed] == ["0.1"]
@@ -216,7 +216,6 @@ async def test_a_number_that_is_cleaned_is_never_released(
 async def test_an_unlisted_version_is_shown_and_can_be_published(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """It is never removed."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     with pytest.raises(PublicationUncertain):
@@ -233,10 +232,9 @@ async def test_an_unlisted_version_is_shown_and_can_be_published(
     assert (await manager.plan_clean()).leftovers == ()
 
 
-async def test_what_is_not_complete_can_not_be_published(
+async def test_only_complete_versions_can_be_published(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Neither a claim, nor what isn't there."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     await put_dead_push(memory)
@@ -249,7 +247,7 @@ async def test_what_is_not_complete_can_not_be_published(
 async def test_content_without_a_manifest_is_left_alone(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Perhaps modelkit is pushing it just now."""
+    """modelkit may be pushing it."""
     await make_manager(driver).create_asset(files("a"), "model")
     await driver.upload("assets/model/0.1/a", BytesSource(b"of modelkit"))
     cases: tuple[tuple[timedelta, dict[str, Any], bool], ...] = (
@@ -269,10 +267,8 @@ async def test_content_without_a_manifest_is_left_alone(
     assert await state_of(driver) is ClaimState.ABANDONED
 
 
-async def test_content_of_an_asset_without_any_document_has_an_age_too(
-    driver: Driver, make_manager: ManagerFactory
-) -> None:
-    """Where no document was read that tells the store's time, one is written."""
+async def test_content_of_an_asset_without_documents_has_an_age(driver: Driver, make_manager: ManagerFactory) -> None:
+    """If no document tells the store's time, a scratch object is written and read."""
     await driver.upload("assets/model/0.0/a", BytesSource(b"of modelkit"))
     manager = make_manager(Later(driver, timedelta(days=2)))
     (leftover,) = (await manager.plan_clean()).leftovers
@@ -284,7 +280,7 @@ async def test_content_of_an_asset_without_any_document_has_an_age_too(
 async def test_legacy_content_that_is_claimed_meanwhile_is_kept(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The number is taken before anything is deleted; who has it first, has it."""
+    """The cleaning claims the number before it deletes anything, and the push was faster."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await driver.upload("assets/model/0.1", BytesSource(b"b"))
@@ -293,24 +289,24 @@ async def test_legacy_content_that_is_claimed_meanwhile_is_kept(
         cleaned(make_manager(Interposer(Later(driver, timedelta(days=2)), gate)), legacy=True)
     )
     await gate.reached_by(cleaning)
-    assert (await manager.update_asset(files("b"), "model")).version == "0.1"  # the same bytes are there
+    assert (await manager.update_asset(files("b"), "model")).version == "0.1"  # its bytes are there already
     gate.go_on.set()
     assert not (await cleaning).removed
     assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
 
 
-async def test_a_number_that_can_not_come_back_is_forgotten(
+async def test_the_meta_of_a_number_that_can_not_be_claimed_again_is_removed(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Once a higher one has been complete for longer than any push waits between counting and claiming."""
+    """No push can claim it once a higher version has been complete for 15 minutes."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_dead_push(driver)
     await cleaned(manager)
     later = Later(driver, timedelta(minutes=16))
-    assert (await make_manager(later).plan_clean()).leftovers == ()  # nothing higher yet
+    assert (await make_manager(later).plan_clean()).leftovers == ()  # there is no higher version
     await manager.update_asset(files("b"), "model")
-    assert (await manager.plan_clean()).leftovers == ()  # not old enough
+    assert (await manager.plan_clean()).leftovers == ()  # the higher version is too recent
     (removed,) = (await cleaned(make_manager(later))).removed
     assert (removed.version, removed.files) == ("0.1", 0)
     assert not await exists(driver, META)
@@ -318,8 +314,8 @@ async def test_a_number_that_can_not_come_back_is_forgotten(
     assert (await manager.update_asset(files("c"), "model")).version == "0.3"
 
 
-async def test_looking_writes_nothing(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Read permission is enough for it."""
+async def test_a_plan_writes_nothing(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """Permission to read suffices for a plan."""
     await make_manager(driver).create_asset(files("a"), "model")
     await put_dead_push(driver)
     await driver.upload("assets/model/0.2/a", BytesSource(b"of modelkit"))
@@ -331,7 +327,7 @@ async def test_looking_writes_nothing(driver: Driver, make_manager: ManagerFacto
 async def test_a_lost_answer_does_not_stop_a_cleaning(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """A refusal by our own first try is no refusal."""
+    """A repeated swap is refused by its own first attempt."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_dead_push(driver)
@@ -340,11 +336,11 @@ async def test_a_lost_answer_does_not_stop_a_cleaning(
 
 
 async def test_unreadable_documents_are_shown(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """And left alone, with all that they may belong to."""
+    """They and the content of their versions are kept."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await driver.write(META, b"nonsense", expected=Expect.ABSENT)
-    await driver.upload("assets/model/0.1/a", BytesSource(b"of somebody"))
+    await driver.upload("assets/model/0.1/a", BytesSource(b"of another program"))
     await driver.write("assets/other.versions", b"nonsense", expected=Expect.ABSENT)
     plan = await manager.plan_clean(older_than=AT_ONCE, legacy=True)
     found = [(leftover.kind, leftover.name, leftover.version, leftover.removable) for leftover in plan.leftovers]
@@ -356,7 +352,6 @@ async def test_unreadable_documents_are_shown(driver: Driver, make_manager: Mana
 async def test_scratch_objects_of_killed_probes_are_removed(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """They belong to no asset."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await driver.write("assets/.aioassets-probe/token", b"1", expected=Expect.ABSENT)
@@ -370,7 +365,7 @@ async def test_scratch_objects_of_killed_probes_are_removed(
 async def test_temporary_files_of_a_folder_are_removed(
     make_manager: ManagerFactory, files: Files, tmp_path: Path
 ) -> None:
-    """Those that nobody writes any more."""
+    """Recent ones may still be written."""
     manager = AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache")
     await manager.create_asset(files("a"), "model")
     left = tmp_path / "store" / ".aioassets" / "tmp" / "0123456789abcdef"
@@ -386,7 +381,7 @@ async def test_temporary_files_of_a_folder_are_removed(
 
 @pytest.fixture
 def s3_client(place: dict[str, Any]) -> Iterator[Any]:
-    """The SDK's own blocking client."""
+    """Return a client of the SDK, whose calls block."""
     client = get_session().create_client(
         "s3",
         endpoint_url=place["endpoint_url"],
@@ -404,13 +399,13 @@ def s3_client(place: dict[str, Any]) -> Iterator[Any]:
 async def test_open_uploads_are_aborted(
     place: dict[str, Any], driver: Driver, s3_client: Any, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Below what died and below what is published; those of others are none of our business."""
+    """Uploads of dead pushes and of published versions are aborted, those of other programs are kept."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim())
     await put_claim(driver, await live_claim(), "assets/model/0.2.meta")
     published, dead, live, foreign = (
-        f"assets/{key}" for key in ("model/0.0", "model/0.1/big", "model/0.2/big", "somebody's/dump.bin")
+        f"assets/{key}" for key in ("model/0.0", "model/0.1/big", "model/0.2/big", "another program's/dump.bin")
     )
     for key in (published, dead, live, foreign):
         await in_thread(partial(s3_client.create_multipart_upload, Bucket=place["bucket"], Key=key))
@@ -437,13 +432,13 @@ async def test_open_uploads_are_aborted(
 async def test_unfinished_downloads_are_removed(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path
 ) -> None:
-    """A staging folder and a lock are dead when the lock can be taken."""
+    """A download is dead if its lock can be taken."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     dead, live = (CacheEntry(tmp_path / "cache", "model", version) for version in ("0.1", "0.2"))
-    for slot in (dead, live):
-        (slot.staging / "payload").mkdir(parents=True)
-        (slot.staging / "payload" / "file").write_bytes(b"half")
+    for entry in (dead, live):
+        (entry.staging / "payload").mkdir(parents=True)
+        (entry.staging / "payload" / "file").write_bytes(b"half")
     dead.lock_file.touch()
     held = await in_thread(live.try_lock)
     assert held is not None
@@ -461,18 +456,18 @@ async def test_unfinished_downloads_are_removed(
 async def test_an_assets_directory_is_cleaned_without_a_bucket(
     make_manager: ManagerFactory, memory: MemoryDriver, files: Files, tmp_path: Path
 ) -> None:
-    """What was set aside is somebody's, so it is only shown; names that look like ours are assets."""
+    """Files that were put aside are only shown. An asset may be called `model.staging`."""
     pushing = make_manager(memory)
     await pushing.create_asset(files("a"), "model.staging")
     await pushing.fetch_asset("model.staging")
-    ours = tmp_path / "cache" / ".aioassets"
-    aside, temporary = ours / "model" / "0.1.aside-01234567", ours / "model" / "0.1.json.89abcdef.tmp"
+    own = tmp_path / "cache" / ".aioassets"
+    aside, temporary = own / "model" / "0.1.aside-01234567", own / "model" / "0.1.json.89abcdef.tmp"
     aside.mkdir(parents=True)
-    (aside / "file").write_bytes(b"somebody's")
+    (aside / "file").write_bytes(b"put aside")
     temporary.write_bytes(b"half")
     long_ago = time.time() - 1000
     os.utime(temporary, (long_ago, long_ago))
-    before = contents(ours / "model.staging")
+    before = contents(own / "model.staging")
     async with AssetsManager(assets_dir=tmp_path / "cache") as manager:
         plan = await manager.plan_clean()
         found = {leftover.kind: leftover.removable for leftover in plan.leftovers}
@@ -480,11 +475,11 @@ async def test_an_assets_directory_is_cleaned_without_a_bucket(
         await manager.clean(plan)
     assert aside.exists()
     assert not temporary.exists()
-    assert contents(ours / "model.staging") == before
+    assert contents(own / "model.staging") == before
 
 
 class RacingPushes:
-    """Pushes of one asset, each with a content of its own."""
+    """Concurrent pushes of one asset, each with its own content."""
 
     def __init__(self, make_manager: ManagerFactory, driver: Driver, folder: Path) -> None:
         self._make_manager = make_manager
@@ -510,7 +505,7 @@ class RacingPushes:
 async def test_cleaning_beside_racing_pushes_removes_nothing_that_was_published(
     driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path, older_than: timedelta | None
 ) -> None:
-    """Cleaners in a loop; pushes may be stopped, but nothing is lost or mixed."""
+    """A cleaning may stop pushes, but loses and mixes nothing."""
     manager = make_manager(driver)
     await manager.create_asset(files("0"), "model")
     pushes = RacingPushes(make_manager, driver, tree.parent / "pushed")

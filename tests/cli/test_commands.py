@@ -276,7 +276,7 @@ def test_options_override_the_environment(invoke: Invoke, source: Path, tmp_path
 
 def test_an_unknown_option_of_the_store_is_a_usage_error(invoke: Invoke) -> None:
     ran = invoke("list", "-o", "colour=blue")
-    assert (ran.code, ran.err) == (2, "Error: The local store has no option 'colour'.\n")
+    assert (ran.code, ran.err) == (2, "Error: The local driver has no option 'colour'.\n")
 
 
 def test_version_option_prints_the_version(invoke: Invoke) -> None:

@@ -99,7 +99,7 @@ def test_log_records_are_printed_as_escaped_lines(
 ) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
     with escaped_logging():
-        logging.getLogger("sdk").warning("it says: %s", "\x1b[2J\nError: none")
+        logging.getLogger("sdk.test").warning("it says: %s", "\x1b[2J\nError: none")
     assert capsys.readouterr().err == "it says: \\x1b[2J\\nError: none\n"
 
 

@@ -68,7 +68,7 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
     [
         (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
-        (["list", "--storage-provider", "ftp"], "Error: There is no storage provider 'ftp': "),
+        (["list", "--storage-provider", "ftp"], "Error: Unknown storage provider 'ftp'. "),
         (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
         (["list", "--bucket", ""], "Error: There is no bucket to use: "),
     ],

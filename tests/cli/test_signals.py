@@ -53,7 +53,6 @@ LocalDriver.read_range = stuck
 
 TOO_LATE = """
 import os, signal
-import aioassets.cli
 from aioassets.push.publish import Publication
 
 listing = Publication._list
@@ -134,7 +133,7 @@ def test_a_signal_after_sealing_reports_the_published_version(spawn: Spawn, invo
 
 STUCK_PART = """
 import anyio
-from aioassets.drivers.s3 import S3Driver
+from aioassets.drivers.s3.driver import S3Driver
 
 call = S3Driver._call
 sent = anyio.Event()

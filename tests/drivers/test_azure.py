@@ -1,4 +1,4 @@
-"""The Azure driver keeps a driver's promises, names what goes wrong, and survives lost answers."""
+"""Tests of the Azure driver: the protocol, errors, lost responses, blocks and copies."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
 import anyio
 import pytest
-from azure.core.exceptions import IncompleteReadError, ServiceRequestError
+from anyio.lowlevel import checkpoint
+from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import ContainerClient
 from multidict import CIMultiDict
+from tools.relay import Relay, Truncate
 from tools.servers import AZURITE_ACCOUNT, AZURITE_KEY, AzureServer, free_ports
 
 from aioassets.drivers import Location, make_driver
@@ -29,6 +31,7 @@ from aioassets.drivers.azure.driver import MAX_PART_SIZE, AzureDriver
 from aioassets.drivers.azure.errors import service_error_of, translate
 from aioassets.drivers.azure.values import Account, parse_listing
 from aioassets.drivers.bodies import MIB
+from aioassets.drivers.http.responses import SDKResponse
 from aioassets.drivers.memory import MemoryDriver
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
 from aioassets.drivers.service_errors import Request, ServiceErrorRaised
@@ -55,7 +58,7 @@ TWO_BLOCKS = bytes(MIB + 1)
 
 Send = Callable[[], Awaitable[Any]]
 Around = Callable[[str, str, Send], Awaitable[Any]]
-"""Is called with the method, the URL and what sends the request; returns the answer."""
+"""A function of the method, the URL and the sending of a request; returns the response."""
 Intercept = Callable[[Around], None]
 
 
@@ -66,7 +69,7 @@ def container(azurite: AzureServer) -> str:
 
 @pytest.fixture
 def pauses() -> list[float]:
-    """The pauses that were asked for; nobody waits for them."""
+    """Return the pauses of retries, which take no time."""
     return []
 
 
@@ -86,36 +89,32 @@ async def driver(azurite: AzureServer, container: str, dispatcher: Dispatcher) -
 
 @pytest.fixture
 def intercept(monkeypatch: pytest.MonkeyPatch) -> Intercept:
-    """Puts a function around all requests."""
+    """Return a function that wraps all requests in another one."""
 
     def install(around: Around) -> None:
         real = AzureClient._send
 
-        async def send(self: AzureClient, client: Any, method: str, url: str, *rest: Any) -> Any:
-            return await around(method, url, lambda: real(self, client, method, url, *rest))
+        async def send(self: AzureClient, method: str, key: str, query: Mapping[str, str], *rest: Any) -> Any:
+            url = f"/{key}?{urlencode(query)}" if query else f"/{key}"
+            return await around(method, url, lambda: real(self, method, key, query, *rest))
 
         monkeypatch.setattr(AzureClient, "_send", send)
 
     return install
 
 
-class FakeAnswer:
-    """An answer that no store gave."""
+def answer_of(status: int, body: bytes = b"", **headers: str) -> SDKResponse:
+    """Return a made-up response."""
 
-    def __init__(self, status: int, reason: str = "", **headers: str) -> None:
-        self.status_code = status
-        self.reason = reason
-        self.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
 
-    async def iter_raw(self) -> AsyncGenerator[bytes, None]:
-        yield b""
-
-    async def close(self) -> None:
-        pass
+    fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return SDKResponse(status, fields, pieces(), checkpoint)
 
 
 def first(concerned: Callable[[str, str], bool], instead: Around) -> Around:
-    """Something happens to the first request of a kind."""
+    """Handle the first request of a kind in another way."""
     done = False
 
     async def around(method: str, url: str, send: Send) -> Any:
@@ -137,20 +136,21 @@ def commits(method: str, url: str) -> bool:
 
 
 async def lost(_method: str, _url: str, send: Send) -> Any:
-    """The request takes effect, but its answer never arrives."""
-    await (await send()).read()
+    """Lose the response of a request that takes effect."""
+    await (await send()).content(MIB, None)
     raise broken()
 
 
 def broken() -> ServiceRequestError:
-    """What the SDK makes of a connection that breaks under a request."""
+    """Return the error of the SDK for a connection that breaks during a request."""
     error = aiohttp.ServerDisconnectedError()
     return ServiceRequestError(error, error=error)
 
 
 def refused(code: str, status: int, **headers: str) -> Around:
     async def around(_method: str, _url: str, _send: Send) -> Any:
-        return FakeAnswer(status, "Said by the store.", x_ms_error_code=code, **headers)
+        body = b"<Error><Message>Said by the store.\nRequestId:1</Message></Error>"
+        return answer_of(status, body, x_ms_error_code=code, **headers)
 
     return around
 
@@ -161,7 +161,7 @@ class TestAzureDriver(DriverConformance):
 
 
 @servers
-class TestWhatGoesWrong:
+class TestErrors:
     async def test_a_wrong_key_is_access_denied(self, azurite: AzureServer, container: str) -> None:
         options: dict[str, Any] = {"account_url": azurite.account_url, "account_key": "bm90LXRoZS1vbmU="}
         async with AzureDriver(container, part_size=MIB, **options) as driver:
@@ -171,18 +171,18 @@ class TestWhatGoesWrong:
                 assert "bm90LXRoZS1vbmU" not in str(caught.value)
                 assert isinstance(caught.value.__cause__, ServiceErrorRaised)
 
-    async def test_a_key_that_is_none_is_missing_credentials(self, azurite: AzureServer, container: str) -> None:
+    async def test_an_invalid_account_key_is_missing_credentials(self, azurite: AzureServer, container: str) -> None:
         async with AzureDriver(container, account_url=azurite.account_url, account_key="abc") as driver:
             with pytest.raises(MissingCredentials, match="Check the key"):
                 await driver.read("key")
 
-    async def test_a_missing_container_is_named(self, azurite: AzureServer) -> None:
+    async def test_a_missing_container_is_bucket_not_found(self, azurite: AzureServer) -> None:
         async with AzureDriver("not-there", part_size=MIB, **azurite.options) as driver:
             for attempt in attempts(driver):
                 with pytest.raises(BucketNotFound, match="az://not-there doesn't exist"):
                     await attempt
 
-    async def test_a_server_that_cannot_be_reached_is_unavailable(self) -> None:
+    async def test_an_unreachable_server_is_unavailable(self) -> None:
         url = f"http://127.0.0.1:{free_ports(1)[0]}/{AZURITE_ACCOUNT}"
         driver = AzureDriver("models", account_url=url, account_key=AZURITE_KEY, dispatcher=Dispatcher(retry=NO_RETRY))
         async with driver:
@@ -196,26 +196,22 @@ class TestWhatGoesWrong:
             with pytest.raises(InvalidSetting, match="HTTPS"):
                 await driver.read("key")
 
-    async def test_an_answer_that_is_no_listing_is_told(
-        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Perhaps what answers isn't Azure at all."""
+    async def test_a_page_in_place_of_a_listing_is_an_error(self, driver: AzureDriver, intercept: Intercept) -> None:
+        async def page(_method: str, _url: str, _send: Send) -> Any:
+            return answer_of(200, b"<html><p>Please sign in.</html>", x_ms_request_id="1")
 
-        async def page(*_: Any) -> AsyncIterator[bytes]:
-            yield b"<html><p>Please sign in.</html>"
-
-        monkeypatch.setattr(AzureClient, "_pieces", page)
+        intercept(page)
         with pytest.raises(StoreError, match=r"gave an answer that isn't Azure's to: list\. Check the account's URL"):
             await anext(aiter(driver.list("")))
 
-    async def test_throttling_is_waited_for(
+    async def test_a_throttled_write_waits_as_long_as_the_store_asks(
         self, driver: AzureDriver, intercept: Intercept, pauses: list[float]
     ) -> None:
         intercept(first(writes, refused("ServerBusy", 503, retry_after="7")))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         assert pauses == [7.0]
 
-    async def test_damage_on_the_way_is_noticed_by_the_store(
+    async def test_the_store_refuses_damaged_content(
         self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("aioassets.drivers.azure.driver.md5_of", lambda _: "XUFAKrxLKna5cZ2REBfFkg==")
@@ -226,7 +222,7 @@ class TestWhatGoesWrong:
 
 
 def attempts(driver: AzureDriver) -> tuple[Awaitable[Any], ...]:
-    """Every kind of request."""
+    """Return one call for every kind of request."""
     return (
         driver.read("key"),
         driver.stat("key"),
@@ -240,28 +236,30 @@ def attempts(driver: AzureDriver) -> tuple[Awaitable[Any], ...]:
 
 
 @servers
-class TestLostAnswers:
-    async def test_an_upload_whose_answer_was_lost_is_success(self, driver: AzureDriver, intercept: Intercept) -> None:
+class TestLostResponses:
+    async def test_an_upload_succeeds_after_a_lost_response(self, driver: AzureDriver, intercept: Intercept) -> None:
         intercept(first(writes, lost))
         await driver.upload("blob", BytesSource(b"data"))
         assert (await driver.read("blob")).data == b"data"
 
     @pytest.mark.parametrize("expected", [Expect.ABSENT, Expect.ANYTHING])
-    async def test_a_commit_whose_answer_was_lost_is_success(
+    async def test_a_commit_succeeds_after_a_lost_response(
         self, driver: AzureDriver, intercept: Intercept, expected: Expect
     ) -> None:
         intercept(first(commits, lost))
         await driver.upload("blob", BytesSource(TWO_BLOCKS), expected=expected)
         assert (await driver.stat("blob")).size == len(TWO_BLOCKS)
 
-    async def test_a_create_whose_answer_was_lost_is_refused(self, driver: AzureDriver, intercept: Intercept) -> None:
-        """Only the caller can tell whether a document is its own."""
+    async def test_creating_a_document_is_refused_after_a_lost_response(
+        self, driver: AzureDriver, intercept: Intercept
+    ) -> None:
+        """Only the caller knows its own documents."""
         intercept(first(writes, lost))
         with pytest.raises(PreconditionFailed):
             await driver.write("key", b"mine", expected=Expect.ABSENT)
         assert (await driver.read("key")).data == b"mine"
 
-    async def test_blocks_that_fail_leave_no_doubt(self, driver: AzureDriver, intercept: Intercept) -> None:
+    async def test_failed_blocks_are_not_uncertain(self, driver: AzureDriver, intercept: Intercept) -> None:
         """Blocks alone never become an object."""
 
         async def around(method: str, url: str, send: Send) -> Any:
@@ -274,7 +272,7 @@ class TestLostAnswers:
             await driver.upload("blob", BytesSource(TWO_BLOCKS))
         assert not caught.value.uncertain
 
-    async def test_a_commit_that_fails_leaves_doubt(self, driver: AzureDriver, intercept: Intercept) -> None:
+    async def test_a_failed_commit_is_uncertain(self, driver: AzureDriver, intercept: Intercept) -> None:
         async def around(method: str, url: str, send: Send) -> Any:
             if commits(method, url):
                 raise broken()
@@ -285,55 +283,41 @@ class TestLostAnswers:
             await driver.upload("blob", BytesSource(TWO_BLOCKS))
         assert caught.value.uncertain
 
-    async def test_blocks_that_the_store_dropped_are_sent_again(
-        self, driver: AzureDriver, intercept: Intercept
-    ) -> None:
+    async def test_discarded_blocks_are_sent_again(self, driver: AzureDriver, intercept: Intercept) -> None:
         intercept(first(commits, refused("InvalidBlockList", 400)))
         assert (await driver.upload("blob", BytesSource(TWO_BLOCKS))).created
         assert (await driver.stat("blob")).size == len(TWO_BLOCKS)
 
-    async def test_blocks_that_the_store_drops_again_and_again_fail(
+    async def test_an_upload_fails_after_its_blocks_were_discarded_three_times(
         self, driver: AzureDriver, intercept: Intercept
     ) -> None:
         async def around(method: str, url: str, send: Send) -> Any:
             return await (refused("InvalidBlockList", 400)(method, url, send) if commits(method, url) else send())
 
         intercept(around)
-        with pytest.raises(StoreUnavailable, match="dropped the blocks of 'blob' 3 times"):
+        with pytest.raises(StoreUnavailable, match="discarded the blocks of 'blob' 3 times"):
             await driver.upload("blob", BytesSource(TWO_BLOCKS))
 
-    async def test_a_broken_download_is_resumed_at_the_same_revision(
-        self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
+    async def test_a_broken_download_resumes_at_the_same_revision(
+        self, azurite: AzureServer, container: str, driver: AzureDriver
     ) -> None:
         data = bytes(range(256)) * (3 * MIB // 256)
         await driver.upload("blob", BytesSource(data))
-        asked: list[tuple[str, str | None]] = []
-        real = AzureClient._send
-
-        async def send(self: AzureClient, client: Any, method: str, url: str, headers: Any, body: Any) -> Any:
-            answer = await real(self, client, method, url, headers, body)
-            if not asked:
-                monkeypatch.setattr(answer, "iter_raw", lambda: breaking(answer, after=2 * MIB + 4096), raising=False)
-            asked.append((headers["x-ms-range"], headers.get("If-Match")))
-            return answer
-
         revision = (await driver.stat("blob")).revision
-        monkeypatch.setattr(AzureClient, "_send", send)
-        async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
-            assert b"".join([chunk async for chunk in chunks]) == data
+        async with Relay(azurite.account_url) as relay:
+            relay.inject(Truncate(2 * MIB + 4096), method="GET")
+            async with (
+                AzureDriver(container, **relay.through(azurite.options)) as reader,
+                contextlib.aclosing(reader.read_range("blob", 0, len(data))) as chunks,
+            ):
+                assert b"".join([chunk async for chunk in chunks]) == data
+            asked = [(each.headers["x-ms-range"], each.headers.get("if-match")) for each in relay.exchanges]
         assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB + 4096}-{3 * MIB - 1}", f'"{revision}"')]
-
-
-async def breaking(answer: Any, *, after: int) -> AsyncIterator[bytes]:
-    """An answer's body, up to where the connection breaks."""
-    yield (await answer.read())[:after]
-    error = aiohttp.ClientPayloadError("the connection broke")
-    raise IncompleteReadError(error, error=error)
 
 
 @servers
 class TestBlocks:
-    async def test_no_more_is_in_memory_than_the_budget_allows(
+    async def test_blocks_in_memory_stay_within_the_budget(
         self, azurite: AzureServer, container: str, monkeypatch: pytest.MonkeyPatch, intercept: Intercept
     ) -> None:
         source = BytesSource(bytes(6 * MIB))
@@ -361,7 +345,7 @@ class TestBlocks:
         assert sent == 6
         assert most == 2 * MIB
 
-    async def test_a_blob_that_is_there_costs_no_blocks(self, driver: AzureDriver, intercept: Intercept) -> None:
+    async def test_no_blocks_are_sent_for_an_existing_blob(self, driver: AzureDriver, intercept: Intercept) -> None:
         await driver.upload("blob", BytesSource(TWO_BLOCKS))
 
         async def around(method: str, url: str, send: Send) -> Any:
@@ -372,11 +356,11 @@ class TestBlocks:
         assert not (await driver.upload("blob", BytesSource(TWO_BLOCKS))).created
 
     @pytest.mark.parametrize("content", [b"data", TWO_BLOCKS])
-    async def test_the_store_tells_the_md5(self, driver: AzureDriver, content: bytes) -> None:
+    async def test_stat_returns_the_md5(self, driver: AzureDriver, content: bytes) -> None:
         await driver.upload("blob", BytesSource(content))
         assert (await driver.stat("blob")).checksums == {"md5": hashlib.md5(content).hexdigest()}
 
-    async def test_a_blob_without_an_md5_is_compared_by_its_bytes(
+    async def test_a_blob_without_an_md5_is_compared_byte_by_byte(
         self, driver: AzureDriver, azurite: AzureServer, container: str
     ) -> None:
         async with ContainerClient.from_connection_string(
@@ -388,10 +372,10 @@ class TestBlocks:
         with pytest.raises(PreconditionFailed):
             await driver.upload("blob", BytesSource(TWO_BLOCKS[:-1] + b"!"))
 
-    async def test_blocks_of_somebody_else_are_left_alone(
+    async def test_blocks_of_another_client_are_kept(
         self, driver: AzureDriver, azurite: AzureServer, container: str
     ) -> None:
-        """Azure takes no blocks with ids of another length beside them: the key is somebody else's."""
+        """Azure refuses blocks with ids of another length."""
         with azurite.client(container) as client:
             blob = client.get_blob_client("blob")
             await asyncio.to_thread(blob.stage_block, "theirs", b"data")
@@ -407,7 +391,7 @@ BLOCKS = [BLOB[start : start + MIB] for start in range(0, len(BLOB), MIB)]
 
 @pytest.fixture
 def sent(intercept: Intercept) -> list[int]:
-    """The numbers of the blocks that are sent."""
+    """Return the numbers of the blocks that are sent."""
     numbers: list[int] = []
 
     async def around(method: str, url: str, send: Send) -> Any:
@@ -424,7 +408,7 @@ def sent(intercept: Intercept) -> list[int]:
 class TestResume:
     @pytest.fixture
     async def left(self, azurite: AzureServer, container: str) -> AsyncIterator[Callable[[int, bytes], None]]:
-        """Puts a block where an upload that was killed would have left it."""
+        """Return a function that leaves a block as a killed upload would."""
         with azurite.client(container) as client:
             blob = client.get_blob_client("blob")
 
@@ -433,10 +417,9 @@ class TestResume:
 
             yield stage
 
-    async def test_blocks_that_are_there_are_not_sent_again(
+    async def test_resuming_skips_blocks_that_were_sent(
         self, driver: AzureDriver, left: Callable[[int, bytes], None], sent: list[int]
     ) -> None:
-        """Those of other bytes, or in another place, are."""
         for number, data in ((3, BLOCKS[3]), (0, BLOCKS[0]), (1, BLOCKS[0]), (2, BLOCKS[0])):
             await asyncio.to_thread(left, number, data)
         source = BytesSource(BLOB)
@@ -446,25 +429,23 @@ class TestResume:
         assert (await driver.read("blob")).data == BLOB
         assert (await driver.stat("blob")).checksums == {"md5": hashlib.md5(BLOB).hexdigest()}
 
-    async def test_without_being_told_all_blocks_are_sent(
+    async def test_all_blocks_are_sent_unless_resuming(
         self, driver: AzureDriver, left: Callable[[int, bytes], None], sent: list[int]
     ) -> None:
-        """Looking would cost each upload a request."""
         await asyncio.to_thread(left, 0, BLOCKS[0])
         await driver.upload("blob", BytesSource(BLOB))
         assert sorted(sent) == [0, 1, 2, 3]
 
-    async def test_blocks_that_vanish_are_sent_again(
+    async def test_resuming_sends_discarded_blocks_again(
         self, driver: AzureDriver, left: Callable[[int, bytes], None], intercept: Intercept, sent: list[int]
     ) -> None:
-        """Whoever writes the blob makes Azure drop them; Azurite doesn't."""
         await asyncio.to_thread(left, 0, BLOCKS[0])
         intercept(first(commits, refused("InvalidBlockList", 400)))
         assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
         assert sorted(sent) == [0, 1, 1, 2, 2, 3, 3]
         assert (await driver.read("blob")).data == BLOB
 
-    async def test_a_principal_that_may_not_look_sends_all_blocks(
+    async def test_all_blocks_are_sent_if_listing_them_is_denied(
         self, driver: AzureDriver, left: Callable[[int, bytes], None], intercept: Intercept, sent: list[int]
     ) -> None:
         await asyncio.to_thread(left, 0, BLOCKS[0])
@@ -485,7 +466,7 @@ class TestCopies:
         await driver.upload("source", BytesSource(b"content"))
         return await driver.stat("source")
 
-    async def test_between_containers_of_one_account(
+    async def test_copying_works_between_containers_of_one_account(
         self, driver: AzureDriver, info: ObjectInfo, azurite: AzureServer
     ) -> None:
         async with AzureDriver(azurite.fresh_container(), **azurite.options) as other:
@@ -493,42 +474,44 @@ class TestCopies:
             assert copy.checksums == info.checksums
             assert (await other.read("copy")).data == b"content"
 
-    async def test_not_between_stores(self, driver: AzureDriver, info: ObjectInfo) -> None:
+    async def test_copying_between_stores_is_refused(self, driver: AzureDriver, info: ObjectInfo) -> None:
         elsewhere = AzureDriver("models", account_name="elsewhere", account_key=AZURITE_KEY)
         for source in (MemoryDriver(), elsewhere):
             with pytest.raises(NotSameStore):
                 await driver.copy(source, info, "copy")
         await elsewhere.aclose()
 
-    async def test_what_the_store_may_not_read_is_streamed(
+    async def test_copying_is_refused_if_the_store_cannot_read_the_source(
         self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
     ) -> None:
         intercept(first(writes, refused("CannotVerifyCopySource", 403)))
         with pytest.raises(NotSameStore):
             await driver.copy(driver, info, "copy")
 
-    async def test_a_lost_answer_is_success(self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept) -> None:
+    async def test_a_copy_succeeds_after_a_lost_response(
+        self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
+    ) -> None:
         intercept(first(writes, lost))
         assert (await driver.copy(driver, info, "copy")).checksums == info.checksums
 
-    async def test_a_slow_one_is_waited_for(
+    async def test_copying_waits_for_a_slow_copy(
         self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept, pauses: list[float]
     ) -> None:
         intercept(pending(looks=3))
         assert (await driver.copy(driver, info, "copy")).size == info.size
         assert pauses == [0.1, 0.2, 0.4]
 
-    async def test_one_that_stands_still_is_given_up(
+    async def test_a_copy_without_progress_is_abandoned(
         self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept, pauses: list[float]
     ) -> None:
         intercept(pending(looks=1000))
-        with pytest.raises(StoreUnavailable, match="stands still") as caught:
+        with pytest.raises(StoreUnavailable, match="made no progress for 120 seconds") as caught:
             await driver.copy(driver, info, "copy")
         assert 120 <= sum(pauses) < 130
         assert caught.value.uncertain
         assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["source"]
 
-    async def test_one_of_somebody_else_is_left_alone(
+    async def test_the_copy_of_another_client_is_kept(
         self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
     ) -> None:
         await driver.upload("copy", BytesSource(b"theirs!"))
@@ -537,15 +520,15 @@ class TestCopies:
             await driver.copy(driver, info, "copy")
         assert (await driver.read("copy")).data == b"theirs!"
 
-    async def test_one_that_the_store_gives_up_leaves_nothing(
+    async def test_a_failed_copy_leaves_nothing(
         self, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
     ) -> None:
         intercept(pending(looks=1, then="failed"))
-        with pytest.raises(StoreUnavailable, match="gave up copying to 'copy': 500 InternalServerError"):
+        with pytest.raises(StoreUnavailable, match="abandoned the copy to 'copy': 500 InternalServerError"):
             await driver.copy(driver, info, "copy")
         assert [row.key async for row in driver.list("") if isinstance(row, ObjectInfo)] == ["source"]
 
-    async def test_a_cancelled_one_leaves_nothing(
+    async def test_a_cancelled_copy_leaves_nothing(
         self, azurite: AzureServer, container: str, driver: AzureDriver, info: ObjectInfo, intercept: Intercept
     ) -> None:
         waiting = anyio.Event()
@@ -566,15 +549,15 @@ class TestCopies:
 
 
 def pending(*, looks: int, then: str = "success") -> Around:
-    """A store that copies after its answer: so many looks show it at work."""
+    """Simulate a copy that is pending for a number of checks."""
     left = looks
 
     async def around(method: str, url: str, send: Send) -> Any:
         nonlocal left
         if "comp=copy" in url:
-            return FakeAnswer(409, x_ms_error_code="NoPendingCopyOperation")
+            return answer_of(409, x_ms_error_code="NoPendingCopyOperation")
         answer = await send()
-        if method == "HEAD" and url.endswith("/copy") and answer.status_code == 200:
+        if method == "HEAD" and url.endswith("/copy") and answer.status == 200:
             left -= 1
             answer.headers["x-ms-copy-status"] = "pending" if left >= 0 else then
             answer.headers["x-ms-copy-status-description"] = "500 InternalServerError"
@@ -586,7 +569,7 @@ def pending(*, looks: int, then: str = "success") -> Around:
 
 @servers
 class TestTheClient:
-    async def test_a_client_from_outside_is_not_closed(self, azurite: AzureServer, container: str) -> None:
+    async def test_a_given_client_is_not_closed(self, azurite: AzureServer, container: str) -> None:
         async with ContainerClient.from_connection_string(
             azurite.options["connection_string"], container, retry_total=0
         ) as client:
@@ -595,7 +578,7 @@ class TestTheClient:
                     assert guest.identity == f"az://{container}@{azurite.account_url}/{container}"
                     await guest.write("key", b"data", expected=Expect.ANYTHING)
 
-    async def test_caches_are_told_to_keep_no_documents(
+    async def test_documents_are_written_with_no_store(
         self, driver: AzureDriver, azurite: AzureServer, container: str
     ) -> None:
         await driver.write("key", b"data", expected=Expect.ABSENT)
@@ -603,8 +586,8 @@ class TestTheClient:
             properties = await asyncio.to_thread(client.get_blob_client("key").get_blob_properties)
         assert properties.content_settings.cache_control == "no-store"
 
-    async def test_a_signature_is_enough(self, azurite: AzureServer, container: str) -> None:
-        """Also for what is copied, whose URL is handed to the store."""
+    async def test_a_shared_access_signature_suffices(self, azurite: AzureServer, container: str) -> None:
+        """The URL of the source of a copy contains it as well."""
         sas = generate_container_sas(
             AZURITE_ACCOUNT,
             container,
@@ -626,10 +609,7 @@ class TestTheClient:
                 assert keys == ["blob", "folder/copy of it"]
                 await driver.delete(keys)
 
-    async def test_a_signature_that_does_not_suffice_is_access_denied(
-        self, azurite: AzureServer, container: str
-    ) -> None:
-        """As that of a principal who may only read."""
+    async def test_a_read_only_signature_is_access_denied_on_writes(self, azurite: AzureServer, container: str) -> None:
         sas = generate_container_sas(
             AZURITE_ACCOUNT,
             container,
@@ -643,7 +623,7 @@ class TestTheClient:
                 await driver.write("key", b"", expected=Expect.ABSENT)
             assert "sig=" not in str(caught.value)
 
-    async def test_marks_of_folders_are_no_objects(
+    async def test_folder_markers_are_not_listed(
         self, driver: AzureDriver, azurite: AzureServer, container: str
     ) -> None:
         with azurite.client(container) as client:
@@ -659,16 +639,16 @@ class TestWithoutAServer:
         with pytest.raises(InvalidSetting, match=r"pip install 'aioassets\[azure\]'"):
             await AzureDriver("models", account_name="account").read("key")
 
-    async def test_without_any_credential_ways_to_give_one_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_missing_credentials_name_the_options(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "azure.identity.aio", None)
         with pytest.raises(MissingCredentials, match="install azure-identity"):
             await AzureDriver("models", account_name="account").read("key")
 
-    def test_the_sdk_is_not_imported_before_it_is_needed(self) -> None:
+    def test_the_sdk_is_imported_lazily(self) -> None:
         code = "import sys, aioassets.drivers.azure; sys.exit('azure.core' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
-    def test_the_identity_tells_accounts_apart(self) -> None:
+    def test_the_identity_distinguishes_accounts(self) -> None:
         driver = AzureDriver("models", account_name="one")
         assert driver.url == "az://models"
         assert driver.identity == "az://models@https://one.blob.core.windows.net"
@@ -684,17 +664,17 @@ class TestWithoutAServer:
             {"connection_string": "secret"},
         ],
     )
-    def test_settings_that_cannot_work_are_refused(self, options: dict[str, Any]) -> None:
+    def test_invalid_settings_are_refused(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidSetting) as caught:
             AzureDriver(**{"container": "models", **options})
         assert "secret" not in str(caught.value)
 
-    async def test_certificate_authorities_that_cannot_be_read_are_named(self) -> None:
+    async def test_an_unreadable_ca_bundle_is_named(self) -> None:
         async with AzureDriver("models", account_name="one", anonymous=True, ca_bundle="/not/there") as driver:
             with pytest.raises(InvalidSetting, match="/not/there"):
                 await driver.read("key")
 
-    async def test_closing_what_was_never_opened_is_harmless(self) -> None:
+    async def test_closing_an_unopened_driver_does_nothing(self) -> None:
         await AzureDriver("models", account_name="one").aclose()
 
     @pytest.mark.parametrize(
@@ -722,10 +702,10 @@ class TestWithoutAServer:
             ),
         ],
     )
-    def test_an_account_is_named_in_several_ways(self, options: dict[str, str], expected: Account) -> None:
+    def test_an_account_is_parsed_from_every_kind_of_option(self, options: dict[str, str], expected: Account) -> None:
         assert Account.from_options(**options) == expected
 
-    def test_the_account_comes_from_the_variables_that_others_read(self) -> None:
+    def test_the_account_is_read_from_the_usual_variables(self) -> None:
         environ = {"AZURE_STORAGE_ACCOUNT": "one", "AZURE_STORAGE_KEY": "a2V5"}
         string = {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=two"}
 
@@ -739,17 +719,17 @@ class TestWithoutAServer:
         assert resolve(environ | string | ours) == {"azure.account_url": "https://four"}
 
     @pytest.mark.parametrize(("bucket", "provider"), [("az://models", None), ("models", "azure"), ("models", "az")])
-    def test_it_is_known_by_url_and_by_provider(self, bucket: str, provider: str | None) -> None:
+    def test_urls_and_providers_select_the_driver(self, bucket: str, provider: str | None) -> None:
         location = Location.parse(bucket, provider)
         driver = make_driver(location, dispatcher=Dispatcher(), options={"azure.account_name": "one"})
         assert isinstance(driver, AzureDriver)
         assert driver.url == "az://models"
 
-    def test_blocks_grow_where_there_would_be_too_many(self) -> None:
+    def test_blocks_grow_to_stay_below_the_limit(self) -> None:
         assert fitting_block_size(MAX_BLOCKS * 8 * MIB, 8 * MIB) == 8 * MIB
         assert fitting_block_size(MAX_BLOCKS * 8 * MIB + 1, 8 * MIB) == 9 * MIB
 
-    def test_a_listing_in_any_order_is_read(self) -> None:
+    def test_listings_are_parsed_in_any_order(self) -> None:
         properties = (
             "<Properties><Last-Modified>Wed, 21 Oct 2026 07:28:00 GMT</Last-Modified><Etag>0x1</Etag>"
             "<Content-Length>4</Content-Length><Content-MD5 /></Properties>"
@@ -786,7 +766,7 @@ class TestWithoutAServer:
             ("OutOfRangeInput", 400, StoreError),
         ],
     )
-    def test_refusals_are_translated_by_code_then_by_status(
+    def test_errors_are_translated_by_code_then_by_status(
         self, code: str, status: int, expected: type[Exception]
     ) -> None:
         request = Request("az://models", "write", "key", conditional=True)
@@ -803,16 +783,13 @@ class TestWithoutAServer:
             ("", 503, True, True),
         ],
     )
-    def test_only_what_was_surely_refused_is_certain(
-        self, code: str, status: int, uncertain: bool, throttled: bool
-    ) -> None:
-        """And what the store refuses since it is asked too much is known as that."""
+    def test_only_known_refusals_are_certain(self, code: str, status: int, uncertain: bool, throttled: bool) -> None:
         error = service_error_of(code, "", status).translate(Request("az://models", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert (error.uncertain, error.throttled) == (uncertain, throttled)
 
-    def test_a_connection_that_broke_leaves_doubt(self) -> None:
-        """Though the SDK says that the request couldn't be sent."""
+    def test_a_broken_connection_is_uncertain(self) -> None:
+        """The SDK reports it as a request that was not sent."""
         error = translate(broken(), Request("az://models", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert error.uncertain

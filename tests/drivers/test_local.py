@@ -1,4 +1,4 @@
-"""The local driver keeps the promises of the protocol, and those of a folder."""
+"""Tests of the local driver: the protocol, and the behaviour of a folder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aioassets.testing import BytesSource, DriverConformance
 
 
 class TestConformance(DriverConformance):
-    """The suite that all drivers pass."""
+    """The conformance suite on a folder."""
 
     @pytest.fixture
     async def driver(self, tmp_path: Path) -> AsyncIterator[LocalDriver]:
-        """A driver over an empty folder."""
+        """Open a driver on an empty folder."""
         (tmp_path / "store").mkdir()
         async with LocalDriver(tmp_path / "store") as driver:
             yield driver
@@ -31,7 +31,7 @@ class TestConformance(DriverConformance):
 
 @pytest.fixture(scope="module")
 def coarse_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A real file system whose times are whole seconds."""
+    """Mount a file system with times of whole seconds."""
     with whole_seconds(tmp_path_factory.mktemp("disk")) as path:
         if path is None:
             pytest.skip("needs root, mkfs.ext4 and a loop device")
@@ -40,23 +40,23 @@ def coarse_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def coarse_folder(coarse_disk: Path) -> Iterator[Path]:
-    """A folder of a test's own on that file system."""
+    """Create a folder on that file system."""
     with tempfile.TemporaryDirectory(dir=coarse_disk) as folder:
         yield Path(folder)
 
 
 class TestConformanceOnWholeSeconds(DriverConformance):
-    """The same, where times don't tell one state from the next."""
+    """The conformance suite where times do not distinguish states."""
 
     @pytest.fixture
     async def driver(self, coarse_folder: Path) -> AsyncIterator[LocalDriver]:
-        """A driver over an empty folder there."""
+        """Open a driver on that folder."""
         async with LocalDriver(coarse_folder) as driver:
             yield driver
 
 
 async def test_no_stale_swap_wins_where_times_are_whole_seconds(coarse_folder: Path) -> None:
-    """Sizes are the same, inodes are used again, and all of it happens within a second or so."""
+    """Sizes are equal, inodes are reused, and all writes happen within about a second."""
     driver = LocalDriver(coarse_folder)
     revision = await driver.write("a", b"00000", expected=Expect.ABSENT)
     stale = [revision]
@@ -71,7 +71,7 @@ async def test_no_stale_swap_wins_where_times_are_whole_seconds(coarse_folder: P
 
 
 async def test_a_revision_does_not_come_back_with_other_bytes(tmp_path: Path) -> None:
-    """A pretended file system: inode, size and time are those of before, and only the bytes are others."""
+    """On a simulated file system, only the bytes differ, not inode, size and time."""
     driver = LocalDriver(tmp_path)
     before = await driver.write("a", b"first", expected=Expect.ABSENT)
     status = os.stat(tmp_path / "a")
@@ -87,16 +87,16 @@ async def test_a_revision_does_not_come_back_with_other_bytes(tmp_path: Path) ->
     assert (await driver.read("a")).data == b"swapped"
 
 
-async def test_a_store_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
-    """Nothing but the file itself is needed to swap it."""
+async def test_a_store_of_an_earlier_release_works(tmp_path: Path) -> None:
+    """Swapping needs nothing but the file itself."""
     (tmp_path / "a").write_bytes(b"before")
     driver = LocalDriver(tmp_path)
     await driver.write("a", b"after", expected=(await driver.read("a")).revision)
     assert (tmp_path / "a").read_bytes() == b"after"
 
 
-async def test_describing_and_listing_read_no_file(tmp_path: Path) -> None:
-    """Its bytes would fill the memory, or take half a minute."""
+async def test_stat_and_listings_do_not_read_files(tmp_path: Path) -> None:
+    """The file is too large to read."""
     driver = LocalDriver(tmp_path)
     await driver.write("a", b"", expected=Expect.ABSENT)
     os.truncate(tmp_path / "a", 2**36)
@@ -105,8 +105,8 @@ async def test_describing_and_listing_read_no_file(tmp_path: Path) -> None:
     assert [row async for row in driver.list("")] == [info]
 
 
-async def test_the_first_creation_makes_the_folder(tmp_path: Path) -> None:
-    """Reading from a folder that isn't there is an error, creating in it is not."""
+async def test_the_first_write_creates_the_folder(tmp_path: Path) -> None:
+    """Reading from a missing folder is an error."""
     driver = LocalDriver(tmp_path / "not" / "there")
     with pytest.raises(BucketNotFound) as caught:
         await driver.read("a")
@@ -122,15 +122,14 @@ async def test_a_long_document_is_written_as_it_is_made(tmp_path: Path) -> None:
 
 
 async def test_deleting_leaves_no_empty_folder(tmp_path: Path) -> None:
-    """What a push created is gone with its folders."""
     driver = LocalDriver(tmp_path)
     await driver.upload("a/b/c/d", BytesSource(b"data"))
     await driver.delete(["a/b/c/d"])
     assert not (tmp_path / "a").exists()
 
 
-async def test_objects_of_its_own_are_not_listed(tmp_path: Path) -> None:
-    """Locks and temporary files stand in a folder that no listing shows."""
+async def test_internal_files_are_not_listed(tmp_path: Path) -> None:
+    """Listings omit the folder of locks and temporary files."""
     driver = LocalDriver(tmp_path)
     revision = await driver.write("a", b"1", expected=Expect.ABSENT)
     await driver.write("a", b"2", expected=revision)
@@ -139,7 +138,6 @@ async def test_objects_of_its_own_are_not_listed(tmp_path: Path) -> None:
 
 
 async def test_a_failed_upload_leaves_no_temporary_file(tmp_path: Path) -> None:
-    """The temporary file goes where the upload ends."""
     driver = LocalDriver(tmp_path)
     await driver.upload("a", BytesSource(b"1"))
     with pytest.raises(Exception, match="changed by another writer"):
@@ -148,7 +146,7 @@ async def test_a_failed_upload_leaves_no_temporary_file(tmp_path: Path) -> None:
 
 
 async def test_temporary_files_are_open_uploads(tmp_path: Path) -> None:
-    """What they were to become isn't known; aborting one removes it, and nothing outside their folder."""
+    """Their keys are unknown. Aborting one removes it, and no file outside their folder."""
     driver = LocalDriver(tmp_path)
     assert [upload async for upload in driver.open_uploads("")] == []
     await driver.upload("a", BytesSource(b"data"))
@@ -165,8 +163,8 @@ async def test_temporary_files_are_open_uploads(tmp_path: Path) -> None:
     assert [upload async for upload in driver.open_uploads("")] == []
 
 
-async def test_a_resumed_upload_writes_nothing_of_what_is_there(tmp_path: Path) -> None:
-    """Not even a temporary file."""
+async def test_a_resumed_upload_of_an_existing_object_writes_nothing(tmp_path: Path) -> None:
+    """It creates no temporary file either."""
     driver = LocalDriver(tmp_path)
     await driver.upload("a", BytesSource(b"data"))
     temporary = tmp_path / ".aioassets" / "tmp"
@@ -177,8 +175,8 @@ async def test_a_resumed_upload_writes_nothing_of_what_is_there(tmp_path: Path) 
     assert temporary.exists()
 
 
-async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(readable: Path, unprivileged: None) -> None:
-    """A refusal of the file system isn't an absence."""
+async def test_writing_without_permission_is_access_denied(readable: Path, unprivileged: None) -> None:
+    """A permission error is not a missing object."""
     driver = LocalDriver(readable)
     assert (await driver.read("a")).data == b"data"
     assert [item.key async for item in driver.list("")] == ["a"]  # type: ignore[union-attr]
@@ -194,7 +192,7 @@ async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(read
 
 
 async def test_revisions_differ_although_size_and_tick_are_the_same(tmp_path: Path) -> None:
-    """Swaps that follow one another within one tick of the clock get revisions of their own."""
+    """Successive swaps within one tick of the clock have different revisions."""
     driver = LocalDriver(tmp_path)
     revisions = {await driver.write("a", b"0", expected=Expect.ABSENT)}
     for _ in range(50):
@@ -202,8 +200,8 @@ async def test_revisions_differ_although_size_and_tick_are_the_same(tmp_path: Pa
     assert len(revisions) == 51
 
 
-async def test_what_is_no_file_is_no_object(tmp_path: Path) -> None:
-    """A pipe would be waited for."""
+async def test_only_regular_files_are_objects(tmp_path: Path) -> None:
+    """Reading a pipe would wait for a writer."""
     os.mkfifo(tmp_path / "pipe")
     driver = LocalDriver(tmp_path)
     with pytest.raises(ObjectNotFound):

@@ -1,4 +1,4 @@
-"""The in-memory driver keeps a driver's promises."""
+"""The conformance suite on the memory driver."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tools.servers import free_ports
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver
 from aioassets.cli.options import StoreOptions
 from aioassets.drivers import Location, make_driver
-from aioassets.drivers.azure.client import Connecting
+from aioassets.drivers.azure.sdk import Connecting
 from aioassets.drivers.azure.values import Account
 from aioassets.drivers.protocol import Expect, ObjectInfo, Revision
 from aioassets.drivers.s3.driver import MIN_PART_SIZE

@@ -1,6 +1,8 @@
-"""Pushes a tree to a folder and fetches it, noting the modes of all files on the way; run as a process.
+"""Program that pushes a tree to a folder and fetches it, and records the modes of all files meanwhile.
 
-Usage: modes_child.py UMASK SOURCE ROOT — prints a JSON object: the modes seen of each path below ROOT, in octal.
+Usage: modes_child.py UMASK SOURCE ROOT
+
+It prints a JSON object with the octal modes that each path below ROOT had.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ modes: dict[str, set[str]] = {}
 
 
 def look(root: Path) -> None:
-    """Note the modes of all that is there now, temporary files included, which threads may remove meanwhile."""
+    """Record the modes of all files and folders. Threads may remove temporary ones meanwhile."""
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = Path(folder, name)

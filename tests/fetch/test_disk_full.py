@@ -1,4 +1,4 @@
-"""A disk that is full fails a call in one sentence, gives its room back, and is forgotten once there is room again."""
+"""Full disks: calls fail with one clear error, free what they wrote, and succeed once there is space."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_SPACE = r"No space left on device; free some space there and try again\."
 
 
 class At:
-    """A hook that runs blocking work before the n-th call of its kind, once."""
+    """Hook that runs blocking work once, before the n-th call of one kind."""
 
     def __init__(self, method: str, ending: str, work: Callable[[], None], *, nth: int = 1) -> None:
         self._where = (method, ending)
@@ -40,7 +40,7 @@ class At:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """A directory whose files are downloaded in several ranges, and uploaded in several pieces."""
+    """Return a directory with a file of several ranges and pieces."""
     folder = tmp_path / "large"
     folder.mkdir()
     for name, mebibytes in (("a", 9), ("b", 1)):
@@ -50,7 +50,7 @@ def large(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ready(small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory) -> Callable[..., Any]:
-    """A manager whose assets directory is on a small disk, and whose disk fills up as the hook says."""
+    """Return a factory of managers with their assets directory on a small disk, which the hook may fill."""
 
     def make(hook: Any = None) -> Any:
         driver = Interposer(memory, hook) if hook is not None else memory
@@ -62,16 +62,15 @@ def ready(small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFact
 # Fetching
 
 
-async def test_a_version_that_can_not_fit_is_not_begun(
+async def test_a_download_larger_than_the_free_space_is_refused_before_it_starts(
     small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory, large: Path
 ) -> None:
-    """A large download doesn't end in a full disk, where that is known before."""
     driver = Interposer(memory)
     manager = make_manager(driver, assets_dir=small_disk.path / "cache")
     await manager.create_asset(large, "model")
     small_disk.fill(leaving=5 * MEBIBYTE)
     driver.calls.clear()
-    with pytest.raises(CacheError, match=r"model:0\.0 takes 10,485,760 bytes there, and [0-9,]+ are free; free some"):
+    with pytest.raises(CacheError, match=r"model:0\.0 needs 10,485,760 bytes, but only [0-9,]+ are free; free some"):
         await manager.fetch_asset("model")
     assert "read_range" not in [method for method, _ in driver.calls]
     assert list(small_disk.path.rglob("*.staging")) == []
@@ -84,7 +83,7 @@ async def test_a_version_that_can_not_fit_is_not_begun(
 async def test_a_disk_that_fills_up_while_fetching_fails_it_and_gets_its_room_back(
     small_disk: SmallDisk, ready: Callable[..., Any], request: pytest.FixtureRequest, source: str
 ) -> None:
-    """Small files and ranges of large ones; nothing half-done is served."""
+    """Small files are written at once, large ones by ranges."""
     folder: Path = request.getfixturevalue(source)
     manager = ready(At("read_range", "", small_disk.fill))
     await manager.create_asset(folder, "model")
@@ -97,10 +96,10 @@ async def test_a_disk_that_fills_up_while_fetching_fails_it_and_gets_its_room_ba
     assert contents((await manager.fetch_asset("model")).path) == contents(folder)
 
 
-async def test_a_disk_without_room_for_the_record_places_nothing(
+async def test_a_disk_without_space_for_the_record_places_nothing(
     small_disk: SmallDisk, ready: Callable[..., Any], tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All was downloaded and verified, and yet it isn't there; the room is given back."""
+    """The record is written first, so that no payload is placed without one."""
     manager = ready()
     await manager.create_asset(tree, "model")
     place = Placement.place_version
@@ -120,10 +119,9 @@ async def test_a_disk_without_room_for_the_record_places_nothing(
     assert (fetched.from_cache, contents(fetched.path)) == (False, contents(tree))
 
 
-async def test_a_part_that_finds_no_room_leaves_those_that_are_there(
+async def test_a_part_that_does_not_fit_leaves_the_cached_parts(
     small_disk: SmallDisk, ready: Callable[..., Any], tree: Path
 ) -> None:
-    """And they are served from the full disk."""
     manager = ready()
     await manager.create_asset(tree, "model")
     await manager.fetch_asset("model:0.0[weights]")
@@ -135,10 +133,10 @@ async def test_a_part_that_finds_no_room_leaves_those_that_are_there(
     assert (await full.fetch_asset("model:0.0[.hidden]")).path.read_text() == "hidden"
 
 
-async def test_a_disk_that_takes_no_more_files_is_full_too(
+async def test_a_disk_without_free_inodes_is_reported_as_full(
     small_disk: SmallDisk, ready: Callable[..., Any], tree: Path
 ) -> None:
-    """However many bytes it has left."""
+    """File systems report missing inodes as missing space."""
     manager = ready(At("read", "0.0.meta", small_disk.take_all_files))
     await manager.create_asset(tree, "model")
     with pytest.raises(CacheError, match=NO_SPACE):
@@ -154,7 +152,7 @@ async def test_a_disk_that_takes_no_more_files_is_full_too(
 async def store(
     small_disk: SmallDisk, make_manager: ManagerFactory, files: Files
 ) -> tuple[LocalDriver, Callable[..., Any]]:
-    """A store on a small disk that has one version of `model`, and what makes managers of it."""
+    """Return a store on a small disk with one version of `model`, and a factory of its managers."""
     driver = LocalDriver(small_disk.path / "store")
 
     def make(hook: Any = None) -> Any:
@@ -167,7 +165,7 @@ async def store(
 async def test_a_store_that_fills_up_in_the_middle_gets_its_room_and_its_number_back(
     small_disk: SmallDisk, store: tuple[LocalDriver, Callable[..., Any]], large: Path
 ) -> None:
-    """What was stored by half is removed, and then there is room to give the number up."""
+    """Removing the content makes space for the claim that releases the number."""
     driver, make = store
     before = small_disk.free
     full = make(At("upload", "0.1/a", lambda: small_disk.fill(leaving=4 * MEBIBYTE)))
@@ -183,7 +181,7 @@ async def test_a_store_that_fills_up_in_the_middle_gets_its_room_and_its_number_
 
 
 NUMBER_KEPT = ["assets/model/0.1.meta"]
-"""The claim that was released: whoever pushes next takes it."""
+"""The released claim, which the next push takes."""
 
 
 @pytest.mark.parametrize(
@@ -191,7 +189,7 @@ NUMBER_KEPT = ["assets/model/0.1.meta"]
     [("write", "0.1.meta", 1), ("upload", "0.1/a", 1), ("write", "0.1.meta", 2)],
     ids=["claim", "content", "manifest"],
 )
-async def test_a_store_without_a_byte_of_room_publishes_nothing(
+async def test_a_store_without_free_space_publishes_nothing(
     small_disk: SmallDisk,
     store: tuple[LocalDriver, Callable[..., Any]],
     large: Path,
@@ -199,7 +197,7 @@ async def test_a_store_without_a_byte_of_room_publishes_nothing(
     ending: str,
     nth: int,
 ) -> None:
-    """Not even the number can be given up, so that repeating the push takes it up; no other push is held up."""
+    """The claim can't be released, so that the next push resumes it."""
     driver, make = store
     full = make(At(method, ending, small_disk.fill, nth=nth))
     with pytest.raises(StoreError, match=NO_SPACE):
@@ -214,10 +212,10 @@ async def test_a_store_without_a_byte_of_room_publishes_nothing(
     assert contents((await make().fetch_asset("model")).path) == contents(large)
 
 
-async def test_a_store_without_room_for_the_index_leaves_a_version_that_the_next_push_lists(
+async def test_a_store_without_space_for_the_index_keeps_a_version_that_the_next_push_lists(
     small_disk: SmallDisk, store: tuple[LocalDriver, Callable[..., Any]], files: Files
 ) -> None:
-    """It is complete and may be fetched by its name."""
+    """The version is complete, and can be fetched by its exact number."""
     _, make = store
     full = make(At("write", "model.versions", small_disk.fill))
     with pytest.raises(PublicationUncertain, match="No space left on device"):
@@ -229,10 +227,9 @@ async def test_a_store_without_room_for_the_index_leaves_a_version_that_the_next
     assert await make().list_versions("model") == ["0.2", "0.1", "0.0"]
 
 
-async def test_a_store_that_is_full_from_the_start_says_so(
+async def test_a_store_that_is_full_from_the_start_fails_a_push(
     small_disk: SmallDisk, store: tuple[LocalDriver, Callable[..., Any]], files: Files
 ) -> None:
-    """Before a number is claimed."""
     driver, make = store
     small_disk.fill()
     with pytest.raises(StoreError, match=NO_SPACE):
@@ -242,12 +239,12 @@ async def test_a_store_that_is_full_from_the_start_says_so(
     assert (await make().update_asset(files("b"), "model")).version == "0.1"
 
 
-# What is told otherwise
+# Other errors
 
 
 @pytest.fixture
 def file_limit() -> Iterator[int]:
-    """A limit of bytes that this process may write to one file, in the place of a disk that is full."""
+    """Limit the bytes that this process may write to one file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MEBIBYTE, hard))
     yield 2 * MEBIBYTE
@@ -257,7 +254,7 @@ def file_limit() -> Iterator[int]:
 async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
     memory: MemoryDriver, make_manager: ManagerFactory, large: Path, tmp_path: Path, file_limit: int
 ) -> None:
-    """Also where nothing can be mounted, this is a write that fails in the middle."""
+    """A write fails halfway here even where no small disk can be mounted."""
     manager = make_manager(memory)
     await manager.create_asset(large, "model")
     with pytest.raises(CacheError, match="File too large; the file system, or a limit"):
@@ -269,7 +266,6 @@ async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
 async def test_a_file_that_is_too_large_for_a_store_is_not_pushed(
     make_manager: ManagerFactory, large: Path, files: Files, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Its number is used by the next push."""
     driver = LocalDriver(tmp_path / "store")
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
@@ -288,7 +284,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("number", "message"), FAULTS)
-async def test_other_faults_of_a_disk_are_told_as_they_are(
+async def test_other_disk_errors_name_their_cause(
     make_manager: ManagerFactory,
     files: Files,
     tmp_path: Path,
@@ -296,7 +292,7 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
     number: int,
     message: str,
 ) -> None:
-    """Of quotas, broken disks and limits, which are faked by failing calls of the system."""
+    """System calls are replaced to fail like those of full quotas, broken disks and low limits."""
     driver = LocalDriver(tmp_path / "store")
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
@@ -321,10 +317,10 @@ async def test_other_faults_of_a_disk_are_told_as_they_are(
     assert (await manager.fetch_asset("model")).path.read_text() == "b"
 
 
-async def test_a_file_system_without_locks_is_told_as_one(
+async def test_a_file_system_without_locks_is_named_in_the_error(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As some are on a network, which is faked here."""
+    """Some network file systems have none."""
 
     def refuse(*args: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -343,7 +339,7 @@ async def test_a_file_system_without_locks_is_told_as_one(
 
 
 def left_in(assets_dir: Path) -> list[str]:
-    """What the assets directory holds beside payloads: no staging, no temporary file, no record."""
+    """Return the top-level items of the own folder that hold files."""
     own = assets_dir / ".aioassets"
     return sorted(str(path.relative_to(own)) for path in own.rglob("*") if path.parent == own and any_file(path))
 
@@ -353,6 +349,6 @@ def any_file(path: Path) -> bool:
 
 
 async def temporaries(driver: LocalDriver) -> AsyncIterator[str]:
-    """The temporary files of a store."""
+    """Yield the temporary files of a store."""
     async for upload in driver.open_uploads(""):
         yield upload.id

@@ -1,4 +1,4 @@
-"""How large files go to the disk."""
+"""Writing of large files to the disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZE = 2 * RANGE + 5
 
 
 class InPieces(MemoryDriver):
-    """Sends pieces as a connection may, and knows each of them."""
+    """Store that sends pieces as a connection does, and keeps a reference to each."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
@@ -41,10 +41,8 @@ class InPieces(MemoryDriver):
             yield self.sent[-1]
 
 
-async def test_what_arrives_is_written_as_it_is_and_in_large_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No byte is copied in memory, and a thread is asked once for each MiB or so."""
+async def test_chunks_are_written_uncopied_and_in_large_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte is copied in memory, and there is about one thread call per MiB."""
     data = os.urandom(SIZE)
     driver = InPieces(data)
     written: list[object] = []

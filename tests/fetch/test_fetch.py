@@ -1,4 +1,4 @@
-"""Fetching verifies, places atomically, caches and needs no more network than it must."""
+"""Fetches: they verify, place atomically, cache, and send no needless requests."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from aioassets.errors import AioAssetsError
 from aioassets.testing import BytesSource
 
 
-async def test_specs_resolve_to_the_latest_that_they_name(
+async def test_a_spec_resolves_to_the_latest_version_that_it_matches(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """No version is the latest of all, a major the latest of its own, as numbers."""
+    """Versions are compared as numbers."""
     manager = make_manager(driver)
     await manager.create_asset(files("0.0"), "team/model")
     await manager.update_asset(files("0.1"), "team/model")
@@ -56,7 +56,6 @@ async def test_specs_resolve_to_the_latest_that_they_name(
 async def test_a_cached_version_that_is_named_exactly_needs_no_store(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """Not one request is sent."""
     driver = Interposer(memory)
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
@@ -69,7 +68,7 @@ async def test_a_cached_version_that_is_named_exactly_needs_no_store(
 
 
 async def test_a_part_is_downloaded_alone(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Whole path segments match: a file, or all that is below a folder."""
+    """A sub-part matches whole path segments: a file, or all files below a folder."""
     interposer = Interposer(driver)
     manager = make_manager(interposer)
     await manager.create_asset(tree, "model")
@@ -89,7 +88,7 @@ async def test_a_part_is_downloaded_alone(driver: Driver, make_manager: ManagerF
 
 
 async def test_a_cached_part_needs_no_store(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Neither alone nor as a part of the whole version."""
+    """Both a single file and a file of a cached version count."""
     driver = Interposer(memory)
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
@@ -103,10 +102,9 @@ async def test_a_cached_part_needs_no_store(memory: MemoryDriver, make_manager: 
     assert (part.from_cache, part.path, driver.calls) == (True, whole.path / "weights", [])
 
 
-async def test_the_whole_uses_parts_that_are_there(
+async def test_a_whole_version_reuses_cached_parts(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """What was downloaded once isn't downloaded again."""
     driver = Interposer(memory)
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
@@ -121,7 +119,6 @@ async def test_the_whole_uses_parts_that_are_there(
 async def test_a_file_that_is_not_what_was_pushed_is_never_served(
     driver: Driver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
 ) -> None:
-    """The error names asset, version, part and both digests; nothing is placed."""
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
     key = "assets/model/0.0/weights/w.bin"
@@ -136,10 +133,8 @@ async def test_a_file_that_is_not_what_was_pushed_is_never_served(
     assert list((tmp_path / "cache" / ".aioassets" / "model").glob("*.staging")) == []
 
 
-async def test_what_is_cached_is_hashed_on_demand(
-    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
-) -> None:
-    """A cached fetch trusts its record, unless told not to."""
+async def test_verify_hashes_cached_files(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Without `verify`, a cached fetch trusts its record."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
@@ -152,13 +147,13 @@ async def test_what_is_cached_is_hashed_on_demand(
 async def test_a_forced_download_replaces_what_differs_and_removes_nothing(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """Others may be reading."""
+    """Other processes may be reading the payload."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
     spoilt, untouched = fetched.path / "weights" / "w.bin", fetched.path / ".hidden"
     spoilt.write_bytes(b"spoilt")
-    (fetched.path / "added").write_text("by somebody")
+    (fetched.path / "added").write_text("by the user")
     before = untouched.stat().st_ino
     again = await manager.fetch_asset("model", force_download=True)
     assert not again.from_cache
@@ -166,10 +161,10 @@ async def test_a_forced_download_replaces_what_differs_and_removes_nothing(
     assert (untouched.stat().st_ino, (fetched.path / "added").exists()) == (before, True)
 
 
-async def test_a_payload_without_a_record_is_adopted_if_it_is_right(
+async def test_a_payload_without_a_record_is_adopted_if_it_is_intact(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
 ) -> None:
-    """A record that was lost costs hashing, not downloading; a wrong payload is put aside."""
+    """A lost record costs hashing, not downloading. A wrong payload is put aside."""
     driver = Interposer(memory)
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
@@ -189,7 +184,7 @@ async def test_a_payload_without_a_record_is_adopted_if_it_is_right(
 
 
 async def test_one_assets_directory_does_not_mix_two_stores(make_manager: ManagerFactory, files: Files) -> None:
-    """The same version of another store is another one."""
+    """Two stores may hold different content under one name and version."""
     one, other, twin = MemoryDriver("one"), MemoryDriver("other"), MemoryDriver("twin")
     await make_manager(one).create_asset(files("one"), "model")
     await make_manager(other).create_asset(files("other"), "model")
@@ -198,13 +193,12 @@ async def test_one_assets_directory_does_not_mix_two_stores(make_manager: Manage
     await make_manager(one).fetch_asset("model")
     with pytest.raises(CacheError, match="of another store"):
         await make_manager(other).fetch_asset("model")
-    assert (await make_manager(twin).fetch_asset("model")).from_cache  # a copy of the same push
+    assert (await make_manager(twin).fetch_asset("model")).from_cache  # the same push, copied
     forced = await make_manager(other).fetch_asset("model", force_download=True)
     assert forced.path.read_text() == "other"
 
 
 async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, tmp_path: Path) -> None:
-    """A part of the one is never taken for a part of the other."""
     managers = {}
     for name in ("one", "other"):
         folder = tmp_path / name
@@ -222,10 +216,10 @@ async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, 
     assert contents(whole.path) == {part: (f"other {part}".encode(), False) for part in "ab"}
 
 
-async def test_a_forced_download_over_another_content_keeps_nothing_of_it(
+async def test_a_forced_download_replaces_the_payload_of_another_store(
     make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """It is put aside as a whole."""
+    """The payload of the other store is put aside as a whole."""
     for name, parts in (("one", ("a", "only in one")), ("other", ("a", "b"))):
         (tmp_path / name).mkdir()
         for part in parts:
@@ -241,7 +235,6 @@ async def test_a_forced_download_over_another_content_keeps_nothing_of_it(
 async def test_a_forced_download_restores_the_executable_bit(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """It is part of what was pushed."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
@@ -250,8 +243,8 @@ async def test_a_forced_download_restores_the_executable_bit(
     assert contents(again.path) == contents(tree)
 
 
-async def test_offline_finds_parts_too(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Whatever the spec leaves open."""
+async def test_offline_finds_cached_parts(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Specs with and without a version find them."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     await manager.fetch_asset("model[weights]")
@@ -264,10 +257,10 @@ async def test_offline_finds_parts_too(memory: MemoryDriver, make_manager: Manag
         await offline.fetch_asset("model:0.0", force_download=True)
 
 
-async def test_an_object_that_is_replaced_meanwhile_is_not_what_was_pushed(
+async def test_an_object_that_is_replaced_during_a_fetch_fails_it(
     memory: MemoryDriver, make_manager: ManagerFactory
 ) -> None:
-    """What modelkit pushed is pinned to what was listed."""
+    """Files without recorded sizes are read at the revision that was listed."""
     meta = {"push_date": "2024-05-06T07:08:09Z", "is_directory": True, "contents": ["a"]}
     await memory.write("assets/model/0.0.meta", json.dumps(meta).encode(), expected=Expect.ABSENT)
     await memory.upload("assets/model/0.0/a", BytesSource(b"a"))
@@ -280,10 +273,10 @@ async def test_an_object_that_is_replaced_meanwhile_is_not_what_was_pushed(
         await make_manager(Interposer(memory, replace)).fetch_asset("model:0.0")
 
 
-async def test_offline_resolves_among_what_is_cached(
+async def test_offline_resolves_among_cached_versions(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """So does a manager without a bucket."""
+    """A manager without a bucket does the same."""
     online = make_manager(memory)
     await online.create_asset(files("a"), "model")
     await online.fetch_asset("model")
@@ -300,20 +293,18 @@ async def test_offline_resolves_among_what_is_cached(
     assert (await online.fetch_asset("model", offline=True)).version == "0.0"
 
 
-async def test_an_unreachable_store_names_what_is_cached(
+async def test_the_error_of_an_unreachable_store_names_cached_versions(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Whoever asked for the latest may choose one of these."""
     await make_manager(memory).create_asset(files("a"), "model")
     await make_manager(memory).fetch_asset("model")
     manager = make_manager(Interposer(memory, Fail("before", "read", "model.versions", times=9)))
-    with pytest.raises(StoreUnavailable, match=r"cached are 0\.0"):
+    with pytest.raises(StoreUnavailable, match=r"Name a cached version exactly: 0\.0\."):
         await manager.fetch_asset("model")
     assert (await manager.fetch_asset("model:0.0")).from_cache
 
 
 async def test_what_is_not_there_is_not_found(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Asset, version and part are told apart."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     with pytest.raises(AssetNotFound):
@@ -329,7 +320,6 @@ async def test_what_is_not_there_is_not_found(driver: Driver, make_manager: Mana
 
 
 async def test_concurrent_fetches_download_once(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Within one manager and among several."""
     interposer = Interposer(driver)
     managers = [make_manager(interposer) for _ in range(3)]
     await managers[0].create_asset(tree, "model")
@@ -343,7 +333,6 @@ async def test_concurrent_fetches_download_once(driver: Driver, make_manager: Ma
 async def test_a_waiter_takes_over_from_a_cancelled_download(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """And nothing staged is left."""
     await make_manager(memory).create_asset(tree, "model")
     gate = Pause("before", "read_range", "w.bin")
     first, second = make_manager(Interposer(memory, gate)), make_manager(memory)
@@ -361,7 +350,6 @@ async def test_a_waiter_takes_over_from_a_cancelled_download(
 async def test_a_read_only_assets_directory_serves_what_is_complete(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
 ) -> None:
-    """Looking up writes nothing."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     await manager.fetch_asset("model")
@@ -371,10 +359,9 @@ async def test_a_read_only_assets_directory_serves_what_is_complete(
     assert {str(path): path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
 
 
-async def test_an_assets_directory_that_may_not_be_written_is_denied(
+async def test_an_assets_directory_without_write_permission_is_denied(
     memory: MemoryDriver, make_manager: ManagerFactory, readable: Path, unprivileged: None
 ) -> None:
-    """What would have to be written is denied in one sentence."""
     manager = make_manager(memory, assets_dir=readable)
     meta = b'{"push_date": "2024-05-06T07:08:09Z", "is_directory": false}'
     await memory.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)
@@ -382,8 +369,8 @@ async def test_an_assets_directory_that_may_not_be_written_is_denied(
         await manager.fetch_asset("model:0.0")
 
 
-async def test_progress_is_told_as_events(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Enough to draw files, bytes and time left, of a push and of a fetch."""
+async def test_progress_is_reported_as_events(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
+    """The events suffice to show files, bytes and the time left."""
     manager = make_manager(memory)
     for run in (
         lambda report: manager.create_asset(tree, "model", progress=report),
@@ -403,7 +390,7 @@ async def test_progress_is_told_as_events(memory: MemoryDriver, make_manager: Ma
 async def test_an_error_of_a_callback_passes_as_it_is(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path, kind: type[Event]
 ) -> None:
-    """One of the system as well: the terminal is gone, not the disk. Nothing is placed."""
+    """Even an `OSError`: the terminal of a progress bar may be closed, and the disk be fine."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
 
@@ -416,10 +403,10 @@ async def test_an_error_of_a_callback_passes_as_it_is(
     assert not (tmp_path / "cache" / "model").exists()
 
 
-async def test_what_modelkit_pushed_is_fetched_unverified(
+async def test_versions_of_modelkit_are_fetched_unverified(
     driver: Driver, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """Its manifests tell neither sizes nor digests; the result says so."""
+    """Manifests of modelkit record neither sizes nor digests."""
     large = bytes(range(256)) * 40_000
     for path, data in {"a": b"a", "b/c": large, "empty": b""}.items():
         await driver.upload(f"modelkit-assets/model/0.0/{path}", BytesSource(data))
@@ -435,7 +422,6 @@ async def test_what_modelkit_pushed_is_fetched_unverified(
     assert (await manager.update_asset(tmp_path / "new", "model")).version == "0.1"
 
 
-def test_the_store_can_not_be_the_assets_directory(make_manager: ManagerFactory, tmp_path: Path) -> None:
-    """They would overwrite each other."""
+def test_the_assets_directory_must_not_be_the_store(make_manager: ManagerFactory, tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="folder of their own"):
         make_manager(LocalDriver(tmp_path), assets_dir=tmp_path)

@@ -1,4 +1,4 @@
-"""Where a file system takes two paths for one, by case or by Unicode form, neither is mistaken for the other."""
+"""File systems that fold case or Unicode forms, so that two paths are one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FORMATS: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]] = (
     (["mkfs.exfat"], ["-t", "exfat"], []),
     (["mkfs.exfat"], ["-t", "exfat-fuse"], []),
 )
-"""How to format an image, how to mount it, and how to make a folder of it fold."""
+"""Commands that format an image, options that mount it, and the command that makes a folder fold."""
 
 
 def folds(folder: Path) -> bool:
-    """Whether names of a folder that differ by case are one name."""
+    """Return whether a folder treats names that differ by case as one."""
     (folder / "Case").touch()
     folded = (folder / "cASE").exists()
     (folder / "Case").unlink()
@@ -39,8 +39,8 @@ def works(*command: str | Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def mounted(tmp_path: Path) -> Path | None:
-    """An empty folder on a file system of our own that folds."""
+def mount_folding(tmp_path: Path) -> Path | None:
+    """Mount a file system that folds, and return an empty folder on it, or `None`."""
     image, mount = tmp_path / "image", tmp_path / "mount"
     mount.mkdir()
     for make, how, mark in FORMATS:
@@ -58,7 +58,7 @@ def mounted(tmp_path: Path) -> Path | None:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the two calls by which folding is noticed answer as they do where names are folded."""
+    """Make the two calls that detect folding behave as on a file system that folds."""
     create, exists, creating = os.open, os.path.lexists, threading.Lock()
 
     def is_there(path: str | os.PathLike[str]) -> bool:
@@ -82,22 +82,24 @@ def _fold(name: str) -> str:
 
 @pytest.fixture(params=["real", "pretended"])
 def folding(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An assets directory where names that differ by case are one, for real or as far as aioassets notices."""
+    """Return an assets directory that folds case: a real one, or one that looks so to aioassets."""
     cache = tmp_path / "cache"
     if request.param == "pretended":
         pretend(monkeypatch)
         yield cache
     elif folds(tmp_path):
         yield cache
-    elif (folder := mounted(tmp_path)) is not None:
+    elif (folder := mount_folding(tmp_path)) is not None:
         yield folder
         subprocess.run(["umount", tmp_path / "mount"], check=True)
     else:
-        pytest.skip("no file system that folds names: needs root, loop devices and exFAT (or ext4 with casefold)")
+        pytest.skip(
+            "no file system that folds; mounting one needs root, loop devices and exFAT (or ext4 with casefold)"
+        )
 
 
 async def push(memory: MemoryDriver, tmp_path: Path, name: str, *paths: str) -> None:
-    """Push a version of files with these paths, each of which holds its own path."""
+    """Push a version with a file at each path, whose content is the path."""
     tree = tmp_path / f"tree of {name}"
     for path in paths:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
@@ -124,19 +126,19 @@ async def test_two_files_that_are_one_are_refused_by_name(
     paths: list[str],
     both: str,
 ) -> None:
-    """Neither overwrites the other; nothing is placed."""
+    """Neither overwrites the other, and nothing is placed."""
     await push(memory, tmp_path, "model", *paths)
     manager = make_manager(memory, assets_dir=folding)
-    with pytest.raises(CacheError, match=rf"its file system takes {both} of model:0\.0 for one path; use an assets"):
+    with pytest.raises(CacheError, match=rf"its file system treats {both} of model:0\.0 as one path; use an assets"):
         await manager.fetch_asset("model")
     assert not (folding / "model").exists()
     assert list((folding / ".aioassets" / "model").glob("*")) == []
 
 
-async def test_two_forms_of_one_name_are_kept_or_refused(
+async def test_two_unicode_forms_of_a_name_are_kept_or_refused(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, folding: Path
 ) -> None:
-    """As the file system has it: not all that fold case fold these."""
+    """Not all file systems that fold case also fold Unicode forms."""
     await push(memory, tmp_path, "model", "\u00e9", "e\u0301")
     manager = make_manager(memory, assets_dir=folding)
     paths = ["\u00e9", "e\u0301"]
@@ -148,23 +150,23 @@ async def test_two_forms_of_one_name_are_kept_or_refused(
     if refusal is None:
         assert {path: (fetched.path / path).read_text() for path in paths} == {path: path for path in paths}
     else:
-        assert "for one path" in refusal
+        assert "as one path" in refusal
         assert not (folding / "model").exists()
 
 
-async def test_one_of_two_is_not_fetched_as_a_part(
+async def test_one_of_two_folded_files_is_not_fetched_as_a_part(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, folding: Path
 ) -> None:
-    """It would later be taken for the other one, which has as many bytes; the rest can be had."""
+    """It would later be served for the other one. Other parts of the version can be fetched."""
     await push(memory, tmp_path, "model", "a/Readme", "a/readme", "b/other")
     manager = make_manager(memory, assets_dir=folding)
     for part in ("a/Readme", "a/readme", "a"):
-        with pytest.raises(CacheError, match="takes 'a/Readme' and 'a/readme' of model:0"):
+        with pytest.raises(CacheError, match="treats 'a/Readme' and 'a/readme' of model:0"):
             await manager.fetch_asset(f"model[{part}]")
     assert (await manager.fetch_asset("model[b]")).path.joinpath("other").read_text() == "b/other"
 
 
-async def test_what_differs_by_more_is_kept(
+async def test_paths_that_differ_by_more_than_case_are_kept(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, folding: Path
 ) -> None:
     paths = ["a/x", "A.txt", "b", "ß", "b.txt", "a/b"]
@@ -175,27 +177,26 @@ async def test_what_differs_by_more_is_kept(
     assert {path: (fetched.path / path).read_text() for path in paths} == {path: path for path in paths}
 
 
-async def test_two_assets_whose_names_are_one_are_told_apart(
+async def test_two_assets_whose_names_fold_to_one_are_refused(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """What is cached of the one isn't served as the other."""
+    """Files of one asset must not be served as those of the other."""
     cache = tmp_path / "cache"
     await push(memory, tmp_path, "model", "a")
     await push(memory, tmp_path, "Model", "b")
     manager = make_manager(memory, assets_dir=cache)
     for spec, other in (("model", "Model"), ("model[a]", "Model[b]")):
         await manager.fetch_asset(spec)
-        for folder in (cache, cache / ".aioassets"):  # what a file system does that takes the two for one
+        for folder in (cache, cache / ".aioassets"):  # as on a file system that folds
             (folder / "Model").symlink_to(folder / "model")
-        with pytest.raises(CacheError, match=r"takes model:0\.0 and Model:0\.0 for one; use an assets directory"):
+        with pytest.raises(CacheError, match=r"treats model:0\.0 and Model:0\.0 as one path; use an assets directory"):
             await manager.fetch_asset(other)
         shutil.rmtree(cache)
 
 
-async def test_files_that_differ_by_case_are_kept_where_that_tells_them_apart(
+async def test_files_that_differ_by_case_are_kept_without_folding(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """Whole and in parts, one after the other."""
     paths = ["Readme", "readme", "\u00e9", "e\u0301"]
     await push(memory, tmp_path, "model", *paths)
     manager = make_manager(memory)

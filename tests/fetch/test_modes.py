@@ -1,4 +1,4 @@
-"""Which modes the files of a store and of an assets directory have."""
+"""Modes of files in local stores and in the assets directory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 CHILD = str(Path(__file__).with_name("modes_child.py"))
 LARGE = 20 * 1024 * 1024
-"""Downloaded in ranges, and so not written at once."""
+"""Bytes of a file that is downloaded in several ranges."""
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Files with modes that are too open, too closed, or mean something."""
+    """Return files with modes that are too open, too strict, or executable."""
     root = tmp_path / "source"
     for path, mode in {
         "private": 0o600,
@@ -43,7 +43,7 @@ def source(tmp_path: Path) -> Path:
 def test_modes_are_what_the_umask_leaves_and_the_executable_bit(
     source: Path, tmp_path: Path, umask: str, file: str, executable: str
 ) -> None:
-    """At every moment, also those of temporary files, locks and records; nothing else is taken over from the source."""
+    """This holds at every moment, and for temporary files, locks and records too."""
     root = tmp_path / "root"
     root.mkdir()
     ran = subprocess.run([sys.executable, CHILD, umask, source, root], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Records of what is cached survive being written; anything else is none."""
+"""Records of cached versions: they survive a round trip, and other content is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITTEN = written(RECORD)
 
 
 @pytest.mark.parametrize("source", ["s3://bucket", '","manifest":', ',"manifest":', "\\", '"}'])
-def test_a_record_survives(source: str) -> None:
+def test_a_record_survives_a_round_trip(source: str) -> None:
     record = Record(source, MANIFEST, "model:0.0")
     found = Record.read_from(io.BytesIO(written(record)))
 
@@ -56,6 +56,6 @@ def test_a_record_is_one_json_document() -> None:
     ],
     ids=range(10),
 )
-def test_what_is_no_record_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - of the parser or ours: nobody is told
+def test_other_content_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of the parser, or of the record
         Record.read_from(io.BytesIO(data))

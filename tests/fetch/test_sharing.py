@@ -1,4 +1,4 @@
-"""One assets directory serves processes and event loops that know nothing of one another."""
+"""One assets directory shared by several processes and event loops."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from aioassets.runtime.threads import in_thread
 
 FETCHER: Final = Path(__file__).with_name("fetcher.py")
 PATIENCE: Final = 60
-"""Seconds after which something that a test waits for counts as missing."""
+"""Seconds after which a test stops waiting and fails."""
 
 
 class Fetcher:
-    """A process that fetches, in step with the test."""
+    """Process that fetches in step with the test."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def says(self) -> str:
-        """Its next line."""
+    async def next_line(self) -> str:
+        """Return its next line of output."""
         assert self.process.stdout is not None
         return (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)).decode().strip()
 
-    def go_on(self) -> None:
-        """Let it go on."""
+    def resume(self) -> None:
+        """Let it continue."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
 
     async def result(self) -> dict[str, Any]:
-        """What it has fetched."""
-        return json.loads(await self.says())  # type: ignore[no-any-return]
+        """Return the report of its fetch."""
+        return json.loads(await self.next_line())  # type: ignore[no-any-return]
 
     async def kill(self) -> None:
-        """End it without warning."""
+        """Kill it."""
         self.process.kill()
         await self.process.wait()
 
@@ -59,7 +59,7 @@ Start = Callable[..., Any]
 
 @pytest.fixture
 async def start(tmp_path: Path, tree: Path, files: Files) -> AsyncIterator[Start]:
-    """Starts processes that fetch into one assets directory, from a store that has two versions of `model`."""
+    """Return a function that starts processes which fetch from a store with two versions of `model`."""
     async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "elsewhere") as manager:
         await manager.create_asset(tree, "model")
         await manager.update_asset(files("second"), "model")
@@ -83,17 +83,17 @@ async def start(tmp_path: Path, tree: Path, files: Files) -> AsyncIterator[Start
 
 
 def objects(tree: Path) -> list[str]:
-    """What has to be read for all of it: empty files need no request."""
+    """Return the keys that a fetch of all files reads. Empty files need no request."""
     return sorted(f"assets/model/0.0/{path}" for path, (data, _) in contents(tree).items() if data)
 
 
 async def test_two_processes_download_a_version_once(start: Start, tree: Path) -> None:
-    """The second one waits, and is served what the first has placed."""
+    """The second one waits for the first, and uses its files."""
     first = await start("model:0.0", "w.bin")
-    assert await first.says() == "downloading"
+    assert await first.next_line() == "downloading"
     second = await start("model:0.0")
-    assert await second.says() == "waiting"
-    first.go_on()
+    assert await second.next_line() == "waiting"
+    first.resume()
     done, waited = await first.result(), await second.result()
     assert (done["from_cache"], sorted(done["downloads"])) == (False, objects(tree))
     assert (waited["from_cache"], waited["downloads"]) == (True, [])
@@ -101,11 +101,11 @@ async def test_two_processes_download_a_version_once(start: Start, tree: Path) -
 
 
 async def test_a_waiter_takes_over_from_a_process_that_was_killed(start: Start, tree: Path, tmp_path: Path) -> None:
-    """At once, and without what was left half-done."""
+    """It takes over at once, and uses no incomplete files."""
     first = await start("model:0.0", "w.bin")
-    assert await first.says() == "downloading"
+    assert await first.next_line() == "downloading"
     second = await start("model:0.0")
-    assert await second.says() == "waiting"
+    assert await second.next_line() == "waiting"
     await first.kill()
     taken = await second.result()
     assert (taken["from_cache"], sorted(taken["downloads"])) == (False, objects(tree))
@@ -113,10 +113,10 @@ async def test_a_waiter_takes_over_from_a_process_that_was_killed(start: Start, 
     assert [path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()] == ["0.0.json"]
 
 
-async def test_whoever_comes_after_a_killed_process_starts_anew(start: Start, tree: Path, tmp_path: Path) -> None:
-    """Nobody was waiting, and nobody cleaned up."""
+async def test_a_fetch_after_a_killed_process_starts_anew(start: Start, tree: Path, tmp_path: Path) -> None:
+    """No process was waiting, so the staging folder is still there."""
     first = await start("model:0.0", "w.bin")
-    assert await first.says() == "downloading"
+    assert await first.next_line() == "downloading"
     await first.kill()
     left = {path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()}
     assert left == {"0.0.lock", "0.0.staging"}
@@ -125,50 +125,47 @@ async def test_whoever_comes_after_a_killed_process_starts_anew(start: Start, tr
     assert [path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()] == ["0.0.json"]
 
 
-async def test_different_versions_do_not_wait_for_one_another(start: Start) -> None:
-    """Each has a lock of its own."""
+async def test_fetches_of_different_versions_do_not_wait_for_each_other(start: Start) -> None:
     first = await start("model:0.0", "w.bin")
-    assert await first.says() == "downloading"
+    assert await first.next_line() == "downloading"
     other = await (await start("model")).result()
     assert Path(other["path"]).read_text() == "second"
-    first.go_on()
+    first.resume()
     assert not (await first.result())["from_cache"]
 
 
 async def test_a_forced_download_disturbs_no_reader(start: Start, tree: Path) -> None:
-    """What is cached is served meanwhile, and an open file keeps its bytes."""
+    """Cached files are served meanwhile, and an open file keeps its bytes."""
     path = Path((await (await start("model:0.0")).result())["path"])
     spoilt = path / "weights" / "w.bin"
     spoilt.write_bytes(b"s" * 3000)
     forced = await start("model:0.0", "w.bin", "force")
-    assert await forced.says() == "downloading"
+    assert await forced.next_line() == "downloading"
     served = await (await start("model:0.0")).result()
     assert (served["from_cache"], served["path"]) == (True, str(path))
     with spoilt.open("rb") as reader:
-        forced.go_on()
+        forced.resume()
         assert sorted((await forced.result())["downloads"]) == objects(tree)
         assert reader.read() == b"s" * 3000
     assert contents(path) == contents(tree)
 
 
 async def test_a_part_is_served_from_the_whole_that_is_being_fetched(start: Start) -> None:
-    """It isn't downloaded again beside it."""
     whole = await start("model:0.0", "w.bin")
-    assert await whole.says() == "downloading"
+    assert await whole.next_line() == "downloading"
     part = await start("model:0.0[weights]")
-    assert await part.says() == "waiting"
-    whole.go_on()
+    assert await part.next_line() == "waiting"
+    whole.resume()
     path = (await whole.result())["path"]
     assert await part.result() == {"path": f"{path}/weights", "from_cache": True, "downloads": []}
 
 
 async def test_the_whole_uses_a_part_that_is_being_fetched(start: Start, tree: Path) -> None:
-    """Each file is downloaded once."""
     part = await start("model:0.0[weights]", "w.bin")
-    assert await part.says() == "downloading"
+    assert await part.next_line() == "downloading"
     whole = await start("model:0.0")
-    assert await whole.says() == "waiting"
-    part.go_on()
+    assert await whole.next_line() == "waiting"
+    part.resume()
     first, rest = await part.result(), await whole.result()
     assert len(first["downloads"]) == 2
     assert sorted(first["downloads"] + rest["downloads"]) == objects(tree)
@@ -176,10 +173,10 @@ async def test_the_whole_uses_a_part_that_is_being_fetched(start: Start, tree: P
 
 
 async def test_eight_processes_at_once_download_each_file_once(start: Start, tree: Path) -> None:
-    """Whoever is first, and whatever part they ask for."""
+    """This holds for any order, and for different parts."""
     specs = ["model:0.0", "model:0.0[weights]", "model:0.0[weights/w.bin]", "model:0.0[.hidden]"]
     fetchers = [await start(spec) for spec in specs * 2]
-    lines = [await fetcher.says() for fetcher in fetchers]
+    lines = [await fetcher.next_line() for fetcher in fetchers]
     results = [
         await fetcher.result() if line == "waiting" else json.loads(line)
         for fetcher, line in zip(fetchers, lines, strict=True)
@@ -197,21 +194,21 @@ async def test_eight_processes_at_once_download_each_file_once(start: Start, tre
 async def test_two_event_loops_download_a_version_once(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each in a thread of its own, with a manager of its own."""
+    """Each has its own thread and manager."""
     async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "elsewhere") as manager:
         await manager.create_asset(tree, "model")
     downloading, waiting = threading.Event(), threading.Event()
     try_lock = CacheEntry.try_lock
 
-    def tell(slot: CacheEntry) -> int | None:
-        descriptor = try_lock(slot)
+    def watched_try_lock(entry: CacheEntry) -> int | None:
+        descriptor = try_lock(entry)
         if descriptor is None:
             waiting.set()
         return descriptor
 
-    monkeypatch.setattr(CacheEntry, "try_lock", tell)
+    monkeypatch.setattr(CacheEntry, "try_lock", watched_try_lock)
 
-    async def until_the_other_waits(moment: str, method: str, key: str) -> None:
+    async def wait_for_the_other(moment: str, method: str, key: str) -> None:
         if (moment, method) == ("before", "read_range") and not downloading.is_set():
             downloading.set()
             assert await in_thread(waiting.wait, PATIENCE)
@@ -220,7 +217,7 @@ async def test_two_event_loops_download_a_version_once(
         async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
             return await manager.fetch_asset("model:0.0")
 
-    drivers = [Interposer(LocalDriver(tmp_path / "store"), until_the_other_waits) for _ in range(2)]
+    drivers = [Interposer(LocalDriver(tmp_path / "store"), wait_for_the_other) for _ in range(2)]
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(2) as threads:
         first = loop.run_in_executor(threads, lambda: asyncio.run(fetch(drivers[0])))
@@ -248,7 +245,7 @@ asyncio.run(LocalDriver(sys.argv[1]).write("key", b"of the holder", expected=Exp
 
 
 async def test_a_store_is_not_locked_by_a_process_that_was_killed(tmp_path: Path) -> None:
-    """Its lock ends with it, whatever it left on the disk."""
+    """The system releases the locks of a process that ends."""
     driver = LocalDriver(tmp_path / "store")
     revision = await driver.write("key", b"1", expected=Expect.ABSENT)
     holder = Fetcher(
@@ -258,7 +255,7 @@ async def test_a_store_is_not_locked_by_a_process_that_was_killed(tmp_path: Path
             stdout=asyncio.subprocess.PIPE,
         )
     )
-    assert await holder.says() == "held"
+    assert await holder.next_line() == "held"
     writing = asyncio.ensure_future(driver.write("key", b"2", expected=revision))
     await holder.kill()
     await writing

@@ -1,4 +1,4 @@
-"""Versions are checked against their manifests, in the store and in the assets directory."""
+"""Verification of versions in the store and in the assets directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LARGE = RANGE + 1000
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """The same bytes, but for one bit."""
+    """Return the same bytes with one bit flipped."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
@@ -39,15 +39,14 @@ async def damage(driver: Driver, key: str, at: int) -> None:
 
 @pytest.fixture
 def with_large(tree: Path) -> Path:
-    """A tree with a file of more than one range."""
+    """Return a tree with a file of more than one range."""
     (tree / "large").write_bytes(bytes(range(256)) * (LARGE // 256))
     return tree
 
 
-async def test_what_is_as_it_was_pushed_is_found_right_and_not_kept(
+async def test_an_intact_version_is_read_completely_and_not_kept(
     driver: Driver, make_manager: ManagerFactory, with_large: Path, tmp_path: Path
 ) -> None:
-    """Every byte is read, also of several ranges; nothing gets into the assets directory."""
     manager = make_manager(driver)
     await manager.create_asset(with_large, "model")
     before = contents(tmp_path / "cache")
@@ -59,10 +58,9 @@ async def test_what_is_as_it_was_pushed_is_found_right_and_not_kept(
 
 
 @pytest.mark.parametrize("at", [0, RANGE - 1, RANGE, LARGE - LARGE % 256 - 1])
-async def test_one_flipped_bit_is_found_and_named(
+async def test_a_flipped_bit_is_found_and_named_wherever_it_is(
     memory: MemoryDriver, make_manager: ManagerFactory, with_large: Path, at: int
 ) -> None:
-    """Wherever in the file it is."""
     manager = make_manager(memory)
     await manager.create_asset(with_large, "model")
     await damage(memory, "assets/model/0.0/large", at)
@@ -73,8 +71,8 @@ async def test_one_flipped_bit_is_found_and_named(
     assert len(problem.found) == 64
 
 
-async def test_all_the_damage_is_told_at_once(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
-    """A changed, a missing, a shorter and a longer object; a part of the version may be whole all the same."""
+async def test_all_damaged_files_are_reported_at_once(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
+    """Objects are changed, missing, shorter and longer. Other parts of the version are still intact."""
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
     await damage(driver, "assets/model/0.0/weights/w.bin", 5)
@@ -83,20 +81,19 @@ async def test_all_the_damage_is_told_at_once(driver: Driver, make_manager: Mana
     await driver.write("assets/model/0.0/run.sh", b"#!/bin/sh\nand more", expected=Expect.ANYTHING)
     found = await manager.verify_asset("model:0")
     assert not found.ok
-    told = [(problem.what, problem.expected.split()[0], problem.found) for problem in found.problems]
-    assert told[:3] == [
+    reported = [(problem.what, problem.expected.split()[0], problem.found) for problem in found.problems]
+    assert reported[:3] == [
         ("model:0.0[.hidden]", "6", "nothing"),
         ("model:0.0[link]", "3000", "1"),
         ("model:0.0[run.sh]", "10", "more"),
     ]
-    assert told[3][:2] == ("model:0.0[weights/w.bin]", "sha256")
+    assert reported[3][:2] == ("model:0.0[weights/w.bin]", "sha256")
     assert (await manager.verify_asset("model[weights/deeper]")).ok
 
 
-async def test_what_is_cached_is_checked_without_the_store(
+async def test_cached_versions_and_parts_are_checked_without_the_store(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path
 ) -> None:
-    """Whole versions and single parts."""
     watched = Interposer(memory)
     manager = make_manager(watched)
     await manager.create_asset(tree, "model")
@@ -115,10 +112,10 @@ async def test_what_is_cached_is_checked_without_the_store(
     assert (await manager.verify_asset("model")).ok
 
 
-async def test_what_modelkit_pushed_is_checked_as_far_as_it_can_be(
+async def test_versions_of_modelkit_are_checked_for_missing_files(
     memory: MemoryDriver, make_manager: ManagerFactory
 ) -> None:
-    """It has no sizes and no digests, so only what is missing can be told."""
+    """Manifests of modelkit record neither sizes nor digests, so only missing objects are found."""
     meta = {"push_date": "2026-01-01T00:00:00", "is_directory": True, "contents": ["a", "b"]}
     await memory.write("assets/model/0.0.meta", json.dumps(meta).encode(), expected=Expect.ABSENT)
     await memory.write("assets/model.versions", b'{"versions": ["0.0"]}', expected=Expect.ABSENT)
@@ -134,7 +131,6 @@ async def test_what_modelkit_pushed_is_checked_as_far_as_it_can_be(
 async def test_what_is_not_there_is_not_found(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tree: Path
 ) -> None:
-    """As for a fetch."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     for spec, error in (
@@ -147,10 +143,9 @@ async def test_what_is_not_there_is_not_found(
             await manager.verify_asset(spec)
 
 
-async def test_trouble_with_the_store_is_no_damage(
+async def test_errors_of_the_store_are_raised_instead_of_reported_as_damage(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """It is raised."""
 
     async def break_down(moment: str, method: str, key: str) -> None:
         if method == "read_range":
@@ -161,8 +156,7 @@ async def test_trouble_with_the_store_is_no_damage(
         await make_manager(Interposer(memory, break_down)).verify_asset("model")
 
 
-async def test_progress_is_told(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """As for a fetch."""
+async def test_progress_of_a_check_is_reported(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     events: list[object] = []

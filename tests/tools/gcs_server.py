@@ -1,16 +1,16 @@
-"""A small server of Google Cloud Storage's JSON API, for what no emulator on the registries does.
+"""A small test server of Google Cloud Storage's JSON API, with the conditions that emulators lack.
 
-Usage: gcs_server.py PORT. Everything is kept in memory.
+Usage: gcs_server.py PORT. It keeps everything in memory.
 
-What it implements, and from which page of https://cloud.google.com/storage/docs/:
+It implements, with the pages of https://cloud.google.com/storage/docs/:
 
 - `POST /storage/v1/b` and `GET /storage/v1/b/B`: json_api/v1/buckets
 - `POST /upload/storage/v1/b/B/o` with `uploadType=multipart`, `media` and `resumable`, the digests of the
   metadata verified: json_api/v1/objects/insert, uploading-objects
-- resumable sessions (chunks in multiples of 256 KiB, `Content-Range`, 308 with `Range`, `bytes */SIZE` to ask how
-  far they got, bytes that are there already ignored, the condition judged when all has arrived, `X-Goog-Hash`
-  with the last chunk, 499 for a cancelled one, 404 for an unknown one): performing-resumable-uploads
-- `GET …/o/O`, also with `alt=media`, `Range` and 416; without `Last-Modified`, which this API doesn't send:
+- resumable sessions (chunks in multiples of 256 KiB, `Content-Range`, 308 with `Range`, `bytes */SIZE` to query the
+  received size, repeated bytes ignored, the condition checked after the last chunk, `X-Goog-Hash` with the last
+  chunk, 499 for a cancelled session, 404 for an unknown one): performing-resumable-uploads
+- `GET …/o/O`, also with `alt=media`, `Range` and 416; without `Last-Modified`, as in the real API:
   json_api/v1/objects/get
 - `DELETE …/o/O`: json_api/v1/objects/delete
 - `GET …/o` with `prefix`, `delimiter`, `maxResults` and `pageToken`, in the order of UTF-8: json_api/v1/objects/list
@@ -18,19 +18,21 @@ What it implements, and from which page of https://cloud.google.com/storage/docs
 - `ifGenerationMatch` on all of them, `ifSourceGenerationMatch` and `sourceGeneration` on rewriting:
   request-preconditions
 - errors as JSON with `reason` and `message`: json_api/v1/status-codes
-- a limit of writes to each name, and 429 above, where that is switched on (Google's is one a second): quotas
+- an optional rate limit of writes to each name, with 429 above it (Google's is one per second): quotas
+- the XML API's `PUT` and `GET` of an object, and `GET /B?list-type=2` with `prefix`, in one page, for the clients that
+  benchmarks compare with: xml-api/overview
 
-Not Google's, but to steer it:
+Requests that control it:
 
 - `PUT /_settings/B`: `seconds_per_write`, `tokens` (a bearer token's rights, `rw` or `r`; none for a public
-  bucket), `page`, `rewrite_step`, `omit_zero` (the size of an empty object isn't told, as protobuf's JSON allows)
-- `POST /_faults/B`: a list of faults, each of an operation (`insert`, `begin`, `chunk`, `status`, `cancel`, `get`,
-  `media`, `list`, `delete`, `rewrite`), after `after` of them, and used up after `times`. `do` says what happens:
-  `refuse` (`status`, `reason`, `message`, `headers`; nothing is done), `lose` (done, but the connection is closed
-  without an answer), `part` (of a chunk or of an answer with content, only `keep` bytes pass before the connection is
-  closed), `damage` (a byte of the content changes on its way to the disk), `forget` (the session is gone: `status`),
-  `name_session` (refused, with the session's URL in the message)
-- `GET /_log/B`: what was asked, with the bytes received
+  bucket), `page`, `rewrite_step`, `omit_zero` (omit the size of empty objects, as protobuf's JSON allows)
+- `POST /_faults/B`: a list of faults. Each affects an `operation` (`insert`, `begin`, `chunk`, `status`, `cancel`,
+  `get`, `media`, `list`, `delete`, `rewrite`), after `after` requests, for `times` requests. `do` is one of
+  `refuse` (with `status`, `reason`, `message`, `headers`; without effect), `lose` (with effect, but the connection is
+  closed without a response), `part` (the connection is closed after `keep` bytes of a chunk or of content), `damage`
+  (one byte of the stored content changes), `forget` (the session is discarded; with `status`), `name_session`
+  (refused, with the session's URL in the message)
+- `GET /_log/B`: the requests, with the bytes received
 - `POST /token`: an OAuth token endpoint that accepts any assertion
 """
 
@@ -48,6 +50,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
+from html import escape
 from typing import Any
 
 import google_crc32c
@@ -57,7 +61,7 @@ UNIT = 256 * 1024
 
 
 class Refused(Exception):
-    """An answer that isn't success."""
+    """An error response."""
 
     def __init__(self, status: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -74,7 +78,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Object:
-    """One generation."""
+    """One generation of an object."""
 
     data: bytes
     generation: int
@@ -104,7 +108,7 @@ class Object:
 
 @dataclass
 class Session:
-    """A resumable upload under way, or done."""
+    """A resumable upload, perhaps completed."""
 
     name: str
     size: int | None
@@ -116,7 +120,7 @@ class Session:
 
 @dataclass
 class Bucket:
-    """Objects by name, and how the bucket behaves."""
+    """A bucket: its objects, settings and faults."""
 
     name: str
     objects: dict[str, Object] = field(default_factory=dict)
@@ -128,7 +132,7 @@ class Bucket:
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def fault(self, operation: str, *kinds: str) -> dict[str, Any] | None:
-        """The next fault of an operation that is of one of these kinds; it is used up by this."""
+        """Take the next fault of an operation that is of one of these kinds."""
         for found in self.faults:
             if found["operation"] == operation and found["do"] in kinds and found.setdefault("times", 1) > 0:
                 if found.setdefault("after", 0) > 0:
@@ -139,7 +143,7 @@ class Bucket:
         return None
 
     def resource(self, name: str, found: Object) -> dict[str, Any]:
-        """What is told of an object."""
+        """Return the JSON of an object."""
         resource = found.resource(self.name, name)
         if self.settings.get("omit_zero") and not found.data:
             del resource["size"]
@@ -159,7 +163,7 @@ class Bucket:
             raise Refused(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
 
     def check_rate(self, name: str) -> None:
-        """The documented limit, counted from the last write that took effect."""
+        """Apply the rate limit, from the last write that took effect."""
         pause = self.settings.get("seconds_per_write", 0)
         if name in self.written and time.monotonic() - self.written[name] < pause:
             raise Refused(
@@ -177,7 +181,7 @@ class Bucket:
 
 
 class Server:
-    """The JSON API's operations."""
+    """The operations of the API."""
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
@@ -186,7 +190,7 @@ class Server:
     # What is asked of a bucket
 
     def bucket(self, request: web.Request, operation: str, *, writing: bool, size: int = 0) -> Bucket:
-        """The bucket that a request names, once it may be used and the request is written down."""
+        """Log a request, check its token, and return its bucket."""
         name = request.match_info["bucket"]
         if name not in self.buckets:
             raise Refused(404, "notFound", "The specified bucket does not exist.")
@@ -199,7 +203,7 @@ class Server:
                 "range": request.headers.get("Content-Range") or request.headers.get("Range"),
             }
         )
-        if "upload_id" not in request.query:  # the session's URL stands for a credential
+        if "upload_id" not in request.query:  # the session's URL is a credential
             self.check_rights(bucket, request.headers.get("Authorization"), writing=writing)
         if fault := bucket.fault(operation, "refuse"):
             raise Refused(
@@ -225,7 +229,7 @@ class Server:
     # Objects
 
     async def make(self, bucket: Bucket, operation: str, data: bytes, metadata: dict[str, str]) -> Object:
-        """A new generation of these bytes, which must have the digests that the metadata names."""
+        """Create a generation, and verify the digests in the metadata."""
         crc32c, md5 = await asyncio.to_thread(digests, data)
         for name, ours in (("crc32c", crc32c), ("md5Hash", md5)):
             theirs = metadata.pop(name, ours)
@@ -302,7 +306,7 @@ class Server:
         last = session.size is not None and start + len(body) == session.size
         if start > held or (len(body) % UNIT and not last):
             raise Refused(400, "invalid", f"Invalid chunk at {start}: {held} bytes are here.")
-        body = body[held - start :]  # what has arrived before is ignored
+        body = body[held - start :]  # ignore repeated bytes
         if fault := bucket.fault("chunk", "part"):
             session.data += body[: fault["keep"]]
             raise Lost(request)
@@ -409,10 +413,34 @@ class Server:
         answer = {**step, "done": True, "resource": bucket.resource(name, made)}
         return self.done(request, source, "rewrite", web.json_response(answer))
 
+    # The XML API
+
+    async def put_by_xml(self, request: web.Request) -> web.StreamResponse:
+        data = await request.read()
+        bucket, name = self.bucket(request, "insert", writing=True, size=len(data)), request.match_info["name"]
+        made = await self.make(bucket, "insert", data, {})
+        bucket.put(name, made, request.headers.get("x-goog-if-generation-match"))
+        return web.Response(headers=xml_headers(made))
+
+    async def get_by_xml(self, request: web.Request) -> web.StreamResponse:
+        found = self.bucket(request, "media", writing=False).get(request.match_info["name"])
+        return web.Response(body=found.data, headers=xml_headers(found))
+
+    async def list_by_xml(self, request: web.Request) -> web.StreamResponse:
+        bucket, prefix = self.bucket(request, "list", writing=False), request.query.get("prefix", "")
+        rows = [
+            f"<Contents><Key>{escape(name)}</Key><Size>{len(found.data)}</Size><ETag>{found.md5}</ETag>"
+            f"<LastModified>{found.created}</LastModified></Contents>"
+            for name, found in sorted(bucket.objects.items())
+            if name.startswith(prefix)
+        ]
+        text = f"<ListBucketResult>{''.join(rows)}</ListBucketResult>"
+        return web.Response(text=text, content_type="application/xml")
+
     def done(
         self, request: web.Request, bucket: Bucket, operation: str, answer: web.StreamResponse
     ) -> web.StreamResponse:
-        """The answer to what was done, unless it is to be lost."""
+        """Return the response, unless it is to be lost."""
         if bucket.fault(operation, "lose"):
             raise Lost(request)
         return answer
@@ -450,7 +478,7 @@ class Server:
 
 
 class Lost(Exception):
-    """No answer: the connection is closed instead."""
+    """Raised to close the connection without a response."""
 
     def __init__(self, request: web.Request) -> None:
         super().__init__("lost")
@@ -463,13 +491,20 @@ def unfinished(bucket: Bucket) -> dict[str, Session]:
 
 
 def digests(data: bytes) -> tuple[str, str]:
-    """CRC32C and MD5, in base64."""
+    """Return the CRC32C and MD5 in base64."""
     crc32c = google_crc32c.value(data).to_bytes(4)
     return base64.b64encode(crc32c).decode(), base64.b64encode(hashlib.md5(data).digest()).decode()
 
 
+def xml_headers(made: Object) -> dict[str, str]:
+    """Return the headers of an object in the XML API."""
+    moment = datetime.fromisoformat(made.created)
+    headers = {"ETag": f'"{made.md5}"', "Last-Modified": format_datetime(moment, usegmt=True)}
+    return {**headers, "x-goog-generation": str(made.generation)}
+
+
 def parts_of(request: web.Request, body: bytes) -> tuple[dict[str, str], bytes]:
-    """Metadata and content of a `multipart/related` body."""
+    """Return the metadata and content of a `multipart/related` body."""
     found = re.search(r'boundary="?([^";]+)', request.headers["Content-Type"])
     assert found is not None
     delimiter = b"--" + found[1].encode()
@@ -479,7 +514,7 @@ def parts_of(request: web.Request, body: bytes) -> tuple[dict[str, str], bytes]:
 
 
 def rows_of(names: list[str], prefix: str, delimiter: str) -> dict[str, bool]:
-    """Names and folded prefixes in order, and which of the two each is."""
+    """Return names and folded prefixes in order; the value is whether a row is a prefix."""
     rows: dict[str, bool] = {}
     for name in names:
         if name.startswith(prefix):
@@ -520,6 +555,9 @@ def application() -> web.Application:
             web.post(bucket + "/o/{name:[^/]+}/rewriteTo/b/{to}/o/{new:[^/]+}", server.rewrite),
             web.get(bucket + name, server.get),
             web.delete(bucket + name, server.delete),
+            web.get("/{bucket}", server.list_by_xml),
+            web.put("/{bucket}/{name:.+}", server.put_by_xml),
+            web.get("/{bucket}/{name:.+}", server.get_by_xml),
         ]
     )
     return app

@@ -1,4 +1,4 @@
-"""Blobs in blocks: read in order, sent in parallel, and made one blob by one conditional request."""
+"""Uploads in blocks: read in order, sent in parallel, and committed by one conditional request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anyio
 
 from aioassets.drivers.azure.client import AzureClient
 from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list
-from aioassets.drivers.bodies import MIB, body_of
+from aioassets.drivers.bodies import MIB
 from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import code_of
 from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, StoreError
@@ -22,25 +22,25 @@ from aioassets.runtime.tasks import unwrapped
 from aioassets.runtime.threads import in_thread
 
 MAX_BLOCKS: Final = 50_000
-"""Azure's limit for one blob."""
+"""The limit of Azure for one blob."""
 
 
 class BlocksGone(Exception):
-    """The store knows some of the blocks no more: send them anew."""
+    """Raised if the store discarded some of the blocks, which have to be sent again."""
 
 
 class BlockUpload:
-    """One upload in blocks; to be run once.
+    """One upload in blocks. Run it once.
 
-    There is nothing to abort: nobody sees blocks that no blob is made of, and the store drops
-    them after a week, or when the blob of that key is written.
+    There is nothing to abort. Uncommitted blocks are invisible, and the store discards them after
+    a week, or when the blob is written.
 
     Args:
         client: sends requests.
         dispatcher: the budget and retries to use.
         block_size: bytes of a block; more where that would make too many.
-        headers: of the request that ends it: the condition.
-        resume: whether to ask first which of the blocks were sent before, and to leave those out.
+        headers: the condition, for the request that commits the blocks.
+        resume: whether to skip blocks that an earlier attempt has sent.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class BlockUpload:
             effects: record to note a completion with an unknown effect in.
 
         Raises:
-            BlocksGone: the store dropped blocks before they were made a blob.
-            AioAssetsError: with `uncertain` set only if they were to be made one already.
+            BlocksGone: the store discarded blocks before they were committed.
+            AioAssetsError: with `uncertain` set only if the commit was sent.
         """
         offsets = range(0, self._source.size, self._block_size)
         try:
             if self._resume:
-                with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then nothing can be resumed
+                with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then all blocks are sent
                     self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
             await self._send_blocks(offsets)
             await self._dispatcher.send(self._commit, urgent=True, effects=effects)
@@ -89,7 +89,7 @@ class BlockUpload:
             raise
 
     async def _list_blocks(self) -> Set[str]:
-        """The ids of all blocks that were sent for this key, and that no blob is made of."""
+        """Return the ids of all uncommitted blocks of this key."""
         query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
         return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
 
@@ -97,8 +97,8 @@ class BlockUpload:
         with unwrapped():
             async with anyio.create_task_group() as tasks:
                 for number, offset in enumerate(offsets):
-                    # The next block asks for its share of the budget when this one was read: so the source
-                    # is read and hashed in order, and no more is in memory than the budget allows.
+                    # The next block acquires its share of the budget after this one was read. So the source
+                    # is read and hashed in order, within the budget.
                     has_read = anyio.Event()
                     tasks.start_soon(self._send_block, number, offset, has_read)
                     await has_read.wait()
@@ -114,19 +114,13 @@ class BlockUpload:
             if block in self._kept:
                 return
             query = {"comp": "block", "blockid": block}
-            headers = {
-                "Content-Length": str(size),
-                "Content-MD5": in_base64(md5),
-                "Content-Type": "application/octet-stream",  # left out, it would be added behind the signature
-            }
-            with body_of(data) as body:
-                del data  # the body is a copy of it
-                await self._client.call("PUT", self._key, query=query, headers=headers, body=body)
+            headers = {"content-md5": in_base64(md5), "content-type": "application/octet-stream"}
+            await self._client.call("PUT", self._key, query=query, headers=headers, body=data, direct=True)
 
         await self._dispatcher.send(put, nbytes=size)
 
     def _hash(self, offset: int, data: Data) -> bytes:
-        """The MD5 of a block, which also goes into that of the whole when it is read for the first time."""
+        """Return the MD5 of a block, and add the block to the MD5 of the blob unless it is read again."""
         if offset == self._hashed:
             self._whole.update(data)
             self._hashed += len(data)
@@ -136,16 +130,14 @@ class BlockUpload:
         self._committing = True
         body = block_list([block for _, block in sorted(self._ids.items())])
         headers = {
-            "Content-Length": str(len(body)),
-            "Content-MD5": md5_of(body),
-            "Content-Type": "application/xml",
+            "content-md5": md5_of(body),
+            "content-type": "application/xml",
             "x-ms-blob-content-md5": in_base64(self._whole.digest()),
             "x-ms-blob-content-type": "application/octet-stream",
             **self._headers,
         }
         try:
-            with body_of(body) as streamed:
-                await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=streamed)
+            await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
         except StoreError as error:
             if code_of(error) == "InvalidBlockList":
                 raise BlocksGone from error
@@ -153,7 +145,7 @@ class BlockUpload:
 
 
 def block_id(md5: bytes, number: int) -> str:
-    """The id of a block: of its content, so that racing uploads of one key can't mix other blocks into theirs.
+    """Return the id of a block, which depends on its content, so that racing uploads never mix their blocks.
 
     And so that an upload knows the blocks again that one before it has sent. All blocks of a key must have
     ids of one length, also those that somebody left there: this is the length of those that the SDK makes
@@ -167,6 +159,6 @@ def block_id(md5: bytes, number: int) -> str:
 
 
 def fitting_block_size(size: int, block_size: int) -> int:
-    """The size of all blocks but the last, so that there are not too many."""
+    """Return the size of all blocks but the last, so that there are at most `MAX_BLOCKS`."""
     least = -(-size // MAX_BLOCKS)
     return block_size if least <= block_size else -(-least // MIB) * MIB

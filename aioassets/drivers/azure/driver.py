@@ -1,4 +1,4 @@
-"""Azure Blob Storage, by azure-storage-blob."""
+"""The driver for Azure Blob Storage, on azure-storage-blob."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.azure.blocks import BlocksGone, BlockUpload
-from aioassets.drivers.azure.client import AzureClient, Connecting, off_the_loop
+from aioassets.drivers.azure.client import AzureClient, off_the_loop
+from aioassets.drivers.azure.sdk import Connecting
 from aioassets.drivers.azure.values import (
     Account,
     answered_at,
@@ -22,9 +23,11 @@ from aioassets.drivers.azure.values import (
     quoted,
     revision_of,
 )
-from aioassets.drivers.bodies import MIB, Part, PastEnd, body_of, joined, read_range, read_whole, share_of
+from aioassets.drivers.bodies import MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.http.parsing import http_time, number, printable
+from aioassets.drivers.http.responses import pieces_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -59,49 +62,50 @@ from aioassets.runtime.tasks import for_each
 __all__ = ["AzureDriver"]
 
 PART_SIZE: Final = 8 * MIB
-"""Large enough that a request's overhead doesn't count; above 4 MiB Azure writes blocks at its full rate."""
+"""Bytes. Above 4 MiB Azure writes blocks at its full rate, and the overhead of a request is small."""
 MAX_PART_SIZE: Final = 4000 * MIB
-"""Azure's own limit."""
+"""Bytes: the limit of Azure."""
 DELETIONS: Final = 32
-"""Deletions at once. Azure has a request for 256 of them, which emulators and scoped signatures don't know."""
+"""Concurrent deletions. Emulators and scoped signatures do not support Azure's request for 256 at once."""
 UPLOADS: Final = 3
-"""How often one blob's blocks are sent, where the store drops them."""
+"""Attempts to upload the blocks of a blob, if the store discards them."""
 FIRST_LOOK: Final = 0.1
-"""Seconds after which a copy is looked at first; within an account most are done at once."""
+"""Seconds before the first check of a copy; within an account, most finish at once."""
 MAX_LOOK: Final = 5.0
-"""Seconds between two looks at the most."""
+"""The most seconds between two checks of a copy."""
 PATIENCE: Final = 120.0
-"""Seconds that a copy may stand still before it is given up."""
+"""Seconds without progress after which a copy is abandoned."""
 
 
 class AzureDriver(NoLocalFiles, NoOpenUploads):
     """One container of Azure Blob Storage.
 
-    The connection is made at the first request, in a worker thread, because the SDK's import
-    takes most of a second. The driver reads no environment variables itself; azure-identity,
-    which is asked for a credential where none is given here, does.
+    The first request opens the SDK's client, in a worker thread, because its import takes most
+    of a second. Blobs and blocks are read and written on the project's own connections, and
+    everything else by the SDK. The driver honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+    Without a credential, it asks azure-identity, which reads variables of its own.
 
     Args:
         container: the container's name.
         dispatcher: the budget and retries to use; the SDK's own retries are off.
         connection_string: the account and a key or signature in one, as the portal shows it. Not
-            used where `account_url` or `account_name` is given.
-        account_url: the account's blob endpoint; with a signature behind `?`, if need be.
+            used if `account_url` or `account_name` is given.
+        account_url: the account's blob endpoint, perhaps with a signature after `?`.
         account_name: stands for `https://{account_name}.blob.core.windows.net`.
         account_key: the account's key.
         sas_token: a shared access signature, for this container or the account.
-        credential: an asynchronous token credential (of azure-identity, for example); isn't closed.
-        anonymous: use no credential, for a container that all may read.
+        credential: an asynchronous token credential, for example of azure-identity. It is not closed.
+        anonymous: use no credential, for a public container.
         verify: whether to verify the server's TLS certificate.
-        ca_bundle: a file of certificate authorities to trust instead of the usual ones.
+        ca_bundle: a file of certificate authorities to trust instead of those of the system.
         part_size: bytes; larger blobs are uploaded in blocks of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte before a connection is given up.
-        client: a `ContainerClient` of `azure.storage.blob.aio` to use in place of all of the above;
-            it isn't closed. Make it with `retry_total=0`.
+        read_timeout: seconds without a byte after which a request fails.
+        client: a `ContainerClient` of `azure.storage.blob.aio` that sends all requests, instead of
+            all of the above. It is not closed. Create it with `retry_total=0`.
 
     Raises:
-        InvalidSetting: a value can't be used.
+        InvalidSetting: a value is invalid.
     """
 
     def __init__(
@@ -163,34 +167,28 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         await self.aclose()
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
-        """See `Driver.read`."""
-
         async def get() -> Document:
-            async with self._client.stream("GET", key) as (answer, pieces):
-                headers = answer.headers
-                with self._client.reading("read", key):
-                    length = number(headers.get("Content-Length", 0))
-                data = await read_whole(pieces, length, limit, self._url(key))
-            if headers.get("Content-MD5", "") not in ("", await off_the_loop(md5_of, data)):
-                raise StoreUnavailable(self.url, f"{key!r} arrived damaged.", uncertain=False)
-            with self._client.reading("read", key):
-                return Document(data, revision_of(headers), http_time(headers["Last-Modified"]), answered_at(headers))
+            async with self._client.stream("GET", key, direct=True) as response:
+                headers = response.headers
+                length = number(headers.get("content-length", 0))
+                data = await read_whole(pieces_of(response), length, limit, self._url(key))
+                if headers.get("content-md5", "") not in ("", await off_the_loop(md5_of, data)):
+                    raise StoreUnavailable(self.url, f"{key!r} was damaged in transit.", uncertain=False)
+                return Document(data, revision_of(headers), http_time(headers["last-modified"]), answered_at(headers))
 
         return await self._dispatcher.send(get, **share_of(limit))
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
     ) -> Revision:
-        """See `Driver.write`."""
         headers = {"x-ms-blob-cache-control": "no-store", **condition_for(expected)}
         content = await joined(data)
         try:
             return await self._dispatcher.send(lambda: self._put(key, content, headers), urgent=True, effects=effects)
-        except ObjectNotFound as error:  # said of a swap by whoever looks for the object first
+        except ObjectNotFound as error:  # the store looks for the object before it checks the condition
             raise PreconditionFailed(self._url(key)) from error
 
     async def stat(self, key: str) -> ObjectInfo:
-        """See `Driver.stat`."""
         return self._info(key, await self._head(key))
 
     async def upload(
@@ -202,7 +200,6 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """See `Driver.upload`."""
         in_blocks = source.size > self._part_size
         send = partial(self._upload_blocks, resume=resume) if in_blocks else self._upload_whole
         send = partial(send, effects=effects)
@@ -211,17 +208,16 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
-        """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """See `Driver.copy`; between containers of one account, with this driver's credentials."""
+        """Copy between containers of one account, with the credentials of this driver; see `Driver.copy`."""
         if not isinstance(source, AzureDriver) or not await self._is_of_the_account_of(source):
             raise NotSameStore(f"{source.url}/{info.key}")
         url = await source._client.blob_url(info.key)  # noqa: SLF001 - of the same class
         try:
             await self._dispatcher.send(lambda: self._begin_copy(url, info, key), effects=effects)
-        except PreconditionFailed:  # of the source, of the target, or the answer to a request sent twice
+        except PreconditionFailed:  # of the source or the target, or the response to a retry
             return await copied_before(source, info, self, partial(self._copied, key))
         except ObjectNotFound as error:
             raise ObjectNotFound(f"{source.url}/{info.key}") from error
@@ -236,7 +232,6 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             raise
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """See `Driver.list`."""
         query = {"restype": "container", "comp": "list", "include": "metadata", "prefix": prefix}
         query |= given(delimiter=delimiter)
         while True:
@@ -253,31 +248,25 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             query["marker"] = marker
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """See `Driver.delete`."""
         await for_each(keys, partial(self._delete, effects=effects), limit=DELETIONS)
 
     async def aclose(self) -> None:
-        """See `Driver.aclose`; the next request would connect again."""
         await self._client.aclose()
 
     async def _head(self, key: str) -> Mapping[str, str]:
-        answer = await self._dispatcher.send(partial(self._client.call, "HEAD", key, verb="read"), urgent=True)
-        return answer.headers
+        return await self._dispatcher.send(partial(self._client.call, "HEAD", key, verb="read"), urgent=True)
 
     async def _put(self, key: str, data: Data, headers: Mapping[str, str]) -> Revision:
-        """Write a blob in one request; the store verifies the MD5, and keeps it."""
+        """Write a blob in one request. The store verifies and keeps its MD5."""
         whole = {
-            "Content-Length": str(len(data)),
-            "Content-MD5": await off_the_loop(md5_of, data),
-            "Content-Type": "application/octet-stream",
+            "content-md5": await off_the_loop(md5_of, data),
+            "content-type": "application/octet-stream",
             "x-ms-blob-type": "BlockBlob",
             **headers,
         }
-        with body_of(data) as body:
-            del data  # the body is a copy of it
-            answer = await self._client.call("PUT", key, headers=whole, body=body)
-        with self._client.reading("write", key):
-            return revision_of(answer.headers)
+        async with self._client.stream("PUT", key, verb="write", headers=whole, body=data, direct=True) as response:
+            await response.content(MAX_ERROR, None)
+            return revision_of(response.headers)
 
     async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
@@ -301,35 +290,29 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             )
             try:
                 return await upload.run(effects)
-            except BlocksGone as gone:  # whoever writes a blob discards the blocks that others have sent for it
+            except BlocksGone as gone:  # another writer completed the blob, which discards other blocks
                 if await holds(self, key, source):
                     return None
                 cause = gone
-        raise StoreUnavailable(self.url, f"it dropped the blocks of {key!r} {UPLOADS} times.") from cause
+        raise StoreUnavailable(self.url, f"it discarded the blocks of {key!r} {UPLOADS} times.") from cause
 
     @contextlib.asynccontextmanager
     async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
         headers = {"x-ms-range": f"bytes={start}-{stop - 1}"}
         if revision is not None:
-            headers["If-Match"] = quoted(revision)
+            headers["if-match"] = quoted(revision)
         try:
-            async with self._client.stream("GET", key, headers=headers) as (answer, pieces):
-                with self._client.reading("read", key):
-                    length = answer.headers.get("Content-Length")
-                    part = Part(
-                        pieces,
-                        revision_of(answer.headers),
-                        "Content-Range" in answer.headers,
-                        None if length is None else number(length),
-                    )
-                yield part
+            async with self._client.stream("GET", key, headers=headers, direct=True) as response:
+                told = response.headers
+                length = number(told["content-length"]) if "content-length" in told else None
+                yield Part(pieces_of(response), revision_of(told), "content-range" in told, length)
         except StoreError as error:
             if code_of(error) == "InvalidRange":
                 raise PastEnd from error
             raise
 
     async def _delete(self, key: str, effects: Effects | None = None) -> None:
-        # A blob with snapshots can't be deleted without them.
+        # A blob with snapshots can only be deleted together with them.
         request = partial(self._client.call, "DELETE", key, verb="delete", headers={"x-ms-delete-snapshots": "include"})
         with contextlib.suppress(ObjectNotFound):
             await self._dispatcher.send(request, urgent=True, effects=effects)
@@ -339,25 +322,24 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     async def _begin_copy(self, url: str, info: ObjectInfo, key: str) -> None:
         headers = {
-            "Content-Length": "0",
             "x-ms-copy-source": url,
             "x-ms-source-if-match": quoted(info.revision),
             **condition_for(Expect.ABSENT),
         }
-        await self._client.call("PUT", key, headers=headers)
+        await self._client.call("PUT", key, headers=headers, body=b"")
 
     async def _explain_refused_copy(self, source: AzureDriver, info: ObjectInfo, error: AioAssetsError) -> None:
-        """Tell a source that isn't there from one that the store may not read for us."""
+        """Raise `ObjectNotFound` if the source is missing, or `NotSameStore` if the store may not read it."""
         if code_of(error) in ("CannotVerifyCopySource", "CopyAcrossAccountsNotSupported"):
             await source.stat(info.key)
             raise NotSameStore(f"{source.url}/{info.key}") from error
 
     async def _copied(self, key: str) -> ObjectInfo:
-        """A copy that is perhaps not ours: it may be waited for, but neither ended nor removed."""
+        """Wait for a copy that another process may have started, and so must not be aborted or deleted."""
         return self._info(key, await self._await_copy(key, await self._head(key)))
 
     async def _finished_copy(self, key: str) -> ObjectInfo:
-        """Wait until the store has done the copy that we began; it may do so after its answer."""
+        """Wait for the copy that this driver started; the store may finish it after its response."""
         headers = await self._head(key)
         if headers.get("x-ms-copy-status") == "pending":
             try:
@@ -366,9 +348,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 await self._abandon_copy(key, headers.get("x-ms-copy-id", ""))
                 raise
         if headers.get("x-ms-copy-status") in ("failed", "aborted"):
-            await self._delete(key)  # it leaves an empty blob
+            await self._delete(key)  # a failed copy leaves an empty blob
             what = headers.get("x-ms-copy-status-description") or "without a reason"
-            raise StoreUnavailable(self.url, f"it gave up copying to {key!r}: {printable(what)}.")
+            raise StoreUnavailable(self.url, f"it abandoned the copy to {key!r}: {printable(what)}.")
         return self._info(key, headers)
 
     def _info(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
@@ -379,7 +361,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         pause, waited = FIRST_LOOK, 0.0
         while headers.get("x-ms-copy-status") == "pending":
             if waited >= PATIENCE:
-                raise StoreUnavailable(self.url, f"its copy to {key!r} stands still.")
+                raise StoreUnavailable(self.url, f"its copy to {key!r} made no progress for {PATIENCE:g} seconds.")
             await self._dispatcher.retry.sleep(pause)
             waited, pause, before = waited + pause, min(2 * pause, MAX_LOOK), headers
             headers = await self._head(key)
@@ -388,10 +370,10 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         return headers
 
     async def _abandon_copy(self, key: str, copy_id: str) -> None:
-        headers = {"Content-Length": "0", "x-ms-copy-action": "abort"}
-        abort = partial(self._client.call, "PUT", key, query={"comp": "copy", "copyid": copy_id}, headers=headers)
+        query, headers = {"comp": "copy", "copyid": copy_id}, {"x-ms-copy-action": "abort"}
+        abort = partial(self._client.call, "PUT", key, query=query, headers=headers, body=b"")
         with cleanup_scope():
-            with contextlib.suppress(AioAssetsError):  # it may have ended meanwhile
+            with contextlib.suppress(AioAssetsError):  # the copy may have finished
                 await self._dispatcher.send(abort, urgent=True)
             with contextlib.suppress(AioAssetsError):
                 await self._delete(key)

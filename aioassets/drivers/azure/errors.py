@@ -1,8 +1,10 @@
-"""What Azure Blob Storage and its SDK raise, as errors of ours."""
+"""Errors of Azure Blob Storage and its SDK, and their translation."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from html import unescape
 from typing import Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
@@ -24,19 +26,19 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "BlobNotFound": Kind.MISSING,
     "ContainerBeingDeleted": Kind.NO_BUCKET,
     "ContainerNotFound": Kind.NO_BUCKET,
-    "ResourceNotFound": Kind.NO_BUCKET,  # also the answer to a stranger who asks for a private container
+    "ResourceNotFound": Kind.NO_BUCKET,  # also for anonymous requests to a private container
     "BlobAlreadyExists": Kind.CONDITION,
     "ConditionNotMet": Kind.CONDITION,
-    "InvalidBlobOrBlock": Kind.CONDITION,  # somebody else has sent blocks for the key, with ids of another length
+    "InvalidBlobOrBlock": Kind.CONDITION,  # another client sent blocks for the key, with ids of another length
     "SourceConditionNotMet": Kind.CONDITION,
     "TargetConditionNotMet": Kind.CONDITION,
-    "LeaseIdMissing": Kind.DENIED,  # a 412, as the next, that says nothing of the content: somebody holds a lease
+    "LeaseIdMissing": Kind.DENIED,  # like the next, a 412 because of a lease, not of the content
     "LeaseIdMismatchWithBlobOperation": Kind.DENIED,
     "BlobImmutableDueToPolicy": Kind.DENIED,
     "InvalidAuthenticationInfo": Kind.DENIED,
     "PublicAccessNotPermitted": Kind.DENIED,
     "AccountBeingCreated": Kind.REFUSED,
-    "Crc64Mismatch": Kind.REFUSED,  # damaged on the way
+    "Crc64Mismatch": Kind.REFUSED,  # damaged in transit
     "Md5Mismatch": Kind.REFUSED,
     "PendingCopyOperation": Kind.REFUSED,
     "ServerBusy": Kind.THROTTLED,
@@ -52,24 +54,29 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""For codes that aren't listed; a 404 and a 412 mean too many things to be told without their code."""
+"""Kinds by status, for other codes. A 404 or a 412 is ambiguous without its code."""
+
+_MESSAGE: Final = re.compile(rb"<Message>([^<\r\n]*)")
+"""The message of an error document, without the lines with ids that follow it."""
 
 
 def service_error_of(
     code: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """A refusal by what Azure states: its code is a header, also where the answer has no body."""
+    """Return an error by its code, which Azure also sends as a header where a response has no body."""
     return ServiceError(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait, location)
 
 
-def read_service_error(status: int, reason: str | None, headers: Mapping[str, str]) -> ServiceError:
-    """Read the status line and headers of an answer; its body says the same, and perhaps what was signed."""
-    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return service_error_of(headers.get("x-ms-error-code", ""), reason or "", status, wait, headers.get("Location", ""))
+def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
+    """Read an error response. Other elements of its body than the message may repeat the signed text."""
+    wait = retry_after(headers.get("retry-after"), headers.get("date"))
+    stated = _MESSAGE.search(body)
+    message = unescape(stated[1].decode("utf-8", "replace")) if stated else ""
+    return service_error_of(headers.get("x-ms-error-code", ""), message, status, wait, headers.get("location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """The error of ours for one of the SDK's; the very same error where it isn't the SDK's."""
+    """Return the error of this package for one of the SDK or the connection; any other error as it is."""
     import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
     from azure.core import exceptions as sdk  # noqa: PLC0415
 
@@ -82,7 +89,7 @@ def translate(error: Exception, request: Request) -> Exception:
             return foreign_answer(request, "Azure's", "Check the account's URL.")
         case sdk.ServiceRequestError() | sdk.ServiceResponseError() | sdk.IncompleteReadError():
             return _unavailable(error, request)
-        case sdk.ClientAuthenticationError():  # of a credential that got no token, or can't sign
+        case sdk.ClientAuthenticationError():  # a credential got no token, or cannot sign
             return MissingCredentials(
                 request.bucket, f"{_first_line(error)}. Check the key or signature, or sign in with Azure."
             )
@@ -96,10 +103,10 @@ def translate(error: Exception, request: Request) -> Exception:
 
 
 def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
-    # The SDK calls a connection that broke under a request a request that couldn't be sent: its own words don't count.
+    # The SDK reports a broken connection as a request that was not sent, so only the inner exception counts.
     return unavailable(request, getattr(error, "inner_exception", None) or error, advice=PRIVATE_CA)
 
 
 def _first_line(error: Exception) -> str:
-    """The SDK adds request ids, and what was to be signed, on further lines."""
+    """Return the message without further lines, on which the SDK adds request ids and the signed text."""
     return printable((f"{error}".strip().splitlines() or [type(error).__name__])[0]).rstrip(".")

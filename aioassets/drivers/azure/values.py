@@ -1,29 +1,34 @@
-"""Between values of ours and the headers and XML of Azure Blob Storage, without any I/O."""
+"""Conversion between values and the headers, URLs and XML of Azure Blob Storage, without any I/O."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import entity_tag, http_time, number
 from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 from aioassets.errors import InvalidSetting
 
+API_VERSION: Final = "2021-12-02"
+"""The version of the REST API that all requests are written against; old enough for installed emulators."""
 _EMULATOR: Final = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Azurite's, published in its documentation; what `UseDevelopmentStorage=true` stands for."""
+"""The key of Azurite, published in its documentation, for `UseDevelopmentStorage=true`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A storage account, and how to get in.
+    """A storage account and its credentials.
 
     Attributes:
         url: its blob endpoint, without a query.
@@ -47,10 +52,10 @@ class Account:
         account_key: str | None = None,
         sas_token: str | None = None,
     ) -> Account:
-        """Settle what a driver was given; never echoes a secret.
+        """Return the account that the options of a driver describe. Errors never contain secrets.
 
         Raises:
-            InvalidSetting: no account is named, or a value can't be used.
+            InvalidSetting: no account is named, or a value is invalid.
         """
         given = cls("")
         if connection_string and not (account_url or account_name):
@@ -85,56 +90,94 @@ class Account:
 
 
 def _name_in(host: str, path: str) -> str:
-    """The account's name: the host's first label, or, on an emulator, the first segment of the path."""
+    """Return the account's name: the first segment of the path on an emulator, else the first label of the host."""
     return path.strip("/").partition("/")[0] or host.partition(".")[0]
 
 
+def encoded_key(key: str) -> str:
+    """Return a key as it stands in the path of a URL."""
+    return quote(key, safe="~/")
+
+
+def with_query(url: str, query: Mapping[str, str], signature: str) -> str:
+    """Return a URL with parameters and a signature, which is encoded already."""
+    if not query:
+        return f"{url}?{signature}" if signature else url
+    fields = urlencode(query, quote_via=quote)
+    return f"{url}?{fields}&{signature}" if signature else f"{url}?{fields}"
+
+
+def target(url: str, key: str, query: Mapping[str, str]) -> str:
+    """Return the URL of a blob, or of the container where the key is empty.
+
+    Args:
+        url: the container's, perhaps with a signature.
+    """
+    base, _, signature = url.partition("?")
+    return with_query(f"{base}/{encoded_key(key)}" if key else base, query, signature)
+
+
 def given(**headers: str | None) -> dict[str, str]:
-    """The headers that have a value, with dashes for underscores."""
+    """Return the headers that have a value, with dashes for underscores."""
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
 
 
 def quoted(revision: Revision) -> str:
-    """A revision as the ETag that headers hold."""
+    """Return a revision as an ETag in a header."""
     return f'"{revision}"'
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """The headers that make a write conditional."""
+    """Return the headers of a conditional write."""
     if expected is Expect.ABSENT:
-        return {"If-None-Match": "*"}
-    return {} if isinstance(expected, Expect) else {"If-Match": quoted(expected)}
+        return {"if-none-match": "*"}
+    return {} if isinstance(expected, Expect) else {"if-match": quoted(expected)}
 
 
 def md5_of(data: Data) -> str:
-    """In the notation of headers."""
+    """Return the MD5 of data in base64, as in headers."""
     return in_base64(hashlib.md5(data, usedforsecurity=False).digest())
 
 
 def in_base64(digest: bytes) -> str:
-    """A digest in the notation of headers."""
+    """Return a digest in base64, as in headers."""
     return base64.b64encode(digest).decode()
 
 
 def revision_of(headers: Mapping[str, str]) -> Revision:
-    """The ETag, which listings write without its quotes.
+    """Return the ETag without its quotes.
 
     Raises:
         KeyError, ValueError: there is none.
     """
-    return Revision(entity_tag(headers["Etag"]))
+    return Revision(entity_tag(headers["etag"]))
+
+
+def date_now() -> str:
+    """Return the current time as a date of HTTP."""
+    return _http_date(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def seconds_left(expires_on: float) -> float:
+    """Return how many seconds there are until a time in seconds since 1970."""
+    return expires_on - time.time()
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """When the store answered, by its clock (by ours where something on the way took that away)."""
+    """Return the time of a response by the store's clock, or by the local one if it has no date."""
     try:
-        return http_time(headers["Date"])
+        return http_time(headers["date"])
     except (KeyError, ValueError):
         return datetime.now(UTC)
 
 
 def expiry(url: str, now: datetime) -> str:
-    """When the shared access signature in a URL expired; empty where it didn't, or where there is none that tells."""
+    """Return when the shared access signature in a URL expired; empty if it did not, or is unknown."""
     (expires, *_) = parse_qs(urlsplit(url).query).get("se", [""])
     try:
         then = datetime.fromisoformat(expires)
@@ -144,32 +187,31 @@ def expiry(url: str, now: datetime) -> str:
 
 
 def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    """An object as its headers (or the properties in a listing, which bear the same names) describe it.
+    """Return the object that headers, or the properties in a listing, describe.
 
-    The MD5 is the store's own where it received the blob in one piece. Of a blob in blocks, whose
-    bytes it checked block by block, it is what the writer stated; there is no other digest of the
-    whole. A SHA-256 in the metadata would be the writer's word alone, and isn't kept.
+    The store computes the MD5 of a blob that it receives in one request. For a blob in blocks, which
+    it verifies block by block, it is the value that the writer stated.
     """
-    md5 = headers.get("Content-MD5")
+    md5 = headers.get("content-md5")
     checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
     return ObjectInfo(
-        key, number(headers["Content-Length"]), revision_of(headers), http_time(headers["Last-Modified"]), checksums
+        key, number(headers["content-length"]), revision_of(headers), http_time(headers["last-modified"]), checksums
     )
 
 
 def block_list(ids: Sequence[str]) -> bytes:
-    """The document that makes a blob of blocks; only of those that no blob has yet, which are ours."""
+    """Return the document that commits blocks; only uncommitted ones, which no other blob uses."""
     rows = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in ids)
     return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{rows}</BlockList>'.encode()
 
 
-def parse_block_list(body: bytes) -> Set[str]:
-    """The ids of the blocks that no blob is made of."""
+def parse_block_list(body: Data) -> Set[str]:
+    """Return the ids of uncommitted blocks."""
     return {row.text or "" for row in ET.fromstring(body).iterfind("UncommittedBlocks/Block/Name")}  # noqa: S314
 
 
-def parse_listing(body: bytes) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
-    """Objects and folded prefixes of one page in one ascending order, and where the next page begins."""
+def parse_listing(body: Data) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
+    """Return objects and folded prefixes of one page in ascending order, and the marker of the next page."""
     page = ET.fromstring(body)  # noqa: S314 - of the store itself
     rows = {row.prefix if isinstance(row, CommonPrefix) else row.key: row for row in _rows(page)}
     return [row for _, row in sorted(rows.items())], page.findtext("NextMarker") or ""
@@ -179,13 +221,13 @@ def _rows(page: ET.Element) -> Iterable[ObjectInfo | CommonPrefix]:
     for row in page.iterfind("Blobs/BlobPrefix"):
         yield CommonPrefix(_name(row))
     for row in page.iterfind("Blobs/Blob"):
-        # Hadoop's connectors, and accounts with a hierarchical namespace, list folders as empty blobs.
+        # Hadoop's connectors and accounts with a hierarchical namespace list folders as empty blobs.
         if (row.findtext("Metadata/hdi_isfolder") or "").lower() != "true":
-            yield info_of(_name(row), {field.tag: field.text or "" for field in row.iterfind("Properties/*")})
+            yield info_of(_name(row), {field.tag.lower(): field.text or "" for field in row.iterfind("Properties/*")})
 
 
 def _name(row: ET.Element) -> str:
-    """The row's name, which is encoded where XML couldn't hold it."""
+    """Return the name of a row, which is percent-encoded where XML cannot represent it."""
     name = row.find("Name")
     if name is None or not name.text:
         raise ValueError("a row has no name")

@@ -1,4 +1,4 @@
-"""Google Cloud Storage by its JSON API, on gcloud-aio-storage's session and token."""
+"""The driver for Google Cloud Storage, by its JSON API, on gcloud-aio-storage."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from typing import Any, Final, Self, TypeVar
 from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.gcs.errors import TOO_MANY, translate
-from aioassets.drivers.gcs.session import Body, Connection
+from aioassets.drivers.gcs.session import Connection
 from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload, SessionGone
 from aioassets.drivers.gcs.values import (
     GOOGLE,
     Checksum,
+    Multipart,
     address,
     answered_at,
     condition_for,
     info_of,
-    multipart,
     normal_root,
     parse_page,
     token_of,
 )
+from aioassets.drivers.http.parsing import number
+from aioassets.drivers.http.responses import AnyResponse, pieces_of
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -65,42 +67,43 @@ __all__ = ["GCSDriver"]
 T = TypeVar("T")
 
 PART_SIZE: Final = 8 * MIB
-"""What Google's own tools use: large enough that a request's overhead doesn't count."""
+"""Bytes, as in Google's own tools: the overhead of a request is small."""
 DELETES: Final = 32
-"""Objects deleted at once: the API's batches hold a hundred, but other implementations have none."""
+"""Concurrent deletions. Other implementations do not support the API's batches."""
 UPLOADS: Final = 3
-"""How often a resumable upload is begun for one blob, where the store drops its session."""
+"""Attempts to upload a blob in chunks, if the store discards the session."""
 READS: Final = 20
-"""How often a document is read that is replaced while it is read."""
+"""Attempts to read a document that other writers keep replacing."""
 TURNS: Final = 60
-"""How often a throttled write is handed to the dispatcher, each time for some seconds."""
+"""Attempts of a throttled write, each with the retries of the dispatcher."""
 
-_AS_STORED: Final = {"Accept-Encoding": "gzip"}
-"""Without this, the store unpacks objects that are stored as gzip, and ignores the range."""
+_AS_STORED: Final = {"accept-encoding": "gzip"}
+"""Without this header, the store decompresses objects with gzip encoding, and ignores the range."""
 
 
 class GCSDriver(NoLocalFiles, NoOpenUploads):
     """One bucket of Google Cloud Storage, or of another implementation of its JSON API.
 
-    The session is opened at the first request, in a worker thread where that blocks. The
-    driver reads no environment variables itself; the SDK does where no credentials are
-    given (`GOOGLE_APPLICATION_CREDENTIALS`, `CLOUDSDK_CONFIG`, `GCE_METADATA_HOST`).
+    The first request opens the SDK's session, in a worker thread. Objects and chunks are read and
+    written on the project's own connections, and everything else by the session. The driver
+    honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. Without credentials, the SDK reads
+    `GOOGLE_APPLICATION_CREDENTIALS`, `CLOUDSDK_CONFIG` and `GCE_METADATA_HOST`.
 
     Args:
         bucket: the bucket's name.
         dispatcher: the budget and retries to use; the SDK's own retries are off.
-        api_root: where the API is, if it isn't Google's: scheme and host. Over plain `http`, which
-            emulators speak, credentials are sent only if they are given here.
+        api_root: the scheme and host of another implementation of the API. Over plain `http`, as with
+            emulators, credentials are sent only if they are given here.
         service_file: a file of credentials (of a service account, a user, an external account);
-            without it, application-default credentials are looked for.
+            by default, application-default credentials.
         anonymous: send no credentials, for public buckets and emulators.
         part_size: bytes, a multiple of 256 KiB; larger blobs are uploaded in chunks of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte before a connection is given up.
-        client: a `gcloud.aio.storage.Storage` whose session and token to use; it isn't closed.
+        read_timeout: seconds without a byte after which a request fails.
+        client: a `gcloud.aio.storage.Storage` whose session sends all requests. It is not closed.
 
     Raises:
-        InvalidSetting: a value can't be used.
+        InvalidSetting: a value is invalid.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         if not bucket:
             raise InvalidSetting("A bucket of Google Cloud Storage needs a name.")
         if part_size < CHUNK_UNIT or part_size % CHUNK_UNIT:
-            raise InvalidSetting(f"part_size={part_size} is no multiple of {CHUNK_UNIT} bytes, as the API needs it.")
+            raise InvalidSetting(f"part_size={part_size} is not a multiple of {CHUNK_UNIT} bytes, as the API requires.")
         self.url = f"gs://{bucket}"
         self._root = normal_root(api_root)
         self.identity = self.url if self._root == GOOGLE else f"{self.url}@{self._root}"
@@ -147,10 +150,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         await self.aclose()
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
-        """See `Driver.read`.
-
-        The API tells a generation's bytes and its age in two answers, which are asked for at once.
-        """
+        # The bytes of a generation and its time are in two responses, requested at the same time.
         for _ in range(READS):
             (data, generation), (info, answered) = await gather2(
                 partial(self._dispatcher.send, partial(self._content, key, limit), **share_of(limit)),
@@ -165,7 +165,6 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
     ) -> Revision:
-        """See `Driver.write`."""
         await self._connection.open()
         content = await joined(data)
         checksum = await self._checksum(content)
@@ -180,11 +179,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
         try:
             return (await self._in_turn(put, effects)).revision
-        except ObjectNotFound as error:  # some say so of a swap, where the API says that the condition isn't met
+        except ObjectNotFound as error:  # some implementations check for the object before the condition
             raise PreconditionFailed(self._url(key)) from error
 
     async def stat(self, key: str) -> ObjectInfo:
-        """See `Driver.stat`."""
         info, _ = await self._send(partial(self._describe, key))
         return info
 
@@ -197,16 +195,15 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """See `Driver.upload`.
+        """Store a blob; see `Driver.upload`.
 
-        Only whole objects are resumed: a session that a killed upload left can't be found again, and
-        expires by itself.
+        Only whole objects are resumed: the session of a killed upload cannot be found, and expires by itself.
 
         Raises:
-            IntegrityError: the store kept other bytes than were sent; they were deleted again.
+            IntegrityError: the store kept other bytes than were sent, which were deleted again.
         """
         await self._connection.open()
-        in_chunks = source.size > self._part_size  # whose condition the API judges when all has arrived
+        in_chunks = source.size > self._part_size  # the API checks the condition after the last chunk
         send = self._upload_chunks if in_chunks else self._upload_whole
         return await upload_by(
             partial(send, effects=effects), self, key, source, expected, look_first=resume or in_chunks
@@ -215,17 +212,16 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
-        """See `Driver.read_range`."""
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """See `Driver.copy`; between buckets that the same API serves."""
+        """Copy between buckets of the same API; see `Driver.copy`."""
         original = f"{source.url}/{info.key}"
         if not isinstance(source, GCSDriver) or source._root != self._root:  # noqa: SLF001 - of the same class
             raise NotSameStore(original)
         try:
             return await self._rewrite(source, info, key, effects)
-        except AccessDenied as error:  # perhaps the source is open only to the other driver's credentials
+        except AccessDenied as error:  # perhaps only the other driver's credentials can read the source
             if source is self:
                 raise
             raise NotSameStore(original) from error
@@ -233,7 +229,6 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             return await copied_before(source, info, self, partial(self.stat, key))
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """See `Driver.list`."""
         token: str | None = None
         while True:
             url = self._address("o", prefix=prefix, delimiter=delimiter, pageToken=token)
@@ -248,8 +243,6 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 return
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """See `Driver.delete`."""
-
         async def delete(key: str) -> None:
             with contextlib.suppress(ObjectNotFound):
                 await self._send(partial(self._delete, key), effects)
@@ -257,24 +250,23 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         await for_each(keys, delete, limit=DELETES)
 
     async def aclose(self) -> None:
-        """See `Driver.aclose`; the next request would connect again."""
         await self._connection.aclose()
 
     # Single requests
 
     async def _content(self, key: str, limit: int) -> tuple[bytes, str | None]:
-        """A document's bytes, and its generation where the answer tells it."""
+        """Return the bytes of a document, and its generation if the response has it."""
         async with self._media(key, None) as response:
-            pieces = response.content.iter_any()
-            data = await read_whole(pieces, response.content_length, limit, self._url(key))
-            return data, response.headers.get("X-Goog-Generation")
+            headers = response.headers
+            data = await read_whole(pieces_of(response), _length(headers), limit, self._url(key))
+            return data, headers.get("x-goog-generation")
 
     @contextlib.asynccontextmanager
-    async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[Any]:
+    async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[AnyResponse]:
         request = Request(self.url, "read", key)
         url = self._address("o", key, alt="media", ifGenerationMatch=revision)
         async with self._connection.exchange(
-            request, "GET", url, headers={**_AS_STORED, **headers}, auto_decompress=False
+            request, "GET", url, headers={**_AS_STORED, **headers}, direct=True
         ) as response:
             if response.status >= 400 and response.status != 416:
                 raise await self._connection.refusal(response)
@@ -282,16 +274,13 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     @contextlib.asynccontextmanager
     async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        async with self._media(key, revision, Range=f"bytes={start}-{stop - 1}") as response:
+        async with self._media(key, revision, range=f"bytes={start}-{stop - 1}") as response:
             if response.status == 416:
                 raise PastEnd
-            found = response.headers.get("X-Goog-Generation")
-            yield Part(
-                response.content.iter_any(),
-                Revision(found) if found else None,
-                response.status == 206,
-                response.content_length,
-            )
+            headers = response.headers
+            found = headers.get("x-goog-generation")
+            pinned = Revision(found) if found else None
+            yield Part(pieces_of(response), pinned, response.status == 206, _length(headers))
 
     async def _describe(self, key: str) -> tuple[ObjectInfo, datetime]:
         request = Request(self.url, "read", key)
@@ -306,14 +295,14 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         expected: Revision | Expect,
         **metadata: str,
     ) -> ObjectInfo:
-        """Write an object whole; the store verifies what it receives, and we what it answers."""
+        """Write an object in one request. The store verifies the content, and the driver the response."""
         condition = condition_for(expected)
         swapping = not isinstance(expected, Expect)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=not swapping)
         url = self._address("o", upload=True, uploadType="multipart", **condition)
-        content_type, pieces = multipart({"name": key, **checksum.field, **metadata}, data)
-        headers = {"Content-Type": content_type}
-        answer = await self._connection.call(request, "POST", url, headers=headers, body=Body(*pieces))
+        body = Multipart({"name": key, **checksum.field, **metadata}, data)
+        headers = {"content-type": body.content_type}
+        answer = await self._connection.call(request, "POST", url, headers=headers, body=body, direct=True)
         resource = self._connection.parsed(request, answer)
         return await self._verified(key, resource, len(data), checksum)
 
@@ -321,13 +310,13 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         url = self._address("o", key, ifGenerationMatch=revision)
         request = Request(self.url, "delete", key)
         answer = await self._connection.call(request, "DELETE", url)
-        if answer.body:  # the API has nothing to say of success
+        if answer.body:  # the response to a success is empty
             self._connection.parsed(request, answer)
 
     # Documents
 
     async def _in_turn(self, write: Callable[[], Awaitable[T]], effects: Effects | None) -> T:
-        """Send a write until its turn comes: an object takes about one a second, whoever it comes from."""
+        """Retry a throttled write: an object accepts about one write per second, from all writers."""
         retry = self._dispatcher.retry
         started = retry.clock()
         for turn in range(1, TURNS + 1):
@@ -337,10 +326,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 over = turn == TURNS or retry.attempts == 1 or retry.clock() - started > retry.total
                 if over or status_of(error) != TOO_MANY:
                     raise
-        raise AssertionError("the last turn returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     async def _check(self, key: str, expected: Revision | Expect) -> None:
-        """Don't wait for a turn to be refused: after a 429, see whether the condition can still be met."""
+        """Raise `PreconditionFailed` after a 429 if the condition cannot be met any more."""
         found: Revision | None = None
         try:
             info, _ = await self._describe(key)
@@ -376,22 +365,22 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             try:
                 resource = await upload.run(effects)
             except SessionGone as gone:
-                if await holds(self, key, source):  # it was completed, and the answer was lost
+                if await holds(self, key, source):  # it was completed, but the response was lost
                     return
                 cause = gone
             else:
                 await self._verified(key, resource, source.size, upload.checksum)
                 return
-        raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
+        raise StoreUnavailable(self.url, f"it discarded {UPLOADS} uploads of {key!r}.") from cause
 
     async def _verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
-        """The object that an upload made; it is removed where it isn't what was sent.
+        """Return the object that an upload created; delete it if it has other bytes than were sent.
 
         Raises:
-            IntegrityError: it wasn't.
+            IntegrityError: it has other bytes.
         """
         request = Request(self.url, "write", key)
-        # Not all implementations repeat it for a finished upload; some never tell the size of an empty object.
+        # Some implementations do not describe a finished upload, and some omit the size of an empty object.
         if "generation" not in resource or ("size" not in resource and size):
             info = await self._made(request)
         else:
@@ -407,7 +396,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         )
 
     async def _made(self, request: Request) -> ObjectInfo:
-        """Look for an object that was made, according to an answer that doesn't describe it."""
+        """Return the object that an upload created whose response does not describe it."""
         try:
             info, _ = await self._describe(request.key)
         except ObjectNotFound as error:
@@ -417,7 +406,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         return info
 
     async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str, effects: Effects | None) -> ObjectInfo:
-        """Have the store copy a generation, in as many steps as it takes."""
+        """Copy a generation on the store's side, in as many requests as necessary."""
         request = Request(self.url, "copy", key, conditional=True)
         token: str | None = None
         while True:
@@ -434,7 +423,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             with translating(translate, request):
                 token = token_of(step, "rewriteToken")
             if not token:
-                told = f"{self.url} didn't finish copying {info.key!r}, and doesn't say how to go on."
+                told = f"{self.url} did not finish copying {info.key!r}, and returned no token to continue."
                 raise in_doubt(StoreError(told), request)
 
     async def _send(self, request: Callable[[], Awaitable[T]], effects: Effects | None = None) -> T:
@@ -446,6 +435,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    return number(headers["content-length"]) if "content-length" in headers else None
 
 
 def _info(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:

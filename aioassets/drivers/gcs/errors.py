@@ -1,4 +1,4 @@
-"""What Google Cloud Storage and its SDK raise, as errors of ours."""
+"""Errors of Google Cloud Storage and its SDK, and their translation."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from aioassets.drivers.service_errors import (
 from aioassets.errors import AioAssetsError, StoreError
 
 TOO_MANY: Final = 429
-"""The status for more than about one write a second to one object, among other limits."""
+"""The status for exceeded rates, such as one write per second to an object."""
 LONGEST_MESSAGE: Final = 500
 
 
 _BY_REASON: Final[Mapping[str, Kind]] = {
     "conditionNotMet": Kind.CONDITION,
-    "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, as unmet conditions are
+    "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, like conditions that are not met
     "dailyLimitExceeded": Kind.REFUSED,  # these four may come with a 403
     "quotaExceeded": Kind.REFUSED,
     "rateLimitExceeded": Kind.THROTTLED,
@@ -48,9 +48,9 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     TOO_MANY: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""For reasons that aren't listed, and for implementations that name none."""
+"""Kinds by status, for other reasons and for implementations without reasons."""
 
-# "No such object: bucket/key" names a bucket too, so only a sentence about the bucket counts.
+# "No such object: bucket/key" contains the word too, so only a sentence about the bucket counts.
 _NO_BUCKET: Final = re.compile(r"(the |specified )*bucket\b.*(not exist|not found)", re.IGNORECASE | re.DOTALL)
 _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|calculated)", re.IGNORECASE | re.DOTALL)
 
@@ -58,10 +58,10 @@ _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|cal
 def service_error_of(
     reason: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """A refusal by what the store states.
+    """Return an error by its reason, message and status.
 
     Args:
-        reason: the API's name for it; empty where the answer has none.
+        reason: the API's name for the error; empty if the response has none.
         message: the store's sentence.
         status: of the HTTP answer.
         wait: seconds that the store asked to wait.
@@ -69,7 +69,7 @@ def service_error_of(
     if status == 404 and _NO_BUCKET.match(message):
         kind = Kind.NO_BUCKET
     elif status == 400 and _DAMAGED.search(message):
-        kind = Kind.REFUSED  # damaged on the way
+        kind = Kind.REFUSED  # damaged in transit
     else:
         kind = _BY_REASON.get(reason) or by_status(status, _BY_STATUS)
     return ServiceError(kind, reason, message, status, wait, location)
@@ -78,7 +78,7 @@ def service_error_of(
 def read_service_error(
     status: int, headers: Mapping[str, str], body: bytes, *, secret: str | None = None
 ) -> ServiceError:
-    """Read an error as the API documents it, and whatever else is sent in its place.
+    """Read an error response, in the documented form or any other one.
 
     Args:
         secret: the URL of an upload's session, which must not appear in the message.
@@ -86,12 +86,12 @@ def read_service_error(
     reason, message = _stated(body.decode("utf-8", "replace"))
     if secret:
         message = message.replace(secret, "(the upload)").replace(secret.partition("?")[2] or secret, "(the upload)")
-    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return service_error_of(reason, message, status, wait, headers.get("Location", ""))
+    wait = retry_after(headers.get("retry-after"), headers.get("date"))
+    return service_error_of(reason, message, status, wait, headers.get("location", ""))
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """The error of ours for one of the SDK's; the very same error where it isn't the SDK's."""
+    """Return the error of this package for one of the SDK or the connection; any other error as it is."""
     import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
 
     match error:
@@ -100,7 +100,9 @@ def translate(error: Exception, request: Request) -> Exception:
         case ServiceErrorRaised():
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            told = f"{request.bucket} can't {request.doing}: the address of the store is no URL of HTTP."
+            told = (
+                f"{request.bucket} can't {request.doing}: the address of the store is not an HTTP URL. Check api_root."
+            )
             return in_doubt(StoreError(told), request)
         case ForeignAnswer():
             return foreign_answer(request, "Google's JSON API's", "Check api_root.")
@@ -112,7 +114,7 @@ def translate(error: Exception, request: Request) -> Exception:
 
 
 def _stated(text: str) -> tuple[str, str]:
-    """Reason and message of an error's body."""
+    """Return the reason and message in the body of an error."""
     try:
         error = json.loads(text)
     except (ValueError, RecursionError):
@@ -124,6 +126,6 @@ def _stated(text: str) -> tuple[str, str]:
     first = listed[0] if isinstance(listed, list) and listed else {}
     details: dict[str, Any] = first if isinstance(first, dict) else {}
     message = f"{error.get('message') or details.get('message') or ''}"
-    if message.startswith("{"):  # Google's own test bench puts the documented error inside another one
+    if message.startswith("{"):  # Google's test bench nests the documented error in another one
         return _stated(message)
     return f"{details.get('reason') or ''}", message[:LONGEST_MESSAGE]

@@ -1,108 +1,66 @@
-"""The SDK's session and token, and single requests on them."""
+"""Requests to Google Cloud Storage, by the SDK's session or on the project's own connections."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import inspect
-import io
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from aioassets.drivers.bodies import being_sent, body_of
+from aioassets.drivers.gcs.credentials import Tokens, make_token
 from aioassets.drivers.gcs.errors import read_service_error, translate
-from aioassets.drivers.gcs.values import Checksum
-from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, Watch, received, send_once, trouble, unredirected
+from aioassets.drivers.gcs.values import Checksum, Multipart
+from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, send_once, unredirected
+from aioassets.drivers.http.responses import AnyResponse, SDKResponse
 from aioassets.drivers.protocol import Data
 from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, Request, ServiceErrorRaised, translating
-from aioassets.errors import InvalidSetting, MissingCredentials, OutOfThreads, StoreUnavailable
+from aioassets.errors import InvalidSetting
 from aioassets.runtime.cancellation import cleanup_scope
-from aioassets.runtime.threads import in_thread, is_out_of_threads
+from aioassets.runtime.threads import in_thread
 
-SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
-PIECE: Final = 64 * 1024
-"""Bytes handed to the socket at once; smaller bodies go there in one piece."""
+if TYPE_CHECKING:
+    from aioassets.drivers.http.host import Host
+    from aioassets.drivers.http.proxies import Proxy
+
 RESUME_INCOMPLETE: Final = 308
-UNAUTHORIZED: Final = 401
-ADVICE: Final = (
-    "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
-    "`gcloud auth application-default login`, or ask for anonymous access."
-)
-
-
-class Body:
-    """A request's body, handed to the socket piece by piece and only once.
-
-    It is an iterator, so that the HTTP client neither copies it nor sends it a second time by itself.
-
-    Args:
-        pieces: what it consists of.
-    """
-
-    def __init__(self, *pieces: Data) -> None:
-        self.size = sum(len(piece) for piece in pieces)
-        whole = (b"".join(pieces),) if self.size <= PIECE else pieces
-        self._left = [memoryview(piece) for piece in reversed(whole) if piece]
-        self._begun = self._dropped = False
-        self.watch = Watch()
-
-    def __aiter__(self) -> Body:
-        if self._begun:
-            raise ConnectionError("the connection broke before the request was sent.")
-        self._begun = True
-        return self
-
-    async def __anext__(self) -> memoryview:
-        if self._dropped:
-            raise ConnectionResetError("the answer came before all was sent.")  # so the connection isn't used again
-        self.watch.taken(last=not self._left)
-        if not self._left:
-            raise StopAsyncIteration
-        first = self._left.pop()
-        if len(first) > PIECE:
-            self._left.append(first[PIECE:])
-        return first[:PIECE]
-
-    def close(self) -> None:
-        """Let the memory go: the client's objects live on in cycles until the next collection."""
-        self._dropped = bool(self._left)
-        self._left.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, read whole.
+    """A response, read whole.
 
     Attributes:
-        status: of HTTP.
-        headers: by name, in any case.
+        status: the HTTP status.
+        headers: by names in lower case.
         body: the content.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: Data
 
 
 class Connection:
-    """What a driver sends its requests on.
+    """The requests of a driver.
 
-    It is opened at the first request, the blocking parts of that in a worker thread.
+    The first request opens it, the blocking parts in a worker thread. The session of a given client sends
+    all requests.
 
     Args:
         url: the bucket's URL, for errors.
-        root: where the API is.
+        root: the URL of the API.
         service_file: a file of credentials; `None` for the environment's (application-default credentials).
         anonymous: send no credentials.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte before a connection is given up.
-        max_connections: how many may be open.
-        client: a `gcloud.aio.storage.Storage` whose session and token to use; it isn't closed.
+        read_timeout: seconds without a byte after which a request fails.
+        max_connections: the most connections of the session.
+        client: a `gcloud.aio.storage.Storage` whose session to use. It is not closed.
     """
 
     def __init__(
@@ -127,26 +85,29 @@ class Connection:
         self._opening = anyio.Lock()
         self._owned = client is None
         self._client = client
+        self._tokens: Tokens | None = None
+        self._host: Host | None = None
         self._timeout: Any = None
-        self._proven: str | None = None
-        """The last token that the store took."""
 
     async def open(self) -> None:
-        """Import the SDK and look for credentials, unless that was done."""
+        """Import the SDK and find credentials, unless that was done."""
         if self._timeout is None:
             async with self._opening:
                 if self._timeout is None:
                     await self._open()
 
     async def aclose(self) -> None:
-        """Close the session, if it is ours; the next request would open another one."""
+        """Close the connections that were opened here."""
         with cleanup_scope():
             async with self._opening:
                 self._timeout = None
+                host, self._host = self._host, None
+                if host is not None:
+                    await host.aclose()
                 if self._owned and self._client is not None:
                     client, self._client = self._client, None
-                    if (renewal := getattr(client.token, "acquiring", None)) is not None:
-                        renewal.cancel()  # the SDK renews in the background, on this session
+                    if self._tokens is not None:
+                        self._tokens.stop()
                     await client.session.session.close()
 
     async def call(
@@ -156,44 +117,38 @@ class Connection:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
+        body: Data | Multipart | None = None,
         secret: bool = False,
+        direct: bool = False,
     ) -> Answer:
-        """Send one request, once.
-
-        Args:
-            secret: whether the URL is a credential: it is then sent no other, and no error shows it.
+        """Send one request once, and read its response.
 
         Raises:
-            AioAssetsError: what the store answered, or that it couldn't be reached.
+            AioAssetsError: the store refused it, or is unreachable.
         """
-        async with self.exchange(request, method, url, headers=headers, body=body, secret=secret) as response:
-            failed = response.status >= 400
-            content = await self._whole(response, MAX_ERROR if failed else MAX_ANSWER)
-            answer = Answer(response.status, response.headers, content)
-            if failed:
-                raise ServiceErrorRaised(
-                    read_service_error(answer.status, answer.headers, answer.body, secret=url if secret else None)
-                )
-            return answer
+        async with self.exchange(
+            request, method, url, headers=headers, body=body, secret=secret, direct=direct
+        ) as response:
+            if response.status >= 400:
+                raise await self.refusal(response, secret=url if secret else None)
+            return Answer(response.status, response.headers, await response.content(MAX_ANSWER, None))
 
-    async def ask(self, request: Request, method: str, url: str, *, body: Body | None = None, **headers: str) -> Any:
-        """Send one request, once, and read the JSON of its answer."""
-        answer = await self.call(request, method, url, headers=headers, body=body)
-        return self.parsed(request, answer)
+    async def ask(self, request: Request, method: str, url: str) -> Any:
+        """Send one request once, and return the JSON of its response."""
+        return self.parsed(request, await self.call(request, method, url))
 
     def parsed(self, request: Request, answer: Answer) -> Any:
-        """The JSON of an answer."""
+        """Return the JSON of a response."""
         with translating(translate, request):
-            found = json.loads(answer.body)
+            found = json.loads(bytes(answer.body))
             if not isinstance(found, dict):
                 raise ForeignAnswer
         return found
 
-    async def refusal(self, response: Any) -> ServiceErrorRaised:
-        """Read what an answer refuses."""
-        body = await self._whole(response, MAX_ERROR)
-        return ServiceErrorRaised(read_service_error(response.status, response.headers, body))
+    async def refusal(self, response: AnyResponse, *, secret: str | None = None) -> ServiceErrorRaised:
+        """Read an error response."""
+        body = await response.content(MAX_ERROR, self._read_timeout)
+        return ServiceErrorRaised(read_service_error(response.status, response.headers, bytes(body), secret=secret))
 
     @contextlib.asynccontextmanager
     async def exchange(
@@ -203,63 +158,89 @@ class Connection:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
+        body: Data | Multipart | None = None,
         secret: bool = False,
-        **options: Any,
-    ) -> AsyncIterator[Any]:
-        """One request, with its answer still to be read; its errors are translated as long as the block runs."""
-        await self.open()
-        from yarl import URL  # noqa: PLC0415 - loaded with the SDK
+        direct: bool = False,
+    ) -> AsyncIterator[AnyResponse]:
+        """Send one request once; the response is open until the block ends.
 
-        body = body or Body()
-        token = None if secret else await self._token()
-        sent = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
-        if method != "GET":
-            sent["Content-Length"] = str(body.size)
-            options["data"] = body
-        request = replace(request, server=self._root)
-        with translating(translate, request, secret=secret), contextlib.closing(body):
-            with body.watch.patient_for(self._read_timeout):
-                response = await self._client.session.request(
-                    method,
-                    URL(url, encoded=True),
-                    sent,
-                    auto_raise_for_status=False,
-                    allow_redirects=False,  # 308 has a meaning of its own here
-                    timeout=self._timeout,
-                    **options,
-                )
+        Args:
+            headers: with names in lower case.
+            body: sent with its length.
+            secret: whether the URL is a credential, which no error may contain; no token is sent with it.
+            direct: whether to use the project's own connections, if possible.
+
+        Raises:
+            AioAssetsError: the request, or the block, failed.
+        """
+        await self.open()
+        token = await self._tokens.current() if self._tokens is not None and not secret else None
+        sent = {**(headers or {}), "authorization": f"Bearer {token}"} if token else headers or {}
+        with translating(translate, replace(request, server=self._root), secret=secret):
+            if direct and self._host is not None and url.startswith(f"{self._host.origin}/"):
+                response: AnyResponse = await self._host.send(method, url[len(self._host.origin) :], sent, body)
+            else:
+                response = await self._by_sdk(method, url, sent, body)
             async with response:
-                if token is not None:
-                    self._judge(token, response.status)
+                if token is not None and self._tokens is not None:
+                    self._tokens.judge(token, response.status)
                 if response.status in REDIRECTS and not (secret and response.status == RESUME_INCOMPLETE):
                     raise await self.refusal(response)
                 if not 200 <= response.status <= 206 and response.status not in (*range(400, 600), RESUME_INCOMPLETE):
                     raise ForeignAnswer
                 yield response
 
-    async def _whole(self, response: Any, limit: int) -> bytes:
-        return await received(response.content.iter_any(), limit, self._read_timeout if limit == MAX_ERROR else None)
+    async def _by_sdk(
+        self, method: str, url: str, headers: Mapping[str, str], body: Data | Multipart | None
+    ) -> SDKResponse:
+        from yarl import URL  # noqa: PLC0415 - loaded with the SDK
+
+        options: dict[str, Any] = {"auto_decompress": "accept-encoding" not in headers}
+        with body_of(body if isinstance(body, Data) else bytes(body or b"")) as content:
+            if method != "GET":
+                options["data"] = content
+            with being_sent(content, self._read_timeout):
+                response = await self._client.session.request(
+                    method,
+                    URL(url, encoded=True),
+                    dict(headers),
+                    auto_raise_for_status=False,
+                    allow_redirects=False,  # in a session, 308 is no redirect
+                    timeout=self._timeout,
+                    **options,
+                )
+
+        async def close() -> None:
+            response.close()
+
+        return SDKResponse(response.status, response.headers, response.content.iter_any(), close)
 
     async def _open(self) -> None:
         aiohttp = await in_thread(self._import)
-        # Never a total: a large chunk may take its time, as long as bytes flow.
+        # No total timeout: a large chunk may take long as long as bytes are sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:
-            connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver())
-            session = aiohttp.ClientSession(connector=connector, timeout=timeout, trace_configs=[unredirected()])
+            tls, proxy = await in_thread(self._route)
+            connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver(), ssl=tls)
+            session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, trace_configs=[unredirected()], trust_env=True
+            )
             send_once(session)
             try:
                 self._client = await in_thread(self._make_client, session)
             except BaseException:
                 await session.close()
                 raise
+            self._host = self._make_host(tls, proxy)
+        self._tokens = None if self._anonymous else Tokens(self._url, self._client.token)
         self._timeout = timeout
 
     def _import(self) -> Any:
         try:
             import aiohttp  # noqa: PLC0415 - optional, and slow
             import gcloud.aio.storage  # noqa: F401, PLC0415
+
+            import aioassets.drivers.http.host  # noqa: F401, PLC0415 - whose dependencies are optional, too
         except ImportError as error:
             raise InvalidSetting(
                 "Google Cloud Storage needs the package gcloud-aio-storage: pip install 'aioassets[gcs]'."
@@ -268,90 +249,19 @@ class Connection:
         return aiohttp
 
     def _make_client(self, session: Any) -> Any:
-        """Read the credentials, which blocks: to be run in a worker thread."""
+        """Read the credentials and create the SDK's client. Blocks."""
         from gcloud.aio.storage import Storage  # noqa: PLC0415
 
-        token: Any = object() if self._anonymous else self._make_token(session)
+        token: Any = object() if self._anonymous else make_token(self._url, self._service_file, session)
         return Storage(session=session, token=token, api_root=self._root)
 
-    def _make_token(self, session: Any) -> Any:
-        from gcloud.aio.auth import Token  # noqa: PLC0415
+    def _route(self) -> tuple[ssl.SSLContext, Proxy | None]:
+        from aioassets.drivers.http.proxies import environment_proxy, tls_context  # noqa: PLC0415 - loaded by now
 
-        try:
-            token: Any = Token(service_file=self._credentials(), session=session, scopes=[SCOPE])
-        except OSError as error:
-            if "{" in f"{error.filename}":  # the credentials themselves, which nobody may see
-                raise MissingCredentials(
-                    self._url, f"what was given is their content, not a file's path. {ADVICE}"
-                ) from None
-            raise MissingCredentials(
-                self._url, f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
-            ) from error
-        except Exception as error:  # the SDK has no class for what it can't use
-            raise MissingCredentials(
-                self._url, f"the file of credentials is of no known kind ({type(error).__name__}: {error}). {ADVICE}"
-            ) from error
-        # The dispatcher retries, and knows for how long; the SDK's own retries would come on top.
-        acquire = inspect.unwrap(type(token).acquire_access_token)
+        return tls_context(None), environment_proxy(self._root)
 
-        async def acquire_once() -> None:
-            if (task := asyncio.current_task()) is not None:
-                task.add_done_callback(_retrieved)
-            await acquire(token)
+    def _make_host(self, tls: ssl.SSLContext, proxy: Proxy | None) -> Host:
+        from aioassets.drivers.http.host import Host  # noqa: PLC0415 - loaded by now
 
-        token.acquire_access_token = acquire_once
-        return token
-
-    def _credentials(self) -> io.StringIO | None:
-        """The content of the file that was named; one that isn't JSON is otherwise passed over in silence."""
-        if self._service_file is None:
-            return None
-        text = Path(self._service_file).expanduser().read_text(encoding="utf-8")
-        json.loads(text)["type"]
-        return io.StringIO(text)
-
-    async def _token(self) -> str | None:
-        if self._anonymous:
-            return None
-        try:
-            # Others may wait for the same token: who is cancelled must not cancel its acquisition.
-            token: str = await asyncio.shield(asyncio.ensure_future(self._client.token.get()))
-        except Exception as error:
-            raise self._without_token(error) from error
-        return token
-
-    def _judge(self, token: str, status: int) -> None:
-        """Note what the store thinks of a token; one that worked and is refused is replaced, once.
-
-        Raises:
-            StoreUnavailable: it is, so the request is worth another try.
-        """
-        if status != UNAUTHORIZED:
-            self._proven = token
-            return
-        holder = self._client.token
-        if token == self._proven == getattr(holder, "access_token", None):
-            self._proven = holder.access_token = None  # so that the SDK asks for another one
-        if getattr(holder, "access_token", token) != token:
-            raise StoreUnavailable(self._url, "it refuses a token that it took before.", uncertain=False)
-
-    def _without_token(self, error: Exception) -> Exception:
-        import aiohttp  # noqa: PLC0415
-
-        if is_out_of_threads(error):
-            return OutOfThreads()
-        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
-            stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
-            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
-        if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
-            return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
-        if "metadata" in str(getattr(self._client.token, "token_type", "")).lower():
-            return MissingCredentials(self._url, f"none are set up, and this is no machine of Google's. {ADVICE}")
-        detail = f"its token service can't be reached: {trouble(error)}."
-        return StoreUnavailable(self._url, detail, uncertain=False)
-
-
-def _retrieved(task: asyncio.Task[None]) -> None:
-    """Take the error of a renewal in the background, which nobody else does; the next request renews again."""
-    if not task.cancelled():
-        task.exception()
+        timeouts = {"connect_timeout": self._connect_timeout, "read_timeout": self._read_timeout}
+        return Host(self._root, tls=tls, proxy=proxy, **timeouts)

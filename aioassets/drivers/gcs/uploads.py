@@ -1,4 +1,4 @@
-"""Resumable uploads to Google Cloud Storage, chunk by chunk, that never send again what has arrived."""
+"""Resumable uploads to Google Cloud Storage, which never send a received byte again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aioassets.drivers.gcs.session import RESUME_INCOMPLETE, Answer, Body, Connection
+from aioassets.drivers.gcs.session import RESUME_INCOMPLETE, Answer, Connection
 from aioassets.drivers.gcs.values import Checksum, received
-from aioassets.drivers.protocol import Source
+from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
@@ -18,28 +18,28 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 CHUNK_UNIT: Final = 256 * 1024
-"""All chunks but the last are multiples of this."""
+"""Bytes. All chunks but the last are multiples of this."""
 GONE: Final = (404, 410)
-"""What the store says of a session that it knows no more."""
+"""The statuses for an unknown session."""
 
 
 class SessionGone(Exception):
-    """The store knows the upload's session no more: start it anew."""
+    """Raised if the store discarded the session of the upload, which has to start again."""
 
 
 class ResumableUpload:
-    """One upload in chunks, one after the other; to be run once.
+    """One upload in consecutive chunks. Run it once.
 
-    Chunks end at multiples of `part_size`, wherever one of them has to begin, so that the
-    source is read in order the first time.
+    Chunks end at multiples of `part_size`, even after an incomplete one, so that the source is read
+    in order the first time.
 
     Args:
         connection: sends requests.
         dispatcher: the budget and retries to use.
-        request: what this is, for errors.
-        url: where the session is begun, with the condition.
+        request: the operation, for errors.
+        url: the URL that begins the session, with the condition.
         key: the object's key.
-        source: what to upload; more than nothing.
+        source: the content, which must not be empty.
         part_size: bytes of a chunk.
     """
 
@@ -63,7 +63,7 @@ class ResumableUpload:
         self._part_size = part_size
         self.checksum = Checksum()
         self._session: str | None = None
-        """Whoever has this URL can write to the upload: it is neither logged, kept nor shown."""
+        """The session's URL, which is a credential: it is never logged or shown."""
         self._offset = 0
         self._in_doubt = False
         self._finishing = False
@@ -79,9 +79,9 @@ class ResumableUpload:
             The new object's resource.
 
         Raises:
-            SessionGone: the store dropped the upload.
-            AioAssetsError: with `uncertain` set only if the last chunk was sent,
-                since the others alone never become an object.
+            SessionGone: the store discarded the session.
+            AioAssetsError: with `uncertain` set only if the last chunk was sent. The others
+                alone never become an object.
         """
         try:
             await self._dispatcher.send(self._begin)
@@ -96,7 +96,7 @@ class ResumableUpload:
 
     @property
     def _stop(self) -> int:
-        """Where the next chunk ends."""
+        """Return the offset at which the next chunk ends."""
         return min((self._offset // self._part_size + 1) * self._part_size, self._source.size)
 
     async def _begin(self) -> None:
@@ -107,21 +107,21 @@ class ResumableUpload:
                     "POST",
                     self._url,
                     headers={
-                        "Content-Type": "application/json; charset=UTF-8",
-                        "X-Upload-Content-Type": "application/octet-stream",
-                        "X-Upload-Content-Length": str(self._source.size),
+                        "content-type": "application/json; charset=UTF-8",
+                        "x-upload-content-type": "application/octet-stream",
+                        "x-upload-content-length": str(self._source.size),
                     },
-                    body=Body(json.dumps({"name": self._key}).encode()),
+                    body=json.dumps({"name": self._key}).encode(),
                 )
-                self._session = answer.headers.get("Location")
+                self._session = answer.headers.get("location")
 
-        # A session whose URL we never learn can't be cancelled: wait for the answer even when cancelled.
+        # Without its URL, a session cannot be ended, so even a cancelled task waits for the response.
         await stoppable(ask)
         if self._session is None:
-            raise StoreError(f"{self._request.bucket} begins no resumable uploads. Check api_root.")
+            raise StoreError(f"{self._request.bucket} does not support resumable uploads. Check api_root.")
 
     async def _advance(self) -> None:
-        """Send the next chunk, after asking how far the store got if that isn't known."""
+        """Send the next chunk; ask first how much the store has received if that is unknown."""
         if self._in_doubt:
             await self._look()
             if self._resource is not None:
@@ -132,21 +132,19 @@ class ResumableUpload:
         last = stop == self._source.size
         self._in_doubt = True
         self._finishing = self._finishing or last
-        body = Body(data)
-        del data
         content_range = f"bytes {start}-{stop - 1}/{self._source.size}"
-        await self._put(content_range, body, self.checksum.header if last else {})
+        await self._put(content_range, data, self.checksum.header if last else {})
         if self._resource is None and self._offset <= start:
             raise self._stuck()
 
     async def _look(self) -> None:
-        await self._put(f"bytes */{self._source.size}", Body(), {})
+        await self._put(f"bytes */{self._source.size}", b"", {})
         if self._resource is None and self._offset >= self._source.size:
             raise self._stuck()
 
-    async def _put(self, content_range: str, body: Body, headers: Mapping[str, str]) -> None:
+    async def _put(self, content_range: str, body: Data, headers: Mapping[str, str]) -> None:
         try:
-            answer = await self._in_session("PUT", {**headers, "Content-Range": content_range}, body)
+            answer = await self._in_session("PUT", {**headers, "content-range": content_range}, body)
         except AioAssetsError as error:
             if status_of(error) in GONE:
                 raise SessionGone from error
@@ -157,16 +155,16 @@ class ResumableUpload:
         else:
             self._resource = self._connection.parsed(self._request, answer)
 
-    async def _in_session(self, method: str, headers: Mapping[str, str], body: Body | None = None) -> Answer:
+    async def _in_session(self, method: str, headers: Mapping[str, str], body: Data | None = None) -> Answer:
         assert self._session is not None  # noqa: S101 - it was begun
         return await self._connection.call(
-            self._request, method, self._session, headers=headers, body=body, secret=True
+            self._request, method, self._session, headers=headers, body=body, secret=True, direct=method == "PUT"
         )
 
     def _stuck(self) -> StoreUnavailable:
         self._in_doubt = True
         return StoreUnavailable(
-            self._request.bucket, f"it keeps {self._offset} of {self._source.size} bytes of {self._key!r}."
+            self._request.bucket, f"it keeps only {self._offset} of {self._source.size} bytes of {self._key!r}."
         )
 
     async def _cancel(self) -> None:
@@ -178,6 +176,6 @@ class ResumableUpload:
     async def _end_session(self) -> None:
         try:
             await self._in_session("DELETE", {})
-        except AioAssetsError as error:  # the store answers 499, which is success here
-            error.uncertain = False  # a session that is ended, or isn't, makes no object
+        except AioAssetsError as error:  # 499 is the response to a success
+            error.uncertain = False  # whether it ended or not, the session creates no object
             raise

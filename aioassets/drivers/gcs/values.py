@@ -1,4 +1,4 @@
-"""Between values of ours and those of Google's JSON API, without any I/O."""
+"""Conversion between values and the JSON, headers and URLs of Google's API, without any I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -18,19 +18,21 @@ from aioassets.model.digests import CRC32C, MD5, Hash, new_hash
 
 GOOGLE: Final = "https://storage.googleapis.com"
 SLICE: Final = 1024 * 1024
-"""Bytes hashed at once: google-crc32c takes nothing but `bytes`, so they have to be copied."""
+"""Bytes hashed in one call; google-crc32c accepts only `bytes`, so each slice is copied."""
+PIECE: Final = 256 * 1024
+"""Bytes of content in one piece of a request body."""
 
 _FIELDS: Final = {CRC32C: "crc32c", MD5: "md5Hash"}
-"""An object's digests in its resource."""
+"""The fields of digests in an object's resource."""
 _RECEIVED: Final = re.compile(r"(?:bytes[= ])?0-([0-9]{1,18})")
 
 
 class Checksum:
-    """The CRC32C of what passes in order (or MD5, where `google-crc32c` isn't installed).
+    """The CRC32C of data in order, or its MD5 if `google-crc32c` is not installed.
 
     Attributes:
-        algorithm: which of the two.
-        seen: how many bytes passed.
+        algorithm: the name of the algorithm.
+        seen: the number of bytes added.
     """
 
     def __init__(self) -> None:
@@ -39,32 +41,32 @@ class Checksum:
 
     @classmethod
     def of(cls, data: Data) -> Checksum:
-        """The checksum of all of it."""
+        """Return the checksum of data."""
         checksum = cls()
         checksum.take(0, data)
         return checksum
 
     @property
     def hex(self) -> str:
-        """In lower-case hex."""
+        """Return the digest in lower-case hex."""
         return self._hash.hexdigest()
 
     @property
     def field(self) -> dict[str, str]:
-        """As a field of an object's resource, by which the store verifies what it receives."""
+        """Return a field of an object's resource, by which the store verifies the content."""
         return {_FIELDS[self.algorithm]: self._encoded}
 
     @property
     def header(self) -> dict[str, str]:
-        """As a header, for the last chunk of a resumable upload."""
-        return {"X-Goog-Hash": f"{self.algorithm}={self._encoded}"}
+        """Return a header for the last chunk of a resumable upload."""
+        return {"x-goog-hash": f"{self.algorithm}={self._encoded}"}
 
     @property
     def _encoded(self) -> str:
         return base64.b64encode(bytes.fromhex(self.hex)).decode()
 
     def take(self, offset: int, data: Data) -> None:
-        """Take in what stands at an offset, except for bytes that passed before."""
+        """Add the data at an offset, except for bytes that were added before."""
         for start in range(self.seen - offset, len(data), SLICE):
             self._hash.update(bytes(data[start : start + SLICE]))
         self.seen = max(self.seen, offset + len(data))
@@ -78,10 +80,10 @@ def _best_hash() -> tuple[str, Hash]:
 
 
 def normal_root(api_root: str | None) -> str:
-    """Where the API is: a scheme and a host, since the variable of emulators is often a bare host.
+    """Return the URL of the API; without a scheme, as the variable of emulators often is, it is `http://`.
 
     Raises:
-        InvalidSetting: it is no URL of a server, or holds credentials.
+        InvalidSetting: it is not the URL of a server, or contains credentials.
     """
     root = (api_root or GOOGLE).rstrip("/")
     root = root if "://" in root else f"http://{root}"
@@ -90,32 +92,53 @@ def normal_root(api_root: str | None) -> str:
 
 
 def address(root: str, *path: str, **params: str | None) -> str:
-    """A URL, each segment of whose path is encoded by itself, as the API wants it for names."""
+    """Return a URL. Each segment of its path is encoded by itself, as the API requires for names."""
     query = urlencode({name: value for name, value in params.items() if value is not None}, quote_via=quote, safe="")
     url = "/".join([root, *(quote(segment, safe="") for segment in path)])
     return f"{url}?{query}" if query else url
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """The parameters that make a write conditional."""
+    """Return the parameters of a conditional write."""
     if expected is Expect.ABSENT:
         return {"ifGenerationMatch": "0"}
     return {} if isinstance(expected, Expect) else {"ifGenerationMatch": expected}
 
 
-def multipart(resource: Mapping[str, str], data: Data) -> tuple[str, tuple[bytes, Data, bytes]]:
-    """The content type and the pieces of an upload that carries metadata and content."""
-    boundary = secrets.token_hex(16)
-    head = (
-        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
-        f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
-    )
-    return f"multipart/related; boundary={boundary}", (head.encode(), data, f"\r\n--{boundary}--\r\n".encode())
+class Multipart:
+    """The body of an upload that carries metadata and content, sent without copying them together.
+
+    Args:
+        resource: the object's metadata.
+        data: its content.
+    """
+
+    def __init__(self, resource: Mapping[str, str], data: Data) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/related; boundary={boundary}"
+        self._head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+            f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        self._data = data
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._data) + len(self._tail)
+
+    def __iter__(self) -> Iterator[Data]:
+        view = memoryview(self._data)
+        yield self._head
+        yield from (view[start : start + PIECE] for start in range(0, len(view), PIECE))
+        yield self._tail
+
+    def __bytes__(self) -> bytes:
+        return b"".join((self._head, self._data, self._tail))
 
 
 def received(headers: Mapping[str, str]) -> int:
-    """How many bytes of a resumable upload the store has: without the header, none."""
-    found = _RECEIVED.fullmatch(headers.get("Range", "").strip())
+    """Return how many bytes of a resumable upload the store has received; none without the header."""
+    found = _RECEIVED.fullmatch(headers.get("range", "").strip())
     return int(found[1]) + 1 if found else 0
 
 
@@ -133,7 +156,7 @@ def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
         ValueError: it is no resource of an object.
     """
     fields = resource if isinstance(resource, dict) else {}
-    # `updated` also changes with the metadata; content is written when a generation is created.
+    # `updated` also changes with the metadata; the content is as old as the generation.
     created = fields.get("timeCreated") or fields.get("updated")
     return ObjectInfo(
         _text(fields.get("name")) if key is None else key,
@@ -165,37 +188,37 @@ def parse_page(
     rows |= {info.key: info for info in map(info_of, _list(page.get("items")))}
     following = token_of(page, "nextPageToken")
     if following is not None and following == token:
-        raise ValueError("its nextPageToken leads to the same page")
+        raise ValueError("the nextPageToken leads to the same page")
     return [row for _, row in sorted(rows.items())], following
 
 
 def token_of(answer: Mapping[str, Any], field: str) -> str | None:
-    """Return the token by which to go on, or `None` at the end; raise `ValueError` where it is of another type."""
+    """Return the token of the next page or step, or `None` at the end; raise `ValueError` if it has another type."""
     return _text(answer[field]) if answer.get(field) else None
 
 
 def _generation(value: Any) -> Revision:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError("a generation is of another type")  # noqa: TRY004 - the type of data, not of an argument
+        raise ValueError("a generation has another type")  # noqa: TRY004 - the type of data, not of an argument
     return Revision(entity_tag(f"{value}"))
 
 
 def _list(value: Any) -> list[Any]:
     if value is not None and not isinstance(value, list):
-        raise ValueError("a list is of another type")
+        raise ValueError("a list has another type")
     return value or []
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("a text is empty or of another type")
-    value.encode()  # raises where half of a surrogate pair stands alone
+        raise ValueError("a text is empty or has another type")
+    value.encode()  # raises for a lone surrogate
     return value
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """When the store answered, by its clock (by ours where it doesn't say)."""
+    """Return the time of a response by the store's clock, or by the local one if it has no date."""
     try:
-        return http_time(headers["Date"])
+        return http_time(headers["date"])
     except (KeyError, ValueError):
         return datetime.now(UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol, Self
 
 from aioassets.drivers.protocol import Data
@@ -31,6 +32,28 @@ class Channel(Protocol):
 def text_of(value: bytes) -> str:
     """Decode a header's value."""
     return value.decode("utf-8", "surrogateescape")
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a response. Most are never read, so none is decoded before.
+
+    Args:
+        raw: the headers as received, by names in lower case.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        return text_of(self._raw[name.encode("latin-1")])
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
 
 
 class Response:
@@ -141,9 +164,9 @@ class Response:
         return int(length) if b"transfer-encoding" not in self.raw_headers else 0
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Return the headers, by names in lower case."""
-        return {name.decode("latin-1"): text_of(value) for name, value in self.raw_headers.items()}
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers, by names in lower case; each is decoded when it is read."""
+        return Headers(self.raw_headers)
 
     def took(self, piece: Data) -> bool:
         """Add a piece of the body, and return whether the buffer is full."""

@@ -1,0 +1,56 @@
+"""Requests for single blobs on the project's own connections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from aioassets.drivers.azure.signing import SharedKey, Tokens
+from aioassets.drivers.azure.values import API_VERSION, date_now, encoded_key, with_query
+from aioassets.drivers.http.host import Host
+from aioassets.drivers.http.response import Response
+from aioassets.drivers.protocol import Data
+
+UNAUTHORIZED: Final = 401
+
+
+class DirectClient:
+    """A container of Azure Blob Storage, without the SDK.
+
+    Args:
+        host: sends the requests.
+        url: the container's URL, with the shared access signature if there is one.
+        authorization: a key or tokens; `None` for a signature, or no credential.
+    """
+
+    def __init__(self, host: Host, url: str, authorization: SharedKey | Tokens | None) -> None:
+        self._host = host
+        self._path = urlsplit(url).path
+        self._signature = urlsplit(url).query
+        self._authorization = authorization
+
+    async def send(
+        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: Data | None
+    ) -> Response | None:
+        """Send one request once.
+
+        Returns:
+            The response; `None` if the service refused the token, which may be a challenge to the SDK.
+        """
+        path = f"{self._path}/{encoded_key(key)}"
+        sent = {"x-ms-version": API_VERSION, "x-ms-date": date_now(), **headers}
+        if body is not None:
+            sent["content-length"] = str(len(body))
+        if self._authorization is not None:
+            sent["authorization"] = await self._authorization.authorize(method, path, query, sent)
+        response = await self._host.send(method, with_query(path, query, self._signature), sent, body)
+        if response.status == UNAUTHORIZED and isinstance(self._authorization, Tokens):
+            self._authorization.forget()
+            response.close()
+            return None
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._host.aclose()

@@ -1,0 +1,94 @@
+"""Authorization of requests to Azure Blob Storage: account keys and tokens."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anyio
+
+from aioassets.drivers.azure.values import seconds_left
+
+SCOPE: Final = "https://storage.azure.com/.default"
+"""The scope of tokens for all storage accounts."""
+MARGIN: Final = 300.0
+"""Seconds before a token expires from which requests wait for a new one, as in the SDK."""
+_SIGNED: Final = (
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-md5",
+    "content-type",
+    "date",
+    "if-modified-since",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "range",
+)
+"""The headers of the string to sign, in this order:
+https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key"""
+
+
+class SharedKey:
+    """The key of a storage account, which signs each request.
+
+    Args:
+        account: the account's name.
+        key: in base64.
+
+    Raises:
+        ValueError: the key is not base64.
+    """
+
+    def __init__(self, account: str, key: str) -> None:
+        self._account = account
+        self._key = base64.b64decode(key, validate=True)
+
+    async def authorize(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+        """Return the `Authorization` header of a request.
+
+        Args:
+            path: encoded, as it is sent.
+            query: not encoded, with names in lower case.
+            headers: all that are sent, with names in lower case; the service ignores a `content-length` of 0.
+        """
+        listed = [headers.get(name, "") for name in _SIGNED]
+        if headers.get("content-length") == "0":
+            listed[2] = ""
+        own = [f"{name}:{headers[name]}" for name in sorted(headers) if name.startswith("x-ms-")]
+        resource = f"/{self._account}{path}"
+        parameters = [f"{name}:{query[name]}" for name in sorted(query)]
+        text = "\n".join((method, *listed, *own, resource, *parameters))
+        signature = base64.b64encode(hmac.digest(self._key, text.encode(), "sha256")).decode()
+        return f"SharedKey {self._account}:{signature}"
+
+
+class Tokens:
+    """The tokens of an SDK credential, renewed before they expire.
+
+    Args:
+        credential: an `AsyncTokenCredential`.
+    """
+
+    def __init__(self, credential: Any) -> None:
+        self._credential = credential
+        self._token: Any = None
+        self._renewing = anyio.Lock()
+
+    async def authorize(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+        """Return the `Authorization` header of any request."""
+        if not self._is_fresh():
+            async with self._renewing:
+                if not self._is_fresh():
+                    self._token = await self._credential.get_token(SCOPE)
+        return f"Bearer {self._token.token}"
+
+    def forget(self) -> None:
+        """Drop the token: the service refused it."""
+        self._token = None
+
+    def _is_fresh(self) -> bool:
+        return self._token is not None and seconds_left(self._token.expires_on) > MARGIN

@@ -1,0 +1,136 @@
+"""Tokens for Google Cloud Storage, from gcloud-aio's credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from aioassets.drivers.gcs.errors import read_service_error
+from aioassets.drivers.http.connections import trouble
+from aioassets.errors import MissingCredentials, OutOfThreads, StoreUnavailable
+from aioassets.runtime.threads import is_out_of_threads
+
+SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+UNAUTHORIZED: Final = 401
+ADVICE: Final = (
+    "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
+    "`gcloud auth application-default login`, or ask for anonymous access."
+)
+
+
+class Tokens:
+    """The tokens of one credential.
+
+    Args:
+        url: the bucket's URL, for errors.
+        token: a `gcloud.aio.auth.Token`.
+    """
+
+    def __init__(self, url: str, token: Any) -> None:
+        self._url = url
+        self._token = token
+        self._proven: str | None = None
+        """The last token that the store accepted."""
+
+    async def current(self) -> str:
+        """Return a valid token.
+
+        Raises:
+            MissingCredentials: there is none.
+            StoreUnavailable: the token service can't be reached.
+        """
+        try:
+            # Others may wait for the same token: cancelling one of them must not cancel its acquisition.
+            token: str = await asyncio.shield(asyncio.ensure_future(self._token.get()))
+        except Exception as error:
+            raise self._without_token(error) from error
+        return token
+
+    def judge(self, token: str, status: int) -> None:
+        """Note the response to a token; replace once a token that worked before and is refused.
+
+        Raises:
+            StoreUnavailable: the token is replaced, so a retry may succeed.
+        """
+        if status != UNAUTHORIZED:
+            self._proven = token
+            return
+        if token == self._proven == getattr(self._token, "access_token", None):
+            self._proven = self._token.access_token = None  # makes the SDK request another one
+        if getattr(self._token, "access_token", token) != token:
+            raise StoreUnavailable(self._url, "it refuses a token that it accepted before.", uncertain=False)
+
+    def stop(self) -> None:
+        """Cancel a renewal by the SDK in the background."""
+        if (renewal := getattr(self._token, "acquiring", None)) is not None:
+            renewal.cancel()
+
+    def _without_token(self, error: Exception) -> Exception:
+        import aiohttp  # noqa: PLC0415
+
+        if is_out_of_threads(error):
+            return OutOfThreads()
+        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
+            stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
+            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
+        if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
+            return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
+        if "metadata" in str(getattr(self._token, "token_type", "")).lower():
+            return MissingCredentials(self._url, f"none are set up, and this is no machine of Google's. {ADVICE}")
+        detail = f"its token service can't be reached: {trouble(error)}."
+        return StoreUnavailable(self._url, detail, uncertain=False)
+
+
+def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any) -> Any:
+    """Create the SDK's token from the credentials. Blocks.
+
+    Args:
+        url: the bucket's URL, for errors.
+        service_file: a file of credentials; `None` for application-default credentials.
+        session: requests tokens.
+
+    Raises:
+        MissingCredentials: they are invalid.
+    """
+    from gcloud.aio.auth import Token  # noqa: PLC0415
+
+    try:
+        token: Any = Token(service_file=_content_of(service_file), session=session, scopes=[SCOPE])
+    except OSError as error:
+        if "{" in f"{error.filename}":  # the credentials themselves, which must not be shown
+            raise MissingCredentials(url, f"what was given is their content, not a file's path. {ADVICE}") from None
+        detail = f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
+        raise MissingCredentials(url, detail) from error
+    except Exception as error:  # the SDK has no class for invalid credentials
+        detail = f"the file of credentials is of no known kind ({type(error).__name__}: {error}). {ADVICE}"
+        raise MissingCredentials(url, detail) from error
+    # The dispatcher retries; the SDK's own retries would multiply its attempts.
+    acquire = inspect.unwrap(type(token).acquire_access_token)
+
+    async def acquire_once() -> None:
+        if (task := asyncio.current_task()) is not None:
+            task.add_done_callback(_retrieved)
+        await acquire(token)
+
+    token.acquire_access_token = acquire_once
+    return token
+
+
+def _content_of(service_file: str | os.PathLike[str] | None) -> io.StringIO | None:
+    """Return the content of a file of credentials; the SDK would ignore one that isn't JSON."""
+    if service_file is None:
+        return None
+    text = Path(service_file).expanduser().read_text(encoding="utf-8")
+    json.loads(text)["type"]
+    return io.StringIO(text)
+
+
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """Retrieve the error of a renewal in the background; the next request renews again."""
+    if not task.cancelled():
+        task.exception()
