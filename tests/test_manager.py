@@ -1,4 +1,4 @@
-"""A manager has one event loop, an end, and looks nowhere that it needn't."""
+"""Managers: their event loop, their end, and their listings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aioassets.drivers.protocol import Expect
 
 
 class Closing(MemoryDriver):
-    """Counts how often it is closed."""
+    """Driver that counts its closings."""
 
     closed = 0
 
@@ -38,7 +38,7 @@ async def index(driver: MemoryDriver, name: str, *versions: str) -> None:
 
 
 async def test_it_works_without_a_context(tmp_path: Path) -> None:
-    """Services often make it when they are imported."""
+    """Services often make a manager at import time."""
     (tmp_path / "a").write_text("a")
     manager = AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache")
     assert (await manager.create_asset(tmp_path / "a", "model")).version == "0.0"
@@ -49,8 +49,7 @@ async def test_it_works_without_a_context(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("only_folders", [False, True])
-async def test_a_name_that_leaves_no_room_in_keys_is_told(tmp_path: Path, only_folders: bool) -> None:
-    """Rather than by the store, or of each file."""
+async def test_a_name_that_makes_keys_too_long_is_refused(tmp_path: Path, only_folders: bool) -> None:
     (tmp_path / "a" / "empty").mkdir(parents=True)
     if not only_folders:
         (tmp_path / "a" / "file").write_text("a")
@@ -60,7 +59,7 @@ async def test_a_name_that_leaves_no_room_in_keys_is_told(tmp_path: Path, only_f
     assert (await manager.create_asset(tmp_path / "a", "m")).version == "0.0"
 
 
-def test_a_second_event_loop_is_told(tmp_path: Path) -> None:
+def test_a_second_event_loop_is_refused(tmp_path: Path) -> None:
     """Connections belong to the loop that made them."""
     driver = MemoryDriver()
     manager = AssetsManager(driver=driver, assets_dir=tmp_path)
@@ -75,7 +74,6 @@ async def _versions(manager: AssetsManager) -> list[str]:
 
 
 async def test_a_driver_from_outside_is_not_closed(tmp_path: Path) -> None:
-    """Whoever opens, closes."""
     driver = Closing()
     async with AssetsManager(driver=driver, assets_dir=tmp_path):
         pass
@@ -88,7 +86,7 @@ def test_a_bucket_and_a_driver_exclude_each_other(tmp_path: Path) -> None:
 
 
 async def test_assets_are_listed_by_name_with_their_versions(tmp_path: Path) -> None:
-    """Also where one asset's name is a folder of others."""
+    """Also if the name of one asset is a folder of others."""
     driver = MemoryDriver()
     for name in ("b", "team/model", "team/model/small", "team/other", "teams"):
         await index(driver, name, "1.0", "0.0")
@@ -124,7 +122,7 @@ async def test_a_listing_never_looks_into_a_version(tmp_path: Path) -> None:
     ]
 
 
-async def test_an_index_of_nonsense_is_named(tmp_path: Path) -> None:
+async def test_an_unreadable_index_is_named(tmp_path: Path) -> None:
     driver = MemoryDriver()
     await driver.write("assets/model.versions", b"nonsense", expected=Expect.ABSENT)
     manager = AssetsManager(driver=driver, assets_dir=tmp_path)
@@ -133,7 +131,7 @@ async def test_an_index_of_nonsense_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["../", "a/../../b"])
-async def test_a_prefix_leads_nowhere_else(tmp_path: Path, prefix: str) -> None:
+async def test_a_prefix_can_not_leave_the_store(tmp_path: Path, prefix: str) -> None:
     """A listing stays below the store."""
     await index(outside := MemoryDriver(), "model", "0.0")
     manager = AssetsManager(driver=outside, assets_dir=tmp_path)
@@ -142,7 +140,7 @@ async def test_a_prefix_leads_nowhere_else(tmp_path: Path, prefix: str) -> None:
 
 
 async def test_any_failure_of_one_asset_leaves_the_others_alone(tmp_path: Path) -> None:
-    """Also one that isn't ours, such as that of a callback."""
+    """Also an error that aioassets doesn't define, such as that of a callback."""
     (tmp_path / "a").write_text("a")
 
     def report(event: Event) -> None:
@@ -158,7 +156,7 @@ async def test_any_failure_of_one_asset_leaves_the_others_alone(tmp_path: Path) 
 
 
 async def test_a_creation_that_comes_too_late_is_an_update(tmp_path: Path) -> None:
-    """Where nobody said which of the two it is to be."""
+    """With `create_missing`, either operation is fine."""
     memory = MemoryDriver()
     (tmp_path / "a").write_text("a")
     other = AssetsManager(driver=memory, assets_dir=tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Pushes updates of one asset at the same time, each with a content of its own; run as a process.
+"""Process that pushes concurrent updates of one asset, each with its own content.
 
 Usage: racer.py PLACE CACHE PUSHES RACER — prints a JSON object of contents by version.
 """

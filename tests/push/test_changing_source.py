@@ -1,4 +1,4 @@
-"""A source that changes while it is pushed publishes nothing, keeps nothing in the store and costs no number."""
+"""Sources that change during a push: nothing is published, left in the store or burned."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ MOMENTS = ["before it is read", "while it is read", "after it was uploaded", "be
 
 
 class Changing:
-    """Changes a file once, when its push has come to a moment."""
+    """Hook that changes a file once, at one moment of its push."""
 
     def __init__(self, moment: str, change: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
         self._moment = moment
@@ -134,7 +134,7 @@ class Changing:
             self._change()
 
     async def hook(self, moment: str, method: str, key: str) -> None:
-        """Steps in between the push and its store."""
+        """Change the source between the push and its store."""
         if method == "upload" and key.endswith(BIG):
             expected = {"before": "before it is read", "after": "after it was uploaded"}[moment]
             if self._moment == expected:
@@ -144,7 +144,7 @@ class Changing:
 
 
 @pytest.mark.parametrize("moment", MOMENTS[:3])
-async def test_a_file_that_shrinks_meanwhile_leaves_nothing_in_any_store(
+async def test_a_file_that_shrinks_during_a_push_leaves_nothing_in_any_store(
     driver: Driver,
     make_manager: ManagerFactory,
     source: Path,
@@ -152,7 +152,7 @@ async def test_a_file_that_shrinks_meanwhile_leaves_nothing_in_any_store(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """Also in the middle of an upload in parts, of which none stays open."""
+    """No multipart upload stays open."""
     changing = Changing(moment, lambda: shrink(source / BIG), monkeypatch)
     await check_nothing_is_left(driver, make_manager, source, files, changing.hook)
     assert changing.done
@@ -161,7 +161,7 @@ async def test_a_file_that_shrinks_meanwhile_leaves_nothing_in_any_store(
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 @pytest.mark.parametrize("kind", ["memory", "local"])
-async def test_whatever_becomes_of_a_file_meanwhile_nothing_is_published(
+async def test_a_file_that_changes_during_a_push_publishes_nothing(
     make_manager: ManagerFactory,
     source: Path,
     files: Files,
@@ -171,7 +171,6 @@ async def test_whatever_becomes_of_a_file_meanwhile_nothing_is_published(
     change: Callable[[Path], None],
     moment: str,
 ) -> None:
-    """What was pushed would not be what was there at any moment; nothing is waited for, either."""
     driver: Driver = MemoryDriver() if kind == "memory" else LocalDriver(tmp_path / "store")
     changing = Changing(moment, lambda: change(source / BIG), monkeypatch)
     await check_nothing_is_left(driver, make_manager, source, files, changing.hook)
@@ -198,14 +197,14 @@ async def check_nothing_is_left(
 
 @contextlib.contextmanager
 def privileged(user: int) -> Iterator[None]:
-    """As whoever runs the tests, for a while."""
+    """Regain the privileges of the test run for a block."""
     os.seteuid(os.getuid())
     yield
     os.seteuid(user)
 
 
 @pytest.mark.parametrize("moment", MOMENTS[:2])
-async def test_a_file_that_may_not_be_read_any_more_is_named(
+async def test_a_file_that_becomes_unreadable_is_named(
     memory: MemoryDriver,
     make_manager: ManagerFactory,
     source: Path,
@@ -214,7 +213,6 @@ async def test_a_file_that_may_not_be_read_any_more_is_named(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """Its push ends as one whose source changed."""
     user = os.geteuid()
     with privileged(user):
         readable.chmod(0o755)
@@ -236,13 +234,13 @@ async def test_a_file_that_may_not_be_read_any_more_is_named(
     assert (await manager.update_asset(readable / "first", "model")).version == "0.1"
 
 
-async def test_a_file_cut_off_in_the_middle_of_one_read_ends_the_push_alone(
+async def test_a_file_truncated_during_a_read_fails_only_the_push(
     memory: MemoryDriver,
     make_manager: ManagerFactory,
     source: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file that was mapped into memory would end the process by SIGBUS."""
+    """A truncated memory-mapped file would kill the process with SIGBUS."""
     preadv = os.preadv
 
     def cut_off(descriptor: int, buffers: list[memoryview], offset: int) -> int:
@@ -261,7 +259,7 @@ async def test_a_file_cut_off_in_the_middle_of_one_read_ends_the_push_alone(
 async def test_a_source_on_a_failing_disk_is_named(
     memory: MemoryDriver, make_manager: ManagerFactory, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The failure is faked by a failing call of the system."""
+    """A failing system call stands for the disk."""
 
     def fail(*args: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -276,10 +274,9 @@ async def test_a_source_on_a_failing_disk_is_named(
     [(remove, r"sub/big': .* removed"), (remove_folder, r"sub/big': .* removed")],
     ids=["file", "folder"],
 )
-async def test_what_vanishes_between_being_listed_and_being_looked_at_is_named(
+async def test_an_entry_removed_during_the_scan_is_named(
     source: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], message: str
 ) -> None:
-    """Before anything is asked of a store."""
     listdir = os.listdir
 
     def then_change(directory: str) -> list[str]:
@@ -293,10 +290,7 @@ async def test_what_vanishes_between_being_listed_and_being_looked_at_is_named(
         await scan(source)
 
 
-async def test_a_folder_that_vanishes_before_it_is_listed_is_named(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was there when its parent was listed."""
+async def test_a_folder_removed_before_it_is_listed_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listdir = os.listdir
 
     def change_first(directory: str) -> list[str]:
@@ -313,10 +307,10 @@ async def test_a_folder_that_vanishes_before_it_is_listed_is_named(
 
 
 @pytest.mark.parametrize("special", [replace_by_pipe, replace_by_socket], ids=["pipe", "socket"])
-async def test_what_is_no_file_is_refused_before_anything_is_claimed(
+async def test_a_special_file_is_refused_before_anything_is_claimed(
     memory: MemoryDriver, make_manager: ManagerFactory, source: Path, special: Callable[[Path], None]
 ) -> None:
-    """Nothing is read from it, so nothing is waited for."""
+    """Reading a pipe would wait for its writer."""
     await in_thread(special, source / BIG)
     with pytest.raises(SourceError, match=f"Cannot push '.*{BIG}': it is neither a file nor a directory"):
         await make_manager(memory).create_asset(source, "model")
@@ -325,7 +319,6 @@ async def test_what_is_no_file_is_refused_before_anything_is_claimed(
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/tty"])
 async def test_a_device_is_refused(source: Path, device: str) -> None:
-    """By itself and within a tree."""
     (source / "device").symlink_to(device)
     for path in (device, source):
         with pytest.raises(SourceError, match="it is neither a file nor a directory"):
@@ -333,8 +326,7 @@ async def test_a_device_is_refused(source: Path, device: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
-async def test_a_file_that_says_that_it_is_empty_but_is_not_is_refused(source: Path) -> None:
-    """It would be pushed as an empty one."""
+async def test_a_file_with_a_wrong_size_of_zero_is_refused(source: Path) -> None:
     (source / "status").symlink_to("/proc/self/status")
     for path in ("/proc/self/status", source):
         with pytest.raises(SourceError, match=r"Cannot push '.*status': its size differs from that of its content"):
@@ -342,10 +334,9 @@ async def test_a_file_that_says_that_it_is_empty_but_is_not_is_refused(source: P
 
 
 @pytest.mark.skipif(not Path("/sys/kernel/uevent_seqnum").exists(), reason="there is no /sys")
-async def test_a_file_that_holds_less_than_it_says_is_refused(
+async def test_a_file_shorter_than_its_size_is_refused(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Pushing it again would not help."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     with pytest.raises(SourceError, match=r"Cannot push '.*uevent_seqnum': its size differs from that of its content"):
@@ -353,7 +344,6 @@ async def test_a_file_that_holds_less_than_it_says_is_refused(
     assert (await manager.update_asset(files("b"), "model")).version == "0.1"
 
 
-async def test_a_file_that_stays_empty_is_pushed(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
-    """Emptiness is looked at, not held against it."""
+async def test_an_empty_file_is_pushed(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
     with tempfile.NamedTemporaryFile() as empty:
         assert (await make_manager(memory).create_asset(empty.name, "model")).size == 0

@@ -1,4 +1,4 @@
-"""The life of a version number: claimed, sealed, abandoned, released, resumed, stepped over."""
+"""Life of a version number: claimed, sealed, abandoned, released, resumed, stepped over."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PATIENCE = 30.0
 
 
 class LastLook:
-    """Holds up the last look at a source, in its thread, until the test lets it go on."""
+    """Blocks the last check of a source, in its thread, until the test releases it."""
 
     def __init__(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._reached, self.go_on = threading.Event(), threading.Event()
@@ -74,7 +74,6 @@ class LastLook:
 
 
 async def test_a_live_claim_is_stepped_over(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Its number isn't waited for."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await live_claim())
@@ -86,14 +85,12 @@ async def test_a_live_claim_is_stepped_over(driver: Driver, make_manager: Manage
 async def test_a_create_that_meets_a_live_claim_names_its_holder(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Two creations can't both be the first."""
     await put_claim(driver, await live_claim("create"), "assets/model/0.0.meta")
     with pytest.raises(AssetExists, match="another create is under way, by ann@host"):
         await make_manager(driver).create_asset(files("a"), "model")
 
 
 async def test_a_create_steps_over_a_dead_claim(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """So a first version may be 0.1."""
     await put_claim(driver, await dead_claim("create"), "assets/model/0.0.meta")
     assert (await make_manager(driver).create_asset(files("a"), "model")).version == "0.1"
 
@@ -101,7 +98,7 @@ async def test_a_create_steps_over_a_dead_claim(driver: Driver, make_manager: Ma
 async def test_a_push_that_died_is_resumed_under_its_number(
     driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files
 ) -> None:
-    """The same push of the same source takes its claim over, and keeps what is there."""
+    """A push of the same source takes over the claim, and keeps the uploaded objects."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim(fingerprint=(await scan(tree)).fingerprint))
@@ -114,7 +111,7 @@ async def test_a_push_that_died_is_resumed_under_its_number(
 async def test_a_dead_claim_of_another_source_is_stepped_over(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Under its number other bytes may be."""
+    """Other content may be under its number."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim())
@@ -122,7 +119,6 @@ async def test_a_dead_claim_of_another_source_is_stepped_over(
 
 
 async def test_a_released_number_is_used_again(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Nothing is left under it, and nothing will appear."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await live_claim(state=ClaimState.RELEASED))
@@ -132,7 +128,6 @@ async def test_a_released_number_is_used_again(driver: Driver, make_manager: Man
 async def test_a_released_number_between_claims_is_used_again(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The survey that follows a lost claim finds it."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     for number, state in ((1, ClaimState.CLAIMED), (2, ClaimState.RELEASED), (3, ClaimState.ABANDONED)):
@@ -143,7 +138,7 @@ async def test_a_released_number_between_claims_is_used_again(
 async def test_a_sealed_version_that_was_not_listed_is_listed_by_the_next_push(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Its pusher died between sealing and listing."""
+    """Its push died between sealing and listing."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions")))
@@ -159,7 +154,7 @@ async def test_a_sealed_version_that_was_not_listed_is_listed_by_the_next_push(
 async def test_foreign_bytes_under_a_claimed_number_are_left_alone(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The push starts again on another number, and deletes nothing."""
+    """The push starts again under another number, and deletes nothing."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await driver.upload("assets/model/0.1", BytesSource(b"of somebody else"))
@@ -168,8 +163,8 @@ async def test_foreign_bytes_under_a_claimed_number_are_left_alone(
     assert await state_of(driver) is ClaimState.ABANDONED
 
 
-async def test_a_claim_taken_away_is_left_alone(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Whoever finds its claim in other hands starts again on another number."""
+async def test_a_lost_claim_is_left_alone(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """The push starts again under another number."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
 
@@ -186,29 +181,25 @@ async def test_a_claim_taken_away_is_left_alone(driver: Driver, make_manager: Ma
     assert await state_of(driver) is ClaimState.ABANDONED
 
 
-async def test_a_number_that_is_always_taken_away_ends_the_push(
+async def test_a_push_fails_after_three_lost_numbers(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Three times are enough."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     for number in range(1, 9):
         await memory.upload(f"assets/model/0.{number}", BytesSource(b"of somebody else"))
 
-    async def hide(moment: str, method: str, key: str) -> None:
-        """Without a survey, the push would never meet the foreign bytes."""
-
-    driver = Interposer(memory, hide)
+    driver = Interposer(memory)
     driver.list = lambda prefix, *, delimiter=None: memory.list("nothing", delimiter=delimiter)  # type: ignore[method-assign]
     with pytest.raises(PushContended):
         await make_manager(driver).update_asset(files("b"), "model")
     assert await manager.list_versions("model") == ["0.0"]
 
 
-async def test_lost_answers_are_recognised_as_our_own_writes(
+async def test_writes_with_lost_responses_are_recognised(
     driver: Driver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """A retry that is refused because the first try worked is no conflict."""
+    """A retry that is refused because the first attempt succeeded is no conflict."""
     manager = make_manager(LostAnswers(driver), single_writer=False)
     assert [(await manager.create_asset(tree, "model")).version] == ["0.0"]
     assert [(await manager.update_asset(tree, "model")).version for _ in range(3)] == ["0.1", "0.2", "0.3"]
@@ -223,7 +214,6 @@ async def test_lost_answers_are_recognised_as_our_own_writes(
 async def test_a_push_that_fails_leaves_nothing_and_burns_no_number(
     driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files, moment: str, method: str, ending: str
 ) -> None:
-    """Content is deleted, the number released."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     failing = make_manager(Interposer(driver, Fail(moment, method, ending)))
@@ -234,10 +224,10 @@ async def test_a_push_that_fails_leaves_nothing_and_burns_no_number(
     assert (await manager.update_asset(tree, "model")).version == "0.1"
 
 
-async def test_a_push_whose_fate_is_unknown_burns_its_number(
+async def test_a_push_with_an_unknown_effect_burns_its_number(
     driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files
 ) -> None:
-    """A request without an answer may still write, so nobody else may use that number."""
+    """A request without a response may still write."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin")))
@@ -247,10 +237,9 @@ async def test_a_push_whose_fate_is_unknown_burns_its_number(
     assert (await manager.update_asset(tree, "model")).version == "0.2"
 
 
-async def test_a_seal_without_an_answer_is_uncertain(
+async def test_a_seal_without_a_response_is_uncertain(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The error names the version; nothing is deleted."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
 
@@ -274,10 +263,9 @@ async def test_a_seal_without_an_answer_is_uncertain(
     assert (await manager.fetch_asset("model:0.1")).path.read_text() == "b"
 
 
-async def test_a_source_that_changes_meanwhile_fails_the_push(
+async def test_a_source_that_changes_during_a_push_fails_it(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """What was pushed would not be what was there at any moment."""
     manager = make_manager(driver)
     source = files("a")
     await manager.create_asset(source, "model")
@@ -294,7 +282,6 @@ async def test_a_source_that_changes_meanwhile_fails_the_push(
 
 
 async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver, files: Files) -> None:
-    """A long push doesn't look dead."""
 
     store = store_of(memory)
     claim = await live_claim()
@@ -319,7 +306,7 @@ async def test_a_claim_is_renewed_while_content_is_uploaded(memory: MemoryDriver
 
 
 async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
-    """A process is gone only where that can be seen."""
+    """Only processes of the same host and boot are visible."""
 
     mine = await live_claim()
     gone = dataclasses.replace(mine, pid=gone_pid())
@@ -338,8 +325,8 @@ async def test_this_process_is_alive_and_another_boot_is_not_judged() -> None:
     assert await judged(16, mine, elsewhere) == [True, True]
 
 
-async def test_a_process_that_ended_is_gone_before_its_parent_takes_note() -> None:
-    """In a container, perhaps nobody ever does."""
+async def test_a_zombie_process_counts_as_gone() -> None:
+    """In a container, a parent may never wait for its children."""
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         await asyncio.to_thread(os.waitid, os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         claim = dataclasses.replace(await live_claim(), pid=child.pid, started="")
@@ -350,7 +337,6 @@ async def test_a_process_that_ended_is_gone_before_its_parent_takes_note() -> No
 async def test_a_new_major_never_takes_a_number_of_an_old_one(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Also where one of those was released."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await live_claim(state=ClaimState.RELEASED))
@@ -361,7 +347,7 @@ async def test_a_new_major_never_takes_a_number_of_an_old_one(
 async def test_a_number_under_which_something_may_still_happen_is_not_released(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files
 ) -> None:
-    """A try without an answer may take effect later, even if the next one succeeded."""
+    """An attempt without a response may take effect later, even if its retry succeeded."""
     await make_manager(memory).create_asset(files("a"), "model")
     dispatcher = Dispatcher(retry=RetryPolicy(first_delay=0))
 
@@ -414,7 +400,7 @@ async def test_a_number_with_a_deletion_that_may_still_happen_is_not_released(
 async def test_a_seal_whose_retry_is_denied_is_uncertain(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Whatever the last answer says, the first try may have worked."""
+    """The first attempt may have succeeded, whatever the last response says."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
 
@@ -439,8 +425,8 @@ async def test_a_seal_whose_retry_is_denied_is_uncertain(
     assert await state_of(memory) is Manifest
 
 
-async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memory: MemoryDriver) -> None:
-    """What the push that died has left isn't ours to release."""
+async def test_a_claim_counts_as_taken_over_even_if_the_response_is_lost(memory: MemoryDriver) -> None:
+    """The dead push may have left content under the number."""
     await put_claim(memory, await dead_claim())
     driver = LostAnswers(memory)
     held = (await attempt_claim(store_of(driver), "model", "0.1", await live_claim(), Effects())).held
@@ -451,7 +437,6 @@ async def test_a_claim_that_was_taken_over_stays_so_when_the_answer_is_lost(memo
 async def test_a_seal_that_certainly_failed_leaves_nothing(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Its content is deleted, its number released."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
 
@@ -477,7 +462,6 @@ async def test_a_seal_that_certainly_failed_leaves_nothing(
 async def test_a_create_that_meets_a_sealed_version_lists_it_and_gives_way(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Of two creates, one is the first."""
     failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions")))
     with pytest.raises(PublicationUncertain):
         await failing.create_asset(files("a"), "model")
@@ -490,7 +474,7 @@ async def test_a_create_that_meets_a_sealed_version_lists_it_and_gives_way(
 async def test_creates_of_different_seconds_have_one_winner(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Dates don't meet at one number, so the later create looks for others before it seals, also in its very second."""
+    """Creates with dates claim different numbers, so each looks for others before it seals."""
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     gate = Pause("before", "upload", early.strftime("%Y-%m-%dT%H-%M-%SZ"))
     first = make_manager(Interposer(memory, gate), versioning=SimpleDate(lambda: early))
@@ -504,10 +488,10 @@ async def test_creates_of_different_seconds_have_one_winner(
     assert await second.list_versions("model") == [created.version]
 
 
-async def test_a_create_that_came_while_another_looked_last_at_its_source_is_seen(
+async def test_a_create_sees_another_that_came_during_its_last_check_of_the_source(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The later one looks for others after all that takes long with many files."""
+    """A create looks for others after its last check of the source, which may take long."""
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     look = LastLook(files("b"), monkeypatch)
     second = make_manager(memory, versioning=SimpleDate(lambda: late))
@@ -520,10 +504,9 @@ async def test_a_create_that_came_while_another_looked_last_at_its_source_is_see
     assert await second.list_versions("model") == [created.version]
 
 
-async def test_a_push_cancelled_while_it_looks_last_at_its_source_publishes_nothing(
+async def test_a_push_cancelled_during_its_last_check_of_the_source_publishes_nothing(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does it use a number up."""
     look = LastLook(files("a"), monkeypatch)
     manager = make_manager(memory)
     creation = asyncio.ensure_future(manager.create_asset(files("a"), "model"))
@@ -539,10 +522,9 @@ async def test_a_push_cancelled_while_it_looks_last_at_its_source_publishes_noth
     assert (await manager.create_asset(files("b"), "model")).version == "0.0"
 
 
-async def test_a_create_that_lost_the_answer_to_its_claim_does_not_block_itself(
+async def test_a_create_whose_claim_got_no_response_does_not_block_the_next(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """It knows its own claim when it is tried again."""
     failing = make_manager(Interposer(driver, Fail("after", "write", "0.0.meta")))
     with pytest.raises(StoreUnavailable):
         await failing.create_asset(files("a"), "model")
@@ -554,7 +536,6 @@ async def test_a_create_that_lost_the_answer_to_its_claim_does_not_block_itself(
 async def test_a_callback_that_raises_fails_the_push_before_anything_is_published(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files, kind: type[Event]
 ) -> None:
-    """Whatever it is told last."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
 
@@ -573,7 +554,7 @@ async def test_a_callback_that_raises_fails_the_push_before_anything_is_publishe
 async def test_a_create_under_a_higher_number_ends_every_lower_one(
     driver: Driver, make_manager: ManagerFactory, files: Files, state: ClaimState
 ) -> None:
-    """Its holder can neither release it nor seal it any more, and nobody can claim it."""
+    """Then no process can seal, release or claim the lower number."""
     left = dataclasses.replace(await dead_claim("create"), state=state)
     key = "assets/model/0.0.meta"
 
@@ -595,7 +576,7 @@ async def test_a_create_under_a_higher_number_ends_every_lower_one(
 async def test_a_create_that_gives_up_beside_two_others_lets_one_of_them_succeed(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """One is cancelled, one has stepped over its number, and one would claim that number once it is released."""
+    """One is cancelled, one stepped over its number, and one waits to claim that number."""
     releasing = Pause("before", "write", "model/0.0.meta", nth=3)  # claimed, abandoned, then this
     uploading = Pause("before", "upload", "model/0.0")
     first = make_manager(Interposer(Interposer(driver, releasing), uploading))
@@ -623,7 +604,7 @@ async def test_a_create_that_gives_up_beside_two_others_lets_one_of_them_succeed
 
 
 async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) -> None:
-    """The answer to the claim is lost, and another push ends it before its holder looks."""
+    """The response to the claim is lost, and another push ends the claim before its holder reads it."""
     claim = await live_claim("create")
 
     class EndsIt(Interposer):
@@ -645,7 +626,7 @@ async def test_an_ended_claim_is_not_taken_for_a_held_one(memory: MemoryDriver) 
 async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_already(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The later one saw nobody, so it can't be relied on to give way."""
+    """The later create saw no other, so it doesn't give way by itself."""
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     sealing = Pause("before", "write", late.strftime("%Y-%m-%dT%H-%M-%SZ.meta"), nth=2)
     second = make_manager(Interposer(memory, sealing), versioning=SimpleDate(lambda: late))
@@ -669,7 +650,6 @@ UNEXPECTED = [
 async def test_a_seal_that_ends_in_any_error_but_a_refusal_is_uncertain(
     driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
 ) -> None:
-    """The store may have taken it."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
 
@@ -697,7 +677,6 @@ async def test_a_seal_that_ends_in_any_error_but_a_refusal_is_uncertain(
 async def test_an_index_that_ends_in_any_error_is_uncertain(
     driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
 ) -> None:
-    """The version is sealed, and listed by the next push."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     failing = make_manager(Interposer(driver, Fail("before", "write", "model.versions", error)))
@@ -710,7 +689,6 @@ async def test_an_index_that_ends_in_any_error_is_uncertain(
 async def test_an_upload_that_ends_in_any_error_but_a_refusal_burns_its_number(
     driver: Driver, make_manager: ManagerFactory, tree: Path, files: Files, error: Exception
 ) -> None:
-    """The object may be there, or still appear."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin", error)))
@@ -724,7 +702,6 @@ async def test_an_upload_that_ends_in_any_error_but_a_refusal_burns_its_number(
 async def test_a_claim_that_ends_in_any_error_is_taken_back(
     driver: Driver, make_manager: ManagerFactory, files: Files, error: Exception
 ) -> None:
-    """Nothing is left that looks alive."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     failing = make_manager(Interposer(driver, Fail("after", "write", "0.1.meta", error)))
@@ -734,7 +711,7 @@ async def test_a_claim_that_ends_in_any_error_is_taken_back(
 
 
 async def test_a_claim_is_never_written_twice_with_the_same_bytes(memory: MemoryDriver) -> None:
-    """Where a revision is a digest of the content, a stale swap would pass."""
+    """Where revisions are digests of content, a stale swap would pass."""
     written: list[bytes] = []
 
     class ReleasesIt(Interposer):

@@ -1,4 +1,4 @@
-"""One manager in a long-lived service: many calls at once, and an end in good order."""
+"""Concurrent calls of one manager in a long-lived service, and its shutdown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIZE = 10_000
 
 
 def writes(driver: Interposer, ending: str) -> int:
-    """How many writes of such keys were tried."""
+    """Count the attempted writes of keys with this ending."""
     return sum(method == "write" and key.endswith(ending) for method, key in driver.calls)
 
 
@@ -42,7 +42,7 @@ def refusal() -> AccessDenied:
 
 
 class Listing:
-    """A hook that stops the first write of an index, and tells when so many versions are sealed."""
+    """Hook that blocks the first write of an index, and signals when enough versions are sealed."""
 
     def __init__(self, sealed: int) -> None:
         self._writes_left = 2 * sealed
@@ -62,10 +62,10 @@ class Listing:
 
 
 class TestPushes:
-    async def test_they_never_try_for_the_same_number(
+    async def test_they_never_try_to_claim_the_same_number(
         self, driver: Driver, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """Each needs two writes of its own: the claim and the manifest."""
+        """Each push needs only two writes of its own: the claim and the manifest."""
         interposer = Interposer(driver)
         manager = make_manager(interposer)
         await manager.create_asset(files("0"), "model")
@@ -88,7 +88,7 @@ class TestPushes:
     async def test_versions_that_gather_are_listed_together(
         self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """Those that come while the index is being written wait, and one more write is enough for all of them."""
+        """One more write lists all versions that gathered during a write."""
         interposer = Interposer(memory)
         manager = make_manager(interposer)
         await manager.create_asset(files("0"), "model")
@@ -102,10 +102,10 @@ class TestPushes:
         assert await manager.list_versions("model") == [f"0.{n}" for n in range(10, -1, -1)]
         assert writes(interposer, INDEX) == 2
 
-    async def test_a_listing_that_fails_fails_for_all_that_gathered(
+    async def test_a_listing_that_fails_fails_all_pushes_of_its_batch(
         self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """They don't try one after the other. A later push lists their versions."""
+        """A later push lists their versions."""
         interposer = Interposer(memory)
         manager = make_manager(interposer)
         await manager.create_asset(files("0"), "model")
@@ -140,7 +140,7 @@ class TestPushes:
 
 
 class CountedSource:
-    """A source that is read only together with others, and counts them."""
+    """Source that counts concurrent reads, and blocks them until there are enough."""
 
     path = None
 
@@ -162,7 +162,7 @@ class CountedSource:
 
 
 class Readers(Interposer):
-    """Counts the uploads that read their source at once, and lets them go on when the test says so."""
+    """Driver that counts uploads that read their sources at once, and blocks them until the test releases them."""
 
     def __init__(self, driver: Driver, enough: int) -> None:
         super().__init__(driver)
@@ -202,7 +202,7 @@ class Readers(Interposer):
 async def test_many_pushes_hold_no_more_than_the_budget_allows(
     place: dict[str, Any], make_manager: ManagerFactory, tmp_path: Path, limits: tuple[int, int], uploads: int
 ) -> None:
-    """Whatever is sent is read within its share, so that memory is bounded too."""
+    """Sources are read within the budget, so memory is bounded too."""
     sources = [tmp_path / str(number) for number in range(51)]
     for number, source in enumerate(sources):
         source.write_bytes(f"{number:02d}".encode() * (SIZE // 2))
@@ -233,10 +233,9 @@ async def test_a_thousand_fetches_of_what_is_cached_ask_the_store_nothing(
     assert interposer.calls == []
 
 
-async def test_a_thousand_fetches_of_what_is_not_cached_download_once(
+async def test_a_thousand_fetches_of_an_uncached_version_download_once(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
-    """They wait for the one that does."""
     pause = Pause("before", "read_range", "w.bin")
     interposer = Interposer(memory, pause)
     manager = make_manager(interposer)
@@ -255,7 +254,7 @@ class TestClosing:
     async def test_it_waits_for_calls_under_way(
         self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """Also for what they do next; new ones are refused."""
+        """New calls are refused."""
         pause = Pause("after", "read", INDEX)
         interposer = Interposer(memory)
         manager = make_manager(interposer)
@@ -272,10 +271,10 @@ class TestClosing:
         await closing
         assert (await push).version == "0.1"
 
-    async def test_it_waits_for_what_a_cancelled_push_cleans_up(
+    async def test_it_waits_for_the_cleanup_of_a_cancelled_push(
         self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """The connections are needed until then."""
+        """The cleanup needs the connections."""
         pause = Pause("after", "upload", "")
         interposer = Interposer(memory)
         manager = make_manager(interposer)

@@ -1,4 +1,4 @@
-"""Small files are not stuck behind large ones, nor large ones behind small ones, whichever come first."""
+"""Small and large files don't block each other, in whatever order they come."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGE = 1000
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """More large files than are under way at once, and as many small ones before and behind them."""
+    """Make more large files than are transferred at once, and as many small ones around them."""
     monkeypatch.setattr("aioassets.runtime.lanes.LARGE", LARGE)
     folder = tmp_path / "tree"
     folder.mkdir()
@@ -41,7 +41,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Last:
-    """A hook that lets no file of a kind go on before all of the other one are done.
+    """Hook that blocks files of one kind until all files of the other are done.
 
     Args:
         method: the calls that move a file.
@@ -67,10 +67,9 @@ class Last:
 
 
 @pytest.mark.parametrize("kind", ["large", "small"])
-async def test_files_of_one_kind_wait_for_none_of_the_other(
+async def test_small_and_large_files_do_not_wait_for_each_other(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, kind: str
 ) -> None:
-    """Pushed and fetched while files of the other kind take for ever."""
     others = sum(kind not in name for name in os.listdir(tree))
     with anyio.fail_after(60):
         writing = make_manager(Interposer(memory, Last("upload", kind, others)), max_requests=FILES_AT_ONCE)
@@ -89,7 +88,7 @@ SMALL = 2000
 
 
 class Slow(MemoryDriver):
-    """Sends of large files one range more each time that it is told to, and of small ones what is asked for.
+    """Driver that serves one more range of large files whenever the test says so.
 
     Small files don't ask before all of the large ones do that can, and then one range is sent.
     """
@@ -127,10 +126,10 @@ def size_of(key: str) -> int:
     return RANGES * RANGE if key.startswith("large") else 4096
 
 
-async def test_thousands_of_small_files_pass_when_one_range_of_a_large_one_has_ended(
+async def test_thousands_of_small_files_pass_once_one_range_of_a_large_file_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All others that fill the budget, and all that wait for it, are still not through."""
+    """The other ranges still fill the budget or wait for it."""
     monkeypatch.setattr("aioassets.fetch.sinks.RANGE", RANGE)
     driver = Slow(Budget(requests=FILES_AT_ONCE, nbytes=4 * RANGE), large=5)
     entries = [FileEntry(key, size_of(key), {}) for key in [*map("large{}".format, range(5)), *small_keys()]]

@@ -1,4 +1,4 @@
-"""Pushing gives the next version, and publishes it whole."""
+"""Pushes publish the next version, complete."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_tree_comes_back_as_it_was(driver: Driver, make_manager: Manager
 
 
 async def test_a_file_comes_back_as_it_was(driver: Driver, make_manager: ManagerFactory, tmp_path: Path) -> None:
-    """A file asset is a file, also where it takes several parts and ranges."""
+    """Also if the file needs several parts and ranges."""
     source = tmp_path / "source.bin"
     source.write_bytes(bytes(range(256)) * 70_000)
     manager = make_manager(driver)
@@ -76,7 +76,7 @@ async def test_an_update_gets_the_next_number(
     bump: dict[str, object],
     expected: str,
 ) -> None:
-    """`V.v` becomes `V.(v+1)`, of the latest or of a major; numbers are compared as numbers."""
+    """`V.v` becomes `V.(v+1)`. Numbers are compared as numbers."""
     await list_in_index(driver, "model", *listed)
     manager = make_manager(driver)
     pushed = await manager.update_asset(files("content"), "model", **bump)  # type: ignore[arg-type]
@@ -85,28 +85,26 @@ async def test_an_update_gets_the_next_number(
 
 
 async def test_unknown_fields_of_an_index_survive(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """What others keep in an index stays there."""
     await list_in_index(driver, "model", "0.0", owner={"team": "a"})
     await make_manager(driver).update_asset(files("content"), "model")
     index = json.loads((await driver.read("assets/model.versions")).data)
     assert index == {"versions": ["0.1", "0.0"], "owner": {"team": "a"}}
 
 
-async def test_creating_what_exists_is_refused(
+async def test_creating_an_existing_asset_is_refused(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """A second creation names the way out."""
+    """The error says how to go on."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    with pytest.raises(AssetExists, match="Use update"):
+    with pytest.raises(AssetExists, match="Push a new version with `update`"):
         await manager.create_asset(files("b"), "model")
 
 
-async def test_updating_what_does_not_exist_is_refused(
+async def test_updating_a_missing_asset_is_refused(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """An update creates nothing."""
-    with pytest.raises(AssetNotFound, match="Use new"):
+    with pytest.raises(AssetNotFound, match="Push its first version with `new`"):
         await make_manager(memory).update_asset(files("a"), "model")
     assert await keys(memory) == []
 
@@ -114,14 +112,13 @@ async def test_updating_what_does_not_exist_is_refused(
 async def test_a_major_that_is_not_listed_is_not_found(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The versions that are there are named."""
+    """The error names the listed versions."""
     await list_in_index(memory, "model", "10.3", "9.0")
     with pytest.raises(VersionNotFound, match=r"10\.3, 9\.0"):
         await make_manager(memory).update_asset(files("a"), "model", major=1)
 
 
 async def test_bump_major_excludes_a_major(memory: MemoryDriver, make_manager: ManagerFactory, files: Files) -> None:
-    """Both together mean nothing."""
     with pytest.raises(UsageError):
         await make_manager(memory).update_asset(files("a"), "model", bump_major=True, major=0)
 
@@ -129,7 +126,7 @@ async def test_bump_major_excludes_a_major(memory: MemoryDriver, make_manager: M
 async def test_an_index_of_another_scheme_is_listed_but_not_pushed_to(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Two schemes in one index would have no order."""
+    """Versions of two schemes have no common order."""
     await list_in_index(memory, "model", "2024-01-01T00-00-00Z")
     manager = make_manager(memory)
     assert await manager.list_versions("model") == ["2024-01-01T00-00-00Z"]
@@ -138,7 +135,6 @@ async def test_an_index_of_another_scheme_is_listed_but_not_pushed_to(
 
 
 async def test_dates_count_on_by_seconds(memory: MemoryDriver, make_manager: ManagerFactory, files: Files) -> None:
-    """A version later than now is followed by the next second."""
     await list_in_index(memory, "model", "2999-12-31T23-59-59Z")
     manager = make_manager(memory, versioning="simple_date")
     pushed = await manager.update_asset(files("a"), "model")
@@ -151,7 +147,7 @@ async def test_dates_count_on_by_seconds(memory: MemoryDriver, make_manager: Man
 async def test_bad_names_are_refused(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, name: str
 ) -> None:
-    """What could be taken for a version, an object of our own or another path can't be a name."""
+    """A name must not look like a version, a document of aioassets or another path."""
     with pytest.raises(InvalidName):
         await make_manager(memory).create_asset(files("a"), name)
     assert await keys(memory) == []
@@ -161,7 +157,6 @@ async def test_bad_names_are_refused(
 async def test_bad_file_names_are_refused_before_anything_is_claimed(
     memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, name: bytes
 ) -> None:
-    """Stores and other readers could not take them."""
     root = bytes(tmp_path / "bad")
     folder = b"/".join([root, *[b"d" * 200] * 4]) if name.startswith(b"nn") else root
     Path(folder.decode()).mkdir(parents=True)
@@ -172,14 +167,12 @@ async def test_bad_file_names_are_refused_before_anything_is_claimed(
     assert await keys(memory) == []
 
 
-async def test_what_is_not_there_is_not_found(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
-    """A missing path is named."""
+async def test_a_missing_source_is_not_found(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
     with pytest.raises(SourceNotFound, match="nowhere"):
         await make_manager(memory).create_asset("nowhere", "model")
 
 
 async def test_a_dry_run_writes_nothing(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
-    """It says what would be pushed."""
     would = await make_manager(driver).create_asset(tree, "model", dry_run=True)
     assert (would.version, would.files, would.dry_run) == ("0.0", 7, True)
     if not isinstance(driver, LocalDriver):  # whose folder isn't there yet
@@ -189,7 +182,6 @@ async def test_a_dry_run_writes_nothing(driver: Driver, make_manager: ManagerFac
 async def test_a_missing_folder_is_made_by_create_alone(
     make_manager: ManagerFactory, files: Files, tmp_path: Path
 ) -> None:
-    """Neither an update nor a listing nor a dry run makes it."""
     manager = make_manager(LocalDriver(tmp_path / "store"))
     for attempt in (manager.update_asset(files("a"), "model"), manager.list_versions("model")):
         with pytest.raises(BucketNotFound):
@@ -200,18 +192,17 @@ async def test_a_missing_folder_is_made_by_create_alone(
     assert await manager.list_versions("model") == ["0.0"]
 
 
-async def test_patterns_choose_what_is_pushed(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Patterns are those of gitignore."""
+async def test_patterns_select_files(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
     manager = make_manager(memory)
     await manager.create_asset(tree, "model", include=["weights/", "*.sh"], exclude=["deeper/"])
     fetched = await manager.fetch_asset("model")
     assert set(contents(fetched.path)) == {"weights/w.bin", "run.sh"}
 
 
-async def test_the_manifest_says_who_pushed_unless_told_not_to(
+async def test_the_manifest_names_user_and_host_unless_switched_off(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """In a public bucket, neither user nor machine need be named."""
+    """Users of public buckets may want to hide both."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "open")
     private = make_manager(memory, record_user=False, record_host=False)
@@ -226,7 +217,6 @@ async def test_the_manifest_says_who_pushed_unless_told_not_to(
 
 
 async def test_many_assets_are_pushed_at_once(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """Those that don't exist are created, the others updated."""
     manager = make_manager(driver)
     await manager.create_asset(files("old"), "team/old")
     results = await manager.update_assets(
@@ -240,7 +230,7 @@ async def test_many_assets_are_pushed_at_once(driver: Driver, make_manager: Mana
 async def test_one_failure_does_not_stop_the_others(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """The error carries what was published and what wasn't."""
+    """The error has the results and the failures."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "a")
     with pytest.raises(BulkUpdateError) as caught:
@@ -253,7 +243,6 @@ async def test_one_failure_does_not_stop_the_others(
 
 
 async def test_without_a_bucket_a_push_says_how_to_name_one(make_manager: ManagerFactory, files: Files) -> None:
-    """There is no default bucket."""
     manager = make_manager(None)
     with pytest.raises(InvalidSetting, match=r"--bucket \./store"):
         await manager.create_asset(files("a"), "model")

@@ -1,4 +1,4 @@
-"""Pushes at the same time never lose or mix a version."""
+"""Concurrent pushes never lose or mix versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RACER = Path(__file__).with_name("racer.py")
 async def test_racing_updates_in_one_process_get_different_versions(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Also where they know nothing of each other. All are listed, each with its own bytes."""
+    """All are listed, each with its own bytes."""
     managers = [make_manager(driver) for _ in range(10)]
     manager = managers[0]
     await manager.create_asset(files("0"), "model")
@@ -32,7 +32,6 @@ async def test_racing_updates_in_one_process_get_different_versions(
 
 
 async def test_racing_creations_have_one_winner(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """The others hear that it exists."""
     managers = [make_manager(driver) for _ in range(2)]
     outcomes = await asyncio.gather(
         *(managers[n % 2].create_asset(files(str(n)), "model") for n in range(10)), return_exceptions=True
@@ -43,10 +42,8 @@ async def test_racing_creations_have_one_winner(driver: Driver, make_manager: Ma
     assert await managers[0].list_versions("model") == ["0.0"]
 
 
-async def test_racing_majors_skip_numbers_that_are_taken(
-    driver: Driver, make_manager: ManagerFactory, files: Files
-) -> None:
-    """A taken `(V+1).0` is followed by `(V+2).0`; updates beside them stay in their major."""
+async def test_racing_majors_skip_taken_numbers(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """A taken `(V+1).0` is followed by `(V+2).0`. Concurrent updates stay in their major version."""
     managers = [make_manager(driver) for _ in range(2)]
     await managers[0].create_asset(files("0"), "model")
     bumps = (managers[n % 2].update_asset(files(f"b{n}"), "model", bump_major=True) for n in range(4))
@@ -63,7 +60,6 @@ async def test_racing_majors_skip_numbers_that_are_taken(
 def test_forty_updates_from_eight_processes_are_forty_versions(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """None is lost, none is mixed, whoever pushes."""
     place: dict[str, Any] = {"bucket": str(tmp_path / "store")}
     if kind == "s3":
         server = request.getfixturevalue("seaweedfs")

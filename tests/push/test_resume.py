@@ -1,4 +1,4 @@
-"""Repeating a push that died continues it: under its number, and without sending again what is there."""
+"""A repeated push resumes a dead one: under its number, without sending uploaded bytes again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Wire:
-    """A store, with a count of what is sent to it.
+    """Store with counted requests.
 
     Attributes:
         driver: the store.
@@ -69,13 +69,13 @@ class Wire:
 
 
 def server_of(place: Mapping[str, Any]) -> str | None:
-    """The URL that a store of this place is reached by."""
+    """Return the URL of the server of a store."""
     return next((found[0] for value in place.values() if (found := re.search(r"http://[\w.:]+", str(value)))), None)
 
 
 @pytest.fixture
 async def wire(place: dict[str, Any], driver: Driver) -> AsyncIterator[Wire]:
-    """The store of `driver`, with its requests counted."""
+    """Return the store of `driver`, with counted requests."""
     if (server := server_of(place)) is None:
         yield Wire(driver, None)
         return
@@ -87,7 +87,7 @@ async def wire(place: dict[str, Any], driver: Driver) -> AsyncIterator[Wire]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A tree with a file of three parts, and smaller ones."""
+    """Make a tree with a file of three parts, and smaller files."""
     folder = tmp_path / "source"
     for path, data in FILES.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def source(tmp_path: Path) -> Path:
 
 
 async def die(driver: Driver, source: Path, *left: str) -> dict[str, ObjectInfo]:
-    """Leave the claim of an update that was killed, and these of its files."""
+    """Leave the claim of a killed update, and some of its files."""
     await put_claim(driver, await dead_claim(fingerprint=(await scan(source)).fingerprint))
     for path in left:
         await driver.upload(f"{CONTENT}/{path}", BytesSource(FILES[path]))
@@ -104,14 +104,14 @@ async def die(driver: Driver, source: Path, *left: str) -> dict[str, ObjectInfo]
 
 
 async def open_uploads(driver: Driver) -> list[str]:
-    """The ids of all that are open."""
+    """Return the ids of all open uploads."""
     return [upload.id async for upload in driver.open_uploads("")]
 
 
-async def test_files_that_are_there_are_not_sent_again(
+async def test_uploaded_files_are_not_sent_again(
     wire: Wire, driver: Driver, make_manager: ManagerFactory, files: Files, source: Path
 ) -> None:
-    """Large or small, they stay what they are; what is missing is all that is sent, and all that is shown to move."""
+    """Only missing files are sent, and shown as moving."""
     await make_manager(driver).create_asset(files("a"), "model")
     before = await die(driver, source, "big", "empty", "small/a")
     events: list[Event] = []
@@ -139,7 +139,7 @@ async def test_files_that_are_there_are_not_sent_again(
 
 @dataclass
 class PassOn:
-    """Passes requests on, and tells when so many of them were answered.
+    """Proxy that signals when enough requests have a response.
 
     Attributes:
         times: how many.
@@ -158,7 +158,7 @@ class PassOn:
 
 
 async def push_until_killed(place: dict[str, Any], relay: Relay, source: Path, parts: int) -> int:
-    """Run the command `update`, and kill it when so many parts were taken by the store; returns their bytes."""
+    """Run the command `update`, and kill it when the store has enough parts; return their bytes."""
     options = {"part_size": PART_SIZE, **relay.through(place)}
     bucket = f"{options.pop('kind')}://{options.pop('bucket', None) or options.pop('container')}"
     taken = PassOn(parts)
@@ -180,10 +180,10 @@ async def push_until_killed(place: dict[str, Any], relay: Relay, source: Path, p
 
 @pytest.mark.servers
 @pytest.mark.parametrize("place", ["s3", "azure"], indirect=True)
-async def test_a_killed_upload_goes_on_with_the_parts_that_are_missing(
+async def test_a_killed_upload_resumes_with_the_missing_parts(
     place: dict[str, Any], driver: Driver, wire: Wire, make_manager: ManagerFactory, files: Files, tmp_path: Path
 ) -> None:
-    """No byte of the others is sent again, though all are shown to be done, and nothing stays open."""
+    """No byte of the other parts is sent again, and no upload stays open."""
     source, data = tmp_path / "large", os.urandom(4 * PART_SIZE + 1000)
     source.write_bytes(data)
     await make_manager(driver).create_asset(files("a"), "model")
@@ -211,7 +211,7 @@ async def test_a_killed_upload_goes_on_with_the_parts_that_are_missing(
 async def test_other_bytes_of_the_same_size_are_left_alone(
     driver: Driver, make_manager: ManagerFactory, files: Files, source: Path
 ) -> None:
-    """They are somebody's: the push goes on under another number."""
+    """The push continues under another number."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     await die(driver, source, "empty")
@@ -223,10 +223,10 @@ async def test_other_bytes_of_the_same_size_are_left_alone(
     assert await open_uploads(driver) == []
 
 
-async def test_a_repeated_push_that_fails_leaves_what_it_found(
+async def test_a_resumed_push_that_fails_keeps_the_objects_it_found(
     driver: Driver, make_manager: ManagerFactory, files: Files, source: Path
 ) -> None:
-    """It deletes what it made itself; since there is more, its number isn't used again."""
+    """It deletes only its own objects, so the number isn't used again."""
     await make_manager(driver).create_asset(files("a"), "model")
     await die(driver, source, "small/a")
 
@@ -242,10 +242,10 @@ async def test_a_repeated_push_that_fails_leaves_what_it_found(
     assert (await make_manager(driver).update_asset(source, "model")).version == "0.2"
 
 
-async def test_small_files_that_are_missing_cost_no_question(
+async def test_missing_small_files_cost_no_request(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, source: Path
 ) -> None:
-    """Only what is there, or may be there in parts, is looked for; without a push that died, nothing is."""
+    """A resumed push looks only for objects that exist or may exist in parts."""
     resumed: dict[str, bool] = {}
 
     class Recording(Interposer):
@@ -271,8 +271,8 @@ async def test_small_files_that_are_missing_cost_no_question(
     assert resumed == {f"{CONTENT}/{path}": path in ("big", "small/a") for path in FILES}
 
 
-async def test_what_was_copied_is_not_copied_again(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """A push from the same store, whose bytes never come by here."""
+async def test_copied_objects_are_not_copied_again(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """The store copies the source by itself."""
     for path, data in FILES.items():
         await driver.upload(f"raw/{path}", BytesSource(data))
     manager = make_manager(driver)

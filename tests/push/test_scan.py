@@ -1,4 +1,4 @@
-"""Scanning finds everything, follows links, and says what can't be pushed."""
+"""Scans find all files, follow links, and refuse files that can't be pushed."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ NAMES = st.text("a-.0 é\U0001f600", min_size=1, max_size=3).filter(lambda name:
 
 @settings(max_examples=200)
 @given(st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), max_size=12))
-def test_paths_are_found_in_their_order(paths: set[str]) -> None:
-    """That of whole paths, where `a-b` comes before what is in `a`; without sorting all of them in the end."""
+def test_paths_are_found_in_order(paths: set[str]) -> None:
+    """`a-b` comes before `a/c`, without sorting all paths in the end."""
     files = {path for path in paths if not any(other.startswith(f"{path}/") for other in paths)}
     with tempfile.TemporaryDirectory() as root:
         for path in files:
@@ -103,8 +103,8 @@ async def test_the_store_itself_can_not_be_pushed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["C:", "c:x", "C:/x"])
-async def test_what_windows_would_take_for_a_drive_is_named(tmp_path: Path, name: str) -> None:
-    """Only where it begins the path: there it would lead out of any folder."""
+async def test_a_path_like_a_windows_drive_is_refused(tmp_path: Path, name: str) -> None:
+    """Only at the beginning of a path, where it would lead out of any folder."""
     (tmp_path / "inner" / name).parent.mkdir(parents=True)
     (tmp_path / "inner" / name).write_text("x")
     assert names((await scan(tmp_path)).files) == [f"inner/{name}"]

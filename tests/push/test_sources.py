@@ -1,4 +1,4 @@
-"""What is in a store already is pushed from there."""
+"""Pushes of sources that are in a store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ def reading_from(manager: AssetsManager, sources: Driver) -> AssetsManager:
 
 
 async def test_a_prefix_is_a_tree_with_its_folders(driver: Driver, make_manager: ManagerFactory) -> None:
-    """From any store into any other, streamed or copied."""
     sources = MemoryDriver("elsewhere")
     await fill(sources)
     manager = reading_from(make_manager(driver), sources)
@@ -56,7 +55,7 @@ async def test_a_prefix_is_a_tree_with_its_folders(driver: Driver, make_manager:
 
 
 async def test_objects_of_the_same_store_are_copied_by_the_store(driver: Driver, make_manager: ManagerFactory) -> None:
-    """None of their bytes pass through here, and what was copied can be verified."""
+    """The copies can be verified."""
     interposer = Interposer(driver)
     await fill(driver)
     manager = reading_from(make_manager(interposer), driver)
@@ -72,7 +71,6 @@ async def test_objects_of_the_same_store_are_copied_by_the_store(driver: Driver,
 
 
 async def test_an_object_is_a_file(driver: Driver, make_manager: ManagerFactory) -> None:
-    """Its prefix isn't looked at."""
     await fill(driver)
     manager = reading_from(make_manager(driver), driver)
     await manager.create_asset("s3://bucket/raw/data/sub/b", "model")
@@ -82,7 +80,6 @@ async def test_an_object_is_a_file(driver: Driver, make_manager: ManagerFactory)
 
 
 async def test_a_large_object_is_streamed_in_parts(make_manager: ManagerFactory, tmp_path: Path) -> None:
-    """It never lands on disk as a whole on its way."""
     data = bytes(range(256)) * 100_000
     sources = MemoryDriver("elsewhere")
     await sources.upload("big", BytesSource(data))
@@ -91,8 +88,8 @@ async def test_a_large_object_is_streamed_in_parts(make_manager: ManagerFactory,
     assert (await manager.fetch_asset("model")).path.read_bytes() == data
 
 
-async def test_patterns_and_folder_markers_are_minded() -> None:
-    """Consoles write an object with a slash at its end for an empty folder."""
+async def test_patterns_and_folder_markers_are_honoured() -> None:
+    """Cloud consoles write an object with a trailing slash for an empty folder."""
     driver = MemoryDriver()
     await fill(driver)
     for marker in ("raw/data/", "raw/data/sub/", "raw/data/hollow/", "raw/data/hollow/inner/"):
@@ -102,8 +99,7 @@ async def test_patterns_and_folder_markers_are_minded() -> None:
     assert tree.empty_directories == ("hollow/inner",)
 
 
-async def test_nothing_at_a_url_is_not_found(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
-    """Neither an object nor a prefix."""
+async def test_a_url_without_objects_is_not_found(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
     sources = MemoryDriver("elsewhere")
     await fill(sources)
     manager = reading_from(make_manager(memory), sources)
@@ -115,14 +111,14 @@ async def test_nothing_at_a_url_is_not_found(memory: MemoryDriver, make_manager:
 
 @pytest.mark.parametrize("key", ["raw/a//b", "raw/../b", "raw/x.versions", "raw/tab\t"])
 async def test_keys_that_are_no_paths_are_refused(memory: MemoryDriver, key: str) -> None:
-    """They could not be placed on a disk."""
+    """They could not be placed on disk."""
     await memory.upload(key, BytesSource(b""))
     with pytest.raises(SourceError):
         await scan_store(memory, "raw")
 
 
-async def test_a_source_that_changes_meanwhile_fails_the_push(make_manager: ManagerFactory, tmp_path: Path) -> None:
-    """What is pushed is one revision, whether copied or streamed."""
+async def test_a_source_that_changes_during_a_push_fails_it(make_manager: ManagerFactory, tmp_path: Path) -> None:
+    """The push is pinned to one revision."""
     for store in (LocalDriver(tmp_path / "store"), MemoryDriver()):
         sources = MemoryDriver("elsewhere")
         await fill(sources)
@@ -138,7 +134,6 @@ async def test_a_source_that_changes_meanwhile_fails_the_push(make_manager: Mana
 
 
 async def test_urls_that_name_no_source_are_refused(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
-    """One sentence says why."""
     manager = make_manager(memory)
     for url in ("ftp://x/y", "s3:///y"):
         with pytest.raises(InvalidSetting):
@@ -146,15 +141,14 @@ async def test_urls_that_name_no_source_are_refused(memory: MemoryDriver, make_m
 
 
 async def test_a_file_url_is_a_path(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """As it is for buckets."""
     manager = make_manager(memory)
     await manager.create_asset(tree.as_uri(), "model")
     assert contents((await manager.fetch_asset("model")).path) == contents(tree)
 
 
 @pytest.mark.servers
-def test_an_s3_bucket_is_pushed_from_by_its_url(seaweedfs: S3Server, tmp_path: Path) -> None:
-    """The source is reached with the manager's own options where it is of the same provider."""
+def test_an_s3_bucket_is_a_source_by_its_url(seaweedfs: S3Server, tmp_path: Path) -> None:
+    """The manager's options apply to sources of the same provider."""
 
     async def push(source: str, target: str, options: dict[str, Any]) -> None:
         async with S3Driver(source, **options) as driver:
