@@ -1,4 +1,4 @@
-"""The simulation from the command line: `docs/simulation.md` has its commands."""
+"""Command line of the simulation. See `docs/simulation.md` for its commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from simulation.runner import CAUGHT, digest, replayed, searched, simulate, try_
 
 
 def main() -> int:
-    """Do what the arguments say."""
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m simulation")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, schedules in (("run", 2000), ("search", 2000), ("digest", 20)):
         command = commands.add_parser(name)
         command.add_argument("schedules", type=int, nargs="?", default=schedules)
         command.add_argument("seed", type=int, nargs="?", default=0)
-        command.add_argument("--racing", action="store_true", help="only creates that race, for `search`")
+        command.add_argument("--racing", action="store_true", help="search schedules of racing creates only")
     commands.add_parser("replay").add_argument("seed", type=int)
     mutations = commands.add_parser("mutations")
     mutations.add_argument("seed", type=int, nargs="?", default=0)

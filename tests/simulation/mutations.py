@@ -1,4 +1,4 @@
-"""Mistakes in the protocol, as patches: the simulation has to catch each of them."""
+"""Mutations of the protocol, as patches. The simulation must catch each of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A change of one module.
+    """Change of one module.
 
     Attributes:
         module: its path in the package.
-        old: the text that is replaced; it occurs there once.
-        new: what replaces it.
+        old: the text to replace, which occurs once.
+        new: its replacement.
     """
 
     module: str
@@ -25,13 +25,13 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One mistake.
+    """Mistake in the protocol.
 
     Attributes:
-        name: what it is.
-        patches: how it is made.
-        within: the schedules in which it is caught at the latest.
-        racing: whether these are of racing creates alone.
+        name: its description.
+        patches: the changes that introduce it.
+        within: number of schedules in which it must be caught.
+        racing: whether these consist of racing creates only.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Mutation:
 
 
 class MutationError(Exception):
-    """A mutation doesn't fit the package any more: adapt it to the code."""
+    """Mutation that no longer fits the code and must be adapted."""
 
 
 MUTATIONS: Final = (
@@ -216,7 +216,7 @@ MUTATIONS: Final = (
 
 
 def mutated(mutation: Mutation, package: Path, target: Path) -> Path:
-    """Copy the package to a folder, with a mistake in it; returns the folder to import it from."""
+    """Copy the package to a folder with a mutation, and return the folder to import it from."""
     copy = target / package.name
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for patch in mutation.patches:
