@@ -18,11 +18,12 @@ from aioassets.errors import IntegrityError, ObjectNotFound, PreconditionFailed
 from aioassets.model.digests import Hash, best_of, new_hash
 from aioassets.model.files import FileEntry, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
+from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import READING, copy_range, write_all_at, write_at
 from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 from aioassets.runtime.tasks import for_each, unwrapped
-from aioassets.runtime.threads import SMALL, check_cancelled, in_batch, in_thread, opened
+from aioassets.runtime.threads import check_cancelled, in_thread, opened
 
 RANGES_AT_ONCE: Final = 8
 """Ranges of one file that are under way or wait for the budget: other files have their turn between them."""

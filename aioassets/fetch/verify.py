@@ -14,8 +14,9 @@ from aioassets.fetch.download import RANGE, Download, Downloader, digest_of_cont
 from aioassets.model.digests import best_of
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
+from aioassets.runtime.batches import in_batch
 from aioassets.runtime.tasks import for_each
-from aioassets.runtime.threads import in_batch, in_thread
+from aioassets.runtime.threads import in_thread
 
 __all__ = ["Verification"]
 

@@ -34,7 +34,7 @@ from aioassets.drivers.protocol import MAX_DOCUMENT, Expect, Revision
 from aioassets.fetch.download import RANGE, RANGES_AT_ONCE, Download, Downloader
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
-from aioassets.runtime.threads import SMALL
+from aioassets.runtime.batches import SMALL
 from aioassets.testing import BytesSource
 
 META = "assets/model/0.0.meta"
