@@ -61,8 +61,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "store/documents.py",
-                "self.layout.versions(name), index.to_json(), expected=state.revision)",
-                "self.layout.versions(name), index.to_json(), expected=Expect.ANYTHING)",
+                "key, index.to_json(), expected=state.revision)",
+                "key, index.to_json(), expected=Expect.ANYTHING)",
             ),
         ),
         within=500,
