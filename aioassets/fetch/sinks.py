@@ -18,10 +18,11 @@ from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteFile
 from aioassets.model.digests import Hash, best_of
 from aioassets.model.files import FileEntry
+from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range
 from aioassets.runtime.disk import READING, copy_range, write_all_at, write_at
 from aioassets.runtime.tasks import for_each, unwrapped
-from aioassets.runtime.threads import SMALL, in_batch, in_thread, opened
+from aioassets.runtime.threads import in_thread, opened
 
 RANGE: Final = 8 * 1024 * 1024
 """Bytes of one range of a file. Its transfer takes much longer than a round trip."""

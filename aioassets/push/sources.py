@@ -19,11 +19,12 @@ from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256
 from aioassets.model.files import Table
+from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import gather2
-from aioassets.runtime.threads import SMALL, in_batch, in_thread
+from aioassets.runtime.threads import in_thread
 
 READ_CHUNK: Final = 8 * 1024 * 1024
 """Bytes to hash at a time. The work can be cancelled in between."""

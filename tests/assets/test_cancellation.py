@@ -36,8 +36,8 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.model.claim import Claim, ClaimState
+from aioassets.runtime.batches import SMALL
 from aioassets.runtime.tasks import gather2
-from aioassets.runtime.threads import SMALL
 
 pytestmark = pytest.mark.once
 

@@ -36,7 +36,7 @@ from aioassets.fetch.remote import RemoteFile
 from aioassets.fetch.sinks import RANGE, RANGES_AT_ONCE
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
-from aioassets.runtime.threads import SMALL
+from aioassets.runtime.batches import SMALL
 from aioassets.testing import BytesSource
 
 META = "assets/model/0.0.meta"

@@ -14,13 +14,12 @@ from anyio.lowlevel import checkpoint
 from tools.relay import settled
 
 from aioassets import OutOfThreads, PublicationUncertain
+from aioassets.runtime.batches import BATCH_SIZE, in_batch
 from aioassets.runtime.threads import (
-    BATCH_SIZE,
     CHUNK_SIZE,
     THREADS,
     check_cancelled,
     coalesced,
-    in_batch,
     in_thread,
     is_out_of_threads,
     run_async,
@@ -178,7 +177,7 @@ class TestBatches:
     @pytest.fixture(autouse=True)
     def no_batch_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Timing must not depend on how busy the machine is."""
-        monkeypatch.setattr("aioassets.runtime.threads.SLOW_BATCH", float("inf"))
+        monkeypatch.setattr("aioassets.runtime.batches.SLOW_BATCH", float("inf"))
 
     async def test_jobs_submitted_while_a_thread_is_busy_share_a_batch(self) -> None:
         busy = threading.Event()
@@ -213,7 +212,7 @@ class TestBatches:
             slow.set()
 
     async def test_a_job_does_not_wait_for_a_batch_that_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aioassets.runtime.threads.SLOW_BATCH", -1)
+        monkeypatch.setattr("aioassets.runtime.batches.SLOW_BATCH", -1)
         slow = threading.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(in_batch, slow.wait)

@@ -1,4 +1,4 @@
-"""The simulation from the command line: `docs/simulation.md` has its commands."""
+"""Command line of the simulation. See `docs/simulation.md` for its commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulation.schedule import Style
 
 
 def main() -> int:
-    """Do what the arguments say."""
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m simulation")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, schedules in (("run", 2000), ("search", 2000), ("digest", 20)):

@@ -1,4 +1,4 @@
-"""The driver of the simulated store: uploads in parts as S3's, everything through a real dispatcher."""
+"""Driver of the simulated store, with multipart uploads like S3 and a real dispatcher."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from simulation.server import NoSuchUpload, Server
 
 T = TypeVar("T")
 PART = 8
-"""Bytes of a part; what is longer is uploaded in parts."""
+"""Size of a part in bytes. Longer blobs are uploaded in several parts."""
 TRIES = 3
 CRITICAL = 3.0
-"""How much more frequent faults are with documents: all rests on those."""
+"""Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
 
 class SimulatedDriver(NoLocalFiles):
-    """One process's connection to the store.
+    """Connection of one process to the store.
 
     Args:
         server: the store.
-        network: the way there.
+        network: the simulated network.
         dispatcher: the budget and retries of the process.
     """
 
@@ -84,7 +84,7 @@ class SimulatedDriver(NoLocalFiles):
     ) -> Uploaded:
         in_parts = source.size > PART
         send = partial(self._put_in_parts if in_parts else self._put, effects=effects)
-        if in_parts:  # as S3's does with what is resumed: of a push that was killed, they might be completed late
+        if in_parts:  # like the S3 driver; the parts of a killed push might be completed late
             for upload in [each async for each in self.open_uploads(key)]:
                 await self.abort(upload)
         return await upload_by(send, self, key, source, expected, look_first=in_parts or resume)
@@ -99,7 +99,7 @@ class SimulatedDriver(NoLocalFiles):
         for _ in range(TRIES):
             try:
                 return await self._try_in_parts(key, source, expected, effects)
-            except NoSuchUpload:  # completed by a request whose answer was lost, or aborted by others
+            except NoSuchUpload:  # completed by a request whose response was lost, or aborted by another process
                 if await holds(self, key, source):
                     return None
         raise StoreUnavailable(self.url, f"it dropped {TRIES} uploads of {key!r}.")

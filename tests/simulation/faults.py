@@ -1,4 +1,4 @@
-"""Faults of requests, drawn from a seed: the same request of the same operation meets the same one."""
+"""Faults of requests, drawn from a seed: equal for the same request of the same operation."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from typing import Final
 
 MINUTE: Final = 60.0
 TIMEOUT: Final = 60.0
-"""Seconds that a client waits for an answer."""
+"""Seconds for which a client waits for a response."""
 
 LONGEST: Final = 512 * MINUTE
-"""Seconds that a fault lasts at the most."""
+"""Maximum duration of a fault in seconds."""
 
 
 class Kind(enum.Enum):
-    """A fault of one request."""
+    """Fault of one request."""
 
-    LATE = "takes effect long after the client gave it up"
-    LOST = "takes effect, and its answer is lost"
-    DROPPED = "is lost, and the client can't tell"
+    LATE = "takes effect long after the client gave up"
+    LOST = "takes effect, and its response is lost"
+    DROPPED = "is lost, unknown to the client"
     REFUSED = "is refused by a busy store"
-    GARBLED = "takes effect, and its answer makes no sense"
+    GARBLED = "takes effect, and its response is invalid"
     KILLED_BEFORE = "is never sent: its process is killed"
     KILLED_AFTER = "is sent, and its process is killed"
-    PAUSED_BEFORE = "is sent after its process stood still"
-    PAUSED_AFTER = "is sent, and its process stands still"
+    PAUSED_BEFORE = "is sent after its process paused"
+    PAUSED_AFTER = "is sent, and its process pauses"
     CANCELLED = "is sent, and its operation is cancelled"
 
 
 SPREAD: Final = (0.3, 1.0, 1.0, 1.0, 1.0, 5.0)
-"""By how much single requests are slower than others."""
+"""Factors of the latency of single requests."""
 SLOWEST: Final = 25.0
-"""Seconds that a request without a fault takes at the most, in each direction."""
+"""Maximum latency in seconds, in each direction, of a request without a fault."""
 READING: Final = 0.3
-"""Faults of requests that only read are less frequent: they do less harm."""
+"""Factor of the rate of faults of reading requests, which do less harm."""
 RequestId = tuple[str, int]
-"""An operation, and which request of it."""
+"""Label of an operation, and the number of its request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How one request fares.
+    """Conditions of one request.
 
     Attributes:
         there: seconds until it takes effect.
-        back: seconds until it is answered, from then on.
-        skew: seconds by which the clock that stamps it is wrong.
-        fault: what else happens; `None` for nothing.
-        duration: of the fault, in seconds.
+        back: seconds from then until the response arrives.
+        skew: error in seconds of the clock that stamps it.
+        fault: the fault, or `None`.
+        duration: the duration of the fault in seconds.
     """
 
     there: float
@@ -63,15 +63,15 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How requests fare in one schedule.
+    """Conditions of all requests in one schedule.
 
     Attributes:
-        seed: what all is drawn from.
-        latency: seconds that most requests take.
-        skew: seconds by which the store's clocks are wrong at the most.
-        rate: faults per request that changes something.
+        seed: the seed of all random choices.
+        latency: the latency of most requests in seconds.
+        skew: maximum error in seconds of the store's clocks.
+        rate: faults per request that changes an object.
         kinds: the faults that occur.
-        calm: requests that have no fault all the same.
+        calm: requests without faults.
     """
 
     seed: int
@@ -82,10 +82,10 @@ class Weather:
     calm: Collection[RequestId] = frozenset()
 
     def of(self, request: RequestId, *, weight: float) -> Conditions:
-        """Return how a request fares.
+        """Return the conditions of a request.
 
         Args:
-            weight: by how much faults are more frequent than with most requests; 0 for one that only reads.
+            weight: factor of the rate of faults; 0 for a request that only reads.
         """
         draw = Random(f"{self.seed}/{request[0]}/{request[1]}")
         habit = _habit(self.seed, request[0])
@@ -105,13 +105,13 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class _Habit:
-    """How fast an operation is: faster or slower than others, and once much slower.
+    """Speed of an operation, which stalls at one request.
 
     Attributes:
-        pace: by how much.
-        stalls_at: the request that takes long, which lets others pass between two steps.
-        stalls_there: latencies until that takes effect.
-        stalls_back: latencies from then on.
+        pace: the factor of its latencies.
+        stalls_at: the request that stalls, so that others overtake between two steps.
+        stalls_there: number of latencies until that request takes effect.
+        stalls_back: number of latencies from then until its response.
     """
 
     pace: float

@@ -1,4 +1,4 @@
-"""What must hold, whatever happens: looked at with each change of an object, and with each result."""
+"""Invariants of the protocol, checked at each change of an object and each result."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class _Sealed:
 
 @dataclass(slots=True)
 class Judge:
-    """Watches one run.
+    """Checker of one run.
 
     Attributes:
-        network: tells whose request takes effect.
-        server: the store, once it is there.
-        steps: what is done, by label.
-        violations: what was broken.
-        outcomes: how operations ended, by label.
-        is_over: whether nothing counts any more.
+        network: the network, which knows the sender of the current request.
+        server: the store, once it exists.
+        steps: the operations, by label.
+        violations: the broken invariants.
+        outcomes: the outcomes of operations, by label.
+        is_over: whether to ignore all further changes and results.
     """
 
     network: Network
@@ -60,7 +60,6 @@ class Judge:
     # Changes in the store
 
     def changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
-        """See `Watcher.changed`."""
         asset, _, rest = key.removeprefix(LAYOUT.root).partition("/")
         if asset.startswith("."):
             return
@@ -159,7 +158,9 @@ class Judge:
         self._ended(step, f"{type(error).__name__}: {error}")
         if self.is_over:
             return
-        beside = {each.label for each in self.steps.values() if each.process == step.process}  # they list together
+        beside = {
+            each.label for each in self.steps.values() if each.process == step.process
+        }  # their versions are listed together
         had_fault = any(label in beside for label, _ in self.network.faults)
         known = type(error) in expected or (isinstance(error, Garbled) and had_fault)
         if not known or (isinstance(error, StoreUnavailable) and not had_fault):
@@ -179,11 +180,11 @@ class Judge:
             self._broken("a fetch gave other bytes than were sealed", f"{step.label}: {step.asset}:{version}")
 
     def done(self, step: Step, result: str) -> None:
-        """Note how another operation ended."""
+        """Record the outcome of another operation."""
         self._ended(step, result)
 
     def settled(self) -> None:
-        """Look at all that was acknowledged, when nothing happens any more."""
+        """Check all acknowledged versions after the end of all operations."""
         for (asset, version), label in self._acknowledged.items():
             if version not in self._index(asset):
                 self._broken("an acknowledged version isn't listed", f"{asset}:{version} of {label}")
@@ -191,7 +192,7 @@ class Judge:
                 self._broken("an acknowledged version isn't intact", f"{asset}:{version} of {label}")
 
     def expect(self, holds: bool, what: str, detail: str) -> None:
-        """Note something else that should hold."""
+        """Record a violation if another condition doesn't hold."""
         if not holds:
             self._broken(what, detail)
 

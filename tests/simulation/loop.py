@@ -1,4 +1,4 @@
-"""An event loop in virtual time, on which single processes can stand still or die."""
+"""Event loop in virtual time, on which single processes can pause or die."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from contextvars import Context, ContextVar
 from typing import Any, Final
 
 BUSY_TURNS: Final = 24
-"""Turns in which no time passes. More in a row wait for something in a busy loop, as cancelled task groups do."""
+"""Iterations in a row without advancing the time. More of them are a busy wait, as of cancelled task groups."""
 ENDLESS: Final = 100_000
-"""Turns in a row without a timer after which the loop is stuck."""
+"""Iterations in a row without a timer after which the loop is stuck."""
 
 
 class Lane:
-    """The callbacks of one process.
+    """Callbacks of one process.
 
     Attributes:
-        is_dead: whether they will never run again.
-        is_paused: whether they wait.
+        is_dead: whether the process is dead, so that they never run again.
+        is_paused: whether the process is paused.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class Lane:
 
 
 LANE: Final[ContextVar[Lane | None]] = ContextVar("simulation_lane", default=None)
-"""The process that runs; none for the store and for what drives the simulation."""
+"""The running process; unset in the store and in the driver of the simulation."""
 OUTSIDE: Final = Context()
-"""The context of what belongs to no process."""
+"""Context of callbacks that belong to no process."""
 
 
 class _Handle:
-    """A callback that waits for its turn."""
+    """Scheduled callback."""
 
     __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when", "lane")
 
@@ -72,7 +72,7 @@ class _Handle:
 
 
 class _Task(asyncio.Task[Any]):
-    """A task whose place in a set is the same in each run."""
+    """Task with a deterministic hash, so that sets of tasks have the same order in each run."""
 
     def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:
         self.number = number
@@ -83,7 +83,7 @@ class _Task(asyncio.Task[Any]):
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """An event loop on which time passes only while nobody has anything to do."""
+    """Event loop whose time advances only if no callback is ready."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -94,7 +94,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.errors: list[dict[str, Any]] = []
 
     def run(self, until: Callable[[], bool], *, limit: float) -> None:
-        """Run until a condition holds, nothing is left to do, or the time is up."""
+        """Run until a condition holds, no callback is left, or the time limit is reached."""
         asyncio._set_running_loop(self)
         turns = total = 0
         try:
@@ -119,12 +119,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def pause(self, lane: Lane, seconds: float) -> None:
-        """Let a process stand still."""
+        """Pause a process."""
         lane.is_paused = True
         self.call_at(self._now + seconds, self._resume, lane, context=OUTSIDE)
 
     def wake(self, lane: Lane) -> None:
-        """Let a process go on, even one that is dead: so it can be taken down when all is over."""
+        """Resume a process, even a dead one, to take it down at the end."""
         lane.is_dead = False
         self._resume(lane)
 
@@ -162,7 +162,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return _Task(next(self._tasks), coro, loop=self, **options)
 
     def get_task_factory(self) -> None:
-        """Tell that tasks are made by `create_task` alone."""
+        """Return `None`: `create_task` creates all tasks."""
 
     def get_debug(self) -> bool:
         return False
@@ -174,5 +174,5 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep what nobody handled."""
+        """Record an unhandled error."""
         self.errors.append(context)

@@ -1,4 +1,4 @@
-"""Mistakes in the protocol, as patches: the simulation has to catch each of them."""
+"""Mutations of the protocol, as patches. The simulation must catch each of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from simulation.schedule import Style
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A change of one module.
+    """Change of one module.
 
     Attributes:
         module: its path in the package.
-        old: the text that is replaced; it occurs there once.
-        new: what replaces it.
+        old: the text to replace, which occurs once.
+        new: its replacement.
     """
 
     module: str
@@ -27,12 +27,12 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One mistake.
+    """Mistake in the protocol.
 
     Attributes:
-        name: what it is.
-        patches: how it is made.
-        within: the schedules in which it is caught at the latest.
+        name: its description.
+        patches: the changes that introduce it.
+        within: number of schedules in which it must be caught.
         style: the family of these schedules.
     """
 
@@ -43,7 +43,7 @@ class Mutation:
 
 
 class MutationError(Exception):
-    """A mutation doesn't fit the package any more: adapt it to the code."""
+    """Mutation that no longer fits the code and must be adapted."""
 
 
 MUTATIONS: Final = (
@@ -63,8 +63,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "store/documents.py",
-                "self.layout.versions(name), index.to_json(), expected=state.revision)",
-                "self.layout.versions(name), index.to_json(), expected=Expect.ANYTHING)",
+                "key, index.to_json(), expected=state.revision)",
+                "key, index.to_json(), expected=Expect.ANYTHING)",
             ),
         ),
         within=500,
@@ -225,7 +225,7 @@ MUTATIONS: Final = (
 
 
 def mutated(mutation: Mutation, package: Path, target: Path) -> Path:
-    """Copy the package to a folder, with a mistake in it; returns the folder to import it from."""
+    """Copy the package to a folder with a mutation, and return the folder to import it from."""
     copy = target / package.name
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for patch in mutation.patches:

@@ -1,4 +1,4 @@
-"""The way of a request to the store and back, with all that can happen on it."""
+"""Simulated network between processes and the store, with its faults."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ URL: Final = "sim://store"
 
 
 class Garbled(Exception):
-    """An answer that makes no sense, of a request that took effect."""
+    """Invalid response to a request that took effect."""
 
 
 @dataclass(slots=True)
 class Sender:
-    """One operation, as the store sees it.
+    """Operation that sends requests.
 
     Attributes:
-        label: which one it is.
+        label: its unique label.
         lane: its process.
-        task: what to cancel.
-        sent: how many requests it sent.
+        task: its task, to cancel it.
+        sent: number of requests sent.
     """
 
     label: str
@@ -41,22 +41,22 @@ class Sender:
 
 
 SENDER: Final[ContextVar[Sender]] = ContextVar("simulation_sender")
-"""The operation that runs."""
+"""The running operation."""
 
 
 @dataclass(slots=True)
 class Network:
-    """What carries requests to the store.
+    """Network between processes and the store.
 
     Attributes:
-        loop: the time.
-        weather: how requests fare; `None` in the calm after all.
-        note: writes something down, where that is wanted.
-        faults: the requests that met a fault.
-        requests: how many were sent.
+        loop: the event loop, which has the time.
+        weather: the conditions of requests; `None` for no faults.
+        note: a function that writes the trace, or `None`.
+        faults: the requests with faults.
+        requests: number of requests sent.
         acting: the operation whose request takes effect now.
         lanes: the process of each operation.
-        is_down: whether nothing can be sent any more.
+        is_down: whether the network is down.
     """
 
     loop: VirtualLoop
@@ -70,7 +70,7 @@ class Network:
     _names: dict[str, str] = field(default_factory=dict)
 
     def described(self, key: str, data: bytes, expected: Revision | Expect) -> str:
-        """Return what is written, with names for random tokens that are the same in each run."""
+        """Describe a write, with deterministic names in place of random tokens."""
         if self.note is None or key.startswith("assets/."):
             return key
         found = json.loads(data)
@@ -85,12 +85,12 @@ class Network:
         return f"write {key} <{text}>" + ("" if expected is not Expect.ABSENT else " if absent")
 
     async def exchange(self, what: str, effect: Callable[[float], T], *, weight: float = 0.0) -> T:
-        """Send a request, and wait for its answer.
+        """Send a request, and wait for its response.
 
         Args:
-            what: what it is, for people.
-            effect: does it at the store, whose clock is so many seconds wrong.
-            weight: of faults, as for `Weather.of`.
+            what: its description, for the trace.
+            effect: a function that executes it at the store, given the error of its clock in seconds.
+            weight: the factor of the rate of faults, as for `Weather.of`.
         """
         if self.is_down:
             raise StoreUnavailable(URL, "the simulation is over.", uncertain=False)
@@ -113,7 +113,7 @@ class Network:
         return answer
 
     def acted(self, sender: Sender, what: str, effect: Callable[[float], T], skew: float) -> T:
-        """Let a request take effect at the store."""
+        """Execute a request at the store."""
         self.acting = sender.label
         try:
             result = effect(skew)
@@ -128,7 +128,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class _Request(Generic[T]):
-    """One request on its way."""
+    """Request in flight."""
 
     network: Network
     sender: Sender
@@ -138,7 +138,7 @@ class _Request(Generic[T]):
     answer: asyncio.Future[T]
 
     def send(self) -> None:
-        """Let happen what the fault says."""
+        """Schedule the effect and the response, according to the fault."""
         there, back, duration = self.fares.there, self.fares.back, self.fares.duration
         match self.fares.fault:
             case None | Kind.GARBLED:
@@ -158,9 +158,9 @@ class _Request(Generic[T]):
                 self._upset(fault, there, back, duration)
 
     def _upset(self, fault: Kind, there: float, back: float, duration: float) -> None:
-        """Let something happen to the process or the operation."""
+        """Schedule a fault of the process or the operation."""
         loop, lane = self.network.loop, self.sender.lane
-        is_early = back < there  # a coin that the seed tossed
+        is_early = back < there  # a random bit from the seed
         match fault:
             case Kind.KILLED_BEFORE:
                 lane.is_dead = True
@@ -180,7 +180,7 @@ class _Request(Generic[T]):
                     self._later((there + back) * duration / LONGEST, self.sender.task.cancel)
 
     def _act(self, answered: bool = True) -> None:
-        """Take effect, and answer."""
+        """Execute the request, and respond."""
         try:
             result = self.network.acted(self.sender, self.what, self.effect, self.fares.skew)
         except (AioAssetsError, NoSuchUpload) as error:

@@ -1,4 +1,4 @@
-"""What processes do, by its name: a new operation is one more function here, and its weight in `schedule.py`."""
+"""Operations of processes, by name. `schedule.py` has the weight of each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def update(process: Process, step: Step, *, bump_major: bool = False) -> N
 
 
 async def push_later(process: Process, step: Step) -> None:
-    """Push what was planned some time before."""
+    """Push according to a plan made some time before."""
     plan = await process.manager.plan_update(process.workspace.source(step.source), step.asset)
     await asyncio.sleep(step.delay)
     process.judge.pushed(step, (await process.manager.push(plan)).version)
@@ -55,7 +55,7 @@ async def fetch(process: Process, step: Step) -> None:
 
 
 async def publish(process: Process, step: Step) -> None:
-    """List what a cleaning finds complete and unlisted."""
+    """List the complete but unlisted versions that a cleaning finds."""
     plan = await process.manager.plan_clean(step.asset)
     await asyncio.sleep(step.delay)
     found = [each.version for each in plan.leftovers if each.kind is LeftoverKind.UNLISTED_VERSION]
@@ -75,11 +75,11 @@ OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
     "fetch": (fetch, (AssetNotFound, VersionNotFound, StoreUnavailable)),
     "publish": (publish, (AssetNotFound, VersionNotFound, StoreUnavailable)),
 }
-"""What each does, and how it may fail."""
+"""Functions of the operations, and their expected errors."""
 
 
 async def perform(process: Process, step: Step) -> None:
-    """Do one operation, and tell the judge how it ended."""
+    """Perform an operation, and report its outcome to the judge."""
     work, expected = OPERATIONS[step.kind]
     try:
         with suppress(asyncio.CancelledError):

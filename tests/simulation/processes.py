@@ -1,4 +1,4 @@
-"""Processes on machines: each has a manager of its own, and sees only its own machine's processes end."""
+"""Simulated processes, each with a manager, on several machines."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from simulation.sources import Workspace
 
 
 class SimulatedMachine(Machine):
-    """A machine as one of its processes sees it.
+    """Machine from the view of one of its processes.
 
     Args:
-        name: tells machines apart.
-        process: the process.
+        name: the name of the machine.
+        process: the name of the process.
         lanes: all processes of all machines, by pid.
     """
 
@@ -40,11 +40,9 @@ class SimulatedMachine(Machine):
         self._lanes = lanes
 
     def this_process(self, *, user: bool, host: bool) -> Claimant:
-        """See `Machine.this_process`."""
         return self._claimant
 
     def is_gone(self, machine: str, pid: int, started: str) -> bool:
-        """See `Machine.is_gone`."""
         return machine == self._claimant.machine and self._lanes[pid].is_dead
 
     def is_this_process(self, machine: str, pid: int, started: str) -> bool:
@@ -54,15 +52,15 @@ class SimulatedMachine(Machine):
 
 @dataclass(slots=True)
 class Process:
-    """One process.
+    """Simulated process.
 
     Attributes:
-        lane: runs or holds up all that it does.
-        context: what its tasks run in.
+        lane: the lane of its callbacks.
+        context: the context of its tasks.
         manager: its manager.
-        judge: hears how its operations end.
-        workspace: where its files are.
-        new_manager: makes another manager, with an empty cache.
+        judge: the checker of its results.
+        workspace: the folders of its files.
+        new_manager: a function that returns another manager, with an empty cache.
     """
 
     lane: Lane
@@ -73,7 +71,7 @@ class Process:
     new_manager: Callable[[], AssetsManager]
 
     async def fetch(self, asset: str) -> tuple[str, dict[str, bytes]]:
-        """Fetch the latest version of an asset, with nothing cached; returns its version and files."""
+        """Fetch the latest version of an asset without a cache, and return its version and files."""
         fetched = await self.new_manager().fetch_asset(asset)
         files = (
             [each for each in fetched.path.rglob("*") if each.is_file()] if fetched.path.is_dir() else [fetched.path]
@@ -84,16 +82,16 @@ class Process:
 
 @dataclass(slots=True)
 class Processes:
-    """All processes of one run.
+    """Processes of one run.
 
     Attributes:
         server: the store.
-        network: the way there.
-        judge: watches them.
-        workspace: where files are.
-        scheme: how versions are numbered.
-        seed: for the pauses between retries.
-        folder: for what is fetched.
+        network: the simulated network.
+        judge: the checker of their results.
+        workspace: the folders of their files.
+        scheme: the versioning scheme.
+        seed: the seed of the pauses between retries.
+        folder: the folder for fetched files.
     """
 
     server: Server
@@ -108,13 +106,13 @@ class Processes:
     _fetchers: int = 0
 
     def get(self, name: str, machine: str) -> Process:
-        """Return a process, which begins with its first operation."""
+        """Return a process, started on first use."""
         if name not in self._all:
             self._all[name] = self._begin(name, machine)
         return self._all[name]
 
     def lanes(self) -> list[Lane]:
-        """Return what each runs in."""
+        """Return the lanes of all processes."""
         return list(self._lanes.values())
 
     def _begin(self, name: str, machine: str) -> Process:
@@ -131,7 +129,7 @@ class Processes:
         return self.manager(name, self.folder / str(self._fetchers))
 
     def manager(self, name: str, assets_dir: Path) -> AssetsManager:
-        """Make a manager."""
+        """Return a new manager."""
         loop = self.network.loop
         retry = RetryPolicy(clock=loop.time, jitter=Random(f"{self.seed}/{name}").random)
         driver = SimulatedDriver(self.server, self.network, Dispatcher(retry=retry))

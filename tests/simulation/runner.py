@@ -1,4 +1,4 @@
-"""Running many schedules, over all cores; and the mutations, each until it is caught."""
+"""Runs of many schedules on all cores, and of mutations until they are caught."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simulation.world import Outcome, run, workspace
 
 BATCH: Final = 100
 CAUGHT: Final = 3
-"""Exit status of a search that found something."""
+"""Exit status of a search that found a violation."""
 TESTS: Final = Path(__file__).parent.parent
 CORES: Final = os.cpu_count() or 1
 
@@ -38,7 +38,7 @@ def first_broken(seeds: Iterable[int], place: Workspace, style: Style = Style.MI
 
 
 def broken_by(seeds: Iterable[int]) -> str | None:
-    """Run the schedules of some seeds; return a report on the first that breaks something."""
+    """Run the schedules of some seeds, and return a report on the first with a violation."""
     with workspace() as place:
         found = first_broken(seeds, place)
         return None if found is None else report(*found, place)
@@ -52,7 +52,7 @@ def searched(schedules: int, first: int, style: Style) -> str | None:
 
 
 def digest(schedules: int, first: int) -> str:
-    """Return a digest of all that happens in some schedules."""
+    """Return a digest of the traces of some schedules."""
     total = hashlib.sha256()
     with workspace() as place:
         for seed in range(first, first + schedules):
@@ -66,7 +66,7 @@ def batches(schedules: int, first: int) -> list[range]:
 
 
 def simulate(schedules: int, first: int) -> Iterator[str]:
-    """Run so many schedules on all cores, and yield a report of each batch that broke something."""
+    """Run schedules on all cores, and yield a report on each batch with a violation."""
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
         for found in pool.map(broken_by, batches(schedules, first)):
             if found is not None:
@@ -74,7 +74,7 @@ def simulate(schedules: int, first: int) -> Iterator[str]:
 
 
 def replayed(seed: int) -> str:
-    """Run one schedule again, and return what happens in it."""
+    """Run one schedule again, and return its trace."""
     with workspace() as place:
         schedule = made(seed)
         outcome = run(schedule, place, traced=True)
@@ -84,7 +84,7 @@ def replayed(seed: int) -> str:
 
 
 def try_mutations(first: int, names: Iterable[str] = ()) -> Iterator[tuple[Mutation, str | None]]:
-    """Run schedules on each mutation until one breaks something; yields what, or `None` where it isn't caught."""
+    """Run schedules on each mutation, and yield the violation that it causes, or `None` if it isn't caught."""
     chosen = [each for each in MUTATIONS if not names or any(name in each.name for name in names)]
     with ThreadPoolExecutor(CORES) as pool:
         yield from zip(chosen, pool.map(lambda mutation: _caught(mutation, first), chosen), strict=True)

@@ -1,4 +1,4 @@
-"""What happens in one run: which processes do what, when, on which store, in which weather."""
+"""Schedules: the operations, the store and the weather of one run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ WEIGHTS: Final = {
     "fetch": 3,
     "publish": 1,
 }
-"""How often each operation occurs; `operations.py` has what each does."""
+"""Weights of the operations in `operations.py`."""
 RACE: Final = {"create": 30, "fetch": 0, "publish": 0, "push_later": 0, "bump_major": 0}
 STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
-"""Other weights: nothing but creates and cleaning. Where they are as above, the asset is created first."""
+"""Changes of the weights. `RACE` has creates and cleaning only; without changes, the asset is created first."""
 IMPOSSIBLE: Final = {("simple_date", "bump_major")}
 THEMES: Final[tuple[tuple[Kind, ...], ...]] = (
     (Kind.CANCELLED,),
@@ -36,24 +36,24 @@ THEMES: Final[tuple[tuple[Kind, ...], ...]] = (
     (Kind.KILLED_BEFORE, Kind.KILLED_AFTER, Kind.LATE),
     tuple(Kind),
 )
-"""Faults that occur together: most holes show where there are many of few kinds."""
+"""Faults that occur together. Many faults of few kinds find most bugs."""
 MACHINES: Final = ("m1", "m2")
 ASSETS: Final = ("x", "y")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation.
+    """Scheduled operation.
 
     Attributes:
-        label: which one it is.
-        at: when it begins, in seconds.
-        process: where.
-        machine: where that is.
-        kind: what it does.
-        asset: to which asset.
-        source: what it pushes.
-        delay: seconds between planning and doing, where these are apart.
+        label: its unique label.
+        at: its start time in seconds.
+        process: the name of its process.
+        machine: the machine of that process.
+        kind: the kind of operation.
+        asset: the name of the asset.
+        source: the name of the source to push.
+        delay: seconds between planning and execution, if these are separate.
     """
 
     label: str
@@ -72,14 +72,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All that one run depends on.
+    """Complete input of one run.
 
     Attributes:
-        seed: what it was made from.
-        scheme: how versions are numbered.
-        store: how the store behaves.
-        weather: how requests fare.
-        steps: what is done.
+        seed: the seed of the schedule.
+        scheme: the versioning scheme.
+        store: the behaviour of the store.
+        weather: the conditions of requests.
+        steps: the operations.
     """
 
     seed: int
@@ -93,11 +93,11 @@ class Schedule:
         return "\n".join([f"seed {self.seed}, {self.scheme}, {self.store}, {weather}", *map(str, self.steps)])
 
     def with_steps(self, steps: tuple[Step, ...]) -> Schedule:
-        """Return it with fewer operations."""
+        """Return the schedule with other operations."""
         return replace(self, steps=steps)
 
     def calmed(self, *calm: tuple[str, int]) -> Schedule:
-        """Return it without the faults of these requests."""
+        """Return the schedule without faults of these requests."""
         return replace(self, weather=replace(self.weather, calm=frozenset({*self.weather.calm, *calm})))
 
 
@@ -145,7 +145,7 @@ def _cancelled_creates(seed: int) -> Schedule:
 
 
 def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> Iterator[Step]:
-    """Waves of operations: some at once, then perhaps others long after, which find what is left."""
+    """Generate waves of concurrent operations. Later waves find what earlier ones left."""
     assets = ASSETS[: 1 if style else draw.choice([1, 1, 2])]
     processes = [(f"p{number}", draw.choice(MACHINES)) for number in range(draw.randint(2, 5))]
     sources = draw.choice([draw.sample(NAMES, 2), NAMES[:2], NAMES[:1], NAMES[4:6]])
@@ -163,5 +163,5 @@ def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> 
             delay = draw.choice([0.0, 10.0, 50.0, HOUR]) if kind == "push_later" else draw.choice([0.0, latency * 10])
             yield Step(f"{kind}{number}", at, process, machine, kind, draw.choice(assets), draw.choice(sources), delay)
         begins += draw.choice([10 * latency, 20 * MINUTE, 2 * HOUR, 10 * HOUR])
-        # Processes that were killed are followed by new ones.
+        # New processes replace killed ones.
         processes = [(name + draw.choice(["", "+"]), machine) for name, machine in processes]

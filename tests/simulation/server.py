@@ -1,4 +1,4 @@
-"""A store in memory that honours conditions, as one server sees it: requests take effect one after the other."""
+"""Simulated store in memory, which honours conditions and executes requests one after the other."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from aioassets.errors import ObjectNotFound, PreconditionFailed
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE: Final = 4
-"""Keys of one answer to a listing."""
+"""Number of keys in one page of a listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """How a store behaves.
+    """Behaviour of a store.
 
     Attributes:
-        etags: whether a revision is a digest of the content, as on S3, not a number of its own.
-        checks_completion: whether the completion of an upload in parts honours its condition.
-        checksums: whether the store vouches for digests.
+        etags: whether a revision is a digest of the content, as on S3, instead of a unique number.
+        checks_completion: whether the completion of a multipart upload honours its condition.
+        checksums: whether the store reports checksums.
     """
 
     etags: bool
@@ -34,7 +34,7 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object."""
+    """Object in the store."""
 
     data: bytes
     revision: Revision
@@ -43,7 +43,7 @@ class Stored:
 
 @dataclass(slots=True)
 class Upload:
-    """An upload in parts."""
+    """Open multipart upload."""
 
     key: str
     begun: datetime
@@ -51,23 +51,23 @@ class Upload:
 
 
 class Watcher(Protocol):
-    """Sees each change of an object before the next request takes effect."""
+    """Observer of changes of objects."""
 
     def changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
-        """Look at a change."""
+        """Handle a change, before the next request takes effect."""
 
 
 class NoSuchUpload(Exception):
-    """The upload was completed or aborted."""
+    """Upload that was completed or aborted."""
 
 
 class Server:
-    """The store.
+    """Simulated store.
 
     Args:
-        kinds: how it behaves.
-        clock: seconds since the beginning.
-        watcher: sees each change.
+        kinds: its behaviour.
+        clock: a clock in seconds since the start of the run.
+        watcher: the observer of changes.
     """
 
     def __init__(self, kinds: Kinds, clock: Callable[[], float], watcher: Watcher) -> None:
@@ -79,7 +79,7 @@ class Server:
         self._numbers = itertools.count(1)
 
     def now(self, skew: float = 0.0) -> datetime:
-        """Return the time, by one of the store's clocks."""
+        """Return the time by a clock of the store with this error."""
         return BEGINNING + timedelta(seconds=int(self._clock() + skew))
 
     def read(self, key: str, skew: float) -> Document:

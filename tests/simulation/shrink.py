@@ -1,4 +1,4 @@
-"""Making a schedule that breaks something as short as can be."""
+"""Reduction of a schedule with a violation to a minimal one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from simulation.world import Outcome, run
 
 
 class Shrinking:
-    """Leaves out what isn't needed to break the same thing.
+    """Reduction of a schedule that keeps its violation.
 
     Args:
-        schedule: what breaks it.
-        outcome: how that run ended.
-        workspace: where files are.
+        schedule: the schedule.
+        outcome: the outcome of its run.
+        workspace: the folders of files.
     """
 
     def __init__(self, schedule: Schedule, outcome: Outcome, workspace: Workspace) -> None:
@@ -26,13 +26,13 @@ class Shrinking:
         self._workspace = workspace
 
     def run(self) -> tuple[Schedule, Outcome]:
-        """Return the shortest schedule that was found, and how it ends, with its trace."""
-        while any([*self._tried()]):  # all of them: `any` alone would stop at the first
+        """Return the shortest schedule found, and its outcome with a trace."""
+        while any([*self._tried()]):  # a list, because `any` alone would stop at the first
             pass
         return self._schedule, run(self._schedule, self._workspace, traced=True)
 
     def _tried(self) -> Iterator[bool]:
-        """Leave out single operations and faults, then try a better store and small sources; yields what helped."""
+        """Try without single operations and faults, then with a better store and small sources; yield each success."""
         for step in reversed(self._schedule.steps):
             yield self._try(self._less(step))
         for request in reversed([*self._outcome.faults]):
@@ -54,7 +54,7 @@ class Shrinking:
         return lambda schedule: schedule.with_steps(tuple(small if each == step else each for each in schedule.steps))
 
     def _try(self, change: Callable[[Schedule], Schedule]) -> bool:
-        """Keep a change with which the same is broken."""
+        """Keep a change if the same violation occurs."""
         changed = change(self._schedule)
         if changed == self._schedule or not changed.steps:
             return False
@@ -66,8 +66,8 @@ class Shrinking:
 
 
 def report(schedule: Schedule, outcome: Outcome, workspace: Workspace) -> str:
-    """Return what was broken, and the shortest schedule that was found to break it."""
+    """Return a report on the violation, with the shortest schedule found."""
     shorter, ending = Shrinking(schedule, outcome, workspace).run()
     faults = [f"{label}, request {number}: {kind.value}" for (label, number), kind in ending.faults.items()]
     lines = ["VIOLATION", *ending.violations, str(shorter), *faults, "", *ending.trace]
-    return "\n".join([*lines, "", f"To see it again: python -m simulation replay {schedule.seed}"])
+    return "\n".join([*lines, "", f"To reproduce: python -m simulation replay {schedule.seed}"])

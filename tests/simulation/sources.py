@@ -1,4 +1,4 @@
-"""What is pushed: few small files, some of which differ in nothing that a fingerprint tells."""
+"""Sources to push: a few small files, some of which have equal fingerprints."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 LONG: Final = 20
-"""Bytes of a file that is uploaded in parts."""
+"""Size in bytes of a file that is uploaded in several parts."""
 _CONTENTS: Final[dict[str, dict[str, int]]] = {
     "file": {"": 3},
     "long": {"": LONG},
     "folder": {"a": 3, "b/c": LONG},
     "small": {"a": 2, "empty": 0},
 }
-"""Sizes by path, by the name of a source."""
+"""Sizes of files by path, by the name of the source."""
 TWINS: Final = "12"
-"""Sources of one name have the same sizes and times, and other bytes."""
+"""Suffixes of sources with the same sizes and times, but different bytes."""
 NAMES: Final = tuple(f"{name}{twin}" for name in _CONTENTS for twin in TWINS)
 MEMORY: Final = "/dev/shm"
-"""Where files are in memory, on Linux."""
+"""Folder in memory on Linux."""
 _MTIME: Final = 1_700_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Folders on this machine that all schedules share.
+    """Local folders that all schedules share.
 
     Attributes:
-        root: where they are.
+        root: the root folder.
     """
 
     root: Path
 
     @property
     def cache(self) -> Path:
-        """The assets directory of all that don't fetch."""
+        """The assets directory of managers that don't fetch."""
         return self.root / "cache"
 
     def source(self, name: str) -> Path:
-        """Return where a source is."""
+        """Return the path of a source."""
         return self.root / "sources" / name
 
     @classmethod
     @contextmanager
     def made(cls) -> Iterator[Workspace]:
-        """Make the sources, for as long as the block runs."""
+        """Create the sources, and delete them at the end of the block."""
         with TemporaryDirectory(prefix="simulation-", dir=MEMORY if os.path.isdir(MEMORY) else None) as root:
             workspace = cls(Path(root))
             for name in NAMES:

@@ -1,4 +1,4 @@
-"""The protocol holds under what processes, networks and stores do, and the simulation notices where it doesn't."""
+"""The protocol keeps its promises in the simulation, and the simulation catches mutations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCHES = [range(start, start + 40) for start in range(0, 480, 40)]
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> None:
-    """The simulation has no threads, so that everything happens on its loop."""
+    """Allow blocking calls: the simulation has no threads, so all work runs on its event loop."""
 
 
 @pytest.mark.parametrize("seeds", BATCHES, ids=str)
@@ -29,13 +29,13 @@ def test_no_promise_is_broken(seeds: range) -> None:
     assert report is None, report
 
 
-def test_the_same_seed_makes_the_same_happen() -> None:
+def test_runs_with_the_same_seed_are_equal() -> None:
     digests = {simulate("digest", "20", "0", PYTHONHASHSEED=seed) for seed in ("1", "2")}
 
     assert len(digests) == 1
 
 
-def test_a_mistake_is_caught() -> None:
+def test_a_mutation_is_caught() -> None:
     ((_, found),) = try_mutations(0, ["listing before sealing"])
 
     assert found is not None
@@ -47,13 +47,13 @@ def test_a_mutation_fits_the_code(mutation: Mutation, tmp_path: Path) -> None:
     assert mutated(mutation, PACKAGE, tmp_path) == tmp_path
 
 
-def test_a_mutation_that_fits_no_more_says_so(tmp_path: Path) -> None:
+def test_a_mutation_that_no_longer_fits_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MutationError, match=r"old: push/claim.py has this 0 times"):
         mutated(Mutation("old", (Patch("push/claim.py", "nonsense", ""),), 1), PACKAGE, tmp_path)
 
 
 def simulate(*arguments: str, **environment: str) -> str:
-    """Run the simulation from the command line, on the package that is tested here."""
+    """Run the simulation from the command line on the package under test."""
     path = os.pathsep.join([str(PACKAGE.parent), str(TESTS)])
     return subprocess.run(
         [sys.executable, "-P", "-m", "simulation", *arguments],

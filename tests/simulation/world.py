@@ -1,4 +1,4 @@
-"""Running one schedule, and judging it."""
+"""Run of one schedule, with all checks."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from simulation.sources import Workspace
 
 LONGEST: Final = 1000 * HOUR
 AFTERWARDS: Final = 24 * HOUR
-"""Seconds until nothing takes effect late any more."""
+"""Seconds after which no late request takes effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
-        violations: what was broken.
-        faults: the requests that met a fault.
-        requests: how many there were.
-        trace: what happened, a line each, where that was wanted.
+        violations: the broken invariants.
+        faults: the requests with faults.
+        requests: number of requests.
+        trace: one line for each event, if requested.
     """
 
     violations: tuple[str, ...]
@@ -45,17 +45,17 @@ class Outcome:
 
     @property
     def what(self) -> str:
-        """What was broken first, without the names."""
+        """The first violation, without details."""
         return self.violations[0].partition(":")[0]
 
 
 class World:
-    """One run.
+    """Simulated world of one run.
 
     Args:
-        schedule: what happens.
-        workspace: where files are.
-        traced: whether to write down what happens.
+        schedule: the schedule.
+        workspace: the folders of files.
+        traced: whether to record a trace.
     """
 
     def __init__(self, schedule: Schedule, workspace: Workspace, *, traced: bool = False) -> None:
@@ -71,7 +71,7 @@ class World:
         )
 
     def run(self) -> Outcome:
-        """Let everything happen."""
+        """Run the schedule, and return its outcome."""
         for step in self._schedule.steps:
             process = self._processes.get(step.process, step.machine)
             self._loop.call_at(step.at, self._start, process, step, context=process.context.copy())
@@ -94,7 +94,7 @@ class World:
     def _note(self, label: str, text: str) -> None:
         self._trace.append(f"{self._loop.time():12.3f} s  {label:12}  {text}")
 
-    # Afterwards, in calm weather
+    # Afterwards, without faults
 
     def _settle(self) -> None:
         self._judge.settled()
@@ -114,7 +114,7 @@ class World:
         self._loop.create_task(self._afterwards(process), context=context)
 
     async def _afterwards(self, process: Process) -> None:
-        """See whether all still works, and whether cleaning comes to an end."""
+        """Check that everything still works, and that cleaning terminates."""
         try:
             for asset in sorted({step.asset for step in self._schedule.steps}):
                 await self._look_at(process, asset)
@@ -137,14 +137,14 @@ class World:
         judge.expect(not left, "cleaning doesn't come to an end", f"{asset}: {left}")
 
     def _afterwards_step(self, kind: str, asset: str) -> Step:
-        """Return another operation, which is under way from here on."""
+        """Return a further operation, as the sender of the following requests."""
         step = replace(self._schedule.steps[0], label=f"then {kind} {asset}", kind=kind, asset=asset)
         self._judge.steps[step.label] = step
         SENDER.get().label = step.label
         return step
 
     def _take_down(self) -> None:
-        """End all tasks, those of dead processes as well, with a store that answers nothing."""
+        """Cancel all tasks, including those of dead processes, without a network."""
         self._judge.is_over = self._network.is_down = True
         for lane in self._processes.lanes():
             self._loop.wake(lane)
@@ -155,7 +155,7 @@ class World:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let no garbage collection happen in between, at a time of its own."""
+    """Disable garbage collection, whose timing isn't deterministic."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -168,7 +168,9 @@ def _uncollected() -> Iterator[None]:
 def run(schedule: Schedule, workspace: Workspace, *, traced: bool = False) -> Outcome:
     """Run a schedule."""
     with _uncollected(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)  # of what was taken down
+        warnings.filterwarnings(
+            "ignore", ".* was never awaited", RuntimeWarning
+        )  # coroutines that were cancelled at the end
         outcome = World(schedule, workspace, traced=traced).run()
         gc.collect()
         return outcome
@@ -176,7 +178,7 @@ def run(schedule: Schedule, workspace: Workspace, *, traced: bool = False) -> Ou
 
 @contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Make the files that all schedules share. They remember that the store was probed, so that no schedule does it."""
+    """Create the files that all schedules share, with a remembered probe, so that no schedule probes the store."""
     with Workspace.made() as made_here:
         calm = replace(
             made(0),
@@ -185,7 +187,7 @@ def workspace() -> Iterator[Workspace]:
         )
         run(calm, made_here)
         gc.collect()
-        gc.freeze()  # so that collecting after each run is cheap
+        gc.freeze()  # makes the collection after each run cheap
         try:
             yield made_here
         finally:

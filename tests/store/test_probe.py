@@ -1,4 +1,4 @@
-"""Stores that ignore conditions are found out before any harm."""
+"""The probe for conditional writes, and stores without them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYOUT = Layout("assets")
 
 
 class Ignoring(MemoryDriver):
-    """Accepts conditions, and ignores some."""
+    """Store that accepts conditions and ignores some."""
 
     def __init__(self, *ignored: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Ignoring(MemoryDriver):
 
 
 class Refusing(MemoryDriver):
-    """Refuses every swap, also the right ones."""
+    """Store that refuses every swap."""
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
@@ -68,13 +68,13 @@ async def test_a_suitable_store_passes_and_is_left_clean() -> None:
         (Refusing(), "it refused to replace an object at the revision that it had returned"),
     ],
 )
-async def test_an_unsuitable_store_is_refused_with_what_it_did(driver: MemoryDriver, observed: str) -> None:
+async def test_an_unsuitable_store_is_refused_with_the_reason(driver: MemoryDriver, observed: str) -> None:
     with pytest.raises(StoreUnsuitable, match=observed):
         await probe(driver, LAYOUT)
     assert await keys(driver) == []
 
 
-async def test_a_push_to_an_unsuitable_store_writes_nothing_but_the_probe(tmp_path: Path) -> None:
+async def test_a_push_to_an_unsuitable_store_writes_only_the_probe(tmp_path: Path) -> None:
     driver = Ignoring("create", "swap")
     (tmp_path / "a").write_text("a")
     async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
@@ -84,7 +84,7 @@ async def test_a_push_to_an_unsuitable_store_writes_nothing_but_the_probe(tmp_pa
     assert {key.rpartition("/")[0] for key in driver.writes} == {"assets/.aioassets-probe"}
 
 
-async def test_a_declared_single_writer_may_use_it(tmp_path: Path) -> None:
+async def test_an_unsuitable_store_works_with_a_declared_single_writer(tmp_path: Path) -> None:
     driver = Ignoring("create", "swap")
     (tmp_path / "a").write_text("a")
     async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache", single_writer=True) as manager:
@@ -94,7 +94,7 @@ async def test_a_declared_single_writer_may_use_it(tmp_path: Path) -> None:
         assert (await manager.fetch_asset("model:0.1")).path.read_text() == "a"
 
 
-async def test_a_single_writer_still_sees_what_is_there() -> None:
+async def test_a_single_writer_checks_conditions_before_it_writes() -> None:
     driver = SingleWriter(Ignoring("create", "swap"))
     revision = await driver.write("a", b"1", expected=Expect.ABSENT)
     for expected in (Expect.ABSENT, Revision("other")):
@@ -107,7 +107,7 @@ async def test_a_single_writer_still_sees_what_is_there() -> None:
         await driver.upload("b", BytesSource(b"2"))
 
 
-async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
+async def test_a_successful_probe_is_remembered_for_a_week(tmp_path: Path) -> None:
     driver = Interposer(MemoryDriver())
     now = 1000.0
 
@@ -121,27 +121,27 @@ async def test_a_verdict_is_remembered_for_a_week(tmp_path: Path) -> None:
     now += PROBE_LIFETIME + 1
     assert await probes() > 0
     now -= 1
-    assert await probes() > 0  # of a clock that has stepped back since, so its age isn't known
+    assert await probes() > 0  # the clock has stepped back, so the age of the result is unknown
     assert await probes() == 0
     (note,) = tmp_path.iterdir()
     note.write_text(json.dumps({"probed": "nonsense"}))
     assert await probes() > 0
 
 
-async def test_a_verdict_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:
+async def test_a_result_that_cannot_be_remembered_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     await ProbeCache(tmp_path / "file" / "stores").require(MemoryDriver(), LAYOUT)
 
 
-async def test_a_single_writer_may_begin_a_folder(tmp_path: Path) -> None:
-    """The first creation makes it, as it does otherwise."""
+async def test_a_single_writer_creates_a_new_folder(tmp_path: Path) -> None:
+
     (tmp_path / "a").write_text("a")
     async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache", single_writer=True) as manager:
         assert (await manager.create_asset(tmp_path / "a", "model")).version == "0.0"
 
 
-async def test_a_single_writer_knows_its_own_bytes_without_a_checksum(tmp_path: Path) -> None:
-    """Where the store vouches for nothing, what is there is read."""
+async def test_a_single_writer_compares_bytes_without_a_checksum(tmp_path: Path) -> None:
+    """If the store reports no checksum, the existing object is read."""
     driver = SingleWriter(LocalDriver(tmp_path))
     assert (await driver.upload("b", BytesSource(b"1"))).created
     assert not (await driver.upload("b", BytesSource(b"1"))).created
@@ -149,8 +149,8 @@ async def test_a_single_writer_knows_its_own_bytes_without_a_checksum(tmp_path: 
         await driver.upload("b", BytesSource(b"2"))
 
 
-async def test_whoever_may_not_delete_may_push(tmp_path: Path) -> None:
-    """The scratch object stays, then."""
+async def test_a_push_needs_no_permission_to_delete(tmp_path: Path) -> None:
+    """The scratch object of the probe is left then."""
 
     async def deny(moment: str, method: str, key: str) -> None:
         if method == "delete":
@@ -159,8 +159,8 @@ async def test_whoever_may_not_delete_may_push(tmp_path: Path) -> None:
     await probe(Interposer(MemoryDriver(), deny), LAYOUT)
 
 
-async def test_whoever_may_not_write_hears_of_writing(tmp_path: Path) -> None:
-    """Not of the cleaning up that fails after it."""
+async def test_a_probe_without_permissions_reports_the_failed_write(tmp_path: Path) -> None:
+    """The failure to delete the scratch object doesn't replace it."""
 
     async def deny(moment: str, method: str, key: str) -> None:
         if method in ("write", "delete"):
@@ -170,8 +170,8 @@ async def test_whoever_may_not_write_hears_of_writing(tmp_path: Path) -> None:
         await probe(Interposer(MemoryDriver(), deny), LAYOUT)
 
 
-async def test_a_cancelled_probe_is_left_clean() -> None:
-    """Its scratch object is removed all the same."""
+async def test_a_cancelled_probe_deletes_its_scratch_object() -> None:
+
     memory = MemoryDriver()
     seen: list[str] = []
 
@@ -188,8 +188,8 @@ async def test_a_cancelled_probe_is_left_clean() -> None:
     assert await keys(memory) == []
 
 
-async def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
-    """Although its verdict is remembered."""
+async def test_a_deleted_folder_is_created_again(tmp_path: Path) -> None:
+    """Although the result of its probe is remembered."""
     (tmp_path / "a").write_text("a")
     for _ in range(2):
         async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache") as manager:

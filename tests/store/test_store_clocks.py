@@ -1,4 +1,4 @@
-"""Clocks that step cost a push its number at the worst, never a version its bytes."""
+"""Clock errors: they can cost a push its number, but never damage a version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 
 
 class Stepping(Interposer):
-    """A store whose clock has gone on by `step` between a write and the answer to a read."""
+    """Store whose clock advances by `step` between a write and the response to a read."""
 
     def __init__(self, driver: Driver, step: timedelta, hook: Hook = nothing) -> None:
         super().__init__(driver, hook)
@@ -37,13 +37,13 @@ class Stepping(Interposer):
 
 @pytest.fixture(autouse=True)
 def each_manager_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims of this very process are judged by their age, as those of other machines are."""
+    """Judge claims of this process by their age, like those of other machines."""
     monkeypatch.setattr("aioassets.runtime.machine.machine_id", lambda: os.urandom(16).hex())
 
 
 @pytest.fixture
 def sources(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders that differ in one file's bytes, and in nothing that a fingerprint tells."""
+    """Two folders with equal fingerprints that differ in the bytes of one file."""
     made = []
     for name in ("one", "two"):
         folder = tmp_path / name
@@ -57,17 +57,17 @@ def sources(tmp_path: Path) -> tuple[Path, Path]:
 
 
 async def listed(manager: AssetsManager) -> list[dict[str, tuple[bytes | None, bool]]]:
-    """The contents of all versions that updates made, oldest first."""
+    """Return the contents of all versions after the first, oldest first."""
     versions = sorted(set(await manager.list_versions("model")) - {"0.0"})
     return [contents((await manager.fetch_asset(f"model:{version}", verify=True)).path) for version in versions]
 
 
 @pytest.mark.parametrize("ending", ["0.1/a", "0.1/b"])
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_live_push_that_looks_dead_is_taken_over_safely(
+async def test_taking_over_a_live_push_that_looks_dead_is_safe(
     driver: Driver, make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path], moment: str, ending: str
 ) -> None:
-    """The same push on a store whose clock jumped ahead takes its number; it ends under another one."""
+    """If the clock jumps ahead, an equal push takes its number, and the first one ends under another."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     gate = Pause(moment, "upload", ending)
@@ -80,10 +80,10 @@ async def test_a_live_push_that_looks_dead_is_taken_over_safely(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_live_push_that_loses_its_number_to_one_under_way_leaves_it_alone(
+async def test_a_push_that_loses_its_number_deletes_nothing(
     driver: Driver, make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path], moment: str
 ) -> None:
-    """It deletes nothing that the other one may count on."""
+    """The push that took over may rely on the content."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     gates = Pause("before", "upload", "0.1/b"), Pause(moment, "upload", "0.1/b")
@@ -98,10 +98,10 @@ async def test_a_live_push_that_loses_its_number_to_one_under_way_leaves_it_alon
     assert await listed(manager) == [contents(sources[0])] * 2
 
 
-async def test_pushes_that_only_look_the_same_are_never_mixed(
+async def test_pushes_with_equal_fingerprints_are_never_mixed(
     driver: Driver, make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path]
 ) -> None:
-    """Whoever finds other bytes under a number that it took over leaves it, and so does whoever lost it."""
+    """The push that took over a number gives it up if it finds different bytes, and so does the one that lost it."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     gate = Pause("after", "upload", "0.1/b")
@@ -114,10 +114,10 @@ async def test_pushes_that_only_look_the_same_are_never_mixed(
     assert await listed(manager) == [contents(sources[1]), contents(sources[0])]
 
 
-async def test_another_push_is_not_disturbed_by_one_that_looks_dead(
+async def test_a_push_that_looks_dead_does_not_disturb_others(
     driver: Driver, make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path]
 ) -> None:
-    """Of another source, it is stepped over like any other."""
+    """A push of another source skips its number as usual."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     gate = Pause("after", "upload", "0.1/a")
@@ -129,10 +129,10 @@ async def test_another_push_is_not_disturbed_by_one_that_looks_dead(
     assert await manager.list_versions("model") == ["0.2", "0.1", "0.0"]
 
 
-async def test_of_two_creates_one_is_the_first_whatever_the_clock_says(
+async def test_one_of_two_creates_wins_at_any_clock_error(
     driver: Driver, make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path]
 ) -> None:
-    """The one that looks dead looks at the index before it seals."""
+    """The create that looks dead checks the index before it seals."""
     gate = Pause("after", "upload", "0.0/a")
     first = asyncio.ensure_future(make_manager(Interposer(driver, gate)).create_asset(sources[0], "model"))
     await gate.reached.wait()
@@ -145,10 +145,10 @@ async def test_of_two_creates_one_is_the_first_whatever_the_clock_says(
 
 
 @pytest.mark.parametrize("step", [-HOUR, -1000 * HOUR, timedelta(0), timedelta(minutes=14)])
-async def test_a_clock_that_steps_back_makes_nobody_look_dead(
+async def test_a_clock_that_steps_back_makes_no_push_look_dead(
     driver: Driver, make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path], step: timedelta
 ) -> None:
-    """Nor one that goes on by less than a claim may be without renewal."""
+    """Neither does one that jumps ahead by less than the lifetime of a claim."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     claim = await live_claim(fingerprint=(await scan(sources[0])).fingerprint)
@@ -157,7 +157,7 @@ async def test_a_clock_that_steps_back_makes_nobody_look_dead(
 
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
-async def test_this_machines_clock_is_not_compared_with_the_stores(
+async def test_the_local_clock_is_not_compared_with_that_of_the_store(
     memory: MemoryDriver,
     make_manager: ManagerFactory,
     files: Files,
@@ -165,7 +165,7 @@ async def test_this_machines_clock_is_not_compared_with_the_stores(
     monkeypatch: pytest.MonkeyPatch,
     step: timedelta,
 ) -> None:
-    """A claim of a moment ago is live, and a push and a fetch come to their end, however wrong it goes."""
+    """At any error, a recent claim is live, and pushes and fetches work."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     claim = await live_claim(fingerprint=(await scan(sources[0])).fingerprint)
@@ -181,7 +181,7 @@ async def test_this_machines_clock_is_not_compared_with_the_stores(
 
 
 def frozen(moment: datetime) -> type[datetime]:
-    """A clock that stands still."""
+    """Clock that has stopped."""
 
     class Frozen(datetime):
         @classmethod
@@ -191,8 +191,8 @@ def frozen(moment: datetime) -> type[datetime]:
     return Frozen
 
 
-async def test_files_from_the_future_are_swapped_like_any_others(tmp_path: Path) -> None:
-    """On a folder whose clock stepped back, each state still has a revision of its own."""
+async def test_files_with_future_times_have_distinct_revisions(tmp_path: Path) -> None:
+    """Even in a folder whose clock stepped back."""
     driver = LocalDriver(tmp_path / "store")
     first = await driver.write("key", b"0", expected=Expect.ABSENT)
     ahead = (datetime.now(UTC) + HOUR).timestamp()
@@ -210,7 +210,7 @@ async def test_files_from_the_future_are_swapped_like_any_others(tmp_path: Path)
 async def test_a_claim_from_the_future_is_live(
     make_manager: ManagerFactory, files: Files, sources: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """On a folder whose clock stepped back after it was written."""
+    """The clock of the folder stepped back after the claim was written."""
     driver = LocalDriver(tmp_path / "store")
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
@@ -223,18 +223,18 @@ async def test_a_claim_from_the_future_is_live(
 
 @pytest.fixture
 def dated() -> tuple[Callable[[datetime], None], SimpleDate]:
-    """Versions that are times, by a clock that is set by hand."""
+    """Scheme of date versions with an adjustable clock."""
     moments = [datetime(2026, 3, 9, 12, tzinfo=UTC)]
     return moments.append, SimpleDate(lambda: moments[-1])
 
 
-async def test_dates_only_grow_though_the_clock_steps_back(
+async def test_date_versions_increase_even_if_the_clock_steps_back(
     memory: MemoryDriver,
     make_manager: ManagerFactory,
     files: Files,
     dated: tuple[Callable[[datetime], None], SimpleDate],
 ) -> None:
-    """A second at a time, until it has caught up."""
+    """By one second each, until the clock has caught up."""
     set_clock, scheme = dated
     manager = make_manager(memory, versioning=scheme)
     created = await manager.create_asset(files("a"), "model")

@@ -1,4 +1,4 @@
-"""Real stores that accept conditional writes and ignore them."""
+"""Pushes to real stores that accept the conditions of writes, but ignore them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.servers
 
 GCS_PART = 256 * 1024
 LEFT = ["assets/model.versions", "assets/model/0.0", "assets/model/0.0.meta", "assets/model/0.1.meta"]
-"""What is there of a version, and of a push after it that gave up its number."""
+"""Keys of one version, and of a later push that released its number."""
 
 
 @pytest.fixture(params=["rclone", "gcs-emulator"])
 def ignoring(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """An empty bucket of a store that ignores conditions: its URL, and what its driver is made with."""
+    """URL, name and driver options of an empty bucket in a store that ignores conditions."""
     server = request.getfixturevalue("rclone_s3" if request.param == "rclone" else "gcs_emulator")
     bucket = server.fresh_bucket()
     url = f"s3://{bucket}" if request.param == "rclone" else f"gs://{bucket}"
@@ -41,7 +41,7 @@ def ignoring(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 async def driver(ignoring: dict[str, Any]) -> AsyncIterator[Driver]:
-    """Its driver, with parts so small that a test has some."""
+    """Driver of that store, with small parts."""
     kind = S3Driver if ignoring["url"].startswith("s3:") else GCSDriver
     part_size = MIN_PART_SIZE if kind is S3Driver else GCS_PART
     async with kind(ignoring["bucket"], part_size=part_size, **ignoring["options"]) as driver:
@@ -49,7 +49,7 @@ async def driver(ignoring: dict[str, Any]) -> AsyncIterator[Driver]:
 
 
 def command(ignoring: dict[str, Any], tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line on such a store."""
+    """Run the command line on that store."""
     options = [word for key, value in ignoring["options"].items() for word in ("-o", f"{key}={value}")]
     where = ["--bucket", ignoring["url"], "--assets-dir", str(tmp_path / "cache")]
     return subprocess.run(
@@ -64,12 +64,12 @@ def command(ignoring: dict[str, Any], tmp_path: Path, *args: str) -> subprocess.
 # Refused
 
 
-async def test_it_is_refused_before_any_harm(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
-    """The error says what it did, and how to use it all the same; only a scratch object was ever written."""
+async def test_a_push_is_refused_before_any_harm(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    """The error says what the store did and how to use it anyway. Only a scratch object is written."""
     interposer = Interposer(driver)
     manager = make_manager(interposer)
     await driver.upload("assets/other/0.0", BytesSource(b"of somebody else"))
-    for call in (manager.create_asset, manager.create_asset):  # nor is it taken to be suitable the next time
+    for call in (manager.create_asset, manager.create_asset):  # the second call fails too
         with pytest.raises(StoreUnsuitable, match=r"it created an object that already existed.*single_writer") as error:
             await call(files("a"), "model")
         assert driver.url in str(error.value)
@@ -78,10 +78,8 @@ async def test_it_is_refused_before_any_harm(driver: Driver, make_manager: Manag
     assert await keys(driver) == ["assets/other/0.0"]
 
 
-async def test_what_it_holds_can_be_fetched_all_the_same(
-    driver: Driver, make_manager: ManagerFactory, tree: Path
-) -> None:
-    """Reading needs no conditions."""
+async def test_fetching_needs_no_conditional_writes(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
+
     await make_manager(driver, single_writer=True).create_asset(tree, "model")
     reader = make_manager(driver)
     assert contents((await reader.fetch_asset("model")).path) == contents(tree)
@@ -90,8 +88,8 @@ async def test_what_it_holds_can_be_fetched_all_the_same(
     assert await reader.list_versions("model") == ["0.0"]
 
 
-def test_the_command_line_explains_it(ignoring: dict[str, Any], tmp_path: Path, files: Files) -> None:
-    """In one sentence and with an exit code of its own; once it is declared, it works."""
+def test_the_command_line_explains_an_unsuitable_store(ignoring: dict[str, Any], tmp_path: Path, files: Files) -> None:
+    """With a special exit code. The same command works with a declared single writer."""
     ran = command(ignoring, tmp_path, "new", str(files("a")), "model", "--yes")
     assert (ran.returncode, ran.stdout) == (7, "")
     assert ran.stderr.splitlines()[-1] == (
@@ -112,7 +110,7 @@ def test_the_command_line_explains_it(ignoring: dict[str, Any], tmp_path: Path, 
 async def test_a_declared_single_writer_pushes_and_fetches(
     driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path
 ) -> None:
-    """As long as what is declared is true."""
+
     (tree / "large").write_bytes(os.urandom(MIN_PART_SIZE + 1))
     manager = make_manager(driver, single_writer=True)
     assert (await manager.create_asset(tree, "model")).version == "0.0"
@@ -171,10 +169,10 @@ async def test_a_push_that_is_cancelled_leaves_nothing_and_burns_no_number(
     assert contents((await manager.fetch_asset("model:0.1")).path) == contents(tree)
 
 
-async def test_a_push_that_died_is_resumed_under_its_number(
+async def test_a_dead_push_is_resumed_under_its_number(
     driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path
 ) -> None:
-    """What is there already isn't written again."""
+    """Existing content isn't written again."""
     interposer = Interposer(driver)
     manager = make_manager(interposer, single_writer=True)
     await manager.create_asset(files("a"), "model")
@@ -187,7 +185,7 @@ async def test_a_push_that_died_is_resumed_under_its_number(
     assert contents((await manager.fetch_asset("model:0.1")).path) == contents(tree)
 
 
-async def test_a_dead_push_of_something_else_is_stepped_over(
+async def test_a_claimed_number_of_another_source_is_skipped(
     driver: Driver, make_manager: ManagerFactory, files: Files, tree: Path
 ) -> None:
     manager = make_manager(driver, single_writer=True)

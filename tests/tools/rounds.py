@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from aioassets.runtime import threads
+from aioassets.runtime import batches, threads
 
 
 class Rounds:
@@ -48,8 +48,8 @@ def _all_wait() -> bool:
 
 
 def _threads_at_work() -> bool:
-    batches = threads._batches.get(asyncio.get_running_loop())
-    if batches is not None and batches._running:
+    running = batches._batches.get(asyncio.get_running_loop())
+    if running is not None and running._running:
         return True
     try:
         return threads._limiter.get().borrowed_tokens > 0

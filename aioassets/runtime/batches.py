@@ -1,0 +1,168 @@
+"""Short blocking jobs, run in threads in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import anyio
+
+from aioassets.errors import OutOfThreads
+from aioassets.runtime.threads import THREADS, in_thread, is_out_of_threads, is_threadless
+from aioassets.runtime.ticks import TickBatcher
+
+T = TypeVar("T")
+
+BATCH_SIZE: Final = 16
+"""Number of waiting jobs that fill a batch, which then starts without waiting for the previous one."""
+SLOW_BATCH: Final = 0.005
+"""Seconds after which the next batch no longer waits for the running one."""
+SMALL: Final = 128 * 1024
+"""Maximum size in bytes of a file that is read or written, and hashed, in a batch."""
+
+_batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
+
+
+class _Job(Generic[T]):
+    """Short work for a thread, and its outcome."""
+
+    def __init__(self, work: Callable[[], T], outcome: asyncio.Future[T]) -> None:
+        self._work = work
+        self._outcome = outcome
+        self._result: T
+        self._error: BaseException | None = None
+        self.batch: asyncio.Future[None] | None = None
+
+    def is_wanted(self) -> bool:
+        """Return whether the caller still waits for it."""
+        return not self._outcome.done()
+
+    def run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception as error:
+            self._error = error
+
+    def deliver(self, failure: BaseException | None) -> None:
+        """Give the caller the result or the error, or `failure` if the job was not run."""
+        error = failure or self._error
+        if not self.is_wanted():
+            return
+        if error is None:
+            self._outcome.set_result(self._result)
+        else:
+            self._outcome.set_exception(error)
+
+
+class _Batch:
+    """Short jobs that a thread runs one after the other."""
+
+    def __init__(self, jobs: Sequence[_Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
+        self.jobs = jobs
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+
+    def run(self) -> None:
+        """Run all jobs. Blocking."""
+        jobs = self.jobs
+        for job in jobs:
+            job.run()
+        if jobs:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class _Batches:
+    """Batches of short jobs of one event loop. Jobs are collected while a thread runs the previous batch.
+
+    A round trip to a thread takes longer than reading or writing a small file. On slow disks, a batch
+    that is full, or has waited for `SLOW_BATCH`, doesn't wait for the previous one. The threads end with
+    the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.proxy(loop)
+        self._threads = ThreadPoolExecutor(THREADS, "aioassets")
+        self._has_thread = False
+        self._waiting: list[_Job[Any]] = []
+        self._running = 0
+        self._batcher = TickBatcher()
+        self._begun_at = 0.0
+
+    def add(self, job: _Job[Any]) -> None:
+        self._waiting.append(job)
+        count = len(self._waiting)
+        if count == 1 and not self._running:
+            self._loop.call_soon(self._begin)
+        elif count >= BATCH_SIZE or (self._running and self._loop.time() - self._begun_at > SLOW_BATCH):
+            self._begin()
+
+    def _begin(self) -> None:
+        jobs, self._waiting = [job for job in self._waiting if job.is_wanted()], []
+        if not jobs:
+            return
+        self._begun_at = self._loop.time()
+        batch = _Batch(jobs, self._loop)
+        try:
+            self._submit(batch)
+        except Exception as error:
+            batch.jobs = ()
+            self._deliver(jobs, error)
+        else:
+            self._running += 1
+            for job in jobs:
+                job.batch = batch.ended
+            batch.ended.add_done_callback(partial(self._ended, jobs))
+
+    def _submit(self, batch: _Batch) -> None:
+        """Queue a batch for the threads. It stays queued even if no further thread can be started."""
+        try:
+            self._threads.submit(batch.run)
+        except RuntimeError as error:
+            if not is_out_of_threads(error):
+                raise
+            if not self._has_thread:
+                raise OutOfThreads from error
+        self._has_thread = True
+
+    def _ended(self, jobs: Iterable[_Job[Any]], ended: asyncio.Future[None]) -> None:
+        self._running -= 1
+        self._deliver(jobs, asyncio.CancelledError() if ended.cancelled() else None)
+        self._begin()
+
+    def _deliver(self, jobs: Iterable[_Job[Any]], failure: BaseException | None) -> None:
+        for job in jobs:
+            self._batcher.add(partial(job.deliver, failure))
+
+
+async def in_batch(work: Callable[..., T], *args: object) -> T:
+    """Run short blocking work in a worker thread, in a batch with other such work. If cancelled, wait for its end.
+
+    Raises:
+        OutOfThreads: if no thread is available, not even one of `in_thread`.
+    """
+    if is_threadless():
+        return await in_thread(work, *args)
+    loop = asyncio.get_running_loop()
+    batches = _batches.get(loop)
+    if batches is None:
+        batches = _batches[loop] = _Batches(loop)
+    outcome: asyncio.Future[T] = loop.create_future()
+    job = _Job(partial(work, *args), outcome)
+    batches.add(job)
+    try:
+        return await outcome
+    except OutOfThreads:  # the work was not started
+        return await in_thread(work, *args)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):  # the work is short, and must not run on after the call
+            if job.batch is not None:
+                await asyncio.wait([job.batch])
+        raise

@@ -1,0 +1,63 @@
+"""Conformance tests of server-side copies."""
+
+from __future__ import annotations
+
+import pytest
+
+from aioassets.drivers.protocol import Driver, Expect
+from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
+from aioassets.testing.requests import (
+    PartSized,
+    read_all,
+)
+from aioassets.testing.sources import BytesSource
+
+
+class CopyConformance(PartSized):
+    """Copying on the server side."""
+
+    async def test_an_object_is_copied_on_the_server_side(self, driver: Driver) -> None:
+        """The copy has the checksums that the store reports."""
+        data = b"content" * 100
+        await driver.upload("source", BytesSource(data))
+        info = await driver.stat("source")
+        try:
+            copy = await driver.copy(driver, info, "folder/copy of it")
+        except NotSameStore:
+            return  # the store has no server-side copy
+        assert (copy.key, copy.size) == ("folder/copy of it", len(data))
+        assert copy.checksums == info.checksums
+        assert await read_all(driver, "folder/copy of it", 0, 10_000) == data
+
+    @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
+    async def test_a_copy_overwrites_nothing(self, driver: Driver, parts: float) -> None:
+        """The same bytes count as success, other bytes are refused, whatever checksums the store reports."""
+        data = self._content(parts)
+        other = data[:-1] + b"!"
+        for key in ("source", "same"):
+            await driver.upload(key, BytesSource(data))
+        await driver.upload("other", BytesSource(other))
+        info = await driver.stat("source")
+        try:
+            assert (await driver.copy(driver, info, "same")).size == info.size
+        except NotSameStore:
+            return  # the store has no server-side copy
+        with pytest.raises(PreconditionFailed):
+            await driver.copy(driver, info, "other")
+        assert await read_all(driver, "other", 0, len(data)) == other
+
+    async def test_a_copy_is_pinned_to_its_revision(self, driver: Driver) -> None:
+        """An object that was changed or deleted since isn't copied."""
+        await driver.upload("source", BytesSource(b"before"))
+        info = await driver.stat("source")
+        await driver.upload("source", BytesSource(b"after!"), expected=Expect.ANYTHING)
+        try:
+            with pytest.raises(PreconditionFailed):
+                await driver.copy(driver, info, "copy")
+        except NotSameStore:
+            return  # the store has no server-side copy
+        await driver.delete(["source"])
+        with pytest.raises((ObjectNotFound, PreconditionFailed)):
+            await driver.copy(driver, info, "copy")
+        with pytest.raises(ObjectNotFound):
+            await driver.stat("copy")

@@ -1,0 +1,105 @@
+"""Requests that several conformance tests share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aioassets.drivers.protocol import CommonPrefix, Driver, Expect, ObjectInfo, OpenUpload, Revision
+from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed
+from aioassets.runtime.tasks import for_each
+from aioassets.testing.sources import BytesSource
+
+RACERS = 20
+MANY = 1100
+"""Number of keys that exceeds one page of a listing and one batch of deletions."""
+CLOCK_TOLERANCE = timedelta(seconds=5)
+
+
+class PartSized:
+    """Base of tests with content of several parts.
+
+    Attributes:
+        part_size: size in bytes above which the driver uploads a blob in several parts.
+    """
+
+    part_size = 5 * 1024 * 1024
+
+    def _content(self, parts: float, *, salt: int = 0) -> bytes:
+        """Return bytes that differ from part to part, to detect parts in the wrong order."""
+        size = int(parts * self.part_size)
+        block = b"".join((n + salt).to_bytes(4, "big") for n in range(16 * 1024))
+        blocks = (n.to_bytes(4, "big") + block for n in range(-(-size // len(block))))
+        return b"".join(blocks)[:size]
+
+
+async def race(attempt: Callable[[int], Awaitable[Any]], racers: int = RACERS) -> Sequence[Any]:
+    """Return the result of each racer, or its `PreconditionFailed`."""
+    results: list[Any] = [None] * racers
+
+    async def run(number: int) -> None:
+        try:
+            results[number] = await attempt(number)
+        except PreconditionFailed as refused:
+            results[number] = refused
+
+    await for_each(range(racers), run, limit=racers)
+    return results
+
+
+def winners_of(results: Sequence[Any]) -> list[int]:
+    """Return the numbers of the racers that succeeded."""
+    return [number for number, result in enumerate(results) if not isinstance(result, PreconditionFailed)]
+
+
+async def read_all(driver: Driver, key: str, start: int, stop: int, *, revision: Revision | None = None) -> bytes:
+    """Read a range whole."""
+    async with contextlib.aclosing(driver.read_range(key, start, stop, revision=revision)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def open_uploads(driver: Driver, prefix: str) -> list[OpenUpload]:
+    """List the open uploads of a prefix."""
+    return [upload async for upload in driver.open_uploads(prefix)]
+
+
+async def upload_until_aborted(driver: Driver, key: str, source: BytesSource) -> None:
+    """Upload a blob whose upload another task aborts."""
+    with contextlib.suppress(AioAssetsError):  # a part was sent after the upload was aborted
+        await driver.upload(key, source)
+
+
+async def list_keys(driver: Driver, prefix: str) -> list[str]:
+    """List the keys of a prefix."""
+    return [row.key async for row in driver.list(prefix) if isinstance(row, ObjectInfo)]
+
+
+async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
+    """Return keys, and common prefixes with an ellipsis."""
+    return [
+        row.prefix + "..." if isinstance(row, CommonPrefix) else row.key
+        async for row in driver.list(prefix, delimiter=delimiter)
+    ]
+
+
+async def write_all(driver: Driver, keys: Iterable[str]) -> None:
+    """Write a document to each key, with the key as its content."""
+
+    async def write(key: str) -> None:
+        await driver.write(key, key.encode(), expected=Expect.ABSENT)
+
+    await for_each(keys, write, limit=RACERS)
+
+
+async def assert_empty(driver: Driver, key: str) -> None:
+    """Assert that an object, and all others, don't exist."""
+    with pytest.raises(ObjectNotFound):
+        await driver.stat(key)
+    with pytest.raises(ObjectNotFound):
+        await read_all(driver, key, 0, 10)
+    assert await list_keys(driver, "") == []
+    assert await open_uploads(driver, key) == []

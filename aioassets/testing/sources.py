@@ -1,0 +1,87 @@
+"""Sources and documents for conformance tests."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+
+import anyio
+
+
+class BytesSource:
+    """`Source` over bytes in memory.
+
+    Args:
+        data: the content.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return {"sha256": self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    async def read(self, offset: int, size: int) -> bytes:
+        assert offset <= self._hashed, f"read at {offset} before the bytes from {self._hashed}"
+        data = self._data[offset : offset + size]
+        assert len(data) == size, f"asked for {size} bytes at {offset} of {self.size}"
+        if offset == self._hashed:
+            self._hash.update(data)
+            self._hashed += size
+        return data
+
+    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
+        return False
+
+
+class FailingSource(BytesSource):
+    """Source that raises when its second half is read."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset + size > self.size // 2:
+            raise BrokenSource
+        return await super().read(offset, size)
+
+
+class StuckSource(BytesSource):
+    """Source that sets `stuck` and waits for ever when its second half is read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.stuck = anyio.Event()
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset + size > self.size // 2:
+            self.stuck.set()
+            await anyio.sleep_forever()
+        return await super().read(offset, size)
+
+
+class RandomDocument:
+    """`StreamedDocument` with random content."""
+
+    def __init__(self) -> None:
+        self._piece = os.urandom(300_000)
+        self.sha256 = hashlib.sha256(bytes(self)).hexdigest()
+
+    def __len__(self) -> int:
+        return 8 * len(self._piece)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return itertools.repeat(self._piece, 8)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self)
+
+
+class BrokenSource(Exception):
+    """Error of a source of this suite."""
