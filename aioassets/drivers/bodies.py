@@ -1,4 +1,4 @@
-"""What goes to stores and comes from them: bodies of requests, and ranges of objects."""
+"""Bodies of requests, and ranges of objects."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from aioassets.runtime.threads import in_thread
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
-"""Bytes handed on at once when reading; the connection's pieces of some KiB would cost a thread hop each."""
+"""Bytes that a reader yields at once. Every smaller piece would cost a thread hop."""
 WHOLE: Final = 64 * 1024
-"""Bodies up to this many bytes are handed to the socket at once."""
+"""Bytes of the largest body that is passed to the socket at once."""
 
 
 class Share(TypedDict):
@@ -29,18 +29,18 @@ class Share(TypedDict):
 
 
 class PastEnd(Exception):
-    """The object ends before the range begins."""
+    """Raised where an object ends before the range begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An answer to a request for a range, with its body still to be read.
+    """A response to a request for a range, with its body still to be read.
 
     Attributes:
         pieces: the body.
-        revision: the state that it is of, where the store tells.
-        ranged: whether it is the range that was asked for, not the object from its beginning.
-        length: bytes of the body, where the store tells.
+        revision: the state of the object, where the store sends it.
+        ranged: whether the body is the requested range, not the whole object.
+        length: bytes of the body, where the store declares them.
     """
 
     pieces: AsyncIterator[Data]
@@ -50,7 +50,7 @@ class Part:
 
 
 OpenRange = Callable[[str, int, int, Revision | None], contextlib.AbstractAsyncContextManager[Part]]
-"""Asks once for a key's bytes from an offset up to another, of a revision if one is given; raises `PastEnd`."""
+"""Requests the bytes of a key between two offsets, of a revision if one is given. Raises `PastEnd`."""
 
 
 async def read_range(
@@ -62,8 +62,8 @@ async def read_range(
     stop: int,
     revision: Revision | None,
 ) -> AsyncGenerator[Data, None]:
-    """Do what `Driver.read_range` promises, by single requests for ranges."""
-    if stop <= start:  # HTTP has no empty range, but what is promised of the object holds
+    """Implement `Driver.read_range` by single requests for ranges."""
+    if stop <= start:  # HTTP has no empty range, but the object is checked as for any other
         if (await driver.stat(key)).revision != revision and revision is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
         return
@@ -74,7 +74,7 @@ async def read_range(
         nonlocal pinned
         async with open_range(key, offset, stop, pinned) as part:
             _check_ranged(part, offset, stop, url)
-            pinned = part.revision or pinned  # what follows a break must be of the same state
+            pinned = part.revision or pinned  # a resumed read must be of the same state
             async with contextlib.aclosing(_in_chunks(part.pieces)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -87,11 +87,11 @@ async def read_range(
 
 def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
     if not part.ranged and (start or part.length is None or part.length > stop):
-        raise StoreError(f"{url} can't be read in ranges: the store sends all of it.")
+        raise StoreError(f"Cannot read a range of {url}: the store sends the whole object.")
 
 
 async def _in_chunks(pieces: AsyncIterator[Data]) -> AsyncGenerator[Data, None]:
-    """Gather pieces; what came before a break is good, and handed on before it."""
+    """Join small pieces. Bytes that arrived before an error are yielded before it is raised."""
     pending: list[Data] = []
     size = 0
     broken: Exception | None = None
@@ -118,16 +118,19 @@ def _joined(pieces: list[Data]) -> Data:
 
 
 async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int, url: str) -> bytes:
-    """Gather the body of a document.
+    """Read the body of a document.
 
     Args:
-        length: what the store says that it has, if it does.
+        pieces: the body.
+        length: the length that the store declares, if any.
+        limit: the most bytes that the document may have.
+        url: the document's URL, for errors.
 
     Raises:
         DocumentTooLarge: it has more than `limit`.
     """
     check_document(length or 0, limit, url)
-    kept = io.BytesIO()  # which hands on what it holds; pieces in a list would be copied once more
+    kept = io.BytesIO()  # returns its buffer without the copy that joining a list would make
     async for piece in pieces:
         if kept.tell() + len(piece) > limit:
             raise DocumentTooLarge(url, length, limit)
@@ -141,18 +144,18 @@ def share_of(limit: int) -> Share:
 
 
 async def joined(data: Data | StreamedDocument) -> Data:
-    """What is to be written, in memory."""
+    """Return the bytes of a document, in memory."""
     return data if isinstance(data, Data) else await in_thread(bytes, data)
 
 
 def check_document(size: int, limit: int, url: str) -> None:
-    """Raise `DocumentTooLarge` if a document has more bytes than are read."""
+    """Raise `DocumentTooLarge` if a document is larger than the limit."""
     if size > limit:
         raise DocumentTooLarge(url, size, limit)
 
 
 class Stream(io.BytesIO):
-    """A body that is read piece by piece, under watch."""
+    """A body that is read in pieces, with a limit of the time between them."""
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
@@ -160,7 +163,7 @@ class Stream(io.BytesIO):
         self.watch = Watch()
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """See `io.BytesIO.read`."""
+        """Return up to `size` bytes, and note the progress."""
         data = super().read(size)
         self.watch.taken(last=self.tell() >= self._size)
         return data
@@ -168,16 +171,16 @@ class Stream(io.BytesIO):
 
 @contextlib.contextmanager
 def body_of(data: Data) -> Iterator[bytes | Stream]:
-    """A request body that goes to the socket piece by piece; whole, it would be copied at once, on the loop."""
+    """Yield a request body that aiohttp sends in pieces. It would copy a whole one on the event loop."""
     if len(data) <= WHOLE:
         yield bytes(data)
         return
     body = Stream(data)
-    del data  # aiohttp makes the stream copy it, so nobody should keep the original
-    with body:  # closed, because the SDK's requests live on in cycles until the next collection
+    del data  # aiohttp copies the stream, so the original must not be kept
+    with body:  # closed, since reference cycles keep the SDK's requests until the next collection
         yield body
 
 
 def being_sent(body: object, patience: float) -> contextlib.AbstractContextManager[None]:
-    """Give a request up where its body isn't taken for `patience` seconds."""
+    """Fail a request whose body makes no progress for `patience` seconds."""
     return body.watch.patient_for(patience) if isinstance(body, Stream) else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Whether a store holds the bytes of a source already."""
+"""Comparing objects in a store with sources and with each other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.runtime.threads import in_thread
 
 STEP: Final = 8 * MIB
-"""Bytes of an object that are asked for at once when all of it is hashed, so that others have their turn."""
+"""Bytes of each request when a whole object is read for hashing, so that other requests get their turn."""
 
 Send = Callable[[str, Source, Expect], Awaitable[None]]
 Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
-"""Whether an object that was found has the bytes of a source."""
+"""Returns whether an object has the bytes of a source."""
 Look = Callable[[], Awaitable[ObjectInfo]]
 
 
@@ -32,20 +32,24 @@ async def upload_by(
     look_first: bool,
     compare: Compare | None = None,
 ) -> Uploaded:
-    """Do what `Driver.upload` promises where the same bytes are there already.
+    """Upload a source, and succeed where the store has the same bytes already.
 
     Args:
         send: writes the object, or raises `PreconditionFailed`.
-        look_first: spare sending where something is there. That also covers stores that ignore a condition at
-            the end of an upload in parts.
-        compare: how to compare, where the driver knows a better way than `has_bytes_of`.
+        driver: the store.
+        key: the object's key.
+        source: the content.
+        expected: the state to replace.
+        look_first: whether to check for an object before sending. Some stores ignore the condition
+            when a multipart upload is completed.
+        compare: compares an object with the source; `has_bytes_of` by default.
     """
     found = await present(driver, key) if look_first and expected is Expect.ABSENT else None
     try:
         if found is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
         await send(key, source, expected)
-    except PreconditionFailed:  # perhaps the answer to a request of ours that was sent twice
+    except PreconditionFailed:  # may be the response to an earlier attempt of this request
         if expected is not Expect.ABSENT or not await holds(driver, key, source, compare, found=found):
             raise
         return Uploaded(created=False)
@@ -53,13 +57,13 @@ async def upload_by(
 
 
 async def present(driver: Driver, key: str) -> ObjectInfo | None:
-    """What is there, if anything."""
+    """Return the object of a key, or `None`."""
     try:
         return await driver.stat(key)
     except ObjectNotFound:
         return None
     except BucketNotFound as error:
-        if error.creatable:  # by the first write
+        if error.creatable:  # the first write creates it
             return None
         raise
 
@@ -67,11 +71,14 @@ async def present(driver: Driver, key: str) -> ObjectInfo | None:
 async def holds(
     driver: Driver, key: str, source: Source, compare: Compare | None = None, *, found: ObjectInfo | None = None
 ) -> bool:
-    """Whether an object is there and has the source's bytes.
+    """Return whether there is an object with the source's bytes.
 
     Args:
-        compare: how to compare, if not by `has_bytes_of`.
-        found: what is there, where that is known.
+        driver: the store.
+        key: the object's key.
+        source: the content.
+        compare: compares an object with the source; `has_bytes_of` by default.
+        found: the object, where it is known.
     """
     found = found or await present(driver, key)
     try:
@@ -81,12 +88,12 @@ async def holds(
 
 
 async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> bool:
-    """Whether an object that is there has the source's bytes.
+    """Return whether an object has the source's bytes.
 
-    By the best digest that the store vouches for; where it has none, the object is read.
+    Compare the best digest that the store verified. Without one, read the object.
 
     Raises:
-        ObjectNotFound, PreconditionFailed: it isn't there any more.
+        ObjectNotFound, PreconditionFailed: the object was deleted or replaced.
     """
     if found.size != source.size:
         return False
@@ -95,16 +102,19 @@ async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> boo
 
 
 async def copied_before(source: Driver, info: ObjectInfo, target: Driver, look: Look) -> ObjectInfo:
-    """What stands where a copy was refused, if it has the bytes of what was to be copied.
+    """Return the object at the target of a refused copy, if it has the bytes of the original.
 
-    By the best digest that the stores vouch for; where there is none, both are read.
+    Compare the best digest that the stores verified. Without one, read both objects.
 
     Args:
-        look: describes what stands there.
+        source: the store of the original.
+        info: the original.
+        target: the store of the copy.
+        look: describes the object at the target.
 
     Raises:
-        PreconditionFailed: it hasn't, or the original is at another revision.
-        ObjectNotFound: one of them isn't there any more.
+        PreconditionFailed: the bytes differ, or the original is at another revision.
+        ObjectNotFound: one of the objects was deleted.
     """
     original = await source.stat(info.key)
     if original.revision != info.revision:
@@ -134,7 +144,9 @@ async def _digest_stored(driver: Driver, found: ObjectInfo, algorithm: str) -> s
 async def _digest_of(source: Source, algorithm: str) -> str | None:
     if algorithm in source.digests:
         return source.digests[algorithm]
-    digest = None if algorithm == SHA256 else await in_thread(new_hash, algorithm)  # sources have that one themselves
+    digest = (
+        None if algorithm == SHA256 else await in_thread(new_hash, algorithm)
+    )  # sources compute this one themselves
     for offset in range(0, source.size, CHUNK):
         data = await source.read(offset, min(CHUNK, source.size - offset))
         if digest is not None:

@@ -1,4 +1,4 @@
-"""What stores refuse, and as which errors of ours that is raised."""
+"""Errors of stores, and the errors of this package for them."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from aioassets.runtime.threads import is_out_of_threads
 E = TypeVar("E", bound=AioAssetsError)
 
 REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
-"""The statuses of answers that name another address; none is followed, since credentials and content would go there."""
+"""Statuses of redirects. None is followed, since that would send credentials and content to another host."""
 UNAVAILABLE: Final = 503
-"""The status of a server that can't keep up, by whatever code it says so."""
+"""The status of an overloaded server, whatever its error code."""
 
 
 class Kind(enum.Enum):
-    """What an answer of a store means to us."""
+    """The meaning of a store's error."""
 
     MISSING = enum.auto()
     NO_BUCKET = enum.auto()
     CONDITION = enum.auto()
     DENIED = enum.auto()
     REFUSED = enum.auto()
-    """For now; certainly not done."""
+    """Temporary. The request had no effect."""
     THROTTLED = enum.auto()
-    """For now, since too much is asked; certainly not done."""
+    """Temporary, because of too many requests. The request had no effect."""
     FAILED = enum.auto()
-    """Perhaps done all the same."""
+    """Temporary. The request may have had an effect."""
     UNSUPPORTED = enum.auto()
     REDIRECTED = enum.auto()
-    """To another address; perhaps done all the same."""
+    """A redirect. The request may have had an effect."""
     OTHER = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked when an error occurred.
+    """A request to a store, for errors.
 
     Attributes:
         bucket: the bucket's URL.
         verb: `read`, `write`, `copy`, `list` or `delete`.
         key: the object's key; empty where the request is about many.
         conditional: whether the request carried a condition.
-        needs_only_bucket: whether what is missing can be the bucket alone, not an object.
-        server: the URL that requests go to; empty where the SDK decides that.
+        needs_only_bucket: whether "not found" can only mean the bucket.
+        server: the URL of the server; empty where the SDK chooses it.
     """
 
     bucket: str
@@ -72,31 +72,31 @@ class Request:
 
     @property
     def url(self) -> str:
-        """The object's URL."""
+        """Return the object's URL."""
         return f"{self.bucket}/{self.key}"
 
     @property
     def changes(self) -> bool:
-        """Whether it may take effect; what doesn't leaves no doubt."""
+        """Return whether the request can change objects."""
         return not self.verb.startswith(("read", "list"))
 
     @property
     def doing(self) -> str:
-        """The request in words."""
+        """Return the request in words."""
         return f"{self.verb} {self.key!r}" if self.key else self.verb
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceError:
-    """An answer that isn't success, as a store states it.
+    """An error that a store responded with.
 
     Attributes:
-        kind: what it means.
-        code: the store's name for it; empty where the answer has none.
-        message: the store's sentence. It never holds a signature or a secret.
-        status: of the HTTP answer; 0 where it isn't known.
+        kind: the meaning of the error.
+        code: the store's code; empty where the response has none.
+        message: the store's message. It never contains a signature or a secret.
+        status: the HTTP status; 0 where it is unknown.
         retry_after: seconds that the store asked to wait.
-        location: the address that a redirect names.
+        location: the target of a redirect.
     """
 
     kind: Kind
@@ -108,16 +108,16 @@ class ServiceError:
 
     @property
     def sentence(self) -> str:
-        """The refusal in words."""
+        """Return the error as a sentence."""
         return printable(f"{self.code or self.status}: {self.message or 'no details'}").rstrip(".") + "."
 
     @property
     def is_the_stores(self) -> bool:
-        """Whether it is in the store's words, not just a status, which whatever is on the way may send."""
+        """Return whether the error has a code of the store, not only a status, which a proxy may send as well."""
         return bool(self.code) and not self.code.isdecimal()
 
     def translate(self, request: Request) -> AioAssetsError:
-        """The error of ours that says the same."""
+        """Return the error of this package."""
         match self.kind:
             case Kind.MISSING:
                 return BucketNotFound(request.bucket) if request.needs_only_bucket else ObjectNotFound(request.url)
@@ -143,8 +143,8 @@ class ServiceError:
         target = origin(self.location) or "another address"
         return (
             f"{request.bucket} can't {request.doing}: {server} answered with a redirect to {target} ({self.status}). "
-            f"Redirects aren't followed, because credentials would go there. Check the address of the store, and "
-            f"whether a proxy or a sign-in page answers in its place."
+            f"Redirects are not followed, because that would send credentials there. Check the URL of the store, and "
+            f"whether a proxy or a sign-in page responds in its place."
         )
 
     def _unavailable(self, request: Request, *, uncertain: bool) -> StoreUnavailable:
@@ -158,10 +158,10 @@ class ServiceError:
 
 
 class ServiceErrorRaised(Exception):
-    """Raised where no SDK raises for a refusal, and so the cause of the error of ours.
+    """Raised for an error of a store where no SDK raises one.
 
     Attributes:
-        refusal: what the store answered.
+        refusal: the error.
     """
 
     def __init__(self, refusal: ServiceError) -> None:
@@ -170,28 +170,29 @@ class ServiceErrorRaised(Exception):
 
 
 class ForeignAnswer(Exception):
-    """Raised where an answer says success, but isn't one that the store's API gives: something else answers there."""
+    """Raised for a success that the API of the store does not define. Something else responded."""
 
 
 def in_doubt(error: E, request: Request) -> E:
-    """Mark an error as uncertain where the request may have changed something."""
+    """Mark the error of a changing request as uncertain, and return it."""
     error.uncertain = error.uncertain or request.changes
     return error
 
 
 def foreign_answer(request: Request, whose: str, advice: str) -> StoreError:
-    """Make the error for an answer that can't be read, which leaves open whether a change took effect.
+    """Return the error for an unrecognizable response. A change may have taken effect.
 
     Args:
-        whose: whose answer it should be, in the possessive.
-        advice: what to check.
+        request: the request.
+        whose: the store in the possessive, as in "S3's".
+        advice: a sentence that says what to check.
     """
     told = f"{request.bucket} gave an answer that isn't {whose} to: {request.doing}. {advice}"
     return in_doubt(StoreError(told), request)
 
 
 def origin(url: str) -> str:
-    """Return the scheme and host of a URL without what may be secret in it; empty where it has none."""
+    """Return the scheme, host and port of a URL, without secrets; empty for another text."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -203,24 +204,24 @@ def origin(url: str) -> str:
 
 
 def code_of(error: BaseException) -> str:
-    """The store's own code behind a translated `ServiceErrorRaised`; empty where there is none."""
+    """Return the store's code behind a translated `ServiceErrorRaised`; empty where there is none."""
     return error.__cause__.refusal.code if isinstance(error.__cause__, ServiceErrorRaised) else ""
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status behind a translated `ServiceErrorRaised`; 0 where there was no answer."""
+    """Return the HTTP status behind a translated `ServiceErrorRaised`; 0 where there was no response."""
     return error.__cause__.refusal.status if isinstance(error.__cause__, ServiceErrorRaised) else 0
 
 
 def by_status(status: int, kinds: Mapping[int, Kind]) -> Kind:
-    """What a status means where nothing else tells; from 500 on, all are failures that aren't listed."""
+    """Return the kind of an error that has only a status. Unlisted statuses from 500 are failures."""
     if status in REDIRECTS:
         return Kind.REDIRECTED
     return kinds.get(status) or (Kind.FAILED if status >= 500 else Kind.OTHER)
 
 
 def retry_after(value: str | None, date: str | None) -> float | None:
-    """Seconds, from a header that holds seconds or a date (which is measured against the store's own clock)."""
+    """Parse `Retry-After`, in seconds. A date is measured against the store's own clock."""
     if value is None:
         return None
     with contextlib.suppress(ValueError):
@@ -234,11 +235,12 @@ def retry_after(value: str | None, date: str | None) -> float | None:
 def translating(
     translate: Callable[[Exception, Request], Exception], request: Request, *, secret: bool = False
 ) -> Iterator[None]:
-    """Raise a driver's errors as ours.
+    """Raise the errors of an SDK as errors of this package.
 
     Args:
-        translate: the error of ours for one of the SDK's, or the very same error.
-        secret: whether the SDK's errors may show a credential, and so aren't kept as causes.
+        translate: returns the error of this package, or the same error.
+        request: the request.
+        secret: whether errors of the SDK may contain a credential, and are not kept as causes.
     """
     try:
         yield

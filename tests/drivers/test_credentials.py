@@ -139,8 +139,8 @@ async def opened(relay: Relay, bucket: str, retry: RetryPolicy = NO_RETRY) -> As
 
 def later(driver: S3Driver, passed: timedelta) -> None:
     """Put the clock forward by which credentials expire."""
-    assert driver._credentials is not None
-    driver._credentials._source._time_fetcher = lambda: datetime.now(UTC) + passed
+    assert driver._bucket.credentials is not None
+    driver._bucket.credentials._source._time_fetcher = lambda: datetime.now(UTC) + passed
 
 
 def then(act: Act) -> Any:
@@ -361,8 +361,8 @@ class Slow:
     """
 
     def __init__(self, driver: S3Driver) -> None:
-        assert driver._credentials is not None
-        source = driver._credentials._source
+        assert driver._bucket.credentials is not None
+        source = driver._bucket.credentials._source
         self._renew = source.get_frozen_credentials
         source.get_frozen_credentials = self
         self._loop = asyncio.get_running_loop()
@@ -652,7 +652,7 @@ def signature_for(azurite: AzureServer, container: str, life: timedelta) -> str:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("nothing that is JSON", "they can't be read: Expecting value"),
+        ("nothing that is JSON", "Reading them failed: Expecting value"),
         ('{"Version": 1}', "Missing required key"),
         (
             json.dumps(
@@ -674,5 +674,5 @@ async def test_a_program_that_is_not_there_is_told(issued: Issued) -> None:
     """It is no trouble of the network, and not tried again."""
     issued.config.write_text("[default]\ncredential_process = /not/there\n")
     async with S3Driver("bucket", region="us-east-1", dispatcher=Dispatcher(retry=RetryPolicy())) as driver:
-        with pytest.raises(MissingCredentials, match=r"they can't be read: .*/not/there"):
+        with pytest.raises(MissingCredentials, match=r"Reading them failed: .*/not/there"):
             await driver.read("key")

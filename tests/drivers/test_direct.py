@@ -125,7 +125,7 @@ class Recorded(Exception):
         self.request = request
 
 
-class Recording(HttpTransport):
+class Recording(HttpTransport[Any, Any]):
     """A transport that sends nothing."""
 
     def open(self) -> None: ...

@@ -287,7 +287,7 @@ async def test_a_copy_that_is_not_understood_is_uncertain() -> None:
 
     async with Server(answer).running() as store, driver_of("s3", store.url) as driver:
         with pytest.raises(StoreError) as caught:
-            await driver._call("copy_object", "copy", CopySource={"Bucket": "models", "Key": "key"})
+            await driver._bucket.call("copy_object", "copy", CopySource={"Bucket": "models", "Key": "key"})
     assert caught.value.uncertain
 
 

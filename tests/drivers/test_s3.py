@@ -8,20 +8,23 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import aiohttp
 import anyio
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ClientError
 from tools.servers import S3Server, free_ports
 
 from aioassets.drivers.bodies import MIB
 from aioassets.drivers.protocol import Expect
+from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 from aioassets.drivers.s3.errors import read_service_error
-from aioassets.drivers.s3.multipart import MAX_PARTS, crc32, fitting_part_size
-from aioassets.drivers.service_errors import Request
+from aioassets.drivers.s3.etags import MAX_PARTS, fitting_part_size
+from aioassets.drivers.s3.values import crc32
+from aioassets.drivers.service_errors import Request, ServiceErrorRaised
 from aioassets.errors import (
     AccessDenied,
     BucketNotFound,
@@ -73,12 +76,12 @@ Intercept = Callable[[str, Callable[..., Awaitable[Any]]], Awaitable[None]]
 
 @pytest.fixture
 def intercept(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Intercept:
-    """Puts a function around an operation of the driver's client; it is called with the real operation first."""
+    """Wrap a hot request, or an operation of the SDK's client, in a function that takes the real one first."""
 
     async def install(operation: str, around: Callable[..., Awaitable[Any]]) -> None:
-        client = await driver._connected()
-        real = getattr(client, operation)
-        monkeypatch.setattr(client, operation, lambda **params: around(real, **params))
+        client = await driver._bucket.client()
+        target = client.hot if hasattr(client.hot, operation) else client.sdk
+        monkeypatch.setattr(target, operation, partial(around, getattr(target, operation)))
 
     return install
 
@@ -87,12 +90,12 @@ def first_answer_lost() -> Callable[..., Awaitable[Any]]:
     """An operation that takes effect, but whose first answer never arrives."""
     lost = False
 
-    async def around(real: Send, **params: Any) -> Any:
+    async def around(real: Send, *args: Any, **params: Any) -> Any:
         nonlocal lost
-        answer = await real(**params)
+        answer = await real(*args, **params)
         if not lost:
             lost = True
-            raise ConnectionClosedError(endpoint_url="http://store")
+            raise ConnectionResetError
         return answer
 
     return around
@@ -102,12 +105,12 @@ def first_refused(code: str, status: int, **headers: str) -> Callable[..., Await
     """An operation that the store refuses once."""
     refused = False
 
-    async def around(real: Send, **params: Any) -> Any:
+    async def around(real: Send, *args: Any, **params: Any) -> Any:
         nonlocal refused
         if not refused:
             refused = True
-            raise ClientError(_response(code, status, **headers), "Operation")
-        return await real(**params)
+            raise ServiceErrorRaised(read_service_error(_response(code, status, **headers)))
+        return await real(*args, **params)
 
     return around
 
@@ -120,8 +123,8 @@ def _response(code: str, status: int, **headers: str) -> Any:
 
 
 async def _open_uploads(driver: S3Driver) -> int:
-    client = await driver._connected()
-    answer = await client.list_multipart_uploads(Bucket=driver._bucket)
+    client = (await driver._bucket.client()).sdk
+    answer = await client.list_multipart_uploads(Bucket=driver._bucket.name)
     return len(answer.get("Uploads", ()))
 
 
@@ -149,7 +152,7 @@ class TestWhatGoesWrong:
                 with pytest.raises(AccessDenied, match=f"^Cannot .* in s3://{bucket}: ") as caught:
                     await attempt
                 assert "not-the-one" not in str(caught.value)
-                assert isinstance(caught.value.__cause__, ClientError)
+                assert isinstance(caught.value.__cause__, ClientError | ServiceErrorRaised)
 
     async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(
         self, seaweedfs: S3Server, bucket: str, driver: S3Driver
@@ -196,21 +199,21 @@ class TestWhatGoesWrong:
                 await driver.read("key")
 
     async def test_throttling_is_waited_for(self, driver: S3Driver, intercept: Intercept, pauses: list[float]) -> None:
-        await intercept("put_object", first_refused("SlowDown", 503, **{"retry-after": "7"}))
+        await intercept("put", first_refused("SlowDown", 503, **{"retry-after": "7"}))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         assert pauses == [7.0]
 
     async def test_a_conflict_of_conditions_is_tried_again(
         self, driver: S3Driver, intercept: Intercept, pauses: list[float]
     ) -> None:
-        await intercept("put_object", first_refused("ConditionalRequestConflict", 409))
+        await intercept("put", first_refused("ConditionalRequestConflict", 409))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         assert len(pauses) == 1
 
     async def test_keys_that_a_batch_could_not_delete_are_reported(
         self, driver: S3Driver, intercept: Intercept
     ) -> None:
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             return {"Errors": [{"Key": "a", "Code": "NoSuchKey"}, {"Key": "b", "Code": "AccessDenied"}]}
 
         await intercept("delete_objects", around)
@@ -221,7 +224,7 @@ class TestWhatGoesWrong:
 @servers
 class TestLostAnswers:
     async def test_an_upload_whose_answer_was_lost_is_success(self, driver: S3Driver, intercept: Intercept) -> None:
-        await intercept("put_object", first_answer_lost())
+        await intercept("put", first_answer_lost())
         await driver.upload("blob", BytesSource(b"data"))
         assert (await driver.read("blob")).data == b"data"
 
@@ -233,7 +236,7 @@ class TestLostAnswers:
 
     async def test_a_create_whose_answer_was_lost_is_refused(self, driver: S3Driver, intercept: Intercept) -> None:
         """Only the caller can tell whether a document is its own."""
-        await intercept("put_object", first_answer_lost())
+        await intercept("put", first_answer_lost())
         with pytest.raises(PreconditionFailed):
             await driver.write("key", b"mine", expected=Expect.ABSENT)
         assert (await driver.read("key")).data == b"mine"
@@ -249,7 +252,7 @@ class TestLostAnswers:
     async def test_an_upload_that_the_store_drops_again_and_again_fails(
         self, driver: S3Driver, intercept: Intercept
     ) -> None:
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise ClientError(_response("NoSuchUpload", 404), "Operation")
 
         await intercept("complete_multipart_upload", around)
@@ -259,10 +262,10 @@ class TestLostAnswers:
     async def test_parts_that_fail_leave_no_doubt(self, driver: S3Driver, intercept: Intercept) -> None:
         """Before completion is asked for, an upload can't become an object."""
 
-        async def around(real: Send, **params: Any) -> Any:
-            raise ConnectionClosedError(endpoint_url="http://store")
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
+            raise ConnectionResetError
 
-        await intercept("upload_part", around)
+        await intercept("put_part", around)
         with pytest.raises(StoreUnavailable) as caught:
             await driver.upload("blob", BytesSource(TWO_PARTS))
         assert not caught.value.uncertain
@@ -273,20 +276,20 @@ class TestLostAnswers:
     ) -> None:
         data = bytes(range(256)) * (3 * MIB // 256)
         await driver.upload("blob", BytesSource(data))
-        asked: list[tuple[str, str | None]] = []
+        asked: list[tuple[tuple[int, int], Revision | None]] = []
 
-        async def around(real: Send, **params: Any) -> Any:
-            answer = await real(**params)
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
+            content = await real(*args, **params)
             if not asked:
-                answer["Body"] = _BreakingBody(answer["Body"], after=2 * MIB + 4096)
-            asked.append((params["Range"], params.get("IfMatch")))
-            return answer
+                content = replace(content, body=_BreakingBody(content.body, after=2 * MIB + 4096))
+            asked.append((params["span"], params["revision"]))
+            return content
 
-        await intercept("get_object", around)
+        await intercept("get", around)
         async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:
             assert b"".join([chunk async for chunk in chunks]) == data
         revision = (await driver.stat("blob")).revision
-        assert asked == [(f"bytes=0-{3 * MIB - 1}", None), (f"bytes={2 * MIB + 4096}-{3 * MIB - 1}", revision)]
+        assert asked == [((0, 3 * MIB), None), ((2 * MIB + 4096, 3 * MIB), revision)]
 
 
 class _BreakingBody:
@@ -296,15 +299,12 @@ class _BreakingBody:
         self._body = body
         self._left = after
 
-    async def __aenter__(self) -> _BreakingBody:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._body.__aexit__(*exc_info)
+    def close(self) -> None:
+        self._body.close()
 
     async def read(self, size: int) -> bytes:
         if not self._left:
-            raise aiohttp.ClientPayloadError("the connection broke")
+            raise ConnectionResetError
         data: bytes = await self._body.read(min(size, self._left))
         self._left -= len(data)
         return data
@@ -355,8 +355,8 @@ class TestMultipart:
         """Its id is waited for, since without it nobody could abort the upload."""
         begun, answered = anyio.Event(), anyio.Event()
 
-        async def around(real: Send, **params: Any) -> Any:
-            answer = await real(**params)
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
+            answer = await real(*args, **params)
             begun.set()
             await answered.wait()
             return answer
@@ -387,17 +387,17 @@ class TestMultipart:
         async with S3Driver(
             bucket, part_size=MIN_PART_SIZE, dispatcher=Dispatcher(budget), **seaweedfs.options
         ) as driver:
-            client = await driver._connected()
-            upload_part = client.upload_part
+            hot = (await driver._bucket.client()).hot
+            put_part = hot.put_part
 
-            async def around(**params: Any) -> Any:
+            async def around(*args: Any, **params: Any) -> Any:
                 nonlocal held, sent
-                answer = await upload_part(**params)
+                answer = await put_part(*args, **params)
                 held -= MIN_PART_SIZE
                 sent += 1
                 return answer
 
-            monkeypatch.setattr(client, "upload_part", around)
+            monkeypatch.setattr(hot, "put_part", around)
             await driver.upload("blob", source)
         assert sent == 6
         assert most == 2 * MIN_PART_SIZE
@@ -410,12 +410,12 @@ class TestMultipart:
         other = await _leave_open(driver, {}, key="blob of another")
         lost = 0
 
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             nonlocal lost
-            answer = await real(**params)
+            answer = await real(*args, **params)
             if lost < answers:
                 lost += 1
-                raise ConnectionClosedError(endpoint_url="http://store")
+                raise ConnectionResetError
             return answer
 
         await intercept("create_multipart_upload", around)
@@ -430,7 +430,7 @@ class TestMultipart:
     async def test_a_blob_that_is_there_costs_no_parts(self, driver: S3Driver, intercept: Intercept) -> None:
         await driver.upload("blob", BytesSource(TWO_PARTS))
 
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise AssertionError("began an upload")
 
         await intercept("create_multipart_upload", around)
@@ -444,8 +444,8 @@ PARTS = dict(enumerate((BLOB[start : start + MIN_PART_SIZE] for start in range(0
 
 async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "blob", **created_with: str) -> str:
     """What an upload that was killed leaves, as the driver makes it."""
-    client = await driver._connected()
-    target = {"Bucket": driver._bucket, "Key": key}
+    client = (await driver._bucket.client()).sdk
+    target = {"Bucket": driver._bucket.name, "Key": key}
     created_with = created_with or {"ChecksumAlgorithm": "CRC32"}
     upload_id: str = (await client.create_multipart_upload(**target, **created_with))["UploadId"]
     for number, body in parts.items():
@@ -459,11 +459,11 @@ async def sent(intercept: Intercept) -> AsyncIterator[list[int]]:
     """The numbers of the parts that are sent from now on."""
     numbers: list[int] = []
 
-    async def around(real: Send, **params: Any) -> Any:
-        numbers.append(params["PartNumber"])
-        return await real(**params)
+    async def around(real: Send, *args: Any, **params: Any) -> Any:
+        numbers.append(args[2])
+        return await real(*args, **params)
 
-    await intercept("upload_part", around)
+    await intercept("put_part", around)
     yield numbers
     numbers.clear()
 
@@ -526,7 +526,7 @@ class TestResume:
         await _leave_open(driver, {1: PARTS[1]}, ChecksumAlgorithm="SHA256")
         sent.clear()
 
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise ClientError(_response("AccessDenied", 403), "AbortMultipartUpload")
 
         await intercept("abort_multipart_upload", around)
@@ -538,11 +538,11 @@ class TestResume:
     ) -> None:
         """Whoever cleans up may be faster."""
         doomed = await _leave_open(driver, {1: PARTS[1]})
-        client = await driver._connected()
+        client = (await driver._bucket.client()).sdk
 
-        async def around(real: Send, **params: Any) -> Any:
-            answer = await real(**params)
-            await client.abort_multipart_upload(Bucket=driver._bucket, Key="blob", UploadId=doomed)
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
+            answer = await real(*args, **params)
+            await client.abort_multipart_upload(Bucket=driver._bucket.name, Key="blob", UploadId=doomed)
             return answer
 
         await intercept("list_parts", around)
@@ -556,7 +556,7 @@ class TestResume:
             await _leave_open(driver, {number: PARTS[number] for number in numbers})
         sent.clear()
 
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise ClientError(_response("AccessDenied", 403), operation)
 
         await intercept(operation, around)
@@ -571,8 +571,8 @@ class TestResume:
         await _leave_open(driver, {1: PARTS[1], 2: PARTS[2]})
         etags: dict[int, str] = {}
 
-        async def checksums(real: Send, **params: Any) -> Any:
-            answer = await real(**params)
+        async def checksums(real: Send, *args: Any, **params: Any) -> Any:
+            answer = await real(*args, **params)
             for part in answer["Parts"]:
                 number = part["PartNumber"]
                 etags[number], part["ETag"] = part["ETag"], '"opaque"'
@@ -594,10 +594,10 @@ class TestResume:
         await driver.upload("blob", BytesSource(BLOB))
         await _leave_open(driver, {1: PARTS[1]})
 
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise AssertionError("was read")
 
-        await intercept("get_object", around)
+        await intercept("get", around)
         assert not (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
         assert await _open_uploads(driver) == 0
 
@@ -633,7 +633,7 @@ class TestResume:
         """And what doesn't begin with the prefix isn't listed: it might be aborted."""
         upload_id = await _leave_open(driver, {})
 
-        async def around(real: Send, **params: Any) -> Any:
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
             return {**await real(**{**params, "Prefix": ""}), "IsTruncated": True, "NextKeyMarker": "blob"}
 
         await intercept("list_multipart_uploads", around)
@@ -643,30 +643,34 @@ class TestResume:
 
 @servers
 class TestTheClient:
-    async def test_one_client_serves_all(self, seaweedfs: S3Server, bucket: str) -> None:
+    async def test_one_client_serves_all(
+        self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         opened = 0
 
-        class Counting(S3Driver):
-            def _open_client(self) -> Any:
-                nonlocal opened
-                opened += 1
-                return super()._open_client()
+        real = Bucket._open_client
 
-        async with Counting(bucket, **seaweedfs.options) as driver, anyio.create_task_group() as tasks:
+        def counted(bucket: Bucket) -> Any:
+            nonlocal opened
+            opened += 1
+            return real(bucket)
+
+        monkeypatch.setattr(Bucket, "_open_client", counted)
+        async with S3Driver(bucket, **seaweedfs.options) as driver, anyio.create_task_group() as tasks:
             for number in range(5):
                 tasks.start_soon(_write, driver, f"key-{number}")
         assert opened == 1
 
     async def test_a_client_from_outside_is_not_closed(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, **seaweedfs.options) as owner:
-            client = await owner._connected()
+            client = (await owner._bucket.client()).sdk
             async with S3Driver(bucket, client=client) as guest:
                 await _write(guest, "key")
             assert (await owner.read("key")).data == b"data"
 
     async def test_caches_are_told_to_keep_no_documents(self, driver: S3Driver, bucket: str) -> None:
         await _write(driver, "key")
-        answer = await (await driver._connected()).head_object(Bucket=bucket, Key="key")
+        answer = await (await driver._bucket.client()).sdk.head_object(Bucket=bucket, Key="key")
         assert answer["CacheControl"] == "no-store"
 
     async def test_the_store_vouches_for_small_blobs(self, driver: S3Driver) -> None:
@@ -700,6 +704,7 @@ async def test_a_store_may_accept_conditions_and_ignore_them(rclone_s3: S3Server
 class TestWithoutAServer:
     async def test_a_missing_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "aiobotocore.session", None)
+        monkeypatch.delitem(sys.modules, "aioassets.drivers.s3.opening", raising=False)
         with pytest.raises(InvalidSetting, match=r"pip install 'aioassets\[s3\]'"):
             await S3Driver("bucket").read("key")
 

@@ -1,12 +1,14 @@
-"""The requests that each file needs go to S3 without the SDK, and otherwise just as with it."""
+"""Hot requests to S3 go by the own connections, and have the same results as with the SDK."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +22,12 @@ from tools.factories import long_text
 from tools.servers import S3Server
 
 from aioassets.drivers.protocol import Expect
+from aioassets.drivers.s3.address import Address
+from aioassets.drivers.s3.by_sdk import SDKRequests
+from aioassets.drivers.s3.direct import DirectRequests
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+from aioassets.drivers.s3.signing import host_of
+from aioassets.drivers.s3.values import crc32
 from aioassets.errors import InvalidSetting, ObjectNotFound, StoreUnavailable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.retry import NO_RETRY
@@ -57,8 +64,8 @@ async def sdk_client(options: dict[str, Any]) -> AsyncIterator[Any]:
 
 
 async def by_sdk(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the SDK is left what could go without it."""
-    client = (await driver._connected())._client
+    """Count the hot requests that the SDK sends."""
+    client = (await driver._bucket.client()).sdk
     calls: Counter[str] = Counter()
 
     def counted(operation: str) -> Callable[..., Awaitable[Any]]:
@@ -76,7 +83,7 @@ async def by_sdk(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Counter[s
 
 
 async def use(driver: S3Driver) -> None:
-    """Send each of the hot requests, and see that it does what it should."""
+    """Send each hot request, and check its effect."""
     await driver.write("document", b"data", expected=Expect.ABSENT)
     assert (await driver.read("document")).data == b"data"
     await driver.upload("small", BytesSource(b"small"))
@@ -87,7 +94,7 @@ async def use(driver: S3Driver) -> None:
 
 
 async def write_streamed(driver: S3Driver) -> None:
-    """Write a document that is nowhere whole before it is in the store."""
+    """Write a document that is never in memory as a whole."""
     text = long_text()
     await driver.write("long", text, expected=Expect.ABSENT)
     assert (await driver.read("long")).data == b"".join(text)
@@ -95,73 +102,172 @@ async def write_streamed(driver: S3Driver) -> None:
 
 @servers
 class TestBySDK(DriverConformance):
-    """With a client of the SDK's that was given, all is left to it."""
+    """A client that the user passed sends all requests."""
 
     @pytest.fixture
     async def driver(self, seaweedfs: S3Server, bucket: str) -> AsyncIterator[S3Driver]:
         async with sdk_client(seaweedfs.options) as client:
             yield S3Driver(bucket, client=client, part_size=MIN_PART_SIZE)
 
-    async def test_it_is_used(self, driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_it_sends_the_hot_requests(self, driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = await by_sdk(driver, monkeypatch)
         await use(driver)
         assert calls.keys() == set(HOT)
 
 
 @servers
-class TestWhatGoesByItself:
-    async def test_all_that_is_certain(self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestDirectRequests:
+    async def test_the_sdk_sends_no_hot_request(
+        self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
             calls = await by_sdk(driver, monkeypatch)
             await use(driver)
             await write_streamed(driver)
         assert not calls
 
-    async def test_checksums_that_the_sdk_is_to_add_are_left_to_it(
-        self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        options: dict[str, Any] = {
-            "checksums": False,
-            "request_checksum_calculation": "when_supported",
-            "part_size": MIN_PART_SIZE,
-        }
-        async with S3Driver(bucket, **seaweedfs.options, **options) as driver:
-            calls = await by_sdk(driver, monkeypatch)
-            await use(driver)
-        assert calls.keys() == {"put_object", "upload_part"}
+    @pytest.mark.parametrize("calculation", ["when_required", "when_supported"])
+    async def test_requests_carry_a_checksum_where_the_sdk_would_add_one(self, calculation: str) -> None:
+        carried: list[str | None] = []
 
-    async def test_nothing_where_a_proxy_is_between(
+        async def answer(request: web.BaseRequest) -> web.Response:
+            await request.read()
+            carried.append(request.headers.get("x-amz-checksum-crc32"))
+            return web.Response(headers={"ETag": '"1"'})
+
+        options: dict[str, Any] = {"checksums": False, "request_checksum_calculation": calculation}
+        async with serving(answer) as url, S3Driver("models", endpoint_url=url, **KEYS, **options) as driver:
+            await driver.write("document", b"data", expected=Expect.ABSENT)
+            await driver.upload("blob", BytesSource(b"data"))
+        assert carried == [None if calculation == "when_required" else await crc32(b"data")] * 2
+
+    async def test_all_requests_go_through_a_proxy(
         self, bucket: str, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[str] = []
 
         async def refuse(request: web.BaseRequest) -> web.Response:
-            asked.append(f"{request.url}")
+            asked.append(f"{request.method} {request.url} {request.headers['Proxy-Authorization']}")
             return web.Response(status=502)
 
         async with serving(refuse) as proxy:
-            monkeypatch.setenv("HTTP_PROXY", proxy)
+            monkeypatch.setenv("HTTP_PROXY", proxy.replace("://", "://user:secret@"))
             monkeypatch.delenv("NO_PROXY", raising=False)
             monkeypatch.delenv("no_proxy", raising=False)
             store = {**seaweedfs.options, "endpoint_url": "http://store.invalid"}
             async with S3Driver(bucket, dispatcher=Dispatcher(retry=NO_RETRY), **store) as driver:
-                with pytest.raises(StoreUnavailable):
-                    await driver.read("document")
-        assert asked == [f"http://store.invalid/{bucket}/document"]
+                for attempt in (driver.read("document"), driver.stat("document")):
+                    with pytest.raises(StoreUnavailable):
+                        await attempt
+        url = f"http://store.invalid/{bucket}/document"
+        assert asked == [f"{method} {url} Basic dXNlcjpzZWNyZXQ=" for method in ("GET", "HEAD")]
 
-    async def test_nothing_for_buckets_that_are_signed_otherwise(self) -> None:
-        """S3 Express has sessions of its own."""
-        options: dict[str, Any] = {"region": "us-west-2", "access_key_id": "key", "secret_access_key": "secret"}
-        async with S3Driver("models--usw2-az1--x-s3", **options) as driver:
-            client = await driver._connected()
-            assert client._address is None
-        async with S3Driver("models", **options) as driver:
-            assert (await driver._connected())._address.server == ("models.s3.us-west-2.amazonaws.com", 443)
+    async def test_hosts_in_no_proxy_are_reached_directly(
+        self, bucket: str, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
+            await use(driver)
+
+
+KEYS: dict[str, Any] = {"region": "us-west-2", "access_key_id": "key", "secret_access_key": "secret"}
+
+
+class TestAddresses:
+    """An address is where the SDK sends its own requests."""
+
+    @pytest.mark.parametrize(
+        ("bucket", "options"),
+        [
+            ("models", {}),
+            ("models", {"region": "us-east-1"}),
+            ("models", {"region": "cn-north-1"}),
+            ("models", {"region": "us-gov-west-1"}),
+            ("models", {"addressing_style": "path"}),
+            ("models", {"addressing_style": "virtual"}),
+            ("my.dotted.models", {}),
+            ("arn:aws:s3:eu-west-1:123456789012:accesspoint/name", {}),
+            ("models", {"endpoint_url": "http://127.0.0.1:9000"}),
+            ("models", {"endpoint_url": "http://[::1]:9000"}),
+            ("models", {"endpoint_url": "https://Store.example/base/path/"}),
+            ("models", {"endpoint_url": "https://store.example:8443", "addressing_style": "virtual"}),
+        ],
+    )
+    async def test_hot_requests_go_where_the_sdk_sends_its_own(self, bucket: str, options: dict[str, Any]) -> None:
+        """This fails where the SDK changes what it presigns."""
+        async with S3Driver(bucket, **{**KEYS, **options}) as driver:
+            client = await driver._bucket.client()
+            assert isinstance(client.hot, DirectRequests)
+            address = client.hot._address
+            sent: list[Any] = []
+
+            async def stop(request: Any, **_: Any) -> None:
+                sent.append(request)
+                raise ZeroDivisionError
+
+            client.sdk.meta.events.register_first("before-send.s3.GetObject", stop)
+            with pytest.raises(ZeroDivisionError):
+                await client.sdk.get_object(Bucket=bucket, Key="a/b c")
+        url = urlsplit(sent[0].url)
+        assert (address.scheme, address.host) == (url.scheme, host_of(url))
+        assert address.path_of("a/b c") == url.path
+        assert f"/{address.region}/s3/aws4_request" in f"{sent[0].headers['Authorization']}"
+
+    @pytest.mark.parametrize(
+        "bucket", ["models--usw2-az1--x-s3", "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"]
+    )
+    async def test_buckets_with_another_signature_are_left_to_the_sdk(self, bucket: str) -> None:
+        """S3 Express and multi-region access points."""
+        async with S3Driver(bucket, **KEYS) as driver:
+            assert isinstance((await driver._bucket.client()).hot, SDKRequests)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "AWSAccessKeyId=key&Signature=x&Expires=1795751719",
+            "X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Credential=key/20261127/s3/aws4_request",
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=key/20261127/us-west-2/s3express/aws4_request",
+        ],
+        ids=["version 2", "version 4a", "S3 Express"],
+    )
+    def test_urls_with_another_signature_have_no_address(self, query: str) -> None:
+        assert Address.parse(f"https://models.store/key?{query}", "models", "https://store") is None
+
+
+@servers
+class TestTransport:
+    """The SDK's session on the own connections: `test_s3.py` runs on it. This is what else the SDK may ask of it."""
+
+    async def test_bodies_may_be_streamed(self, seaweedfs: S3Server, bucket: str) -> None:
+        async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
+            await driver.upload("blob", BytesSource(TWO_PARTS))
+            sdk = (await driver._bucket.client()).sdk
+            async with (await sdk.get_object(Bucket=bucket, Key="blob"))["Body"] as body:
+                assert await body.read(5) == TWO_PARTS[:5]
+                assert await body.read() == TWO_PARTS[5:]
+            async with (await sdk.get_object(Bucket=bucket, Key="blob"))["Body"] as body:
+                await body.read(5)
+            assert (await driver.stat("blob")).size == len(TWO_PARTS)
+
+    async def test_files_and_chunked_bodies_are_sent(self, seaweedfs: S3Server, bucket: str) -> None:
+        async with S3Driver(bucket, **seaweedfs.options) as driver:
+            sdk = (await driver._bucket.client()).sdk
+            await sdk.put_object(Bucket=bucket, Key="file", Body=io.BytesIO(b"file"))
+            await sdk.put_object(Bucket=bucket, Key="text", Body=b"text", ChecksumAlgorithm="CRC32")
+            assert [(await driver.read(key)).data for key in ("file", "text")] == [b"file", b"text"]
+
+    async def test_conformance_holds_where_the_sdk_sends_all(self, seaweedfs: S3Server, bucket: str) -> None:
+        async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
+            client = await driver._bucket.client()
+            hot = SDKRequests(client.sdk, bucket, patience=None, encryption={})
+            driver._bucket._client = replace(client, hot=hot)
+            await use(driver)
 
 
 @contextlib.asynccontextmanager
 async def serving(answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """A server of our own, for what no store can be made to say; yields its URL."""
+    """Serve responses that no store can be made to send; yield the URL."""
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -173,7 +279,7 @@ async def serving(answer: Callable[[web.BaseRequest], Awaitable[web.StreamRespon
 
 
 async def test_a_bucket_in_another_region_is_found() -> None:
-    """By the SDK; what follows goes there by itself."""
+    """Later requests go there directly."""
     regions: list[str] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -214,7 +320,7 @@ class TestTLS:
 
     @pytest.fixture
     async def options(self, seaweedfs: S3Server, authority: trustme.CA) -> AsyncIterator[dict[str, Any]]:
-        """Of the store behind what encrypts."""
+        """The options of the store behind a TLS relay."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
         store = urlsplit(seaweedfs.endpoint_url)
@@ -240,7 +346,7 @@ class TestTLS:
         server.close()
         await asyncio.gather(*tasks)
 
-    async def test_all_is_as_in_clear(
+    async def test_requests_work_as_in_plain_http(
         self, bucket: str, options: dict[str, Any], ca_bundle: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with S3Driver(bucket, ca_bundle=ca_bundle, **options) as driver:
@@ -249,18 +355,25 @@ class TestTLS:
             await write_streamed(driver)
         assert not calls
 
-    async def test_who_serves_is_verified(self, bucket: str, options: dict[str, Any]) -> None:
+    async def test_certificates_are_verified(self, bucket: str, options: dict[str, Any]) -> None:
         async with S3Driver(bucket, dispatcher=Dispatcher(retry=NO_RETRY), **options) as driver:
             with pytest.raises(StoreUnavailable, match=r"verify failed.*set ca_bundle") as caught:
                 await driver.write("document", b"data", expected=Expect.ABSENT)
         assert not caught.value.uncertain
 
-    async def test_unless_that_is_not_wanted(self, bucket: str, options: dict[str, Any]) -> None:
+    async def test_verification_can_be_switched_off(self, bucket: str, options: dict[str, Any]) -> None:
         async with S3Driver(bucket, verify=False, **options) as driver:
             with pytest.raises(ObjectNotFound):
                 await driver.read("document")
 
-    async def test_authorities_that_cannot_be_read_are_named(self, bucket: str, options: dict[str, Any]) -> None:
+    async def test_the_ca_bundle_of_the_environment_is_trusted(
+        self, bucket: str, options: dict[str, Any], ca_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_CA_BUNDLE", f"{ca_bundle}")
+        async with S3Driver(bucket, **options) as driver:
+            await use(driver)
+
+    async def test_an_unreadable_ca_bundle_is_named(self, bucket: str, options: dict[str, Any]) -> None:
         async with S3Driver(bucket, ca_bundle="/not/there", **options) as driver:
             with pytest.raises(InvalidSetting, match="/not/there"):
                 await driver.read("document")

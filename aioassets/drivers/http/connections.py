@@ -1,4 +1,4 @@
-"""Connections, our own and those of aiohttp, which the SDKs stand on: their limits, and what goes wrong on them."""
+"""Limits and errors of connections, the own ones and those of aiohttp, which the SDKs use."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from aioassets.drivers.service_errors import Request
 from aioassets.errors import StoreUnavailable
 
 PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
-"""Advice of drivers that have this option."""
+"""Advice for certificate errors, of drivers with this option."""
 
 
 MAX_ERROR: Final = 1024 * 1024
-"""Bytes of an answer that says that something failed, or that all went well; documented ones have some hundred."""
+"""Limit of a response that only states success or failure, in bytes. A few hundred are usual."""
 MAX_ANSWER: Final = 64 * 1024 * 1024
-"""Bytes of any other answer that is read whole; the longest, of 1,000 to 100,000 rows, have some MB."""
+"""Limit of any other response that is read whole, in bytes. The longest listings have some MB."""
 
 
 class NotConnected(ConnectionError):
-    """Raised where there is no connection, so that nothing was sent.
+    """Raised where no connection was made, so that nothing was sent.
 
     Attributes:
-        certificate: whether it is about certificates.
+        certificate: whether TLS was the cause.
     """
 
     def __init__(self, words: str, certificate: bool = False) -> None:
@@ -36,7 +36,7 @@ class NotConnected(ConnectionError):
 
 
 class Watch:
-    """Ends a request whose body isn't taken any more: aiohttp limits only how long it waits for an answer."""
+    """A limit of the time without progress while a body is sent. aiohttp limits only the wait for the response."""
 
     def __init__(self) -> None:
         self._patience = math.inf
@@ -44,7 +44,7 @@ class Watch:
 
     @contextlib.contextmanager
     def patient_for(self, seconds: float) -> Iterator[None]:
-        """Raise `TimeoutError` where nothing is taken for so long."""
+        """Raise `TimeoutError` after so many seconds without progress."""
         self._patience = seconds
         with self._scope:
             yield
@@ -52,21 +52,22 @@ class Watch:
             raise TimeoutError
 
     def taken(self, *, last: bool) -> None:
-        """Note that a piece of the body was taken."""
-        # Behind the last one there is its way to the socket, and then the answer, whose limit is aiohttp's.
+        """Note that a piece of the body was read."""
+        # After the last piece come its way to the socket, and the response, which aiohttp limits.
         self._scope.deadline = anyio.current_time() + self._patience * (2 if last else 1)
 
 
 async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | None = None) -> bytes:
-    """Gather the body of an answer.
+    """Read the body of a response.
 
     Args:
-        limit: bytes that it may have.
-        seconds: how long it may take; without it, the session's own limits hold, which are of silence.
+        pieces: the body.
+        limit: the most bytes that it may have.
+        seconds: how long it may take. Without it, only the read timeout of the session applies.
 
     Raises:
-        ConnectionError: it has more.
-        TimeoutError: it took longer.
+        ConnectionError: the body is longer.
+        TimeoutError: reading took longer.
     """
     kept = bytearray()
     async with asyncio.timeout(seconds):
@@ -78,8 +79,8 @@ async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | No
 
 
 def unredirected() -> Any:
-    """Make the setting of a session of aiohttp with which no request is redirected, whoever sends it."""
-    import aiohttp  # noqa: PLC0415 - optional, and loaded already where sessions are made
+    """Return a trace configuration for an aiohttp session that raises an error at redirects."""
+    import aiohttp  # noqa: PLC0415 - optional, and already imported where sessions are made
 
     async def refuse(_: object, __: object, redirect: Any) -> None:
         redirect.response.close()
@@ -93,22 +94,22 @@ def unredirected() -> Any:
 
 
 def send_once(session: Any) -> None:
-    """Keep a session from sending a request again by itself, where a connection breaks that it kept.
+    """Switch off the silent retry of an aiohttp session after a kept connection broke.
 
-    The first one may have taken effect, and nobody would know that there were two.
+    The first request may have taken effect, and callers would not learn of the second.
     """
-    session._retry_connection = False  # noqa: SLF001 - it has no public name
+    session._retry_connection = False  # noqa: SLF001 - aiohttp has no public option
 
 
 def unavailable(request: Request, error: Exception, *, advice: str = "") -> StoreUnavailable:
-    """What trouble on a connection is to our callers.
+    """Return the error of this package for an error of a connection.
 
     Args:
-        request: what was asked.
-        error: of aiohttp or the system.
-        advice: what else to say where it is about certificates.
+        request: the request.
+        error: the error of aiohttp or the system.
+        advice: appended to errors of certificates.
     """
-    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+    import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
 
     never_sent = (
         NotConnected | aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
@@ -125,7 +126,7 @@ def _is_of_certificates(error: Exception) -> bool:
 
 
 def trouble(error: Exception) -> str:
-    """What went wrong, without URLs: they may hold credentials."""
+    """Describe an error of a connection. URLs are left out, since they may hold credentials."""
     import aiohttp  # noqa: PLC0415
 
     match error:

@@ -1,4 +1,4 @@
-"""Addresses of servers, as users give them."""
+"""URLs of servers in options."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from aioassets.errors import InvalidSetting
 
 
 def server_url(option: str, url: str, *, query: bool = False) -> SplitResult:
-    """Check the URL of a server, which becomes part of what errors, records and notes say.
+    """Check and parse the URL of a server, which appears in errors and records.
 
     Args:
-        option: what the user calls it.
-        url: as given; never echoed, since what is wrong with it may be a password.
-        query: whether it may have a query.
+        option: the name of the option.
+        url: the URL. Errors do not show it, since it may contain a password.
+        query: whether a query is allowed.
 
     Raises:
-        InvalidSetting: it isn't one, or holds credentials.
+        InvalidSetting: it is no HTTP URL, or contains credentials.
     """
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a bracket without its other one, or a port that is no number
+    except ValueError:  # an unmatched bracket, or an invalid port
         sound = False
     if not sound or not url.isprintable() or " " in url:
-        raise InvalidSetting(f"The option {option} must be a URL of HTTP, like https://host:9000.")
+        raise InvalidSetting(f"The option {option} must be an HTTP URL such as https://host:9000.")
     if "@" in url.partition("?")[0] or parts.fragment or (parts.query and not query):
         raise InvalidSetting(
-            f"The option {option} takes no user, password, query or fragment: give credentials by their own options."
+            f"The URL in the option {option} must not contain a user, password, query or fragment. "
+            "Use the options for credentials."
         )
     return parts

@@ -1,4 +1,4 @@
-"""Numbers, times and texts as servers send them, which may be anything."""
+"""Parsers of numbers, times and texts from servers, which may send anything."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ UNREADABLE: Final = (
     TypeError,
     ValueError,
 )
-"""Raised by parsers, the SDKs' and the standard library's, for an answer that isn't made as they expect."""
+"""Errors of parsers, of SDKs and of the standard library, for malformed responses."""
 LONGEST: Final = 500
-"""Characters of a server's words that are shown."""
+"""Characters of a server's text that are shown."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""Beyond them, adding a lease or changing the zone would overflow."""
+"""Adding a lease to later times, or converting their zone, would overflow."""
 
 
 def number(text: object) -> int:
-    """Parse a whole number that isn't negative, in ASCII digits.
+    """Parse a non-negative integer in ASCII digits.
 
     Raises:
-        ValueError: it isn't one, or has more than 18 digits.
+        ValueError: it is invalid, or has more than 18 digits.
     """
     if (
         isinstance(text, bool)
@@ -45,7 +45,7 @@ def entity_tag(text: str) -> str:
     """Parse an ETag, without its quotes.
 
     Raises:
-        ValueError: it is empty, or couldn't be sent back in a header.
+        ValueError: it is empty, or invalid in a header.
     """
     tag = text.strip('"')
     if not tag or len(tag) > LONGEST or not tag.isascii() or not tag.isprintable():
@@ -54,7 +54,7 @@ def entity_tag(text: str) -> str:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Convert a time to UTC, which is assumed where it has no zone, and clamp it to reasonable years.
+    """Convert a time to UTC, which is also the default zone, and clamp it to the years 1970 to 9000.
 
     Raises:
         ValueError: no such time can be represented.
@@ -67,10 +67,10 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def http_time(text: str) -> datetime:
-    """Parse a date of HTTP, in UTC.
+    """Parse an HTTP date, in UTC.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: it is invalid.
     """
     try:
         return in_utc(parsedate_to_datetime(text))
@@ -79,10 +79,10 @@ def http_time(text: str) -> datetime:
 
 
 def iso_time(text: str) -> datetime:
-    """Parse a time of RFC 3339, in UTC.
+    """Parse an RFC 3339 time, in UTC.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: it is invalid.
     """
     try:
         return in_utc(datetime.fromisoformat(text))
@@ -91,7 +91,7 @@ def iso_time(text: str) -> datetime:
 
 
 def printable(text: str) -> str:
-    """Return a server's words for people: one line of limited length, with escapes for what can't be printed."""
+    """Return a server's text as one line of limited length, with unprintable characters escaped."""
     shortened = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     line = " ".join(shortened.split())
     return line if line.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)

@@ -1,4 +1,4 @@
 """The driver for S3 and compatible stores.
 
-It knows keys and bytes, nothing of assets.
+It knows keys and bytes. It knows nothing of assets.
 """

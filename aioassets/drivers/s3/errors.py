@@ -1,4 +1,4 @@
-"""What S3 and its SDK raise, as errors of ours."""
+"""Errors of S3 and its SDK, and the errors of this package for them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
 from aioassets.drivers.http.parsing import UNREADABLE
+from aioassets.drivers.protocol import Data
+from aioassets.drivers.s3.hot import BucketMoved
 from aioassets.drivers.service_errors import (
     ForeignAnswer,
     Kind,
@@ -19,12 +21,13 @@ from aioassets.drivers.service_errors import (
     in_doubt,
     retry_after,
 )
+from aioassets.drivers.service_errors import code_of as service_code_of
 from aioassets.errors import AioAssetsError, InvalidSetting, MissingCredentials, StoreError
 
 _BY_CODE: Final[Mapping[str, Kind]] = {
     "NoSuchKey": Kind.MISSING,
     "NoSuchBucket": Kind.NO_BUCKET,
-    "NoSuchUpload": Kind.OTHER,  # a 404 that says nothing of the object
+    "NoSuchUpload": Kind.OTHER,  # a 404 that is not about the object
     "PreconditionFailed": Kind.CONDITION,
     "AccessDenied": Kind.DENIED,
     "AccountProblem": Kind.DENIED,
@@ -35,7 +38,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "RequestTimeTooSkewed": Kind.DENIED,
     "SignatureDoesNotMatch": Kind.DENIED,
     "TokenRefreshRequired": Kind.DENIED,
-    "BadDigest": Kind.REFUSED,  # damaged on the way, as the four that follow
+    "BadDigest": Kind.REFUSED,  # damaged in transit, like the next four
     "ContentSHA256Mismatch": Kind.REFUSED,
     "IncompleteBody": Kind.REFUSED,
     "XAmzContentChecksumMismatch": Kind.REFUSED,
@@ -62,30 +65,78 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""For codes that aren't listed, and for answers to HEAD, which have a status alone."""
-
-
+"""Kinds of other codes, and of responses to HEAD, which have only a status."""
+ELSEWHERE: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+"""Codes of a bucket in another region, besides redirects."""
+_REGIONAL: Final = frozenset({301, 302, 307})
+"""The redirects that S3 sends for a bucket in another region."""
+_REGION: Final = re.compile("[a-z0-9-]{1,40}")
 _STATUS: Final = re.compile("[1-9][0-9]{2}")
+_ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
+_ROOT: Final = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z][\w.-]*)")
+_FIELD: Final = re.compile(rb"<(?:[\w.-]+:)?(Code|Message|Region)>([^<]*)</")
 
 
 def service_error_of(
     code: str, message: str, status: int = 0, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """A refusal by what S3 states.
+    """Return the service error for a response of S3.
 
     Args:
-        code: S3's name for it (a status, as text, where the answer had no body).
-        message: S3's sentence; a signature or a secret is in other fields, if anywhere.
-        status: of the HTTP answer; 0 where it isn't known.
+        code: S3's name of the error; the status, as text, where the response had no body.
+        message: S3's sentence. Signatures and secrets are only in other fields.
+        status: the HTTP status; 0 where it is unknown.
         wait: seconds that the store asked to wait.
-        location: the address that a redirect names.
+        location: the target of a redirect.
     """
     kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
     return ServiceError(kind, code, message, status, wait, location)
 
 
+def parse_error(status: int, headers: Mapping[str, str], body: Data) -> tuple[ServiceError, str]:
+    """Parse a response that is an error, whatever its status.
+
+    Returns:
+        The error, and the bucket's region where the response names it.
+    """
+    found = {name: _unescaped(text) for name, text in _FIELD.findall(body)}
+    fields = found if is_document(body, b"Error") else {}
+    code = fields.get(b"Code", "") if fields else f"{status}"
+    wait = retry_after(headers.get("retry-after"), headers.get("date"))
+    failed = status if status >= 300 else 500  # S3 may send a success before it fails
+    error = service_error_of(code, fields.get(b"Message", ""), failed, wait, headers.get("location", ""))
+    return error, region_in(headers) or _region(fields.get(b"Region", ""))
+
+
+def region_in(headers: Mapping[str, str]) -> str:
+    """Return the bucket's region that a response names in its headers; empty where it names none."""
+    return _region(headers.get("x-amz-bucket-region", ""))
+
+
+def _unescaped(text: bytes) -> str:
+    plain = text.decode("utf-8", "replace")
+    for entity, character in _ENTITIES.items():
+        plain = plain.replace(entity, character)
+    return plain
+
+
+def _region(text: str) -> str:
+    return text if _REGION.fullmatch(text) else ""
+
+
+def is_document(body: Data, *roots: bytes) -> bool:
+    """Return whether a body is XML with a root element whose name ends with one of these."""
+    root = _ROOT.search(body)
+    return root is not None and root[1].endswith(roots)
+
+
+def is_regional(status: int, headers: Mapping[str, str], body: Data) -> bool:
+    """Return whether a response is S3's own redirect, of a bucket in another region."""
+    return status in _REGIONAL and ("x-amz-bucket-region" in headers or is_document(body, b"Error"))
+
+
 def read_service_error(response: Mapping[str, Any]) -> ServiceError:
-    """Read the parsed answer that a botocore `ClientError` carries."""
+    """Return the service error of the parsed response in a botocore `ClientError`."""
     error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
     headers = meta.get("HTTPHeaders", {})
     return service_error_of(
@@ -98,21 +149,21 @@ def read_service_error(response: Mapping[str, Any]) -> ServiceError:
 
 
 def code_of(error: BaseException) -> str:
-    """S3's own code of a translated error; empty where there is none."""
-    response = getattr(error.__cause__, "response", None)  # some errors of the SDK have one that is None
-    return read_service_error(response or {}).code
+    """Return S3's code behind a translated error; empty where there is none."""
+    response = getattr(error.__cause__, "response", None)  # `None` in some errors of the SDK
+    return read_service_error(response).code if response else service_code_of(error)
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """The error of ours for one of the SDK's; the very same error where it isn't the SDK's."""
-    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+    """Return the error of this package for one of S3's or the SDK's, or the same error where it is neither."""
+    import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
     from botocore import exceptions as sdk  # noqa: PLC0415
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     match error:
         case AioAssetsError():
             return error
-        case ServiceErrorRaised():
+        case ServiceErrorRaised() | BucketMoved():
             return error.refusal.translate(request)
         case sdk.ClientError():
             return read_service_error(error.response).translate(request)
@@ -129,7 +180,7 @@ def translate(error: Exception, request: Request) -> Exception:
         ):
             return MissingCredentials(request.bucket, f"{error}".rstrip(".") + ".")
         case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError() | sdk.FlexibleChecksumError():
-            # The SDK's own words around what went wrong hold whole URLs.
+            # The messages of the SDK contain whole URLs.
             return unavailable(request, error.kwargs.get("error") or error, advice=PRIVATE_CA)
         case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
             return InvalidSetting(f"{request.bucket} can't be used: {error}")

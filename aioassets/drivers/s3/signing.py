@@ -1,7 +1,6 @@
-"""AWS Signature Version 4 as S3 wants it, without any I/O.
+"""AWS Signature Version 4 for S3, without I/O.
 
-What is signed is the URL's path as it goes over the wire, and all headers of a request but those
-that the SDK leaves out as well, since a proxy may change them.
+The signature covers the URL's path as sent, and all headers except those that a proxy may change.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import SplitResult, quote
 
+from aioassets.drivers.http.proxies import DEFAULT_PORTS
+
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
-"""In place of the body's SHA-256: the store verifies the body by its checksum."""
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""Sent in place of the SHA-256 of the body, which the store verifies by a checksum header instead."""
 UNSIGNED: Final = frozenset(
     {
         "baggage",
@@ -33,28 +33,28 @@ UNSIGNED: Final = frozenset(
         "x-amzn-trace-id",
     }
 )
-"""Headers that aren't signed."""
+"""Headers that are not signed, as in the SDK."""
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
 class Credentials(Protocol):
-    """What is signed with, as the SDK freezes it."""
+    """Credentials, as the SDK freezes them."""
 
     @property
     def access_key(self) -> str:
-        """The access key id."""
+        """Return the access key id."""
 
     @property
     def secret_key(self) -> str:
-        """The secret access key."""
+        """Return the secret access key."""
 
     @property
     def token(self) -> str | None:
-        """The session token; `None` for long-lived keys."""
+        """Return the session token; `None` for long-lived keys."""
 
 
 class _Key(NamedTuple):
-    """A key of one day; deriving it costs as much as all the rest of a signature."""
+    """The signing key of one day. Deriving it takes as long as the rest of a signature."""
 
     secret: str
     day: str
@@ -62,10 +62,10 @@ class _Key(NamedTuple):
 
 
 class Signer:
-    """Signs requests to S3.
+    """A signer of requests to S3.
 
     Args:
-        region: the bucket's.
+        region: the bucket's region.
     """
 
     def __init__(self, region: str) -> None:
@@ -84,14 +84,16 @@ class Signer:
         time: str,
         payload: str = UNSIGNED_PAYLOAD,
     ) -> dict[str, str]:
-        """The headers that a request is to be sent with.
+        """Return the headers to send a request with.
 
         Args:
-            host: as `host_of` gives it.
-            path: encoded, as it is sent.
-            query: encoded, as it is sent, without the question mark.
-            headers: those that it has already, with names in lower case.
-            time: now, in UTC, like `20240229T235959Z`.
+            credentials: the credentials to sign with.
+            method: the HTTP method.
+            host: the host, as `host_of` returns it.
+            path: the encoded path.
+            query: the encoded query, without the question mark.
+            headers: the other headers, with names in lower case.
+            time: the time in UTC, as in `20240229T235959Z`.
             payload: the SHA-256 of the body, in hex.
         """
         headers = {**headers, "host": host, "x-amz-content-sha256": payload, "x-amz-date": time}
@@ -119,18 +121,18 @@ class Signer:
 
 
 def host_of(url: SplitResult) -> str:
-    """The host and, unless it is the usual one, the port."""
+    """Return the host and, unless it is the default, the port."""
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else f"{url.hostname}"
     return host if url.port in (None, DEFAULT_PORTS.get(url.scheme)) else f"{host}:{url.port}"
 
 
 def encoded_key(key: str) -> str:
-    """A key as it stands in a URL's path."""
+    """Encode a key for the path of a URL."""
     return quote(key, safe="/~")
 
 
 def encoded_query(parameters: Mapping[str, str]) -> str:
-    """Parameters as they stand in a URL."""
+    """Encode parameters for the query of a URL."""
     return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in parameters.items())
 
 
@@ -142,7 +144,7 @@ def _canonical_query(query: str) -> str:
 
 
 def _canonical_value(value: str) -> str:
-    if " " not in value and value.isascii() and value.isprintable():  # as almost always
+    if " " not in value and value.isascii() and value.isprintable():  # nearly always
         return value
     return " ".join(value.split())
 

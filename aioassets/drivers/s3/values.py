@@ -1,16 +1,19 @@
-"""Between values of ours and S3's parameters and answers, without any I/O."""
+"""Conversions between values of drivers and the parameters and responses of the SDK, without I/O."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from aioassets.drivers.http.parsing import entity_tag, http_time, in_utc, number
-from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revision
+from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
 from aioassets.drivers.service_errors import ForeignAnswer
+from aioassets.runtime.threads import in_thread
 
 _ALWAYS_THERE: Final[Mapping[str, frozenset[str]]] = {
     "get_object": frozenset({"ETag", "LastModified"}),
@@ -22,18 +25,27 @@ _ALWAYS_THERE: Final[Mapping[str, frozenset[str]]] = {
     "copy_object": frozenset({"ETag"}),
     "upload_part_copy": frozenset({"ETag"}),
 }
-"""What all answers of S3 have; others are of something else, and say nothing of what was done."""
+"""Fields of every response of S3. A response without them comes from something else."""
 _INSIDE: Final = {"copy_object": "CopyObjectResult", "upload_part_copy": "CopyPartResult"}
-"""Where that is, if it isn't at the top."""
+"""The field that holds them, where they are not at the top."""
 _ROWS: Final = {
     "list_multipart_uploads": ("Uploads", frozenset({"Key", "UploadId", "Initiated"})),
     "list_parts": ("Parts", frozenset({"PartNumber", "Size", "ETag"})),
 }
-"""What each row of a listing has."""
+"""Fields of every row of a listing."""
+
+
+response_time: Final = lru_cache(maxsize=128)(http_time)
+"""Parses a date in a header. Many small files have equal ones."""
 
 
 def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
-    """Raise `ForeignAnswer` unless an answer has what S3's always have, or `ValueError` where it can't be used."""
+    """Check that a response has the fields of every response of S3.
+
+    Raises:
+        ForeignAnswer: a field is missing.
+        ValueError: a field is invalid.
+    """
     found = answer.get(_INSIDE.get(operation, ""), answer)
     if not _ALWAYS_THERE.get(operation, frozenset()) <= found.keys():
         raise ForeignAnswer
@@ -48,46 +60,48 @@ def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
 
 
 def given(**params: str | None) -> dict[str, str]:
-    """The parameters that have a value."""
+    """Return the parameters that have a value."""
     return {name: value for name, value in params.items() if value is not None}
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """The parameters that make a write conditional."""
+    """Return the parameters that make a write conditional."""
     if expected is Expect.ABSENT:
         return {"IfNoneMatch": "*"}
     return {} if isinstance(expected, Expect) else {"IfMatch": expected}
 
 
 def sha256_of(data: bytes) -> str:
-    """In lower-case hex."""
+    """Return the SHA-256 of data, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def base64_of(digest: str) -> str:
-    """A digest in hex, in S3's notation."""
+    """Convert a digest from hex to base64."""
     return base64.b64encode(bytes.fromhex(digest)).decode()
 
 
 def revision_of(answer: Mapping[str, Any]) -> Revision:
-    """The ETag without its quotes: all stores take it so in a condition, and one takes nothing else.
+    """Return the ETag of a response without its quotes.
+
+    All stores accept it so in a condition, and Ceph accepts nothing else.
 
     Raises:
-        ValueError: it is none, or can't be sent in a header.
+        ValueError: it is invalid.
     """
     return Revision(entity_tag(answer["ETag"]))
 
 
-def answered_at(answer: Mapping[str, Any]) -> datetime:
-    """When the store answered, by its clock (by ours where it doesn't say)."""
+def answered_at(date: str | None) -> datetime:
+    """Parse the `Date` of a response. Return the local time where the store sent none."""
     try:
-        return http_time(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-    except (KeyError, ValueError):
+        return response_time(date or "")
+    except ValueError:
         return datetime.now(UTC)
 
 
 def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
-    """The SHA-256 of the whole content; a composite one, of the parts' digests, ends with their number."""
+    """Return the SHA-256 of the whole object. A composite one, of the digests of parts, ends with their number."""
     value = answer.get("ChecksumSHA256", "")
     if not value or "-" in value or answer.get("ChecksumType") == "COMPOSITE":
         return {}
@@ -95,10 +109,17 @@ def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
-    """Objects and folded prefixes of one page, in one ascending order."""
+    """Return the objects and common prefixes of a page in ascending order."""
     prefixes = (row.get("Prefix", "") for row in page.get("CommonPrefixes", ()))
     rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes if prefix}
     for row in page.get("Contents", ()):
-        info = ObjectInfo(row["Key"], number(row["Size"]), revision_of(row), in_utc(row["LastModified"]))
+        # SeaweedFS lists the folders of open uploads without an ETag.
+        revision = revision_of(row) if row.get("ETag") else Revision("")
+        info = ObjectInfo(row["Key"], number(row["Size"]), revision, in_utc(row["LastModified"]))
         rows[info.key] = info
     return [row for _, row in sorted(rows.items())]
+
+
+async def crc32(body: Data) -> str:
+    """Return the CRC32 of a body in base64, as S3 takes it."""
+    return base64.b64encode((await in_thread(zlib.crc32, body)).to_bytes(4, "big")).decode()

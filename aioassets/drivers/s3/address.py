@@ -1,0 +1,65 @@
+"""Addresses of buckets: where requests go, and the region that signs them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import parse_qs, urlsplit
+
+from aioassets.drivers.http.exchange import Server
+from aioassets.drivers.http.proxies import DEFAULT_PORTS
+from aioassets.drivers.s3.signing import encoded_key, host_of
+
+PROBE: Final = "key"
+"""The key of the URL that an address is read from."""
+
+_GLOBAL: Final = ".s3.amazonaws.com"
+_ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_SCOPE: Final = re.compile(r".*/[0-9]{8}/(?P<region>[^/]+)/s3/aws4_request", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The place of a bucket.
+
+    Attributes:
+        scheme: `http` or `https`.
+        server: the host and port to connect to.
+        host: the value of the `Host` header.
+        path: the encoded path before a key, with its slash.
+        region: the region to sign requests for.
+    """
+
+    scheme: str
+    server: Server
+    host: str
+    path: str
+    region: str
+
+    @classmethod
+    def parse(cls, presigned: str, bucket: str, endpoint: str) -> Self | None:
+        """Read the address of a bucket from the presigned URL of its key `PROBE`.
+
+        Args:
+            presigned: the URL.
+            bucket: the bucket's name.
+            endpoint: the URL of the service that the SDK sends requests to.
+
+        Returns:
+            The address, or `None` where requests need another signature (S3 Express, multi-region
+            access points, signature version 2).
+        """
+        url = urlsplit(presigned)
+        query = parse_qs(url.query)
+        scope = _SCOPE.fullmatch(query.get("X-Amz-Credential", [""])[0])
+        if query.get("X-Amz-Algorithm") != [_ALGORITHM] or scope is None:
+            return None
+        if url.hostname == f"{bucket}{_GLOBAL}":  # the SDK presigns for the global endpoint, but sends to the regional
+            url = url._replace(netloc=f"{bucket}.{urlsplit(endpoint).netloc}")
+        server = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
+        return cls(url.scheme, server, host_of(url), url.path.removesuffix(PROBE), scope["region"])
+
+    def path_of(self, key: str) -> str:
+        """Return the encoded path of a key."""
+        return self.path + encoded_key(key)

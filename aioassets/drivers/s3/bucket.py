@@ -1,0 +1,197 @@
+"""Requests to one bucket, each sent once, with errors translated."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import anyio
+
+from aioassets.drivers.protocol import Data, Expect, Revision
+from aioassets.drivers.s3.credentials import REFUSED, Credentials
+from aioassets.drivers.s3.errors import code_of, translate
+from aioassets.drivers.s3.hot import BucketMoved, Content, Payload
+from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.values import check_answer
+from aioassets.drivers.service_errors import Request, ServiceErrorRaised, translating
+from aioassets.errors import AioAssetsError, InvalidSetting, StoreUnavailable
+from aioassets.runtime.threads import in_thread, run_async
+
+if TYPE_CHECKING:
+    from aioassets.drivers.s3.opening import Client
+
+T = TypeVar("T")
+
+_VERBS: Final = {
+    "head_object": "read",
+    "list_objects_v2": "list",
+    "delete_objects": "delete",
+    "list_multipart_uploads": "list open uploads",
+    "list_parts": "list the parts of",
+    "abort_multipart_upload": "abort an upload of",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Bucket:
+    """A bucket of S3.
+
+    The client is opened at the first request, in a worker thread, because the SDK's import and its
+    client take most of a second.
+
+    Args:
+        options: the options of its client.
+        sdk: an SDK client to use in place of one with the options; it is not closed.
+    """
+
+    def __init__(self, options: Options, sdk: Any = None) -> None:
+        self.name = options.bucket
+        self.url = f"s3://{options.bucket}"
+        self.credentials = Credentials(self.url) if sdk is None and options.access_key_id is None else None
+        self._options = options
+        self._sdk = sdk
+        self._client: Client | None = None
+        self._left: list[Client] = []
+        self._opening = anyio.Lock()
+
+    async def call(self, operation: str, key: str = "", **params: Any) -> Any:
+        """Call an operation of the SDK's client, and return its checked response."""
+        target = {"Bucket": self.name, "Key": key} if key else {"Bucket": self.name}
+
+        async def send(client: Client) -> Any:
+            answer = await getattr(client.sdk, operation)(**target, **params)
+            check_answer(operation, answer)
+            return answer
+
+        conditional = "IfMatch" in params or "IfNoneMatch" in params
+        return await self._request(send, _VERBS.get(operation, "write"), key, conditional=conditional)
+
+    @contextlib.asynccontextmanager
+    async def get(
+        self, key: str, *, span: tuple[int, int] | None = None, revision: Revision | None = None
+    ) -> AsyncIterator[Content]:
+        """Read an object, as `HotRequests.get` does."""
+        content = await self._request(
+            lambda client: client.hot.get(key, span=span, revision=revision),
+            "read",
+            key,
+            conditional=revision is not None,
+        )
+        with contextlib.closing(content.body), self.translating("read", key):
+            yield content
+
+    async def put(
+        self, key: str, body: Payload, *, expected: Revision | Expect, sha256: str | None, is_document: bool = False
+    ) -> Revision:
+        """Write an object, as `HotRequests.put` does."""
+        return await self._request(
+            lambda client: client.hot.put(key, body, expected=expected, sha256=sha256, is_document=is_document),
+            "write",
+            key,
+            conditional=expected is not Expect.ANYTHING,
+        )
+
+    async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
+        """Upload a part, as `HotRequests.put_part` does."""
+        return await self._request(
+            lambda client: client.hot.put_part(key, upload, number, body, crc32=crc32), "write", key
+        )
+
+    async def client(self) -> Client:
+        """Return the client, opened if necessary."""
+        if self._client is None:
+            async with self._opening:
+                if self._client is None:
+                    self._client = await in_thread(self._open_client)
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the clients; the next request would open one again."""
+        async with self._opening:
+            clients = [*self._left, *([] if self._client is None else [self._client])]
+            self._client = None
+            self._left.clear()
+            if self.credentials is not None:
+                await self.credentials.aclose()
+            for client in clients:
+                await client.aclose()
+
+    def translating(
+        self, verb: str, key: str = "", *, conditional: bool = False
+    ) -> contextlib.AbstractContextManager[None]:
+        """Raise errors of S3 and the SDK as errors of this package."""
+        client = self._client
+        server = self._options.endpoint_url or (client.sdk.meta.endpoint_url if client is not None else "")
+        return translating(translate, Request(self.url, verb, key, conditional, server=server))
+
+    async def _request(
+        self, send: Callable[[Client], Awaitable[T]], verb: str, key: str, *, conditional: bool = False
+    ) -> T:
+        """Send a request once, or a second time where the bucket turns out to be in another region."""
+        client = self._client or await self.client()
+        credentials = self.credentials
+        used = None if credentials is None else credentials.current
+        try:
+            with self.translating(verb, key, conditional=conditional):
+                try:
+                    result = await send(client)
+                except BucketMoved as moved:
+                    result = await send(await self._move(client, moved))
+        except AioAssetsError as error:
+            if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
+                detail = f"it refused credentials that have been replaced since: {error}"
+                raise StoreUnavailable(self.url, detail, uncertain=False) from error
+            raise
+        if credentials is not None:
+            credentials.accept(used)
+        return result
+
+    async def _move(self, client: Client, moved: BucketMoved) -> Client:
+        """Open a client in the region of the bucket.
+
+        Raises:
+            ServiceErrorRaised: there is no other region to try.
+        """
+        async with self._opening:
+            if self._client is client:
+                region = moved.region or await client.bucket_region(self.name)
+                if self._left or region in ("", client.region):
+                    raise ServiceErrorRaised(moved.refusal)
+                _log.info("%s is in the region %s, not in %s", self.url, region, client.region)
+                self._client = await in_thread(self._open_client, region)
+                self._left.append(client)
+        return await self.client()
+
+    def _open_client(self, region: str | None = None) -> Client:
+        """Import the SDK and open a client, which blocks: call this in a worker thread.
+
+        An event loop of its own awaits the credentials. The client runs on any loop, since its
+        connections and locks are bound to a loop when they are first used.
+        """
+        try:
+            from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional, and slow
+
+            from aioassets.drivers.s3.opening import adopt, open_client  # noqa: PLC0415 - imports the SDK
+        except ImportError as error:
+            raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
+
+        # The SDK logs what it raises. Without a handler, Python would print that to standard error.
+        logging.getLogger("aiobotocore").addHandler(_QUIET)
+        if self._sdk is not None:
+            return adopt(self._sdk, self._options)
+        with self.translating("open"):
+            try:
+                return run_async(lambda: open_client(self._options, self.credentials, region))
+            except (BotoCoreError, AioAssetsError):
+                raise
+            except ValueError:  # raised by the SDK for an invalid endpoint, which may hold a password
+                raise InvalidSetting(
+                    f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL. "
+                    f"Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its configuration files."
+                ) from None
+
+
+_QUIET: Final = logging.NullHandler()

@@ -1,0 +1,123 @@
+"""Hot requests by the SDK's client, where they can't be sent directly.
+
+S3 Express and multi-region access points have signatures of their own, and a client that the user
+passed is used for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from aioassets.drivers.bodies import being_sent, body_of, joined
+from aioassets.drivers.http.parsing import in_utc
+from aioassets.drivers.protocol import Data, Expect, Revision
+from aioassets.drivers.s3.errors import is_document, is_regional, service_error_of
+from aioassets.drivers.s3.hot import Content, Payload
+from aioassets.drivers.s3.values import answered_at, base64_of, check_answer, condition_for, given, revision_of
+from aioassets.drivers.service_errors import REDIRECTS, ForeignAnswer, ServiceErrorRaised
+
+_BODILESS: Final = frozenset(
+    {"AbortMultipartUpload", "DeleteObject", "HeadBucket", "HeadObject", "PutObject", "UploadPart"}
+)
+"""Operations whose responses have no body."""
+
+
+class SDKRequests:
+    """Hot requests that the SDK sends.
+
+    Args:
+        client: an aiobotocore client for S3; not closed here.
+        bucket: the bucket's name.
+        patience: seconds without progress after which the sending of a body fails, where the client
+            has no such limit itself.
+        encryption: the parameters that ask for server-side encryption.
+    """
+
+    def __init__(self, client: Any, bucket: str, *, patience: float | None, encryption: Mapping[str, str]) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._patience = patience
+        self._encryption = encryption
+
+    async def get(self, key: str, *, span: tuple[int, int] | None = None, revision: Revision | None = None) -> Content:
+        params = {"ChecksumMode": "ENABLED"} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
+        answer = await self._client.get_object(Bucket=self._bucket, Key=key, **params, **given(IfMatch=revision))
+        body = answer["Body"]  # verified by the SDK
+        try:
+            check_answer("get_object", answer)
+            return Content(
+                body,
+                revision_of(answer),
+                in_utc(answer["LastModified"]),
+                answered_at(answer["ResponseMetadata"]["HTTPHeaders"].get("date")),
+                answer.get("ContentLength"),
+                "ContentRange" in answer,
+            )
+        except BaseException:
+            body.close()
+            raise
+
+    async def put(
+        self, key: str, body: Payload, *, expected: Revision | Expect, sha256: str | None, is_document: bool
+    ) -> Revision:
+        params = {
+            **self._encryption,
+            **condition_for(expected),
+            **given(
+                ChecksumSHA256=None if sha256 is None else base64_of(sha256),
+                CacheControl="no-store" if is_document else None,
+            ),
+        }
+        return revision_of(await self._upload("put_object", key, body, params))
+
+    async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
+        params = {"UploadId": upload, "PartNumber": number, **given(ChecksumCRC32=crc32)}
+        answer = await self._upload("upload_part", key, body, params)
+        return str(answer["ETag"])
+
+    async def _upload(self, operation: str, key: str, body: Payload, params: Mapping[str, Any]) -> Any:
+        send = partial(getattr(self._client, operation), Bucket=self._bucket, Key=key, **params)
+        data = await joined(body)
+        if self._patience is None:
+            answer = await send(Body=bytes(data))
+        else:
+            with body_of(data) as stream, being_sent(stream, self._patience):
+                answer = await send(Body=stream)
+        check_answer(operation, answer)
+        return answer
+
+
+def guard(client: Any) -> None:
+    """Let an SDK client fail on responses that are not S3's, and not wait for `100 Continue`.
+
+    Waiting costs a round trip for each part, and never ends with some stores.
+    """
+    client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
+    client.meta.events.register_first("before-parse.s3", _check_response, unique_id="aioassets-check-response")
+
+
+def _check_response(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Check a response before the SDK parses it.
+
+    The SDK takes any document for an empty success, and follows redirects in circles.
+
+    Raises:
+        ServiceErrorRaised: it is a redirect that S3 does not send.
+        ForeignAnswer: it is a success that S3 does not send.
+    """
+    status, body = response_dict["status_code"], response_dict.get("body")
+    if not isinstance(body, bytes):
+        return
+    headers = response_dict["headers"]
+    if status in REDIRECTS and not is_regional(status, headers, body):
+        raise ServiceErrorRaised(service_error_of(f"{status}", "", status, location=headers.get("location", "")))
+    operation = response_dict.get("context", {}).get("operation_name")
+    is_complete = is_document(body, b"Result", b"Error") or (operation in _BODILESS and not body)
+    if status < 200 or (status < 300 and not is_complete):
+        raise ForeignAnswer
+
+
+def _drop_expect(params: dict[str, Any], **_: Any) -> None:
+    params["headers"].pop("Expect", None)

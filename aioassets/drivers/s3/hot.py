@@ -1,0 +1,137 @@
+"""The three requests that every file needs: GetObject, PutObject and UploadPart."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from base64 import b64decode
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from aioassets.drivers.bodies import CHUNK
+from aioassets.drivers.protocol import Data, Expect, Revision, StreamedDocument
+from aioassets.drivers.service_errors import ServiceError
+from aioassets.runtime.threads import in_thread
+
+Payload = Data | StreamedDocument
+
+
+class Body(Protocol):
+    """The body of a response, in pieces."""
+
+    async def read(self, size: int) -> Data:
+        """Return up to `size` bytes; none only at the end."""
+
+    def close(self) -> None:
+        """Discard the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An object, or a range of it, whose body is still to be read and closed.
+
+    Attributes:
+        body: its bytes.
+        revision: the state of the object.
+        modified: when the object was written, by the store's clock.
+        answered: when the store responded, by the same clock.
+        length: bytes of the body, where the store declares them.
+        ranged: whether the body is the requested range, not the whole object.
+        checksums: base64 digests of the whole object, by algorithm.
+    """
+
+    body: Body
+    revision: Revision
+    modified: datetime
+    answered: datetime
+    length: int | None = None
+    ranged: bool = False
+    checksums: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    async def pieces(self) -> AsyncGenerator[Data, None]:
+        """Iterate over the body."""
+        while piece := await self.body.read(CHUNK):
+            yield piece
+
+    async def verify(self, data: bytes) -> None:
+        """Compare the whole object with a checksum that the store declared.
+
+        Raises:
+            ConnectionError: they differ.
+        """
+        algorithm = next((name for name in _DIGESTS if name in self.checksums), None)
+        if algorithm is None:
+            return
+        digest = _DIGESTS[algorithm]
+        found = digest(data) if len(data) <= CHUNK else await in_thread(digest, data)
+        if found != b64decode(self.checksums[algorithm]):
+            raise ConnectionError(f"the content does not match its {algorithm} checksum")
+
+
+class HotRequests(Protocol):
+    """Sends the hot requests to one bucket, each of them once.
+
+    Methods raise `ServiceErrorRaised`, `BucketMoved`, an error of the SDK or an `OSError`.
+    """
+
+    async def get(self, key: str, *, span: tuple[int, int] | None = None, revision: Revision | None = None) -> Content:
+        """Read an object.
+
+        Args:
+            key: the object's key.
+            span: the first byte and the one behind the last; without it, the whole object with its checksums.
+            revision: read only this state.
+        """
+
+    async def put(
+        self, key: str, body: Payload, *, expected: Revision | Expect, sha256: str | None, is_document: bool
+    ) -> Revision:
+        """Write an object, and return its revision.
+
+        Args:
+            key: the object's key.
+            body: its bytes.
+            expected: the state to replace.
+            sha256: the digest for the store to verify, in hex.
+            is_document: whether caches must not keep the object.
+        """
+
+    async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
+        """Upload a part, and return its ETag as the store wrote it.
+
+        Args:
+            key: the object's key.
+            upload: the id of the multipart upload.
+            number: the part's number, from 1.
+            body: its bytes.
+            crc32: the checksum for the store to verify, in base64.
+        """
+
+
+class BucketMoved(Exception):
+    """Raised where the bucket is in another region.
+
+    Attributes:
+        region: the region that the store named; empty where it named none.
+        refusal: the store's response.
+    """
+
+    def __init__(self, region: str, refusal: ServiceError) -> None:
+        self.region = region
+        self.refusal = refusal
+        super().__init__(f"the bucket is in the region {region or 'unknown'}")
+
+
+def is_whole(checksum: str) -> bool:
+    """Return whether a checksum is of the whole object; one of parts ends with their number."""
+    return "-" not in checksum
+
+
+_DIGESTS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "sha256": lambda data: hashlib.sha256(data).digest(),
+    "sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
+    "crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
+}

@@ -1,0 +1,183 @@
+"""Opening of S3 clients. Imports the SDK, so it is itself imported only in a worker thread."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+from aioassets.drivers.s3.address import PROBE, Address
+from aioassets.drivers.s3.by_sdk import SDKRequests, guard
+from aioassets.drivers.s3.credentials import Credentials
+from aioassets.drivers.s3.direct import AGENT, DirectRequests
+from aioassets.drivers.s3.errors import region_in
+from aioassets.drivers.s3.hot import HotRequests
+from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.transport import Transport
+
+_SIGNED_OTHERWISE = ("--x-s3", "--xa-s3")
+"""Endings of the names of S3 Express buckets and their access points, which have sessions of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An open client of one bucket.
+
+    Attributes:
+        sdk: the SDK's client.
+        hot: sends the hot requests.
+        region: the region that requests are signed for.
+        resources: closes what was opened.
+    """
+
+    sdk: Any
+    hot: HotRequests
+    region: str
+    resources: AsyncExitStack
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        await self.resources.aclose()
+
+    async def bucket_region(self, bucket: str) -> str:
+        """Ask S3 for the region of a bucket; empty where it names none."""
+        try:
+            answer = await self.sdk.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            answer = error.response
+        return region_in(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
+
+
+async def open_client(options: Options, credentials: Credentials | None, region: str | None) -> Client:
+    """Open a client. Blocks in part.
+
+    The client may be used on another event loop than the one that opened it.
+
+    Args:
+        options: what the user configured.
+        credentials: renewed credentials; `None` for those in the options.
+        region: the bucket's region; `None` for the configured one.
+    """
+    session = _session(options, region)
+    if credentials is not None:
+        session.register_component("credential_provider", _Provider(credentials, options))
+    else:
+        session.set_credentials(options.access_key_id, options.secret_access_key, options.session_token)
+    transports: list[Transport] = []
+
+    def transport(**given: Any) -> Transport:
+        transports.append(Transport(**given))
+        return transports[-1]
+
+    async with AsyncExitStack() as opened:
+        sdk = await opened.enter_async_context(
+            session.create_client(
+                "s3",
+                config=_config(options, transport),
+                region_name=region or options.region,
+                endpoint_url=options.endpoint_url,
+                verify=options.verify,
+            )
+        )
+        guard(sdk)
+        address = await _address(sdk, options.bucket)
+        hot = await _hot(options, session, sdk, transports[0], address)
+        return Client(sdk, hot, address.region if address else sdk.meta.region_name or "", opened.pop_all())
+
+
+def adopt(sdk: Any, options: Options) -> Client:
+    """Use an SDK client of the caller, which is never closed, for all requests."""
+    guard(sdk)
+    encryption = options.encryption_params
+    hot = SDKRequests(sdk, options.bucket, patience=options.read_timeout, encryption=encryption)
+    return Client(sdk, hot, "", AsyncExitStack())
+
+
+def _session(options: Options, region: str | None = None) -> AioSession:
+    session = AioSession(profile=options.profile)
+    if region or options.region:  # which credential services may need
+        session.set_config_variable("region", region or options.region)
+    return session
+
+
+def _config(options: Options, transport: Any) -> AioConfig:
+    style = {} if options.addressing_style is None else {"addressing_style": options.addressing_style}
+    return AioConfig(
+        http_session_cls=transport,
+        connect_timeout=options.connect_timeout,
+        read_timeout=options.read_timeout,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        request_checksum_calculation=options.request_checksum_calculation,
+        response_checksum_validation="when_required",
+        s3={"payload_signing_enabled": False, **style},  # a signed payload would be hashed on the event loop
+        user_agent_extra=AGENT,
+    )
+
+
+async def _hot(
+    options: Options, session: AioSession, sdk: Any, transport: Transport, address: Address | None
+) -> HotRequests:
+    if address is None:
+        return SDKRequests(sdk, options.bucket, patience=None, encryption=options.encryption_params)
+    provider = await session.get_credentials()
+    return DirectRequests(
+        address,
+        transport.connections(address.scheme),
+        provider.get_frozen_credentials,
+        patience=options.read_timeout,
+        encryption=options.encryption_headers,
+        adds_checksums=options.request_checksum_calculation == "when_supported",
+    )
+
+
+async def _address(sdk: Any, bucket: str) -> Address | None:
+    """Read the bucket's address from a URL that the SDK presigns, for which it sends nothing.
+
+    Returns:
+        The address, or `None` where only the SDK can sign requests to the bucket, or nobody can.
+    """
+    if bucket.endswith(_SIGNED_OTHERWISE):
+        return None
+    event = "choose-signer.s3.GetObject"
+    sdk.meta.events.register_first(event, _version_4)
+    try:
+        url = await sdk.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": PROBE})
+    except BotoCoreError:  # as for every request, which tells the caller
+        return None
+    finally:
+        sdk.meta.events.unregister(event, _version_4)
+    return Address.parse(url, bucket, sdk.meta.endpoint_url)
+
+
+def _version_4(signature_version: Any, **_: Any) -> str | None:
+    """Presign as requests are signed. By default the SDK presigns with the outdated version 2."""
+    return "s3v4-query" if signature_version in ("v4-query", "s3v4-query") else None
+
+
+class _Provider:
+    """The provider of a session's credentials, in place of the SDK's chain, which it asks."""
+
+    def __init__(self, credentials: Credentials, options: Options) -> None:
+        self._credentials = credentials
+        self._options = options
+
+    async def load_credentials(self) -> AioCredentials | None:
+        """Return the first credentials; `None` where there are none."""
+        current = await self._credentials.load(lambda: _session(self._options).get_credentials())
+        return None if current is None else _RenewedCredentials(self._credentials)
+
+
+class _RenewedCredentials(AioCredentials):  # type: ignore[misc]  # the SDK has no types
+    """Credentials that are renewed in a worker thread."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__(credentials.current.access_key, credentials.current.secret_key, credentials.current.token)
+        self._renewed = credentials
+
+    async def get_frozen_credentials(self) -> Any:
+        return await self._renewed.frozen()

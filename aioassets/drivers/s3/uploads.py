@@ -1,0 +1,59 @@
+"""Open multipart uploads: listing and aborting them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+
+from aioassets.drivers.http.parsing import in_utc
+from aioassets.drivers.protocol import OpenUpload
+from aioassets.drivers.s3.bucket import Bucket
+from aioassets.drivers.s3.errors import code_of
+from aioassets.errors import AccessDenied, StoreError
+from aioassets.runtime.dispatch import Dispatcher
+
+
+async def open_uploads(bucket: Bucket, dispatcher: Dispatcher, prefix: str) -> AsyncIterator[OpenUpload]:
+    """List the open uploads of keys that begin with `prefix`."""
+    position: dict[str, str] = {}
+    while True:
+        page = await dispatcher.send(
+            partial(bucket.call, "list_multipart_uploads", Prefix=prefix, **position), urgent=True
+        )
+        for row in page.get("Uploads", ()):
+            if row["Key"].startswith(prefix):  # checked, since callers may abort what is listed
+                yield OpenUpload(row["Key"], row["UploadId"], in_utc(row["Initiated"]))
+        # SeaweedFS orders by upload ids, and sends no key marker.
+        markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
+        before, position = position, {name: marker for name, marker in markers.items() if marker}
+        if not page.get("IsTruncated") or position == before:
+            return
+
+
+async def open_uploads_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> AsyncIterator[OpenUpload]:
+    """List the open uploads of one key."""
+    async for upload in open_uploads(bucket, dispatcher, key):
+        if upload.key == key:
+            yield upload
+
+
+async def abort(bucket: Bucket, dispatcher: Dispatcher, upload: OpenUpload) -> None:
+    """Abort an open upload. One that is gone is no error."""
+    await dispatcher.send(partial(abort_once, bucket, upload.key, upload.id), urgent=True)
+
+
+async def abort_all_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> None:
+    """Abort all open uploads of one key, if the credentials allow it."""
+    with contextlib.suppress(AccessDenied, StoreError):
+        async for upload in open_uploads_of(bucket, dispatcher, key):
+            await abort(bucket, dispatcher, upload)
+
+
+async def abort_once(bucket: Bucket, key: str, upload_id: str) -> None:
+    """Send the request that aborts an upload, once."""
+    try:
+        await bucket.call("abort_multipart_upload", key, UploadId=upload_id)
+    except StoreError as error:
+        if code_of(error) != "NoSuchUpload":
+            raise
