@@ -93,12 +93,25 @@ async def test_gcs_reads_and_writes_objects_and_chunks_directly(gcs: GCSServer, 
 
 
 @pytest.mark.servers
-async def test_requests_are_logged_without_signatures(azurite: AzureServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, logger="aioassets.drivers.http.host")
+async def test_azure_logs_each_request_at_debug(azurite: AzureServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="aioassets.drivers.azure")
     container = azurite.fresh_container()
     async with AzureDriver(container, **azurite.options) as driver:
         await driver.write("key", b"data", expected=Expect.ABSENT)
-    assert [record.getMessage() for record in caplog.records] == [f"PUT {azurite.account_url}/{container}/key: 201"]
+        await driver.stat("key")
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [f"PUT az://{container} 'key': 201", f"HEAD az://{container} 'key': 200"]
+
+
+@pytest.mark.servers
+async def test_gcs_logs_each_request_at_debug(gcs: GCSServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="aioassets.drivers.gcs")
+    bucket = gcs.fresh_bucket()
+    async with GCSDriver(bucket, **gcs.options) as driver:
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        await driver.stat("key")
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [f"POST gs://{bucket} 'key': 200", f"GET gs://{bucket} 'key': 200"]
 
 
 # Signatures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -15,6 +16,8 @@ from aioassets.drivers.http.responses import AnyResponse
 from aioassets.drivers.protocol import Data
 from aioassets.drivers.service_errors import ForeignAnswer, Kind, Request, ServiceErrorRaised, translating
 from aioassets.runtime.threads import in_thread
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Data)
@@ -106,6 +109,7 @@ class AzureClient:
         conditional = "if-match" in headers or "if-none-match" in headers
         with translating(translate, Request(self._url, verb, key, conditional, server=self._sdk.url)):
             async with await self._send(method, key, query or {}, headers, body, direct) as response:
+                _log.debug("%s %s %r: %d", method, self._url, key, response.status)
                 if response.status >= 300:
                     raise await self._refusal(response)
                 if response.status < 200 or "x-ms-request-id" not in response.headers:

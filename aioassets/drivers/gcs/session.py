@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -27,6 +28,8 @@ from aioassets.runtime.threads import in_thread
 if TYPE_CHECKING:
     from aioassets.drivers.http.host import Host
     from aioassets.drivers.http.proxies import Proxy
+
+_log = logging.getLogger(__name__)
 
 RESUME_INCOMPLETE: Final = 308
 
@@ -182,6 +185,7 @@ class Connection:
             else:
                 response = await self._by_sdk(method, url, sent, body)
             async with response:
+                _log.debug("%s %s %r: %d", method, self._url, request.key, response.status)
                 if token is not None and self._tokens is not None:
                     self._tokens.judge(token, response.status)
                 if response.status in REDIRECTS and not (secret and response.status == RESUME_INCOMPLETE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Mapping
 from typing import Final
@@ -16,8 +15,6 @@ from aioassets.drivers.http.response import Response
 from aioassets.drivers.protocol import Data
 
 _AGENT: Final = f"aioassets/{__version__}"
-
-logger = logging.getLogger(__name__)
 
 
 class Host:
@@ -62,10 +59,7 @@ class Host:
         sent = {**self._headers, **headers}
         if body is not None:
             sent["content-length"] = str(len(body))
-        response = await self._connections.request(self._server, head_of(method, target, sent), body or b"")
-        if logger.isEnabledFor(logging.DEBUG):  # without the query, which may be a signature
-            logger.debug("%s %s%s: %d", method, self.origin, target.partition("?")[0], response.status)
-        return response
+        return await self._connections.request(self._server, head_of(method, target, sent), body or b"")
 
     async def aclose(self) -> None:
         """Close the connections."""
