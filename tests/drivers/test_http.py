@@ -649,8 +649,9 @@ class TestHead:
             await peer.closed()
 
         async with connected(talk, always_ok) as (connections, store):
-            with pytest.raises(ConnectionError, match="without a request"):
-                await connections.request(store.address, HEAD.replace(b"GET", b"HEAD"))
+            async with await connections.request(store.address, HEAD.replace(b"GET", b"HEAD")) as response:
+                with pytest.raises(ConnectionError, match="without a request"):
+                    await response.read()
             assert await get(connections, store) == (200, b"data")
         assert store.connections == 2
 
