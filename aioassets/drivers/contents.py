@@ -144,9 +144,7 @@ async def _digest_stored(driver: Driver, found: ObjectInfo, algorithm: str) -> s
 async def _digest_of(source: Source, algorithm: str) -> str | None:
     if algorithm in source.digests:
         return source.digests[algorithm]
-    digest = (
-        None if algorithm == SHA256 else await in_thread(new_hash, algorithm)
-    )  # sources compute this one themselves
+    digest = None if algorithm == SHA256 else await in_thread(new_hash, algorithm)  # sources compute it themselves
     for offset in range(0, source.size, CHUNK):
         data = await source.read(offset, min(CHUNK, source.size - offset))
         if digest is not None:

@@ -1,4 +1,4 @@
-"""Bodies of documents are never read for longer than a document may be."""
+"""Bodies of documents are read up to the limit of a document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ URL = "s3://models/key"
 
 
 class Endless:
-    """A body that a store sends for ever, in pieces of ten bytes."""
+    """An endless body, in pieces of ten bytes."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -25,14 +25,14 @@ class Endless:
 
 
 @pytest.mark.parametrize("length", [None, 0, 7])
-async def test_a_body_is_counted_whatever_its_length_was_said_to_be(length: int | None) -> None:
+async def test_a_body_is_counted_whatever_length_was_declared(length: int | None) -> None:
     body = Endless()
     with pytest.raises(StoreCorrupt, match="s3://models/key is invalid: it is larger than the 1,000 bytes"):
         await read_whole(body.pieces(), length, 1000, URL)
     assert body.sent == 1010
 
 
-async def test_a_body_that_is_said_to_be_too_large_is_not_read() -> None:
+async def test_a_body_declared_too_large_is_not_read() -> None:
     body = Endless()
     with pytest.raises(StoreCorrupt, match="it is larger"):
         await read_whole(body.pieces(), 1001, 1000, URL)

@@ -1,4 +1,4 @@
-"""A request whose body isn't taken is given up in time."""
+"""Requests whose body makes no progress time out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ PATIENCE = 100.0
 
 
 @pytest.mark.parametrize(("last", "limit"), [(False, PATIENCE), (True, 2 * PATIENCE)])
-async def test_there_is_a_limit_between_pieces_and_behind_the_last_one(last: bool, limit: float) -> None:
-    """Behind the last one it is longer than the client's own limit to an answer, which comes first."""
+async def test_the_time_between_pieces_and_after_the_last_one_is_limited(last: bool, limit: float) -> None:
+    """After the last piece, the limit is longer than the timeout of the client, which comes first."""
     clock = Clock()
     watch = Watch()
 
@@ -32,7 +32,7 @@ async def test_there_is_a_limit_between_pieces_and_behind_the_last_one(last: boo
     assert clock.skipped > limit
 
 
-async def test_each_piece_renews_it() -> None:
+async def test_each_piece_extends_the_limit() -> None:
     clock = Clock()
     watch = Watch()
     with watch.patient_for(PATIENCE):
@@ -42,8 +42,8 @@ async def test_each_piece_renews_it() -> None:
             await checkpoint()
 
 
-async def test_before_the_first_piece_there_is_none() -> None:
-    """Connecting has a limit of its own."""
+async def test_there_is_no_limit_before_the_first_piece() -> None:
+    """Connecting has its own timeout."""
     clock = Clock()
     with Watch().patient_for(PATIENCE):
         clock.skip(10 * PATIENCE)

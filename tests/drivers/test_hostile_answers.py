@@ -1,4 +1,4 @@
-"""Servers that redirect, that answer what no store does, or that never come to an end."""
+"""Servers that redirect, send unknown responses, or never stop sending."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ IN_PARTS: dict[str, Attempt] = {
 
 
 def attempts_of(kind: str) -> dict[str, Attempt]:
-    """All requests of a kind of store: elsewhere than on S3 there are no open uploads, and parts are small."""
+    """Return the requests to try on a store. Only S3 lists open uploads, and its parts are large."""
     attempts = {**READS, **CHANGES, **IN_PARTS}
     del attempts["upload in parts" if kind == "s3" else "list open uploads"]
     return attempts
 
 
 class Server:
-    """Answers each request by raw bytes.
+    """A server that sends raw bytes.
 
     Attributes:
         answer: makes them of the request's first line.
@@ -157,7 +157,7 @@ async def outcome(attempt: Attempt, driver: Driver) -> AioAssetsError | None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_redirect_is_followed(kind: str, status: int) -> None:
-    """The error says who sent it and where to, without what may be secret in that; nothing arrives there."""
+    """The error names the server and the target without secrets. Nothing is sent to the target."""
     async with Server(lambda _: http(200, {})).running() as target:
         location = f"{target.url}/elsewhere?signature=secret"
 
@@ -180,7 +180,7 @@ async def test_no_redirect_is_followed(kind: str, status: int) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Location": "//[oops"}, {"Location": "/\x1b[2J"}])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_redirect_to_nowhere_is_told_as_well(kind: str, headers: dict[str, str]) -> None:
+async def test_a_redirect_without_a_usable_target_is_reported(kind: str, headers: dict[str, str]) -> None:
     redirect = http(307, {**headers, "x-ms-request-id": "1"})
     async with Server(lambda _: redirect).running() as store, driver_of(kind, store.url) as driver:
         error = await outcome(CHANGES["write"], driver)
@@ -189,8 +189,7 @@ async def test_a_redirect_to_nowhere_is_told_as_well(kind: str, headers: dict[st
     assert len(store.asked) == 1
 
 
-async def test_no_token_is_asked_for_elsewhere() -> None:
-    """The session that gets tokens for Google's store follows no redirects either."""
+async def test_requests_for_tokens_follow_no_redirects() -> None:
     import aiohttp  # noqa: PLC0415
 
     from aioassets.drivers.http.connections import unredirected  # noqa: PLC0415
@@ -245,7 +244,7 @@ WELL_UNDERSTOOD = {
     ("azure", "an odd ETag", "delete"),
     ("azure", "an empty ETag", "delete"),
 }
-"""Deletions have no other answer."""
+"""These are the regular responses to deletions."""
 
 
 BEGUN = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
@@ -264,7 +263,7 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipa
     ],
     ids=["nothing", "no ETag", "a page", "garbage", "an error", "another protocol", "a redirect"],
 )
-async def test_a_completion_that_is_not_understood_is_uncertain(completion: bytes) -> None:
+async def test_an_unrecognized_response_to_a_completion_is_uncertain(completion: bytes) -> None:
     def answer(head: bytes) -> bytes:
         if b"uploads" in head.split(b" ")[1]:
             return http(
@@ -281,7 +280,7 @@ async def test_a_completion_that_is_not_understood_is_uncertain(completion: byte
     assert error.uncertain
 
 
-async def test_a_copy_that_is_not_understood_is_uncertain() -> None:
+async def test_an_unrecognized_response_to_a_copy_is_uncertain() -> None:
     def answer(head: bytes) -> bytes:
         return http(200, {}, b"<html></html>") if head.startswith(b"PUT") else http(404, {})
 
@@ -291,7 +290,7 @@ async def test_a_copy_that_is_not_understood_is_uncertain() -> None:
     assert caught.value.uncertain
 
 
-async def test_a_page_in_place_of_a_listing_does_not_say_that_nothing_is_there() -> None:
+async def test_a_web_page_is_not_an_empty_listing() -> None:
     page = http(200, {}, b"<html><p>Please sign in.</p></html>")
     async with Server(lambda _: page).running() as store, driver_of("s3", store.url) as driver:
         for attempt in (listed, open_uploads):
@@ -304,8 +303,8 @@ async def test_a_page_in_place_of_a_listing_does_not_say_that_nothing_is_there()
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("attempt", ["read", "write", "list", "delete"])
-async def test_an_error_without_end_is_given_up(kind: str, attempt: str) -> None:
-    """Little more of it is taken than what an error may have."""
+async def test_the_length_of_an_error_is_limited(kind: str, attempt: str) -> None:
+    """Little more than the limit is received."""
     endless = http(500, {"Content-Length": f"{2**40}", "x-ms-error-code": "InternalError"}, bytes(8 * MAX_ERROR))
     async with Server(lambda _: endless).running() as store, driver_of(kind, store.url) as driver:
         error = await outcome({**READS, **CHANGES}[attempt], driver)
@@ -405,7 +404,7 @@ BODIES = st.sampled_from(
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """What a store might say, with some of it odd; or anything."""
+    """Responses of a store with odd values, or arbitrary bytes."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=200))
     names = draw(st.lists(st.sampled_from(sorted(HEADERS)), unique=True, max_size=8))
@@ -422,7 +421,7 @@ def answers(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_a_server_sends_ends_in_a_result_or_in_one_of_our_errors(kind: str) -> None:
+def test_any_response_ends_in_a_result_or_an_error_of_this_package(kind: str) -> None:
     """For more examples: `pytest --hypothesis-profile=thorough`."""
     attempts = attempts_of(kind)
     said = [b""]

@@ -1,4 +1,4 @@
-"""Requests on connections of our own, against a server that says what each test has it say."""
+"""The HTTP client, against a scripted server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Peer:
         self._writer = writer
 
     async def asked(self, body: int = 0) -> bytes:
-        """A request: its head; raises `IncompleteReadError` where none comes."""
+        """Return the head of the next request; raise `IncompleteReadError` where none comes."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         await self._reader.readexactly(body)
         return head
@@ -67,7 +67,7 @@ class Peer:
 
 
 class Store:
-    """A server whose connections follow scripts, each the next one.
+    """A server each of whose connections follows the next script.
 
     Attributes:
         connections: how many were made.
@@ -113,7 +113,7 @@ async def always_ok(peer: Peer) -> None:
 
 
 async def take(received: list[bytes], size: int, peer: Peer) -> None:
-    """Note a body of this many bytes."""
+    """Receive a body of this many bytes."""
     await peer.asked()
     received.append(await peer._reader.readexactly(size))
     await peer.say(OK)
@@ -144,7 +144,7 @@ async def test_a_connection_is_used_again() -> None:
     assert store.connections == 1
 
 
-async def test_requests_at_once_have_a_connection_each() -> None:
+async def test_concurrent_requests_have_a_connection_each() -> None:
     together = asyncio.Barrier(3)
 
     async def wait(peer: Peer) -> None:
@@ -170,7 +170,7 @@ async def test_requests_at_once_have_a_connection_each() -> None:
     ],
     ids=["told", "old", "until its end"],
 )
-async def test_one_that_the_server_closes_is_not(answer: tuple[bytes, ...]) -> None:
+async def test_a_connection_that_the_server_closes_is_not_used_again(answer: tuple[bytes, ...]) -> None:
     async def once(peer: Peer) -> None:
         await peer.asked()
         await peer.say(*answer)
@@ -181,7 +181,7 @@ async def test_one_that_the_server_closes_is_not(answer: tuple[bytes, ...]) -> N
     assert store.connections == 2
 
 
-async def test_one_that_was_closed_meanwhile_is_not() -> None:
+async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
     async def once(peer: Peer) -> None:
         await peer.asked()
         await peer.say(OK)
@@ -194,7 +194,7 @@ async def test_one_that_was_closed_meanwhile_is_not() -> None:
     assert store.connections == 2
 
 
-async def test_one_that_was_idle_for_long_is_not() -> None:
+async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
     clock = Clock()
     async with connected(always_ok) as (connections, store):
         for _ in range(2):
@@ -203,7 +203,7 @@ async def test_one_that_was_idle_for_long_is_not() -> None:
     assert store.connections == 2
 
 
-async def test_one_on_which_something_comes_unasked_is_not() -> None:
+async def test_a_connection_with_unrequested_data_is_not_used_again() -> None:
     async def talk(peer: Peer) -> None:
         await peer.asked()
         await peer.say(OK + OK)
@@ -233,7 +233,7 @@ async def test_connections_to_another_server_are_new() -> None:
     ],
     ids=["in chunks", "after others", "byte by byte", "empty", "none"],
 )
-async def test_answers_come_in_many_ways(answer: list[bytes], body: bytes) -> None:
+async def test_responses_of_every_framing_are_read(answer: list[bytes], body: bytes) -> None:
     async def say(peer: Peer) -> None:
         while True:
             await peer.asked()
@@ -245,7 +245,7 @@ async def test_answers_come_in_many_ways(answer: list[bytes], body: bytes) -> No
     assert store.connections == 1
 
 
-async def test_headers_are_told_by_lower_case_names() -> None:
+async def test_header_names_are_in_lower_case() -> None:
     async def say(peer: Peer) -> None:
         await peer.asked()
         await peer.say(
@@ -258,7 +258,7 @@ async def test_headers_are_told_by_lower_case_names() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_an_answer_that_does_not_come_is_an_error(said: bytes) -> None:
+async def test_a_missing_response_is_an_error(said: bytes) -> None:
     async def break_off(peer: Peer) -> None:
         await peer.asked()
         await peer.say(said)
@@ -270,7 +270,7 @@ async def test_an_answer_that_does_not_come_is_an_error(said: bytes) -> None:
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
-async def test_one_that_breaks_off_gives_what_came_before(framing: bytes) -> None:
+async def test_a_truncated_body_yields_the_received_bytes_first(framing: bytes) -> None:
     async def break_off(peer: Peer) -> None:
         await peer.asked()
         await peer.say(
@@ -283,7 +283,7 @@ async def test_one_that_breaks_off_gives_what_came_before(framing: bytes) -> Non
             await response.read(PIECE)
 
 
-async def test_what_is_not_http_is_an_error() -> None:
+async def test_a_response_that_is_not_http_is_an_error() -> None:
     async def talk(peer: Peer) -> None:
         await peer.asked()
         await peer.say(b"220 mail.example ESMTP\r\n")
@@ -294,27 +294,27 @@ async def test_what_is_not_http_is_an_error() -> None:
             await get(connections, store)
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_named() -> None:
     async with connected(always_ok) as (connections, store):
         pass
     with pytest.raises(NotConnected, match=f"127.0.0.1:{store.address[1]} refuses connections"):
         await connections.request(store.address, HEAD)
 
 
-async def test_no_such_host() -> None:
+async def test_an_unknown_host_is_named() -> None:
     connections = Connections(tls=None, connect_timeout=PATIENCE, read_timeout=PATIENCE)
     with pytest.raises(NotConnected, match=r"store\.invalid:80 can't be reached"):
         await connections.request(("store.invalid", 80), HEAD)
 
 
 class TestBodies:
-    async def test_large_ones_arrive(self) -> None:
+    async def test_large_bodies_arrive(self) -> None:
         received: list[bytes] = []
         async with connected(partial(take, received, len(LARGE))) as (connections, store):
             assert await get(connections, store, HEAD, LARGE) == (200, b"data")
         assert received == [LARGE]
 
-    async def test_one_that_is_refused_early_is_not_sent_to_its_end(self) -> None:
+    async def test_the_rest_of_a_body_that_was_refused_is_not_sent(self) -> None:
         sent = 0
 
         async def refuse(peer: Peer) -> None:
@@ -331,7 +331,7 @@ class TestBodies:
         assert sent < len(body)
         assert store.connections == 2
 
-    async def test_what_nobody_takes_is_left_with_the_server(self) -> None:
+    async def test_a_body_that_is_not_read_stays_with_the_server(self) -> None:
         length = 64 * 1024 * 1024
 
         async def give(peer: Peer) -> None:
@@ -354,7 +354,7 @@ class TestBodies:
             assert await get(connections, store) == (200, b"data")
         assert store.connections == 1
 
-    async def test_a_large_one_that_breaks_off_gives_what_came_before(self) -> None:
+    async def test_a_truncated_large_body_yields_the_received_bytes_first(self) -> None:
         sent = LARGE[: 5 * PIECE + 1]
 
         async def break_off(peer: Peer) -> None:
@@ -372,7 +372,7 @@ class TestBodies:
             with pytest.raises(ConnectionError, match="before the response was complete"):
                 await response.read(PIECE)
 
-    async def test_of_one_that_is_not_wanted_the_rest_is_not_waited_for(self) -> None:
+    async def test_closing_a_response_does_not_wait_for_its_rest(self) -> None:
         async def give(peer: Peer) -> None:
             await peer.asked()
             await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ndata")
@@ -385,8 +385,8 @@ class TestBodies:
         assert store.connections == 2
 
 
-class TestSilence:
-    async def test_a_server_that_does_not_answer_is_given_up(self) -> None:
+class TestTimeouts:
+    async def test_a_silent_server_times_out(self) -> None:
         clock = Clock()
 
         async def skip(peer: Peer) -> None:
@@ -398,7 +398,7 @@ class TestSilence:
             with pytest.raises(TimeoutError):
                 await get(connections, store)
 
-    async def test_nor_one_that_stops_in_the_middle(self) -> None:
+    async def test_a_server_that_stops_in_a_body_times_out(self) -> None:
         clock = Clock()
 
         async def skip(peer: Peer) -> None:
@@ -411,7 +411,7 @@ class TestSilence:
             with pytest.raises(TimeoutError):
                 await response.read()
 
-    async def test_one_that_takes_its_time_is_waited_for(self) -> None:
+    async def test_a_slow_server_does_not_time_out(self) -> None:
         clock = Clock()
 
         async def trickle(peer: Peer) -> None:
@@ -425,7 +425,7 @@ class TestSilence:
         async with connected(trickle) as (connections, store):
             assert await get(connections, store) == (200, b"data")
 
-    async def test_who_takes_their_time_is_waited_for(self) -> None:
+    async def test_a_slow_reader_does_not_time_out(self) -> None:
         clock = Clock()
 
         async def give(peer: Peer) -> None:
@@ -439,7 +439,7 @@ class TestSilence:
             assert await response.read() == LARGE
 
 
-async def test_a_request_that_is_cancelled_takes_its_connection_with_it() -> None:
+async def test_cancelling_a_request_closes_its_connection() -> None:
     asked = anyio.Event()
 
     async def wait(peer: Peer) -> None:
@@ -456,7 +456,7 @@ async def test_a_request_that_is_cancelled_takes_its_connection_with_it() -> Non
     assert store.connections == 2
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_closing_the_pool_fails_requests_in_progress() -> None:
     asked = anyio.Event()
 
     async def wait(peer: Peer) -> None:
@@ -472,8 +472,7 @@ async def test_closing_ends_what_is_under_way() -> None:
             await request
 
 
-async def test_many_answers_at_once_leave_others_their_turns() -> None:
-    """Each is some work for who waits for it."""
+async def test_many_concurrent_responses_do_not_block_the_loop() -> None:
     count = 8 * TASKS_PER_TICK
     together = asyncio.Barrier(count)
     turn = 0
@@ -498,7 +497,7 @@ async def test_many_answers_at_once_leave_others_their_turns() -> None:
     assert max(answered.values()) <= TASKS_PER_TICK
 
 
-async def test_while_a_long_text_is_made_others_have_their_turns() -> None:
+async def test_sending_a_streamed_document_does_not_block_the_loop() -> None:
     turn = 0
     made_in: list[int] = []
 
@@ -521,7 +520,7 @@ async def test_while_a_long_text_is_made_others_have_their_turns() -> None:
 
 
 class TestLimits:
-    """Whatever a server sends, an answer ends within bounds of time and memory."""
+    """Limits of time and memory for any response."""
 
     @pytest.mark.parametrize(
         "said",
@@ -548,7 +547,7 @@ class TestLimits:
             "a long one before the answer",
         ],
     )
-    async def test_a_head_is_of_limited_length(self, said: bytes) -> None:
+    async def test_the_length_of_a_head_is_limited(self, said: bytes) -> None:
         async def talk(peer: Peer) -> None:
             await peer.asked()
             await peer.say(said)
@@ -559,7 +558,7 @@ class TestLimits:
                 await get(connections, store)
             assert await get(connections, store) == (200, b"data")
 
-    async def test_as_many_headers_as_stores_send_are_read(self) -> None:
+    async def test_a_hundred_headers_are_read(self) -> None:
         lines = b"".join(b"x-amz-meta-%d: %b\r\n" % (number, b"v" * 80) for number in range(100))
 
         async def talk(peer: Peer) -> None:
@@ -579,8 +578,8 @@ class TestLimits:
         ],
         ids=["a head", "interim answers", "trailers"],
     )
-    async def test_what_drips_in_without_an_end_is_given_up(self, said: bytes) -> None:
-        """Though something comes all the time."""
+    async def test_a_head_that_trickles_in_times_out(self, said: bytes) -> None:
+        """Although data keeps arriving."""
         clock = Clock()
         dripped = 0
 
@@ -597,7 +596,7 @@ class TestLimits:
                 await get(connections, store)
         assert dripped < len(said)
 
-    async def test_a_short_body_is_one(self) -> None:
+    async def test_the_length_of_a_short_body_is_limited(self) -> None:
         async def give(peer: Peer) -> None:
             await peer.asked()
             await peer.say(b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n" % 2**40, LARGE)
@@ -611,7 +610,7 @@ class TestLimits:
             async with await connections.request(store.address, HEAD) as response:
                 assert await response.content(4, PATIENCE) == b"data"
 
-    async def test_a_short_body_that_drips_in_is_given_up(self) -> None:
+    async def test_a_short_body_that_trickles_in_times_out(self) -> None:
         clock = Clock()
 
         async def drip(peer: Peer) -> None:
@@ -626,8 +625,39 @@ class TestLimits:
                 await response.content(1000, PATIENCE)
 
 
-class TestWhatIsBehindAnAnswer:
-    async def test_trailers_are_no_headers(self) -> None:
+class TestHead:
+    async def test_the_response_to_head_has_no_body_whatever_its_headers_say(self) -> None:
+        async def describe(peer: Peer) -> None:
+            for line in (b"Content-Length: 9", b"Transfer-Encoding: chunked", b"Content-Length: 0"):
+                assert (await peer.asked()).startswith(b"HEAD ")
+                await peer.say(b"HTTP/1.1 200 OK\r\nETag: 1\r\n%b\r\n\r\n" % line)
+            await peer.asked()
+            await peer.say(OK)
+
+        async with connected(describe) as (connections, store):
+            for _ in range(3):
+                async with await connections.request(store.address, HEAD.replace(b"GET", b"HEAD")) as response:
+                    assert response.headers["etag"] == "1"
+                    assert await response.read() == b""
+            assert await get(connections, store) == (200, b"data")
+        assert store.connections == 1
+
+    async def test_a_body_sent_in_spite_of_head_belongs_to_no_response(self) -> None:
+        async def talk(peer: Peer) -> None:
+            await peer.asked()
+            await peer.say(OK)
+            await peer.closed()
+
+        async with connected(talk, always_ok) as (connections, store):
+            async with await connections.request(store.address, HEAD.replace(b"GET", b"HEAD")) as response:
+                with pytest.raises(ConnectionError, match="without a request"):
+                    await response.read()
+            assert await get(connections, store) == (200, b"data")
+        assert store.connections == 2
+
+
+class TestDataBehindResponses:
+    async def test_trailers_are_not_headers(self) -> None:
         async def talk(peer: Peer) -> None:
             while True:
                 await peer.asked()
@@ -647,8 +677,8 @@ class TestWhatIsBehindAnAnswer:
         "surplus", [b"x", b"HTTP/1.1 ", b"HTTP/1.1 404 No\r\nContent-Length: 9\r\nETag: 2\r\n", OK, b"\0" * 1000]
     )
     @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
-    async def test_surplus_is_of_no_answer(self, surplus: bytes, later: bool) -> None:
-        """Neither of the one before it, nor of the next."""
+    async def test_data_behind_a_response_belongs_to_no_response(self, surplus: bytes, later: bool) -> None:
+        """Neither to the one before it nor to the next."""
 
         async def talk(peer: Peer) -> None:
             await peer.asked()
@@ -664,7 +694,7 @@ class TestWhatIsBehindAnAnswer:
                     assert response.headers == {"content-length": "4"}
         assert store.connections == 2
 
-    async def test_another_protocol_is_no_answer(self) -> None:
+    async def test_switching_protocols_is_an_error(self) -> None:
         async def switch(peer: Peer) -> None:
             await peer.asked()
             await peer.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + bytes(100))
@@ -705,7 +735,7 @@ LINES = st.sampled_from(
 SAID = st.lists(LINES | st.binary(max_size=8), max_size=12)
 
 
-def test_whatever_a_server_says_is_an_answer_or_an_error_of_the_connection() -> None:
+def test_any_data_results_in_a_response_or_an_os_error() -> None:
     """For more examples: `pytest --hypothesis-profile=thorough`."""
     said: list[list[bytes]] = []
 
@@ -757,7 +787,7 @@ class TestTLS:
         async with store.serving(context):
             yield store
 
-    async def test_all_is_as_in_clear(self, authority: trustme.CA, store: Store) -> None:
+    async def test_requests_work_as_in_plain_http(self, authority: trustme.CA, store: Store) -> None:
         context = ssl.create_default_context()
         authority.configure_trust(context)
         connections = Connections(tls=context, connect_timeout=PATIENCE, read_timeout=PATIENCE)
@@ -772,7 +802,7 @@ class TestTLS:
             await connections.request(store.address, HEAD)
         assert caught.value.certificate
 
-    async def test_so_is_the_name(self, authority: trustme.CA, store: Store) -> None:
+    async def test_the_host_name_is_verified(self, authority: trustme.CA, store: Store) -> None:
         context = ssl.create_default_context()
         authority.configure_trust(context)
         connections = Connections(tls=context, connect_timeout=PATIENCE, read_timeout=PATIENCE)
@@ -781,7 +811,7 @@ class TestTLS:
 
 
 class TestHeads:
-    def test_they_are_lines(self) -> None:
+    def test_a_head_consists_of_lines(self) -> None:
         head = head_of("PUT", "/key?part=1", {"host": "store", "content-length": "4"})
         assert head == b"PUT /key?part=1 HTTP/1.1\r\nhost: store\r\ncontent-length: 4\r\n\r\n"
 

@@ -1,4 +1,4 @@
-"""The S3 driver keeps a driver's promises, names what goes wrong, and survives lost answers."""
+"""The S3 driver: conformance, errors, lost responses, multipart uploads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def bucket(seaweedfs: S3Server) -> str:
 
 @pytest.fixture
 def pauses() -> list[float]:
-    """The pauses that retries asked for; nobody waits for them."""
+    """The pauses of retries, which take no time."""
     return []
 
 
@@ -87,7 +87,7 @@ def intercept(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Intercept:
 
 
 def first_answer_lost() -> Callable[..., Awaitable[Any]]:
-    """An operation that takes effect, but whose first answer never arrives."""
+    """Return an operation that takes effect, but whose first response is lost."""
     lost = False
 
     async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -102,7 +102,7 @@ def first_answer_lost() -> Callable[..., Awaitable[Any]]:
 
 
 def first_refused(code: str, status: int, **headers: str) -> Callable[..., Awaitable[Any]]:
-    """An operation that the store refuses once."""
+    """Return an operation that the store refuses once."""
     refused = False
 
     async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -134,7 +134,7 @@ class TestS3Driver(DriverConformance):
 
 
 @servers
-class TestWhatGoesWrong:
+class TestErrors:
     @pytest.mark.parametrize("wrong", [{"access_key_id": "unknown"}, {"secret_access_key": "not-the-one"}])
     async def test_wrong_credentials_are_access_denied(
         self, seaweedfs: S3Server, bucket: str, wrong: dict[str, str]
@@ -154,7 +154,7 @@ class TestWhatGoesWrong:
                 assert "not-the-one" not in str(caught.value)
                 assert isinstance(caught.value.__cause__, ClientError | ServiceErrorRaised)
 
-    async def test_a_read_only_principal_reads_and_is_told_that_it_cannot_write(
+    async def test_read_only_credentials_can_read_but_not_write(
         self, seaweedfs: S3Server, bucket: str, driver: S3Driver
     ) -> None:
         await driver.write("key", b"data", expected=Expect.ABSENT)
@@ -171,7 +171,7 @@ class TestWhatGoesWrong:
                     await attempt
 
     async def test_a_missing_bucket_is_named(self, seaweedfs: S3Server) -> None:
-        """SeaweedFS makes the bucket for an administrator who writes to it, so only reading is tried."""
+        """SeaweedFS creates the bucket when an administrator writes, so this only reads."""
         async with S3Driver("not-there", **seaweedfs.options) as driver:
             for attempt in (driver.read("key"), anext(aiter(driver.list(""))), anext(driver.read_range("key", 0, 1))):
                 with pytest.raises(BucketNotFound, match="s3://not-there doesn't exist"):
@@ -184,7 +184,7 @@ class TestWhatGoesWrong:
                 await driver.write("key", b"", expected=Expect.ABSENT)
         assert not caught.value.uncertain
 
-    async def test_an_endpoint_of_the_sdk_that_is_no_url_is_an_invalid_setting(
+    async def test_an_invalid_endpoint_in_the_sdk_configuration_is_an_invalid_setting(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "user:pass@host")
@@ -193,24 +193,26 @@ class TestWhatGoesWrong:
                 await driver.read("key")
         assert "pass" not in str(caught.value)
 
-    async def test_a_profile_that_is_not_there_is_access_denied(self) -> None:
+    async def test_a_missing_profile_is_access_denied(self) -> None:
         async with S3Driver("bucket", profile="nobody-has-this") as driver:
             with pytest.raises(AccessDenied, match="nobody-has-this"):
                 await driver.read("key")
 
-    async def test_throttling_is_waited_for(self, driver: S3Driver, intercept: Intercept, pauses: list[float]) -> None:
+    async def test_a_throttled_request_waits_as_the_store_asks(
+        self, driver: S3Driver, intercept: Intercept, pauses: list[float]
+    ) -> None:
         await intercept("put", first_refused("SlowDown", 503, **{"retry-after": "7"}))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         assert pauses == [7.0]
 
-    async def test_a_conflict_of_conditions_is_tried_again(
+    async def test_a_conditional_request_conflict_is_retried(
         self, driver: S3Driver, intercept: Intercept, pauses: list[float]
     ) -> None:
         await intercept("put", first_refused("ConditionalRequestConflict", 409))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         assert len(pauses) == 1
 
-    async def test_keys_that_a_batch_could_not_delete_are_reported(
+    async def test_keys_that_a_batch_failed_to_delete_are_reported(
         self, driver: S3Driver, intercept: Intercept
     ) -> None:
         async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -222,7 +224,7 @@ class TestWhatGoesWrong:
 
 
 @servers
-class TestLostAnswers:
+class TestLostResponses:
     async def test_an_upload_whose_answer_was_lost_is_success(self, driver: S3Driver, intercept: Intercept) -> None:
         await intercept("put", first_answer_lost())
         await driver.upload("blob", BytesSource(b"data"))
@@ -242,16 +244,14 @@ class TestLostAnswers:
         assert (await driver.read("key")).data == b"mine"
 
     @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "NoSuchUpload"])
-    async def test_an_upload_that_the_store_dropped_is_begun_anew(
+    async def test_an_upload_that_the_store_dropped_is_started_again(
         self, driver: S3Driver, intercept: Intercept, code: str
     ) -> None:
         await intercept("complete_multipart_upload", first_refused(code, 409))
         assert (await driver.upload("blob", BytesSource(TWO_PARTS))).created
         assert await _open_uploads(driver) == 0
 
-    async def test_an_upload_that_the_store_drops_again_and_again_fails(
-        self, driver: S3Driver, intercept: Intercept
-    ) -> None:
+    async def test_an_upload_that_the_store_keeps_dropping_fails(self, driver: S3Driver, intercept: Intercept) -> None:
         async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise ClientError(_response("NoSuchUpload", 404), "Operation")
 
@@ -259,8 +259,8 @@ class TestLostAnswers:
         with pytest.raises(StoreUnavailable, match="dropped 3 uploads of 'blob'"):
             await driver.upload("blob", BytesSource(TWO_PARTS))
 
-    async def test_parts_that_fail_leave_no_doubt(self, driver: S3Driver, intercept: Intercept) -> None:
-        """Before completion is asked for, an upload can't become an object."""
+    async def test_failed_parts_are_not_uncertain(self, driver: S3Driver, intercept: Intercept) -> None:
+        """Before its completion is requested, an upload cannot become an object."""
 
         async def around(real: Send, *args: Any, **params: Any) -> Any:
             raise ConnectionResetError
@@ -293,7 +293,7 @@ class TestLostAnswers:
 
 
 class _BreakingBody:
-    """An answer's body that breaks after so many bytes."""
+    """A body that breaks after a number of bytes."""
 
     def __init__(self, body: Any, after: int) -> None:
         self._body = body
@@ -311,7 +311,7 @@ class _BreakingBody:
 
 
 class _Stuck(BytesSource):
-    """Is never done reading what lies behind the first part."""
+    """A source that blocks after the first part."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -339,7 +339,7 @@ class TestMultipart:
         assert await _open_uploads(driver) == 0
 
     async def test_a_cancelled_upload_is_aborted(self, driver: S3Driver) -> None:
-        """Also by a native cancellation, which ignores the shields of anyio."""
+        """Also by a native cancellation, which ignores anyio's shields."""
         source = _Stuck(TWO_PARTS)
         task = asyncio.create_task(driver.upload("blob", source))
         await source.reached.wait()
@@ -349,10 +349,8 @@ class TestMultipart:
             await task
         assert await _open_uploads(driver) == 0
 
-    async def test_an_upload_that_is_cancelled_as_it_begins_is_aborted(
-        self, driver: S3Driver, intercept: Intercept
-    ) -> None:
-        """Its id is waited for, since without it nobody could abort the upload."""
+    async def test_an_upload_cancelled_while_it_begins_is_aborted(self, driver: S3Driver, intercept: Intercept) -> None:
+        """The cancellation waits for the upload's id, which aborting needs."""
         begun, answered = anyio.Event(), anyio.Event()
 
         async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -370,7 +368,7 @@ class TestMultipart:
             await task
         assert await _open_uploads(driver) == 0
 
-    async def test_no_more_parts_are_in_memory_than_the_budget_allows(
+    async def test_parts_in_memory_stay_within_the_budget(
         self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         budget = Budget(nbytes=2 * MIN_PART_SIZE)
@@ -403,10 +401,10 @@ class TestMultipart:
         assert most == 2 * MIN_PART_SIZE
 
     @pytest.mark.parametrize("answers", [1, 6], ids=["once", "always"])
-    async def test_an_upload_is_found_whose_beginning_had_no_answer(
+    async def test_an_upload_that_began_without_a_response_is_found_and_aborted(
         self, driver: S3Driver, intercept: Intercept, answers: int
     ) -> None:
-        """Its id is nowhere but in the store's list."""
+        """Only the store's listing has its id."""
         other = await _leave_open(driver, {}, key="blob of another")
         lost = 0
 
@@ -427,7 +425,7 @@ class TestMultipart:
         assert lost == answers
         assert [upload.id async for upload in driver.open_uploads("")] == [other]
 
-    async def test_a_blob_that_is_there_costs_no_parts(self, driver: S3Driver, intercept: Intercept) -> None:
+    async def test_no_parts_are_sent_for_a_blob_that_exists(self, driver: S3Driver, intercept: Intercept) -> None:
         await driver.upload("blob", BytesSource(TWO_PARTS))
 
         async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -443,7 +441,7 @@ PARTS = dict(enumerate((BLOB[start : start + MIN_PART_SIZE] for start in range(0
 
 
 async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "blob", **created_with: str) -> str:
-    """What an upload that was killed leaves, as the driver makes it."""
+    """Leave an upload open, as a killed driver would; return its id."""
     client = (await driver._bucket.client()).sdk
     target = {"Bucket": driver._bucket.name, "Key": key}
     created_with = created_with or {"ChecksumAlgorithm": "CRC32"}
@@ -456,7 +454,7 @@ async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "
 
 @pytest.fixture
 async def sent(intercept: Intercept) -> AsyncIterator[list[int]]:
-    """The numbers of the parts that are sent from now on."""
+    """The numbers of the parts sent after this."""
     numbers: list[int] = []
 
     async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -469,7 +467,7 @@ async def sent(intercept: Intercept) -> AsyncIterator[list[int]]:
 
 
 async def _resume(driver: S3Driver, sent: list[int], data: bytes = BLOB) -> list[int]:
-    """The numbers of the parts that were sent to complete an upload."""
+    """Resume an upload, and return the numbers of the parts that were sent."""
     sent.clear()
     source = BytesSource(data)
     assert (await driver.upload("blob", source, resume=True)).created
@@ -481,7 +479,7 @@ async def _resume(driver: S3Driver, sent: list[int], data: bytes = BLOB) -> list
 
 @servers
 class TestResume:
-    async def test_parts_that_are_there_are_not_sent_again(self, driver: S3Driver, sent: list[int]) -> None:
+    async def test_existing_parts_are_not_sent_again(self, driver: S3Driver, sent: list[int]) -> None:
         await _leave_open(driver, {number: PARTS[number] for number in (4, 1, 3)})
         assert await _resume(driver, sent) == [2]
 
@@ -489,8 +487,8 @@ class TestResume:
         await _leave_open(driver, {1: PARTS[1], 2: PARTS[3], 3: PARTS[3], 4: b"THE END"})
         assert await _resume(driver, sent) == [2, 4]
 
-    async def test_without_being_told_nothing_is_resumed(self, driver: S3Driver, sent: list[int]) -> None:
-        """The open upload may be that of a racer."""
+    async def test_nothing_is_resumed_without_the_option(self, driver: S3Driver, sent: list[int]) -> None:
+        """The open upload may belong to a concurrent push."""
         await _leave_open(driver, PARTS)
         sent.clear()
         assert (await driver.upload("blob", BytesSource(BLOB))).created
@@ -500,7 +498,7 @@ class TestResume:
     async def test_the_upload_with_most_parts_is_resumed_and_others_are_aborted(
         self, driver: S3Driver, sent: list[int]
     ) -> None:
-        """Those of other keys are left alone, though they begin with this one."""
+        """Uploads of longer keys with this prefix stay open."""
         for numbers in ([1], [1, 2, 3], [], [2, 3]):
             await _leave_open(driver, {number: PARTS[number] for number in numbers})
         other = await _leave_open(driver, {1: PARTS[1]}, key="blob of another")
@@ -515,8 +513,8 @@ class TestResume:
         await _leave_open(driver, {2: PARTS[2]})
         assert await _resume(driver, sent) == [1, 3, 4]
 
-    async def test_an_upload_that_cannot_be_completed_is_begun_anew(self, driver: S3Driver, sent: list[int]) -> None:
-        """It was begun with other checksums, for example, which the store doesn't tell."""
+    async def test_an_upload_that_cannot_be_completed_is_started_again(self, driver: S3Driver, sent: list[int]) -> None:
+        """For example, because it was begun with other checksums."""
         await _leave_open(driver, {1: PARTS[1]}, ChecksumAlgorithm="SHA256")
         assert await _resume(driver, sent) == [1, 2, 2, 3, 3, 4, 4]
 
@@ -533,10 +531,10 @@ class TestResume:
         assert (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
         assert sorted(sent) == [1, 2, 2, 3, 3, 4, 4]
 
-    async def test_an_upload_that_vanishes_is_begun_anew(
+    async def test_an_upload_that_vanishes_is_started_again(
         self, driver: S3Driver, sent: list[int], intercept: Intercept
     ) -> None:
-        """Whoever cleans up may be faster."""
+        """A concurrent clean-up may abort it."""
         doomed = await _leave_open(driver, {1: PARTS[1]})
         client = (await driver._bucket.client()).sdk
 
@@ -549,7 +547,7 @@ class TestResume:
         assert set(await _resume(driver, sent)) == {1, 2, 3, 4}
 
     @pytest.mark.parametrize("operation", ["list_multipart_uploads", "list_parts", "abort_multipart_upload"])
-    async def test_a_principal_that_may_not_look_begins_anew(
+    async def test_credentials_without_the_rights_to_list_start_again(
         self, driver: S3Driver, sent: list[int], intercept: Intercept, operation: str
     ) -> None:
         for numbers in ([1], [2, 3]):
@@ -564,10 +562,10 @@ class TestResume:
         assert sorted(sent) == ([1, 4] if operation == "abort_multipart_upload" else [1, 2, 3, 4])
         assert (await driver.read("blob")).data == BLOB
 
-    async def test_parts_are_told_by_their_checksums_where_the_store_keeps_them(
+    async def test_parts_are_compared_by_checksum_where_the_store_lists_them(
         self, driver: S3Driver, sent: list[int], intercept: Intercept
     ) -> None:
-        """As S3 itself does, whose ETags need not be MD5s; SeaweedFS lists no checksums, so they are added here."""
+        """S3 lists checksums, and its ETags may not be MD5s. SeaweedFS lists none, so the test adds them."""
         await _leave_open(driver, {1: PARTS[1], 2: PARTS[2]})
         etags: dict[int, str] = {}
 
@@ -589,8 +587,8 @@ class TestResume:
         await intercept("complete_multipart_upload", complete)
         assert await _resume(driver, sent) == [2, 3, 4]
 
-    async def test_a_blob_that_is_there_is_not_read_back(self, driver: S3Driver, intercept: Intercept) -> None:
-        """Its ETag is made of the MD5s of its parts. Nor is an upload of it left open."""
+    async def test_an_existing_blob_is_compared_by_etag(self, driver: S3Driver, intercept: Intercept) -> None:
+        """Its ETag is made of the MD5s of its parts. Open uploads of the key are aborted."""
         await driver.upload("blob", BytesSource(BLOB))
         await _leave_open(driver, {1: PARTS[1]})
 
@@ -601,10 +599,10 @@ class TestResume:
         assert not (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
         assert await _open_uploads(driver) == 0
 
-    async def test_a_blob_in_parts_of_another_size_is_read_back(
+    async def test_an_existing_blob_in_parts_of_another_size_is_read(
         self, seaweedfs: S3Server, bucket: str, driver: S3Driver
     ) -> None:
-        """Its ETag says nothing then."""
+        """Its ETag cannot be compared."""
         async with S3Driver(bucket, part_size=MIN_PART_SIZE + MIB, **seaweedfs.options) as other:
             await other.upload("blob", BytesSource(BLOB))
         assert not (await driver.upload("blob", BytesSource(BLOB), resume=True)).created
@@ -612,7 +610,7 @@ class TestResume:
             await driver.upload("blob", BytesSource(BLOB[:-1] + b"!"), resume=True)
 
     async def test_long_lists_come_in_pages(self, driver: S3Driver, sent: list[int], intercept: Intercept) -> None:
-        """Of uploads, and of parts."""
+        """Lists of uploads, and of parts."""
         ids = {await _leave_open(driver, {}, key=f"blobs/{n}") for n in range(5)}
 
         async def two_uploads(real: Send, **params: Any) -> Any:
@@ -630,7 +628,7 @@ class TestResume:
         assert sent == [3]
 
     async def test_a_store_that_repeats_its_page_ends_a_list(self, driver: S3Driver, intercept: Intercept) -> None:
-        """And what doesn't begin with the prefix isn't listed: it might be aborted."""
+        """Uploads outside the prefix are left out, since callers may abort what is listed."""
         upload_id = await _leave_open(driver, {})
 
         async def around(real: Send, *args: Any, **params: Any) -> Any:
@@ -661,19 +659,19 @@ class TestTheClient:
                 tasks.start_soon(_write, driver, f"key-{number}")
         assert opened == 1
 
-    async def test_a_client_from_outside_is_not_closed(self, seaweedfs: S3Server, bucket: str) -> None:
+    async def test_a_client_passed_by_the_user_is_not_closed(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, **seaweedfs.options) as owner:
             client = (await owner._bucket.client()).sdk
             async with S3Driver(bucket, client=client) as guest:
                 await _write(guest, "key")
             assert (await owner.read("key")).data == b"data"
 
-    async def test_caches_are_told_to_keep_no_documents(self, driver: S3Driver, bucket: str) -> None:
+    async def test_documents_have_cache_control_no_store(self, driver: S3Driver, bucket: str) -> None:
         await _write(driver, "key")
         answer = await (await driver._bucket.client()).sdk.head_object(Bucket=bucket, Key="key")
         assert answer["CacheControl"] == "no-store"
 
-    async def test_the_store_vouches_for_small_blobs(self, driver: S3Driver) -> None:
+    async def test_the_store_verifies_the_digest_of_small_blobs(self, driver: S3Driver) -> None:
         source = BytesSource(b"data")
         await driver.upload("blob", source)
         assert (await driver.stat("blob")).checksums == source.digests
@@ -693,7 +691,7 @@ async def _write(driver: S3Driver, key: str) -> None:
 
 @servers
 async def test_a_store_may_accept_conditions_and_ignore_them(rclone_s3: S3Server) -> None:
-    """The driver can't see it in any one answer; whoever depends on conditions has to try."""
+    """No single response shows it. Only a probe does."""
     bucket = await asyncio.to_thread(rclone_s3.fresh_bucket)
     async with S3Driver(bucket, **rclone_s3.options) as driver:
         await driver.write("key", b"first", expected=Expect.ABSENT)
@@ -718,14 +716,14 @@ class TestWithoutAServer:
         assert S3Driver("models", endpoint_url="http://here").identity == "s3://models@http://here"
 
     @pytest.mark.parametrize("options", [{"bucket": ""}, {"part_size": MIB}, {"endpoint_url": "not a url"}])
-    def test_settings_that_cannot_work_are_refused(self, options: dict[str, Any]) -> None:
+    def test_invalid_options_are_refused(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidSetting):
             S3Driver(**{"bucket": "models", **options})
 
-    async def test_closing_what_was_never_opened_is_harmless(self) -> None:
+    async def test_an_unused_driver_can_be_closed(self) -> None:
         await S3Driver("models").aclose()
 
-    def test_parts_grow_where_there_would_be_too_many(self) -> None:
+    def test_parts_grow_to_stay_within_the_limit_of_their_number(self) -> None:
         assert fitting_part_size(MAX_PARTS * 8 * MIB, 8 * MIB) == 8 * MIB
         assert fitting_part_size(MAX_PARTS * 8 * MIB + 1, 8 * MIB) == 9 * MIB
 
@@ -751,7 +749,7 @@ class TestWithoutAServer:
             ("InvalidArgument", 400, StoreError),
         ],
     )
-    def test_refusals_are_translated_by_code_then_by_status(
+    def test_errors_are_translated_by_code_then_by_status(
         self, code: str, status: int, expected: type[Exception]
     ) -> None:
         request = Request("s3://bucket", "write", "key", conditional=True)
@@ -769,10 +767,8 @@ class TestWithoutAServer:
             ("RequestTimeout", 400, True, False),
         ],
     )
-    def test_only_what_was_surely_refused_is_certain(
-        self, code: str, status: int, uncertain: bool, throttled: bool
-    ) -> None:
-        """And what the store refuses since it is asked too much is known as that."""
+    def test_only_known_refusals_are_certain(self, code: str, status: int, uncertain: bool, throttled: bool) -> None:
+        """Throttling is marked as such."""
         error = read_service_error(_response(code, status)).translate(Request("s3://bucket", "write", "key"))
         assert isinstance(error, StoreUnavailable)
         assert (error.uncertain, error.throttled) == (uncertain, throttled)
@@ -781,7 +777,7 @@ class TestWithoutAServer:
         ("value", "seconds"),
         [("3", 3.0), ("Wed, 21 Oct 2026 07:28:10 GMT", 10.0), ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0), ("soon", None)],
     )
-    def test_a_store_says_how_long_to_wait(self, value: str, seconds: float | None) -> None:
+    def test_retry_after_is_parsed(self, value: str, seconds: float | None) -> None:
         response = _response("SlowDown", 503, **{"retry-after": value, "date": "Wed, 21 Oct 2026 07:28:00 GMT"})
         assert read_service_error(response).retry_after == seconds
 

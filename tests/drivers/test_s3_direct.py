@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -377,3 +378,21 @@ class TestTLS:
         async with S3Driver(bucket, ca_bundle="/not/there", **options) as driver:
             with pytest.raises(InvalidSetting, match="/not/there"):
                 await driver.read("document")
+
+
+async def test_requests_are_logged_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(status=404 if request.method == "HEAD" else 200, headers={"ETag": '"1"'})
+
+    caplog.set_level("DEBUG", logger="aioassets")
+    async with serving(answer) as url, S3Driver("models", endpoint_url=url, **KEYS) as driver:
+        await driver.write("key", b"data", expected=Expect.ABSENT)
+        with pytest.raises(ObjectNotFound):
+            await driver.stat("key")
+    logged = [record.getMessage() for record in caplog.records if "drivers.s3" in record.name]
+    assert [re.sub(r"[0-9.]+ s$", "", line) for line in logged] == [
+        "PUT 'key': 200, 4 bytes sent, ",
+        "HEAD '/models/key': 404, 0 bytes sent, ",
+    ]
+    assert "secret" not in caplog.text

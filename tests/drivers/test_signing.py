@@ -1,4 +1,4 @@
-"""Requests are signed exactly as the SDK signs them."""
+"""Signatures are equal to those of the SDK."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_signatures_are_those_of_the_sdk(
     parts = urlsplit(url)
     if query:
         url += f"?{encoded_query(query)}"
-    for moment in moments:  # keys are kept from one to the next
+    for moment in moments:  # the signer caches its key
         time = moment.strftime("%Y%m%dT%H%M%SZ")
         ours = signer.signed(credentials, method, host_of(parts), parts.path, encoded_query(query), headers, time=time)
         expected = signed_by_the_sdk(method, url, headers, credentials, region, moment.replace(tzinfo=UTC))
@@ -97,7 +97,7 @@ def test_credentials_may_change_from_one_request_to_the_next(first: str, second:
         assert ours["authorization"] == expected["Authorization".lower()]
 
 
-def test_a_given_payload_is_signed() -> None:
+def test_the_digest_of_a_payload_is_signed() -> None:
     signer = Signer("eu-west-1")
     credentials = ReadOnlyCredentials("id", "secret", None)
     request = AWSRequest(method="PUT", url="http://store/key", data=b"data")
@@ -129,5 +129,5 @@ def test_queries_are_encoded_as_by_the_sdk(query: dict[str, str]) -> None:
         ("http://[::1]:9000", "[::1]:9000"),
     ],
 )
-def test_the_usual_port_is_no_part_of_the_host(url: str, host: str) -> None:
+def test_the_default_port_is_not_part_of_the_host(url: str, host: str) -> None:
     assert host_of(urlsplit(url)) == host

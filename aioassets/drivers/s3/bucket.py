@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
-from aioassets.drivers.protocol import Data, Expect, Revision
+from aioassets.drivers.protocol import Revision
 from aioassets.drivers.s3.credentials import REFUSED, Credentials
 from aioassets.drivers.s3.errors import code_of, translate
-from aioassets.drivers.s3.hot import BucketMoved, Content, Payload
+from aioassets.drivers.s3.hot import BucketMoved, Content
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.values import check_answer
 from aioassets.drivers.service_errors import Request, ServiceErrorRaised, translating
@@ -57,6 +57,35 @@ class Bucket:
         self._left: list[Client] = []
         self._opening = anyio.Lock()
 
+    async def request(
+        self, send: Callable[[Client], Awaitable[T]], verb: str, key: str, *, conditional: bool = False
+    ) -> T:
+        """Send a request once, or a second time where the bucket turns out to be in another region.
+
+        Args:
+            send: sends it by a client.
+            verb: the verb of its errors.
+            key: the object's key; empty where the request is about many.
+            conditional: whether it has a condition.
+        """
+        client = self._client or await self.client()
+        credentials = self.credentials
+        used = None if credentials is None else credentials.current
+        try:
+            with self.translating(verb, key, conditional=conditional):
+                try:
+                    result = await send(client)
+                except BucketMoved as moved:
+                    result = await send(await self._move(client, moved))
+        except AioAssetsError as error:
+            if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
+                detail = f"it refused credentials that have been replaced since: {error}"
+                raise StoreUnavailable(self.url, detail, uncertain=False) from error
+            raise
+        if credentials is not None:
+            credentials.accept(used)
+        return result
+
     async def call(self, operation: str, key: str = "", **params: Any) -> Any:
         """Call an operation of the SDK's client, and return its checked response."""
         target = {"Bucket": self.name, "Key": key} if key else {"Bucket": self.name}
@@ -67,14 +96,14 @@ class Bucket:
             return answer
 
         conditional = "IfMatch" in params or "IfNoneMatch" in params
-        return await self._request(send, _VERBS.get(operation, "write"), key, conditional=conditional)
+        return await self.request(send, _VERBS.get(operation, "write"), key, conditional=conditional)
 
     @contextlib.asynccontextmanager
     async def get(
         self, key: str, *, span: tuple[int, int] | None = None, revision: Revision | None = None
     ) -> AsyncIterator[Content]:
         """Read an object, as `HotRequests.get` does."""
-        content = await self._request(
+        content = await self.request(
             lambda client: client.hot.get(key, span=span, revision=revision),
             "read",
             key,
@@ -82,23 +111,6 @@ class Bucket:
         )
         with contextlib.closing(content.body), self.translating("read", key):
             yield content
-
-    async def put(
-        self, key: str, body: Payload, *, expected: Revision | Expect, sha256: str | None, is_document: bool = False
-    ) -> Revision:
-        """Write an object, as `HotRequests.put` does."""
-        return await self._request(
-            lambda client: client.hot.put(key, body, expected=expected, sha256=sha256, is_document=is_document),
-            "write",
-            key,
-            conditional=expected is not Expect.ANYTHING,
-        )
-
-    async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
-        """Upload a part, as `HotRequests.put_part` does."""
-        return await self._request(
-            lambda client: client.hot.put_part(key, upload, number, body, crc32=crc32), "write", key
-        )
 
     async def client(self) -> Client:
         """Return the client, opened if necessary."""
@@ -126,28 +138,6 @@ class Bucket:
         client = self._client
         server = self._options.endpoint_url or (client.sdk.meta.endpoint_url if client is not None else "")
         return translating(translate, Request(self.url, verb, key, conditional, server=server))
-
-    async def _request(
-        self, send: Callable[[Client], Awaitable[T]], verb: str, key: str, *, conditional: bool = False
-    ) -> T:
-        """Send a request once, or a second time where the bucket turns out to be in another region."""
-        client = self._client or await self.client()
-        credentials = self.credentials
-        used = None if credentials is None else credentials.current
-        try:
-            with self.translating(verb, key, conditional=conditional):
-                try:
-                    result = await send(client)
-                except BucketMoved as moved:
-                    result = await send(await self._move(client, moved))
-        except AioAssetsError as error:
-            if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
-                detail = f"it refused credentials that have been replaced since: {error}"
-                raise StoreUnavailable(self.url, detail, uncertain=False) from error
-            raise
-        if credentials is not None:
-            credentials.accept(used)
-        return result
 
     async def _move(self, client: Client, moved: BucketMoved) -> Client:
         """Open a client in the region of the bucket.

@@ -88,21 +88,22 @@ class DirectRequests:
             headers["if-none-match"] = "*"
         elif not isinstance(expected, Expect):
             headers["if-match"] = expected
-        return Revision(entity_tag(await self._upload(key, "", headers, body)))
+        if self._adds_checksums:
+            body = await _with_checksum(headers, body)
+        return Revision(entity_tag(await self._etag_of(await self._send("PUT", key, "", headers, body))))
 
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
         headers = {} if crc32 is None else {"x-amz-checksum-crc32": crc32}
-        etag = await self._upload(key, encoded_query({"partNumber": f"{number}", "uploadId": upload}), headers, body)
+        payload = await _with_checksum(headers, body) if self._adds_checksums else body
+        query = encoded_query({"partNumber": f"{number}", "uploadId": upload})
+        etag = await self._etag_of(await self._send("PUT", key, query, headers, payload))
         entity_tag(etag)
         return etag
 
-    async def _upload(self, key: str, query: str, headers: dict[str, str], body: Payload) -> str:
-        """Send a body, and return the ETag of the response."""
-        if self._adds_checksums and not any(name.startswith("x-amz-checksum-") for name in headers):
-            body = await joined(body)
-            headers["x-amz-checksum-crc32"] = await crc32(body)
-        async with await self._send("PUT", key, query, headers, body) as response:
-            if response.status >= 300 or not response.complete or response.received:
+    async def _etag_of(self, response: Response) -> str:
+        """Return the ETag of the response to an upload."""
+        if response.status >= 300 or not response.complete or response.received:
+            async with response:
                 await self._refuse(response)
         try:
             return text_of(response.raw_headers[b"etag"])
@@ -161,6 +162,14 @@ def _content(response: Response) -> Content:
         b"content-range" in headers,
         checksums,
     )
+
+
+async def _with_checksum(headers: dict[str, str], body: Payload) -> Data:
+    """Add a checksum to headers that have none, and return the body in memory."""
+    data = await joined(body)
+    if not any(name.startswith("x-amz-checksum-") for name in headers):
+        headers["x-amz-checksum-crc32"] = await crc32(data)
+    return data
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -33,6 +33,7 @@ from aioassets.drivers.protocol import (
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.errors import code_of, service_error_of
 from aioassets.drivers.s3.etags import is_etag_of
+from aioassets.drivers.s3.hot import Payload
 from aioassets.drivers.s3.multipart import MultipartCopy, MultipartUpload, UploadGone
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
@@ -183,7 +184,7 @@ class S3Driver(NoLocalFiles):
         else:
             digest = data.sha256
         sha256 = digest if self._checksums else None
-        put = partial(self._bucket.put, key, data, expected=expected, sha256=sha256, is_document=True)
+        put = partial(self._put, key, data, expected, sha256, is_document=True)
         try:
             return await self._dispatcher.send(put, urgent=True, effects=effects)
         except ObjectNotFound as error:  # AWS's response to a swap of a missing object
@@ -283,11 +284,21 @@ class S3Driver(NoLocalFiles):
         with cleanup_scope():
             await self._bucket.aclose()
 
+    def _put(
+        self, key: str, body: Payload, expected: Revision | Expect, sha256: str | None, *, is_document: bool = False
+    ) -> Awaitable[Revision]:
+        return self._bucket.request(
+            lambda client: client.hot.put(key, body, expected=expected, sha256=sha256, is_document=is_document),
+            "write",
+            key,
+            conditional=expected is not Expect.ANYTHING,
+        )
+
     async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
             body = await source.read(0, source.size)
             sha256 = source.digests.get("sha256") if self._checksums else None
-            await self._bucket.put(key, body, expected=expected, sha256=sha256)
+            await self._put(key, body, expected, sha256)
 
         await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 

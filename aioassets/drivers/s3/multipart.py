@@ -234,7 +234,9 @@ class MultipartUpload(Multipart):
             if part is not None and await part_has_bytes(part, body):
                 etag = part["ETag"]
             else:
-                etag = await self._bucket.put_part(self._key, self._id, number, body, crc32=crc)
+                etag = await self._bucket.request(
+                    lambda client: client.hot.put_part(self._key, self._id, number, body, crc32=crc), "write", self._key
+                )
             self._sent[number] = {"PartNumber": number, "ETag": etag, **given(ChecksumCRC32=crc)}
 
         await self._dispatcher.send(put, nbytes=size)
