@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
+import aiohttp
 import pytest
 import trustme
 from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import HttpRequest, HttpTransport
 from azure.storage.blob import ContainerClient
+from azure.storage.blob.aio import ContainerClient as AsyncContainerClient
+from gcloud.aio.storage import Storage
 from hypothesis import given
 from hypothesis import strategies as st
 from tools.relay import Relay
@@ -30,7 +33,7 @@ from aioassets.drivers.http.host import Host
 from aioassets.drivers.protocol import Expect
 from aioassets.errors import StoreUnavailable
 from aioassets.runtime.retry import NO_RETRY, RetryPolicy
-from aioassets.testing import BytesSource
+from aioassets.testing import BytesSource, DriverConformance
 
 ACCOUNT = "account"
 KEY = "c2VjcmV0IGtleQ=="
@@ -112,6 +115,41 @@ async def test_gcs_logs_each_request_at_debug(gcs: GCSServer, caplog: pytest.Log
         await driver.stat("key")
     logged = [record.getMessage() for record in caplog.records]
     assert logged == [f"POST gs://{bucket} 'key': 200", f"GET gs://{bucket} 'key': 200"]
+
+
+@pytest.mark.servers
+class TestAzureByAGivenClient(DriverConformance):
+    """The conformance suite on the SDK's client, which sends all requests."""
+
+    part_size = PART
+
+    @pytest.fixture
+    async def driver(self, azurite: AzureServer) -> AsyncIterator[AzureDriver]:
+        container = azurite.fresh_container()
+        async with AsyncContainerClient.from_connection_string(
+            azurite.options["connection_string"], container, retry_total=0
+        ) as client:
+            yield AzureDriver(container, client=client, part_size=PART)
+
+
+class FixedToken:
+    """A token of gcloud-aio's kind."""
+
+    async def get(self) -> str:
+        return "token"
+
+
+@pytest.mark.servers
+class TestGCSByAGivenClient(DriverConformance):
+    """The conformance suite on the SDK's session, which sends all requests."""
+
+    part_size = PART
+
+    @pytest.fixture
+    async def driver(self, gcs: GCSServer) -> AsyncIterator[GCSDriver]:
+        async with aiohttp.ClientSession() as session:
+            client = Storage(session=session, token=FixedToken(), api_root=gcs.api_root)
+            yield GCSDriver(gcs.fresh_bucket(), client=client, part_size=PART, **gcs.options)
 
 
 # Signatures
