@@ -221,14 +221,15 @@ class LocalDriver:
 
 @contextlib.asynccontextmanager
 async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
-    # Cancelling aiofiles while it opens or closes a file would leak the file that its thread has opened.
-    with anyio.CancelScope(shield=True):
-        file = await aiofiles.open(path, "rb", opener=opener, executor=LoopThreads())
-    try:
-        yield file
-    finally:
+    async with LoopThreads() as threads:
+        # Cancelling aiofiles while it opens or closes a file would leak the file that its thread has opened.
         with anyio.CancelScope(shield=True):
-            await file.close()
+            file = await aiofiles.open(path, "rb", opener=opener, executor=threads)
+        try:
+            yield file
+        finally:
+            with anyio.CancelScope(shield=True):
+                await file.close()
 
 
 def _absolute(path: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -102,10 +102,21 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 
 
 class LoopThreads(Executor):
-    """Executor that uses the threads of `in_thread`. Submit from the event loop only."""
+    """Executor that uses the threads of `in_thread`. Submit from the event loop only.
+
+    As an async context manager, it waits at its end for all submitted work, also for work whose caller was cancelled.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        with anyio.CancelScope(shield=True):
+            while self._tasks:
+                await asyncio.wait(self._tasks)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run `fn(*args, **kwargs)` in a worker thread."""
