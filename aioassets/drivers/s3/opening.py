@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from aiobotocore.config import AioConfig
@@ -22,10 +22,10 @@ from aioassets.drivers.s3.hot import HotRequests
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.transport import Transport
 
-_SIGNED_OTHERWISE = ("--x-s3", "--xa-s3")
+_SIGNED_OTHERWISE: Final = ("--x-s3", "--xa-s3")
 """Endings of the names of S3 Express buckets and their access points, which have sessions of their own."""
 
-_LOADERS: WeakValueDictionary[str | None, Loader] = WeakValueDictionary()
+_LOADERS: Final[WeakValueDictionary[str | None, Loader]] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
