@@ -211,10 +211,7 @@ class S3Driver(NoLocalFiles):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """See `Driver.upload`.
-
-        An open upload that is resumed keeps the encryption that it was begun with.
-        """
+        """Upload a blob. A resumed upload keeps the encryption that it was begun with."""
         compare = self._has_bytes_of
         if source.size <= self._part_size:
             whole = partial(self._upload_whole, effects=effects)
@@ -231,23 +228,19 @@ class S3Driver(NoLocalFiles):
         return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """See `Driver.copy`; between buckets of one endpoint, with this driver's credentials."""
+        """Copy an object between buckets of one endpoint, with the credentials of this driver."""
         if not isinstance(source, S3Driver) or source._endpoint != self._endpoint:  # noqa: SLF001 - of the same class
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
             await self._copy(source._bucket.name, info, key, effects)  # noqa: SLF001
-        except PreconditionFailed:  # of the source, of the target, or the answer to a request sent twice
+        except PreconditionFailed:  # of the original, of the target, or after an earlier attempt
             return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
         return replace(copy, checksums={**vouched, **copy.checksums})
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """See `Driver.list`.
-
-        Each page is in ascending order, and so is the whole on S3. SeaweedFS sorts by path
-        segments: `a/x` before `a-b`.
-        """
+        """List objects in ascending order on S3. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
         position: dict[str, str] = {}
         while True:
             page = await self._dispatcher.send(
@@ -271,10 +264,7 @@ class S3Driver(NoLocalFiles):
             await self._dispatcher.send(partial(self._delete_batch, batch), urgent=True, effects=effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
-        """See `Driver.open_uploads`.
-
-        In no promised order. MinIO lists only the uploads of one key, where all of that is the prefix.
-        """
+        """List open uploads in any order. MinIO lists only those of one key, which must be the whole prefix."""
         return open_uploads(self._bucket, self._dispatcher, prefix)
 
     async def abort(self, upload: OpenUpload) -> None:
@@ -321,20 +311,20 @@ class S3Driver(NoLocalFiles):
             try:
                 return await upload.run(effects)
             except UploadGone as gone:
-                if await holds(self, key, source, self._has_bytes_of):  # it was completed, and the answer was lost
+                if await holds(self, key, source, self._has_bytes_of):  # the response to its completion was lost
                     return None
                 cause = gone
         raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
 
     async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
-        """Whether it has, also by its ETag, which spares reading it."""
+        """Compare an object with a source, by its ETag if possible, which avoids reading it."""
         vague = found.size == source.size and not found.checksums
         if vague and await is_etag_of(found.revision, source, self._part_size):
             return True
         return await has_bytes_of(self, found, source)
 
     async def _copy(self, bucket: str, info: ObjectInfo, key: str, effects: Effects | None) -> None:
-        if await present(self, key) is not None:  # some stores ignore the condition on copies
+        if await present(self, key) is not None:  # some stores ignore the condition of copies
             raise PreconditionFailed(self._url(key))
         pinned = {"CopySource": {"Bucket": bucket, "Key": info.key}, "CopySourceIfMatch": info.revision}
         absent = condition_for(Expect.ABSENT)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader, create_loader
 
 from aioassets.drivers.s3.address import PROBE, Address
 from aioassets.drivers.s3.by_sdk import SDKRequests, guard
@@ -20,8 +22,10 @@ from aioassets.drivers.s3.hot import HotRequests
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.transport import Transport
 
-_SIGNED_OTHERWISE = ("--x-s3", "--xa-s3")
+_SIGNED_OTHERWISE: Final = ("--x-s3", "--xa-s3")
 """Endings of the names of S3 Express buckets and their access points, which have sessions of their own."""
+
+_LOADERS: Final[WeakValueDictionary[str | None, Loader]] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,18 @@ def adopt(sdk: Any, options: Options) -> Client:
 
 def _session(options: Options, region: str | None = None) -> AioSession:
     session = AioSession(profile=options.profile)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     if region or options.region:  # which credential services may need
         session.set_config_variable("region", region or options.region)
     return session
+
+
+def _loader(data_path: str | None) -> Loader:
+    """Return the loader of the SDK's models, which all clients share while there are any."""
+    found = _LOADERS.get(data_path)
+    if found is None:
+        found = _LOADERS[data_path] = create_loader(data_path)
+    return found
 
 
 def _config(options: Options, transport: Any) -> AioConfig:

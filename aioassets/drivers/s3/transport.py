@@ -1,8 +1,8 @@
 """HTTP for the SDK on the project's own connections.
 
 aiobotocore takes a session class of one's choice (`AioConfig(http_session_cls=...)`). The interface
-between the two is not documented, so `pyproject.toml` bounds its version, and `test_s3_transport.py`
-fails where the interface moves.
+between the two is not documented, so `pyproject.toml` bounds its version, and `TestTransport` in
+`tests/drivers/test_s3_direct.py` fails where the interface moves.
 """
 
 from __future__ import annotations
