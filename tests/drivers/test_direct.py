@@ -148,8 +148,8 @@ class TestGCSByAGivenClient(DriverConformance):
     @pytest.fixture
     async def driver(self, gcs: GCSServer) -> AsyncIterator[GCSDriver]:
         async with aiohttp.ClientSession() as session:
-            token: Any = FixedToken()
-            client = Storage(session=session, token=token, api_root=gcs.api_root)
+            parts: dict[str, Any] = {"session": session, "token": FixedToken()}
+            client = Storage(**parts, api_root=gcs.api_root)
             yield GCSDriver(gcs.fresh_bucket(), client=client, part_size=PART, **gcs.options)
 
 
