@@ -148,7 +148,7 @@ def block_id(md5: bytes, number: int) -> str:
     """Return the id of a block, which depends on its content, so that racing uploads never mix their blocks.
 
     And so that an upload knows the blocks again that one before it has sent. All blocks of a key must have
-    ids of one length, also those that somebody left there: this is the length of those that the SDK makes
+    ids of one length, including those of earlier uploads. This is the length of the ids that the SDK makes
     at present.
 
     Args:
