@@ -236,7 +236,7 @@ class _Environment:
         try:
             return parse(text)
         except ValueError as error:
-            raise InvalidSetting(f"AIOASSETS_{name}={text!r} can't be used: {error}.") from None
+            raise InvalidSetting(f"Invalid value AIOASSETS_{name}={text!r}: {error}.") from None
 
     def storage_options(self) -> dict[str, Any]:
         """Return the options of drivers: `AIOASSETS_S3_REGION` sets `s3.region`, and so on."""

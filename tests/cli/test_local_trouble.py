@@ -92,4 +92,6 @@ def test_1_a_full_assets_directory(
     ran = invoke("fetch", "name")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith(f"Error: Cannot use '{small_disk.path}/cache")
-    assert ran.err.endswith("free some space, or use another assets directory.\n")
+    assert ran.err.endswith(
+        "free some space, or use an assets directory on another disk (assets_dir, AIOASSETS_DIR).\n"
+    )

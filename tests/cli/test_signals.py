@@ -133,22 +133,21 @@ def test_a_signal_after_sealing_reports_the_published_version(spawn: Spawn, invo
 
 STUCK_PART = """
 import anyio
-from aioassets.drivers.s3.driver import S3Driver
+from aioassets.drivers.s3.direct import DirectRequests
 
-call = S3Driver._call
+put_part = DirectRequests.put_part
 sent = anyio.Event()
 
-async def stuck(self, operation, *args, **params):
-    if operation == "upload_part" and params["PartNumber"] == 2:
+async def stuck(self, key, upload, number, *args, **options):
+    if number == 2:
         await sent.wait()
         print("stuck", flush=True)
         await anyio.sleep_forever()
-    answer = await call(self, operation, *args, **params)
-    if operation == "upload_part":
-        sent.set()
-    return answer
+    etag = await put_part(self, key, upload, number, *args, **options)
+    sent.set()
+    return etag
 
-S3Driver._call = stuck
+DirectRequests.put_part = stuck
 """
 
 

@@ -63,7 +63,9 @@ async def test_a_repeated_read_is_logged_with_its_reason(
     assert fetched.path.read_text() == "a"
     ((level, message),) = lines(log)
     assert level == "WARNING"
-    assert message.startswith("Reading once more from memory://memory: model:0.0 is not what was pushed: expected sha")
+    assert message.startswith(
+        "Reading once more from memory://memory: model:0.0 differs from what was pushed: expected sha"
+    )
 
 
 async def test_an_adopted_payload_is_logged(
@@ -93,7 +95,7 @@ def empty(payload: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (damage, "model:0.0[.hidden] is not what was pushed: expected sha256"),
+        (damage, "model:0.0[.hidden] differs from what was pushed: expected sha256"),
         (add, "'added' was added to it"),
         (empty, "the folder 'empty directory/inner' is missing"),
     ],

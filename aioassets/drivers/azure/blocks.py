@@ -66,17 +66,19 @@ class BlockUpload:
         self._whole: Any = hashlib.md5(usedforsecurity=False)
         self._hashed = 0
         self._committing = False
+        self._effects: Effects | None = None
 
     async def run(self, effects: Effects | None = None) -> None:
         """Upload everything.
 
         Args:
-            effects: record to note a completion with an unknown effect in.
+            effects: record to note each request with an unknown effect in.
 
         Raises:
             BlocksGone: the store discarded blocks before they were committed.
             AioAssetsError: with `uncertain` set only if the commit was sent.
         """
+        self._effects = effects
         offsets = range(0, self._source.size, self._block_size)
         try:
             if self._resume:
@@ -117,7 +119,7 @@ class BlockUpload:
             headers = {"content-md5": in_base64(md5), "content-type": "application/octet-stream"}
             await self._client.call("PUT", self._key, query=query, headers=headers, body=data, direct=True)
 
-        await self._dispatcher.send(put, nbytes=size)
+        await self._dispatcher.send(put, nbytes=size, effects=self._effects)
 
     def _hash(self, offset: int, data: Data) -> bytes:
         """Return the MD5 of a block, and add the block to the MD5 of the blob unless it is read again."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from html import unescape
 from typing import Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
@@ -56,6 +55,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 }
 """Kinds by status, for other codes. A 404 or a 412 is ambiguous without its code."""
 
+_ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _MESSAGE: Final = re.compile(rb"<Message>([^<\r\n]*)")
 """The message of an error document, without the lines with ids that follow it."""
 
@@ -71,8 +71,15 @@ def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> 
     """Read an error response. Other elements of its body than the message may repeat the signed text."""
     wait = retry_after(headers.get("retry-after"), headers.get("date"))
     stated = _MESSAGE.search(body)
-    message = unescape(stated[1].decode("utf-8", "replace")) if stated else ""
+    message = _unescaped(stated[1].decode("utf-8", "replace")) if stated else ""
     return service_error_of(headers.get("x-ms-error-code", ""), message, status, wait, headers.get("location", ""))
+
+
+def _unescaped(text: str) -> str:
+    """Replace the predefined entities of XML, the ampersand last."""
+    for entity, character in _ENTITIES.items():
+        text = text.replace(entity, character)
+    return text
 
 
 def translate(error: Exception, request: Request) -> Exception:

@@ -73,7 +73,7 @@ class ResumableUpload:
         """Upload everything.
 
         Args:
-            effects: record to note a chunk with an unknown effect in.
+            effects: record to note each request with an unknown effect in.
 
         Returns:
             The new object's resource.
@@ -84,7 +84,7 @@ class ResumableUpload:
                 alone never become an object.
         """
         try:
-            await self._dispatcher.send(self._begin)
+            await self._dispatcher.send(self._begin, effects=effects)
             while self._resource is None:
                 await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset, effects=effects)
             return self._resource

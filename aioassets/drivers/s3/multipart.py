@@ -59,18 +59,20 @@ class Multipart(abc.ABC):
         self._upload_id: str | None = None
         self._in_doubt = False
         self._completing = False
+        self._effects: Effects | None = None
 
     async def run(self, effects: Effects | None = None) -> None:
         """Upload or copy all parts, and complete the object.
 
         Args:
-            effects: record to note a completion with an unknown effect in.
+            effects: record to note each request with an unknown effect in.
 
         Raises:
             UploadGone: the store dropped the upload when it was to be completed.
             AioAssetsError: with `uncertain` set only if the completion was requested, since parts
                 alone never become an object.
         """
+        self._effects = effects
         try:
             await self._open()
             await self._send_parts()
@@ -84,7 +86,7 @@ class Multipart(abc.ABC):
         await self._tidy_up()
 
     async def _open(self) -> None:
-        await self._dispatcher.send(self._begin)
+        await self._dispatcher.send(self._begin, effects=self._effects)
 
     async def _begin(self) -> None:
         async def ask(stop: StopSignal) -> None:
@@ -239,7 +241,7 @@ class MultipartUpload(Multipart):
                 )
             self._sent[number] = {"PartNumber": number, "ETag": etag, **given(ChecksumCRC32=crc)}
 
-        await self._dispatcher.send(put, nbytes=size)
+        await self._dispatcher.send(put, nbytes=size, effects=self._effects)
 
 
 class MultipartCopy(Multipart):
@@ -286,4 +288,4 @@ class MultipartCopy(Multipart):
             )
             self._sent[number] = {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
-        await self._dispatcher.send(copy)
+        await self._dispatcher.send(copy, effects=self._effects)

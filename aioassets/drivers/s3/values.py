@@ -114,7 +114,7 @@ def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
     rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes if prefix}
     for row in page.get("Contents", ()):
         # SeaweedFS lists the folders of open uploads without an ETag.
-        revision = revision_of(row) if row.get("ETag") else Revision("")
+        revision = revision_of(row) if row.get("ETag", "").strip('"') else Revision("")
         info = ObjectInfo(row["Key"], number(row["Size"]), revision, in_utc(row["LastModified"]))
         rows[info.key] = info
     return [row for _, row in sorted(rows.items())]
