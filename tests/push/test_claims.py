@@ -555,12 +555,13 @@ async def test_a_create_under_a_higher_number_ends_every_lower_one(
     driver: Driver, make_manager: ManagerFactory, files: Files, state: ClaimState
 ) -> None:
     """Then no process can seal, release or claim the lower number."""
-    left = dataclasses.replace(await dead_claim("create"), state=state)
+    first, second = await dead_claim("create"), await dead_claim("create")
+    left = dataclasses.replace(second, state=state)
     key = "assets/model/0.0.meta"
 
     async def appear(moment: str, method: str, written: str) -> None:
         if (moment, method, written) == ("before", "write", key) and not await exists(driver, key):
-            await put_claim(driver, await dead_claim("create"), key)
+            await put_claim(driver, first, key)
         if (moment, method, written) == ("before", "upload", "assets/model/0.1"):
             found = await driver.read(key)
             await driver.write(key, left.to_json(), expected=found.revision)
