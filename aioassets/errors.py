@@ -40,6 +40,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,6 +90,10 @@ class AioAssetsError(Exception):
     """
 
     uncertain: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy the message and the attributes, without calling a constructor that takes other arguments."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def is_uncertain(error: BaseException) -> bool:
