@@ -57,12 +57,14 @@ class AssetsManager:
         connect_timeout: seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
         read_timeout: seconds to wait for the next bytes of a response (`AIOASSETS_READ_TIMEOUT`; default 60).
         cleanup_timeout: seconds for a cancelled push to clean up (`AIOASSETS_CLEANUP_TIMEOUT`; default 5).
+        retry_for: seconds for which a request to a failing store is retried (`AIOASSETS_RETRY_FOR`;
+            default 60); 0 for no retries.
         offline: resolve among cached versions, without the network (`AIOASSETS_OFFLINE`).
         single_writer: declare that only one writer pushes at a time, for stores without conditional
             writes (`AIOASSETS_SINGLE_WRITER`).
         record_user: name the user in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
         record_host: name the machine in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
-        retry: the policy for repeating requests.
+        retry: the whole retry policy, in place of `retry_for`.
 
     Raises:
         InvalidSetting: an argument or an environment variable can't be used.
@@ -85,6 +87,7 @@ class AssetsManager:
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
         cleanup_timeout: float | None = None,
+        retry_for: float | None = None,
         offline: bool | None = None,
         single_writer: bool | None = None,
         record_user: bool | None = None,
@@ -106,13 +109,14 @@ class AssetsManager:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             cleanup_timeout=cleanup_timeout,
+            retry_for=retry_for,
             offline=offline,
             single_writer=single_writer,
             record_user=record_user,
             record_host=record_host,
             storage_options=storage_options,
         )
-        self._session = Session(resolved, driver, retry or RetryPolicy())
+        self._session = Session(resolved, driver, retry)
         self._run = self._session.lifecycle.run
 
     async def __aenter__(self) -> Self:

@@ -35,18 +35,18 @@ class Session:
     Args:
         settings: the settings of the manager.
         driver: the driver to use in place of the bucket; it isn't closed.
-        retry: the retries of drivers that are made here.
+        retry: the retry policy of drivers that are made here, in place of the one in the settings.
 
     Raises:
         InvalidSetting: the settings can't be used.
     """
 
-    def __init__(self, settings: Settings, driver: Driver | None, retry: RetryPolicy) -> None:
+    def __init__(self, settings: Settings, driver: Driver | None, retry: RetryPolicy | None) -> None:
         self.settings = settings
         self.scheme = settings.scheme
         self.lifecycle = Lifecycle()
         self.locks = Locks()
-        self._retry = retry
+        self._retry = retry or RetryPolicy(retry_for=settings.retry_for)
         self._location = settings.location if driver is None else None
         self._owned = None if self._location is None else self._open_driver(self._location)
         self._sources = Sources(self._open_driver)

@@ -14,6 +14,7 @@ from aioassets.drivers import Location, parse_boolean
 from aioassets.errors import InvalidSetting
 from aioassets.model.versioning import VersioningScheme, scheme_named
 from aioassets.runtime.budget import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
+from aioassets.runtime.retry import RETRY_FOR
 
 __all__ = ["Settings"]
 
@@ -32,7 +33,7 @@ _TEXTS: Final = {
 """The variables of each text: the first without its prefix `AIOASSETS_`, then those of modelkit."""
 _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), int),
-    **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout"), float),
+    **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), float),
     **dict.fromkeys(("offline", "single_writer", "record_user", "record_host"), parse_boolean),
 }
 _POSITIVE: Final = (
@@ -101,6 +102,7 @@ class Settings:
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for the next bytes of a response.
         cleanup_timeout: seconds for a cancelled or failed push to clean up.
+        retry_for: seconds for which a request to a failing store is retried; 0 for no retries.
         offline: whether to resolve among cached versions, without the network.
         single_writer: whether only one writer pushes at a time, so that the store needs no conditional writes.
         record_user: whether manifests and claims name the user.
@@ -123,6 +125,7 @@ class Settings:
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     cleanup_timeout: float = 5.0
+    retry_for: float = RETRY_FOR
     offline: bool = False
     single_writer: bool = False
     record_user: bool = True
@@ -132,6 +135,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             _check_positive(name, getattr(self, name))
+        if not self.retry_for >= 0:
+            raise InvalidSetting(f"retry_for must not be negative, but is {self.retry_for}.")
         if self.min_requests > self.max_requests and self.min_requests != MIN_REQUESTS:
             raise InvalidSetting(
                 f"min_requests must not be greater than max_requests, {self.min_requests} than {self.max_requests}."

@@ -260,7 +260,7 @@ class TestReferencePages:
         rows = re.findall(r"^\| `AIOASSETS_([A-Z_]+)` \| (\d+) \|", table, re.MULTILINE)
         defaults = Settings.resolve(assets_dir=tmp_path, environ={})
 
-        assert len(rows) == 6
+        assert len(rows) == 7
         assert {name: float(text) for name, text in rows} == {name: getattr(defaults, name.lower()) for name, _ in rows}
 
     @pytest.mark.parametrize(("store", "driver"), [("S3", S3Driver), ("GCS", GCSDriver), ("Azure", AzureDriver)])

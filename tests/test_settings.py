@@ -61,6 +61,8 @@ def test_boolean_variables_accept_words_and_numbers(text: str, expected: bool) -
         ("AIOASSETS_MIN_REQUESTS", "0"),
         ("AIOASSETS_MIN_REQUESTS", f"{MAX_REQUESTS + 1}"),
         ("AIOASSETS_READ_TIMEOUT", "-1"),
+        ("AIOASSETS_RETRY_FOR", "-1"),
+        ("AIOASSETS_RETRY_FOR", "nan"),
         ("AIOASSETS_PREFIX", "a/../b"),
     ],
 )

@@ -212,7 +212,7 @@ async def _push(
             return FAILED
         result = await _push_plan(manager, plan)
     if result.version != plan.version:
-        echo_err(f"Another push took {plan.version} in the meantime.")
+        echo_err(f"{plan.version} was taken by an earlier or a concurrent push.")
     if push.as_json:
         echo_json(_push_json(result, dry_run=False))
     else:

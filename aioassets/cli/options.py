@@ -60,6 +60,7 @@ class StoreOptions:
     storage_provider: str | None
     versioning: str | None
     storage_option: tuple[tuple[str, str], ...] = field(repr=False)
+    retry_for: timedelta | None = None
     assets_dir: str | None = None
     single_writer: bool | None = None
 
@@ -74,6 +75,7 @@ class StoreOptions:
             assets_dir=self.assets_dir,
             versioning=self.versioning,
             storage_options=dict(self.storage_option),
+            retry_for=None if self.retry_for is None else self.retry_for.total_seconds(),
             single_writer=self.single_writer,
         )
 
@@ -142,6 +144,11 @@ STORE = (
         multiple=True,
         help="Option of the store, such as endpoint_url=http://localhost:9000. May be repeated. "
         "[AIOASSETS_S3_ENDPOINT_URL and so on]",
+    ),
+    click.option(
+        "--retry-for",
+        type=Duration(),
+        help="Time for which a request to a failing store is retried (default: 60s). [AIOASSETS_RETRY_FOR, in seconds]",
     ),
 )
 ASSETS_DIR = click.option(

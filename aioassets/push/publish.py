@@ -10,11 +10,13 @@ from typing import Final
 
 from aioassets.drivers.protocol import ObjectInfo, StreamedDocument
 from aioassets.errors import (
+    AccessDenied,
     AioAssetsError,
     ObjectNotFound,
     PreconditionFailed,
     PublicationUncertain,
     PushContended,
+    StoreUnavailable,
 )
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
@@ -94,6 +96,8 @@ class Publication:
             with stop.bounded(0.5):
                 return await self._allocation.claim()
             raise Stopped
+        except StoreUnavailable:
+            raise  # a claim that was written is dead now, and the same push takes it over
         except BaseException:
             with stop.bounded():
                 await self._allocation.take_back()
@@ -119,6 +123,12 @@ class Publication:
         except PreconditionFailed:
             await self._give_up(held, None, stop)
             raise ClaimLost from None  # other content is under this number
+        except (StoreUnavailable, AccessDenied) as error:
+            if isinstance(error, AccessDenied) and not self._ledger.has_stored:
+                await self._give_up(held, self._ledger, stop)
+            else:
+                _leave(held)
+            raise
         except AioAssetsError as error:
             if not await self._give_up(held, self._ledger, stop):
                 raise ClaimLost from error  # the process that took the number removed the uploads
@@ -223,6 +233,9 @@ class Publication:
                 effects.note_error(error)
                 if effects.uncertain:
                     raise uncertain from error
+                if isinstance(error, StoreUnavailable):
+                    _leave(held)
+                    raise
                 await self._give_up(held, self._ledger, stop)
                 raise
             return
@@ -241,6 +254,15 @@ class Publication:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return
         raise PublicationUncertain(name, version, "there was no time left to add it to the index.")
+
+
+def _leave(held: HeldClaim) -> None:
+    """Leave the claim and the uploads as if the process had been killed, for the same push to take over."""
+    logger.warning(
+        "Left what was uploaded of %s:%s. Repeat the push to continue it, or remove it with `aioassets clean`",
+        held.name,
+        held.version,
+    )
 
 
 @contextlib.contextmanager

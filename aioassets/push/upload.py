@@ -38,6 +38,11 @@ class UploadLedger:
         self._digests[number] = digests
         self._stored[number] = True
 
+    @property
+    def has_stored(self) -> bool:
+        """Whether any file is in the store."""
+        return any(self._stored)
+
     def created(self) -> Iterator[SourceFile]:
         """Iterate over the files whose objects this push created."""
         return (self._files[number] for number in itertools.compress(itertools.count(), self._created))

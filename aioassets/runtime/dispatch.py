@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.budget import Budget
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
 
+WARN_EVERY: Final = 5.0
+"""Seconds between warnings about retries; those between are logged as information."""
+
 
 class Dispatcher:
     """Sender of requests within a budget, with retries.
@@ -32,6 +36,7 @@ class Dispatcher:
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
         self.budget = budget or Budget()
         self.retry = retry or RetryPolicy()
+        self._warned_at = -math.inf
 
     async def send(
         self,
@@ -64,7 +69,7 @@ class Dispatcher:
                     effects.note_error(error)
                 if not isinstance(error, StoreUnavailable):
                     raise
-                pause = _pause_after(error, tries)
+                pause = self._pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
@@ -92,21 +97,33 @@ class Dispatcher:
             except StoreUnavailable as error:
                 if offset >= stop:
                     return
-                pause = _pause_after(error, tries)
+                pause = self._pause_after(error, tries)
                 if pause is None:
                     raise
             await self.retry.sleep(pause)
 
+    def _pause_after(self, error: StoreUnavailable, tries: Tries) -> float | None:
+        """Count and log a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
+        pause = tries.pause_after(error)
+        if pause is not None:
+            logger.log(
+                self._level(error),
+                "Attempt %d failed, retrying in %.2f s: %s",
+                tries.failed,
+                pause,
+                error,
+            )
+        elif tries.failed > 1:
+            logger.warning("Giving up after %d attempts: %s", tries.failed, error)
+        return pause
 
-def _pause_after(error: StoreUnavailable, tries: Tries) -> float | None:
-    """Count and log a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
-    pause = tries.pause_after(error)
-    level = logging.INFO if error.throttled else logging.WARNING
-    if pause is not None:
-        logger.log(level, "Attempt %d failed, retrying in %.2f s: %s", tries.failed, pause, error)
-    elif tries.failed > 1:
-        logger.warning("Giving up after %d attempts: %s", tries.failed, error)
-    return pause
+    def _level(self, error: StoreUnavailable) -> int:
+        """Return the level of a retry. Hundreds of requests may fail at once, so warnings are rare."""
+        now = self.retry.clock()
+        if error.throttled or now - self._warned_at < WARN_EVERY:
+            return logging.INFO
+        self._warned_at = now
+        return logging.WARNING
 
 
 def _name_of(request: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 
@@ -14,72 +15,64 @@ from aioassets.runtime.clocks import elapsed
 __all__ = ["RetryPolicy"]
 
 
+RETRY_FOR: Final = 60.0
+"""Default seconds for which a failing request is retried. Failovers and restarts of stores are mostly shorter."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Retry policy with exponential backoff and jitter.
+    """Retry policy by time, with exponential backoff and jitter.
 
     Attributes:
-        attempts: maximum number of attempts of one request.
+        retry_for: seconds after the first failure in which further attempts may start; 0 for no retries. Pauses
+            count at least as long as they were meant to be.
         first_delay: seconds before the second attempt, doubled for each further one.
-        max_delay: maximum seconds between attempts. A store's Retry-After may exceed it, up to `total`.
-        total: seconds after the first failure in which new attempts may start.
+        max_delay: maximum seconds between attempts. A store's Retry-After may exceed it, up to `retry_for`.
         sleep: the function that pauses, for tests to replace.
         clock: a monotonic clock in seconds that also runs while the machine sleeps.
         jitter: a function that returns a random number in [0, 1).
     """
 
-    attempts: int = 6
+    retry_for: float = RETRY_FOR
     first_delay: float = 0.1
-    max_delay: float = 10.0
-    total: float = 120.0
+    max_delay: float = 5.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     clock: Callable[[], float] = elapsed
     jitter: Callable[[], float] = random.random
 
     def pause(self, attempt: int, *, at_least: float | None = None) -> float:
         """Return the seconds to wait after an attempt (counted from 1), with exponential backoff and equal jitter."""
-        pause = min(self.max_delay, self.first_delay * 2.0 ** (attempt - 1))
+        doublings = min(attempt - 1, 1000)  # a larger exponent overflows
+        pause = min(self.max_delay, self.first_delay * 2.0**doublings)
         return max(pause * (0.5 + 0.5 * self.jitter()), at_least or 0.0)
-
-    def next_pause(self, attempt: int, failing_for: float, error: StoreUnavailable) -> float | None:
-        """Return the seconds to wait before the next attempt, or `None` to give up.
-
-        Args:
-            attempt: number of consecutive failures.
-            failing_for: seconds since the first of them.
-            error: the last failure.
-        """
-        if attempt >= self.attempts:
-            return None
-        pause = self.pause(attempt, at_least=error.retry_after)
-        return pause if failing_for + pause <= self.total else None
 
 
 class Tries:
     """Consecutive failures of one request."""
 
-    @property
-    def failed(self) -> int:
-        """The number of consecutive failures."""
-        return self._failed
-
     def __init__(self, retry: RetryPolicy) -> None:
         self._retry = retry
-        self._failed = 0
         self._failing_since = 0.0
+        self._paused = 0.0
+        self.failed = 0
+        """The number of consecutive failures."""
 
     def succeed(self) -> None:
         """Reset the failures."""
-        self._failed = 0
+        self.failed = 0
 
     def pause_after(self, error: StoreUnavailable) -> float | None:
         """Count a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
         now = self._retry.clock()
-        if not self._failed:
-            self._failing_since = now
-        self._failed += 1
-        return self._retry.next_pause(self._failed, now - self._failing_since, error)
+        if not self.failed:
+            self._failing_since, self._paused = now, 0.0
+        self.failed += 1
+        pause = self._retry.pause(self.failed, at_least=error.retry_after)
+        if max(now - self._failing_since, self._paused) + pause > self._retry.retry_for:
+            return None
+        self._paused += pause
+        return pause
 
 
-NO_RETRY = RetryPolicy(attempts=1)
+NO_RETRY = RetryPolicy(retry_for=0.0)
 """Policy without retries, for tests."""

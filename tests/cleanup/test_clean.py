@@ -20,7 +20,7 @@ from botocore.session import get_session
 from tools.claims import META, dead_claim, live_claim, put_claim, state_of
 from tools.factories import Files, ManagerFactory
 from tools.inspection import contents, exists, keys
-from tools.interposer import Fail, Interposer, LostAnswers, Pause
+from tools.interposer import Fail, Interposer, LostAnswers, Pause, failure
 
 from aioassets import (
     AioAssetsError,
@@ -31,7 +31,7 @@ from aioassets import (
     LeftoverKind,
     MemoryDriver,
     PublicationUncertain,
-    StoreUnavailable,
+    StoreError,
     VersionNotFound,
 )
 from aioassets.drivers.protocol import MAX_DOCUMENT, Document, Expect
@@ -140,7 +140,7 @@ async def test_a_push_that_is_stopped_while_it_fails_starts_again(
     """It may have failed because another process removed its content."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    fail = Fail("after", "upload", "model/0.1")
+    fail = Fail("after", "upload", "model/0.1", failure(uncertain=True))
 
     async def stop_and_fail(moment: str, method: str, key: str) -> None:
         if (moment, method, key) == ("after", "upload", "assets/model/0.1"):
@@ -195,7 +195,7 @@ async def test_a_number_that_is_cleaned_is_never_released(
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
     stuck = Pause("before", "delete", "/.hidden")
-    fail = Fail("before", "upload", "/x.bin")
+    fail = Fail("before", "upload", "/x.bin", failure())
 
     async def hook(moment: str, method: str, key: str) -> None:
         await stuck(moment, method, key)
@@ -207,7 +207,7 @@ async def test_a_number_that_is_cleaned_is_never_released(
     assert leftover.kind is LeftoverKind.ABANDONED_PUSH
     assert [leftover.version for leftover in (await cleaned(manager)).removed] == ["0.1"]
     stuck.go_on.set()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreError):
         await pushing
     assert await state_of(driver) is ClaimState.ABANDONED
     assert (await manager.update_asset(files("c"), "model")).version == "0.2"

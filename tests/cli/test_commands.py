@@ -107,7 +107,7 @@ def test_a_push_reports_when_its_version_differs_from_the_forecast(
     monkeypatch.setattr(AssetsManager, "plan_update", overtaken)
     ran = invoke("update", source, "name", "--yes")
     assert ran.out == "name:0.2\n"
-    assert ran.err.endswith("Another push took 0.1 in the meantime.\n")
+    assert ran.err.endswith("0.1 was taken by an earlier or a concurrent push.\n")
 
 
 def test_without_a_terminal_a_push_needs_yes(invoke: Invoke, source: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from tools.servers import free_ports
 import aioassets
 from aioassets import AccessDenied, AioAssetsError, AssetsManager
 from aioassets.cli.process import EXIT_CODES
-from aioassets.runtime.retry import NO_RETRY
 
 Invoke = Callable[..., Any]
 Listed = Callable[..., None]
@@ -178,10 +177,9 @@ def test_7_a_missing_store(invoke: Invoke, tmp_path: Path) -> None:
 def test_7_a_refused_connection(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, bucket: str, options: list[str]
 ) -> None:
-    monkeypatch.setattr("aioassets.manager.RetryPolicy", lambda: NO_RETRY)
     (port,) = free_ports(1)
     given = (word for option in options for word in ("-o", option.format(url=f"http://127.0.0.1:{port}")))
-    ran = invoke("list", "--bucket", bucket, *given)
+    ran = invoke("list", "--bucket", bucket, "--retry-for", "0s", *given)
     assert (ran.code, ran.out) == (7, "")
     assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refuses connections.\n"
 

@@ -337,7 +337,7 @@ async def test_all_requests_go_through_a_proxy(kind: str, sent: list[str], monke
 
 
 def _driver_of(kind: str, url: str) -> Any:
-    dispatcher = Dispatcher(retry=RetryPolicy(attempts=1))
+    dispatcher = Dispatcher(retry=RetryPolicy(retry_for=0))
     if kind == "gcs":
         return GCSDriver("models", api_root=url, dispatcher=dispatcher)
     return AzureDriver("models", account_url=f"{url}/{ACCOUNT}", account_key=KEY, dispatcher=dispatcher)

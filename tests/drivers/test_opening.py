@@ -23,7 +23,7 @@ def watch(event, details):
 
 async def list_nothing(url, option, value):
     sys.addaudithook(watch)
-    async with AssetsManager(url, storage_options={option: value}, retry=RetryPolicy(attempts=1)) as manager:
+    async with AssetsManager(url, storage_options={option: value}, retry=RetryPolicy(retry_for=0)) as manager:
         try:
             async for _ in manager.list_assets(): pass
         except StoreUnavailable:

@@ -17,7 +17,7 @@ import pytest
 from tools.claims import META, dead_claim, gone_pid, live_claim, put_claim, state_of
 from tools.factories import Files, ManagerFactory
 from tools.inspection import exists, keys, store_of
-from tools.interposer import Fail, Interposer, LostAnswers, Pause
+from tools.interposer import Fail, Interposer, LostAnswers, Pause, failure
 
 from aioassets import (
     AccessDenied,
@@ -36,6 +36,7 @@ from aioassets import (
     RetryPolicy,
     SimpleDate,
     SourceChanged,
+    StoreError,
     StoreUnavailable,
     TransferFinished,
     TransferStarted,
@@ -216,8 +217,8 @@ async def test_a_push_that_fails_leaves_nothing_and_burns_no_number(
 ) -> None:
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
-    failing = make_manager(Interposer(driver, Fail(moment, method, ending)))
-    with pytest.raises(StoreUnavailable):
+    failing = make_manager(Interposer(driver, Fail(moment, method, ending, failure())))
+    with pytest.raises(StoreError):
         await failing.update_asset(tree, "model")
     assert [key for key in await keys(driver) if "/0.1/" in key] == []
     assert await manager.list_versions("model") == ["0.0"]
@@ -230,8 +231,8 @@ async def test_a_push_with_an_unknown_effect_burns_its_number(
     """A request without a response may still write."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
-    failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin")))
-    with pytest.raises(StoreUnavailable):
+    failing = make_manager(Interposer(driver, Fail("after", "upload", "/x.bin", failure(uncertain=True))))
+    with pytest.raises(StoreError):
         await failing.update_asset(tree, "model")
     assert await state_of(driver) is ClaimState.ABANDONED
     assert (await manager.update_asset(tree, "model")).version == "0.2"
@@ -372,8 +373,8 @@ async def test_a_number_under_which_something_may_still_happen_is_not_released(
             await self.hook("before", "upload", key)
             return await dispatcher.send(send, effects=effects)
 
-    failing = Retrying(memory, Fail("before", "upload", "/x.bin"))
-    with pytest.raises(StoreUnavailable):
+    failing = Retrying(memory, Fail("before", "upload", "/x.bin", failure()))
+    with pytest.raises(StoreError):
         await make_manager(failing).update_asset(tree, "model")
     assert failing.unanswered == 0
     assert await state_of(memory) is ClaimState.ABANDONED
@@ -391,8 +392,8 @@ async def test_a_number_with_a_deletion_that_may_still_happen_is_not_released(
             effects.note_uncertain()
             await super().delete(keys, effects=effects)
 
-    failing = LosesADeletion(memory, Fail("before", "upload", "/x.bin"))
-    with pytest.raises(StoreUnavailable):
+    failing = LosesADeletion(memory, Fail("before", "upload", "/x.bin", failure()))
+    with pytest.raises(StoreError):
         await make_manager(failing).update_asset(tree, "model")
     assert await state_of(memory) is ClaimState.ABANDONED
 
@@ -450,10 +451,10 @@ async def test_a_seal_that_certainly_failed_leaves_nothing(
             effects: Effects | None = None,
         ) -> Revision:
             if key == META and b"push_date" in bytes(data):
-                raise StoreUnavailable("the store", "a test says so.", uncertain=False)
+                raise failure()
             return await self.driver.write(key, data, expected=expected, effects=effects)
 
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreError):
         await make_manager(RefusesTheSeal(driver)).update_asset(files("b"), "model")
     assert not await exists(driver, "assets/model/0.1")
     assert (await manager.update_asset(files("b"), "model")).version == "0.1"
@@ -643,7 +644,7 @@ async def test_a_create_of_an_earlier_second_ends_a_later_one_that_has_looked_al
 
 UNEXPECTED = [
     pytest.param(ZeroDivisionError("a test says so"), id="an error nobody expected"),
-    pytest.param(StoreUnavailable("the store", "a test says so.", uncertain=True), id="an uncertain error"),
+    pytest.param(failure(uncertain=True), id="an uncertain error"),
 ]
 
 

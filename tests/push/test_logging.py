@@ -10,9 +10,9 @@ import pytest
 from tools.claims import META, dead_claim, live_claim, put_claim
 from tools.factories import Files, ManagerFactory
 from tools.inspection import store_of
-from tools.interposer import Fail, Interposer
+from tools.interposer import Fail, Interposer, failure
 
-from aioassets import MemoryDriver, PublicationUncertain, StoreUnavailable
+from aioassets import MemoryDriver, PublicationUncertain, StoreError, StoreUnavailable
 from aioassets.push.claim import attempt_claim, renewing
 from aioassets.push.scan import scan
 from aioassets.runtime.effects import Effects
@@ -49,8 +49,8 @@ async def test_a_burned_number_is_a_warning(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, files: Files, log: pytest.LogCaptureFixture
 ) -> None:
     await make_manager(memory).create_asset(files("a"), "model")
-    failing = make_manager(Interposer(memory, Fail("after", "upload", "/x.bin")))
-    with pytest.raises(StoreUnavailable):
+    failing = make_manager(Interposer(memory, Fail("after", "upload", "/x.bin", failure(uncertain=True))))
+    with pytest.raises(StoreError):
         await failing.update_asset(tree, "model")
     assert messages(log) == [("WARNING", "Burned model:0.1: a request for it may still take effect")]
 
@@ -60,8 +60,8 @@ async def test_a_cleanup_that_fails_is_a_warning(
 ) -> None:
     await make_manager(memory).create_asset(files("a"), "model")
     unable = Interposer(memory, Fail("before", "delete", "", StoreUnavailable("the store", "a test says so.")))
-    failing = make_manager(Interposer(unable, Fail("before", "upload", "/x.bin")))
-    with pytest.raises(StoreUnavailable):
+    failing = make_manager(Interposer(unable, Fail("before", "upload", "/x.bin", failure())))
+    with pytest.raises(StoreError):
         await failing.update_asset(tree, "model")
     [(level, message)] = messages(log)
     assert level == "WARNING"

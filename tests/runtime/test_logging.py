@@ -24,7 +24,7 @@ async def no_pause(seconds: float) -> None:
     pass
 
 
-POLICY = RetryPolicy(attempts=6, sleep=no_pause, clock=lambda: 0.0, jitter=lambda: 0.0, first_delay=1.0)
+POLICY = RetryPolicy(sleep=no_pause, clock=lambda: 0.0, jitter=lambda: 0.0, first_delay=1.0)
 
 
 class Records:
@@ -55,19 +55,37 @@ async def send(*errors: Exception, secret: str = "") -> str:
     return await Dispatcher(Budget(requests=16), POLICY).send(partial(request, secret), nbytes=10)
 
 
-async def test_each_retry_is_logged_as_a_warning(records: Records) -> None:
+async def test_each_retry_is_logged(records: Records) -> None:
     assert await send(unavailable(), unavailable()) == "response"
-    assert records[logging.WARNING] == [
-        "Attempt 1 failed, retrying in 0.50 s: s3://bucket is unavailable: it is busy.",
-        "Attempt 2 failed, retrying in 1.00 s: s3://bucket is unavailable: it is busy.",
-    ]
+    assert records[logging.WARNING] == ["Attempt 1 failed, retrying in 0.50 s: s3://bucket is unavailable: it is busy."]
+    assert records[logging.INFO] == ["Attempt 2 failed, retrying in 1.00 s: s3://bucket is unavailable: it is busy."]
+
+
+async def test_an_outage_is_a_warning_every_few_seconds_not_for_each_request(records: Records) -> None:
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    policy = RetryPolicy(sleep=sleep, clock=lambda: now, jitter=lambda: 0.0)
+    dispatcher = Dispatcher(Budget(), policy)
+
+    async def request() -> None:
+        raise unavailable()
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await dispatcher.send(request)
+    retries = [line for line in records[logging.WARNING] if "retrying" in line]
+    assert len(retries) <= now / 5.0 < len(records[logging.INFO])
 
 
 async def test_giving_up_is_logged(records: Records) -> None:
     with pytest.raises(StoreUnavailable):
-        await send(*(unavailable() for _ in range(6)))
-    assert len(records[logging.WARNING]) == 6
-    assert records[logging.WARNING][-1] == "Giving up after 6 attempts: s3://bucket is unavailable: it is busy."
+        await send(*(unavailable() for _ in range(100)))
+    assert len(records[logging.INFO]) == 24  # and one warning at the beginning
+    assert records[logging.WARNING][-1] == "Giving up after 26 attempts: s3://bucket is unavailable: it is busy."
 
 
 async def test_throttling_is_logged_as_information_with_the_new_limit(records: Records) -> None:

@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     PAUSED_BEFORE = "is sent after its process paused"
     PAUSED_AFTER = "is sent, and its process pauses"
     CANCELLED = "is sent, and its operation is cancelled"
+    OUTAGE = "is refused, and so are all requests of its process for a while"
 
 
 SPREAD: Final = (0.3, 1.0, 1.0, 1.0, 1.0, 5.0)

@@ -103,6 +103,30 @@ MUTATIONS: Final = (
         within=2000,
     ),
     Mutation(
+        "deletion under a claim that an outage leaves",
+        (
+            Patch(
+                "push/publish.py",
+                "                _leave(held)\n            raise\n        except AioAssetsError as error:",
+                "                created = map(partial(self._key, held.version), self._ledger.created())\n"
+                "                await self._store.driver.delete(created)\n"
+                "            raise\n        except AioAssetsError as error:",
+            ),
+        ),
+        within=2000,
+    ),
+    Mutation(
+        "release of a number that an outage leaves",
+        (
+            Patch(
+                "push/publish.py",
+                "                _leave(held)\n            raise\n        except AioAssetsError as error:",
+                "                await held.release()\n            raise\n        except AioAssetsError as error:",
+            ),
+        ),
+        within=2000,
+    ),
+    Mutation(
         "deletion after a lost claim",
         (
             Patch(

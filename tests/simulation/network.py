@@ -57,6 +57,7 @@ class Network:
         acting: the operation whose request takes effect now.
         lanes: the process of each operation.
         is_down: whether the network is down.
+        outages: the time until which a process doesn't reach the store.
     """
 
     loop: VirtualLoop
@@ -67,6 +68,7 @@ class Network:
     acting: str = ""
     lanes: dict[str, Lane] = field(default_factory=dict)
     is_down: bool = False
+    outages: dict[Lane, float] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
 
     def described(self, key: str, data: bytes, expected: Revision | Expect) -> str:
@@ -107,6 +109,11 @@ class Network:
             self.faults[number] = fares.fault
             if self.note is not None:
                 self.note(sender.label, f"{what}  <-- {fares.fault.value}")
+            if fares.fault is Kind.OUTAGE:
+                self.outages[sender.lane] = self.loop.time() + fares.duration
+        if self.outages.get(sender.lane, 0.0) > self.loop.time():
+            await asyncio.sleep(fares.there)
+            raise StoreUnavailable(URL, "out of reach.", uncertain=False)
         request = _Request(self, sender, what, effect, fares, self.loop.create_future())
         request.send()
         answer: T = await request.answer

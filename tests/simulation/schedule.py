@@ -34,6 +34,7 @@ THEMES: Final[tuple[tuple[Kind, ...], ...]] = (
     (Kind.LATE, Kind.LOST, Kind.DROPPED, Kind.REFUSED, Kind.GARBLED),
     (Kind.PAUSED_BEFORE, Kind.PAUSED_AFTER),
     (Kind.KILLED_BEFORE, Kind.KILLED_AFTER, Kind.LATE),
+    (Kind.OUTAGE, Kind.LATE, Kind.LOST),
     tuple(Kind),
 )
 """Faults that occur together. Many faults of few kinds find most bugs."""

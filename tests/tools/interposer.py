@@ -22,7 +22,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.errors import StoreUnavailable
+from aioassets.errors import StoreError, StoreUnavailable
 from aioassets.runtime.effects import Effects
 
 T = TypeVar("T")
@@ -169,6 +169,13 @@ class Pause:
         if not reaching.done():
             reaching.cancel()
             raise AssertionError(f"it ended before it was at {self._where}: {await task}")
+
+
+def failure(*, uncertain: bool = False) -> StoreError:
+    """Return an error of a store that is in reach, after which repeating the push is no use."""
+    error = StoreError("a test says so.")
+    error.uncertain = uncertain
+    return error
 
 
 class Fail:

@@ -48,7 +48,7 @@ async def managers() -> None:
     AssetsManager()
     AssetsManager(Path("store"), assets_dir=Path("cache"), versioning="simple_date")
     AssetsManager("models", storage_provider="s3", storage_options={"endpoint_url": "https://example.org"})
-    AssetsManager("store", versioning=MajorMinor(), retry=RetryPolicy(attempts=2), offline=True, max_requests=8)
+    AssetsManager("store", versioning=MajorMinor(), retry=RetryPolicy(retry_for=2.0), offline=True, max_requests=8)
     AssetsManager(driver=MemoryDriver(dispatcher=Dispatcher(Budget(8), RetryPolicy())))
     AssetsManager("store", offline="yes")  # type: ignore[arg-type]
 

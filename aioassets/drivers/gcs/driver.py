@@ -323,7 +323,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             try:
                 return await self._send(write, effects)
             except AioAssetsError as error:
-                over = turn == TURNS or retry.attempts == 1 or retry.clock() - started > retry.total
+                over = turn == TURNS or retry.clock() - started >= retry.retry_for
                 if over or status_of(error) != TOO_MANY:
                     raise
         raise AssertionError("the last attempt returns or raises")
