@@ -289,7 +289,15 @@ class MissingCredentials(AccessDenied):
 
 
 class StoreError(AioAssetsError):
-    """Failure of a store."""
+    """Failure of a store.
+
+    Attributes:
+        uncertain: whether the request may have taken effect.
+    """
+
+    def __init__(self, message: str, *, uncertain: bool = False) -> None:
+        self.uncertain = uncertain
+        super().__init__(message)
 
 
 class BucketNotFound(StoreError):
@@ -327,10 +335,9 @@ class StoreUnavailable(StoreError):
         throttled: bool = False,
     ) -> None:
         self.where = where
-        self.uncertain = uncertain
         self.retry_after = retry_after
         self.throttled = throttled
-        super().__init__(f"{where} is unavailable: {detail}")
+        super().__init__(f"{where} is unavailable: {detail}", uncertain=uncertain)
 
 
 class StoreUnsuitable(StoreError):

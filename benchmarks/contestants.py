@@ -35,7 +35,7 @@ class Contestant(ABC):
         """The interpreter and the module that measure it."""
 
     def preparing(self, job: Job, folder: Path) -> Command | None:
-        """What has to be run before, and isn't measured."""
+        """Return the action that must run before this one, and isn't measured."""
         return None
 
     @abstractmethod

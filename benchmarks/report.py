@@ -43,7 +43,7 @@ there is room. All of it, server and relay included, shares one machine."""
 
 
 def document(comparisons: Sequence[Comparison], runs: int) -> str:
-    """What is written and printed, in Markdown."""
+    """Return the report, in Markdown."""
     parts = (
         "# Benchmarks",
         "\n".join(f"- {line}" for line in machine()),

@@ -1,4 +1,4 @@
-"""What runs need: data, a server near and far, and for each run a place that nobody used before."""
+"""Fixtures of runs: data, a server with and without latency, and an unused place for each run."""
 
 from __future__ import annotations
 

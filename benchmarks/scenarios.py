@@ -1,4 +1,4 @@
-"""What is measured."""
+"""Scenarios of the benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIB: Final = 1024**3
 
 
 class Where(enum.Enum):
-    """What kind of store a scenario is about."""
+    """Kind of store."""
 
     S3 = "s3"
     AZURE = "azure"
@@ -49,11 +49,11 @@ class Scenario:
     times: int = 1
 
     def name(self, action: str) -> str:
-        """What one action is called."""
+        """Return the name of an action in this scenario."""
         return f"{self.family}-{action}"
 
     def wanted(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The actions that somebody asked for: all, those of a family, or single ones."""
+        """Return the selected actions: all, those of a family, or single ones."""
         return tuple(each for each in self.actions if not names or {self.family, self.name(each)} & set(names))
 
 

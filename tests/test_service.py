@@ -72,7 +72,7 @@ class Place:
     """An empty store.
 
     Attributes:
-        environ: how the service is told of it.
+        environ: the environment variables that configure the service.
         make_driver: opens it for the test.
         driver: the class of its driver.
     """
@@ -168,7 +168,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def body(number: int) -> bytes:
-    """What one client sends, as nobody else does; some of it in many pieces."""
+    """Return a body unique to one client; some are sent in many pieces."""
     return f"model {number}\n".encode() * (30_000 if number % 20 == 0 else 100)
 
 
@@ -216,7 +216,7 @@ class Clients:
 
 
 async def check(driver: Driver, tmp_path: Path, acknowledged: Mapping[int, str]) -> list[str]:
-    """What is acknowledged is there, whatever else is there is whole, and nothing else can be fetched.
+    """Acknowledged versions exist, all others are complete, and nothing else can be fetched.
 
     Returns:
         The versions that are listed, without the first one, which the service made itself.

@@ -6,7 +6,7 @@ import contextlib
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from aioassets.drivers.http.parsing import http_time, number, printable
@@ -23,12 +23,14 @@ from aioassets.errors import (
 )
 from aioassets.runtime.threads import is_out_of_threads
 
-E = TypeVar("E", bound=AioAssetsError)
-
 REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 """Statuses of redirects. None is followed, since that would send credentials and content to another host."""
 UNAVAILABLE: Final = 503
 """The status of an overloaded server, whatever its error code."""
+
+
+CHANGING: Final = frozenset({"write", "copy", "delete"})
+"""Verbs of the requests that can change objects."""
 
 
 class Kind(enum.Enum):
@@ -56,7 +58,7 @@ class Request:
 
     Attributes:
         bucket: the bucket's URL.
-        verb: `read`, `write`, `copy`, `list` or `delete`.
+        verb: the operation in words: one of `CHANGING`, or another one that changes no object, such as `read`.
         key: the object's key; empty where the request is about many.
         conditional: whether the request carried a condition.
         needs_only_bucket: whether "not found" can only mean the bucket.
@@ -77,8 +79,8 @@ class Request:
 
     @property
     def changes(self) -> bool:
-        """Return whether the request can change objects."""
-        return not self.verb.startswith(("read", "list"))
+        """Return whether the request can change objects. A part of an upload can't."""
+        return self.verb in CHANGING
 
     @property
     def doing(self) -> str:
@@ -134,9 +136,9 @@ class ServiceError:
             case Kind.UNSUPPORTED if request.conditional:
                 return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
             case Kind.REDIRECTED:
-                return in_doubt(StoreError(self._redirected(request)), request)
-        refused = StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}")
-        return refused if self.is_the_stores else in_doubt(refused, request)
+                return StoreError(self._redirected(request), uncertain=request.changes)
+        uncertain = request.changes and not self.is_the_stores
+        return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}", uncertain=uncertain)
 
     def _redirected(self, request: Request) -> str:
         server = origin(request.server) or "the store's server"
@@ -173,12 +175,6 @@ class ForeignAnswer(Exception):
     """Raised for a success that the API of the store does not define. Something else responded."""
 
 
-def in_doubt(error: E, request: Request) -> E:
-    """Mark the error of a changing request as uncertain, and return it."""
-    error.uncertain = error.uncertain or request.changes
-    return error
-
-
 def foreign_answer(request: Request, whose: str, advice: str) -> StoreError:
     """Return the error for an unrecognizable response. A change may have taken effect.
 
@@ -188,7 +184,7 @@ def foreign_answer(request: Request, whose: str, advice: str) -> StoreError:
         advice: a sentence that says what to check.
     """
     told = f"{request.bucket} gave an answer that isn't {whose} to: {request.doing}. {advice}"
-    return in_doubt(StoreError(told), request)
+    return StoreError(told, uncertain=request.changes)
 
 
 def origin(url: str) -> str:

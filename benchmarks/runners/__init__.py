@@ -1,1 +1,1 @@
-"""What is measured: each module runs one contestant once, with nothing but its own library and the standard one."""
+"""Measured programs: each module runs one contestant once, with only its own library and the standard one."""

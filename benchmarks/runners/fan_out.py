@@ -1,4 +1,4 @@
-"""What a client without a transfer manager needs: its files, and many requests in flight."""
+"""Parallel requests for clients without a transfer manager."""
 
 from __future__ import annotations
 

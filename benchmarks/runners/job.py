@@ -1,4 +1,4 @@
-"""What a runner is told, and what it tells."""
+"""Input and output of a runner."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 KEY: Final = "data"
-"""What contestants call the data in the store: an asset's name, a key, a prefix."""
+"""Name of the data in the store, used as asset name, key or prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run took.
+    """Cost of one run.
 
     Attributes:
         wall: seconds.
         cpu: seconds of user and system time, ended children included.
-        peak: bytes of memory, at the most, that were resident.
+        peak: maximum resident memory in bytes.
         stall: the longest time, in seconds, between two ticks of the event loop, where there is one.
-        extra: further numbers, by what they are called.
+        extra: further numbers, by name.
     """
 
     wall: float

@@ -1,4 +1,4 @@
-"""What a small push and fetch cost: requests in sequence, and what is left without any network."""
+"""Latency of a small push and fetch: requests in sequence, and time without a network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _run(job: Job) -> Measured:
 
 
 def _operations(source: str) -> dict[str, tuple[tuple[Operation, ...], Operation]]:
-    """What is done before, and what is measured, by action."""
+    """Return the preparation and the measured work of each action."""
 
     async def probe(manager: AssetsManager) -> None:  # once a week and store
         await manager.create_asset(source, "warm-up")

@@ -47,7 +47,7 @@ class Meter:
                 await self._ticker
 
     def result(self, **extra: float) -> Measured:
-        """What was measured, with further numbers."""
+        """Return the measurement, with further numbers."""
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         return Measured(self._wall, self._cpu, max(memory("VmHWM"), children), self._stall, extra)
 

@@ -1,4 +1,4 @@
-"""What the tree itself costs: memory per file that was scanned."""
+"""Memory that a scanned tree takes per file."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ in_every_way = pytest.mark.parametrize(
 
 @pytest.fixture
 def at_work(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What threads of ours are doing."""
+    """Return the tasks of the package's threads."""
     working: list[Any] = []
     run = anyio.to_thread.run_sync
 
@@ -143,7 +143,7 @@ NewWorld = Callable[[int], World]
 
 
 def descriptors() -> list[str]:
-    """What the descriptors of this process are of."""
+    """Return the targets of this process's descriptors."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -481,7 +481,7 @@ async def test_what_is_closed_by_a_cancellation_leaves_no_connection(remote: Rem
 @pytest.mark.once
 @far_away
 async def test_a_push_cancelled_at_any_request_burns_no_number(remote: Remote) -> None:
-    """What is under way ends, so that it is known what it did, and all is cleaned up: also uploads in parts."""
+    """Requests in flight complete, so their effects are known, and everything is cleaned up, multipart uploads too."""
 
     async def go_on(held: Held) -> None:
         await settled()
@@ -503,7 +503,7 @@ async def test_a_push_cancelled_at_any_request_burns_no_number(remote: Remote) -
 @pytest.mark.once
 @far_away
 async def test_a_push_cancelled_at_any_request_that_hangs_ends_in_time(remote: Remote) -> None:
-    """What it did isn't known: so its number may be burnt, but nothing is half-done or left open."""
+    """The effect of the request is unknown. Its number may be burned, but nothing is half-done or left open."""
     world, clock = remote.world, Clock()
 
     async def time_passes(held: Held) -> None:

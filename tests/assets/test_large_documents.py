@@ -1,4 +1,4 @@
-"""Documents that are long, whoever wrote them, take no more memory than they may."""
+"""Long documents from any writer stay within the memory limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens on the wire between a driver and its store neither loses, doubles nor damages a version."""
+"""Faults between a driver and its store never lose, duplicate or damage a version."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def served(tmp_path: Path) -> list[Path]:
 
 
 def silent(wire: Wire) -> str:
-    """What is said of a store that is."""
+    """Return the description of an unavailable store."""
     return re.escape(f"{wire.direct.url} is unavailable: it was silent for too long.")
 
 
@@ -350,7 +350,7 @@ class TestOneFault:
     async def test_a_lost_answer_is_no_conflict_with_ourselves(
         self, step: str, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
-        """What the server did is recognised as ours; the request is repeated by us, not by the SDK."""
+        """The effect of the first attempt is recognised. The dispatcher retries, not the SDK."""
         for operation, versions in ((wire.manager.create_asset, ["0.0"]), (wire.manager.update_asset, ["0.1", "0.0"])):
             pauses.clear()
             lost = wire.inject(LoseAnswer(), step)
@@ -423,7 +423,7 @@ class TestOneFault:
     async def test_what_was_damaged_on_the_way_to_the_store_is_not_published(
         self, step: str, wire: Wire, source: Path, published: Published
     ) -> None:
-        """Azurite has another word for it than Azure; and GCS is told the checksum with the last chunk only."""
+        """Azurite's error code differs from Azure's, and GCS gets the checksum with the last chunk only."""
         await wire.manager.create_asset(source, "model")
         damage = wire.inject(FlipInRequest(7), step)
         with pytest.raises((StoreError, IntegrityError), match="large" if step == "part" else "small"):
@@ -509,7 +509,7 @@ class TestNoEnd:
     async def test_a_push_that_could_not_look_leaves_no_doubt(
         self, wire: Wire, source: Path, published: Published
     ) -> None:
-        """What only reads has no effect, whether it is answered or not."""
+        """A reading request has no effect, with or without a response."""
         await wire.manager.create_asset(source, "model")
         rule = wire.relay.inject(LoseAnswer(), method="HEAD|GET", target=r"0\.1(/|%2F)large", times=math.inf)
         with pytest.raises(StoreUnavailable, match=re.escape(wire.direct.url)) as caught:

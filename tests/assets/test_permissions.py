@@ -1,4 +1,4 @@
-"""What may not be read or written is told as such; what may only be read is served."""
+"""Denied reads and writes raise clear errors, and a read-only cache is served."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_what_is_wrong_in_a_read_only_assets_directory_is_seen(
 
 
 async def test_pushing_needs_no_assets_directory(cached: Callable[..., AssetsManager], files: Files) -> None:
-    """What was found out about the store just isn't remembered."""
+    """Only the result of the probe isn't cached."""
     assert (await cached(assetsmanager_prefix="new").create_asset(files("a"), "model")).version == "0.0"
 
 
@@ -141,7 +141,7 @@ async def test_a_store_on_a_read_only_file_system_is_read(
         await manager.update_asset(files("b"), "model")
 
 
-# What isn't permitted
+# Denied access
 
 ADVICE = r"Permission denied\. Check its owner and permissions, and those of the folders above it\."
 
@@ -274,7 +274,7 @@ def shared(commons: Path) -> Path:
 async def test_users_of_one_group_share_an_assets_directory(
     shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager, tree: Path
 ) -> None:
-    """Whose umask leaves the group its permissions: every file has what that gives it."""
+    """With a umask that keeps the group's permissions, every file has them."""
     managers = {user: make_manager(memory, assets_dir=shared) for user in (ANN, BEN)}
     with acting_as(ANN, group=TEAM, umask=0o002):
         first = await managers[ANN].fetch_asset("model:0.0")

@@ -1,4 +1,4 @@
-"""What a call costs: requests in sequence, each of which takes a round trip, and in all.
+"""Cost of a call: round trips in sequence, and requests in all.
 
 The probe of a store, once a week, comes on top.
 """
@@ -135,7 +135,7 @@ async def test_files_add_no_round_trips(
 async def test_as_many_files_are_under_way_as_requests_may_be(
     driver: Interposer, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """Whoever allows for more requests gets them."""
+    """A higher limit permits more requests."""
     many = 2 * MAX_REQUESTS
     (tmp_path / "many").mkdir()
     for number in range(many):

@@ -1,4 +1,4 @@
-"""What a store, an assets directory and a listener are told of credentials, users and machines."""
+"""Credentials, users and machines in stores, assets directories and events."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Listening(Interposer):
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names that are found where they are told."""
+    """Names that a test looks for."""
     monkeypatch.setattr(getpass, "getuser", lambda: USER)
     monkeypatch.setattr(platform, "node", lambda: HOST)
 

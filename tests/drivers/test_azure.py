@@ -295,7 +295,7 @@ class TestLostResponses:
             return await (refused("InvalidBlockList", 400)(method, url, send) if commits(method, url) else send())
 
         intercept(around)
-        with pytest.raises(StoreUnavailable, match="discarded the blocks of 'blob' 3 times"):
+        with pytest.raises(StoreUnavailable, match="/blob is unavailable: it dropped the upload 3 times"):
             await driver.upload("blob", BytesSource(TWO_BLOCKS))
 
     async def test_a_broken_download_resumes_at_the_same_revision(

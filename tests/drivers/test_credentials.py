@@ -98,7 +98,7 @@ class Issued:
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any credentials of whoever runs the tests."""
+    """Hide the credentials of the user who runs the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -200,7 +200,7 @@ class TestS3:
     async def test_those_of_a_container_are_renewed_too(
         self, relay: Relay, bucket: str, alone: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Stands for whoever issues them by HTTP."""
+        """Stand-in for a service that issues credentials by HTTP."""
         issues = iter([(ACCESS_KEY, LIFE), (NEXT_ACCESS_KEY, 2 * LIFE)])
 
         async def issue(exchange: Exchange) -> None:
@@ -340,7 +340,7 @@ class TestS3:
     async def test_a_driver_can_be_closed_while_they_are_renewed(
         self, relay: Relay, bucket: str, issued: Issued
     ) -> None:
-        """Whoever issues them may hang."""
+        """The service that issues credentials may hang."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
             slow = Slow(driver)
@@ -621,7 +621,7 @@ class TestAzure:
         assert tokens_of(relay)[-1] == "second"
 
     async def test_that_no_token_can_be_had_is_told(self, opened: OpenAzure) -> None:
-        """In the words of whoever should give it."""
+        """The error contains the message of the credential source."""
         driver = await opened(Tokens("first", None, life=timedelta(minutes=4)))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         with pytest.raises(MissingCredentials, match="said by the test"):

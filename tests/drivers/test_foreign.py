@@ -121,7 +121,7 @@ LISTINGS: Final[dict[str, Sequence[str]]] = {
 
 @pytest.fixture
 def body() -> str:
-    """What is sent, unless a test says otherwise."""
+    """Default request of the tests."""
     return PAGE
 
 
@@ -147,7 +147,7 @@ async def address(body: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("kind", MAKE)
 async def test_an_answer_that_is_not_the_stores_is_told(address: str, kind: str, attempt: str) -> None:
-    """What is said of it differs: the SDK of S3 takes some such pages for failures of the store."""
+    """The message differs: the SDK of S3 reads some such pages as failures of the store."""
     async with MAKE[kind](address, Dispatcher(retry=NO_RETRY)) as driver:
         with pytest.raises(StoreError, match="://models"):
             await ATTEMPTS[attempt](driver)

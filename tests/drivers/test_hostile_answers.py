@@ -205,7 +205,7 @@ async def test_requests_for_tokens_follow_no_redirects() -> None:
     assert target.asked == []
 
 
-# What is certain
+# Certainty
 
 UNRECOGNISED: dict[str, bytes] = {
     "nothing": http(200, {}),

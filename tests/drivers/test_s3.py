@@ -31,6 +31,7 @@ from aioassets.errors import (
     InvalidSetting,
     ObjectNotFound,
     PreconditionFailed,
+    SourceChanged,
     StoreError,
     StoreUnavailable,
     StoreUnsuitable,
@@ -167,7 +168,7 @@ class TestErrors:
                 reader.upload("other", BytesSource(b"data")),
                 reader.upload("large", BytesSource(bytes(3 * MIN_PART_SIZE))),
             ):
-                with pytest.raises(AccessDenied, match="write"):
+                with pytest.raises(AccessDenied, match=r"write|begin an upload of"):
                     await attempt
 
     async def test_a_missing_bucket_is_named(self, seaweedfs: S3Server) -> None:
@@ -256,7 +257,7 @@ class TestLostResponses:
             raise ClientError(_response("NoSuchUpload", 404), "Operation")
 
         await intercept("complete_multipart_upload", around)
-        with pytest.raises(StoreUnavailable, match="dropped 3 uploads of 'blob'"):
+        with pytest.raises(StoreUnavailable, match="/blob is unavailable: it dropped the upload 3 times"):
             await driver.upload("blob", BytesSource(TWO_PARTS))
 
     async def test_failed_parts_are_not_uncertain(self, driver: S3Driver, intercept: Intercept) -> None:
@@ -400,7 +401,7 @@ class TestMultipart:
         assert sent == 6
         assert most == 2 * MIN_PART_SIZE
 
-    @pytest.mark.parametrize("answers", [1, 6], ids=["once", "always"])
+    @pytest.mark.parametrize("answers", [1, 10**6], ids=["once", "always"])
     async def test_an_upload_that_began_without_a_response_is_found_and_aborted(
         self, driver: S3Driver, intercept: Intercept, answers: int
     ) -> None:
@@ -422,7 +423,7 @@ class TestMultipart:
         else:
             with pytest.raises(StoreUnavailable):
                 await driver.upload("blob", BytesSource(TWO_PARTS))
-        assert lost == answers
+        assert (lost == 1) is (answers == 1)
         assert [upload.id async for upload in driver.open_uploads("")] == [other]
 
     async def test_no_parts_are_sent_for_a_blob_that_exists(self, driver: S3Driver, intercept: Intercept) -> None:
@@ -486,6 +487,26 @@ class TestResume:
     async def test_parts_of_other_bytes_are_sent_again(self, driver: S3Driver, sent: list[int]) -> None:
         await _leave_open(driver, {1: PARTS[1], 2: PARTS[3], 3: PARTS[3], 4: b"THE END"})
         assert await _resume(driver, sent) == [2, 4]
+
+    @pytest.mark.parametrize("error", [ConnectionResetError(), SourceChanged("blob")], ids=["outage", "other error"])
+    async def test_parts_stay_for_a_repetition_only_after_an_outage(
+        self, driver: S3Driver, intercept: Intercept, error: Exception
+    ) -> None:
+        stored = anyio.Event()
+
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
+            if args[2] == 4:
+                await stored.wait()
+                raise error
+            answer = await real(*args, **params)
+            stored.set()
+            return answer
+
+        await intercept("put_part", around)
+        is_outage = isinstance(error, OSError)
+        with pytest.raises(StoreUnavailable if is_outage else SourceChanged):
+            await driver.upload("blob", BytesSource(BLOB))
+        assert await _open_uploads(driver) == (1 if is_outage else 0)
 
     async def test_nothing_is_resumed_without_the_option(self, driver: S3Driver, sent: list[int]) -> None:
         """The open upload may belong to a concurrent push."""

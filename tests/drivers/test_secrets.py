@@ -153,7 +153,7 @@ FAILURES: dict[str, Failure] = {
 
 
 async def failures_of(driver: Driver, other: Driver) -> list[Exception]:
-    """What every request that a driver knows raises."""
+    """Return the error of each request of a driver."""
 
     async def listed() -> object:
         return [item async for item in driver.list("")]
@@ -197,7 +197,7 @@ async def shown(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[
 
 
 def ours(record: logging.LogRecord) -> bool:
-    """Whether it is a record of ours or of the event loop; those of SDKs are theirs."""
+    """Return whether a record is from the package or the event loop, not from an SDK."""
     return record.name.partition(".")[0] in ("aioassets", "asyncio")
 
 
@@ -218,7 +218,7 @@ def rendered(error: BaseException) -> Shown:
 
 
 def signatures(relay: Relay) -> Iterator[str]:
-    """What was computed for each request, as it was sent."""
+    """Return the signatures of all requests, as sent."""
     for exchange in relay.exchanges:
         authorization = exchange.headers.get("authorization", "")
         yield from re.findall(r"(?:Signature=|Bearer |SharedKey \w+:)(.+)$", authorization)
@@ -284,7 +284,7 @@ async def test_nobody_to_talk_to_is_told_without_secrets(kind: str, tmp_path: Pa
 
 @pytest.mark.parametrize("failure", ["bad token", "expired", "throttled", "garbage", "broken"])
 async def test_a_token_service_that_fails_is_told_without_secrets(failure: str, tmp_path: Path, shown: Shown) -> None:
-    """What is sent there is signed with the private key, and worth a token."""
+    """The request there is signed with the private key, and can be exchanged for a token."""
     assertions = []
 
     async def fail(exchange: Exchange) -> None:
@@ -369,7 +369,7 @@ async def test_keys_that_are_none_are_not_shown(shown: Shown, tmp_path: Path) ->
 
 
 def test_values_hide_what_is_secret_in_them(shown: Shown) -> None:
-    """Whoever prints one in a debugger or a log sees none of it."""
+    """Its `repr`, as in a debugger or a log, shows no secret."""
     options = {"s3.secret_access_key": SECRET, "azure.connection_string": f"AccountKey={KEY}", "azure.sas_token": SAS}
     url = f"https://user:{SECRET}@host?{SAS}"
     account = Account.from_options(account_name="one", account_key=KEY, sas_token=SAS)

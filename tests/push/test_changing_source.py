@@ -303,7 +303,7 @@ async def test_a_folder_removed_before_it_is_listed_is_named(source: Path, monke
         await scan(source)
 
 
-# What is no ordinary file
+# Special files
 
 
 @pytest.mark.parametrize("special", [replace_by_pipe, replace_by_socket], ids=["pipe", "socket"])

@@ -45,7 +45,7 @@ DOCUMENTS = 20_000
 PATIENCE = 60
 """Seconds after which a process counts as one that never sends its parts."""
 PARTS = r"partNumber=|comp=block&"
-"""What is in the target of a request that sends a part."""
+"""Pattern in the target of a request that sends a part."""
 
 FILES = {
     "big": b"0123456789abcdef" * (PART_SIZE // 16 * 2 + 1000),

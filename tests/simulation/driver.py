@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
 from aioassets.drivers.contents import holds, upload_by
+from aioassets.drivers.parts import PartedUpload, UploadDropped, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -23,8 +24,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.errors import AioAssetsError, NotSameStore, PreconditionFailed, StoreUnavailable
-from aioassets.runtime.cancellation import cleanup_scope
+from aioassets.errors import NotSameStore, PreconditionFailed, StoreUnavailable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from simulation.network import URL, Network
@@ -33,7 +33,6 @@ from simulation.server import NoSuchUpload, Server
 T = TypeVar("T")
 PART = 8
 """Size of a part in bytes. Longer blobs are uploaded in several parts."""
-TRIES = 3
 CRITICAL = 3.0
 """Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
@@ -96,40 +95,34 @@ class SimulatedDriver(NoLocalFiles):
         )
 
     async def _put_in_parts(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        for _ in range(TRIES):
-            try:
-                return await self._try_in_parts(key, source, expected, effects)
-            except NoSuchUpload:  # completed by a request whose response was lost, or aborted by another process
-                if await holds(self, key, source):
-                    return None
-        raise StoreUnavailable(self.url, f"it dropped {TRIES} uploads of {key!r}.")
+        await restarted(
+            lambda _: _Parts(self, key, source, expected, effects), partial(holds, self, key, source), self.url
+        )
 
-    async def _try_in_parts(self, key: str, source: Source, expected: Expect, effects: Effects | None) -> None:
-        upload: str | None = None
-        completing = False
-        try:
-            upload = await self._send(f"begin {key}", lambda skew: self._server.begin(key, skew))
-            for number, offset in enumerate(range(0, source.size, PART)):
-                data = bytes(await source.read(offset, min(PART, source.size - offset)))
-                await self._send_part(upload, number, data)
-            completing = True
-            await self._complete(key, upload, expected, effects)
-        except BaseException as error:
-            with cleanup_scope(), contextlib.suppress(AioAssetsError):
-                found = [each async for each in self.open_uploads(key) if each.id == upload or upload is None]
-                for each in found:
-                    await self.abort(each)
-            if isinstance(error, StoreUnavailable) and not completing:
-                error.uncertain = False  # parts alone never become an object
-            raise
+    async def begin(self, key: str) -> str:
+        """Begin an upload in parts, and return its id."""
+        return await self._step(f"begin {key}", lambda skew: self._server.begin(key, skew))
 
-    async def _send_part(self, upload: str, number: int, data: bytes) -> None:
-        await self._send(f"part {number} of {upload}", lambda _: self._server.send_part(upload, number, data))
+    async def send_part(self, upload: str, number: int, data: bytes) -> None:
+        """Send a part of an upload."""
+        await self._step(f"part {number} of {upload}", lambda _: self._server.send_part(upload, number, data))
 
-    async def _complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> None:
+    async def complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> None:
+        """Complete an upload."""
         await self._send(
             f"complete {key} {upload}", lambda skew: self._server.complete(upload, expected, skew), effects=effects
         )
+
+    async def _step(self, what: str, effect: Callable[[float], T]) -> T:
+        """Send a request that can't create an object, so that its failure is certain."""
+
+        async def exchange() -> T:
+            try:
+                return await self._network.exchange(what, effect, weight=1.0)
+            except StoreUnavailable as error:
+                raise StoreUnavailable(URL, "no answer.", uncertain=False, throttled=error.throttled) from error
+
+        return await self._dispatcher.send(exchange)
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
@@ -177,3 +170,52 @@ class SimulatedDriver(NoLocalFiles):
 
     async def aclose(self) -> None:
         pass
+
+
+class _Parts(PartedUpload[None]):
+    """Upload of one object in parts, like those of the S3 driver."""
+
+    def __init__(
+        self, driver: SimulatedDriver, key: str, source: Source, expected: Expect, effects: Effects | None
+    ) -> None:
+        self._driver = driver
+        self._key = key
+        self._source = source
+        self._expected = expected
+        self._effects = effects
+        self._id: str | None = None
+        self._has_parts = False
+
+    @property
+    def is_resumable(self) -> bool:
+        return self._has_parts
+
+    async def _open(self) -> None:
+        self._id = await self._driver.begin(self._key)
+
+    async def _send_parts(self) -> None:
+        assert self._id is not None
+        with _dropped():
+            for number, offset in enumerate(range(0, self._source.size, PART)):
+                data = bytes(await self._source.read(offset, min(PART, self._source.size - offset)))
+                await self._driver.send_part(self._id, number, data)
+                self._has_parts = True
+
+    async def _complete(self) -> None:
+        assert self._id is not None
+        with _dropped():
+            await self._driver.complete(self._key, self._id, self._expected, self._effects)
+
+    async def _remove_rest(self, *, completed: bool) -> None:
+        async for upload in self._driver.open_uploads(self._key):
+            if self._id in (None, upload.id):
+                await self._driver.abort(upload)
+
+
+@contextlib.contextmanager
+def _dropped() -> Iterator[None]:
+    """Raise `UploadDropped` where another process completed or aborted an upload."""
+    try:
+        yield
+    except NoSuchUpload as error:
+        raise UploadDropped from error

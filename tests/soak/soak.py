@@ -133,7 +133,7 @@ class Soak:
 
 
 class Checks:
-    """What must hold in the end."""
+    """Check the invariants at the end."""
 
     def __init__(self, manager: AssetsManager, driver: S3Driver, folder: Path) -> None:
         self._manager = manager

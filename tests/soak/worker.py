@@ -41,7 +41,7 @@ def write_source(folder: Path, identity: str, *, big: bool) -> None:
 
 
 def read_identity(folder: Path) -> str:
-    """Whose a fetched tree is; raises `AssertionError` where it is mixed or incomplete."""
+    """Return the pusher of a fetched tree; raise `AssertionError` if the tree is mixed or incomplete."""
     identity = (folder / "id").read_text().removesuffix(" id")
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found - {"big"} == set(PARTS), f"{folder} holds {sorted(found)}"
@@ -100,7 +100,7 @@ class Worker:
         return await self._push(name, source)
 
     async def repeat(self) -> str:
-        """Push again what somebody died pushing, perhaps."""
+        """Sometimes repeat a push that was killed."""
         left = sorted((self._folder / "sources").iterdir())
         for source in self._dice.sample(left, min(3, len(left))):
             owner = source.name.partition("-")[0]

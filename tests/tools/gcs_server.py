@@ -187,7 +187,7 @@ class Server:
         self.buckets: dict[str, Bucket] = {}
         self.generation = 0
 
-    # What is asked of a bucket
+    # Requests of one bucket
 
     def bucket(self, request: web.Request, operation: str, *, writing: bool, size: int = 0) -> Bucket:
         """Log a request, check its token, and return its bucket."""

@@ -90,7 +90,7 @@ class Interposer:
         await self.hook("after", "read_range", key)
 
     def local_path(self, key: str) -> str | None:
-        """None, so that hooks are told of all that is read."""
+        """Return `None`, so that hooks see all reads."""
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         return await self._around("copy", key, lambda: self.driver.copy(source, info, key, effects=effects))

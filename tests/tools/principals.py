@@ -30,7 +30,7 @@ def acting_as(user: int, *, group: int | None = None, umask: int | None = None) 
 
 
 class _Watch:
-    """What this process tries to change on a file system, as the interpreter's audit events tell it."""
+    """Changes of a file system that this process attempts, recorded by audit events."""
 
     CHANGING = frozenset(
         {

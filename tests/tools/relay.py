@@ -209,7 +209,7 @@ class Exchange:
 
 
 class Fault(Protocol):
-    """What happens to a request instead of being passed on."""
+    """Reaction to a request that isn't passed on."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Do it; the exchange is over when this returns."""
@@ -547,14 +547,14 @@ async def _delivered(writer: asyncio.StreamWriter) -> None:
 
 
 async def _stall(then: Action) -> None:
-    for _ in range(TURNS):  # whoever sends fills buffers of some MB first
+    for _ in range(TURNS):  # the sender fills buffers of some MB first
         await settled()
     then()
     await anyio.sleep_forever()
 
 
 def _bound(port: int) -> socket.socket:
-    """A socket that refuses connections until somebody listens on it."""
+    """Socket that refuses connections until it is listened on."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)

@@ -61,7 +61,7 @@ class S3Server:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `S3Driver` needs to reach it."""
+        """Options of `S3Driver` for this server."""
         return {
             "endpoint_url": self.endpoint_url,
             "region": "us-east-1",
@@ -98,7 +98,7 @@ class AzureServer:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `AzureDriver` needs to reach it."""
+        """Options of `AzureDriver` for this server."""
         fields = {
             "DefaultEndpointsProtocol": "http",
             "AccountName": AZURITE_ACCOUNT,
@@ -136,7 +136,7 @@ class GCSServer:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `GCSDriver` needs to reach it."""
+        """Options of `GCSDriver` for this server."""
         return {"api_root": self.api_root}
 
     def fresh_bucket(self) -> str:
@@ -154,7 +154,7 @@ class GCSServer:
         self.ask("POST", f"/_faults/{bucket}", [{"operation": operation, "do": do, **fault}])
 
     def requests(self, bucket: str, *operations: str) -> list[dict[str, Any]]:
-        """What our own server was asked for in a bucket."""
+        """Return the requests that the test server got for a bucket."""
         requests: list[dict[str, Any]] = self.ask("GET", f"/_log/{bucket}")["requests"]
         return [each for each in requests if not operations or each["operation"] in operations]
 
@@ -190,7 +190,7 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
     config.write_text(json.dumps({"identities": [identity, reader]}))
     # One volume for a bucket that needs more room, not seven: each test has a bucket of its own.
     (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
-    # What a test emptied stays: SeaweedFS would remove it minutes later, when the bucket is in use again.
+    # Keep emptied folders: SeaweedFS would remove them minutes later, when the bucket is in use again.
     (directory / "filer.toml").write_text(
         '[filer.options]\ns3.empty_folder_cleanup_delay = "24h"\n'
         f"[leveldb2]\nenabled = true\ndir = {json.dumps(str(directory / 'filer'))}\n"

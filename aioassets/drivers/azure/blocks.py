@@ -5,32 +5,26 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Final
-
-import anyio
 
 from aioassets.drivers.azure.client import AzureClient
 from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list
 from aioassets.drivers.bodies import MIB
+from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
 from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import code_of
-from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, StoreError
+from aioassets.errors import AccessDenied, ObjectNotFound, StoreError
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.tasks import unwrapped
 from aioassets.runtime.threads import in_thread
 
 MAX_BLOCKS: Final = 50_000
 """The limit of Azure for one blob."""
 
 
-class BlocksGone(Exception):
-    """Raised if the store discarded some of the blocks, which have to be sent again."""
-
-
-class BlockUpload:
-    """One upload in blocks. Run it once.
+class BlockUpload(PartedUpload[None]):
+    """One upload in blocks.
 
     There is nothing to abort. Uncommitted blocks are invisible, and the store discards them after
     a week, or when the blob is written.
@@ -40,6 +34,7 @@ class BlockUpload:
         dispatcher: the budget and retries to use.
         block_size: bytes of a block; more where that would make too many.
         headers: the condition, for the request that commits the blocks.
+        effects: record to note a commit with an unknown effect in.
         resume: whether to skip blocks that an earlier attempt has sent.
     """
 
@@ -52,6 +47,7 @@ class BlockUpload:
         *,
         block_size: int,
         headers: Mapping[str, str],
+        effects: Effects | None,
         resume: bool = False,
     ) -> None:
         self._client = client
@@ -60,66 +56,46 @@ class BlockUpload:
         self._source = source
         self._block_size = fitting_block_size(source.size, block_size)
         self._headers = headers
+        self._effects = effects
         self._resume = resume
         self._kept: Set[str] = frozenset()
         self._ids: dict[int, str] = {}
         self._whole: Any = hashlib.md5(usedforsecurity=False)
         self._hashed = 0
-        self._committing = False
-        self._effects: Effects | None = None
 
-    async def run(self, effects: Effects | None = None) -> None:
-        """Upload everything.
+    async def _open(self) -> None:
+        if self._resume:
+            with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then all blocks are sent
+                self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
 
-        Args:
-            effects: record to note each request with an unknown effect in.
+    async def _send_parts(self) -> None:
+        await send_in_order(self._source.size, self._block_size, self._send_block)
 
-        Raises:
-            BlocksGone: the store discarded blocks before they were committed.
-            AioAssetsError: with `uncertain` set only if the commit was sent.
-        """
-        self._effects = effects
-        offsets = range(0, self._source.size, self._block_size)
-        try:
-            if self._resume:
-                with contextlib.suppress(AccessDenied, ObjectNotFound, StoreError):  # then all blocks are sent
-                    self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
-            await self._send_blocks(offsets)
-            await self._dispatcher.send(self._commit, urgent=True, effects=effects)
-        except AioAssetsError as error:
-            error.uncertain = error.uncertain and self._committing
-            raise
+    async def _complete(self) -> None:
+        await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
 
     async def _list_blocks(self) -> Set[str]:
         """Return the ids of all uncommitted blocks of this key."""
         query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
         return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
 
-    async def _send_blocks(self, offsets: range) -> None:
-        with unwrapped():
-            async with anyio.create_task_group() as tasks:
-                for number, offset in enumerate(offsets):
-                    # The next block acquires its share of the budget after this one was read. So the source
-                    # is read and hashed in order, within the budget.
-                    has_read = anyio.Event()
-                    tasks.start_soon(self._send_block, number, offset, has_read)
-                    await has_read.wait()
-
-    async def _send_block(self, number: int, offset: int, has_read: anyio.Event) -> None:
+    async def _send_block(self, number: int, offset: int, has_read: Callable[[], None]) -> None:
         size = min(self._block_size, self._source.size - offset)
 
         async def put() -> None:
             data = await self._source.read(offset, size)
             md5 = await in_thread(self._hash, offset, data)
-            has_read.set()
+            has_read()
             block = self._ids[number] = block_id(md5, number)
             if block in self._kept:
                 return
             query = {"comp": "block", "blockid": block}
             headers = {"content-md5": in_base64(md5), "content-type": "application/octet-stream"}
-            await self._client.call("PUT", self._key, query=query, headers=headers, body=data, direct=True)
+            await self._client.call(
+                "PUT", self._key, verb="upload a part of", query=query, headers=headers, body=data, direct=True
+            )
 
-        await self._dispatcher.send(put, nbytes=size, effects=self._effects)
+        await self._dispatcher.send(put, nbytes=size)
 
     def _hash(self, offset: int, data: Data) -> bytes:
         """Return the MD5 of a block, and add the block to the MD5 of the blob unless it is read again."""
@@ -129,7 +105,6 @@ class BlockUpload:
         return hashlib.md5(data, usedforsecurity=False).digest()
 
     async def _commit(self) -> None:
-        self._committing = True
         body = block_list([block for _, block in sorted(self._ids.items())])
         headers = {
             "content-md5": md5_of(body),
@@ -142,7 +117,7 @@ class BlockUpload:
             await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
         except StoreError as error:
             if code_of(error) == "InvalidBlockList":
-                raise BlocksGone from error
+                raise UploadDropped from error
             raise
 
 

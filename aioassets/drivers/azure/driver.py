@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aioassets.drivers.azure.blocks import BlocksGone, BlockUpload
+from aioassets.drivers.azure.blocks import BlockUpload
 from aioassets.drivers.azure.client import AzureClient, off_the_loop
 from aioassets.drivers.azure.sdk import Connecting
 from aioassets.drivers.azure.values import (
@@ -28,6 +28,7 @@ from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.http.connections import MAX_ERROR
 from aioassets.drivers.http.parsing import http_time, number, printable
 from aioassets.drivers.http.responses import pieces_of
+from aioassets.drivers.parts import restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -67,8 +68,6 @@ MAX_PART_SIZE: Final = 4000 * MIB
 """Bytes: the limit of Azure."""
 DELETIONS: Final = 32
 """Concurrent deletions. Emulators and scoped signatures do not support Azure's request for 256 at once."""
-UPLOADS: Final = 3
-"""Attempts to upload the blocks of a blob, if the store discards them."""
 FIRST_LOOK: Final = 0.1
 """Seconds before the first check of a copy; within an account, most finish at once."""
 MAX_LOOK: Final = 5.0
@@ -277,24 +276,20 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
     async def _upload_blocks(
         self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
     ) -> None:
-        cause: Exception | None = None
-        for attempt in range(UPLOADS):
-            upload = BlockUpload(
+        def upload(attempt: int) -> BlockUpload:
+            return BlockUpload(
                 self._client,
                 self._dispatcher,
                 key,
                 source,
                 block_size=self._part_size,
                 headers=condition_for(expected),
+                effects=effects,
                 resume=resume and attempt == 0,
             )
-            try:
-                return await upload.run(effects)
-            except BlocksGone as gone:  # another writer completed the blob, which discards other blocks
-                if await holds(self, key, source):
-                    return None
-                cause = gone
-        raise StoreUnavailable(self.url, f"it discarded the blocks of {key!r} {UPLOADS} times.") from cause
+
+        # Another writer that completes the blob discards all other blocks.
+        await restarted(upload, partial(holds, self, key, source), self._url(key))
 
     @contextlib.asynccontextmanager
     async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:

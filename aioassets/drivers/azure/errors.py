@@ -16,7 +16,6 @@ from aioassets.drivers.service_errors import (
     ServiceErrorRaised,
     by_status,
     foreign_answer,
-    in_doubt,
     retry_after,
 )
 from aioassets.errors import AioAssetsError, MissingCredentials, StoreError, StoreUnavailable
@@ -101,7 +100,9 @@ def translate(error: Exception, request: Request) -> Exception:
                 request.bucket, f"{_first_line(error)}. Check the key or signature, or sign in with Azure."
             )
         case sdk.AzureError():
-            return in_doubt(StoreError(f"{request.bucket} can't {request.doing}: {_first_line(error)}."), request)
+            return StoreError(
+                f"{request.bucket} can't {request.doing}: {_first_line(error)}.", uncertain=request.changes
+            )
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return _unavailable(error, request)
         case _ if isinstance(error, UNREADABLE):

@@ -14,7 +14,7 @@ from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, joined, read_ran
 from aioassets.drivers.contents import copied_before, holds, upload_by
 from aioassets.drivers.gcs.errors import TOO_MANY, translate
 from aioassets.drivers.gcs.session import Connection
-from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload, SessionGone
+from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload
 from aioassets.drivers.gcs.values import (
     GOOGLE,
     Checksum,
@@ -29,6 +29,7 @@ from aioassets.drivers.gcs.values import (
 )
 from aioassets.drivers.http.parsing import number
 from aioassets.drivers.http.responses import AnyResponse, pieces_of
+from aioassets.drivers.parts import restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -44,7 +45,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.service_errors import ForeignAnswer, Request, in_doubt, status_of, translating
+from aioassets.drivers.service_errors import ForeignAnswer, Request, status_of, translating
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -70,12 +71,8 @@ PART_SIZE: Final = 8 * MIB
 """Bytes, as in Google's own tools: the overhead of a request is small."""
 DELETES: Final = 32
 """Concurrent deletions. Other implementations do not support the API's batches."""
-UPLOADS: Final = 3
-"""Attempts to upload a blob in chunks, if the store discards the session."""
 READS: Final = 20
 """Attempts to read a document that other writers keep replacing."""
-TURNS: Final = 60
-"""Attempts of a throttled write, each with the retries of the dispatcher."""
 
 _AS_STORED: Final = {"accept-encoding": "gzip"}
 """Without this header, the store decompresses objects with gzip encoding, and ignores the range."""
@@ -178,7 +175,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 raise
 
         try:
-            return (await self._in_turn(put, effects)).revision
+            return (await self._send(put, effects)).revision
         except ObjectNotFound as error:  # some implementations check for the object before the condition
             raise PreconditionFailed(self._url(key)) from error
 
@@ -315,19 +312,6 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     # Documents
 
-    async def _in_turn(self, write: Callable[[], Awaitable[T]], effects: Effects | None) -> T:
-        """Retry a throttled write: an object accepts about one write per second, from all writers."""
-        retry = self._dispatcher.retry
-        started = retry.clock()
-        for turn in range(1, TURNS + 1):
-            try:
-                return await self._send(write, effects)
-            except AioAssetsError as error:
-                over = turn == TURNS or retry.clock() - started >= retry.retry_for
-                if over or status_of(error) != TOO_MANY:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
     async def _check(self, key: str, expected: Revision | Expect) -> None:
         """Raise `PreconditionFailed` after a 429 if the condition cannot be met any more."""
         found: Revision | None = None
@@ -357,21 +341,25 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         condition = condition_for(expected)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
         url = self._address("o", upload=True, uploadType="resumable", **condition)
-        cause: Exception | None = None
-        for _ in range(UPLOADS):
-            upload = ResumableUpload(
-                self._connection, self._dispatcher, request, url, key, source, part_size=self._part_size
+        uploads: list[ResumableUpload] = []
+
+        def upload(attempt: int) -> ResumableUpload:
+            uploads.append(
+                ResumableUpload(
+                    self._connection,
+                    self._dispatcher,
+                    request,
+                    url,
+                    source,
+                    part_size=self._part_size,
+                    effects=effects,
+                )
             )
-            try:
-                resource = await upload.run(effects)
-            except SessionGone as gone:
-                if await holds(self, key, source):  # it was completed, but the response was lost
-                    return
-                cause = gone
-            else:
-                await self._verified(key, resource, source.size, upload.checksum)
-                return
-        raise StoreUnavailable(self.url, f"it discarded {UPLOADS} uploads of {key!r}.") from cause
+            return uploads[attempt]
+
+        resource = await restarted(upload, partial(holds, self, key, source), self._url(key))
+        if resource is not None:
+            await self._verified(key, resource, source.size, uploads[-1].checksum)
 
     async def _verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
         """Return the object that an upload created; delete it if it has other bytes than were sent.
@@ -401,8 +389,11 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             info, _ = await self._describe(request.key)
         except ObjectNotFound as error:
             raise translate(ForeignAnswer(), request) from error
+        except StoreUnavailable as error:
+            detail = f"it wrote {request.key!r}, but doesn't describe it: {error}"
+            raise StoreUnavailable(self.url, detail, retry_after=error.retry_after) from error
         except AioAssetsError as error:
-            raise in_doubt(error, request) from None
+            raise StoreError(f"{request.url} was written, but can't be read: {error}", uncertain=True) from error
         return info
 
     async def _rewrite(self, source: GCSDriver, info: ObjectInfo, key: str, effects: Effects | None) -> ObjectInfo:
@@ -424,7 +415,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 token = token_of(step, "rewriteToken")
             if not token:
                 told = f"{self.url} did not finish copying {info.key!r}, and returned no token to continue."
-                raise in_doubt(StoreError(told), request)
+                raise StoreError(told, uncertain=True)
 
     async def _send(self, request: Callable[[], Awaitable[T]], effects: Effects | None = None) -> T:
         return await self._dispatcher.send(request, urgent=True, effects=effects)

@@ -17,7 +17,6 @@ from aioassets.drivers.service_errors import (
     ServiceErrorRaised,
     by_status,
     foreign_answer,
-    in_doubt,
     retry_after,
 )
 from aioassets.errors import AioAssetsError, StoreError
@@ -103,7 +102,7 @@ def translate(error: Exception, request: Request) -> Exception:
             told = (
                 f"{request.bucket} can't {request.doing}: the address of the store is not an HTTP URL. Check api_root."
             )
-            return in_doubt(StoreError(told), request)
+            return StoreError(told, uncertain=request.changes)
         case ForeignAnswer():
             return foreign_answer(request, "Google's JSON API's", "Check api_root.")
         case aiohttp.ClientError() | TimeoutError() | OSError():

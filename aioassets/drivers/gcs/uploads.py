@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aioassets.drivers.gcs.session import RESUME_INCOMPLETE, Answer, Connection
 from aioassets.drivers.gcs.values import Checksum, received
+from aioassets.drivers.parts import PartedUpload, UploadDropped
 from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import Request, status_of
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
-from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
+from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
@@ -23,24 +24,23 @@ GONE: Final = (404, 410)
 """The statuses for an unknown session."""
 
 
-class SessionGone(Exception):
-    """Raised if the store discarded the session of the upload, which has to start again."""
-
-
-class ResumableUpload:
-    """One upload in consecutive chunks. Run it once.
+class ResumableUpload(PartedUpload[Mapping[str, Any]]):
+    """One upload in consecutive chunks. It returns the resource of the new object.
 
     Chunks end at multiples of `part_size`, even after an incomplete one, so that the source is read
-    in order the first time.
+    in order the first time. The last chunk completes the upload.
 
     Args:
         connection: sends requests.
         dispatcher: the budget and retries to use.
-        request: the operation, for errors.
+        request: the request that creates the object, for errors.
         url: the URL that begins the session, with the condition.
-        key: the object's key.
         source: the content, which must not be empty.
         part_size: bytes of a chunk.
+        effects: record to note a last chunk with an unknown effect in.
+
+    Attributes:
+        checksum: the checksum of the source, once all of it was sent.
     """
 
     def __init__(
@@ -49,61 +49,52 @@ class ResumableUpload:
         dispatcher: Dispatcher,
         request: Request,
         url: str,
-        key: str,
         source: Source,
         *,
         part_size: int,
+        effects: Effects | None,
     ) -> None:
         self._connection = connection
         self._dispatcher = dispatcher
         self._request = request
         self._url = url
-        self._key = key
         self._source = source
         self._part_size = part_size
+        self._effects = effects
         self.checksum = Checksum()
         self._session: str | None = None
         """The session's URL, which is a credential: it is never logged or shown."""
         self._offset = 0
-        self._in_doubt = False
-        self._finishing = False
+        self._must_look = False
         self._resource: Mapping[str, Any] | None = None
-
-    async def run(self, effects: Effects | None = None) -> Mapping[str, Any]:
-        """Upload everything.
-
-        Args:
-            effects: record to note each request with an unknown effect in.
-
-        Returns:
-            The new object's resource.
-
-        Raises:
-            SessionGone: the store discarded the session.
-            AioAssetsError: with `uncertain` set only if the last chunk was sent. The others
-                alone never become an object.
-        """
-        try:
-            await self._dispatcher.send(self._begin, effects=effects)
-            while self._resource is None:
-                await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset, effects=effects)
-            return self._resource
-        except BaseException as error:
-            await self._cancel()
-            if isinstance(error, AioAssetsError) and not self._finishing:
-                error.uncertain = False
-            raise
 
     @property
     def _stop(self) -> int:
-        """Return the offset at which the next chunk ends."""
+        """The offset at which the next chunk ends."""
         return min((self._offset // self._part_size + 1) * self._part_size, self._source.size)
+
+    async def _open(self) -> None:
+        await self._dispatcher.send(self._begin)
+
+    async def _send_parts(self) -> None:
+        while self._resource is None and self._stop < self._source.size:
+            await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset)
+
+    async def _complete(self) -> Mapping[str, Any]:
+        while self._resource is None:
+            nbytes = self._stop - self._offset
+            await self._dispatcher.send(self._advance, nbytes=nbytes, effects=self._effects)
+        return self._resource
+
+    async def _remove_rest(self, *, completed: bool) -> None:
+        if self._session is not None and not completed:
+            await self._dispatcher.send(self._end_session, urgent=True)
 
     async def _begin(self) -> None:
         async def ask(stop: StopSignal) -> None:
             with stop.bounded():
                 answer = await self._connection.call(
-                    self._request,
+                    self._step("begin an upload of"),
                     "POST",
                     self._url,
                     headers={
@@ -111,7 +102,7 @@ class ResumableUpload:
                         "x-upload-content-type": "application/octet-stream",
                         "x-upload-content-length": str(self._source.size),
                     },
-                    body=json.dumps({"name": self._key}).encode(),
+                    body=json.dumps({"name": self._request.key}).encode(),
                 )
                 self._session = answer.headers.get("location")
 
@@ -122,7 +113,7 @@ class ResumableUpload:
 
     async def _advance(self) -> None:
         """Send the next chunk; ask first how much the store has received if that is unknown."""
-        if self._in_doubt:
+        if self._must_look:
             await self._look()
             if self._resource is not None:
                 return
@@ -130,52 +121,49 @@ class ResumableUpload:
         data = await self._source.read(start, stop - start)
         await in_thread(self.checksum.take, start, data)
         last = stop == self._source.size
-        self._in_doubt = True
-        self._finishing = self._finishing or last
+        self._must_look = True
+        request = self._request if last else self._step("upload a part of")
         content_range = f"bytes {start}-{stop - 1}/{self._source.size}"
-        await self._put(content_range, data, self.checksum.header if last else {})
+        await self._put(request, content_range, data, self.checksum.header if last else {})
         if self._resource is None and self._offset <= start:
             raise self._stuck()
 
     async def _look(self) -> None:
-        await self._put(f"bytes */{self._source.size}", b"", {})
+        await self._put(self._step("read the state of an upload of"), f"bytes */{self._source.size}", b"", {})
         if self._resource is None and self._offset >= self._source.size:
             raise self._stuck()
 
-    async def _put(self, content_range: str, body: Data, headers: Mapping[str, str]) -> None:
+    async def _put(self, request: Request, content_range: str, body: Data, headers: Mapping[str, str]) -> None:
         try:
-            answer = await self._in_session("PUT", {**headers, "content-range": content_range}, body)
+            answer = await self._in_session(request, "PUT", {**headers, "content-range": content_range}, body)
         except AioAssetsError as error:
             if status_of(error) in GONE:
-                raise SessionGone from error
+                raise UploadDropped from error
             raise
-        self._in_doubt = False
+        self._must_look = False
         if answer.status == RESUME_INCOMPLETE:
             self._offset = received(answer.headers)
         else:
-            self._resource = self._connection.parsed(self._request, answer)
-
-    async def _in_session(self, method: str, headers: Mapping[str, str], body: Data | None = None) -> Answer:
-        assert self._session is not None  # noqa: S101 - it was begun
-        return await self._connection.call(
-            self._request, method, self._session, headers=headers, body=body, secret=True, direct=method == "PUT"
-        )
-
-    def _stuck(self) -> StoreUnavailable:
-        self._in_doubt = True
-        return StoreUnavailable(
-            self._request.bucket, f"it keeps only {self._offset} of {self._source.size} bytes of {self._key!r}."
-        )
-
-    async def _cancel(self) -> None:
-        if self._session is None or self._resource is not None:
-            return
-        with cleanup_scope(), contextlib.suppress(AioAssetsError):
-            await self._dispatcher.send(self._end_session, urgent=True)
+            self._resource = self._connection.parsed(request, answer)
 
     async def _end_session(self) -> None:
-        try:
-            await self._in_session("DELETE", {})
-        except AioAssetsError as error:  # 499 is the response to a success
-            error.uncertain = False  # whether it ended or not, the session creates no object
-            raise
+        await self._in_session(self._step("abort an upload of"), "DELETE", {})  # 499 is the response to a success
+
+    async def _in_session(
+        self, request: Request, method: str, headers: Mapping[str, str], body: Data | None = None
+    ) -> Answer:
+        assert self._session is not None  # noqa: S101 - it was begun
+        return await self._connection.call(
+            request, method, self._session, headers=headers, body=body, secret=True, direct=method == "PUT"
+        )
+
+    def _step(self, verb: str) -> Request:
+        """Return a request of the upload that can't create the object."""
+        return replace(self._request, verb=verb)
+
+    def _stuck(self) -> StoreUnavailable:
+        self._must_look = True
+        return StoreUnavailable(
+            self._request.bucket,
+            f"it keeps only {self._offset} of {self._source.size} bytes of {self._request.key!r}.",
+        )

@@ -30,6 +30,8 @@ _VERBS: Final = {
     "delete_objects": "delete",
     "list_multipart_uploads": "list open uploads",
     "list_parts": "list the parts of",
+    "create_multipart_upload": "begin an upload of",
+    "upload_part_copy": "copy a part of",
     "abort_multipart_upload": "abort an upload of",
 }
 

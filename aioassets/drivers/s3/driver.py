@@ -15,6 +15,7 @@ from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number, printable
+from aioassets.drivers.parts import restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -34,7 +35,7 @@ from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.errors import code_of, service_error_of
 from aioassets.drivers.s3.etags import is_etag_of
 from aioassets.drivers.s3.hot import Payload
-from aioassets.drivers.s3.multipart import MultipartCopy, MultipartUpload, UploadGone
+from aioassets.drivers.s3.multipart import MultipartCopy, MultipartUpload
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
 from aioassets.drivers.s3.values import condition_for, given, revision_of, rows_of, sha256_of, whole_checksums
@@ -45,7 +46,6 @@ from aioassets.errors import (
     ObjectNotFound,
     PreconditionFailed,
     StoreError,
-    StoreUnavailable,
 )
 from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
@@ -64,8 +64,6 @@ MAX_COPY: Final = 5 * 1024 * MIB
 """S3's limit for one CopyObject, in bytes. Larger objects are copied in parts."""
 COPY_PART: Final = 256 * MIB
 """Bytes of a part that the store copies."""
-UPLOADS: Final = 3
-"""How often a multipart upload is started where the store drops it."""
 
 
 class S3Driver(NoLocalFiles):
@@ -295,9 +293,8 @@ class S3Driver(NoLocalFiles):
     async def _upload_parts(
         self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
     ) -> None:
-        cause: Exception | None = None
-        for attempt in range(UPLOADS):
-            upload = MultipartUpload(
+        def upload(attempt: int) -> MultipartUpload:
+            return MultipartUpload(
                 self._bucket,
                 self._dispatcher,
                 key,
@@ -305,16 +302,12 @@ class S3Driver(NoLocalFiles):
                 part_size=self._part_size,
                 created_with=self._encryption,
                 completed_with=condition_for(expected),
+                effects=effects,
                 checksums=self._checksums,
                 resume=resume and attempt == 0,
             )
-            try:
-                return await upload.run(effects)
-            except UploadGone as gone:
-                if await holds(self, key, source, self._has_bytes_of):  # the response to its completion was lost
-                    return None
-                cause = gone
-        raise StoreUnavailable(self.url, f"it dropped {UPLOADS} uploads of {key!r}.") from cause
+
+        await restarted(upload, partial(holds, self, key, source, self._has_bytes_of), self._url(key))
 
     async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
         """Compare an object with a source, by its ETag if possible, which avoids reading it."""
@@ -338,8 +331,9 @@ class S3Driver(NoLocalFiles):
                 part_size=COPY_PART,
                 created_with=self._encryption,
                 completed_with=absent,
+                effects=effects,
             )
-            return await copy.run(effects)
+            return await copy.run()
         checksum = {"ChecksumAlgorithm": "SHA256"} if self._checksums else {}
         call = partial(self._bucket.call, "copy_object", key, **pinned, **checksum, **self._encryption, **absent)
         await self._dispatcher.send(call, effects=effects)

@@ -18,7 +18,6 @@ from aioassets.drivers.service_errors import (
     ServiceErrorRaised,
     by_status,
     foreign_answer,
-    in_doubt,
     retry_after,
 )
 from aioassets.drivers.service_errors import code_of as service_code_of
@@ -185,7 +184,7 @@ def translate(error: Exception, request: Request) -> Exception:
         case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
             return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
-            return in_doubt(StoreError(f"{request.bucket} can't {request.doing}: {error}"), request)
+            return StoreError(f"{request.bucket} can't {request.doing}: {error}", uncertain=request.changes)
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return unavailable(request, error, advice=PRIVATE_CA)
     is_foreign = isinstance(error, (ResponseParserError, ForeignAnswer, *UNREADABLE))

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-import anyio
-
+from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
 from aioassets.drivers.protocol import OpenUpload, Source
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.errors import code_of
 from aioassets.drivers.s3.etags import Part, fitting_part_size, part_has_bytes
 from aioassets.drivers.s3.uploads import abort, abort_all_of, abort_once, open_uploads_of
 from aioassets.drivers.s3.values import crc32, given
-from aioassets.errors import AccessDenied, AioAssetsError, StoreError
-from aioassets.runtime.cancellation import StopSignal, cleanup_scope, stoppable
+from aioassets.errors import AccessDenied, StoreError, StoreUnavailable
+from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.tasks import for_each, unwrapped
+from aioassets.runtime.tasks import for_each
 
 COPIES_AT_ONCE: Final = 8
 """Parts that a store copies at once. The work is the store's."""
 
 
-class UploadGone(Exception):
-    """Raised where the store dropped an upload, so that it has to be started again."""
-
-
-class Multipart(abc.ABC):
+class Multipart(PartedUpload[None]):
     """An object that is uploaded or copied in parts, once.
 
     Args:
@@ -39,6 +34,7 @@ class Multipart(abc.ABC):
         key: the object's key.
         created_with: parameters of CreateMultipartUpload.
         completed_with: parameters of CompleteMultipartUpload: the condition.
+        effects: record to note a completion with an unknown effect in.
     """
 
     def __init__(
@@ -49,44 +45,20 @@ class Multipart(abc.ABC):
         *,
         created_with: Mapping[str, str],
         completed_with: Mapping[str, str],
+        effects: Effects | None,
     ) -> None:
         self._bucket = bucket
         self._dispatcher = dispatcher
         self._key = key
         self._created_with = created_with
         self._completed_with = completed_with
+        self._effects = effects
         self._sent: dict[int, dict[str, Any]] = {}
         self._upload_id: str | None = None
-        self._in_doubt = False
-        self._completing = False
-        self._effects: Effects | None = None
-
-    async def run(self, effects: Effects | None = None) -> None:
-        """Upload or copy all parts, and complete the object.
-
-        Args:
-            effects: record to note each request with an unknown effect in.
-
-        Raises:
-            UploadGone: the store dropped the upload when it was to be completed.
-            AioAssetsError: with `uncertain` set only if the completion was requested, since parts
-                alone never become an object.
-        """
-        self._effects = effects
-        try:
-            await self._open()
-            await self._send_parts()
-            await self._dispatcher.send(self._complete, urgent=True, effects=effects)
-        except BaseException as error:
-            await self._tidy_up()
-            if isinstance(error, AioAssetsError) and not self._completing:
-                error.uncertain = False
-            raise
-        self._upload_id = None
-        await self._tidy_up()
+        self._has_lost_one = False
 
     async def _open(self) -> None:
-        await self._dispatcher.send(self._begin, effects=self._effects)
+        await self._dispatcher.send(self._begin)
 
     async def _begin(self) -> None:
         async def ask(stop: StopSignal) -> None:
@@ -98,7 +70,8 @@ class Multipart(abc.ABC):
         try:
             await stoppable(ask)
         except BaseException as error:
-            self._in_doubt |= self._upload_id is None and getattr(error, "uncertain", True)
+            throttled = isinstance(error, StoreUnavailable) and error.throttled
+            self._has_lost_one |= self._upload_id is None and not throttled
             raise
 
     @property
@@ -112,7 +85,9 @@ class Multipart(abc.ABC):
         """Send all parts, and add them to `_sent`."""
 
     async def _complete(self) -> None:
-        self._completing = True
+        await self._dispatcher.send(self._request_completion, urgent=True, effects=self._effects)
+
+    async def _request_completion(self) -> None:
         parts = [part for _, part in sorted(self._sent.items())]
         try:
             await self._bucket.call(
@@ -124,18 +99,16 @@ class Multipart(abc.ABC):
             )
         except StoreError as error:
             if code_of(error) in ("ConditionalRequestConflict", "NoSuchUpload"):
-                raise UploadGone from error
+                raise UploadDropped from error
             raise
 
-    async def _tidy_up(self) -> None:
+    async def _remove_rest(self, *, completed: bool) -> None:
         """Abort this upload, and one that was begun by a request without a response."""
-        with cleanup_scope():
-            if self._upload_id is not None:
-                with contextlib.suppress(AioAssetsError):
-                    await self._dispatcher.send(
-                        partial(abort_once, self._bucket, self._key, self._upload_id), urgent=True
-                    )
-            if self._in_doubt:
+        try:
+            if self._upload_id is not None and not completed:
+                await self._dispatcher.send(partial(abort_once, self._bucket, self._key, self._upload_id), urgent=True)
+        finally:
+            if self._has_lost_one:
                 await abort_all_of(self._bucket, self._dispatcher, self._key)
 
 
@@ -159,24 +132,31 @@ class MultipartUpload(Multipart):
         part_size: int,
         created_with: Mapping[str, str],
         completed_with: Mapping[str, str],
+        effects: Effects | None,
         checksums: bool,
         resume: bool = False,
     ) -> None:
         created_with = {**created_with, **({"ChecksumAlgorithm": "CRC32"} if checksums else {})}
-        super().__init__(bucket, dispatcher, key, created_with=created_with, completed_with=completed_with)
+        super().__init__(
+            bucket, dispatcher, key, created_with=created_with, completed_with=completed_with, effects=effects
+        )
         self._source = source
         self._part_size = fitting_part_size(source.size, part_size)
         self._checksums = checksums
         self._resume = resume
         self._kept: Mapping[int, Part] = {}
 
-    async def run(self, effects: Effects | None = None) -> None:
+    @property
+    def is_resumable(self) -> bool:
+        return bool(self._sent)
+
+    async def run(self) -> None:
         try:
-            await super().run(effects)
+            await super().run()
         except StoreError as error:
             # For example, the earlier upload was begun with other checksums.
             if self._kept and type(error) is StoreError and not error.uncertain:
-                raise UploadGone from error
+                raise UploadDropped from error
             raise
 
     async def _open(self) -> None:
@@ -216,32 +196,28 @@ class MultipartUpload(Multipart):
         return min(self._part_size, self._source.size - (number - 1) * self._part_size)
 
     async def _send_parts(self) -> None:
-        with unwrapped():
-            async with anyio.create_task_group() as tasks:
-                for number, offset in enumerate(range(0, self._source.size, self._part_size), 1):
-                    # The next part waits for its share of the budget after this one was read. So the source
-                    # is read in order, and memory stays within the budget.
-                    has_read = anyio.Event()
-                    tasks.start_soon(self._send_part, number, offset, has_read)
-                    await has_read.wait()
+        await send_in_order(self._source.size, self._part_size, self._send_part)
 
-    async def _send_part(self, number: int, offset: int, has_read: anyio.Event) -> None:
+    async def _send_part(self, index: int, offset: int, has_read: Callable[[], None]) -> None:
+        number = index + 1
         size = self._size_of_part(number)
 
         async def put() -> None:
             body = await self._source.read(offset, size)
-            has_read.set()
+            has_read()
             crc = await crc32(body) if self._checksums else None
             part = self._kept.get(number)
             if part is not None and await part_has_bytes(part, body):
                 etag = part["ETag"]
             else:
                 etag = await self._bucket.request(
-                    lambda client: client.hot.put_part(self._key, self._id, number, body, crc32=crc), "write", self._key
+                    lambda client: client.hot.put_part(self._key, self._id, number, body, crc32=crc),
+                    "upload a part of",
+                    self._key,
                 )
             self._sent[number] = {"PartNumber": number, "ETag": etag, **given(ChecksumCRC32=crc)}
 
-        await self._dispatcher.send(put, nbytes=size, effects=self._effects)
+        await self._dispatcher.send(put, nbytes=size)
 
 
 class MultipartCopy(Multipart):
@@ -264,8 +240,11 @@ class MultipartCopy(Multipart):
         part_size: int,
         created_with: Mapping[str, str],
         completed_with: Mapping[str, str],
+        effects: Effects | None,
     ) -> None:
-        super().__init__(bucket, dispatcher, key, created_with=created_with, completed_with=completed_with)
+        super().__init__(
+            bucket, dispatcher, key, created_with=created_with, completed_with=completed_with, effects=effects
+        )
         self._size = size
         self._copied_from = copied_from
         self._part_size = fitting_part_size(size, part_size)
@@ -288,4 +267,4 @@ class MultipartCopy(Multipart):
             )
             self._sent[number] = {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
-        await self._dispatcher.send(copy, effects=self._effects)
+        await self._dispatcher.send(copy)
