@@ -54,6 +54,13 @@ class Claim:
     state: ClaimState = ClaimState.CLAIMED
     renewals: int = 0
 
+    def is_of(self, written: Claim) -> bool:
+        """Return whether this is a claim that a push wrote, perhaps renewed, in the state that it wrote.
+
+        The token alone isn't enough: another process may end a claim without changing its token.
+        """
+        return (self.token, self.state) == (written.token, written.state)
+
     def renewed(self) -> Claim:
         """Return the claim as written by its next renewal."""
         return replace(self, renewals=self.renewals + 1)

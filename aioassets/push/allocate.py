@@ -85,7 +85,7 @@ class VersionAllocation:
         with contextlib.suppress(Exception):  # a claim that stays is dead
             meta = await self._store.read_meta(self._plan.name, version)
             found = meta.content
-            if isinstance(found, Claim) and (found.token, found.state) == (claim.token, claim.state):
+            if isinstance(found, Claim) and found.is_of(claim):
                 held = HeldClaim(
                     self._store, self._plan.name, version, found, meta.revision, self._effects, resumed=True
                 )

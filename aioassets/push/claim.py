@@ -138,7 +138,7 @@ class HeldClaim:
         except (ObjectNotFound, StoreCorrupt):
             raise ClaimLost from None
         # A renewal whose response was lost has the same token and state.
-        own = isinstance(there, Claim) and (there.token, there.state) == (self.claim.token, self.claim.state)
+        own = isinstance(there, Claim) and there.is_of(self.claim)
         if not own:
             raise ClaimLost
         return found.revision
@@ -224,7 +224,7 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
         content = meta.content
         if isinstance(content, Manifest):
             return ClaimAttempt(sealed=True)
-        if (content.token, content.state) == (claim.token, claim.state):  # the response to this write was lost
+        if content.is_of(claim):  # the response to this write was lost
             return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, effects, took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):
             took_over = content.state is ClaimState.CLAIMED

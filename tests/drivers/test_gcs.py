@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import ssl
 import subprocess
 import sys
 import traceback
@@ -13,11 +14,13 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
 import google_crc32c
 import pytest
+import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcloud.aio.storage import Storage
@@ -902,3 +905,61 @@ class TestWithoutAServer:
     def test_retry_after_is_parsed(self, value: str, seconds: float | None) -> None:
         headers = {"retry-after": value, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
         assert read_service_error(429, headers, b"").retry_after == seconds
+
+
+@pytest.fixture
+async def secure(gcs: GCSServer, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
+    """Serve the store over TLS, and return the options of its driver."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    parts = urlsplit(gcs.api_root)
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
+        root = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield {"api_root": root, "anonymous": True, "ca_bundle": tmp_path / "ca.pem"}
+
+
+@servers
+class TestCertificates:
+    async def test_a_private_authority_is_trusted_by_the_sdk_and_by_own_connections(
+        self, bucket: str, secure: dict[str, Any]
+    ) -> None:
+        async with GCSDriver(bucket, **secure) as driver:
+            await driver.upload("blob", BytesSource(LARGE))
+            assert (await driver.stat("blob")).size == len(LARGE)
+            assert await content(driver, "blob") == LARGE
+
+    async def test_another_authority_is_refused_with_the_option_to_set(
+        self, bucket: str, secure: dict[str, Any]
+    ) -> None:
+        del secure["ca_bundle"]
+        async with GCSDriver(bucket, dispatcher=Dispatcher(retry=NO_RETRY), **secure) as driver:
+            for attempt in (driver.stat("key"), driver.read("key")):
+                with pytest.raises(StoreUnavailable, match=r"verify failed.*set ca_bundle") as caught:
+                    await attempt
+                assert not caught.value.uncertain
+
+    async def test_verification_can_be_switched_off(self, bucket: str, secure: dict[str, Any]) -> None:
+        del secure["ca_bundle"]
+        async with GCSDriver(bucket, verify=False, **secure) as driver:
+            await driver.write("key", b"data", expected=Expect.ABSENT)
+            assert (await driver.stat("key")).size == 4
+
+    async def test_an_unreadable_file_of_authorities_is_named(self, bucket: str, secure: dict[str, Any]) -> None:
+        secure["ca_bundle"] = "/not/there"
+        async with GCSDriver(bucket, **secure) as driver:
+            with pytest.raises(InvalidSetting, match="/not/there"):
+                await driver.stat("key")

@@ -220,9 +220,9 @@ MUTATIONS: Final = (
         "claim known by its token alone, and ended under its own token",
         (
             Patch(
-                "push/claim.py",
-                "if (content.token, content.state) == (claim.token, claim.state):",
-                "if content.token == claim.token:",
+                "model/claim.py",
+                "return (self.token, self.state) == (written.token, written.state)",
+                "return self.token == written.token",
             ),
             Patch(
                 "push/allocate.py",

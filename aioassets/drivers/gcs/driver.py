@@ -94,6 +94,8 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         service_file: a file of credentials (of a service account, a user, an external account);
             by default, application-default credentials.
         anonymous: send no credentials, for public buckets and emulators.
+        verify: whether to verify the server's TLS certificate.
+        ca_bundle: a file of certificate authorities to trust instead of those of the system.
         part_size: bytes, a multiple of 256 KiB; larger blobs are uploaded in chunks of this size.
         connect_timeout: seconds.
         read_timeout: seconds without a byte after which a request fails.
@@ -111,6 +113,8 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         api_root: str | None = None,
         service_file: str | os.PathLike[str] | None = None,
         anonymous: bool = False,
+        verify: bool = True,
+        ca_bundle: str | os.PathLike[str] | None = None,
         part_size: int = PART_SIZE,
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
@@ -132,6 +136,8 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             self._root,
             service_file=service_file,
             anonymous=anonymous or (in_clear and service_file is None and client is None),
+            verify=verify,
+            ca_bundle=ca_bundle,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             max_connections=self._dispatcher.budget.max_requests,

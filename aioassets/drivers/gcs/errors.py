@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aioassets.drivers.http.connections import unavailable
+from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
 from aioassets.drivers.http.parsing import UNREADABLE
 from aioassets.drivers.service_errors import (
     ForeignAnswer,
@@ -106,7 +106,7 @@ def translate(error: Exception, request: Request) -> Exception:
         case ForeignAnswer():
             return foreign_answer(request, "Google's JSON API's", "Check api_root.")
         case aiohttp.ClientError() | TimeoutError() | OSError():
-            return unavailable(request, error)
+            return unavailable(request, error, advice=PRIVATE_CA)
         case _ if isinstance(error, UNREADABLE):
             return foreign_answer(request, "Google's JSON API's", "Check api_root.")
     return error

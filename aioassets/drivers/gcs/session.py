@@ -60,6 +60,8 @@ class Connection:
         root: the URL of the API.
         service_file: a file of credentials; `None` for the environment's (application-default credentials).
         anonymous: send no credentials.
+        verify: whether to verify the server's TLS certificate.
+        ca_bundle: a file of certificate authorities to trust instead of those of the system.
         connect_timeout: seconds.
         read_timeout: seconds without a byte after which a request fails.
         max_connections: the most connections of the session.
@@ -73,6 +75,8 @@ class Connection:
         *,
         service_file: str | os.PathLike[str] | None,
         anonymous: bool,
+        verify: bool = True,
+        ca_bundle: str | os.PathLike[str] | None = None,
         connect_timeout: float,
         read_timeout: float,
         max_connections: int,
@@ -82,6 +86,8 @@ class Connection:
         self._root = root
         self._service_file = service_file
         self._anonymous = anonymous
+        self._verify = verify
+        self._ca_bundle = None if ca_bundle is None else os.fspath(ca_bundle)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._max_connections = max_connections
@@ -262,7 +268,7 @@ class Connection:
     def _route(self) -> tuple[ssl.SSLContext, Proxy | None]:
         from aioassets.drivers.http.proxies import environment_proxy, tls_context  # noqa: PLC0415 - loaded by now
 
-        return tls_context(None), environment_proxy(self._root)
+        return tls_context(self._ca_bundle, verify=self._verify), environment_proxy(self._root)
 
     def _make_host(self, tls: ssl.SSLContext, proxy: Proxy | None) -> Host:
         from aioassets.drivers.http.host import Host  # noqa: PLC0415 - loaded by now
