@@ -39,8 +39,8 @@ class AssetsManager:
     variable in parentheses.
 
     Args:
-        bucket: a URL (`s3://name`, `file:///path`), a path, or a bare name together with
-            `storage_provider` (`AIOASSETS_BUCKET`). Without one, only cached assets can be fetched.
+        bucket: a URL (`s3://name`, `file:///path`), a path, the name of a folder that exists, or a bare name
+            together with `storage_provider` (`AIOASSETS_BUCKET`). Without one, only cached assets can be fetched.
         settings: all settings in one value. No environment variable is read then.
         assetsmanager_prefix: the beginning of all keys (`AIOASSETS_PREFIX`; default `assets`).
         storage_provider: `local`, `s3`, `gcs` or `azure` (`AIOASSETS_STORAGE_PROVIDER`).

@@ -89,8 +89,8 @@ class Settings:
     A manager that is given settings reads no environment variables. `Settings.resolve` reads them.
 
     Attributes:
-        bucket: a URL (`s3://name`, `file:///path`), a path, or a bare name together with
-            `storage_provider`; `None` for the cache alone.
+        bucket: a URL (`s3://name`, `file:///path`), a path, the name of a folder that exists, or a bare name
+            together with `storage_provider`; `None` for the cache alone.
         prefix: the beginning of all keys, without outer slashes.
         storage_provider: the provider of a bare bucket name: `local`, `s3`, `gcs` or `azure`.
         assets_dir: the folder for fetched assets; the platform's cache folder unless given.
@@ -197,8 +197,9 @@ class Settings:
         Raises:
             InvalidSetting: the bucket or the provider can't be used.
         """
-        bucket = os.fspath(self.bucket) if self.bucket is not None else ""
-        return Location.parse(bucket, self.storage_provider) if bucket else None
+        if isinstance(self.bucket, os.PathLike):
+            return Location("local", os.fspath(self.bucket))
+        return Location.parse(self.bucket, self.storage_provider) if self.bucket else None
 
 
 def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:

@@ -71,6 +71,66 @@ def test_invalid_variables_are_refused(variable: str, text: str) -> None:
         resolve({variable: text})
 
 
+@pytest.mark.parametrize(
+    ("text", "suggested"),
+    [
+        ('"s3://models"', "s3://models"),
+        ("'gs://models'", "gs://models"),
+        (" s3://models", "s3://models"),
+        ("s3://models\n", "s3://models"),
+        ('s3://models"', "s3://models"),
+        ("“s3://models”", "s3://models"),
+        ('"my-models"', "my-models"),
+        ("s3:/models", "s3://models"),
+        ("s3:models", "s3://models"),
+        ("s3//models", "s3://models"),
+        ("S3:/models", "s3://models"),
+        ("s3:\\\\models", "s3://models"),
+        ("s3;//models", "s3://models"),
+        ("s3 ://models", "s3://models"),
+        ("gs:/models/team", "gs://models"),
+        ("az:models", "az://models"),
+        ("https:/models.example.com", "https://models.example.com"),
+        ("tape:/models", "tape://models"),
+        ("file:/srv/models", "file://"),
+        ("s3:/user:secret@host", "s3://name"),
+        (" ", "blank"),
+    ],
+)
+@pytest.mark.parametrize("provider", [None, "s3", "local"])
+def test_a_url_with_a_slip_is_refused_with_a_suggestion(
+    text: str, suggested: str, provider: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidSetting) as caught:
+        _ = resolve({"AIOASSETS_BUCKET": text, "AIOASSETS_STORAGE_PROVIDER": provider or ""}).location
+    assert suggested in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["AIOASSETS_BUCKET", "MODELKIT_STORAGE_BUCKET"])
+@pytest.mark.parametrize("text", ["my-models", "my-models/prod"])
+def test_a_bare_name_is_a_folder_only_if_it_exists(
+    variable: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidSetting, match=rf"\./{text} for a new folder, s3://{text}"):
+        _ = resolve({variable: text}).location
+    (tmp_path / "my-models").mkdir()
+    assert resolve({variable: text}).location == Location("local", text)
+    assert resolve({variable: text}, storage_provider="s3").location == Location("s3", text)
+
+
+@pytest.mark.parametrize("path", ["./s3:models", "/srv/s3:/models", "~/gs//models", "../models"])
+def test_a_text_that_begins_like_a_path_is_a_path(path: str) -> None:
+    assert resolve({"AIOASSETS_BUCKET": path}).location == Location("local", path)
+
+
+def test_a_path_object_is_a_path() -> None:
+    assert Settings(bucket=Path("s3:models")).location == Location("local", "s3:models")
+
+
 def test_min_requests_defaults_to_at_most_max_requests() -> None:
     assert resolve({"AIOASSETS_MAX_REQUESTS": "2"}).fewest_requests == 2
     assert resolve({}, max_requests=100, min_requests=10).min_requests == 10
@@ -109,7 +169,7 @@ def test_a_bucket_is_a_url_a_path_or_a_name_with_a_provider(tmp_path: Path) -> N
         assert isinstance(driver, S3Driver)
         assert driver.url == "s3://models"
     assert isinstance(make("memory://x"), MemoryDriver)
-    assert isinstance(make("store"), LocalDriver)
+    assert isinstance(make("store", "local"), LocalDriver)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
+from aioassets.drivers.slips import slip_in
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -118,6 +119,9 @@ _ALIASES: Final = {"az": "azure"}
 """Names that modelkit uses for providers."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
+_COMMON_SCHEMES: Final = ("gcs", "azure", "abfs", "abfss", "wasb", "s3a", "s3n", "http", "https")
+"""Schemes of URLs that name a bucket elsewhere."""
+
 _ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or az://container."
 
 
@@ -139,20 +143,28 @@ class Location:
 
         Args:
             bucket: `s3://name`, `file:///path`, a path, or a bare name.
-            storage_provider: the provider of a bare name; `None` for a folder.
+            storage_provider: the provider of a bare name. Without one, a bare name is a folder that exists.
 
         Raises:
-            InvalidSetting: the URL is malformed, or the provider is unknown.
+            InvalidSetting: the URL is malformed or looks like one with a slip, the provider is unknown, or
+                a bare name is neither a folder nor has a provider.
         """
         storage_provider = _ALIASES.get(storage_provider or "", storage_provider)
         if storage_provider is not None and not _is_provider(storage_provider):
             raise InvalidSetting(
                 f"Unknown storage provider {storage_provider!r}. Choose one of {', '.join(sorted(_PROVIDERS))}."
             )
-        if _SCHEME.match(bucket):
-            return cls._from_url(bucket)
         if bucket.startswith(_LIKE_A_PATH) or bucket in (".", ".."):
             return cls("local", bucket)
+        if slip := slip_in(bucket, {*_BY_SCHEME, *_COMMON_SCHEMES}):
+            raise InvalidSetting(slip)
+        if _SCHEME.match(bucket):
+            return cls._from_url(bucket)
+        if storage_provider is None and not os.path.isdir(bucket.partition("/")[0]):
+            raise InvalidSetting(
+                f"The bucket {bucket!r} is neither a URL nor a folder that exists. Write ./{bucket} for a new folder, "
+                f"s3://{bucket} (or gs://, az://) for a bucket, or name its storage provider."
+            )
         return cls(storage_provider or "local", bucket)
 
     @classmethod
