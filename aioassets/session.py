@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 from aioassets.cleanup.clean import Cleaning
@@ -14,6 +15,7 @@ from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
+from aioassets.progress import Event, Progress, ignore
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
@@ -154,3 +156,21 @@ def _no_bucket() -> InvalidSetting:
         "There is no bucket to use: name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…); "
         "the quickest is a folder, --bucket ./store."
     )
+
+
+def checked(progress: Progress | None) -> Progress:
+    """Return a callback that calls another one, and raises `InvalidSetting` if that has to be awaited."""
+    if progress is None:
+        return ignore
+
+    def report(event: Event) -> None:
+        result: object = progress(event)
+        if result is not None and inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise InvalidSetting(
+                "The progress callback must be a plain function, because it is not awaited. Use queue.put_nowait "
+                "or start a task in it."
+            )
+
+    return report

@@ -88,6 +88,7 @@ class PushOptions:
     label: tuple[tuple[str, str], ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    allow_empty: bool
     yes: bool
     dry_run: bool
     as_json: bool
@@ -99,6 +100,7 @@ class PushOptions:
             "labels": dict(self.label),
             "include": self.include,
             "exclude": self.exclude,
+            "allow_empty": self.allow_empty,
         }
 
 
@@ -178,6 +180,7 @@ PUSH = (
     click.option(
         "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (as in .gitignore). May be repeated."
     ),
+    click.option("--allow-empty", is_flag=True, help="Push a version without files, instead of failing."),
     YES,
     DRY_RUN,
     JSON,

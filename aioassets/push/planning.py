@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from aioassets.errors import InvalidName, SourceError
 from aioassets.model.keys import MAX_KEY_BYTES, Layout
 from aioassets.model.names import parse_new_name
@@ -21,7 +23,7 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
     Raises:
         AssetExists, AssetNotFound, VersionNotFound: the operation doesn't fit the index.
         InvalidName: the asset's name can't be used.
-        SourceNotFound, SourceError: the source can't be pushed.
+        SourceNotFound, SourceError: the source can't be pushed, or has no files.
     """
     parse_new_name(request.name)
     tree, state = await gather2(
@@ -33,6 +35,11 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
 
 def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tree: Tree, state: IndexState) -> PushPlan:
     name, operation = request.name, request.operation_for(exists=state.exists)
+    if not (tree.files or request.allow_empty):
+        found = "none of its files match the patterns" if request.include or request.exclude else "it has no files"
+        raise SourceError(
+            os.fspath(request.source), f"{found}; to push an empty version, use --allow-empty (allow_empty=True)"
+        )
     bump = Bump() if operation == CREATE else request.bump
     check_exists(state, operation, name, store.url)
     version = next_version(state, scheme, name, bump, store.url)

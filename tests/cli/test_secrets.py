@@ -34,6 +34,7 @@ def test_errors_and_tracebacks_show_no_secret(invoke: Invoke, monkeypatch: pytes
     monkeypatch.setenv("AIOASSETS_DEBUG", "1")
     monkeypatch.setenv("AIOASSETS_BUCKET", "s3://bucket")
     monkeypatch.setenv("AIOASSETS_S3_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setenv("AIOASSETS_RETRY_FOR", "0")
     ran = invoke("versions", "name", *args)
     assert ran.code in (2, 6, 7)
     assert "Error: " in ran.err

@@ -15,9 +15,9 @@ import pytest
 from tools.claims import dead_claim, live_claim
 from tools.factories import Files, ManagerFactory
 from tools.inspection import contents, exists, keys
-from tools.interposer import Fail, Interposer, Pause
+from tools.interposer import Fail, Interposer, Pause, failure
 
-from aioassets import AssetExists, Driver, GCSDriver, PartNotFound, StoreUnavailable, StoreUnsuitable, VersionNotFound
+from aioassets import AssetExists, Driver, GCSDriver, PartNotFound, StoreError, StoreUnsuitable, VersionNotFound
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 from aioassets.push.scan import scan
@@ -134,8 +134,8 @@ async def test_a_push_that_fails_leaves_nothing_and_burns_no_number(
     interposer = Interposer(driver)
     manager = make_manager(interposer, single_writer=True)
     await manager.create_asset(files("a"), "model")
-    interposer.hook = Fail("before", "upload", "w.bin")
-    with pytest.raises(StoreUnavailable, match="a test says so"):
+    interposer.hook = Fail("before", "upload", "w.bin", failure())
+    with pytest.raises(StoreError, match="a test says so"):
         await manager.update_asset(tree, "model")
     assert sorted(await keys(driver)) == [
         f"assets/model{rest}" for rest in (".versions", "/0.0", "/0.0.meta", "/0.1.meta")
