@@ -4,6 +4,7 @@ Run it with any ASGI server. The environment configures the store and all other 
 
     pip install '.[s3]' fastapi uvicorn
     export AIOASSETS_BUCKET=s3://models
+    aioassets new model.bin team/model
     uvicorn --app-dir examples service:app --timeout-graceful-shutdown 20
 
     curl -X POST -T model.bin localhost:8000/versions
@@ -42,10 +43,7 @@ from starlette.requests import ClientDisconnect
 
 from aioassets import (
     AioAssetsError,
-    AssetExists,
-    AssetNotFound,
     AssetsManager,
-    BucketNotFound,
     Conflict,
     FetchedAsset,
     ManagerStateError,
@@ -72,23 +70,15 @@ class State(TypedDict):
 
 @contextlib.asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-    """Open one manager for all requests, fetch the model before the first, and wait for the last upload."""
+    """Open one manager for all requests, fetch the model before the first, and wait for the last upload.
+
+    Without the model, the start fails: a misspelt name or bucket must not publish anything.
+    """
     uploads: set[asyncio.Task[Any]] = set()
     async with AssetsManager() as manager:
-        yield State(manager=manager, model=await fetch_model(manager), uploads=uploads)
+        yield State(manager=manager, model=await manager.fetch_asset(MODEL), uploads=uploads)
         if uploads:
             await asyncio.wait(uploads)
-
-
-async def fetch_model(manager: AssetsManager) -> FetchedAsset:
-    """Fetch the latest version. If the asset doesn't exist yet, publish an empty file first."""
-    try:
-        return await manager.fetch_asset(MODEL)
-    except (AssetNotFound, BucketNotFound):
-        async with anyio.NamedTemporaryFile() as empty:
-            with contextlib.suppress(AssetExists):  # another process created it first
-                await manager.create_asset(str(empty.name), MODEL)
-        return await manager.fetch_asset(MODEL)
 
 
 async def the_manager(request: Request) -> AssetsManager:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -142,6 +143,15 @@ async def start(place: Place, tmp_path: Path) -> AsyncIterator[Callable[..., Any
     temporary.mkdir()
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIOASSETS_", "MODELKIT_"))}
     environ |= {"AIOASSETS_DIR": str(tmp_path / "cache"), "TMPDIR": str(temporary), **place.environ}
+
+    async def create() -> None:
+        """Publish the first version, an empty file."""
+        first = temporary.parent / "first"
+        first.touch()
+        async with place.make_driver() as driver, AssetsManager(driver=driver, assets_dir=tmp_path / "own") as manager:
+            await manager.create_asset(first, "team/model")
+
+    await create()
 
     async def run(*, grace: int = LONG, script: str = "") -> Service:
         options = ["--app-dir", str(EXAMPLES), "--port=0", f"--timeout-graceful-shutdown={grace}", "--lifespan=on"]
@@ -377,12 +387,36 @@ async def test_an_upload_that_breaks_off_publishes_nothing(
     assert_nothing_is_left_on_the_disk(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "misspelt", [{"SERVICE_MODEL": "team/modle"}, {"AIOASSETS_PREFIX": "asets"}, {"AIOASSETS_BUCKET": "./stoer"}]
+)
+def test_a_misspelt_setting_fails_the_start_and_publishes_nothing(tmp_path: Path, misspelt: dict[str, str]) -> None:
+    (tmp_path / "model").write_text("content")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIOASSETS_", "MODELKIT_"))}
+    environ |= {"AIOASSETS_DIR": str(tmp_path / "cache"), "AIOASSETS_BUCKET": "./store"}
+    aioassets = [sys.executable, "-m", "aioassets"]
+    subprocess.run([*aioassets, "new", "model", "team/model", "--yes"], cwd=tmp_path, env=environ, check=True)
+    before = sorted(tmp_path.rglob("*"))
+    served = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port=0", "service:app"],
+        cwd=tmp_path,
+        env=environ | misspelt,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert served.returncode != 0
+    assert "Application startup failed" in served.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if "cache" not in path.parts] == [
+        path for path in before if "cache" not in path.parts
+    ]
+
+
 @pytest.mark.parametrize("place", ["local"], indirect=True)
 async def test_it_serves_what_was_the_latest_when_it_started(
     start: Callable[..., Any], http: aiohttp.ClientSession
 ) -> None:
-    """The very first start makes an empty version."""
-
     async def served() -> tuple[str, bytes]:
         async with http.get(f"{service.url}/model") as answer:
             return answer.headers["X-Model-Version"], await answer.read()
