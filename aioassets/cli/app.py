@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -69,6 +71,8 @@ Exit codes:
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
+    8  done, but the result could not be written to standard output
+  129  hung up (SIGHUP), after cleanup
   130  interrupted (SIGINT), after cleanup
   143  terminated (SIGTERM), after cleanup
 
@@ -266,12 +270,15 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        click.echo(escaped(shown.getvalue(), keep="\n"), err=True, nl=False)
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(escaped(shown.getvalue(), keep="\n"), err=True, nl=False)
         return error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
     except SystemExit as error:  # completion has ended, or the output pipe is closed
         return error.code if isinstance(error.code, int) else 1
+    except OSError as error:  # help couldn't be printed
+        return process.report_lost_output(error)
     except Exception as error:
         return process.report_error(error, args)
 
@@ -285,8 +292,18 @@ def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError(f"{parsing!r} must not wait.")
 
 
+def _open_closed_descriptors() -> None:
+    """Open standard descriptors that are closed, so that no file or connection gets their numbers."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+
+
 def main() -> NoReturn:
     """Run the command line of this process, and exit."""
+    _open_closed_descriptors()
     try:
         parsed = parse()
         code = parsed if isinstance(parsed, int) else process.run(parsed)

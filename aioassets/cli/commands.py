@@ -213,10 +213,14 @@ async def _push(
         result = await _push_plan(manager, plan)
     if result.version != plan.version:
         echo_err(f"{plan.version} was taken by an earlier or a concurrent push.")
-    if push.as_json:
-        echo_json(_push_json(result, dry_run=False))
-    else:
-        echo(f"{result.name}:{result.version}")
+    try:
+        if push.as_json:
+            echo_json(_push_json(result, dry_run=False))
+        else:
+            echo(f"{result.name}:{result.version}")
+    except BrokenPipeError:
+        echo_err(f"{result.name}:{result.version} was published, but the reader of standard output has gone.")
+        raise
     return DONE
 
 

@@ -13,6 +13,7 @@ import anyio
 import asyncclick as click
 
 from aioassets.cli.escaping import escaped
+from aioassets.cli.output import is_terminal
 from aioassets.errors import OutOfThreads
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.runtime.tasks import unwrapped
@@ -71,14 +72,20 @@ class Tally:
 async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
     """Display the progress of an operation on the terminal, if there is one, once it takes longer than `DELAY`."""
     tally = Tally(preparing, verb)
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield tally
         return
     with unwrapped():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_draw, tally)
+            tasks.start_soon(_draw_if_possible, tally)
             yield tally
             tasks.cancel_scope.cancel()
+
+
+async def _draw_if_possible(tally: Tally) -> None:
+    """Draw until the terminal is gone. The operation goes on without a display."""
+    with contextlib.suppress(OSError):
+        await _draw(tally)
 
 
 async def _draw(tally: Tally) -> None:
@@ -130,5 +137,6 @@ def _spinner_and_bar() -> tuple[Progress, Progress]:
 
 def show_cursor() -> None:
     """Show the cursor, which an interrupted display leaves hidden."""
-    if sys.stderr.isatty():
-        click.echo("\x1b[?25h", err=True, color=True)
+    if is_terminal(sys.stderr):
+        with contextlib.suppress(OSError):
+            click.echo("\x1b[?25h", err=True, color=True)

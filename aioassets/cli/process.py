@@ -14,7 +14,7 @@ from asyncclick.utils import PacifyFlushWrapper
 
 from aioassets.cli.display import show_cursor
 from aioassets.cli.escaping import traceback_lines
-from aioassets.cli.output import echo_err, escaped_logging
+from aioassets.cli.output import RESULTS, discard_output, echo_err, escaped_logging
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
     AccessDenied,
@@ -44,7 +44,10 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
 )
 """Exit codes by error class. The first match counts."""
 
-SIGNAL_MESSAGES: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+OUTPUT_LOST: Final = 8
+"""Exit code if the work was done, but its result could not be written to standard output."""
+
+SIGNAL_MESSAGES: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", signal.SIGHUP: "Hung up"}
 
 
 def exit_code_of(error: AioAssetsError) -> int:
@@ -55,13 +58,15 @@ def exit_code_of(error: AioAssetsError) -> int:
 def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
     """Run the work of a command and return its exit code.
 
-    SIGINT and SIGTERM cancel the work. A second signal exits immediately.
+    SIGINT, SIGTERM and SIGHUP cancel the work. A second signal exits immediately. A SIGHUP that is ignored,
+    as by `nohup`, stays ignored.
 
     Args:
         work: coroutine function that returns the exit code.
         args: arguments without the program's name; `None` for those of this process.
     """
     codes: list[int] = []
+    RESULTS.lost = False
 
     async def main() -> None:
         codes.append(await _run(work, args))
@@ -72,13 +77,14 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
         except RuntimeError as error:  # closing a loop starts a thread to join those of its executor
             if not (codes and is_out_of_threads(error)):
                 raise
-    return codes[0]
+    return OUTPUT_LOST if RESULTS.lost and codes[0] == DONE else codes[0]
 
 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
     received: list[signal.Signals] = []
     code = FAILED
-    with anyio.open_signal_receiver(*SIGNAL_MESSAGES) as signals:
+    handled = [each for each in SIGNAL_MESSAGES if not _is_ignored_hangup(each)]
+    with anyio.open_signal_receiver(*handled) as signals:
         async with anyio.create_task_group() as tasks:
             command = anyio.CancelScope()
             tasks.start_soon(_cancel_on_signal, signals, command, received)
@@ -90,6 +96,10 @@ async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | 
     if command.cancelled_caught:
         echo_err(f"{SIGNAL_MESSAGES[received[0]]}.")
     return 128 + received[0]
+
+
+def _is_ignored_hangup(number: signal.Signals) -> bool:
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 async def _cancel_on_signal(
@@ -139,6 +149,15 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
     for line in lines:
         echo_err(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED
+
+
+def report_lost_output(error: OSError) -> int:
+    """Report that standard output can't be written, and return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return report_error(error)
+    echo_err(f"Can't write to standard output ({error.strerror}).")
+    discard_output()
+    return OUTPUT_LOST
 
 
 def _debug_mode() -> bool:
