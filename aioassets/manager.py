@@ -496,8 +496,13 @@ class AssetsManager:
         verify: bool = False,
     ) -> Retrieval:
         session = self._session
+        store = session.store_if_any
         context = FetchContext(
-            None if offline else session.store_if_any, session.settings.cache_folder, session.scheme, session.locks
+            None if offline else store,
+            None if store is None else store.identity,
+            session.settings.cache_folder,
+            session.scheme,
+            session.locks,
         )
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         return Retrieval(context, parsed, checked(progress), force_download=force_download, verify=verify)

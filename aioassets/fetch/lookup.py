@@ -99,7 +99,11 @@ class Lookup:
 
     def versions(self) -> set[str]:
         """Return the versions of the asset that are cached as far as the spec asks for them."""
-        found = set(complete_versions(self.assets_dir, self.spec.name))
+        found = {
+            version
+            for version in complete_versions(self.assets_dir, self.spec.name)
+            if self.source is None or self._is_of_source(version)
+        }
         if self.spec.part is not None:
             found.update(filter(self._has_parts, partial_versions(self.assets_dir, self.spec.name)))
         return found
@@ -118,6 +122,10 @@ class Lookup:
             return self._find_parts(self.entry(version)) is not None
         except PartNotFound:
             return False
+
+    def _is_of_source(self, version: str) -> bool:
+        record = self.entry(version).record()
+        return record is not None and self._accepts(record)
 
     def _accepts(self, record: Record) -> bool:
         return self.source is None or record.source == self.source

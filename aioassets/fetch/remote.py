@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from aioassets.drivers.protocol import ObjectInfo, Revision
-from aioassets.errors import AssetNotFound, IntegrityError, ObjectNotFound, VersionNotFound
+from aioassets.errors import AssetNotFound, IntegrityError, ObjectNotFound, StoreCorrupt, VersionNotFound
 from aioassets.fetch.labels import file_label
 from aioassets.model.claim import Claim
 from aioassets.model.files import FileEntry
@@ -58,6 +58,7 @@ class RemoteVersion:
         Raises:
             AssetNotFound: there is no such asset.
             VersionNotFound: there is no such version, or it isn't complete.
+            StoreCorrupt: the index lists the version, but it has no manifest.
         """
         content = await _meta_content(store, name, version)
         if isinstance(content, Manifest):
@@ -65,6 +66,16 @@ class RemoteVersion:
         state = await store.read_index(name)
         if not state.exists:
             raise AssetNotFound(name, store.url)
+        if version in state.index.versions:
+            content = await _meta_content(store, name, version)  # it may have been published since
+            if isinstance(content, Manifest):
+                return cls(store, name, version, content)
+            key = store.layout.meta(name, version)
+            raise StoreCorrupt(
+                f"{store.driver.url}/{key}",
+                f"the index lists {name}:{version}, but its manifest is missing; restore this object from a backup, "
+                "fetch another version, or push a new one",
+            )
         raise VersionNotFound(name, version, store.url, state.index.versions)
 
     async def with_sizes(self) -> RemoteVersion:

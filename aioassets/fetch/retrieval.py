@@ -43,11 +43,10 @@ class Retrieval:
     def __init__(
         self, context: FetchContext, spec: AssetSpec, report: Progress, *, force_download: bool, verify: bool
     ) -> None:
-        source = context.store.identity if context.store is not None else None
         self._context = context
         self._spec = spec
         self._report = Reporter(report, context.assets_dir)
-        self._lookup = Lookup(context.assets_dir, spec, source)
+        self._lookup = Lookup(context.assets_dir, spec, context.origin)
         self._resolver = Resolver(context.store, self._lookup, context.scheme)
         self._force = force_download
         self._verify = verify

@@ -27,6 +27,7 @@ from aioassets import (
     LocalDriver,
     MemoryDriver,
     PartNotFound,
+    StoreCorrupt,
     StoreUnavailable,
     TransferFinished,
     TransferStarted,
@@ -291,6 +292,31 @@ async def test_offline_resolves_among_cached_versions(
         with pytest.raises(AioAssetsError):
             await offline.fetch_asset("model", force_download=True)
     assert (await online.fetch_asset("model", offline=True)).version == "0.0"
+
+
+async def test_offline_serves_only_files_of_the_own_store(make_manager: ManagerFactory, files: Files) -> None:
+    """Staging and production hold the same name."""
+    staging, production = MemoryDriver("staging"), MemoryDriver("production")
+    for driver, text in ((staging, "s"), (production, "p")):
+        await make_manager(driver).create_asset(files(text), "model")
+    await make_manager(staging).fetch_asset("model:0.0")
+    offline = make_manager(production, offline=True)
+    with pytest.raises(AssetNotFound):
+        await offline.fetch_asset("model")
+    with pytest.raises(VersionNotFound):
+        await offline.fetch_asset("model:0.0")
+    assert (await make_manager(staging, offline=True).fetch_asset("model")).path.read_text() == "s"
+
+
+async def test_a_listed_version_without_a_manifest_is_damaged(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    manager = make_manager(driver)
+    await manager.create_asset(files("a"), "model")
+    await driver.delete(["assets/model/0.0.meta"])
+    for attempt in (manager.fetch_asset("model"), manager.fetch_asset("model:0.0"), manager.verify_asset("model")):
+        with pytest.raises(StoreCorrupt, match=r"0\.0\.meta is invalid: the index lists model:0\.0, but its manifest"):
+            await attempt
 
 
 async def test_the_error_of_an_unreachable_store_names_cached_versions(
