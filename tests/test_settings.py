@@ -109,7 +109,7 @@ def test_a_bucket_is_a_url_a_path_or_a_name_with_a_provider(tmp_path: Path) -> N
         assert isinstance(driver, S3Driver)
         assert driver.url == "s3://models"
     assert isinstance(make("memory://x"), MemoryDriver)
-    assert isinstance(make("store"), LocalDriver)
+    assert isinstance(make("store", "local"), LocalDriver)
 
 
 @pytest.mark.parametrize(
