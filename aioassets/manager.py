@@ -18,8 +18,9 @@ from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRule
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump, VersioningScheme
-from aioassets.progress import Progress, ignore
+from aioassets.progress import Progress
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
+from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.session import Session
 from aioassets.settings import Settings
@@ -39,7 +40,7 @@ class AssetsManager:
     variable in parentheses.
 
     Args:
-        bucket: a URL (`s3://name`, `file:///path`), a path, or a bare name together with
+        bucket: a URL (`s3://name`, `file:///path`), a path such as `./store`, or a bare name together with
             `storage_provider` (`AIOASSETS_BUCKET`). Without one, only cached assets can be fetched.
         settings: all settings in one value. No environment variable is read then.
         assetsmanager_prefix: the beginning of all keys (`AIOASSETS_PREFIX`; default `assets`).
@@ -150,6 +151,7 @@ class AssetsManager:
         labels: Mapping[str, str] | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_empty: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -162,6 +164,7 @@ class AssetsManager:
             labels: key-value pairs for the manifest.
             include: gitignore-style patterns of files to push; all files if empty.
             exclude: gitignore-style patterns of files to leave out.
+            allow_empty: publish a version even if it has no files.
             dry_run: write nothing, and return the forecast of `plan_create`.
             progress: receives events during the push.
 
@@ -169,7 +172,7 @@ class AssetsManager:
             AssetExists: the asset exists, or another process is creating it.
             InvalidName: the name can't be used.
             SourceNotFound: `asset_path` doesn't exist.
-            SourceError: the files can't be pushed as they are, or changed during the push.
+            SourceError: there are no files, they can't be pushed as they are, or changed during the push.
             PublicationUncertain: the version is complete, but perhaps not listed.
             StoreError: the store failed.
             AccessDenied: the store refuses these credentials.
@@ -182,8 +185,9 @@ class AssetsManager:
             labels=labels,
             include=include,
             exclude=exclude,
+            allow_empty=allow_empty,
         )
-        return await self._run(lambda: self._session.pushes.run(request, progress or ignore, dry_run=dry_run))
+        return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
     async def update_asset(
         self,
@@ -196,6 +200,7 @@ class AssetsManager:
         labels: Mapping[str, str] | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_empty: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -210,6 +215,7 @@ class AssetsManager:
             labels: key-value pairs for the manifest.
             include: gitignore-style patterns of files to push; all files if empty.
             exclude: gitignore-style patterns of files to leave out.
+            allow_empty: publish a version even if it has no files.
             dry_run: write nothing, and return the forecast of `plan_update`.
             progress: receives events during the push.
 
@@ -218,7 +224,7 @@ class AssetsManager:
             VersionNotFound: the asset has no such major version.
             UsageError: both `bump_major` and `major` are given.
             SourceNotFound: `asset_path` doesn't exist.
-            SourceError: the files can't be pushed as they are, or changed during the push.
+            SourceError: there are no files, they can't be pushed as they are, or changed during the push.
             PublicationUncertain: the version is complete, but perhaps not listed.
             StoreError: the store failed.
             AccessDenied: the store refuses these credentials.
@@ -232,8 +238,9 @@ class AssetsManager:
             labels=labels,
             include=include,
             exclude=exclude,
+            allow_empty=allow_empty,
         )
-        return await self._run(lambda: self._session.pushes.run(request, progress or ignore, dry_run=dry_run))
+        return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
     async def update_assets(
         self,
@@ -245,6 +252,7 @@ class AssetsManager:
         labels: Mapping[str, str] | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_empty: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
         """Push many assets in parallel, within one budget. A failure doesn't stop the others.
@@ -257,6 +265,7 @@ class AssetsManager:
             labels: as for `update_asset`, for each.
             include: as for `update_asset`, for each.
             exclude: as for `update_asset`, for each.
+            allow_empty: as for `update_asset`, for each.
             progress: receives the events of all.
 
         Returns:
@@ -275,10 +284,11 @@ class AssetsManager:
                 labels=labels,
                 include=include,
                 exclude=exclude,
+                allow_empty=allow_empty,
             )
             for name, source in assets.items()
         ]
-        return await self._run(lambda: self._session.pushes.run_all(requests, progress or ignore))
+        return await self._run(lambda: self._session.pushes.run_all(requests, checked(progress)))
 
     async def plan_create(
         self,
@@ -289,6 +299,7 @@ class AssetsManager:
         labels: Mapping[str, str] | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_empty: bool = False,
     ) -> PushPlan:
         """Plan a `create_asset`, and write nothing. `push` carries the plan out.
 
@@ -302,6 +313,7 @@ class AssetsManager:
             labels=labels,
             include=include,
             exclude=exclude,
+            allow_empty=allow_empty,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 
@@ -316,6 +328,7 @@ class AssetsManager:
         labels: Mapping[str, str] | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_empty: bool = False,
     ) -> PushPlan:
         """Plan an `update_asset`, and write nothing. `push` carries the plan out.
 
@@ -330,6 +343,7 @@ class AssetsManager:
             labels=labels,
             include=include,
             exclude=exclude,
+            allow_empty=allow_empty,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 
@@ -339,7 +353,7 @@ class AssetsManager:
         Raises:
             AioAssetsError: as for `create_asset` and `update_asset`.
         """
-        return await self._run(lambda: self._session.pushes.push(plan, progress or ignore))
+        return await self._run(lambda: self._session.pushes.push(plan, checked(progress)))
 
     # Fetch and list
 
@@ -487,4 +501,4 @@ class AssetsManager:
             None if offline else session.store_if_any, session.settings.cache_folder, session.scheme, session.locks
         )
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
-        return Retrieval(context, parsed, progress or ignore, force_download=force_download, verify=verify)
+        return Retrieval(context, parsed, checked(progress), force_download=force_download, verify=verify)

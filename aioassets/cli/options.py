@@ -88,6 +88,7 @@ class PushOptions:
     label: tuple[tuple[str, str], ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    allow_empty: bool
     yes: bool
     dry_run: bool
     as_json: bool
@@ -99,6 +100,7 @@ class PushOptions:
             "labels": dict(self.label),
             "include": self.include,
             "exclude": self.exclude,
+            "allow_empty": self.allow_empty,
         }
 
 
@@ -118,7 +120,7 @@ STORE = (
         "--bucket",
         metavar="BUCKET",
         shell_complete=_DIRECTORY,
-        help="Bucket or folder that holds the assets: a path, file:///path or s3://name. [AIOASSETS_BUCKET]",
+        help="Bucket or folder that holds the assets: ./path, file:///path or s3://name. [AIOASSETS_BUCKET]",
     ),
     click.option(
         "--assetsmanager-prefix",
@@ -178,6 +180,7 @@ PUSH = (
     click.option(
         "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (as in .gitignore). May be repeated."
     ),
+    click.option("--allow-empty", is_flag=True, help="Push even if there are no files."),
     YES,
     DRY_RUN,
     JSON,

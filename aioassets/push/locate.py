@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from aioassets.drivers import Location, split_url
 from aioassets.drivers.protocol import Driver
+from aioassets.errors import UsageError
 from aioassets.push.plan import PushRequest
 from aioassets.push.scan import Tree, scan
 from aioassets.push.stored import scan_store
@@ -34,10 +35,11 @@ class Sources:
             store_url: the URL of the store to push to, which can't be part of the source.
 
         Raises:
+            UsageError: the source isn't text or a path.
             SourceNotFound: the source doesn't exist.
             SourceError: the source can't be pushed as it is.
         """
-        text = os.fspath(request.source)
+        text = _text_of(request.source)
         include, exclude = request.include, request.exclude
         located = split_url(text)
         if located is None:
@@ -54,6 +56,16 @@ class Sources:
         if location not in self._drivers:
             self._drivers[location] = self._open_driver(location)
         return self._drivers[location]
+
+
+def _text_of(source: object) -> str:
+    text = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if isinstance(text, str):
+        return text
+    raise UsageError(
+        f"Cannot push {type(text).__name__}: give the path of a file or directory, or a URL. "
+        "Write content to a file first, and decode a path of bytes with os.fsdecode."
+    )
 
 
 def _local_path(url: str) -> str | None:

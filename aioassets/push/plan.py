@@ -27,6 +27,7 @@ class PushRequest:
         labels: key-value pairs for the manifest.
         include: gitignore-style patterns of files to push; all if empty.
         exclude: gitignore-style patterns of files to leave out.
+        allow_empty: whether a version without files may be published.
     """
 
     source: str | os.PathLike[str]
@@ -37,6 +38,7 @@ class PushRequest:
     labels: Mapping[str, str] | None = None
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    allow_empty: bool = False
 
     def operation_for(self, *, exists: bool) -> str:
         """Return the operation for an asset that exists or doesn't."""

@@ -21,7 +21,7 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
     Raises:
         AssetExists, AssetNotFound, VersionNotFound: the operation doesn't fit the index.
         InvalidName: the asset's name can't be used.
-        SourceNotFound, SourceError: the source can't be pushed.
+        SourceNotFound, SourceError: the source can't be pushed, or has no files.
     """
     parse_new_name(request.name)
     tree, state = await gather2(
@@ -36,6 +36,8 @@ def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tre
     bump = Bump() if operation == CREATE else request.bump
     check_exists(state, operation, name, store.url)
     version = next_version(state, scheme, name, bump, store.url)
+    if not (tree.files or request.allow_empty):
+        raise _no_files(request, tree)
     _check_keys(tree, store.layout, name, version)
     return PushPlan(
         name=name,
@@ -52,6 +54,11 @@ def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tre
         new_store=state.new_store,
         index=state,
     )
+
+
+def _no_files(request: PushRequest, tree: Tree) -> SourceError:
+    problem = "its patterns select no file" if request.include or request.exclude else "it has no files"
+    return SourceError(tree.root, f"{problem}; to publish an empty version, use --allow-empty (allow_empty=True)")
 
 
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:

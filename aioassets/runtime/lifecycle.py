@@ -40,7 +40,7 @@ class Lifecycle:
         """
         if self._closed:
             raise ManagerStateError("This manager is closed: make a new one.")
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
@@ -66,6 +66,15 @@ class Lifecycle:
     async def close(self) -> None:
         """Refuse further calls, and wait for those under way to end."""
         self._closed = True
-        if self._loop is asyncio.get_running_loop():  # calls on another loop may never end
+        if self._loop is _running_loop():  # calls on another loop may never end
             for ended in tuple(self._under_way):
                 await ended.wait()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ManagerStateError(
+            "No event loop of asyncio is running here. Call aioassets in asyncio.run(); trio isn't supported."
+        ) from None
