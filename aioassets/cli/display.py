@@ -71,7 +71,7 @@ class Tally:
 async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
     """Display the progress of an operation on the terminal, if there is one, once it takes longer than `DELAY`."""
     tally = Tally(preparing, verb)
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield tally
         return
     with unwrapped():
@@ -82,6 +82,11 @@ async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tall
 
 
 async def _draw(tally: Tally) -> None:
+    with contextlib.suppress(OSError):  # the terminal was closed
+        await _draw_until_cancelled(tally)
+
+
+async def _draw_until_cancelled(tally: Tally) -> None:
     await anyio.sleep(DELAY)
     try:
         spinner, bar = await in_thread(_spinner_and_bar)
@@ -130,5 +135,6 @@ def _spinner_and_bar() -> tuple[Progress, Progress]:
 
 def show_cursor() -> None:
     """Show the cursor, which an interrupted display leaves hidden."""
-    if sys.stderr.isatty():
-        click.echo("\x1b[?25h", err=True, color=True)
+    if sys.stderr is not None and sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            click.echo("\x1b[?25h", err=True, color=True)

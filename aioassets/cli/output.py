@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import asyncclick as click
 
@@ -22,14 +22,36 @@ from aioassets.cli.redaction import redacted
 _PACKAGE: Final = logging.getLogger("aioassets")
 
 
+class Unwritten:
+    """Record of whether a result could not be written to standard output."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def reset(self) -> None:
+        """Forget earlier failures, before a command."""
+        self.error = None
+
+
+unwritten: Final = Unwritten()
+
+
 def echo_err(line: str = "", *, end: str = "\n") -> None:
-    """Print one line on standard error. Untrusted text in it is escaped, and a very long line is shortened."""
-    _write(abridged(escaped(line)) + end, err=True)
+    """Print one line on standard error. Untrusted text in it is escaped, and a very long line is shortened.
+
+    A line that can't be printed is lost. It doesn't end the command.
+    """
+    write_err(abridged(escaped(line)) + end)
 
 
 def echo(*fields: str) -> None:
     """Print one line of results on standard output: escaped fields, separated by tabs."""
-    _write("\t".join(map(escaped, fields)) + "\n", err=False)
+    _write("\t".join(map(escaped, fields)) + "\n")
+
+
+def echo_listed(*fields: str) -> None:
+    """Print one line of a listing. When the reader of a pipe has gone, the rest is dropped."""
+    _write("\t".join(map(escaped, fields)) + "\n", is_listing=True)
 
 
 def echo_path(path: Path) -> None:
@@ -37,20 +59,63 @@ def echo_path(path: Path) -> None:
 
     A terminal gets it escaped. A pipe gets the exact bytes, so that programs can open the path.
     """
-    if sys.stdout.isatty():
+    if sys.stdout is None or sys.stdout.isatty():
         echo(str(path))
     else:
-        click.echo(os.fsencode(path))
+        _write(os.fsencode(path) + b"\n")
 
 
-def echo_json(document: Mapping[str, Any]) -> None:
+def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
     """Print a JSON document on standard output, in ASCII."""
-    click.echo(json.dumps(document, indent=2))
+    _write(json.dumps(document, indent=2) + "\n", is_listing=is_listing)
 
 
-def _write(text: str, *, err: bool) -> None:
-    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err, nl=False)
+def write_err(text: str) -> None:
+    """Write text to standard error, unless that can't be written."""
+    try:
+        click.echo(_encodable(text, sys.stderr), err=True, nl=False)
+    except (OSError, ValueError):
+        _discard(sys.stderr)
+
+
+def report_unwritten(error: Exception) -> None:
+    """Note that standard output can't be written, and say so on standard error."""
+    unwritten.error = error
+    _discard(sys.stdout)
+    echo_err(f"Cannot write to standard output: {getattr(error, 'strerror', None) or error}.")
+
+
+def _write(content: str | bytes, *, is_listing: bool = False) -> None:
+    """Write a result to standard output, or else to standard error."""
+    if sys.stdout is not None and unwritten.error is None:
+        try:
+            click.echo(_encodable(content, sys.stdout) if isinstance(content, str) else content, nl=False)
+        except (OSError, ValueError) as error:
+            if is_listing and isinstance(error, BrokenPipeError):
+                _discard(sys.stdout)
+                unwritten.error = error
+            else:
+                report_unwritten(error)
+        else:
+            return
+    if not (is_listing and isinstance(unwritten.error, BrokenPipeError)):
+        write_err(content if isinstance(content, str) else escaped(os.fsdecode(content), keep="\n"))
+
+
+def _encodable(text: str, stream: TextIO | None) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Redirect a standard stream that can't be written to the null device, so that flushing it at exit doesn't fail."""
+    is_replaced = stream is not sys.__stdout__ and stream is not sys.__stderr__
+    if stream is None or is_replaced:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 @contextlib.contextmanager

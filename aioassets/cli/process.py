@@ -7,14 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TextIO, cast
+from typing import Final
 
 import anyio
-from asyncclick.utils import PacifyFlushWrapper
 
 from aioassets.cli.display import show_cursor
 from aioassets.cli.escaping import traceback_lines
-from aioassets.cli.output import echo_err, escaped_logging
+from aioassets.cli.output import echo_err, escaped_logging, unwritten
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
     AccessDenied,
@@ -32,6 +31,8 @@ from aioassets.settings import debug_wanted, secrets_in
 DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+UNWRITTEN: Final = 8
+"""Exit code of a command that succeeded, but could not write its result to standard output."""
 
 EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
     (UsageError, USAGE),
@@ -44,7 +45,11 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
 )
 """Exit codes by error class. The first match counts."""
 
-SIGNAL_MESSAGES: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+SIGNAL_MESSAGES: Final = {
+    signal.SIGINT: "Interrupted",
+    signal.SIGTERM: "Terminated",
+    signal.SIGHUP: "Hung up",
+}
 
 
 def exit_code_of(error: AioAssetsError) -> int:
@@ -55,13 +60,15 @@ def exit_code_of(error: AioAssetsError) -> int:
 def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
     """Run the work of a command and return its exit code.
 
-    SIGINT and SIGTERM cancel the work. A second signal exits immediately.
+    SIGINT, SIGTERM and SIGHUP cancel the work. A second signal exits immediately. A SIGHUP that is
+    ignored, as by `nohup`, stays ignored.
 
     Args:
         work: coroutine function that returns the exit code.
         args: arguments without the program's name; `None` for those of this process.
     """
     codes: list[int] = []
+    unwritten.reset()
 
     async def main() -> None:
         codes.append(await _run(work, args))
@@ -72,13 +79,13 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
         except RuntimeError as error:  # closing a loop starts a thread to join those of its executor
             if not (codes and is_out_of_threads(error)):
                 raise
-    return codes[0]
+    return UNWRITTEN if codes[0] == DONE and unwritten.error is not None else codes[0]
 
 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
     received: list[signal.Signals] = []
     code = FAILED
-    with anyio.open_signal_receiver(*SIGNAL_MESSAGES) as signals:
+    with anyio.open_signal_receiver(*_handled_signals()) as signals:
         async with anyio.create_task_group() as tasks:
             command = anyio.CancelScope()
             tasks.start_soon(_cancel_on_signal, signals, command, received)
@@ -90,6 +97,11 @@ async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | 
     if command.cancelled_caught:
         echo_err(f"{SIGNAL_MESSAGES[received[0]]}.")
     return 128 + received[0]
+
+
+def _handled_signals() -> list[signal.Signals]:
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNAL_MESSAGES if not (is_nohup and number == signal.SIGHUP)]
 
 
 async def _cancel_on_signal(
@@ -126,9 +138,6 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
         error: the error that ended the command.
         args: arguments whose secrets are redacted; `None` for those of this process.
     """
-    if isinstance(error, BrokenPipeError):  # the reader of standard output has gone
-        sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
-        return FAILED
     if is_out_of_threads(error):
         cause, error = error, OutOfThreads()
         error.__cause__ = cause

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aioassets.cli.escaping import escaped
-from aioassets.cli.output import echo
+from aioassets.cli.output import echo_listed
 from aioassets.cli.units import human_duration, human_files
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def _version_list(versions: Sequence[str]) -> str:
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
     """Print assets as a table on a terminal, elsewhere as lines of a name and versions, separated by a tab."""
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         _print_table(assets)
         return
     for asset in assets:
-        echo(asset.name, ",".join(asset.versions))
+        echo_listed(asset.name, ",".join(asset.versions))
 
 
 def _print_table(assets: Iterable[AssetVersions]) -> None:
