@@ -141,7 +141,12 @@ async def start(place: Place, tmp_path: Path) -> AsyncIterator[Callable[..., Any
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("AIOASSETS_", "MODELKIT_"))}
-    environ |= {"AIOASSETS_DIR": str(tmp_path / "cache"), "TMPDIR": str(temporary), **place.environ}
+    environ |= {
+        "AIOASSETS_DIR": str(tmp_path / "cache"),
+        "TMPDIR": str(temporary),
+        "SERVICE_CREATE": "1",
+        **place.environ,
+    }
 
     async def run(*, grace: int = LONG, script: str = "") -> Service:
         options = ["--app-dir", str(EXAMPLES), "--port=0", f"--timeout-graceful-shutdown={grace}", "--lifespan=on"]
@@ -395,6 +400,14 @@ async def test_it_serves_what_was_the_latest_when_it_started(
     await service.ended()
     service = await start()
     assert await served() == ("0.1", body(1))
+
+
+async def test_a_misspelt_setting_publishes_nothing(example: ModuleType, tmp_path: Path) -> None:
+    async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache") as manager:
+        with pytest.raises(AioAssetsError) as caught:
+            await example.fetch_model(manager)
+    assert "SERVICE_MODEL" in caught.value.__notes__[0]
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.fixture(scope="module")
