@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,13 +71,11 @@ def _removed(tmp_path: Path) -> Iterator[None]:
         (["new", "file", "name", "--yes"], 3, "Cannot push 'file': no such file or directory."),
     ],
 )
-def test_a_relative_path_needs_a_working_directory(
-    spawn: Callable[..., Any], args: list[str], code: int, message: str
-) -> None:
-    process = spawn(*args)
-    out, err = process.communicate()
-    assert (process.returncode, out, err.count("\n")) == (code, "", 1)
-    assert message in err
+def test_a_relative_path_needs_a_working_directory(args: list[str], code: int, message: str) -> None:
+    command = [sys.executable, "-P", "-m", "aioassets", *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert message in done.stderr
 
 
 @pytest.mark.usefixtures("_removed")
