@@ -20,8 +20,9 @@ from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.progress import Progress
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
+from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
-from aioassets.session import Session, checked
+from aioassets.session import Session
 from aioassets.settings import Settings
 from aioassets.store.listing import AssetVersions, list_assets, list_versions
 
@@ -39,8 +40,8 @@ class AssetsManager:
     variable in parentheses.
 
     Args:
-        bucket: a URL (`s3://name`, `file:///path`), a path, the name of a folder that exists, or a bare name
-            together with `storage_provider` (`AIOASSETS_BUCKET`). Without one, only cached assets can be fetched.
+        bucket: a URL (`s3://name`, `file:///path`), a path such as `./store`, or a bare name together with
+            `storage_provider` (`AIOASSETS_BUCKET`). Without one, only cached assets can be fetched.
         settings: all settings in one value. No environment variable is read then.
         assetsmanager_prefix: the beginning of all keys (`AIOASSETS_PREFIX`; default `assets`).
         storage_provider: `local`, `s3`, `gcs` or `azure` (`AIOASSETS_STORAGE_PROVIDER`).
@@ -163,7 +164,7 @@ class AssetsManager:
             labels: key-value pairs for the manifest.
             include: gitignore-style patterns of files to push; all files if empty.
             exclude: gitignore-style patterns of files to leave out.
-            allow_empty: push a version without files, instead of failing.
+            allow_empty: publish a version even if it has no files.
             dry_run: write nothing, and return the forecast of `plan_create`.
             progress: receives events during the push.
 
@@ -171,7 +172,7 @@ class AssetsManager:
             AssetExists: the asset exists, or another process is creating it.
             InvalidName: the name can't be used.
             SourceNotFound: `asset_path` doesn't exist.
-            SourceError: there are no files, or they can't be pushed as they are, or changed during the push.
+            SourceError: there are no files, they can't be pushed as they are, or changed during the push.
             PublicationUncertain: the version is complete, but perhaps not listed.
             StoreError: the store failed.
             AccessDenied: the store refuses these credentials.
@@ -214,7 +215,7 @@ class AssetsManager:
             labels: key-value pairs for the manifest.
             include: gitignore-style patterns of files to push; all files if empty.
             exclude: gitignore-style patterns of files to leave out.
-            allow_empty: push a version without files, instead of failing.
+            allow_empty: publish a version even if it has no files.
             dry_run: write nothing, and return the forecast of `plan_update`.
             progress: receives events during the push.
 
@@ -223,7 +224,7 @@ class AssetsManager:
             VersionNotFound: the asset has no such major version.
             UsageError: both `bump_major` and `major` are given.
             SourceNotFound: `asset_path` doesn't exist.
-            SourceError: there are no files, or they can't be pushed as they are, or changed during the push.
+            SourceError: there are no files, they can't be pushed as they are, or changed during the push.
             PublicationUncertain: the version is complete, but perhaps not listed.
             StoreError: the store failed.
             AccessDenied: the store refuses these credentials.
@@ -372,7 +373,7 @@ class AssetsManager:
         Args:
             spec: `name`, `name:1` or `name:1.2`, each with an optional `[sub/part]`.
             force_download: download again, and replace files that differ.
-            verify: hash cached files instead of trusting their record.
+            verify: hash cached files instead of trusting their sizes and times. Damaged ones are downloaded again.
             offline: resolve among cached versions; `None` for the manager's setting.
             progress: receives events during the download.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
+from pathlib import Path
 
 from aioassets.cleanup.clean import Cleaning
 from aioassets.cleanup.store import StoreCleaning
@@ -15,7 +15,6 @@ from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
-from aioassets.progress import Event, Progress, ignore
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
@@ -52,7 +51,8 @@ class Session:
         self._location = settings.location if driver is None else None
         self._owned = None if self._location is None else self._open_driver(self._location)
         self._sources = Sources(self._open_driver)
-        self._probes = ProbeCache(settings.cache_folder / OWN_FOLDER / "stores")
+        self._cache = _usable_cache(settings)
+        self._probes = ProbeCache(None if self._cache is None else self._cache / OWN_FOLDER / "stores")
         self._claimant: Claimant | None = None
         self.store_if_any = self._open_store(driver or self._owned)
         self._pushes = None if self.store_if_any is None else self._open_pushes(self.store_if_any)
@@ -129,10 +129,9 @@ class Session:
             return None
         settings = self.settings
         layout = Layout(settings.prefix)
-        cache = settings.cache_folder.absolute().as_uri()
-        if cache in (driver.url, f"{driver.url}/{layout.prefix}"):
+        if self._cache is not None and self._cache.as_uri() in (driver.url, f"{driver.url}/{layout.prefix}"):
             raise InvalidSetting(
-                f"The assets directory {str(settings.cache_folder)!r} is the store itself: "
+                f"The assets directory {str(self._cache)!r} is the store itself: "
                 "fetched assets need a folder of their own (assets_dir, AIOASSETS_DIR)."
             )
         if settings.single_writer:
@@ -151,26 +150,16 @@ class Session:
         )
 
 
+def _usable_cache(settings: Settings) -> Path | None:
+    """Return the assets directory, or `None` if its path can't be used. Pushes don't need it."""
+    try:
+        return settings.cache_folder
+    except InvalidSetting:
+        return None
+
+
 def _no_bucket() -> InvalidSetting:
     return InvalidSetting(
         "There is no bucket to use: name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…); "
         "the quickest is a folder, --bucket ./store."
     )
-
-
-def checked(progress: Progress | None) -> Progress:
-    """Return a callback that calls another one, and raises `InvalidSetting` if that has to be awaited."""
-    if progress is None:
-        return ignore
-
-    def report(event: Event) -> None:
-        result: object = progress(event)
-        if result is not None and inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
-                result.close()
-            raise InvalidSetting(
-                "The progress callback must be a plain function, because it is not awaited. Use queue.put_nowait "
-                "or start a task in it."
-            )
-
-    return report

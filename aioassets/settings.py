@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
-from aioassets.drivers import Location, parse_boolean
+from aioassets.drivers import Location, local_folder, parse_boolean
+from aioassets.drivers.spelling import check_assets_dir, check_edges
 from aioassets.errors import InvalidSetting
 from aioassets.model.versioning import VersioningScheme, scheme_named
 from aioassets.runtime.budget import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
@@ -70,6 +71,7 @@ def _check_positive(name: str, value: float) -> None:
 
 
 def _checked_prefix(prefix: str) -> str:
+    check_edges("The prefix", prefix)
     prefix = prefix.strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
         raise InvalidSetting(f"The prefix {prefix!r} must not hold empty, '.' or '..' segments.")
@@ -79,7 +81,10 @@ def _checked_prefix(prefix: str) -> str:
 def _default_assets_dir() -> Path:
     from platformdirs import user_cache_path  # noqa: PLC0415 - imported only where it is needed
 
-    return user_cache_path("aioassets", appauthor=False)
+    try:
+        return user_cache_path("aioassets", appauthor=False)
+    except RuntimeError:  # there is no home directory, which is an error only where the path is used
+        return Path("~/.cache/aioassets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +94,8 @@ class Settings:
     A manager that is given settings reads no environment variables. `Settings.resolve` reads them.
 
     Attributes:
-        bucket: a URL (`s3://name`, `file:///path`), a path, the name of a folder that exists, or a bare name
-            together with `storage_provider`; `None` for the cache alone.
+        bucket: a URL (`s3://name`, `file:///path`), a path such as `./store`, or a bare name together with
+            `storage_provider`; `None` for the cache alone.
         prefix: the beginning of all keys, without outer slashes.
         storage_provider: the provider of a bare bucket name: `local`, `s3`, `gcs` or `azure`.
         assets_dir: the folder for fetched assets; the platform's cache folder unless given.
@@ -173,8 +178,16 @@ class Settings:
 
     @property
     def cache_folder(self) -> Path:
-        """The folder for fetched assets, with `~` expanded."""
-        return Path(self.assets_dir).expanduser()
+        """The folder for fetched assets, as an absolute path with `~` expanded.
+
+        Raises:
+            InvalidSetting: the path is a URL, or the home or working directory that it needs doesn't exist.
+        """
+        folder = os.fspath(self.assets_dir)
+        if not isinstance(folder, str):
+            raise InvalidSetting("The assets directory must be text or a path, not bytes.")
+        check_assets_dir(folder)
+        return Path(local_folder("assets directory", folder, "assets_dir, --assets-dir, AIOASSETS_DIR"))
 
     @property
     def fewest_requests(self) -> int:
@@ -197,8 +210,6 @@ class Settings:
         Raises:
             InvalidSetting: the bucket or the provider can't be used.
         """
-        if isinstance(self.bucket, os.PathLike):
-            return Location("local", os.fspath(self.bucket))
         return Location.parse(self.bucket, self.storage_provider) if self.bucket else None
 
 

@@ -4,11 +4,13 @@ Run it with any ASGI server. The environment configures the store and all other 
 
     pip install '.[s3]' fastapi uvicorn
     export AIOASSETS_BUCKET=s3://models
-    aioassets new model.bin team/model
-    uvicorn --app-dir examples service:app --timeout-graceful-shutdown 20
+    SERVICE_CREATE=1 uvicorn --app-dir examples service:app --timeout-graceful-shutdown 20
 
     curl -X POST -T model.bin localhost:8000/versions
     curl localhost:8000/versions
+
+The model must exist: a misspelt setting ends the start with an error. `SERVICE_CREATE=1` publishes an empty file as
+its first version if there is none. Set it for the first start only.
 
 Responses to `POST /versions`:
 
@@ -43,7 +45,10 @@ from starlette.requests import ClientDisconnect
 
 from aioassets import (
     AioAssetsError,
+    AssetExists,
+    AssetNotFound,
     AssetsManager,
+    BucketNotFound,
     Conflict,
     FetchedAsset,
     ManagerStateError,
@@ -54,6 +59,8 @@ from aioassets import (
 
 MODEL: Final = os.environ.get("SERVICE_MODEL", "team/model")
 """Name of the asset."""
+CREATE: Final = os.environ.get("SERVICE_CREATE") == "1"
+"""Whether to publish an empty first version if the asset doesn't exist."""
 RETRY_AFTER: Final = 5.0
 """Seconds until a client should retry, unless the store says how long to wait."""
 STATUSES: Final = {NotFound: 404, Conflict: 409, StoreUnavailable: 503, ManagerStateError: 503}
@@ -70,15 +77,28 @@ class State(TypedDict):
 
 @contextlib.asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-    """Open one manager for all requests, fetch the model before the first, and wait for the last upload.
-
-    Without the model, the start fails: a misspelt name or bucket must not publish anything.
-    """
+    """Open one manager for all requests, fetch the model before the first, and wait for the last upload."""
     uploads: set[asyncio.Task[Any]] = set()
     async with AssetsManager() as manager:
-        yield State(manager=manager, model=await manager.fetch_asset(MODEL), uploads=uploads)
+        yield State(manager=manager, model=await fetch_model(manager), uploads=uploads)
         if uploads:
             await asyncio.wait(uploads)
+
+
+async def fetch_model(manager: AssetsManager) -> FetchedAsset:
+    """Fetch the latest version."""
+    try:
+        return await manager.fetch_asset(MODEL)
+    except (AssetNotFound, BucketNotFound) as error:
+        if not CREATE:
+            error.add_note(
+                "Check AIOASSETS_BUCKET and SERVICE_MODEL. For a new model, start once with SERVICE_CREATE=1."
+            )
+            raise
+        async with anyio.NamedTemporaryFile() as empty:
+            with contextlib.suppress(AssetExists):  # another process created it first
+                await manager.create_asset(str(empty.name), MODEL)
+        return await manager.fetch_asset(MODEL)
 
 
 async def the_manager(request: Request) -> AssetsManager:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import aioassets
-from aioassets.cli.process import EXIT_CODES, OUTPUT_LOST, SIGNAL_MESSAGES
+from aioassets.cli.process import EXIT_CODES, SIGNAL_MESSAGES, UNWRITTEN
 from aioassets.drivers.azure.driver import AzureDriver
 from aioassets.drivers.gcs.driver import GCSDriver
 from aioassets.drivers.protocol import Driver
@@ -278,7 +278,7 @@ class TestReferencePages:
             int(row) for row in re.findall(r"^\| (\d+) \|", section("docs/command-line.md", "Exit codes"), re.MULTILINE)
         }
 
-        assert rows == {0, *(code for _, code in EXIT_CODES), OUTPUT_LOST, *(128 + each for each in SIGNAL_MESSAGES)}
+        assert rows == {0, *(code for _, code in EXIT_CODES), UNWRITTEN, *(128 + number for number in SIGNAL_MESSAGES)}
 
 
 class TestLinks:

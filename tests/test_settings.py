@@ -109,26 +109,9 @@ def test_a_url_with_a_slip_is_refused_with_a_suggestion(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("variable", ["AIOASSETS_BUCKET", "MODELKIT_STORAGE_BUCKET"])
-@pytest.mark.parametrize("text", ["my-models", "my-models/prod"])
-def test_a_bare_name_is_a_folder_only_if_it_exists(
-    variable: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidSetting, match=rf"\./{text} for a new folder, s3://{text}"):
-        _ = resolve({variable: text}).location
-    (tmp_path / "my-models").mkdir()
-    assert resolve({variable: text}).location == Location("local", text)
-    assert resolve({variable: text}, storage_provider="s3").location == Location("s3", text)
-
-
 @pytest.mark.parametrize("path", ["./s3:models", "/srv/s3:/models", "~/gs//models", "../models"])
 def test_a_text_that_begins_like_a_path_is_a_path(path: str) -> None:
     assert resolve({"AIOASSETS_BUCKET": path}).location == Location("local", path)
-
-
-def test_a_path_object_is_a_path() -> None:
-    assert Settings(bucket=Path("s3:models")).location == Location("local", "s3:models")
 
 
 def test_min_requests_defaults_to_at_most_max_requests() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
 import os
@@ -35,7 +34,7 @@ from aioassets.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from aioassets.cli import commands, process
+    from aioassets.cli import commands, output, process
     from aioassets.model import names as spec
     from aioassets.model.names import AssetSpec
 else:
@@ -50,6 +49,7 @@ else:
             return getattr(import_module(self._name), attribute)
 
     commands = _LazyModule("aioassets.cli.commands")
+    output = _LazyModule("aioassets.cli.output")
     process = _LazyModule("aioassets.cli.process")
     spec = _LazyModule("aioassets.model.names")
 
@@ -71,7 +71,7 @@ Exit codes:
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
-    8  done, but the result could not be written to standard output
+    8  success, but the result could not be written to standard output
   129  hung up (SIGHUP), after cleanup
   130  interrupted (SIGINT), after cleanup
   143  terminated (SIGTERM), after cleanup
@@ -158,7 +158,7 @@ def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
 @cli.command()
 @click.argument("spec")
 @click.option("--force-download", is_flag=True, help="Download again, and replace files that differ.")
-@click.option("--verify", is_flag=True, help="Verify the digests of cached files.")
+@click.option("--verify", is_flag=True, help="Verify the digests of cached files, and download damaged ones again.")
 @click.option("--offline", is_flag=True, default=None, help="Use the cache only. [AIOASSETS_OFFLINE]")
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
@@ -270,17 +270,24 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        with contextlib.suppress(OSError, ValueError):
-            click.echo(escaped(shown.getvalue(), keep="\n"), err=True, nl=False)
-        return error.exit_code
+        return _print_usage_error(shown.getvalue(), error.exit_code)
+    except OSError as error:  # from standard output, which gets help texts
+        output.report_unwritten(error)
+        return process.UNWRITTEN
     except click.Abort:
         raise KeyboardInterrupt from None
     except SystemExit as error:  # completion has ended, or the output pipe is closed
         return error.code if isinstance(error.code, int) else 1
-    except OSError as error:  # help couldn't be printed
-        return process.report_lost_output(error)
     except Exception as error:
         return process.report_error(error, args)
+
+
+def _print_usage_error(text: str, code: int) -> int:
+    try:
+        click.echo(escaped(text, keep="\n"), err=True, nl=False)
+    except OSError:
+        output.write_err("\n")  # fails too, and then discards the stream
+    return code
 
 
 def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
@@ -292,18 +299,18 @@ def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError(f"{parsing!r} must not wait.")
 
 
-def _open_closed_descriptors() -> None:
-    """Open standard descriptors that are closed, so that no file or connection gets their numbers."""
+def _reserve_standard_descriptors() -> None:
+    """Open the null device in place of closed standard streams, so that no file or socket takes their numbers."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
 
 
 def main() -> NoReturn:
     """Run the command line of this process, and exit."""
-    _open_closed_descriptors()
+    _reserve_standard_descriptors()
     try:
         parsed = parse()
         code = parsed if isinstance(parsed, int) else process.run(parsed)

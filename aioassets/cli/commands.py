@@ -10,7 +10,7 @@ import anyio
 
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
-from aioassets.cli.output import echo, echo_err, echo_json, echo_path
+from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import ask, can_ask
 from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, print_assets
@@ -48,7 +48,7 @@ async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int
         async with progress_display("Listing assets"):
             assets = await _collect(manager.list_assets(prefix))
         if as_json:
-            echo_json({"assets": [_asset_json(asset) for asset in assets]})
+            echo_json({"assets": [_asset_json(asset) for asset in assets]}, is_listing=True)
         elif assets:
             print_assets(assets)
         else:
@@ -62,10 +62,10 @@ async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
     async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
         found = await manager.list_versions(name)
     if as_json:
-        echo_json({"name": name, "versions": found})
+        echo_json({"name": name, "versions": found}, is_listing=True)
     else:
         for version in found:
-            echo(version)
+            echo_listed(version)
 
 
 async def fetch(
@@ -213,14 +213,10 @@ async def _push(
         result = await _push_plan(manager, plan)
     if result.version != plan.version:
         echo_err(f"{plan.version} was taken by an earlier or a concurrent push.")
-    try:
-        if push.as_json:
-            echo_json(_push_json(result, dry_run=False))
-        else:
-            echo(f"{result.name}:{result.version}")
-    except BrokenPipeError:
-        echo_err(f"{result.name}:{result.version} was published, but the reader of standard output has gone.")
-        raise
+    if push.as_json:
+        echo_json(_push_json(result, dry_run=False))
+    else:
+        echo(f"{result.name}:{result.version}")
     return DONE
 
 

@@ -13,7 +13,6 @@ import anyio
 import asyncclick as click
 
 from aioassets.cli.escaping import escaped
-from aioassets.cli.output import is_terminal
 from aioassets.errors import OutOfThreads
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.runtime.tasks import unwrapped
@@ -72,23 +71,22 @@ class Tally:
 async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
     """Display the progress of an operation on the terminal, if there is one, once it takes longer than `DELAY`."""
     tally = Tally(preparing, verb)
-    if not is_terminal(sys.stderr):
+    if sys.stderr is None or not sys.stderr.isatty():
         yield tally
         return
     with unwrapped():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_draw_if_possible, tally)
+            tasks.start_soon(_draw, tally)
             yield tally
             tasks.cancel_scope.cancel()
 
 
-async def _draw_if_possible(tally: Tally) -> None:
-    """Draw until the terminal is gone. The operation goes on without a display."""
-    with contextlib.suppress(OSError):
-        await _draw(tally)
-
-
 async def _draw(tally: Tally) -> None:
+    with contextlib.suppress(OSError):  # the terminal was closed
+        await _draw_until_cancelled(tally)
+
+
+async def _draw_until_cancelled(tally: Tally) -> None:
     await anyio.sleep(DELAY)
     try:
         spinner, bar = await in_thread(_spinner_and_bar)
@@ -137,6 +135,6 @@ def _spinner_and_bar() -> tuple[Progress, Progress]:
 
 def show_cursor() -> None:
     """Show the cursor, which an interrupted display leaves hidden."""
-    if is_terminal(sys.stderr):
+    if sys.stderr is not None and sys.stderr.isatty():
         with contextlib.suppress(OSError):
             click.echo("\x1b[?25h", err=True, color=True)

@@ -120,7 +120,7 @@ STORE = (
         "--bucket",
         metavar="BUCKET",
         shell_complete=_DIRECTORY,
-        help="Bucket or folder that holds the assets: a path, file:///path or s3://name. [AIOASSETS_BUCKET]",
+        help="Bucket or folder that holds the assets: ./path, file:///path or s3://name. [AIOASSETS_BUCKET]",
     ),
     click.option(
         "--assetsmanager-prefix",
@@ -180,7 +180,7 @@ PUSH = (
     click.option(
         "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (as in .gitignore). May be repeated."
     ),
-    click.option("--allow-empty", is_flag=True, help="Push a version without files, instead of failing."),
+    click.option("--allow-empty", is_flag=True, help="Push even if there are no files."),
     YES,
     DRY_RUN,
     JSON,

@@ -6,35 +6,52 @@ Every line that a command prints goes through this module.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 import asyncclick as click
 
 from aioassets.cli.escaping import abridged, escaped, traceback_lines
 from aioassets.cli.redaction import redacted
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 _PACKAGE: Final = logging.getLogger("aioassets")
 
 
+class Unwritten:
+    """Record of whether a result could not be written to standard output."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def reset(self) -> None:
+        """Forget earlier failures, before a command."""
+        self.error = None
+
+
+unwritten: Final = Unwritten()
+
+
 def echo_err(line: str = "", *, end: str = "\n") -> None:
-    """Print one line on standard error. Untrusted text in it is escaped, and a very long line is shortened."""
-    with contextlib.suppress(OSError, ValueError):  # nothing else could tell of it, and the work goes on
-        _write(abridged(escaped(line)) + end, sys.stderr)
+    """Print one line on standard error. Untrusted text in it is escaped, and a very long line is shortened.
+
+    A line that can't be printed is lost. It doesn't end the command.
+    """
+    write_err(abridged(escaped(line)) + end)
 
 
 def echo(*fields: str) -> None:
     """Print one line of results on standard output: escaped fields, separated by tabs."""
-    _write_result("\t".join(map(escaped, fields)) + "\n")
+    _write("\t".join(map(escaped, fields)) + "\n")
+
+
+def echo_listed(*fields: str) -> None:
+    """Print one line of a listing. When the reader of a pipe has gone, the rest is dropped."""
+    _write("\t".join(map(escaped, fields)) + "\n", is_listing=True)
 
 
 def echo_path(path: Path) -> None:
@@ -42,86 +59,63 @@ def echo_path(path: Path) -> None:
 
     A terminal gets it escaped. A pipe gets the exact bytes, so that programs can open the path.
     """
-    if is_terminal(sys.stdout):
+    if sys.stdout is None or sys.stdout.isatty():
         echo(str(path))
     else:
-        _write_result(os.fsencode(path) + b"\n")
+        _write(os.fsencode(path) + b"\n")
 
 
-def echo_json(document: Mapping[str, Any]) -> None:
+def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
     """Print a JSON document on standard output, in ASCII."""
-    _write_result(json.dumps(document, indent=2) + "\n")
+    _write(json.dumps(document, indent=2) + "\n", is_listing=is_listing)
 
 
-def print_table(table: Table) -> None:
-    """Print a table on standard output, which is a terminal."""
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-
-    console = Console(markup=False, highlight=False, emoji=False)
-    with console.capture() as captured:
-        console.print(table)
-    _write_result(captured.get())
+def write_err(text: str) -> None:
+    """Write text to standard error, unless that can't be written."""
+    try:
+        click.echo(_encodable(text, sys.stderr), err=True, nl=False)
+    except (OSError, ValueError):
+        _discard(sys.stderr)
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a standard stream is a terminal. Python has no stream for a descriptor that was closed."""
-    return stream is not None and not stream.closed and stream.isatty()
+def report_unwritten(error: Exception) -> None:
+    """Note that standard output can't be written, and say so on standard error."""
+    unwritten.error = error
+    _discard(sys.stdout)
+    echo_err(f"Cannot write to standard output: {getattr(error, 'strerror', None) or error}.")
 
 
-class Results:
-    """Delivery of results to standard output.
-
-    Attributes:
-        lost: whether a result could not be written there.
-    """
-
-    lost = False
-
-    def write(self, content: str | bytes) -> None:
-        """Write to standard output; if that fails, to standard error.
-
-        Raises:
-            BrokenPipeError: the reader of standard output has gone.
-        """
-        if not self.lost:
-            try:
-                _write(content, sys.stdout)
-            except BrokenPipeError:
-                raise
-            except (OSError, ValueError) as error:
-                self.lost = True
-                discard_output()
-                reason = getattr(error, "strerror", None) or str(error)
-                echo_err(f"Can't write to standard output ({reason}). The result:")
+def _write(content: str | bytes, *, is_listing: bool = False) -> None:
+    """Write a result to standard output, or else to standard error."""
+    if sys.stdout is not None and unwritten.error is None:
+        try:
+            click.echo(_encodable(content, sys.stdout) if isinstance(content, str) else content, nl=False)
+        except (OSError, ValueError) as error:
+            if is_listing and isinstance(error, BrokenPipeError):
+                _discard(sys.stdout)
+                unwritten.error = error
             else:
-                return
-        with contextlib.suppress(OSError, ValueError):
-            _write(content, sys.stderr)
+                report_unwritten(error)
+        else:
+            return
+    if not (is_listing and isinstance(unwritten.error, BrokenPipeError)):
+        write_err(content if isinstance(content, str) else escaped(os.fsdecode(content), keep="\n"))
 
 
-RESULTS: Final = Results()
-"""The results of this process."""
+def _encodable(text: str, stream: TextIO | None) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _write_result(content: str | bytes) -> None:
-    RESULTS.write(content)
-
-
-def _write(content: str | bytes, stream: TextIO | None) -> None:
-    if stream is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    if isinstance(content, str):
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        content = content.encode(encoding, "backslashreplace").decode(encoding)
-    click.echo(content, file=stream, nl=False)
-
-
-def discard_output() -> None:
-    """Let the interpreter flush what is left in the buffer of standard output to nowhere."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, sys.stdout.fileno())
-        os.close(descriptor)
+def _discard(stream: TextIO | None) -> None:
+    """Redirect a standard stream that can't be written to the null device, so that flushing it at exit doesn't fail."""
+    is_replaced = stream is not sys.__stdout__ and stream is not sys.__stderr__
+    if stream is None or is_replaced:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 @contextlib.contextmanager

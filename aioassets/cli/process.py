@@ -7,14 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TextIO, cast
+from typing import Final
 
 import anyio
-from asyncclick.utils import PacifyFlushWrapper
 
 from aioassets.cli.display import show_cursor
 from aioassets.cli.escaping import traceback_lines
-from aioassets.cli.output import RESULTS, discard_output, echo_err, escaped_logging
+from aioassets.cli.output import echo_err, escaped_logging, unwritten
 from aioassets.cli.redaction import redacted
 from aioassets.errors import (
     AccessDenied,
@@ -32,6 +31,8 @@ from aioassets.settings import debug_wanted, secrets_in
 DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+UNWRITTEN: Final = 8
+"""Exit code of a command that succeeded, but could not write its result to standard output."""
 
 EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
     (UsageError, USAGE),
@@ -44,10 +45,11 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
 )
 """Exit codes by error class. The first match counts."""
 
-OUTPUT_LOST: Final = 8
-"""Exit code if the work was done, but its result could not be written to standard output."""
-
-SIGNAL_MESSAGES: Final = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", signal.SIGHUP: "Hung up"}
+SIGNAL_MESSAGES: Final = {
+    signal.SIGINT: "Interrupted",
+    signal.SIGTERM: "Terminated",
+    signal.SIGHUP: "Hung up",
+}
 
 
 def exit_code_of(error: AioAssetsError) -> int:
@@ -58,15 +60,15 @@ def exit_code_of(error: AioAssetsError) -> int:
 def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
     """Run the work of a command and return its exit code.
 
-    SIGINT, SIGTERM and SIGHUP cancel the work. A second signal exits immediately. A SIGHUP that is ignored,
-    as by `nohup`, stays ignored.
+    SIGINT, SIGTERM and SIGHUP cancel the work. A second signal exits immediately. A SIGHUP that is
+    ignored, as by `nohup`, stays ignored.
 
     Args:
         work: coroutine function that returns the exit code.
         args: arguments without the program's name; `None` for those of this process.
     """
     codes: list[int] = []
-    RESULTS.lost = False
+    unwritten.reset()
 
     async def main() -> None:
         codes.append(await _run(work, args))
@@ -77,14 +79,13 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
         except RuntimeError as error:  # closing a loop starts a thread to join those of its executor
             if not (codes and is_out_of_threads(error)):
                 raise
-    return OUTPUT_LOST if RESULTS.lost and codes[0] == DONE else codes[0]
+    return UNWRITTEN if codes[0] == DONE and unwritten.error is not None else codes[0]
 
 
 async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
     received: list[signal.Signals] = []
     code = FAILED
-    handled = [each for each in SIGNAL_MESSAGES if not _is_ignored_hangup(each)]
-    with anyio.open_signal_receiver(*handled) as signals:
+    with anyio.open_signal_receiver(*_handled_signals()) as signals:
         async with anyio.create_task_group() as tasks:
             command = anyio.CancelScope()
             tasks.start_soon(_cancel_on_signal, signals, command, received)
@@ -98,8 +99,9 @@ async def _run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | 
     return 128 + received[0]
 
 
-def _is_ignored_hangup(number: signal.Signals) -> bool:
-    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+def _handled_signals() -> list[signal.Signals]:
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNAL_MESSAGES if not (is_nohup and number == signal.SIGHUP)]
 
 
 async def _cancel_on_signal(
@@ -136,9 +138,6 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
         error: the error that ended the command.
         args: arguments whose secrets are redacted; `None` for those of this process.
     """
-    if isinstance(error, BrokenPipeError):  # the reader of standard output has gone
-        sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
-        return FAILED
     if is_out_of_threads(error):
         cause, error = error, OutOfThreads()
         error.__cause__ = cause
@@ -149,15 +148,6 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
     for line in lines:
         echo_err(redacted(line, secrets))
     return exit_code_of(error) if isinstance(error, AioAssetsError) else FAILED
-
-
-def report_lost_output(error: OSError) -> int:
-    """Report that standard output can't be written, and return the exit code."""
-    if isinstance(error, BrokenPipeError):
-        return report_error(error)
-    echo_err(f"Can't write to standard output ({error.strerror}).")
-    discard_output()
-    return OUTPUT_LOST
 
 
 def _debug_mode() -> bool:

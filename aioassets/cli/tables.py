@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aioassets.cli.escaping import escaped
-from aioassets.cli.output import echo, is_terminal, print_table
+from aioassets.cli.output import echo_listed
 from aioassets.cli.units import human_duration, human_files
 
 if TYPE_CHECKING:
@@ -83,19 +83,20 @@ def _version_list(versions: Sequence[str]) -> str:
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
     """Print assets as a table on a terminal, elsewhere as lines of a name and versions, separated by a tab."""
-    if is_terminal(sys.stdout):
+    if sys.stdout is not None and sys.stdout.isatty():
         _print_table(assets)
         return
     for asset in assets:
-        echo(asset.name, ",".join(asset.versions))
+        echo_listed(asset.name, ",".join(asset.versions))
 
 
 def _print_table(assets: Iterable[AssetVersions]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import, and needed on terminals only
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("Asset", overflow="fold")
     table.add_column("Versions", overflow="fold")
     for asset in assets:
         table.add_row(escaped(asset.name), escaped(", ".join(asset.versions)))
-    print_table(table)
+    Console(markup=False, highlight=False, emoji=False).print(table)

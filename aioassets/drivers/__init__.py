@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
@@ -33,7 +33,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.slips import slip_in
+from aioassets.drivers.spelling import SCHEME, check_location, is_like_a_path, renamed, which
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -94,9 +94,6 @@ __all__ = [
     "in_thread",
 ]
 
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_LIKE_A_PATH: Final = ("/", "./", "../", "~")
-
 PLUGINS: Final = "aioassets.drivers"
 """The entry-point group in which other packages register drivers by URL scheme."""
 
@@ -119,9 +116,6 @@ _ALIASES: Final = {"az": "azure"}
 """Names that modelkit uses for providers."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
-_COMMON_SCHEMES: Final = ("gcs", "azure", "abfs", "abfss", "wasb", "s3a", "s3n", "http", "https")
-"""Schemes of URLs that name a bucket elsewhere."""
-
 _ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or az://container."
 
 
@@ -138,34 +132,34 @@ class Location:
     bucket: str
 
     @classmethod
-    def parse(cls, bucket: str, storage_provider: str | None = None) -> Location:
+    def parse(cls, bucket: str | os.PathLike[str], storage_provider: str | None = None) -> Location:
         """Parse a URL, a path or a bare name.
 
         Args:
             bucket: `s3://name`, `file:///path`, a path, or a bare name.
-            storage_provider: the provider of a bare name. Without one, a bare name is a folder that exists.
+            storage_provider: the provider of a bare name. Without one, a bare name must be that of a folder
+                that exists.
 
         Raises:
-            InvalidSetting: the URL is malformed or looks like one with a slip, the provider is unknown, or
-                a bare name is neither a folder nor has a provider.
+            InvalidSetting: the URL is malformed or misspelt, the name is ambiguous, or the provider is unknown.
         """
         storage_provider = _ALIASES.get(storage_provider or "", storage_provider)
         if storage_provider is not None and not _is_provider(storage_provider):
             raise InvalidSetting(
                 f"Unknown storage provider {storage_provider!r}. Choose one of {', '.join(sorted(_PROVIDERS))}."
             )
-        if bucket.startswith(_LIKE_A_PATH) or bucket in (".", ".."):
-            return cls("local", bucket)
-        if slip := slip_in(bucket, {*_BY_SCHEME, *_COMMON_SCHEMES}):
-            raise InvalidSetting(slip)
-        if _SCHEME.match(bucket):
-            return cls._from_url(bucket)
-        if storage_provider is None and not os.path.isdir(bucket.partition("/")[0]):
-            raise InvalidSetting(
-                f"The bucket {bucket!r} is neither a URL nor a folder that exists. Write ./{bucket} for a new folder, "
-                f"s3://{bucket} (or gs://, az://) for a bucket, or name its storage provider."
-            )
-        return cls(storage_provider or "local", bucket)
+        text = os.fspath(bucket)
+        if not isinstance(text, str):
+            raise InvalidSetting("The bucket must be text or a path, not bytes.")
+        if not (storage_provider == "s3" and text.startswith("arn:")):
+            check_location(text)
+        if SCHEME.match(text):
+            return cls._from_url(text)
+        if is_like_a_path(text) or (storage_provider is None and _is_folder(bucket)):
+            return cls("local", text)
+        if storage_provider is None:
+            raise which(text.rstrip("/"))
+        return cls(storage_provider, text)
 
     @classmethod
     def _from_url(cls, url: str) -> Location:
@@ -179,7 +173,8 @@ class Location:
         scheme = parts.scheme.lower()
         provider = _BY_SCHEME.get(scheme, scheme)
         if not _is_provider(provider):
-            raise InvalidSetting(f"No driver is installed for {scheme}:// URLs. {_ADVICE}")
+            advice = f"Did you mean {ours}://?" if (ours := renamed(scheme)) else _ADVICE
+            raise InvalidSetting(f"No driver is installed for {scheme}:// URLs. {advice}")
         if provider == "local":
             if parts.netloc not in ("", "localhost") or not parts.path:
                 raise InvalidSetting(f"{url!r} does not name a folder on this machine. Write file:///path.")
@@ -220,8 +215,35 @@ def make_driver(
         if option not in known:
             raise InvalidSetting(f"The {location.provider} driver has no option {option!r}.")
         chosen[option] = _parsed(option, value, str(parameters[option].annotation))
-    target = os.path.expanduser(location.bucket) if location.provider == "local" else location.bucket
-    return cast("Driver", factory(target, dispatcher=dispatcher, **chosen))
+    if location.provider != "local":
+        return cast("Driver", factory(location.bucket, dispatcher=dispatcher, **chosen))
+    folder = local_folder("bucket", location.bucket)
+    return cast("Driver", factory(folder, dispatcher=dispatcher, **chosen))
+
+
+def local_folder(what: str, path: str, option: str = "") -> str:
+    """Return the absolute path of a folder, with `~` expanded.
+
+    Args:
+        what: the folder's role, for messages.
+        path: the path as given.
+        option: the ways to give another path, for messages.
+
+    Raises:
+        InvalidSetting: the home directory is unknown, or the working directory was removed.
+    """
+    advice = "an absolute path" + (f" ({option})" if option else "")
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise InvalidSetting(
+            f"Cannot use the {what} {path!r}: the home directory is unknown. Set HOME, or give {advice}."
+        )
+    try:
+        return str(Path(expanded).absolute())
+    except FileNotFoundError:
+        raise InvalidSetting(
+            f"Cannot use the {what} {path!r}: it is relative, and the working directory was removed. Give {advice}."
+        ) from None
 
 
 def split_url(url: str) -> tuple[Location, str] | None:
@@ -232,11 +254,17 @@ def split_url(url: str) -> tuple[Location, str] | None:
     Raises:
         InvalidSetting: the URL's scheme is unknown, or it names no bucket.
     """
-    if not _SCHEME.match(url) or url.lower().startswith("file:"):
+    if not SCHEME.match(url) or url.lower().startswith("file:"):
         return None
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
     return Location.parse(f"{scheme}://{bucket}"), key
+
+
+def _is_folder(bucket: str | os.PathLike[str]) -> bool:
+    """Return whether a name that may be that of a bucket means a folder."""
+    text = os.fspath(bucket)
+    return not isinstance(bucket, str) or "/" in text.rstrip("/") or text.startswith(".") or os.path.isdir(text)
 
 
 def _is_provider(name: str) -> bool:

@@ -26,6 +26,7 @@ from aioassets.drivers.protocol import (
     Revision,
     StreamedDocument,
 )
+from aioassets.model.keys import MAX_KEY_BYTES
 from aioassets.runtime.disk import READING
 from aioassets.runtime.threads import coalesced
 
@@ -173,6 +174,8 @@ class Folder:
         yield from self._walk(base + slash, start, deep=deep)
 
     def _walk(self, base: str, start: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
+        if len(base) > MAX_KEY_BYTES:
+            return  # no key is this long
         for entry in _sorted_entries(os.path.join(self.root, base)):
             if not entry.name.startswith(start) or (not base and entry.name == OURS):
                 continue

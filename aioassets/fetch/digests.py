@@ -65,5 +65,5 @@ def verify_file(path: Path, entry: FileEntry, label: str) -> None:
         if entry.size is not None and size != entry.size:
             raise IntegrityError(label, f"{entry.size} bytes", str(size))
         check_digest(label, entry, digest_of_file(path, entry))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise IntegrityError(label, f"{entry.size} bytes", "nothing") from None

@@ -83,6 +83,23 @@ class CacheEntry:
         record = self._load(self.record_file)  # before `exists`, which hides that a folder can't be read
         return record if record is not None and self.payload.exists() else None
 
+    def source(self) -> str | None:
+        """Return the identity of the store that the whole version came from, or `None` if it isn't cached."""
+        try:
+            with self.record_file.open("rb") as file:
+                return Record.source_in(file) if self.payload.exists() else None
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+
+    def recorded_at(self) -> int:
+        """Return the time at which the record of the whole version was written, in nanoseconds."""
+        return self.record_file.stat().st_mtime_ns
+
+    def confirm(self) -> None:
+        """Note that the payload was verified now, if the directory can be written."""
+        with contextlib.suppress(OSError):
+            os.utime(self.record_file)
+
     def parts_record(self) -> Record | None:
         """Return the record of single files, or `None` if none are cached."""
         return self._load(self._own_path(directory.PARTS_RECORD))

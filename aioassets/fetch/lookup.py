@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
+from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
 
@@ -36,19 +39,52 @@ class CachedFiles:
     manifest: Manifest
     selection: Selection
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole version is cached, not only single files."""
+        return self.root == self.entry.payload
+
     def problems(self) -> Iterator[IntegrityError]:
         """Verify all files, and yield the errors of damaged and missing ones. Blocking."""
         for file in self.selection.files:
-            try:
-                verify_file(self.root / file.path, file, self.entry.file_label(file))
-            except IntegrityError as error:
+            if (error := self.problem_of(file)) is not None:
                 logger.warning("Damaged in the assets directory: %s", error)
                 yield error
 
-    def verify(self) -> None:
-        """Raise `IntegrityError` for the first damaged or missing file. Blocking."""
-        for error in self.problems():
-            raise error
+    def first_problem(self, *, verify: bool) -> IntegrityError | None:
+        """Return the error of the first damaged or missing file, or `None`. Blocking.
+
+        Args:
+            verify: whether to hash all files. Otherwise files of the right size are hashed only if they were
+                modified since the version was recorded.
+        """
+        if verify:
+            return next(self.problems(), None)
+        recorded_at = self.entry.recorded_at() if self.is_whole else None
+        changed = [file for file in self.selection.files if self._has_changed(file, recorded_at)]
+        for file in changed:
+            if (error := self.problem_of(file)) is not None:
+                logger.warning("Damaged in the assets directory: %s", error)
+                return error
+        if changed and self.is_whole and len(self.selection.files) == len(self.manifest.files):
+            self.entry.confirm()
+        return None
+
+    def problem_of(self, file: FileEntry) -> IntegrityError | None:
+        """Return the error of a file if it is damaged or missing. Blocking."""
+        try:
+            verify_file(self.root / file.path, file, self.entry.file_label(file))
+        except IntegrityError as error:
+            return error
+        return None
+
+    def _has_changed(self, file: FileEntry, recorded_at: int | None) -> bool:
+        try:
+            found = os.stat(f"{self.root}/{file.path}" if file.path else self.root)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        is_other = not stat.S_ISREG(found.st_mode) or file.size not in (None, found.st_size)
+        return is_other or (recorded_at is not None and found.st_mtime_ns > recorded_at)
 
     def as_fetched(self, part: str | None, *, from_cache: bool) -> FetchedAsset:
         """Return the result of a fetch of these files. Blocking."""
@@ -102,7 +138,7 @@ class Lookup:
         found = {
             version
             for version in complete_versions(self.assets_dir, self.spec.name)
-            if self.source is None or self._is_of_source(version)
+            if self.source in (None, self.entry(version).source())
         }
         if self.spec.part is not None:
             found.update(filter(self._has_parts, partial_versions(self.assets_dir, self.spec.name)))
@@ -122,10 +158,6 @@ class Lookup:
             return self._find_parts(self.entry(version)) is not None
         except PartNotFound:
             return False
-
-    def _is_of_source(self, version: str) -> bool:
-        record = self.entry(version).record()
-        return record is not None and self._accepts(record)
 
     def _accepts(self, record: Record) -> bool:
         return self.source is None or record.source == self.source

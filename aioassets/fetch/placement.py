@@ -87,16 +87,30 @@ class Placement:
     def _move(self, files: Iterable[FileEntry], root: Path) -> None:
         for file in files:
             target = root / file.path
+            self._make_way(target, root)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.staging.path_of(file), target)
+
+    def _make_way(self, target: Path, root: Path) -> None:
+        """Put aside a folder in the place of a file, and a file in the place of one of its folders."""
+        if target != root and target.is_dir() and not target.is_symlink():
+            self.staging.entry.set_aside(target, "a file belongs in its place")
+        for folder in target.parents:
+            if folder in (root, root.parent) or folder.is_dir():
+                return
+            if os.path.lexists(folder):
+                self.staging.entry.set_aside(folder, "a folder belongs in its place")
 
 
 def _is_same_file(new: Path, old: Path) -> bool:
     """Compare the bytes and the executable bits of two files."""
     try:
-        same_bit = not (new.stat().st_mode ^ old.stat().st_mode) & stat.S_IXUSR
-    except FileNotFoundError:
+        this, that = new.stat(), old.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    if os.path.samestat(this, that):
+        return True
+    same_bit = not (this.st_mode ^ that.st_mode) & stat.S_IXUSR
     return same_bit and old.is_file() and _has_same_bytes(new, old)
 
 

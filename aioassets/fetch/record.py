@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from aioassets.model.jsontext import dump_chunks
 from aioassets.model.manifest import Manifest
@@ -38,6 +38,15 @@ class Record:
         file.writelines(coalesced(dump_chunks(self.manifest.to_fields())))
         file.write(b"}")
 
+    @staticmethod
+    def source_in(file: BinaryIO) -> str:
+        """Return the source of a record, without reading its manifest. Blocking.
+
+        Raises:
+            ValueError: the file holds no record.
+        """
+        return str(_read_head(file)[0]["source"])
+
     @classmethod
     def read_from(cls, file: BinaryIO) -> Record:
         """Parse a record. Blocking.
@@ -45,12 +54,18 @@ class Record:
         Raises:
             ValueError: the file holds no record.
         """
-        head, _, rest = file.read(_HEAD).partition(_MANIFEST)
-        value = json.loads(head + b"}") if rest else None
-        if not isinstance(value, dict) or not isinstance(value.get("source"), str):
-            raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
-        begin, end = len(head) + len(_MANIFEST), file.seek(0, os.SEEK_END) - 1
+        value, begin = _read_head(file)
+        end = file.seek(0, os.SEEK_END) - 1
         file.seek(begin)
         return cls(
             value["source"], Manifest.from_json(file.read(end - begin), check_cancelled), str(value.get("asset", ""))
         )
+
+
+def _read_head(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Return the fields before the manifest, and the offset at which that begins."""
+    head, _, rest = file.read(_HEAD).partition(_MANIFEST)
+    value = json.loads(head + b"}") if rest else None
+    if not isinstance(value, dict) or not isinstance(value.get("source"), str):
+        raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
+    return value, len(head) + len(_MANIFEST)

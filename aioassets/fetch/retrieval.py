@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -20,7 +21,7 @@ from aioassets.fetch.record import Record
 from aioassets.fetch.remote import RemoteVersion
 from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.resolve import Resolver
-from aioassets.fetch.selection import select
+from aioassets.fetch.selection import Selection, select
 from aioassets.fetch.staging import Staging, clear_staging
 from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.names import AssetSpec
@@ -50,6 +51,7 @@ class Retrieval:
         self._resolver = Resolver(context.store, self._lookup, context.scheme)
         self._force = force_download
         self._verify = verify
+        self._damaged: CachedFiles | None = None
 
     async def run(self) -> FetchedAsset:
         """Fetch the version; `AssetsManager.fetch_asset` documents it."""
@@ -88,21 +90,31 @@ class Retrieval:
         found = self._lookup.find(version)
         if found is None:
             return None
-        if self._verify:
-            found.verify()
-        return found.as_fetched(self._spec.part, from_cache=True)
+        problem = found.first_problem(verify=self._verify)
+        if problem is None:
+            return found.as_fetched(self._spec.part, from_cache=True)
+        if self._context.store is None:
+            raise problem
+        self._damaged = found
+        return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
         """Download the version, or adopt what is there. The lock is held."""
         remote = await RemoteVersion.find(store, entry.name, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
-        staging = Staging(entry, Record(store.identity, remote.manifest, entry.label), selection)
+        is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
+        downloaded = (
+            Selection.of(remote.manifest, replace(self._spec, part=None), entry.version) if is_whole else selection
+        )
+        staging = Staging(entry, Record(store.identity, remote.manifest, entry.label), downloaded)
         try:
-            if not self._force and await in_thread(adopt, entry, staging.record):
+            if not (self._force or self._damaged) and await in_thread(adopt, entry, staging.record):
                 found = CachedFiles(entry, entry.payload, remote.manifest, selection)
                 return await in_thread(partial(found.as_fetched, self._spec.part, from_cache=True))
             await self._fill(remote, staging)
-            return await in_thread(self._place, staging)
+            await in_thread(self._place, staging, is_whole)
+            placed = CachedFiles(entry, entry.payload if is_whole else entry.parts, remote.manifest, selection)
+            return await in_thread(partial(placed.as_fetched, self._spec.part, from_cache=False))
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             if (folding_error := staging.folding_error(error)) is None:
                 raise
@@ -122,20 +134,27 @@ class Retrieval:
 
     def _prepare(self, staging: Staging) -> DownloadPlan:
         staging.prepare()
-        staged = set() if self._force else staging.reuse_parts()
+        staged = self._reused(staging)
         plan = DownloadPlan.of(staging.selection.files, staged)
         staging.check_free_space(plan.nbytes or 0)
         return plan
 
-    def _place(self, staging: Staging) -> FetchedAsset:
-        entry, placement, part = staging.entry, Placement(staging), self._spec.part
-        if part is None:
+    def _reused(self, staging: Staging) -> set[str]:
+        """Stage files that are in the assets directory already, and return their paths."""
+        if self._force:
+            return set()
+        if self._damaged is None:
+            return staging.reuse_parts()
+        if self._damaged.manifest != staging.record.manifest:
+            return set()
+        return staging.reuse_intact(self._damaged)
+
+    def _place(self, staging: Staging, is_whole: bool) -> None:
+        placement = Placement(staging)
+        if is_whole:
             placement.place_version()
         else:
             placement.place_parts()
-        root = entry.payload if part is None else entry.parts
-        placed = CachedFiles(entry, root, staging.record.manifest, staging.selection)
-        return placed.as_fetched(part, from_cache=False)
 
     # Check
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from aioassets.errors import CacheError
 from aioassets.fetch import folding
 from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.lookup import CachedFiles
 from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileEntry
@@ -61,6 +62,13 @@ class Staging:
         if self.entry.parts_record() != self.record:
             return set()
         return {file.path for file in self.selection.files if self._reuse_part(file)}
+
+    def reuse_intact(self, damaged: CachedFiles) -> set[str]:
+        """Stage all files of a damaged cached version that match their digests; return their paths."""
+        intact = [file for file in self.selection.files if file.digests and damaged.problem_of(file) is None]
+        for file in intact:
+            _link_or_copy(damaged.root / file.path, self.path_of(file))
+        return {file.path for file in intact}
 
     def _reuse_part(self, file: FileEntry) -> bool:
         if not self.entry.has_part(file):

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from aioassets.drivers import Location, split_url
 from aioassets.drivers.protocol import Driver
-from aioassets.errors import InvalidSetting
+from aioassets.errors import UsageError
 from aioassets.push.plan import PushRequest
 from aioassets.push.scan import Tree, scan
 from aioassets.push.stored import scan_store
@@ -35,7 +35,7 @@ class Sources:
             store_url: the URL of the store to push to, which can't be part of the source.
 
         Raises:
-            InvalidSetting: the source is neither a path nor a URL.
+            UsageError: the source isn't text or a path.
             SourceNotFound: the source doesn't exist.
             SourceError: the source can't be pushed as it is.
         """
@@ -62,9 +62,9 @@ def _text_of(source: object) -> str:
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if isinstance(text, str):
         return text
-    raise InvalidSetting(
-        f"A push needs the path or the URL of its source as text or a pathlib.Path, not {type(source).__name__}. "
-        "Write content in memory to a file first."
+    raise UsageError(
+        f"Cannot push {type(text).__name__}: give the path of a file or directory, or a URL. "
+        "Write content to a file first, and decode a path of bytes with os.fsdecode."
     )
 
 

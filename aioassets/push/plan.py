@@ -27,7 +27,7 @@ class PushRequest:
         labels: key-value pairs for the manifest.
         include: gitignore-style patterns of files to push; all if empty.
         exclude: gitignore-style patterns of files to leave out.
-        allow_empty: whether a version without files may be pushed.
+        allow_empty: whether a version without files may be published.
     """
 
     source: str | os.PathLike[str]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from aioassets.errors import InvalidName, SourceError
 from aioassets.model.keys import MAX_KEY_BYTES, Layout
 from aioassets.model.names import parse_new_name
@@ -35,14 +33,11 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
 
 def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tree: Tree, state: IndexState) -> PushPlan:
     name, operation = request.name, request.operation_for(exists=state.exists)
-    if not (tree.files or request.allow_empty):
-        found = "none of its files match the patterns" if request.include or request.exclude else "it has no files"
-        raise SourceError(
-            os.fspath(request.source), f"{found}; to push an empty version, use --allow-empty (allow_empty=True)"
-        )
     bump = Bump() if operation == CREATE else request.bump
     check_exists(state, operation, name, store.url)
     version = next_version(state, scheme, name, bump, store.url)
+    if not (tree.files or request.allow_empty):
+        raise _no_files(request, tree)
     _check_keys(tree, store.layout, name, version)
     return PushPlan(
         name=name,
@@ -59,6 +54,11 @@ def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tre
         new_store=state.new_store,
         index=state,
     )
+
+
+def _no_files(request: PushRequest, tree: Tree) -> SourceError:
+    problem = "its patterns select no file" if request.include or request.exclude else "it has no files"
+    return SourceError(tree.root, f"{problem}; to publish an empty version, use --allow-empty (allow_empty=True)")
 
 
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:

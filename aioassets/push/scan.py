@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aioassets.drivers.protocol import MAX_DOCUMENT
 from aioassets.errors import SourceChanged, SourceError, SourceNotFound
+from aioassets.model.keys import MAX_KEY_BYTES
 from aioassets.model.paths import inner_folders, path_problem
 from aioassets.push.sources import MISSTATED, LocalFiles, SourceFile, explained
 from aioassets.runtime.disk import READING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 
+MAX_DEPTH: Final = MAX_KEY_BYTES // 2
+"""Nested folders that a key has room for."""
 MANIFEST_ROW: Final = 512
 """Bytes of a file in a manifest, without its path but with every possible digest."""
 
@@ -86,6 +89,8 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
         raise SourceNotFound(root) from None
     except OSError as error:
         raise SourceError(root, explained(error)) from error
+    except ValueError:
+        raise SourceError(root, "no path has a NUL character, or text that the file system can't encode") from None
     files = LocalFiles(root)
     if stat.S_ISREG(status.st_mode):
         _add(files, "", root, status)
@@ -192,6 +197,10 @@ class _Walk:
             raise SourceError(directory, "it is the store to push to; push other folders, or exclude this one")
         if identity in self._above:
             raise SourceError(directory, f"it is a link that forms a loop with {self._above[identity]!r}")
+        if len(self._above) > MAX_DEPTH:
+            raise SourceError(
+                directory[:80] + "…", f"its folders are nested more than {MAX_DEPTH} deep; exclude or pack them"
+            )
         self._above[identity] = directory
         check_cancelled()
         entries = sorted(_entries(directory))

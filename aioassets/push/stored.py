@@ -138,7 +138,9 @@ async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), e
 async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -> Tree:
     files: list[StoredFile] = []
     folders: set[str] = set()
+    exists = False
     async for item in driver.list(prefix):
+        exists = True
         if not isinstance(item, ObjectInfo) or item.key == prefix:
             continue
         path = item.key[len(prefix) :]
@@ -148,7 +150,7 @@ async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -
             files.append(StoredFile(checked(f"{driver.url}/{item.key}", path), driver, item))
     used = {folder for path in (*folders, *(file.path for file in files)) for folder in parents(path)}
     empty = [checked(f"{root}/{path}", path) for path in folders - used if wanted.wants_empty_directory(path)]
-    if not files and not empty:
+    if not exists:
         raise SourceNotFound(root)
     return await in_thread(_tree_of, root, files, empty)
 

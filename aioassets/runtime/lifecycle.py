@@ -76,5 +76,5 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise ManagerStateError(
-            "A manager runs on an asyncio event loop only. Start it by asyncio.run or anyio.run, not by trio."
+            "No event loop of asyncio is running here. Call aioassets in asyncio.run(); trio isn't supported."
         ) from None

@@ -66,11 +66,11 @@ class ProbeCache:
     """Memory of suitable stores, in files, for a week.
 
     Args:
-        folder: the folder of the files. If it isn't writable, nothing is remembered.
+        folder: the folder of the files. Nothing is remembered if it isn't writable, or `None`.
         now: a clock in seconds since the epoch.
     """
 
-    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path | None, *, now: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._now = now
         self._suitable: set[str] = set()
@@ -85,6 +85,10 @@ class ProbeCache:
         identity = f"{driver.identity}/{layout.prefix}"
         async with self._probing:
             if identity in self._suitable:
+                return
+            if self._folder is None:
+                await probe(driver, layout)
+                self._suitable.add(identity)
                 return
             note = self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
             if not await in_thread(self._is_fresh, note):
@@ -101,14 +105,14 @@ class ProbeCache:
 
     def _remember(self, note: Path, identity: str) -> None:
         try:
-            for old in self._folder.glob("*.json"):
+            for old in note.parent.glob("*.json"):
                 if not self._is_fresh(old):
                     old.unlink(missing_ok=True)
-            self._folder.mkdir(parents=True, exist_ok=True)
+            note.parent.mkdir(parents=True, exist_ok=True)
             data = json.dumps({"store": identity, "probed": self._now()}).encode()
             write_atomically(note, lambda file: file.write(data))
         except OSError as error:
-            logger.info("Cannot remember in %s that the store is suitable: %s", self._folder, error)
+            logger.info("Cannot remember in %s that the store is suitable: %s", note.parent, error)
 
 
 async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> Revision:

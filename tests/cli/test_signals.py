@@ -1,4 +1,4 @@
-"""Interruption of commands by SIGINT and SIGTERM."""
+"""Interruption of commands by SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -64,7 +64,25 @@ async def interrupted(self, *args):
 Publication._list = interrupted
 """
 
-ENDINGS = [(signal.SIGINT, 130, "Interrupted.\n"), (signal.SIGTERM, 143, "Terminated.\n")]
+ENDINGS = [
+    (signal.SIGINT, 130, "Interrupted.\n"),
+    (signal.SIGTERM, 143, "Terminated.\n"),
+    (signal.SIGHUP, 129, "Hung up.\n"),
+]
+
+HANGUP_WHEN_LISTING = """
+import os, signal
+from aioassets.push.publish import Publication
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+listing = Publication._list
+
+async def hung_up(self, *args):
+    os.kill(os.getpid(), signal.SIGHUP)
+    await listing(self, *args)
+
+Publication._list = hung_up
+"""
 
 
 def until_stuck(process: subprocess.Popen[str]) -> None:
@@ -129,6 +147,13 @@ def test_a_signal_after_sealing_reports_the_published_version(spawn: Spawn, invo
     assert (process.returncode, out) == (130, "")
     assert err.endswith("name:0.0 was published before the interruption.\nInterrupted.\n")
     assert invoke("versions", "name").out == "0.0\n"
+
+
+def test_an_ignored_hangup_stays_ignored(spawn: Spawn, source: Path) -> None:
+    """`nohup` ignores it."""
+    process = spawn("new", source, "name", "--yes", script=HANGUP_WHEN_LISTING)
+    assert process.communicate()[0] == "name:0.0\n"
+    assert process.returncode == 0
 
 
 STUCK_PART = """

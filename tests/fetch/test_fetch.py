@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import time
 from pathlib import Path
 
 import anyio
@@ -134,15 +136,85 @@ async def test_a_file_that_is_not_what_was_pushed_is_never_served(
     assert list((tmp_path / "cache" / ".aioassets" / "model").glob("*.staging")) == []
 
 
-async def test_verify_hashes_cached_files(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> None:
-    """Without `verify`, a cached fetch trusts its record."""
+async def test_verify_hashes_cached_files_and_repairs_them(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    """Without `verify`, files of the recorded size and time are trusted."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
-    (fetched.path / "weights" / "w.bin").write_bytes(b"x" * 3000)
+    damaged = fetched.path / "weights" / "w.bin"
+    damaged.write_bytes(b"x" * 3000)
+    os.utime(damaged, (0, 0))
     assert (await manager.fetch_asset("model")).from_cache
-    with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/w\.bin\]"):
-        await manager.fetch_asset("model", verify=True)
+    for offline in (make_manager(memory, offline=True), make_manager(None)):
+        with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/w\.bin\]"):
+            await offline.fetch_asset("model", verify=True)
+    assert not (await manager.fetch_asset("model", verify=True)).from_cache
+    assert contents(fetched.path) == contents(tree)
+    assert (await manager.fetch_asset("model", verify=True)).from_cache
+
+
+class Reads:
+    """Hook that collects the keys of the content that is read."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    async def __call__(self, moment: str, method: str, key: str) -> None:
+        if (moment, method) == ("before", "read_range"):
+            self.keys.append(key.removeprefix("assets/model/0.0/"))
+
+
+@pytest.mark.parametrize("spec", ["model:0.0", "model", "model:0.0[weights]", "model:0.0[weights/w.bin]"])
+@pytest.mark.parametrize(
+    "damage",
+    ["deleted", "cut", "edited", "replaced by a folder", "its folder deleted", "its folder replaced by a file"],
+)
+async def test_a_cached_file_that_changed_is_fetched_again(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, spec: str, damage: str
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    payload = (await manager.fetch_asset("model")).path
+    file = payload / "weights" / "w.bin"
+    if damage == "cut":
+        file.write_bytes(b"")
+    elif damage == "edited":
+        file.write_bytes(b"x" * 3000)
+    elif "its folder" in damage:
+        shutil.rmtree(file.parent)
+        if damage == "its folder replaced by a file":
+            file.parent.touch()
+    else:
+        file.unlink()
+        if damage == "replaced by a folder":
+            file.mkdir()
+    with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/"):
+        await make_manager(None).fetch_asset(spec)
+    reads = Reads()
+    again = await make_manager(Interposer(memory, reads)).fetch_asset(spec)
+    assert not again.from_cache
+    assert again.path.exists()
+    assert "weights/w.bin" in reads.keys
+    assert ".hidden" not in reads.keys
+    assert contents(payload) == contents(tree)
+    assert (await make_manager(None).fetch_asset(spec, verify=True)).from_cache
+
+
+async def test_a_cached_file_that_was_only_touched_is_hashed_once(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    payload = (await manager.fetch_asset("model")).path
+    later = time.time() + 5
+    os.utime(payload / "weights" / "w.bin", (later, later))
+    assert (await manager.fetch_asset("model")).from_cache
+    os.utime(payload / "weights" / "w.bin")
+    assert (await manager.fetch_asset("model")).from_cache
+    monkeypatch.setattr("aioassets.fetch.lookup.verify_file", None)
+    assert (await manager.fetch_asset("model")).from_cache
 
 
 async def test_a_forced_download_replaces_what_differs_and_removes_nothing(

@@ -139,6 +139,7 @@ async def test_a_forced_download_disturbs_no_reader(start: Start, tree: Path) ->
     path = Path((await (await start("model:0.0")).result())["path"])
     spoilt = path / "weights" / "w.bin"
     spoilt.write_bytes(b"s" * 3000)
+    os.utime(spoilt, (0, 0))  # so that it isn't found to be modified, and is served
     forced = await start("model:0.0", "w.bin", "force")
     assert await forced.next_line() == "downloading"
     served = await (await start("model:0.0")).result()

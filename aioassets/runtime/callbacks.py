@@ -1,0 +1,33 @@
+"""Callbacks that applications give."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import cast
+
+from aioassets.errors import UsageError
+from aioassets.progress import Event, Progress, ignore
+
+
+def checked(progress: Progress | None) -> Progress:
+    """Return a callback that raises `UsageError` if `progress` turns out to be asynchronous."""
+    if progress is None:
+        return ignore
+    if not callable(progress):
+        raise UsageError(f"progress must be a function of one event, not {type(progress).__name__}.")
+    if inspect.iscoroutinefunction(progress) or inspect.iscoroutinefunction(type(progress).__call__):
+        raise _asynchronous()
+    receive = cast("Callable[[Event], object]", progress)
+
+    def report(event: Event) -> None:
+        if (result := receive(event)) is not None and inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()  # it is never awaited
+            raise _asynchronous()
+
+    return report
+
+
+def _asynchronous() -> UsageError:
+    return UsageError("progress must be a plain function: an `async` one is never awaited.")
