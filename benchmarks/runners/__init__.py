@@ -1,1 +1,1 @@
-"""What is measured: each module runs one contestant once, with nothing but its own library and the standard one."""
+"""Runners: each module runs one contestant once, and imports only its library and the standard library."""

@@ -1,4 +1,4 @@
-"""What a local store can be measured by: `cp`, and one pass of SHA-256."""
+"""The reference for a local store: `cp`, and one pass of SHA-256."""
 
 from __future__ import annotations
 
