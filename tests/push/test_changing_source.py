@@ -191,7 +191,7 @@ async def check_nothing_is_left(
     assert isinstance(content, Claim)
     assert content.state is ClaimState.RELEASED
     assert await manager.list_versions("model") == ["0.0"]
-    # A folder again: some servers keep the empty one, where no file can be then.
+    # Restore a folder: some servers keep the empty one, where no file can be written.
     assert (await manager.update_asset(files("b").parent, "model")).version == "0.1"
 
 
@@ -303,7 +303,7 @@ async def test_a_folder_removed_before_it_is_listed_is_named(source: Path, monke
         await scan(source)
 
 
-# What is no ordinary file
+# Special files
 
 
 @pytest.mark.parametrize("special", [replace_by_pipe, replace_by_socket], ids=["pipe", "socket"])

@@ -52,7 +52,7 @@ from aioassets.store.documents import MetaState
 from aioassets.testing import BytesSource
 
 PATIENCE = 30.0
-"""Seconds after which what a test waits for counts as missing."""
+"""Seconds after which a test stops waiting for an event and fails."""
 
 
 class LastLook:
@@ -158,7 +158,7 @@ async def test_foreign_bytes_under_a_claimed_number_are_left_alone(
     """The push starts again under another number, and deletes nothing."""
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model")
-    await driver.upload("assets/model/0.1", BytesSource(b"of somebody else"))
+    await driver.upload("assets/model/0.1", BytesSource(b"of another push"))
     assert (await manager.update_asset(files("b"), "model")).version == "0.2"
     assert await exists(driver, "assets/model/0.1")
     assert await state_of(driver) is ClaimState.ABANDONED
@@ -188,7 +188,7 @@ async def test_a_push_fails_after_three_lost_numbers(
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     for number in range(1, 9):
-        await memory.upload(f"assets/model/0.{number}", BytesSource(b"of somebody else"))
+        await memory.upload(f"assets/model/0.{number}", BytesSource(b"of another push"))
 
     driver = Interposer(memory)
     driver.list = lambda prefix, *, delimiter=None: memory.list("nothing", delimiter=delimiter)  # type: ignore[method-assign]

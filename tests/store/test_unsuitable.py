@@ -68,7 +68,7 @@ async def test_a_push_is_refused_before_any_harm(driver: Driver, make_manager: M
     """The error says what the store did and how to use it anyway. Only a scratch object is written."""
     interposer = Interposer(driver)
     manager = make_manager(interposer)
-    await driver.upload("assets/other/0.0", BytesSource(b"of somebody else"))
+    await driver.upload("assets/other/0.0", BytesSource(b"of another push"))
     for call in (manager.create_asset, manager.create_asset):  # the second call fails too
         with pytest.raises(StoreUnsuitable, match=r"it created an object that already existed.*single_writer") as error:
             await call(files("a"), "model")
