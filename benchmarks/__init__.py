@@ -1,1 +1,1 @@
-"""Measures aioassets beside its peers: `nox -s bench`."""
+"""Benchmarks of aioassets and comparable tools: `nox -s bench`."""

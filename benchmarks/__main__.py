@@ -1,7 +1,7 @@
-"""Measures aioassets beside its peers, and prints a table of ratios.
+"""Benchmarks of aioassets and comparable tools, printed as a table of ratios.
 
-All of it takes more than an hour, mostly of waiting for slow peers, and writes RESULTS.md beside this file.
-A selection of it only prints.
+All of them take more than an hour, mostly because of slow peers, and write RESULTS.md beside this file.
+A selection is only printed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ROUND_TRIPS: Final = (0.0, 20.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for, and print it, also where Ctrl-C ends it early.
+    """Run the selection and print it, also when Ctrl-C ends it early.
 
     Returns:
-        The exit code: 1 where a contestant failed.
+        The exit code: 1 if a contestant failed.
     """
     options = _parser().parse_args(arguments)
     selected = options.only or options.contestants or options.round_trip or options.scale != 1 or options.runs < RUNS
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparisons: list[Comparison] = []
     try:
         for comparison in _comparisons(options):
-            comparisons.append(comparison)  # noqa: PERF402 - as far as they come
+            comparisons.append(comparison)  # noqa: PERF402 - Ctrl-C keeps the first ones
     except KeyboardInterrupt:
         print(document(comparisons, options.runs))
         return INTERRUPTED
@@ -86,12 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         "--contestants", nargs="+", default=[], choices=contestants, metavar="NAME", help=", ".join(contestants)
     )
     parser.add_argument("--runs", type=int, default=RUNS, help="of each, for the median (default %(default)s)")
-    parser.add_argument("--full", action="store_true", help="also 5 GiB, 200,000 files, and slow peers with many files")
+    parser.add_argument("--full", action="store_true", help="add 5 GiB, 200,000 files, and slow peers with many files")
     parser.add_argument(
         "--round-trip", nargs="+", type=float, default=[], metavar="MS", help="milliseconds (default 0 and 20)"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="a part of the data, to try things out")
-    parser.add_argument("--folder", type=Path, help="where to put all data (default: on disk, small files in memory)")
+    parser.add_argument("--scale", type=float, default=1.0, help="run with this fraction of the data, for a quick try")
+    parser.add_argument("--folder", type=Path, help="folder for all data (default: on disk, small files in memory)")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     return parser
 

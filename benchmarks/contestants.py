@@ -1,4 +1,4 @@
-"""Who takes part, and by which command each does its job."""
+"""Contestants, with the commands that they run."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ RUNNERS: Final = Path(__file__).with_name("runners")
 
 
 class Contestant(ABC):
-    """Someone who can do a job."""
+    """A tool or library that pushes and fetches."""
 
     name: str
     peer: Peer | None
 
     @property
     def python(self) -> str:
-        """The interpreter that has its library."""
+        """Return the interpreter that has its library."""
         return sys.executable if self.peer is None else str(self.peer.python)
 
     @property
     @abstractmethod
     def runner(self) -> tuple[str, str]:
-        """The interpreter and the module that measure it."""
+        """Return the interpreter and the module that measure it."""
 
     def preparing(self, job: Job, folder: Path) -> Command | None:
-        """Return the action that must run before this one, and isn't measured."""
+        """Return a command to run before the measurement, if any."""
         return None
 
     @abstractmethod
     def told(self, job: Job, folder: Path) -> Job:
-        """The job as its runner has to know it."""
+        """Return the job with the details that its runner needs."""
 
 
 @dataclass(frozen=True)
 class InProcess(Contestant):
-    """A library, used by a module of `runners` in a process that does nothing else.
+    """A library, used by a module of `runners` in a process of its own.
 
     Attributes:
         module: that module.
-        opening: whether opening the client is measured.
+        opening: whether to measure the opening of the client, too.
         apart: whether each folder is an asset of its own.
     """
 
@@ -61,17 +61,17 @@ class InProcess(Contestant):
 
     @property
     def runner(self) -> tuple[str, str]:
-        """See `Contestant.runner`."""
+        """Return this interpreter and its module."""
         return self.python, self.module
 
     def told(self, job: Job, folder: Path) -> Job:
-        """See `Contestant.told`."""
+        """Return the job with its two options."""
         return replace(job, opening=self.opening, apart=self.apart)
 
 
 @dataclass(frozen=True)
 class Whole(Contestant):
-    """A program, from its start to its end. This one always does the same."""
+    """A program, measured from its start to its end. This one has a constant command."""
 
     name: str
     command: Command = ()
@@ -79,15 +79,15 @@ class Whole(Contestant):
 
     @property
     def runner(self) -> tuple[str, str]:
-        """See `Contestant.runner`."""
+        """Return the interpreter and the module that measure a process."""
         return sys.executable, "process"
 
     def told(self, job: Job, folder: Path) -> Job:
-        """See `Contestant.told`."""
+        """Return the job with the command to run."""
         return replace(job, command=self.running(job, folder))
 
     def running(self, job: Job, folder: Path) -> Command:
-        """The program with its arguments."""
+        """Return the program with its arguments."""
         return self.command
 
 
@@ -95,13 +95,13 @@ class AioAssets(Whole):
     """The command line of aioassets."""
 
     def preparing(self, job: Job, folder: Path) -> Command | None:
-        """Before a push, a first one: a store is tried out once a week."""
+        """Return a first push, because the manager probes a store once a week."""
         if job.action == "push":
             return (OURS, "new", __file__, "warm-up", "--yes", *self._options(job))
         return None
 
     def running(self, job: Job, folder: Path) -> Command:
-        """See `Whole.running`."""
+        """Return the command line of a push or a fetch."""
         arguments = ("new", job.source, KEY, "--yes") if job.action == "push" else ("fetch", KEY)
         return (OURS, *arguments, *self._options(job))
 
@@ -110,10 +110,10 @@ class AioAssets(Whole):
 
 
 class S5cmd(Whole):
-    """s5cmd, with its 256 workers; its program, without the script of Python that starts it."""
+    """s5cmd with its 256 workers, without the Python script that starts its program."""
 
     def running(self, job: Job, folder: Path) -> Command:
-        """See `Whole.running`."""
+        """Return the command line of a push or a fetch."""
         program = str(S5CMD.file(S5CMD.program))
         whole = Path(job.source).is_dir()
         stored = f"{job.bucket}/{KEY}"
@@ -125,10 +125,10 @@ class S5cmd(Whole):
 
 
 class Aws(Whole):
-    """The AWS command line, as it is set by default."""
+    """The AWS command line with its default settings."""
 
     def running(self, job: Job, folder: Path) -> Command:
-        """See `Whole.running`."""
+        """Return the command line of a push or a fetch."""
         ends = (job.source, f"{job.bucket}/{KEY}")
         recursive = ("--recursive",) if Path(job.source).is_dir() else ()
         source, target = ends if job.action == "push" else (ends[1], f"{job.target}/{KEY}")
@@ -136,10 +136,10 @@ class Aws(Whole):
 
 
 class Dvc(Whole):
-    """DVC with 64 jobs. Adding the data to its cache isn't measured; checking it out is part of `dvc pull`."""
+    """DVC with 64 jobs. Adding the data to its cache isn't measured. Its checkout is part of `dvc pull`."""
 
     def preparing(self, job: Job, folder: Path) -> Command | None:
-        """Make a repository that tracks the data, or one that only knows of it."""
+        """Make a repository that tracks the data, or one that only has its description."""
         repository = shlex.quote(str(folder / "repository"))
         dvc = shlex.quote(str(DVC.file("bin/dvc")))
         if job.action == "fetch":
@@ -158,16 +158,16 @@ class Dvc(Whole):
         return ("sh", "-c", " && ".join(steps))
 
     def running(self, job: Job, folder: Path) -> Command:
-        """See `Whole.running`."""
+        """Return the command line of a push or a fetch."""
         action = "push" if job.action == "push" else "pull"
         return (str(DVC.file("bin/dvc")), "--cd", str(folder / "repository"), action, "-q", "-j", "64")
 
 
 class Modelkit(Whole):
-    """modelkit's assets, which go one after the other."""
+    """modelkit's assets, which are transferred one after the other."""
 
     def running(self, job: Job, folder: Path) -> Command:
-        """See `Whole.running`."""
+        """Return the command line of a push or a fetch."""
         client = str(RUNNERS / "modelkit_client.py")
         settings = (
             "MODELKIT_STORAGE_PROVIDER=s3",

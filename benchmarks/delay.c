@@ -1,7 +1,7 @@
-/* delay PORT MILLISECONDS: relays TCP to a port of this machine, and holds every byte back, each way, for so long.
+/* delay PORT MILLISECONDS: relays TCP to a port of this machine, and delays every byte, each way, by this time.
  *
- * Prints the port that it listens on, and runs until it is killed. Connecting isn't delayed. All bytes wait equally
- * long, so one queue in the order of arrival holds all that waits, and costs nothing but a copy.
+ * Prints the port that it listens on, and runs until it is killed. Connecting isn't delayed. The delay is constant, so
+ * one queue in order of arrival holds all waiting bytes, at the cost of one copy.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,13 +21,13 @@
 #include <unistd.h>
 
 #define BUFFER (256u << 10)
-#define MOST_HELD (16u << 20) /* bytes each way of a connection, so that a slow reader slows its writer down */
+#define MOST_HELD (16u << 20) /* bytes per direction of a connection, so that a slow reader slows down its writer */
 #define EVENTS 256
-#define TICK 1000000u /* nanoseconds; what is due in the same one is sent together, which saves most of the waking up */
+#define TICK 1000000u /* nanoseconds; bytes that are due in the same tick are sent together, which saves most wake-ups */
 
 struct end;
 
-/* What one read returned; no bytes stand for the end of the stream. */
+/* The result of one read. An empty chunk is the end of the stream. */
 struct chunk {
     struct chunk *next;
     struct end *to;
@@ -40,24 +40,24 @@ struct queue {
     struct chunk *first, *last;
 };
 
-/* One socket of a connection, and the chunks whose time has come but which it didn't take yet. */
+/* One socket of a connection, and the chunks that are due but not yet sent. */
 struct end {
     int socket;
     struct link *link;
     struct end *other;
     struct queue ready;
     size_t held; /* bytes on their way to this socket */
-    bool ended;  /* nothing more will come from this socket */
-    bool shut;   /* nothing more will be sent to it */
+    bool ended;  /* no more data comes from this socket */
+    bool shut;   /* no more data is sent to this socket */
     uint32_t watched;
 };
 
 /* A connection from a client to the server. */
 struct link {
     struct end ends[2];
-    size_t chunks; /* that still name it */
+    size_t chunks; /* waiting chunks of this link */
     bool closed;
-    struct link *next; /* of those to be freed */
+    struct link *next; /* next link to free */
 };
 
 static int watcher, timer;
@@ -105,10 +105,10 @@ static void wake_at(uint64_t due) {
         fail("timerfd_settime");
 }
 
-/* Ask for what can be done with a socket now: read while there is room, write while something is ready. */
+/* Watch a socket for reading while there is room, and for writing while chunks are ready. */
 static void watch(struct end *end, int how) {
     uint32_t wanted = 0;
-    if (end->ended && end->shut) { /* done with, and it would report that for ever */
+    if (end->ended && end->shut) { /* a finished socket would be reported for ever */
         epoll_ctl(watcher, EPOLL_CTL_DEL, end->socket, NULL);
         return;
     }
@@ -124,7 +124,7 @@ static void watch(struct end *end, int how) {
         fail("epoll_ctl");
 }
 
-/* Close both sockets; events and waiting chunks may still name the link, so it is freed later. */
+/* Close both sockets; events and waiting chunks may still refer to the link, so it is freed later. */
 static void hang_up(struct link *link) {
     if (link->closed)
         return;
@@ -185,7 +185,7 @@ static void write_to(struct end *end) {
         }
         while (chunk->sent < chunk->size) {
             ssize_t sent = send(end->socket, chunk->data + chunk->sent, chunk->size - chunk->sent, MSG_NOSIGNAL);
-            if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) { /* the server's side may still connect */
+            if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) { /* the connection to the server may not be established yet */
                 watch(end, EPOLL_CTL_MOD);
                 return;
             }

@@ -15,21 +15,21 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 CACHE = user_cache_path("aioassets-benchmarks", appauthor=False)
-"""Remove it to get newer peers."""
+"""Folder of the environments. Remove it to get newer peers."""
 
 
 class Unavailable(Exception):
-    """Something can't be had here; says why."""
+    """Reason why a server, a peer or a store can't be used here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Something to be compared with.
+    """Tool or library to compare with.
 
     Attributes:
-        name: of its distribution on PyPI.
-        requirements: what to install.
-        program: where its program is, where that has a version of its own.
+        name: the name of its distribution on PyPI.
+        requirements: the packages to install.
+        program: a pattern for the path of its program, if that has a version of its own.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Peer:
 
     @property
     def python(self) -> Path:
-        """Its interpreter.
+        """Return its interpreter.
 
         Raises:
             Unavailable: it can't be installed.
@@ -46,7 +46,7 @@ class Peer:
         return _environment(self) / "bin" / "python"
 
     def file(self, pattern: str) -> Path:
-        """A file of its environment.
+        """Return a file of its environment.
 
         Raises:
             Unavailable: it can't be installed, or has no such file.
@@ -57,7 +57,7 @@ class Peer:
 
     @property
     def version(self) -> str:
-        """Of what is installed, if it is."""
+        """Return the installed version, or "not installed"."""
         for program in _folder(self).glob(self.program or "no program"):
             return subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout.strip()
         folders = [str(folder) for folder in _folder(self).glob("lib/python*/site-packages")]
@@ -90,7 +90,7 @@ def _reason_or_environment(peer: Peer) -> Path | str:
     for command in _installing(folder, python, peer):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            return f"{peer.name} can't be installed: {(done.stderr.strip() or 'pip says nothing').splitlines()[-1]}"
+            return f"{peer.name} can't be installed: {(done.stderr.strip() or 'no message from pip').splitlines()[-1]}"
     complete.write_text(str(peer.requirements))
     return folder
 

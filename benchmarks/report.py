@@ -1,4 +1,4 @@
-"""The table, and what it was measured on."""
+"""Report: the table, and the machine of the measurements."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ HEADINGS: Final = (
     "also",
 )
 LEGEND: Final = """\
-Medians of {runs} runs or more, of contestants that took turns; each run is a process of its own, on a bucket and in
-folders of its own. A ratio is that of aioassets to the peer in its row: below 1, aioassets needs less. CPU is user and
-system time of the process and its children. Peak is resident memory at the most. Stall is the longest time between two
-ticks of a ticker of 5 ms in the event loop. Many small files are read from and written to memory (/dev/shm), where
-there is room. All of it, server and relay included, shares one machine."""
+Medians of {runs} runs or more, of contestants that took turns; each run is a new process, with a new bucket and new
+folders. A ratio is that of aioassets to the peer in its row: below 1, aioassets needs less. CPU is user and
+system time of the process and its children. Peak is the maximum of resident memory. Stall is the longest time between
+two ticks of a 5 ms ticker in the event loop. Many small files are read from and written to memory (/dev/shm), if there
+is room. Contestants, server and relay share one machine."""
 
 
 def document(comparisons: Sequence[Comparison], runs: int) -> str:
-    """Return the report, in Markdown."""
+    """Return the whole report in Markdown."""
     parts = (
         "# Benchmarks",
         "\n".join(f"- {line}" for line in machine()),
@@ -55,7 +55,7 @@ def document(comparisons: Sequence[Comparison], runs: int) -> str:
 
 
 def table(comparisons: Iterable[Comparison]) -> Iterator[str]:
-    """A row for each contestant that ran."""
+    """Return the rows of all contestants that ran."""
     yield _row(HEADINGS)
     yield _row(["---"] * 4 + ["---:"] * 8 + ["---"])
     for comparison in comparisons:
@@ -66,7 +66,7 @@ def table(comparisons: Iterable[Comparison]) -> Iterator[str]:
 
 
 def missing(comparisons: Iterable[Comparison]) -> list[str]:
-    """Who didn't take part, and why; each reason once."""
+    """Return the missing contestants by reason."""
     reasons: dict[str, list[str]] = {}
     for comparison in comparisons:
         name = comparison.scenario.name(comparison.action)
@@ -77,7 +77,7 @@ def missing(comparisons: Iterable[Comparison]) -> list[str]:
 
 
 def machine() -> Iterator[str]:
-    """When and where this was measured, and the versions of everything."""
+    """Return the date, the machine, and all versions."""
     yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; load {os.getloadavg()[0]:.1f} over the last minute"
     size = f"{os.cpu_count()} cores, {_memory() / 1024**3:.0f} GiB"
     yield f"{_cpu_model()}, {size}; {platform.system()} {platform.release()}"

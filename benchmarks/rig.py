@@ -1,4 +1,4 @@
-"""Fixtures of runs: data, a server with and without latency, and an unused place for each run."""
+"""Data, servers with and without delay, and a new place for each run."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ PREFIXES: Final = (
     "S3_",
     "STORAGE_",
 )
-"""Of variables that a run gets from nobody but this module."""
+"""Prefixes of environment variables that only this module sets."""
 BLOCK: Final = 1024 * 1024
 COPIES: Final = 4
-"""Of the data that there has to be room for: its source, what is stored and fetched, and what a peer caches."""
+"""Copies of the data that need disk space: the source, stored and fetched data, and a peer's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Data:
     """Files of random bytes.
 
     Attributes:
-        files: how many; a single one is pushed as a file, more as a folder.
+        files: how many; a single file is pushed as a file, several as a folder.
         size: bytes of each.
         per_folder: files in each folder.
     """
@@ -70,11 +70,11 @@ class Data:
 
     @property
     def total(self) -> int:
-        """Bytes of all."""
+        """Return the bytes of all files."""
         return self.files * self.size
 
     def scaled(self, factor: float) -> Data:
-        """Fewer files, or a smaller one."""
+        """Return fewer files, or a smaller one."""
         if self.files == 1:
             return replace(self, size=max(1, round(self.size * factor)))
         return replace(self, files=max(2, round(self.files * factor)))
@@ -92,12 +92,12 @@ def _readable(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one run works.
+    """Place of one run.
 
     Attributes:
-        folder: its own.
+        folder: a new folder.
         bucket: the URL of an empty bucket, or an empty folder.
-        environ: the variables of its processes.
+        environ: the environment variables of its processes.
     """
 
     folder: Path
@@ -106,13 +106,13 @@ class Place:
 
 
 class Rig:
-    """Makes data and places below one folder, and starts servers when they are first needed.
+    """Maker of data and places below one folder. It starts servers when they are first needed.
 
     Args:
-        folder: where the store is, and all else; it needs room for several times the data.
-        memory: a folder in memory, if there is one, for many small files: making them on a disk may cost more than
-            the requests, and the more, the more were removed just before.
-        stack: ends what was started.
+        folder: the folder of the store and all other data; it needs space for several times the data.
+        memory: a folder in memory for many small files, if there is one. On a disk, making them may take longer than
+            the requests, above all if many were removed just before.
+        stack: stops the servers.
     """
 
     def __init__(self, folder: Path, memory: Path | None, stack: contextlib.ExitStack) -> None:
@@ -123,7 +123,7 @@ class Rig:
         self._relays: dict[float, str] = {}
 
     def data(self, data: Data) -> Path:
-        """The file or folder that holds the data."""
+        """Return the file or folder with the data."""
         path = self._root(data) / f"data-{data.files}-{data.size}-{data.per_folder}"
         if path.exists():
             return path
@@ -141,7 +141,7 @@ class Rig:
 
     @contextlib.contextmanager
     def local_place(self) -> Iterator[Place]:
-        """A place with a local store, on the disk."""
+        """Return a place with a local store on the disk."""
         with self._own_folder(self._folder) as folder:
             store = folder / "store"
             store.mkdir()
@@ -149,7 +149,7 @@ class Rig:
 
     @contextlib.contextmanager
     def s3_place(self, data: Data, round_trip: float) -> Iterator[Place]:
-        """A place for this data, with a bucket that is so many milliseconds away.
+        """Return a place for this data, with a bucket that is this many milliseconds away.
 
         Raises:
             Unavailable: there is no server, or no relay.
@@ -158,15 +158,15 @@ class Rig:
         with self._own_folder(self._root(data)) as folder:
             bucket = f"bench-{folder.name}"
             self._client.create_bucket(Bucket=bucket)
-            self._client.put_object(Bucket=bucket, Key="first-write", Body=b"data")  # which makes room on the server
+            self._client.put_object(Bucket=bucket, Key="first-write", Body=b"data")  # allocates volumes
             try:
                 yield Place(folder, f"s3://{bucket}", {**_environ(folder), **_reaching(endpoint)})
             finally:
-                self._client.delete_bucket(Bucket=bucket)  # SeaweedFS drops it with all that is in it
+                self._client.delete_bucket(Bucket=bucket)  # SeaweedFS removes it with its objects
 
     @contextlib.contextmanager
     def azure_place(self, data: Data) -> Iterator[Place]:
-        """Make a place for this data, with a container on Azurite.
+        """Return a place for this data, with a container on Azurite.
 
         Raises:
             Unavailable: there is no server.
@@ -183,7 +183,7 @@ class Rig:
 
     @contextlib.contextmanager
     def gcs_place(self, data: Data) -> Iterator[Place]:
-        """Make a place for this data, with a bucket on the test server of Google's API.
+        """Return a place for this data, with a bucket on the test server of Google's API.
 
         Raises:
             Unavailable: there is no server.
@@ -261,7 +261,7 @@ def _write(path: Path, size: int, dice: random.Random) -> None:
 
 
 def _relay() -> Path:
-    """The program that delays, compiled when it is first needed.
+    """Return the delaying relay, which is compiled on the first call.
 
     Raises:
         Unavailable: there is no compiler.
@@ -281,7 +281,7 @@ def _relay() -> Path:
 
 
 def _environ(folder: Path) -> dict[str, str]:
-    """The variables of a run: nothing of the user's settings, and a home of its own."""
+    """Return the environment variables of a run: without the user's settings, and with a home of its own."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)},
         "HOME": str(folder),

@@ -1,4 +1,4 @@
-"""Runs one contestant once, in a process of its own, and prints what was measured: `runner.py MODULE JOB`."""
+"""Process that runs one contestant once and prints the measured values: `runner.py MODULE JOB`."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ if __name__ == "__main__":
     module, job = sys.argv[1:]
     measured = importlib.import_module(f"benchmarks.runners.{module}").run(Job(**json.loads(job)))
     print(json.dumps(asdict(measured)), flush=True)
-    os._exit(0)  # all is measured, and threads of obstore sometimes crash as the interpreter ends
+    os._exit(0)  # threads of obstore sometimes crash while the interpreter exits

@@ -1,4 +1,4 @@
-"""Runs scenarios: contestants in turn, so that what else the machine does hits all of them alike."""
+"""Runs of scenarios, by contestants in turn, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from benchmarks.scenarios import Scenario, Where
 
 RUNNER: Final = Path(__file__).with_name("runner.py")
 TIMEOUT: Final = 3600.0
-"""Seconds after which a run is given up."""
+"""Seconds after which a run fails."""
 
 
 class RunFailed(Exception):
-    """A contestant didn't do its job."""
+    """Failure of a contestant."""
 
 
 @dataclass(slots=True)
@@ -32,10 +32,10 @@ class Runs:
     """All runs of one contestant at one action.
 
     Attributes:
-        name: what the contestant is called.
-        measured: each run.
-        missing: why there is none, or not all.
-        failed: whether that is a failure, and not only something that can't be had here.
+        name: the name of the contestant.
+        measured: the values of each run.
+        missing: why there is no run, or not all of them.
+        failed: whether the contestant failed, as opposed to being unavailable here.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Runs:
     failed: bool = False
 
     def median(self, value: Callable[[Measured], float]) -> float:
-        """The median of something that was measured."""
+        """Return the median of a measured value."""
         return statistics.median(map(value, self.measured))
 
 
@@ -53,11 +53,11 @@ class Comparison:
     """One action of one scenario, by all of its contestants.
 
     Attributes:
-        scenario: what was done.
-        action: which part of it.
-        round_trip: milliseconds that were added to the way to the store.
+        scenario: the scenario.
+        action: the action.
+        round_trip: milliseconds of delay on the way to the store and back.
         objects: files that were moved.
-        runs: by contestant; the first is what the others are compared with.
+        runs: by contestant; the first is the reference.
     """
 
     scenario: Scenario
@@ -70,7 +70,7 @@ class Comparison:
 def compare(
     rig: Rig, scenario: Scenario, actions: Sequence[str], *, round_trip: float, runs: int, names: Sequence[str]
 ) -> list[Comparison]:
-    """Run a scenario so often, with those contestants (all, where none are named)."""
+    """Run a scenario this many times with these contestants, or with all."""
     contestants = [each for each in scenario.contestants if not names or each.name in names]
     found = {(action, each.name): Runs(each.name) for action in actions for each in contestants}
     label = f"{scenario.family} {scenario.data}, {scenario.mode}, {round_trip:g} ms"
@@ -99,7 +99,7 @@ def compare(
 def _round(
     rig: Rig, scenario: Scenario, contestant: Contestant, last: str, round_trip: float
 ) -> Iterator[tuple[str, Measured]]:
-    """One run, up to the last action that is wanted: a fetch needs a push before."""
+    """Run each contestant once, up to the last wanted action: a fetch requires a push."""
     source = rig.data(scenario.data)
     with _place(rig, scenario, round_trip) as place:
         for action in scenario.actions[: scenario.actions.index(last) + 1]:
@@ -141,6 +141,6 @@ def _output(command: Sequence[str], place: Place) -> str:
         raise RunFailed(f"it took more than {TIMEOUT:g} seconds") from error
     if done.returncode:
         print(done.stderr, file=sys.stderr)
-        last = (done.stderr.strip() or "it says nothing").splitlines()[-1]
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
         raise RunFailed(f"it ended with code {done.returncode}: {last}")
     return done.stdout

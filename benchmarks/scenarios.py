@@ -1,4 +1,4 @@
-"""Scenarios of the benchmark."""
+"""Scenarios to measure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIB: Final = 1024**3
 
 
 class Where(enum.Enum):
-    """Kind of store."""
+    """Store of a scenario."""
 
     S3 = "s3"
     AZURE = "azure"
@@ -26,17 +26,17 @@ class Where(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Contestants that do the same, side by side.
+    """Contestants that move the same data.
 
     Attributes:
-        family: what `--only` names, with one of the actions behind it: `small-push`.
-        mode: what is measured of each, for the table.
-        contestants: the first is what the others are compared with.
-        data: what is moved.
-        actions: what each contestant does, one after the other, in one place.
+        family: the name for `--only`, alone or followed by an action: `small-push`.
+        mode: what is measured, for the table.
+        contestants: the first is the reference.
+        data: the data to move.
+        actions: done by each contestant in this order, in one place.
         where: the store.
-        full: whether it is run with `--full` only.
-        times: how often it is run for each run that was asked for; more where one is short.
+        full: whether to run it with `--full` only.
+        times: runs for each requested run; more than one if a run is short.
     """
 
     family: str
@@ -49,7 +49,7 @@ class Scenario:
     times: int = 1
 
     def name(self, action: str) -> str:
-        """Return the name of an action in this scenario."""
+        """Return the name of one action."""
         return f"{self.family}-{action}"
 
     def wanted(self, names: Sequence[str]) -> tuple[str, ...]:

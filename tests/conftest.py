@@ -1,4 +1,4 @@
-"""Fixtures for all tests: servers, stores of every kind, trees to push, and no blocking call in an event loop."""
+"""Fixtures for all tests: servers, stores of every kind, trees to push, and a check for blocking calls."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ hypothesis.settings.load_profile("same-every-time")
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> Iterator[None]:
-    """A call from the package that blocks an event loop fails the test; the tests themselves may read files."""
+    """Fail a test if the package blocks an event loop. The tests themselves may read files."""
     blockbuster = BlockBuster("aioassets")
     for function in blockbuster.functions.values():
-        # They run on loops of their own that nobody else waits for: in a worker thread, and in a sync fixture.
+        # They run on their own loops, in a worker thread or in a sync fixture.
         function.can_block_in("aioassets/drivers/s3/bucket.py", "_open_client")
         function.can_block_in("aioassets/drivers/s3/credentials.py", "_run")
         function.can_block_in("tests/tools/servers.py", "_with_client")
-        # Finding plug-ins reads what is installed, as an import does; only for names that aren't built in.
+        # Finding plug-ins reads package metadata, as an import does. It happens only for schemes that aren't built in.
         function.can_block_in("aioassets/drivers/__init__.py", {"_is_provider", "_factory"})
     blockbuster.activate()
     try:
@@ -53,7 +53,7 @@ def no_blocking_calls() -> Iterator[None]:
 
 @pytest.fixture
 def readable() -> Iterator[Path]:
-    """A folder with one file that everybody may read and only its owner may write."""
+    """Make a folder with one file that all users may read and only its owner may write."""
     folder = Path(tempfile.mkdtemp())
     (folder / "a").write_bytes(b"data")
     folder.chmod(0o555)
@@ -64,7 +64,7 @@ def readable() -> Iterator[Path]:
 
 @pytest.fixture
 def unprivileged(readable: Path) -> Iterator[None]:
-    """Without root's privileges, to whom nothing is forbidden; after `readable`, which those made."""
+    """Drop root's privileges, which override permissions. `readable` needs them, so it comes first."""
     if os.geteuid() != 0:
         yield
         return
@@ -77,7 +77,7 @@ def unprivileged(readable: Path) -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A file system of 32 MiB that nobody else uses."""
+    """Mount a new file system of 32 MiB."""
     with SmallDisk.mounted(tmp_path / "disk", size=32 * MEBIBYTE) as disk:
         if disk is None:
             pytest.skip("no file system can be mounted here: that takes user namespaces, or root's privileges")
@@ -86,35 +86,35 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server that honours conditions."""
+    """Start an S3 server that honours conditions."""
     with start_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server that accepts conditions and ignores them."""
+    """Start an S3 server that accepts conditions and ignores them."""
     with start_rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
-    """A server of Azure Blob Storage's API."""
+    """Start a server of Azure Blob Storage's API."""
     with start_azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
-    """A server of Google Cloud Storage's JSON API that honours conditions."""
+    """Start a server of Google Cloud Storage's JSON API that honours conditions."""
     with start_gcs(tmp_path_factory.mktemp("gcs")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def gcs_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
-    """A server of Google Cloud Storage's JSON API that accepts conditions and ignores them."""
+    """Start a server of Google Cloud Storage's JSON API that accepts conditions and ignores them."""
     with start_gcs_emulator(tmp_path_factory.mktemp("gcs-emulator")) as server:
         yield server
 
@@ -130,8 +130,8 @@ STORES = [
 
 @pytest.fixture(params=STORES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """Where an empty store of each kind is: `kind`, and what its driver is made with."""
-    if request.param == "s3":  # servers are started outside of any event loop
+    """Return an empty store of each kind: its `kind` and the options of its driver."""
+    if request.param == "s3":  # servers start outside of any event loop
         server: S3Server = request.getfixturevalue("seaweedfs")
         return {"kind": "s3", "bucket": server.fresh_bucket(), **server.options}
     if request.param == "azure":
@@ -145,7 +145,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 async def driver(place: dict[str, Any]) -> AsyncIterator[Driver]:
-    """An empty store of each kind."""
+    """Return the driver of an empty store, for each kind of store."""
     opened = driver_at(place)
     yield opened
     await opened.aclose()
@@ -153,13 +153,13 @@ async def driver(place: dict[str, Any]) -> AsyncIterator[Driver]:
 
 @pytest.fixture
 def memory() -> MemoryDriver:
-    """An empty store, for what doesn't depend on its kind."""
+    """Return an empty store, for tests that don't depend on its kind."""
     return MemoryDriver(dispatcher=Dispatcher())
 
 
 @pytest.fixture
 async def make_manager(tmp_path: Path) -> AsyncIterator[ManagerFactory]:
-    """Makes managers with one cache, and closes them."""
+    """Return a function that makes managers with one cache. They are closed after the test."""
     made: list[AssetsManager] = []
 
     def make(driver: Driver, **settings: object) -> AssetsManager:
@@ -174,7 +174,7 @@ async def make_manager(tmp_path: Path) -> AsyncIterator[ManagerFactory]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A small directory tree with all that is easily forgotten."""
+    """Make a small directory tree with entries that are easily lost."""
     root = tmp_path / "tree"
     files = {
         "weights/w.bin": b"w" * 3000,
@@ -195,7 +195,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """Makes files to push."""
+    """Return a function that makes files to push."""
 
     def make(content: str) -> Path:
         path = tmp_path / "files" / f"{content}.txt"

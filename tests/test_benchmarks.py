@@ -1,4 +1,4 @@
-"""The benchmarks still run; what they measure is nobody's business here."""
+"""A smoke test of the benchmarks, whose figures don't matter here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def benchmark(folder: Path, *arguments: str) -> str:
-    """The table of a selection that is run once, with little data."""
+    """Run a selection once with little data, and return its table."""
     command = [sys.executable, "-m", "benchmarks", "--runs", "1", "--scale", "0.0001", "--folder", str(folder)]
     done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Errors as values: they cross the borders of processes."""
+"""Errors as values: they cross the boundaries of processes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CLASSES: Final = sorted(set(classes_of(AioAssetsError)), key=lambda kind: kind._
 
 
 def state_of(error: BaseException) -> object:
-    """Return all that an error tells, with the errors in it as their own states."""
+    """Return the attributes of an error, with errors among them as their own states."""
 
     def plain(value: object) -> object:
         if isinstance(value, BaseException):
@@ -82,7 +82,7 @@ def refuse() -> None:
     raise errors.VersionNotFound("m", "0.7", "s3://b", ("0.1",))
 
 
-def test_an_error_reaches_the_parent_of_a_process_pool() -> None:
+def test_a_process_pool_passes_errors_to_its_parent() -> None:
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         pytest.raises(errors.VersionNotFound) as caught,
@@ -91,7 +91,7 @@ def test_an_error_reaches_the_parent_of_a_process_pool() -> None:
     assert caught.value.available == ("0.1",)
 
 
-async def test_a_bulk_error_takes_its_results_along(tmp_path: Path) -> None:
+async def test_a_bulk_error_keeps_its_results(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     async with aioassets.AssetsManager(str(tmp_path / "store"), assets_dir=tmp_path / "assets") as manager:
         with pytest.raises(aioassets.BulkUpdateError) as caught:

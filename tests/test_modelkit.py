@@ -1,4 +1,4 @@
-"""Old and new side by side: modelkit 0.1.3 reads what aioassets pushes, and the other way round."""
+"""Compatibility with modelkit 0.1.3: each reads what the other pushes."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ with open(answer, "w") as file:
 
 
 class ModelkitError(Exception):
-    """modelkit raised an exception."""
+    """Exception that modelkit raised."""
 
 
 @dataclass(frozen=True)
 class Modelkit:
-    """modelkit, in an environment of its own.
+    """modelkit in an environment of its own.
 
     Attributes:
         python: its interpreter.
-        environ: its settings.
-        folder: where it keeps what it fetches.
+        environ: its environment variables.
+        folder: its assets directory.
     """
 
     python: Path
@@ -110,7 +110,7 @@ class Modelkit:
 
 @pytest.fixture(scope="session")
 def modelkit_python(request: pytest.FixtureRequest) -> Path:
-    """The interpreter of an environment with modelkit, kept from one run to the next."""
+    """Return the interpreter of an environment with modelkit, which is kept between test runs."""
     environment = request.config.cache.mkdir("modelkit") / platform.python_version()
     python, complete = environment / "bin" / "python", environment / "complete"
     if complete.is_file() and complete.read_text() == str(REQUIREMENTS):
@@ -129,7 +129,7 @@ def modelkit_python(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(params=["local", "s3"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """modelkit's variables, which both sides use."""
+    """Return modelkit's variables, which both sides use."""
     if request.param == "local":
         bucket = tmp_path / "bucket"
         bucket.mkdir()
@@ -156,7 +156,7 @@ def modelkit(modelkit_python: Path, settings: dict[str, str], tmp_path: Path) ->
 async def manager(
     settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[AssetsManager]:
-    """A manager that knows nothing but modelkit's variables."""
+    """Return a manager that is configured by modelkit's variables only."""
     for name in [name for name in os.environ if name.startswith(("AIOASSETS_", "MODELKIT_", "AWS_", "S3_"))]:
         monkeypatch.delenv(name)
     for name, value in settings.items():
@@ -167,7 +167,7 @@ async def manager(
 
 @pytest.fixture
 async def driver(manager: AssetsManager, settings: dict[str, str]) -> AsyncIterator[Driver]:
-    """The bare store, to look behind the scenes."""
+    """Return the driver of the store, for looking at its objects."""
     location = Location.parse(settings["MODELKIT_STORAGE_BUCKET"], settings["MODELKIT_STORAGE_PROVIDER"])
     driver = make_driver(
         location, dispatcher=Dispatcher(), options={"s3.endpoint_url": settings.get("S3_ENDPOINT", "")}
@@ -178,7 +178,7 @@ async def driver(manager: AssetsManager, settings: dict[str, str]) -> AsyncItera
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A directory with names that are easily lost."""
+    """Make a directory with names that are easily lost."""
     root = tmp_path / "tree"
     for path, content in {
         "weights/w.bin": b"\x00\x01" * 5000,
@@ -193,7 +193,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plain_tree(tree: Path) -> Path:
-    """A directory as modelkit can push it: its own pushes leave hidden files out."""
+    """Make a directory without hidden files, which modelkit's own pushes leave out."""
     (tree / ".hidden").unlink()
     return tree
 
@@ -206,7 +206,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def contents(root: str | os.PathLike[str]) -> dict[str, bytes]:
-    """Each file below a folder; without modelkit's own marker."""
+    """Return the files below a folder, without modelkit's marker."""
     paths = (path for path in Path(root).rglob("*") if path.is_file() and path.name != ".SUCCESS")
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
@@ -339,7 +339,7 @@ class TestBothPush:
 
 
 async def claimed(driver: Driver, name: str, version: str) -> HeldClaim:
-    """A version number, as held by a push that is under way."""
+    """Claim a version number, as a running push does."""
     store = AssetStore(driver, Layout(PREFIX))
     held = (await attempt_claim(store, name, version, await live_claim(), Effects())).held
     assert held is not None

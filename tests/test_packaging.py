@@ -1,4 +1,4 @@
-"""The metadata of the package is true."""
+"""Agreement of the package's metadata with its imports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parent.parent
 METADATA: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = METADATA["optional-dependencies"]
 OPTIONAL = {"azure-identity", "google-crc32c", "pytest"}
-"""Distributions that are imported only where they are installed, or by tests."""
+"""Distributions that are imported only if they are installed, or only by tests."""
 
 
 def syntax_trees() -> dict[str, ast.Module]:
@@ -33,7 +33,7 @@ PROVIDERS = packages_distributions()
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the modules that a module imports, by statements or `import_module("name")`, anywhere in it."""
+    """Iterate over the modules that a module imports anywhere, by statements or `import_module("name")`."""
     for node in ast.walk(tree):
         match node:
             case ast.Import():
@@ -46,7 +46,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def reached_from(module: str, seen: set[str]) -> set[str]:
-    """Return a module of the package and all that it imports, as names of modules of the package."""
+    """Return the names of a module of the package and of all modules of the package that it imports."""
     if module in MODULES and module not in seen:
         seen.add(module)
         for other in imported(MODULES[module]):
@@ -63,7 +63,7 @@ def distributions(modules: set[str]) -> set[str]:
 
 
 def distribution_of(module: str) -> str:
-    """Return the distribution that a module is from; of a namespace package's, the one with the longest prefix."""
+    """Return the distribution of a module. For a namespace package, return the one with the longest prefix."""
     candidates = PROVIDERS[module.partition(".")[0]]
     return normalized(max(candidates, key=lambda name: (module.replace(".", "-").startswith(name), len(name))))
 

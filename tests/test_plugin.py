@@ -1,4 +1,4 @@
-"""Drivers of other packages are found by the scheme of a URL."""
+"""Drivers of other packages, which are found by the scheme of a URL."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ DOCUMENTED = (PROJECT / "docs" / "drivers.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for `PYTHONPATH` with the example, and with one driver that is broken and one that wants `s3://`."""
+    """Return a folder for `PYTHONPATH` with the example, a broken driver, and a driver that claims `s3://`."""
     folder = tmp_path_factory.mktemp("plugin")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
     subprocess.run(build, cwd=PLUGIN, check=True, capture_output=True)
     (wheel,) = (folder / "dist").glob("*.whl")
     site = folder / "site"
-    with zipfile.ZipFile(wheel) as archive:  # a wheel of plain Python is installed by unpacking it
+    with zipfile.ZipFile(wheel) as archive:  # unpacking installs a wheel of plain Python
         archive.extractall(site)
     bad = site / "bad-1.0.dist-info"
     bad.mkdir()
@@ -45,7 +45,7 @@ def run(installed: Path, *args: str, **environ: str) -> subprocess.CompletedProc
 
 
 def test_a_plug_in_is_addressed_by_url_or_as_a_provider(installed: Path, tmp_path: Path) -> None:
-    """Its options come from the command line or the environment."""
+    """The options come from the command line or the environment."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "a.txt").write_text("content")
@@ -81,7 +81,7 @@ def test_the_error_names_a_plug_in_that_fails_to_load(installed: Path) -> None:
 
 
 def test_built_in_schemes_can_not_be_replaced(installed: Path) -> None:
-    """The meaning of s3:// never depends on what else is installed."""
+    """`s3://` has the same meaning everywhere, whatever is installed."""
     ran = run(
         installed,
         "list",
@@ -108,7 +108,7 @@ def test_an_unknown_scheme_is_a_usage_error_with_advice(installed: Path) -> None
 
 
 def test_the_example_passes_the_conformance_suite(installed: Path) -> None:
-    """It runs as its author would run it, on the installed package."""
+    """It runs as its author would run it, with the installed package."""
     env = {**os.environ, "PYTHONPATH": str(installed)}
     options = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "--rootdir", str(PLUGIN)]
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""The service example under a real server: what it acknowledged is published, also when it is stopped in the middle."""
+"""The service example under a real server: acknowledged uploads are published, even if the service is stopped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 MODEL = "team/model"
 CLIENTS = 200
 LONG = 60
-"""Seconds until something that should have ended is taken to hang; no test waits for them."""
+"""Seconds after which a test stops waiting for the service and fails."""
 
 STUCK_UPLOADS = """
 import sys
@@ -64,7 +64,7 @@ async def late(file, *exc_info):
 {driver}.upload = stuck
 remove, anyio.NamedTemporaryFile.__aexit__ = anyio.NamedTemporaryFile.__aexit__, late
 """
-"""Prepares a server whose uploads to the store never end, and whose temporary files take their time to be removed."""
+"""Script that makes uploads to the store hang, and the removal of temporary files slow."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Place:
     """An empty store.
 
     Attributes:
-        environ: how the service is told of it.
-        make_driver: opens it for the test.
-        driver: the class of its driver.
+        environ: the variables that configure the service.
+        make_driver: makes the test's own driver.
+        driver: the class of the driver.
     """
 
     environ: dict[str, str]
@@ -100,9 +100,9 @@ class Service:
     """The example under uvicorn, in a process of its own.
 
     Attributes:
-        process: that one.
-        url: where it listens.
-        log: what it wrote so far.
+        process: that process.
+        url: its URL.
+        log: the lines that it has logged.
     """
 
     process: asyncio.subprocess.Process
@@ -110,7 +110,7 @@ class Service:
     log: list[str] = field(default_factory=list)
 
     async def until(self, pattern: str) -> re.Match[str]:
-        """Read the log on to a line that matches."""
+        """Read the log up to a line that matches."""
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.log.append(line.decode())
@@ -122,7 +122,7 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> str:
-        """Wait for an end in good order, and return the log."""
+        """Wait until the service exits properly, and return its log."""
         assert self.process.stderr is not None
         async with asyncio.timeout(LONG):
             self.log += [line.decode() async for line in self.process.stderr]
@@ -130,13 +130,13 @@ class Service:
         log = "".join(self.log)
         assert "Application shutdown complete." in log, log
         assert not re.search("Task was destroyed|never retrieved|Unclosed|ResourceWarning", log), log
-        assert code == -signal.SIGTERM  # uvicorn ends by the signal that it was sent
+        assert code == -signal.SIGTERM  # uvicorn raises the signal again when it is done
         return log
 
 
 @pytest.fixture
 async def start(place: Place, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Start the service: `grace` seconds for requests to end after SIGTERM, and a script that runs before."""
+    """Start the service with `grace` seconds for requests to complete after SIGTERM, and a script that runs first."""
     running: list[asyncio.subprocess.Process] = []
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -173,7 +173,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def body(number: int) -> bytes:
-    """What one client sends, as nobody else does; some of it in many pieces."""
+    """Return the unique request body of a client. Some are sent in many pieces."""
     return f"model {number}\n".encode() * (30_000 if number % 20 == 0 else 100)
 
 
@@ -182,10 +182,10 @@ class Clients:
     """Clients that each push one version.
 
     Attributes:
-        acknowledged: the versions that were answered, by client.
-        reading: the clients whose body the service has begun to read, by number.
+        acknowledged: the acknowledged versions, by client.
+        reading: set when the service begins to read a client's body, by client.
         enough: set when a third of all are acknowledged.
-        go_on: what clients wait for that hold the second half of their body back.
+        go_on: set to let clients send the second half of their body.
     """
 
     http: aiohttp.ClientSession
@@ -199,7 +199,7 @@ class Clients:
         await self._send(number, body(number))
 
     async def push_in_halves(self, number: int, go_on: asyncio.Event | None = None) -> None:
-        """Send half of the body, and the rest when that is wanted."""
+        """Send half of the body, and the rest when the event is set."""
         await self._send(number, self._halves(number, go_on or self.go_on), expect100=True)
 
     async def _halves(self, number: int, go_on: asyncio.Event) -> AsyncGenerator[bytes, None]:
@@ -221,10 +221,10 @@ class Clients:
 
 
 async def check(driver: Driver, tmp_path: Path, acknowledged: Mapping[int, str]) -> list[str]:
-    """What is acknowledged is there, whatever else is there is whole, and nothing else can be fetched.
+    """Check that acknowledged versions are listed, that listed versions are complete, and that no other can be fetched.
 
     Returns:
-        The versions that are listed, without the first one, which the service made itself.
+        The listed versions, without the first one, which the service made itself.
     """
     store = store_of(driver)
     async with AssetsManager(driver=driver, assets_dir=tmp_path / "fresh cache") as manager:
@@ -254,7 +254,7 @@ async def check(driver: Driver, tmp_path: Path, acknowledged: Mapping[int, str])
             else:
                 with pytest.raises(VersionNotFound):
                     await manager.fetch_asset(f"{MODEL}:{version}")
-                if meta.state is ClaimState.ABANDONED:  # there was no time left to clean up
+                if meta.state is ClaimState.ABANDONED:  # the cleanup ran out of time
                     left.discard(key)
             left.discard(store.layout.meta(MODEL, version))
         assert left == {store.layout.versions(MODEL)}
@@ -269,7 +269,7 @@ def assert_nothing_is_left_on_the_disk(tmp_path: Path) -> None:
 async def test_every_upload_is_acknowledged_and_published(
     start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
 ) -> None:
-    """200 at once, none of them twice."""
+    """All clients upload concurrently, and each gets a different version."""
     service = await start()
     clients = Clients(http, service)
     await asyncio.gather(*map(clients.push, range(CLIENTS)))
@@ -284,10 +284,10 @@ async def test_every_upload_is_acknowledged_and_published(
     assert_nothing_is_left_on_the_disk(tmp_path)
 
 
-async def test_uploads_under_way_may_end_when_it_is_stopped(
+async def test_uploads_in_progress_complete_when_it_is_stopped(
     start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
 ) -> None:
-    """It waits for them, so that every one is acknowledged."""
+    """The service waits for them and acknowledges each."""
     service = await start()
     clients = Clients(http, service)
     slow = range(CLIENTS // 2)
@@ -307,10 +307,10 @@ async def test_uploads_under_way_may_end_when_it_is_stopped(
     assert_nothing_is_left_on_the_disk(tmp_path)
 
 
-async def test_what_is_cut_off_leaves_nothing_half_published(
+async def test_interrupted_uploads_leave_nothing_half_published(
     start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
 ) -> None:
-    """It is stopped at once, with pushes in all of their phases."""
+    """The service is stopped at once, with pushes in all phases."""
     service = await start(grace=0)
     clients = Clients(http, service)
     never = asyncio.Event()
@@ -336,10 +336,10 @@ async def test_what_is_cut_off_leaves_nothing_half_published(
     assert_nothing_is_left_on_the_disk(tmp_path)
 
 
-async def test_pushes_that_are_stuck_give_their_versions_up_before_it_ends(
+async def test_hanging_pushes_give_up_their_versions_before_it_exits(
     start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
 ) -> None:
-    """The application waits for them, and for their temporary files to be removed."""
+    """The application waits for them, and for the removal of their temporary files."""
     first = await start()
     first.stop()
     await first.ended()
@@ -363,10 +363,9 @@ async def test_pushes_that_are_stuck_give_their_versions_up_before_it_ends(
 
 
 @pytest.mark.parametrize("place", ["local"], indirect=True)
-async def test_an_upload_that_breaks_off_publishes_nothing(
+async def test_an_interrupted_upload_publishes_nothing(
     start: Callable[..., Any], http: aiohttp.ClientSession, place: Place, tmp_path: Path
 ) -> None:
-    """Half of a body is not a model."""
     service = await start()
     clients = Clients(http, service)
     upload = asyncio.create_task(clients.push_in_halves(1))
@@ -383,10 +382,10 @@ async def test_an_upload_that_breaks_off_publishes_nothing(
 
 
 @pytest.mark.parametrize("place", ["local"], indirect=True)
-async def test_it_serves_what_was_the_latest_when_it_started(
+async def test_it_serves_the_latest_version_at_its_start(
     start: Callable[..., Any], http: aiohttp.ClientSession
 ) -> None:
-    """The very first start makes an empty version."""
+    """On its first start, the service creates an empty version."""
 
     async def served() -> tuple[str, bytes]:
         async with http.get(f"{service.url}/model") as answer:
@@ -433,7 +432,7 @@ def example() -> ModuleType:
         (AioAssetsError("Something else."), 500, None),
     ],
 )
-async def test_its_answers_tell_clients_whether_to_send_again(
+async def test_its_responses_say_whether_to_retry(
     example: ModuleType, error: AioAssetsError, status: int, retry_after: str | None
 ) -> None:
     answer = await example.refuse(None, error)

@@ -1,1 +1,1 @@
-"""Measured programs: each module runs one contestant once, with only its own library and the standard one."""
+"""Runners: each module runs one contestant once, and imports only its library and the standard library."""

@@ -1,4 +1,4 @@
-"""The library of aioassets, in a running process."""
+"""The library aioassets, in a running process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM_UP = "warm-up"
 
 
 def run(job: Job) -> Measured:
-    """Push or fetch with a manager that is open already, or opened while it is measured."""
+    """Push or fetch with a manager that is already open, or is opened within the measurement."""
     return asyncio.run(_opening(job) if job.opening else _running(job))
 
 
@@ -32,7 +32,7 @@ async def _running(job: Job) -> Measured:
 
 
 async def _open(manager: AssetsManager, job: Job) -> None:
-    """Connect, and learn what the store can do."""
+    """Connect, and probe the store."""
     if job.action == "push":
         await manager.create_asset(__file__, WARM_UP)
     else:

@@ -15,7 +15,7 @@ from benchmarks.runners.meter import Meter
 
 
 def run(job: Job) -> Measured:
-    """Push or fetch with a client that answered already, or opened while it is measured."""
+    """Push or fetch with a client that is already connected, or is opened within the measurement."""
     return asyncio.run(_opening(job) if job.opening else _running(job))
 
 

@@ -1,4 +1,4 @@
-"""Yardstick of a local store: `cp`, and one pass of SHA-256."""
+"""The reference for a local store: `cp`, and one pass of SHA-256."""
 
 from __future__ import annotations
 

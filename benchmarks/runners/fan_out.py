@@ -1,4 +1,4 @@
-"""Parallel requests for clients without a transfer manager."""
+"""Helpers for clients without a transfer manager: listing files, and many requests in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IN_FLIGHT: Final = 256
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, limit: int = IN_FLIGHT) -> None:
-    """Work on each item, so many at a time."""
+    """Process the items, this many at a time."""
     remaining = iter(items)
 
     async def worker() -> None:
@@ -29,22 +29,22 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
 
 
 def keys_of(source: str) -> Iterator[tuple[str, str]]:
-    """Each file below a folder: its key, and its path."""
+    """Iterate over the files below a folder, as pairs of key and path."""
     for folder, _, names in os.walk(source):
         for name in names:
-            path = os.path.join(folder, name)  # a `Path` for each would cost the peer CPU
+            path = os.path.join(folder, name)  # a `Path` for each would add to the peer's CPU time
             yield f"{KEY}/{os.path.relpath(path, source)}", path
 
 
 class Folder:
-    """A folder that files are written to."""
+    """A folder to write files to."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._made: set[str] = set()
 
     def write(self, key: str, data: bytes | memoryview) -> None:
-        """Write a file; blocks, but not for long."""
+        """Write a file. This blocks, but not for long."""
         path = f"{self._path}/{key}"
         folder = path.rpartition("/")[0]
         if folder not in self._made:

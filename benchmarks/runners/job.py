@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 KEY: Final = "data"
-"""Name of the data in the store, used as asset name, key or prefix."""
+"""Name of the data in the store: an asset's name, a key, or a prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run of one contestant. The environment says where the store is and who asks.
+    """One run of one contestant. The environment has the address and the credentials of the store.
 
     Attributes:
-        action: what to do: `push`, `fetch`, or another one that the runner knows.
-        source: the file or folder that is pushed.
-        target: the folder that is fetched to, and that nobody used before.
+        action: `push`, `fetch`, or another action that the runner knows.
+        source: the file or folder to push.
+        target: a new folder to fetch to.
         bucket: its URL, or a folder for a local store.
-        opening: whether opening the client is measured as well.
+        opening: whether to measure the opening of the client, too.
         apart: whether each folder of the source is an asset of its own.
-        command: the process to measure, for the runner of processes.
+        command: the command to measure, for the runner of processes.
     """
 
     action: str
@@ -34,14 +34,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Cost of one run.
+    """Measured values of one run.
 
     Attributes:
-        wall: seconds.
-        cpu: seconds of user and system time, ended children included.
-        peak: maximum resident memory in bytes.
-        stall: the longest time, in seconds, between two ticks of the event loop, where there is one.
-        extra: further numbers, by name.
+        wall: seconds of wall-clock time.
+        cpu: seconds of user and system time, including ended children.
+        peak: the maximum of resident memory, in bytes.
+        stall: the longest time, in seconds, between two ticks of the event loop, if there is one.
+        extra: further numbers by name.
     """
 
     wall: float

@@ -1,4 +1,4 @@
-"""Latency of a small push and fetch: requests in sequence, and time without a network."""
+"""Latency of a small push and fetch: requests in sequence, and the time without any network."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from tools.interposer import Interposer
 
 DELAY: Final = 0.1
-"""Seconds that each request takes: so long that all else together doesn't count as one."""
+"""Seconds of each request. It is so long that all other work takes less than one request."""
 CACHED: Final = 500
-"""Fetches of what is cached, of which the median is taken."""
+"""Cached fetches for one median."""
 
 Operation = Callable[[AssetsManager], Awaitable[Any]]
 
 
 def run(job: Job) -> Measured:
-    """Do one operation with and without delay, on a store in memory."""
+    """Run one operation with and without delay, on a store in memory."""
     return asyncio.run(_run(job))
 
 
@@ -45,7 +45,7 @@ async def _run(job: Job) -> Measured:
 
 
 def _operations(source: str) -> dict[str, tuple[tuple[Operation, ...], Operation]]:
-    """Return the preparation and the measured work of each action."""
+    """Return the operations to prepare and to measure, by action."""
 
     async def probe(manager: AssetsManager) -> None:  # once a week and store
         await manager.create_asset(source, "warm-up")
@@ -73,7 +73,7 @@ def _operations(source: str) -> dict[str, tuple[tuple[Operation, ...], Operation
 
 
 async def _delayed(assets_dir: Path, prepare: tuple[Operation, ...], operation: Operation) -> tuple[int, float]:
-    """How many requests are sent, and how long it takes where each takes `DELAY`."""
+    """Return the number of requests, and the time that the operation takes if each of them takes `DELAY`."""
     driver = Interposer(MemoryDriver())
     async with AssetsManager(driver=driver, assets_dir=assets_dir) as manager:
         await _all(manager, prepare)

@@ -1,4 +1,4 @@
-"""Measures a block of code within a process."""
+"""Measurement of a block of code within a process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Final, Self
 from benchmarks.runners.job import Measured
 
 TICK: Final = 0.005
-"""Seconds that the ticker sleeps: what a service would notice of a loop that is held up."""
+"""Interval of the ticker, in seconds. Longer gaps are stalls that a service would notice."""
 
 
 class Meter:
-    """Measures what runs in `with Meter() as meter`, or in `async with` together with the event loop."""
+    """Meter of the code in `with Meter() as meter`, or in `async with`, which also measures event loop stalls."""
 
     def __init__(self) -> None:
         self._wall = self._cpu = self._last_tick = 0.0
@@ -47,7 +47,7 @@ class Meter:
                 await self._ticker
 
     def result(self, **extra: float) -> Measured:
-        """Return the measurement, with further numbers."""
+        """Return the measured values, with further numbers."""
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         return Measured(self._wall, self._cpu, max(memory("VmHWM"), children), self._stall, extra)
 
@@ -63,9 +63,9 @@ class Meter:
 
 
 def memory(field: str) -> int:
-    """Bytes of this process's memory: `VmRSS` now, `VmHWM` at the most.
+    """Return bytes of this process's memory: `VmRSS` is the current size, `VmHWM` the peak.
 
-    Not `ru_maxrss`: that one begins with what the process that started this one had.
+    `ru_maxrss` doesn't serve: it begins with the peak of the parent process.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")

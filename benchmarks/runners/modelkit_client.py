@@ -1,4 +1,4 @@
-"""modelkit's assets, as a program: `modelkit_client.py ACTION SOURCE`. Its own variables say where."""
+"""modelkit's assets, as a program: `modelkit_client.py ACTION SOURCE`. modelkit's variables address the store."""
 
 from __future__ import annotations
 

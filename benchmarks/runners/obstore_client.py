@@ -21,7 +21,7 @@ Store: TypeAlias = AzureStore | GCSStore | S3Store
 
 
 def run(job: Job) -> Measured:
-    """Push or fetch with a store that answered already, or opened while it is measured."""
+    """Push or fetch with a store that is already connected, or is opened within the measurement."""
     return asyncio.run(_run(job))
 
 
@@ -59,7 +59,7 @@ async def _transfer(store: Store, job: Job) -> None:
     elif Path(job.source).is_dir():
         await for_each(keys_of(job.source), lambda item: _put(store, *item))
     else:
-        await obstore.put_async(store, KEY, Path(job.source))  # in parts, by itself
+        await obstore.put_async(store, KEY, Path(job.source))  # obstore splits it into parts
 
 
 async def _put(store: Store, key: str, path: str) -> None:

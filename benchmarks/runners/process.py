@@ -10,7 +10,7 @@ from benchmarks.runners.job import Job, Measured
 
 
 def run(job: Job) -> Measured:
-    """Run the job's command, as a child of this small process: its peak can't be told from a large parent's."""
+    """Run the job's command as a child of this small process, so that its peak isn't hidden by a large parent's."""
     start = time.perf_counter()
     process = subprocess.Popen(job.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

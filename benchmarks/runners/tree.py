@@ -1,4 +1,4 @@
-"""Memory that a scanned tree takes per file."""
+"""Memory that a scanned tree takes, per file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.runners.meter import Meter, memory
 
 
 def run(job: Job) -> Measured:
-    """Scan the source, and weigh what is kept of it."""
+    """Scan the source, and measure the memory of the result."""
     before = memory("VmRSS")
     with Meter() as meter:
         tree = asyncio.run(scan(job.source))

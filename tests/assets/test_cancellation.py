@@ -1,4 +1,4 @@
-"""A call that is ended at any of its steps leaves nothing half-done, and nothing of its own."""
+"""Cancellation of calls at each step: nothing is left half-done, and no resource is left open."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ EndedAt = Callable[[int, Any, Way], Awaitable[Ended]]
 CLEANUP = 30.0
 """Seconds that a cancelled push may take to clean up."""
 PATIENCE = 30.0
-"""Seconds after which what a test waits for counts as missing."""
+"""Seconds after which a test stops waiting for an event and fails."""
 SOON = 5.0
-"""Seconds after which a connection counts as left; clients themselves drop it when nobody uses it for 12."""
+"""Seconds for a connection to close. Clients close idle connections after 12."""
 AGAIN = partial(ended_at, again=True)
 natively = pytest.mark.parametrize("place", ["memory", "local"], indirect=True)
 in_every_way = pytest.mark.parametrize(
@@ -66,7 +66,7 @@ in_every_way = pytest.mark.parametrize(
 
 @pytest.fixture
 def at_work(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the tasks of the package's threads."""
+    """Record the work that runs in the package's threads."""
     working: list[Any] = []
     run = anyio.to_thread.run_sync
 
@@ -85,7 +85,7 @@ def at_work(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 class World:
-    """A store and a cache, a manager of both, and what they were before."""
+    """A store, a cache, and a manager of both."""
 
     def __init__(self, place: dict[str, Any], folder: Path, at_work: list[Any]) -> None:
         self.budget = Budget()
@@ -100,7 +100,7 @@ class World:
         (self.tree / "b").write_bytes(b"x" * (SMALL + 1))  # is fetched by ranges
 
     async def left_nothing(self, outcome: Ended) -> None:
-        """No task, thread, request, lock, descriptor or temporary file."""
+        """Check that no task, thread, request, lock, descriptor or temporary file is left."""
         assert outcome.left == []
         assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
@@ -113,14 +113,14 @@ class World:
         assert [target for target in descriptors() if target.startswith(str(self._folder))] == []
 
     def is_whole(self, fetched: FetchedAsset) -> None:
-        """It is the tree that was pushed, or a file of it."""
+        """Check that a fetched payload equals the pushed tree, or the file of it."""
         if fetched.part is None:
             assert contents(fetched.path) == contents(self.tree)
         else:
             assert fetched.path.read_bytes() == (self.tree / fetched.part).read_bytes()
 
     async def is_whole_or_absent(self, name: str, version: str) -> bool:
-        """Whether a version is listed and whole; else nothing is left of it, and its number is free."""
+        """Return whether a version is listed and whole. If not, check that its content is gone and its number free."""
         try:
             listed = await self.manager.list_versions(name)
         except AssetNotFound:
@@ -148,14 +148,14 @@ def descriptors() -> list[str]:
     for number in os.listdir("/proc/self/fd"):
         try:
             found.append(os.readlink(f"/proc/self/fd/{number}"))
-        except FileNotFoundError:  # that of the listing itself
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return found
 
 
 @pytest.fixture
 def new_world(place: dict[str, Any], tmp_path: Path, at_work: list[Any]) -> Callable[[int], World]:
-    """Makes one for each step of a test."""
+    """Return a function that makes a new world for each step."""
 
     def make(number: int) -> World:
         folder = tmp_path / str(number)
@@ -167,7 +167,7 @@ def new_world(place: dict[str, Any], tmp_path: Path, at_work: list[Any]) -> Call
 
 @natively
 async def test_a_creation_ended_at_any_step(new_world: NewWorld) -> None:
-    """It is whole or nothing, from the first request to a new store, whose conditions are probed, to the last."""
+    """The version is whole or absent. The steps include the probe of a new store."""
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
@@ -186,7 +186,7 @@ async def test_a_creation_ended_at_any_step(new_world: NewWorld) -> None:
 
 @in_every_way
 async def test_an_update_ended_at_any_step(new_world: NewWorld, end: EndedAt, way: Way) -> None:
-    """It is whole or nothing, and burns no number, since it is known what each of its requests did."""
+    """The version is whole or absent. Its number can be used again, because the result of each request is known."""
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
@@ -204,7 +204,7 @@ async def test_an_update_ended_at_any_step(new_world: NewWorld, end: EndedAt, wa
 
 @natively
 async def test_many_updates_ended_at_any_step(new_world: NewWorld) -> None:
-    """Each of them is whole or nothing."""
+    """Each version is whole or absent."""
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
@@ -224,7 +224,7 @@ async def test_many_updates_ended_at_any_step(new_world: NewWorld) -> None:
 
 @in_every_way
 async def test_a_fetch_ended_at_any_step(new_world: NewWorld, end: EndedAt, way: Way) -> None:
-    """The cache serves all of it or nothing, and the next fetch works."""
+    """The cache serves the whole version or nothing, and the next fetch succeeds."""
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
@@ -241,7 +241,7 @@ async def test_a_fetch_ended_at_any_step(new_world: NewWorld, end: EndedAt, way:
 
 @natively
 async def test_a_fetch_of_a_part_ended_at_any_step(new_world: NewWorld) -> None:
-    """The cache serves the part or nothing, and the whole is whole after it."""
+    """The cache serves the part or nothing, and a fetch of the whole version succeeds."""
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
@@ -260,7 +260,7 @@ async def test_a_fetch_of_a_part_ended_at_any_step(new_world: NewWorld) -> None:
 @pytest.mark.parametrize("option", ["force_download", "verify"])
 @natively
 async def test_a_fetch_of_what_is_cached_ended_at_any_step(new_world: NewWorld, option: str) -> None:
-    """It stays cached."""
+    """The version stays cached."""
     options: dict[str, Any] = {option: True}
 
     async def end_at(nth: int) -> Ended:
@@ -297,7 +297,7 @@ async def test_a_listing_ended_at_any_step(new_world: NewWorld) -> None:
 
 @natively
 async def test_the_other_calls_of_a_manager_go_on(new_world: NewWorld) -> None:
-    """Also those for the same asset and the same version."""
+    """Calls for the same asset and the same version go on, too."""
 
     async def end_at(nth: int) -> Ended:
         world = new_world(nth)
@@ -325,7 +325,7 @@ async def test_the_other_calls_of_a_manager_go_on(new_world: NewWorld) -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 @natively
 async def test_a_store_that_hangs_is_not_waited_for(new_world: NewWorld, moment: str) -> None:
-    """From whichever call on it answers no more, and whether that one took effect: the push ends when it has to."""
+    """The push ends in time, whichever call hangs, and whether or not that call took effect."""
     for nth in itertools.count(1):
         world = new_world(nth)
         await world.manager.create_asset(world.tree, "model")
@@ -355,7 +355,7 @@ async def test_a_store_that_hangs_is_not_waited_for(new_world: NewWorld, moment:
 
 
 class Hanging:
-    """A hook that lets some calls pass, and none after them."""
+    """A hook that lets some calls pass and blocks all later ones."""
 
     def __init__(self, moment: str, nth: int) -> None:
         self._moment = moment
@@ -369,7 +369,7 @@ class Hanging:
             await anyio.sleep_forever()
 
 
-# Where there is a network
+# Stores on a server
 
 
 SMALLEST_PARTS = {"s3": PART_SIZE, "azure": 256 * 1024, "gcs": 256 * 1024}
@@ -379,7 +379,7 @@ far_away = pytest.mark.parametrize(
 
 
 class Held:
-    """A request that the store has dealt with, and whose answer waits; a fault of the relay."""
+    """A fault of the relay: the server handles the request, and the response waits."""
 
     def __init__(self) -> None:
         self.reached = anyio.Event()
@@ -394,7 +394,7 @@ class Held:
 
 
 class Remote:
-    """A world behind a relay, whose store is on a server."""
+    """A world whose store is on a server behind a relay."""
 
     def __init__(self, place: dict[str, Any], folder: Path, at_work: list[Any]) -> None:
         (server,) = re.findall(r"http://[\d.]+:\d+", str(place))
@@ -411,7 +411,7 @@ class Remote:
         self.finished = False
 
     async def cancelled_at(self, nth: int, then: Callable[[Held], Awaitable[None]]) -> bool:
-        """Update an asset, and cancel that when its n-th request has arrived; whether it had so many."""
+        """Cancel an update when its n-th request has arrived. Return whether it sent that many."""
         name, manager = f"model-{nth}", self.world.manager
         await manager.create_asset(self.other, name)
         self.finished = False
@@ -438,11 +438,11 @@ class Remote:
         self.finished |= isinstance(event, TransferFinished)
 
     def open_sessions(self) -> int:
-        """Those of GCS, which it doesn't list."""
+        """Return the number of open upload sessions on GCS, which `Driver.open_uploads` doesn't list."""
         return self._sessions(self._bucket)
 
     async def no_other_is_under_way(self) -> None:
-        """Wait until all requests but the one that is held have been answered, and none follows from them."""
+        """Wait until all requests except the held one have been answered, and no request follows from them."""
         async with asyncio.timeout(PATIENCE):
             quiet = 0
             while quiet < TURNS:
@@ -451,7 +451,7 @@ class Remote:
                 quiet = 0 if is_busy else quiet + 1
 
     async def no_connection_is_left(self) -> None:
-        """Wait until all are closed."""
+        """Wait until all connections to the relay are closed."""
         async with asyncio.timeout(SOON):
             while self.relay._handlers:
                 await checkpoint()
@@ -459,7 +459,6 @@ class Remote:
 
 @pytest.fixture
 async def remote(place: dict[str, Any], tmp_path: Path, at_work: list[Any]) -> AsyncIterator[Remote]:
-    """A world behind a relay."""
     remote = Remote(place, tmp_path, at_work)
     async with remote.relay:
         yield remote
@@ -468,8 +467,8 @@ async def remote(place: dict[str, Any], tmp_path: Path, at_work: list[Any]) -> A
 
 
 @far_away
-async def test_what_is_closed_by_a_cancellation_leaves_no_connection(remote: Remote) -> None:
-    """Where each further wait is cancelled, too."""
+async def test_closing_a_driver_while_cancelled_leaves_no_connection(remote: Remote) -> None:
+    """The connections are closed although each further wait is cancelled."""
     await remote.world.manager.create_asset(remote.other, "model")
     with anyio.CancelScope() as scope:
         async with contextlib.aclosing(remote.world.driver):
@@ -481,7 +480,7 @@ async def test_what_is_closed_by_a_cancellation_leaves_no_connection(remote: Rem
 @pytest.mark.once
 @far_away
 async def test_a_push_cancelled_at_any_request_burns_no_number(remote: Remote) -> None:
-    """Requests in flight complete, so their effects are known, and everything is cleaned up, multipart uploads too."""
+    """Requests in flight complete, so their results are known. Everything is cleaned up, also multipart uploads."""
 
     async def go_on(held: Held) -> None:
         await settled()
@@ -503,12 +502,12 @@ async def test_a_push_cancelled_at_any_request_burns_no_number(remote: Remote) -
 @pytest.mark.once
 @far_away
 async def test_a_push_cancelled_at_any_request_that_hangs_ends_in_time(remote: Remote) -> None:
-    """The effect of the request is unknown. Its number may be burned, but nothing is half-done or left open."""
+    """Its number may be burned, because the request's result is unknown. Nothing is left half-done or open."""
     world, clock = remote.world, Clock()
 
     async def time_passes(held: Held) -> None:
         await remote.no_other_is_under_way()
-        # While content is uploaded, half of the time is kept for cleaning up; later, it is all for listing.
+        # During uploads, half of the time is reserved for cleanup. Later, all of it is for listing.
         clock.skip(CLEANUP + 1 if remote.finished else CLEANUP / 2 + 1)
 
     for nth in itertools.count(1):
@@ -525,7 +524,7 @@ async def test_a_push_cancelled_at_any_request_that_hangs_ends_in_time(remote: R
                 content = (await store_of(world.driver).read_meta(name, "0.1")).content
                 assert isinstance(content, Claim)
                 assert content.state in (ClaimState.ABANDONED, ClaimState.RELEASED)
-            # Where giving the number up had no answer, nothing more may be deleted: that is left to this.
+            # If the swap to abandoned got no response, the push may delete nothing more. `clean` does it.
             await world.manager.clean(await world.manager.plan_clean(name, older_than=timedelta(0)))
             assert [key for key in await keys(world.driver) if key.startswith(f"assets/{name}/0.1/")] == []
             assert (await world.manager.update_asset(remote.other, name)).version in ("0.1", "0.2")

@@ -1,4 +1,4 @@
-"""Processes that are killed at any moment of a push or a fetch: they leave nothing incomplete, and block no other.
+"""Processes that are killed during a push or a fetch: they leave nothing incomplete, and block no other process.
 
 A store in memory ends with its process, so it isn't tested here.
 """
@@ -85,7 +85,7 @@ async def test_a_killed_push_is_in_nobodys_way(
     tmp_path: Path,
     moment: str,
 ) -> None:
-    """An unsealed version can't be fetched, a sealed one gets listed. Only the same content resumes its number."""
+    """An unsealed version can't be fetched, a sealed one gets listed. Only the same content resumes the number."""
     manager = make_manager(driver)
     for name in ("resumed", "passed"):
         await manager.create_asset(files("first"), name)

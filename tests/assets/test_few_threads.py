@@ -1,4 +1,4 @@
-"""A push that runs out of threads in the middle tidies up, and the next one works."""
+"""Pushes that run out of threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioassets.drivers.protocol import Uploaded
 
 
 class Starved(MemoryDriver):
-    """A store whose user has no thread left as soon as something is uploaded."""
+    """A driver during whose first upload the system's last thread is taken."""
 
     def __init__(self, tasks: TaskGroup, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ def placed(tmp_path: Path) -> list[str]:
 
 
 def nested(depth: int) -> Any:
-    """Return nested lists that make the whole document this deep."""
+    """Return nested lists, so that the whole document has this depth."""
     value: Any = 1
     for _ in range(depth - 1):
         value = [value]

@@ -1,4 +1,4 @@
-"""Long documents from any writer stay within the memory limit."""
+"""Memory that long documents take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INDEX = "assets/model.versions"
 
 
 class Recording(Budget):
-    """Remembers what was taken from it."""
+    """A budget that records the bytes taken from it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +35,16 @@ class Recording(Budget):
 
 
 def index(size: int) -> bytes:
-    """An index of this many bytes, whose fields aren't all known."""
+    """Return an index of this many bytes with an unknown field."""
     text = b'{"versions":["0.0"],"note":"%s"}'
     return text % (b"x" * (size - len(text) + 2))
 
 
 @pytest.mark.parametrize("size", [SMALL_DOCUMENT, SMALL_DOCUMENT + 1, 3 * MIB])
-async def test_its_bytes_come_out_of_the_budget(place: dict[str, Any], make_manager: ManagerFactory, size: int) -> None:
-    """Those of a small one don't: it takes its request only."""
+async def test_the_bytes_of_a_long_index_are_taken_from_the_budget(
+    place: dict[str, Any], make_manager: ManagerFactory, size: int
+) -> None:
+    """The bytes of a small document don't: it takes only its request."""
     budget = Recording()
     driver = driver_at(place, Dispatcher(budget))
     await driver.write(INDEX, index(size), expected=Expect.ABSENT)
@@ -51,7 +53,7 @@ async def test_its_bytes_come_out_of_the_budget(place: dict[str, Any], make_mana
         assert await manager.list_versions("model") == ["0.0"]
     await driver.aclose()
     if isinstance(driver, MemoryDriver):
-        return  # its documents are in memory anyway
+        return  # its documents are in memory already
     if size <= SMALL_DOCUMENT:
         assert max(budget.taken) == 0
     else:
@@ -59,7 +61,7 @@ async def test_its_bytes_come_out_of_the_budget(place: dict[str, Any], make_mana
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(SMALL_DOCUMENT, [1]), (SMALL_DOCUMENT + 1, [1, 1])])
-async def test_a_large_one_takes_one_request_more(
+async def test_a_long_index_takes_one_more_request(
     memory: MemoryDriver, make_manager: ManagerFactory, size: int, sizes: list[int]
 ) -> None:
     await memory.write(INDEX, index(size), expected=Expect.ABSENT)
@@ -72,7 +74,7 @@ async def test_a_large_one_takes_one_request_more(
 async def test_a_large_manifest_is_sealed_and_fetched(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Its labels make it larger than what is read at once."""
+    """The labels make the manifest longer than one read."""
     labels = {"note": "x" * SMALL_DOCUMENT}
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model", labels=labels)
@@ -84,10 +86,10 @@ async def test_a_large_manifest_is_sealed_and_fetched(
     ("name", "limit", "what"),
     [("model.versions", MAX_INDEX, "an index"), ("model/0.0.meta", MAX_DOCUMENT, "a manifest")],
 )
-async def test_one_that_is_too_large_is_not_read(
+async def test_an_index_that_is_too_long_is_not_read(
     make_manager: ManagerFactory, tmp_path: Path, files: Files, name: str, limit: int, what: str
 ) -> None:
-    """By a byte; what each driver does is in the conformance suite."""
+    """The document is one byte too long. The conformance suite tests each driver."""
     driver = driver_at({"kind": "local", "path": tmp_path / "store"})
     await make_manager(driver).create_asset(files("a"), "model")
     with open(tmp_path / "store" / "assets" / name, "r+b") as file:
@@ -108,7 +110,7 @@ finally:
 
 
 def test_many_large_indexes_are_listed_in_the_memory_of_a_few(tmp_path: Path) -> None:
-    """They are read and parsed in turn, and none is kept."""
+    """They are read and parsed one after the other, and none is kept."""
     many, size = 16, 20 * MIB
     (tmp_path / "store" / "assets").mkdir(parents=True)
     for number in range(many):

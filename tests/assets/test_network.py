@@ -1,4 +1,4 @@
-"""Faults between a driver and its store never lose, duplicate or damage a version."""
+"""Faults of the network between a driver and its store never lose, duplicate or damage a version."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ PART_SIZES = {"s3": MIN_PART_SIZE, "azure": 64 * 1024, "gcs": 256 * 1024}
 SMALL = b"small" * 100
 MIB = 1024 * 1024
 WAIT = 7.0
-"""Seconds that a store asks to wait."""
+"""Seconds in a store's `Retry-After` header."""
 PATIENCE = 60.0
-"""Seconds after which what a test waits for counts as hanging."""
+"""Seconds after which a test stops waiting for an event and fails."""
 SILENCE = 5.0
-"""Seconds for which a store may be silent, where that is tested."""
+"""Read timeout, in seconds, of the tests of silent stores."""
 
 
 def _is_claim(body: bytes) -> bool:
@@ -77,13 +77,13 @@ def _is_manifest(body: bytes) -> bool:
 
 
 def _names(key: str) -> Callable[[bytes], bool]:
-    """Whether an insert of GCS, which names its key in its body, is of one that ends so."""
+    """Match an insert of GCS by the end of its key, which is in the request body."""
     return lambda body: f'{key}"'.encode() in body[:500]
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a request looks on the wire."""
+    """Criteria for one request of a push."""
 
     method: str
     target: str
@@ -133,7 +133,7 @@ READS = {"index": r"\.versions", "manifest": r"\.meta", "small": "small", "large
 
 
 def refusal(kind: str, status: int, code: str, headers: Mapping[str, str]) -> Reply:
-    """A refusal in a store's own words."""
+    """Return a store's error response."""
     match kind:
         case "s3":
             text = f"<Error><Code>{code}</Code><Message>Said by the test.</Message></Error>"
@@ -166,7 +166,7 @@ SAID: Mapping[str, Mapping[str, tuple[int, str]]] = {
 
 
 def fault_of(kind: str, name: str) -> Fault:
-    """A fault by its name, as a kind of store has it."""
+    """Return a fault by its name."""
     if name in BROKEN:
         return BROKEN[name]
     headers = {"Retry-After": f"{WAIT:g}"} if name in ("slow down", "too many") else {}
@@ -174,10 +174,10 @@ def fault_of(kind: str, name: str) -> Fault:
 
 
 class Pauses(list[float]):
-    """Stands for time: pauses are written down, and over at once.
+    """Replacement for sleeping: records each pause and returns at once.
 
     Attributes:
-        meanwhile: what happens in each of them.
+        meanwhile: called in each pause.
     """
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class Pauses(list[float]):
 
 @dataclass(frozen=True)
 class Place:
-    """An empty store: its kind, its driver and what that is made with, and the server's address."""
+    """Empty store: its kind, its driver with the options, and the URL of its server."""
 
     kind: str
     driver: type[Any]
@@ -206,13 +206,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Wire:
-    """A store that is reached through a relay.
+    """Store that is reached through a relay.
 
     Attributes:
-        kind: of the store.
-        relay: what is in between.
-        manager: works through the relay.
-        direct: a driver that doesn't.
+        kind: the kind of the store.
+        relay: the relay in front of the server.
+        manager: a manager that works through the relay.
+        direct: a driver without the relay.
         part_size: bytes of a part.
     """
 
@@ -254,7 +254,7 @@ def place(kind: str, request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def settings(kind: str) -> dict[str, Any]:
-    """How drivers are to work; tests of their own need other settings."""
+    """Return the options of drivers. Tests override this fixture."""
     return {"part_size": PART_SIZES[kind]}
 
 
@@ -283,13 +283,13 @@ async def wire(
         place.driver(**place.options, **settings) as direct,
     ):
         yield Wire(place.kind, relay, make_manager(driver, retry=policy), direct, settings["part_size"])
-        for each in relay.exchanges:  # which pytest shows where the test failed
+        for each in relay.exchanges:  # pytest shows this if the test fails
             sys.stdout.write(f"{each.method} {each.target} {each.status} {each.fault or ''}\n")
 
 
 @pytest.fixture
 def source(tmp_path: Path, settings: dict[str, Any]) -> Path:
-    """A directory with a file that is sent in one request, and one in two parts."""
+    """Return a directory with one file of a single request and one of two parts."""
     root = tmp_path / "source"
     root.mkdir()
     (root / "small").write_bytes(SMALL)
@@ -299,7 +299,7 @@ def source(tmp_path: Path, settings: dict[str, Any]) -> Path:
 
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
-    """Have the larger file fetched in three ranges."""
+    """Make a fetch read the larger file in three ranges."""
     monkeypatch.setattr("aioassets.fetch.sinks.SMALL", len(SMALL))
     monkeypatch.setattr("aioassets.fetch.sinks.RANGE", settings["part_size"] // 2)
 
@@ -308,18 +308,18 @@ Published = Callable[..., Any]
 
 
 def served(tmp_path: Path) -> list[Path]:
-    """The files that are in the cache."""
+    """Return the cached files."""
     return [path for path in (tmp_path / "cache").rglob("*") if path.name in ("small", "large")]
 
 
 def silent(wire: Wire) -> str:
-    """Return the description of an unavailable store."""
+    """Return a pattern for the message about a silent store."""
     return re.escape(f"{wire.direct.url} is unavailable: it was silent for too long.")
 
 
 @pytest.fixture
 def published(wire: Wire, source: Path, make_manager: ManagerFactory, tmp_path: Path) -> Published:
-    """Sees that these versions, latest first, are listed, each with all its bytes, and no other can be fetched."""
+    """Check that exactly these versions (latest first) are listed, complete, and can be fetched."""
     caches: Iterator[Path] = (tmp_path / f"cache-{number}" for number in itertools.count())
 
     async def check(*versions: str) -> None:
@@ -337,20 +337,20 @@ def published(wire: Wire, source: Path, make_manager: ManagerFactory, tmp_path: 
 
 
 def keys_of(*versions: str) -> set[str]:
-    """The objects of these versions, and no more."""
+    """Return the keys of exactly these versions."""
     return {"assets/model.versions"} | {
         f"assets/model/{version}{part}" for version in versions for part in (".meta", "/small", "/large")
     }
 
 
 class TestOneFault:
-    """It is got over, and leaves no trace."""
+    """A push or fetch retries after a single fault, which leaves no trace."""
 
     @pytest.mark.parametrize(("kind", "step"), EACH_STEP)
-    async def test_a_lost_answer_is_no_conflict_with_ourselves(
+    async def test_a_push_recognises_its_own_write_after_a_lost_response(
         self, step: str, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
-        """The effect of the first attempt is recognised. The dispatcher retries, not the SDK."""
+        """The driver repeats the request, not the SDK."""
         for operation, versions in ((wire.manager.create_asset, ["0.0"]), (wire.manager.update_asset, ["0.1", "0.0"])):
             pauses.clear()
             lost = wire.inject(LoseAnswer(), step)
@@ -361,7 +361,7 @@ class TestOneFault:
             assert set(await keys(wire.direct)) == keys_of(*versions)
 
     @pytest.mark.parametrize("name", [*BROKEN, *SAID])
-    async def test_a_push_gets_over_one_at_every_step(
+    async def test_a_push_survives_a_fault_at_every_step(
         self, name: str, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
         rules = [wire.inject(fault_of(wire.kind, name), step) for step in STEPS[wire.kind]]
@@ -370,10 +370,10 @@ class TestOneFault:
         await published("0.0")
         assert set(await keys(wire.direct)) == keys_of("0.0")
 
-    async def test_a_push_gets_over_each_while_it_sends_a_long_manifest(
+    async def test_a_push_survives_each_fault_while_it_streams_a_long_manifest(
         self, wire: Wire, source: Path, published: Published, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One that is made as it is sent, where the driver can do that."""
+        """Drivers that can stream a manifest do so here."""
         monkeypatch.setattr("aioassets.runtime.threads.CHUNK_SIZE", 1)
         monkeypatch.setattr("aioassets.drivers.http.exchange.TOGETHER", 0)
         await wire.manager.create_asset(source, "model")
@@ -388,7 +388,7 @@ class TestOneFault:
 
     @pytest.mark.usefixtures("small_ranges")
     @pytest.mark.parametrize("name", [*BROKEN, *SAID])
-    async def test_a_fetch_gets_over_one_at_every_step(
+    async def test_a_fetch_survives_a_fault_at_every_step(
         self, name: str, wire: Wire, source: Path, pauses: Pauses
     ) -> None:
         await wire.manager.create_asset(source, "model")
@@ -398,8 +398,8 @@ class TestOneFault:
         assert len(pauses) >= len(rules)
 
     @pytest.mark.usefixtures("small_ranges")
-    async def test_a_download_goes_on_where_it_broke(self, wire: Wire, source: Path) -> None:
-        """Of what arrived before, nothing is asked for again."""
+    async def test_a_download_resumes_after_its_last_byte(self, wire: Wire, source: Path) -> None:
+        """No byte is requested twice."""
         await wire.manager.create_asset(source, "model")
         rule = wire.inject_into_read(Truncate(1000), "large", times=3)
         assert (await wire.manager.fetch_asset("model[large]")).path.read_bytes() == (source / "large").read_bytes()
@@ -408,10 +408,10 @@ class TestOneFault:
         assert sum(got) == (source / "large").stat().st_size
 
     @pytest.mark.parametrize("kind", ["s3", "gcs"], indirect=True)
-    async def test_a_store_notices_a_bit_that_flips_on_the_way_there(
+    async def test_a_store_notices_a_bit_that_flips_in_a_request(
         self, wire: Wire, source: Path, published: Published
     ) -> None:
-        """The request is repeated, because what it carries isn't what its checksum says."""
+        """The checksum differs from the content, so the request is repeated."""
         steps = ["claim", "content", "seal", "index", *(["part"] if wire.kind == "s3" else [])]
         rules = [wire.inject(FlipInRequest(1), step) for step in steps if wire.kind == "s3"]
         rules += [wire.inject(FlipInRequest(-1), step) for step in steps if wire.kind == "gcs"]
@@ -420,10 +420,10 @@ class TestOneFault:
         await published("0.0")
 
     @pytest.mark.parametrize(("kind", "step"), [("azure", "content"), ("azure", "part"), ("gcs", "part")])
-    async def test_what_was_damaged_on_the_way_to_the_store_is_not_published(
+    async def test_content_that_is_damaged_in_a_request_is_not_published(
         self, step: str, wire: Wire, source: Path, published: Published
     ) -> None:
-        """Azurite's error code differs from Azure's, and GCS gets the checksum with the last chunk only."""
+        """Azurite's error code differs from Azure's. GCS gets the checksum with the last chunk only."""
         await wire.manager.create_asset(source, "model")
         damage = wire.inject(FlipInRequest(7), step)
         with pytest.raises((StoreError, IntegrityError), match="large" if step == "part" else "small"):
@@ -435,7 +435,7 @@ class TestOneFault:
 
 
 class TestThrottling:
-    """A store that says that it is asked too much is asked less."""
+    """A throttling store gets fewer requests."""
 
     @pytest.fixture
     def many(self, tmp_path: Path) -> Path:
@@ -445,8 +445,8 @@ class TestThrottling:
             (root / f"{number}" / "small").write_bytes(SMALL)
         return root
 
-    async def test_all_files_arrive_and_the_pace_comes_back(self, wire: Wire, many: Path, tmp_path: Path) -> None:
-        """While it throttles, at most half as many requests are in flight, and then more again."""
+    async def test_all_files_arrive_and_the_limit_recovers(self, wire: Wire, many: Path, tmp_path: Path) -> None:
+        """The limit falls to half or less while the store throttles, and then rises again."""
         budget = wire.manager._session.store.driver._dispatcher.budget  # type: ignore[attr-defined]
         ceiling = budget.requests_allowed
         paces: list[int] = []
@@ -464,13 +464,13 @@ class TestThrottling:
 
 
 class TestNoEnd:
-    """A fault that doesn't go away ends in the right error, harms nothing, and leaves the next push alone."""
+    """A lasting fault ends in the right error, damages nothing, and doesn't affect the next push."""
 
     @pytest.mark.parametrize(("kind", "step"), EACH_STEP)
     async def test_a_refused_push_publishes_nothing_and_can_be_continued(
         self, step: str, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
-        """The repetition continues under the number of the push, unless only the listing was missing."""
+        """Each request is known to have failed, so the number is used again, unless only the listing failed."""
         await wire.manager.create_asset(source, "model")
         wire.inject(fault_of(wire.kind, "too many"), step, times=math.inf)
         expected = PublicationUncertain if step == "index" else StoreUnavailable
@@ -487,13 +487,13 @@ class TestNoEnd:
             await published("0.1", "0.0")
 
     @pytest.mark.parametrize(("kind", "step"), [each for each in EACH_STEP if each.id != "gcs-completion"])
-    async def test_a_push_that_hears_nothing_says_what_it_knows(
+    async def test_a_push_without_responses_reports_its_state(
         self, step: str, wire: Wire, source: Path, published: Published
     ) -> None:
-        """Before the seal, nothing can be fetched; from there it may be whole, and is listed by the next push.
+        """Before the seal, nothing can be fetched. After it, the version may be complete, and the next push lists it.
 
-        The repetition continues under the number unless it was sealed. GCS is asked in other words what
-        became of a completion.
+        The repetition continues under the number unless it was sealed. GCS is left out for completions, whose
+        result it reports by another request.
         """
         await wire.manager.create_asset(source, "model")
         wire.inject(LoseAnswer(), step, times=math.inf)
@@ -507,10 +507,8 @@ class TestNoEnd:
         assert (await wire.manager.update_asset(source, "model")).version == ("0.2" if sealed else "0.1")
         await published(*(["0.2", "0.1", "0.0"] if sealed else ["0.1", "0.0"]))
 
-    async def test_a_push_that_could_not_look_leaves_no_doubt(
-        self, wire: Wire, source: Path, published: Published
-    ) -> None:
-        """A reading request has no effect, with or without a response."""
+    async def test_a_failed_read_leaves_nothing_uncertain(self, wire: Wire, source: Path, published: Published) -> None:
+        """A read has no effect, with or without a response."""
         await wire.manager.create_asset(source, "model")
         rule = wire.relay.inject(LoseAnswer(), method="HEAD|GET", target=r"0\.1(/|%2F)large", times=math.inf)
         with pytest.raises(StoreUnavailable, match=re.escape(wire.direct.url)) as caught:
@@ -535,10 +533,10 @@ class TestNoEnd:
 
 
 class TestPauses:
-    """Between attempts, nobody is hurried."""
+    """Pauses between retries."""
 
-    async def test_they_grow_and_are_spread(self, wire: Wire, source: Path, pauses: Pauses) -> None:
-        """Half of each is left to chance, so that many clients don't come back at once."""
+    async def test_they_grow_and_have_jitter(self, wire: Wire, source: Path, pauses: Pauses) -> None:
+        """Half of each pause is random, so that many clients don't retry at the same time."""
         wire.inject(fault_of(wire.kind, "a failure"), "claim", times=math.inf)
         with pytest.raises(StoreUnavailable):
             await wire.manager.create_asset(source, "model")
@@ -548,16 +546,14 @@ class TestPauses:
         assert len({pause / bound for pause, bound in zip(pauses, bounds, strict=True)}) == len(bounds)
 
     @pytest.mark.parametrize("name", ["slow down", "too many"])
-    async def test_a_store_is_left_alone_as_long_as_it_asks(
-        self, name: str, wire: Wire, source: Path, pauses: Pauses
-    ) -> None:
+    async def test_retry_after_is_respected(self, name: str, wire: Wire, source: Path, pauses: Pauses) -> None:
         rule = wire.inject(fault_of(wire.kind, name), "content")
         await wire.manager.create_asset(source, "model")
         assert (len(rule.hits), pauses) == (1, [WAIT])
 
     @pytest.mark.parametrize("policy", [{"retry_for": 2.5 * WAIT}], indirect=True)
-    async def test_they_end(self, wire: Wire, source: Path, pauses: Pauses) -> None:
-        """No attempt begins after the time for retries."""
+    async def test_they_end_after_the_time_for_retries(self, wire: Wire, source: Path, pauses: Pauses) -> None:
+        """No attempt begins after that."""
         rule = wire.inject(fault_of(wire.kind, "slow down"), "claim", times=math.inf)
         with pytest.raises(StoreUnavailable, match=re.escape(wire.direct.url)):
             await wire.manager.create_asset(source, "model")
@@ -565,14 +561,14 @@ class TestPauses:
 
 
 def inject_into_large_body(wire: Wire, fault: Fault, *, times: float = 1) -> Rule:
-    """Break a request by its head alone: its body isn't taken before."""
+    """Break a request by its head alone, without reading its body first."""
     return wire.relay.inject(
         fault, method="PUT|POST", headers=lambda found: int(found.get("content-length", 0)) > MIB, times=times
     )
 
 
 class TestStalledPush:
-    """A store that stops is given up after the time for which it may be silent."""
+    """A push gives up on a store that stops responding after the read timeout."""
 
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
@@ -580,7 +576,7 @@ class TestStalledPush:
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> Path:
-        """A directory with one file, which is sent in one request that no buffer takes whole."""
+        """Return a directory with one file, whose request is too large for socket buffers."""
         root = tmp_path / "source"
         root.mkdir()
         (root / "small").write_bytes(bytes(12 * MIB))
@@ -588,10 +584,12 @@ class TestStalledPush:
 
     @pytest.fixture(params=[Stall, StallRequest, partial(StallRequest, 1 * MIB)], ids=["answer", "request", "body"])
     def stall(self, request: pytest.FixtureRequest, clock: Clock) -> Fault:
-        """A store that doesn't answer, or that doesn't take the request."""
+        """Return a fault: the store doesn't respond, or doesn't read the request."""
         return request.param(then=lambda: clock.skip(SILENCE + 1))  # type: ignore[no-any-return]
 
-    async def test_one_is_got_over(self, stall: Fault, wire: Wire, source: Path, published: Published) -> None:
+    async def test_a_single_stall_is_retried(
+        self, stall: Fault, wire: Wire, source: Path, published: Published
+    ) -> None:
         rule = inject_into_large_body(wire, stall)
         with anyio.fail_after(PATIENCE):
             assert (await wire.manager.create_asset(source, "model")).version == "0.0"
@@ -619,7 +617,7 @@ class TestSilence:
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> Path:
-        """A directory with one small file."""
+        """Return a directory with one small file."""
         root = tmp_path / "source"
         root.mkdir()
         (root / "small").write_bytes(SMALL)
@@ -636,11 +634,11 @@ class TestSilence:
         wire.inject_into_read(stalled(then=lambda: clock.skip(silence)), what, times=math.inf)
         with anyio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match=silent(wire)):
             await wire.manager.fetch_asset("model")
-        silence = 0  # also for requests that stall only now, since they were given up
+        silence = 0  # for abandoned requests that stall only now
         wire.relay.heal()
         assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
 
-    async def test_one_in_the_middle_is_got_over(self, wire: Wire, source: Path, clock: Clock) -> None:
+    async def test_a_stall_within_a_body_is_retried(self, wire: Wire, source: Path, clock: Clock) -> None:
         await wire.manager.create_asset(source, "model")
         rules = [
             wire.inject_into_read(StallAnswer(10, lambda: clock.skip(SILENCE + 1)), what)
@@ -650,8 +648,8 @@ class TestSilence:
             assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
         assert [len(rule.hits) for rule in rules] == [1, 1, 1]
 
-    async def test_a_trickle_is_waited_for(self, wire: Wire, source: Path, clock: Clock, pauses: Pauses) -> None:
-        """The limit is to silence, not to the whole."""
+    async def test_a_slow_response_is_not_a_stall(self, wire: Wire, source: Path, clock: Clock, pauses: Pauses) -> None:
+        """The timeout applies to silence, not to the whole response."""
         await wire.manager.create_asset(source, "model")
         rule = wire.inject_into_read(Trickle(lambda: clock.skip(0.9 * SILENCE)), "small")
         assert (await wire.manager.fetch_asset("model[small]")).path.read_bytes() == SMALL
@@ -661,10 +659,10 @@ class TestSilence:
 
 
 class TestNoServer:
-    async def test_it_is_said_in_a_sentence(
+    async def test_the_error_is_one_sentence(
         self, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
-        """Nothing was sent, so nothing is in doubt."""
+        """No request was sent, so nothing is uncertain."""
         await wire.manager.create_asset(source, "model")
         await wire.relay.refuse()
         address = wire.relay.url.removeprefix("http://")
@@ -681,7 +679,9 @@ class TestNoServer:
             assert 50 < sum(pauses) <= 2 * RetryPolicy().retry_for  # two requests may be in flight
         await published("0.0")
 
-    async def test_it_may_come_back(self, wire: Wire, source: Path, pauses: Pauses, published: Published) -> None:
+    async def test_a_server_that_comes_back_is_used(
+        self, wire: Wire, source: Path, pauses: Pauses, published: Published
+    ) -> None:
         await wire.relay.refuse()
         pauses.meanwhile = wire.relay.accept
         assert (await wire.manager.create_asset(source, "model")).version == "0.0"
@@ -690,11 +690,11 @@ class TestNoServer:
 
 
 class TestDamage:
-    """Other bytes than those that were pushed are never served."""
+    """Damaged bytes are never served."""
 
     @pytest.mark.usefixtures("small_ranges")
     @pytest.mark.parametrize("part", ["small", "large"])
-    async def test_a_bit_that_flips_on_the_way_is_noticed_and_read_again(
+    async def test_a_bit_that_flips_in_a_response_is_noticed_and_read_again(
         self, part: str, wire: Wire, source: Path
     ) -> None:
         await wire.manager.create_asset(source, "model")
@@ -703,10 +703,10 @@ class TestDamage:
         assert len(rule.hits) == 1
 
     @pytest.mark.parametrize("at", [5, 15])
-    async def test_documents_are_compared_with_the_checksums_that_the_store_tells(
+    async def test_documents_are_compared_with_the_checksums_of_the_store(
         self, at: int, wire: Wire, source: Path, published: Published
     ) -> None:
-        """So that no update writes back versions that aren't there, and no fetch follows what was never sealed."""
+        """A damaged index is never written back, and a damaged manifest is never fetched from."""
         media = ".*alt=media" if wire.kind == "gcs" else ""
         await wire.manager.create_asset(source, "model")
         rules = [wire.relay.inject(FlipInAnswer(at), method="GET", target=READS["index"] + media)]
@@ -721,7 +721,7 @@ class TestDamage:
 
     @pytest.mark.usefixtures("small_ranges")
     @pytest.mark.parametrize("part", ["small", "large"])
-    async def test_bits_that_flip_again_and_again_are_named(
+    async def test_bits_that_flip_repeatedly_raise_an_error(
         self, part: str, wire: Wire, source: Path, tmp_path: Path
     ) -> None:
         await wire.manager.create_asset(source, "model")
@@ -738,7 +738,7 @@ class TestDamage:
 
     @pytest.mark.usefixtures("small_ranges")
     @pytest.mark.parametrize("part", ["small", "large"])
-    async def test_a_bit_that_flips_in_the_store_is_named(
+    async def test_a_bit_that_flips_in_the_store_raises_an_error(
         self, part: str, wire: Wire, source: Path, tmp_path: Path
     ) -> None:
         await wire.manager.create_asset(source, "model")

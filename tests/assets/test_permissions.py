@@ -1,4 +1,4 @@
-"""Denied reads and writes raise clear errors, and a read-only cache is served."""
+"""Missing permissions raise `AccessDenied`, and read-only directories and stores are served."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs_users = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as 
 
 @pytest.fixture
 def commons() -> Iterator[Path]:
-    """A folder that other users reach as well, and where they may do everything."""
+    """Return a folder that all users can reach and change."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     yield folder
@@ -34,7 +34,7 @@ def commons() -> Iterator[Path]:
 
 @pytest.fixture
 async def two_versions(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, tmp_path: Path) -> AssetsManager:
-    """A manager whose store has `model:0.0`, which is `tree`, and `model:0.1`."""
+    """Return a manager whose store has `model:0.0`, which is `tree`, and `model:0.1`."""
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     (tmp_path / "second").write_text("second")
@@ -42,14 +42,14 @@ async def two_versions(memory: MemoryDriver, make_manager: ManagerFactory, tree:
     return manager
 
 
-# An assets directory that is read only
+# Read-only assets directories
 
 
 @pytest.fixture
 async def cached(
     small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> Callable[..., AssetsManager]:
-    """Makes managers whose assets directory holds `model:0.0` whole and `other:0.0[weights]`, and is read-only."""
+    """Return a function that makes managers. The read-only cache has `model:0.0` complete, and `other:0.0[weights]`."""
 
     def make(driver: object = memory, **settings: object) -> AssetsManager:
         return make_manager(driver, assets_dir=small_disk.path / "cache", **settings)
@@ -69,7 +69,7 @@ async def cached(
 async def test_a_read_only_assets_directory_serves_all_it_has_offline(
     cached: Callable[..., AssetsManager], small_disk: SmallDisk, tree: Path, spec: str, verify: bool
 ) -> None:
-    """Whatever the spec leaves open; nobody even tries to write."""
+    """Any spec works, and nothing is written."""
     manager = cached(offline=True)
     with attempts_to_write(small_disk.path) as attempts:
         fetched = await manager.fetch_asset(spec, verify=verify)
@@ -85,7 +85,7 @@ async def test_a_read_only_assets_directory_serves_all_it_has_offline(
 async def test_a_read_only_assets_directory_serves_all_it_has_online(
     cached: Callable[..., AssetsManager], small_disk: SmallDisk, memory: MemoryDriver, verify: bool
 ) -> None:
-    """By the exact version without the store; by the latest, or a part, where the store names what is cached."""
+    """An exact version needs no store. For the latest version or a part, the store names what is cached."""
     unreachable = Interposer(memory, Fail("before", "read", "", times=99))
     others = cached(assetsmanager_prefix="others")
     with attempts_to_write(small_disk.path) as attempts:
@@ -101,7 +101,7 @@ async def test_a_read_only_assets_directory_serves_all_it_has_online(
 async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
     cached: Callable[..., AssetsManager], small_disk: SmallDisk, spec: str
 ) -> None:
-    """Also where a part of the version is there."""
+    """Also if a part of the version is cached."""
     manager = cached(assetsmanager_prefix="others" if spec.startswith("other") else "assets")
     with pytest.raises(AccessDenied) as caught:
         await manager.fetch_asset(spec)
@@ -110,10 +110,9 @@ async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
     assert str(caught.value).endswith(": Read-only file system. Mount it writable, or use another folder.")
 
 
-async def test_what_is_wrong_in_a_read_only_assets_directory_is_seen(
+async def test_verification_finds_damage_in_a_read_only_assets_directory(
     small_disk: SmallDisk, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> None:
-    """By hashing, on demand."""
     manager = make_manager(memory, assets_dir=small_disk.path / "cache")
     fetched = await manager.fetch_asset("model:0.0")
     (fetched.path / "weights" / "w.bin").write_bytes(b"x" * 3000)
@@ -123,7 +122,7 @@ async def test_what_is_wrong_in_a_read_only_assets_directory_is_seen(
 
 
 async def test_pushing_needs_no_assets_directory(cached: Callable[..., AssetsManager], files: Files) -> None:
-    """Only the result of the probe isn't cached."""
+    """Only the result of the store's probe isn't saved."""
     assert (await cached(assetsmanager_prefix="new").create_asset(files("a"), "model")).version == "0.0"
 
 
@@ -141,7 +140,7 @@ async def test_a_store_on_a_read_only_file_system_is_read(
         await manager.update_asset(files("b"), "model")
 
 
-# Denied access
+# Missing permissions
 
 ADVICE = r"Permission denied\. Check its owner and permissions, and those of the folders above it\."
 
@@ -156,7 +155,7 @@ async def test_an_assets_directory_that_may_not_be_read_is_denied(
     hidden: str,
     offline: bool,
 ) -> None:
-    """That isn't an absence, offline either."""
+    """Offline, too, it isn't reported as missing."""
     await make_manager(memory, assets_dir=commons / "cache").fetch_asset("model:0.0")
     (commons / hidden).chmod(0)
     manager = make_manager(memory, assets_dir=commons / "cache", offline=offline)
@@ -164,10 +163,10 @@ async def test_an_assets_directory_that_may_not_be_read_is_denied(
         await manager.fetch_asset("model:0.0" if not offline else "model")
 
 
-async def test_a_cached_file_that_may_not_be_read_is_denied_where_it_is_hashed(
+async def test_hashing_a_cached_file_without_read_permission_is_denied(
     commons: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> None:
-    """Its bytes aren't wrong, but out of reach."""
+    """It isn't reported as damaged."""
     manager = make_manager(memory, assets_dir=commons / "cache")
     fetched = await manager.fetch_asset("model:0.0")
     (fetched.path / "weights" / "w.bin").chmod(0)
@@ -175,10 +174,10 @@ async def test_a_cached_file_that_may_not_be_read_is_denied_where_it_is_hashed(
         await manager.fetch_asset("model:0.0", verify=True)
 
 
-async def test_an_assets_directory_that_may_not_be_made_is_denied(
+async def test_an_assets_directory_that_can_not_be_created_is_denied(
     commons: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> None:
-    """Before anything is downloaded."""
+    """The error comes before any download."""
     driver = Interposer(memory)
     manager = make_manager(driver, assets_dir=commons / "cache")
     commons.chmod(0o555)
@@ -188,10 +187,10 @@ async def test_an_assets_directory_that_may_not_be_made_is_denied(
 
 
 @pytest.mark.parametrize("hidden", ["file", "folder"])
-async def test_a_source_that_may_not_be_read_is_named_and_costs_no_number(
+async def test_a_source_without_read_permission_is_named_and_burns_no_number(
     commons: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager, hidden: str
 ) -> None:
-    """A file, or a folder within."""
+    """The source is a file, or a folder below it."""
     (commons / "source" / "folder").mkdir(parents=True)
     (commons / "source" / "file").write_text("secret")
     (commons / "source" / hidden).chmod(0)
@@ -206,10 +205,10 @@ async def test_a_source_that_may_not_be_read_is_named_and_costs_no_number(
         assert (await manager.update_asset(commons / "source", "model")).version == "0.2"
 
 
-async def test_a_store_that_may_only_be_read_is_read(
+async def test_a_read_only_store_is_served(
     commons: Path, make_manager: ManagerFactory, files: Files, tree: Path
 ) -> None:
-    """Listing and fetching write nothing there; a push is refused and changes nothing."""
+    """Listing and fetching write nothing to it. A push is refused and changes nothing."""
     driver = LocalDriver(commons / "store")
     manager = make_manager(driver, assets_dir=commons / "cache")
     await manager.create_asset(files("a"), "model")
@@ -232,10 +231,10 @@ async def test_a_store_that_may_only_be_read_is_read(
 
 
 @pytest.mark.parametrize("hidden", ["", "assets/model", "assets/model.versions", "assets/model/0.0"])
-async def test_what_may_not_be_read_in_a_store_is_denied_and_not_missing(
+async def test_an_object_without_read_permission_is_denied_and_not_missing(
     commons: Path, make_manager: ManagerFactory, files: Files, hidden: str
 ) -> None:
-    """Neither an absent asset nor a damaged one; an update doesn't begin it anew."""
+    """It isn't reported as damaged either, and an update doesn't start the asset anew."""
     driver = LocalDriver(commons / "store")
     manager = make_manager(driver, assets_dir=commons / "cache")
     await manager.create_asset(files("a"), "model")
@@ -254,14 +253,14 @@ async def test_what_may_not_be_read_in_a_store_is_denied_and_not_missing(
                 [asset async for asset in manager.list_assets()]
 
 
-# One assets directory of several users
+# Assets directories of several users
 
 ANN, BEN, TEAM = 1001, 1002, 2000
 
 
 @pytest.fixture
 def shared(commons: Path) -> Path:
-    """An assets directory that a group owns, and whose folders do too."""
+    """Return an assets directory that belongs to a group, as its new folders will."""
     folder = commons / "cache"
     folder.mkdir()
     if os.getuid() == 0:
@@ -274,7 +273,7 @@ def shared(commons: Path) -> Path:
 async def test_users_of_one_group_share_an_assets_directory(
     shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager, tree: Path
 ) -> None:
-    """With a umask that keeps the group's permissions, every file has them."""
+    """Their umask leaves the group its permissions, which all files have."""
     managers = {user: make_manager(memory, assets_dir=shared) for user in (ANN, BEN)}
     with acting_as(ANN, group=TEAM, umask=0o002):
         first = await managers[ANN].fetch_asset("model:0.0")
@@ -289,10 +288,10 @@ async def test_users_of_one_group_share_an_assets_directory(
 
 
 @needs_users
-async def test_what_another_user_keeps_to_himself_is_denied(
+async def test_writing_to_a_folder_of_another_user_is_denied(
     shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> None:
-    """His umask leaves others nothing to write in his folders; what is cached is served."""
+    """The owner's umask gives others no write permission. Cached versions are served."""
     manager = make_manager(memory, assets_dir=shared)
     with acting_as(ANN, group=TEAM, umask=0o022):
         await manager.fetch_asset("model:0.0")
@@ -303,10 +302,10 @@ async def test_what_another_user_keeps_to_himself_is_denied(
 
 
 @needs_users
-async def test_a_lock_of_another_user_that_may_not_be_opened_is_denied(
+async def test_a_lock_of_another_user_that_can_not_be_opened_is_denied(
     shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> None:
-    """Whether it is held can't be told, so it isn't passed over."""
+    """It may be held, so it isn't ignored."""
     lock = shared / ".aioassets" / "model" / "0.0.lock"
     with acting_as(ANN, group=TEAM, umask=0o002):
         lock.parent.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""Cost of a call: round trips in sequence, and requests in all.
+"""Requests of each call: those in sequence, each of which costs a round trip, and their total.
 
-The probe of a store, once a week, comes on top.
+The weekly probe of a store isn't counted.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def driver(memory: MemoryDriver) -> Interposer:
 
 @pytest.fixture
 async def manager(driver: Interposer, make_manager: ManagerFactory, files: Files) -> AssetsManager:
-    """One that knows its store."""
+    """Return a manager that has probed its store."""
     manager = make_manager(driver)
     await manager.create_asset(files("0"), "warm-up")
     return manager
 
 
 async def rounds_of(driver: Interposer, call: Callable[[], Awaitable[Any]]) -> list[int]:
-    """How many requests are under way in each round."""
+    """Return the number of concurrent requests in each round."""
     driver.calls.clear()
     driver.hook = rounds = Rounds()
     await rounds.count(call)
@@ -101,7 +101,6 @@ async def test_a_small_file(
     operation: Operation,
     sizes: list[int],
 ) -> None:
-    """Round trips are what a small push or fetch takes."""
     for each in before:
         await each(manager, files("a"))
     assert await rounds_of(driver, lambda: operation(manager, files("b"))) == sizes
@@ -126,16 +125,15 @@ async def test_files_add_no_round_trips(
     operation: Operation,
     sizes: list[int],
 ) -> None:
-    """One request each, side by side."""
+    """Each file takes one request, and the requests run in parallel."""
     for each in before:
         await each(manager, tree)
     assert await rounds_of(driver, lambda: operation(manager, tree)) == sizes
 
 
-async def test_as_many_files_are_under_way_as_requests_may_be(
+async def test_max_requests_limits_the_requests_in_flight(
     driver: Interposer, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """A higher limit permits more requests."""
     many = 2 * MAX_REQUESTS
     (tmp_path / "many").mkdir()
     for number in range(many):
@@ -148,7 +146,7 @@ async def test_as_many_files_are_under_way_as_requests_may_be(
 
 
 async def test_assets_add_no_round_trips(driver: Interposer, manager: AssetsManager, files: Files) -> None:
-    """They are pushed and listed side by side, wherever their folders are."""
+    """Assets are pushed and listed in parallel, in any folders."""
     names = [f"team{number % 5}/model{number}" for number in range(ASSETS_AT_ONCE)]
     many = len(names)
     push = lambda: manager.update_assets(dict.fromkeys(names, files("a")), create_missing=True)  # noqa: E731
@@ -157,45 +155,44 @@ async def test_assets_add_no_round_trips(driver: Interposer, manager: AssetsMana
     async def list_all() -> None:
         assert [asset.name async for asset in manager.list_assets("team")] == sorted(names)
 
-    assert await rounds_of(driver, list_all) == [1, 5, many, many]  # the top; teams; models; indexes
+    assert await rounds_of(driver, list_all) == [1, 5, many, many]  # the top level; teams; models; indexes
 
 
-async def test_looking_for_leftovers_takes_as_many_round_trips_for_many_assets(
+async def test_plan_clean_takes_no_more_round_trips_for_many_assets(
     driver: Interposer, manager: AssetsManager, files: Files
 ) -> None:
-    """Folders are listed side by side."""
+    """Folders are listed in parallel."""
     names = [f"team{number % 5}/model{number}" for number in range(20)]
     await manager.update_assets(dict.fromkeys(names, files("a")), create_missing=True)
     sizes = await rounds_of(driver, manager.plan_clean)
-    assert sizes[:4] == [1, 1, 6, 20]  # open uploads; the top; teams and `warm-up`; models
+    assert sizes[:4] == [1, 1, 6, 20]  # open uploads; the top level; teams and `warm-up`; models
 
 
-async def test_a_create_with_dates_looks_for_others(
+async def test_a_create_with_dates_checks_for_other_versions(
     driver: Interposer, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Since they don't meet at one number."""
+    """Two creations have different dates, so their claims don't conflict."""
     manager = make_manager(driver, versioning="simple_date")
     await manager.create_asset(files("0"), "warm-up")
     assert await rounds_of(driver, lambda: create(manager, files("a"))) == [1, 1, 2, 1, 1, 1]
 
 
-async def test_what_is_not_there_is_told_by_one_request(
+async def test_a_missing_or_existing_asset_is_reported_after_one_request(
     driver: Interposer, manager: AssetsManager, files: Files
 ) -> None:
-    """And so is what is there already."""
     with pytest.raises(AssetExists):
         await rounds_of(driver, lambda: manager.create_asset(files("a"), "warm-up"))
     assert driver.calls == [("read", "assets/warm-up.versions")]
 
 
 class TestAPlan:
-    """A push counts on the index that it was planned with, while that is just from before."""
+    """A push reuses the index of its plan if the plan is recent."""
 
     @pytest.mark.parametrize(("seconds", "requests"), [(60, 4), (61, 5)])
-    async def test_of_long_ago_is_not_counted_on(
+    async def test_an_old_plan_is_not_reused(
         self, driver: Interposer, make_manager: ManagerFactory, files: Files, seconds: float, requests: int
     ) -> None:
-        """For `clean` may have removed what shows that a number was used."""
+        """`clean` may since have removed the traces of a used number."""
         now = [0.0]
         manager = make_manager(driver, retry=RetryPolicy(clock=lambda: now[0]))
         await manager.create_asset(files("a"), "model")
@@ -204,10 +201,10 @@ class TestAPlan:
         now[0] += seconds
         assert len(await rounds_of(driver, lambda: manager.push(plan))) == requests
 
-    async def test_that_others_were_faster_than_gets_a_later_number(
+    async def test_a_push_that_other_managers_overtook_gets_a_later_number(
         self, memory: MemoryDriver, manager: AssetsManager, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """And what they listed stays listed."""
+        """The versions that they listed stay listed."""
         await manager.create_asset(files("a"), "model")
         plan = await manager.plan_update(files("b"), "model")
         for content in "cd":
@@ -216,28 +213,28 @@ class TestAPlan:
         assert await manager.list_versions("model") == ["0.3", "0.2", "0.1", "0.0"]
         assert (await manager.fetch_asset("model:0.2")).path.read_text() == "d"
 
-    async def test_that_this_manager_was_faster_than_is_not_counted_on(
+    async def test_a_push_that_the_same_manager_overtook_reads_the_index_again(
         self, driver: Interposer, manager: AssetsManager, files: Files
     ) -> None:
-        """It knows that others of its pushes took numbers since, and asks before it tries for one of them."""
+        """The manager knows that its other pushes took numbers, and doesn't try to claim one of them."""
         await manager.create_asset(files("a"), "model")
         plan = await manager.plan_update(files("b"), "model")
         await manager.update_asset(files("c"), "model")
         assert await rounds_of(driver, lambda: manager.push(plan)) == [1, 1, 1, 1, 1]
 
-    async def test_of_another_store_is_not_counted_on(
+    async def test_a_plan_for_another_store_is_not_reused(
         self, manager: AssetsManager, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """There may be no such asset there."""
+        """The asset may not exist there."""
         await manager.create_asset(files("a"), "model")
         plan = await manager.plan_update(files("b"), "model")
         with pytest.raises(AssetNotFound):
             await make_manager(MemoryDriver()).push(plan)
 
-    async def test_is_compared_with_what_was_listed_of_late(
+    async def test_listed_versions_are_forgotten_after_a_while(
         self, driver: Interposer, make_manager: ManagerFactory, files: Files
     ) -> None:
-        """A manager that lives for long doesn't remember everything that it ever listed."""
+        """A manager that lives long doesn't keep every index that it wrote."""
         now = [0.0]
         manager = make_manager(driver, retry=RetryPolicy(clock=lambda: now[0]))
         for seconds, name in ((0, "a"), (30, "b"), (40, "a"), (40, "c")):
@@ -246,10 +243,10 @@ class TestAPlan:
         assert list(manager._session.pushes.lister._listed) == ["a", "c"]
 
 
-async def test_an_index_that_changed_since_it_was_read_is_read_again(
+async def test_an_index_that_changed_in_the_meantime_is_read_again(
     driver: Interposer, manager: AssetsManager, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """A swap that is refused costs no more than looking before."""
+    """A refused swap costs no more than reading first."""
     await manager.create_asset(files("a"), "model")
     pause = driver.hook = Pause("after", "upload", "0.1")
     push = asyncio.create_task(manager.update_asset(files("b"), "model"))
@@ -265,7 +262,7 @@ async def test_an_index_that_changed_since_it_was_read_is_read_again(
 async def test_a_create_that_finds_another_one_ends_its_uploads(
     driver: Interposer, manager: AssetsManager, tmp_path: Path
 ) -> None:
-    """Those under way end, no more begin, and nothing is left."""
+    """Its uploads in flight end, no more begin, and nothing is left."""
     for number in range(MAX_REQUESTS + 10):
         file = tmp_path / "many" / str(number)
         file.parent.mkdir(exist_ok=True)
@@ -282,7 +279,7 @@ async def test_a_create_that_finds_another_one_ends_its_uploads(
             await go_on.wait()
         elif (moment, method) == ("before", "read") and key == MODEL:
             looks += 1
-            if looks == 2:  # beside the uploads
+            if looks == 2:  # during the uploads
                 await all_begun.wait()
                 await driver.driver.write(MODEL, b'{"versions": ["0.1"]}', expected=Expect.ABSENT)
 

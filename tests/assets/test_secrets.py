@@ -1,4 +1,4 @@
-"""Credentials, users and machines in stores, assets directories and events."""
+"""Credentials, users and machines in stores, assets directories and progress events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST = "host-with-a-name"
 
 
 class Listening(Interposer):
-    """Notes all that is written, and all that is read back."""
+    """Driver that records all bytes written and read."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
@@ -34,13 +34,13 @@ class Listening(Interposer):
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names that a test looks for."""
+    """Set the names of the user and the machine."""
     monkeypatch.setattr(getpass, "getuser", lambda: USER)
     monkeypatch.setattr(platform, "node", lambda: HOST)
 
 
 async def pushed(manager: Any, store: Listening, files: Files, events: list[Event]) -> None:
-    """A push that succeeds, one that fails, and a fetch."""
+    """Make a push that succeeds, one that fails, and a fetch. Return the driver and the events."""
     await manager.create_asset(files("first"), "model", progress=events.append)
     store.hook = Fail("before", "upload", "", AioAssetsError("said by the test"))
     with pytest.raises(AioAssetsError, match="said by the test"):
@@ -48,20 +48,22 @@ async def pushed(manager: Any, store: Listening, files: Files, events: list[Even
     await manager.fetch_asset("model", progress=events.append)
 
 
-async def test_neither_user_nor_machine_is_told_where_that_is_switched_off(
+async def test_user_and_machine_are_not_recorded_if_that_is_switched_off(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
-    """Neither in manifests nor in claims, whatever becomes of them."""
+    """They are in no manifest and no claim, in any state."""
     store, events = Listening(driver), list[Event]()
     await pushed(make_manager(store, record_user=False, record_host=False), store, files, events)
     told = [*store.written.values(), *(repr(event).encode() for event in events)]
-    assert sum(b"claim" in data for data in store.written.values()) >= 3  # claimed, abandoned
+    assert sum(b"claim" in data for data in store.written.values()) >= 3  # claimed and abandoned
     assert events
     assert [data for data in told if USER.encode() in data or HOST.encode() in data] == []
 
 
-async def test_both_are_told_otherwise(memory: MemoryDriver, make_manager: ManagerFactory, files: Files) -> None:
-    """So the names are found where they are."""
+async def test_user_and_machine_are_recorded_by_default(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """This shows that the test above would find them."""
     store = Listening(memory)
     await pushed(make_manager(store), store, files, [])
     metas = [data for key, data in store.written.items() if ".meta" in key]
@@ -70,10 +72,10 @@ async def test_both_are_told_otherwise(memory: MemoryDriver, make_manager: Manag
 
 @pytest.mark.servers
 @pytest.mark.parametrize("place", ["s3", "azure"], indirect=True)
-async def test_no_credential_is_kept_anywhere(
+async def test_no_credential_is_written(
     place: dict[str, Any], driver: Driver, make_manager: ManagerFactory, files: Files, tmp_path: Path
 ) -> None:
-    """Neither in the store nor in the records and notes of the assets directory."""
+    """Neither to the store nor to the assets directory."""
     store, events = Listening(driver), list[Event]()
     manager = make_manager(store)
     await pushed(manager, store, files, events)

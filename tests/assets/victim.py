@@ -1,7 +1,7 @@
-"""Pushes and fetches assets, and hangs at a moment to be killed there; run as a process.
+"""Process that pushes and fetches assets, and hangs at a given moment so that a test can kill it there.
 
-Usage: victim.py '[PLACE, CACHE, MOMENT, [[METHOD, ARGUMENTS, OPTIONS]...]]' — makes these calls at once,
-each on a manager of its own, and prints a line for each that hangs at the moment: a key of `MOMENTS`.
+Usage: victim.py '[PLACE, CACHE, MOMENT, [[METHOD, ARGUMENTS, OPTIONS]...]]'. It makes these calls concurrently,
+each on a manager of its own. It prints a line for each call that hangs. The moments are the keys of `MOMENTS`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from aioassets.runtime.effects import Effects
 
 
 class Watched(Interposer):
-    """A driver that also hears of the progress."""
+    """Driver that also receives progress events."""
 
     def report(self, event: Event) -> None:
-        """A `Progress`."""
+        """Receive a progress event."""
 
 
 Instrument = Callable[[Driver], Watched]
@@ -46,7 +46,7 @@ def at(moment: str, method: str, ending: str, nth: int = 1) -> Instrument:
 
 
 class BetweenFiles(Watched):
-    """Hangs before it moves file `b`, once file `a` is done."""
+    """Driver that hangs before it transfers file `b`, after file `a` is complete."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver, self._hang_at_b)
@@ -63,7 +63,7 @@ class BetweenFiles(Watched):
 
 
 class InsideFile(Watched):
-    """Hangs in the middle of file `big`: two of its parts are sent, or half of its bytes received."""
+    """Driver that hangs within file `big`, after two of its parts are sent or half of its bytes are received."""
 
     async def upload(
         self,
@@ -109,7 +109,7 @@ class _Stuck:
 
 
 def placing(ending: str) -> Instrument:
-    """Hang before a file of the assets directory gets its name."""
+    """Hang before a file gets its final name in the assets directory."""
     replace = os.replace
 
     def replace_or_hang(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -125,7 +125,7 @@ def placing(ending: str) -> Instrument:
 
 
 def staged(driver: Driver) -> Watched:
-    """Hang when all is downloaded."""
+    """Hang when all files are staged."""
     Placement.place_version = lambda *_: anyio.from_thread.run(hang)  # type: ignore[method-assign]
     return Watched(driver)
 
@@ -148,7 +148,7 @@ MOMENTS: dict[str, Instrument] = {
 async def main(place: dict[str, Any], cache: str, moment: str, calls: list[Any]) -> None:
     async with anyio.create_task_group() as tasks:
         for method, arguments, options in calls:
-            # One request at a time, so that one part is done before the next is read.
+            # One request at a time: one part is complete before the next is read.
             driver = MOMENTS[moment](driver_at(place, Dispatcher(Budget(requests=1))))
             call = getattr(AssetsManager(driver=driver, assets_dir=cache), method)
             tasks.start_soon(partial(call, *arguments, **options, progress=driver.report))

@@ -44,7 +44,7 @@ AT_ONCE = timedelta(0)
 
 
 class Later(Interposer):
-    """Store whose responses tell a time later than that of its objects."""
+    """Store whose responses have a later time than its objects."""
 
     def __init__(self, driver: Driver, by: timedelta) -> None:
         super().__init__(driver)
@@ -151,7 +151,7 @@ async def test_a_push_that_is_stopped_while_it_fails_starts_again(
     assert pushed.version == "0.2"
 
 
-async def test_what_was_published_since_it_was_shown_is_kept(
+async def test_content_published_since_the_plan_is_kept(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
     """A removal looks at each leftover again."""
@@ -202,7 +202,7 @@ async def test_a_number_that_is_cleaned_is_never_released(
         await fail(moment, method, key)
 
     pushing = asyncio.ensure_future(make_manager(Interposer(driver, hook)).update_asset(tree, "model"))
-    await stuck.reached_by(pushing)  # it is abandoned, and about to be deleted and released
+    await stuck.reached_by(pushing)  # the claim is abandoned, and about to be deleted and released
     (leftover,) = (await manager.plan_clean()).leftovers
     assert leftover.kind is LeftoverKind.ABANDONED_PUSH
     assert [leftover.version for leftover in (await cleaned(manager)).removed] == ["0.1"]

@@ -104,7 +104,7 @@ def intercept(monkeypatch: pytest.MonkeyPatch) -> Intercept:
 
 
 def answer_of(status: int, body: bytes = b"", **headers: str) -> SDKResponse:
-    """Return a made-up response."""
+    """Return a simulated response."""
 
     async def pieces() -> AsyncIterator[bytes]:
         yield body

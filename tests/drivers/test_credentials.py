@@ -1,4 +1,4 @@
-"""Credentials that end in the middle of a push: renewed in time, renewed after a refusal, or told in one sentence."""
+"""Credentials that expire during a push: renewed in time, renewed after a refusal, or reported in one sentence."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ OpenGCS = Callable[..., Awaitable[GCSDriver]]
 
 
 class Issued:
-    """A program that issues temporary credentials, as `credential_process` names one: what is in a file.
+    """Program that issues temporary credentials as a `credential_process`, by printing a file.
 
     Attributes:
-        file: what it says.
-        log: a line for each time that it ran.
+        file: the file that it prints.
+        log: a line for each run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,12 +87,12 @@ class Issued:
         self.file.write_text(json.dumps(said))
 
     def fail(self) -> None:
-        """Issue nothing from now on."""
+        """Fail from now on."""
         self.file.unlink(missing_ok=True)
 
     @property
     def runs(self) -> int:
-        """How often it ran."""
+        """Return the number of runs."""
         return len(self.log.read_text().splitlines())
 
 
@@ -108,7 +108,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def issued(tmp_path: Path, alone: None) -> Issued:
-    """A program that issues the first key."""
+    """Return a program that issues the first key."""
     program = Issued(tmp_path)
     program.say(ACCESS_KEY)
     return program
@@ -126,25 +126,25 @@ async def relay(seaweedfs: S3Server) -> AsyncIterator[Relay]:
 
 
 async def at_once(seconds: float) -> None:
-    """Don't pause."""
+    """Return without a pause."""
 
 
 @asynccontextmanager
 async def opened(relay: Relay, bucket: str, retry: RetryPolicy = NO_RETRY) -> AsyncIterator[S3Driver]:
-    """A driver that looks for credentials itself."""
+    """Open a driver that finds credentials by itself."""
     options: dict[str, Any] = {"region": "us-east-1", "addressing_style": "path", "part_size": MIN_PART_SIZE}
     async with S3Driver(bucket, endpoint_url=relay.url, dispatcher=Dispatcher(retry=retry), **options) as driver:
         yield driver
 
 
 def later(driver: S3Driver, passed: timedelta) -> None:
-    """Put the clock forward by which credentials expire."""
+    """Advance the clock of the expiry of credentials."""
     assert driver._bucket.credentials is not None
     driver._bucket.credentials._source._time_fetcher = lambda: datetime.now(UTC) + passed
 
 
 def then(act: Act) -> Any:
-    """Does something before a request is passed on."""
+    """Return a fault that calls `act` and then forwards the request."""
 
     async def passing(exchange: Exchange) -> None:
         act()
@@ -176,14 +176,14 @@ def signed_by(exchange: Exchange) -> str:
 
 
 def keys_of(relay: Relay, target: str = "") -> list[str]:
-    """The keys by which requests were signed, in order."""
+    """Return the keys that signed the requests, in order."""
     return [signed_by(each) for each in relay.exchanges if re.search(target, each.target)]
 
 
 @pytest.mark.servers
 class TestS3:
-    async def test_they_are_renewed_before_they_expire(self, relay: Relay, bucket: str, issued: Issued) -> None:
-        """Also within one blob, and nobody waits while they hold."""
+    async def test_credentials_are_renewed_before_they_expire(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """They are renewed during an upload, too. Requests don't wait while the old ones are valid."""
         async with opened(relay, bucket) as driver:
 
             def expire() -> None:
@@ -197,10 +197,10 @@ class TestS3:
             assert (await driver.stat("blob")).size == len(LARGE)
         assert issued.runs == 2
 
-    async def test_those_of_a_container_are_renewed_too(
+    async def test_credentials_of_a_container_are_renewed(
         self, relay: Relay, bucket: str, alone: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Stand-in for a service that issues credentials by HTTP."""
+        """The container stands for all services that issue credentials over HTTP."""
         issues = iter([(ACCESS_KEY, LIFE), (NEXT_ACCESS_KEY, 2 * LIFE)])
 
         async def issue(exchange: Exchange) -> None:
@@ -218,10 +218,10 @@ class TestS3:
                 await driver.write("second", b"", expected=Expect.ABSENT)
         assert keys_of(relay) == [ACCESS_KEY, NEXT_ACCESS_KEY]
 
-    async def test_a_push_goes_on_where_renewing_fails_while_the_old_ones_hold(
+    async def test_a_push_continues_if_renewing_fails_while_the_old_credentials_are_valid(
         self, relay: Relay, bucket: str, issued: Issued, tmp_path: Path
     ) -> None:
-        """The next request asks again."""
+        """The next request tries to renew them again."""
         (tmp_path / "file").write_bytes(LARGE)
         async with opened(relay, bucket) as driver, AssetsManager(driver=driver, assets_dir=tmp_path) as manager:
 
@@ -237,11 +237,9 @@ class TestS3:
             assert await manager.list_versions("model") == ["0.0"]
             assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
 
-    async def test_requests_wait_where_renewing_fails_and_none_hold(
+    async def test_requests_are_retried_if_renewing_fails_and_no_credentials_are_valid(
         self, relay: Relay, bucket: str, issued: Issued
     ) -> None:
-        """As for a store that fails for a moment."""
-
         async def sleep(seconds: float) -> None:
             await asyncio.to_thread(issued.say, NEXT_ACCESS_KEY, life=2 * LIFE)
 
@@ -252,8 +250,8 @@ class TestS3:
             await driver.write("second", b"", expected=Expect.ABSENT)
         assert keys_of(relay) == [ACCESS_KEY, NEXT_ACCESS_KEY]
 
-    async def test_that_there_are_no_new_ones_is_told(self, relay: Relay, bucket: str, issued: Issued) -> None:
-        """With what the program says, and with the certainty that nothing was sent."""
+    async def test_a_failed_renewal_is_reported(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """The error has the program's message, and is certain that no request was sent."""
         async with opened(relay, bucket) as driver:
             await driver.write("first", b"", expected=Expect.ABSENT)
             issued.fail()
@@ -264,10 +262,10 @@ class TestS3:
         assert len(relay.exchanges) == 1
 
     @pytest.mark.parametrize("kind", ["program", "file"])
-    async def test_those_that_the_store_refuses_before_their_time_are_replaced(
+    async def test_credentials_refused_before_they_expire_are_replaced(
         self, relay: Relay, bucket: str, issued: Issued, tmp_path: Path, kind: str
     ) -> None:
-        """Also static ones from a file that was written anew, and also within one blob."""
+        """Also static ones from a file that has changed, and during an upload."""
 
         def issue(key: str) -> None:
             if kind == "program":
@@ -290,8 +288,8 @@ class TestS3:
             assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
         assert 400 in {each.status for each in relay.exchanges}
 
-    async def test_a_refusal_without_words_is_understood(self, relay: Relay, bucket: str, issued: Issued) -> None:
-        """To HEAD, S3 answers with a status alone."""
+    async def test_a_refusal_without_a_body_is_recognised(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """S3 responds to HEAD with only a status."""
 
         async with opened(relay, bucket, RetryPolicy(sleep=at_once)) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
@@ -299,8 +297,8 @@ class TestS3:
             refuse(relay, ACCESS_KEY)
             assert (await driver.stat("key")).size == 4
 
-    async def test_a_refusal_stands_where_there_are_no_others(self, relay: Relay, bucket: str, issued: Issued) -> None:
-        """They are asked for once."""
+    async def test_a_refusal_without_new_credentials_is_raised(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """They are requested once."""
         async with opened(relay, bucket, RetryPolicy()) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
             refuse(relay, ACCESS_KEY)
@@ -308,20 +306,20 @@ class TestS3:
                 await driver.read("key")
         assert issued.runs == 2
 
-    async def test_those_that_never_worked_are_not_asked_for_again(
+    async def test_credentials_that_never_worked_are_not_renewed(
         self, relay: Relay, bucket: str, issued: Issued
     ) -> None:
-        """Others would not be better."""
+        """Renewed ones would not work either."""
         issued.say("unheard-of")
         async with opened(relay, bucket, RetryPolicy()) as driver:
             with pytest.raises(AccessDenied, match="InvalidAccessKeyId"):
                 await driver.read("key")
         assert issued.runs == 1
 
-    async def test_who_is_cancelled_leaves_others_their_renewal(
+    async def test_cancelling_a_request_does_not_cancel_the_shared_renewal(
         self, relay: Relay, bucket: str, issued: Issued
     ) -> None:
-        """It is one for all, and done off the event loop."""
+        """All requests share one renewal, which runs outside the event loop."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
             slow = Slow(driver)
@@ -337,10 +335,8 @@ class TestS3:
         assert issued.runs == 2
         assert slow.thread not in (None, threading.main_thread())
 
-    async def test_a_driver_can_be_closed_while_they_are_renewed(
-        self, relay: Relay, bucket: str, issued: Issued
-    ) -> None:
-        """The service that issues credentials may hang."""
+    async def test_a_driver_can_be_closed_during_a_renewal(self, relay: Relay, bucket: str, issued: Issued) -> None:
+        """The issuer may hang."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
             slow = Slow(driver)
@@ -352,12 +348,12 @@ class TestS3:
 
 
 class Slow:
-    """Lets a driver's renewal wait, which is then under way.
+    """Hook that blocks a driver's renewal.
 
     Attributes:
-        reached: it is.
-        thread: what it runs on.
-        go_on: lets it go on.
+        reached: set when the renewal starts.
+        thread: the thread that it runs on.
+        go_on: lets it continue.
     """
 
     def __init__(self, driver: S3Driver) -> None:
@@ -380,11 +376,11 @@ class Slow:
 
 
 class TokenService:
-    """Google's service of tokens, as far as a service account needs it.
+    """Google's token service, as far as a service account needs it.
 
     Attributes:
-        asked: how often it was.
-        tokens: what it answers, one after the other; `None` is a failure.
+        asked: the number of requests.
+        tokens: the next responses; `None` is a failure.
     """
 
     def __init__(self, *tokens: str | None) -> None:
@@ -410,7 +406,7 @@ def private_key() -> str:
 class TestGCS:
     @pytest.fixture
     def bucket(self, gcs: GCSServer) -> str:
-        """One that takes two tokens."""
+        """Return a bucket that accepts two tokens."""
         name = gcs.fresh_bucket()
         gcs.set(name, tokens={"first": "rw", "second": "rw"})
         return name
@@ -422,7 +418,7 @@ class TestGCS:
 
     @pytest.fixture
     async def opened(self, relay: Relay, bucket: str, tmp_path: Path, private_key: str) -> AsyncIterator[OpenGCS]:
-        """Opens a driver that gets its tokens from a service."""
+        """Return a function that opens a driver with a token service."""
         async with AsyncExitStack() as stack:
 
             async def opened(service: TokenService, retry: RetryPolicy = NO_RETRY) -> GCSDriver:
@@ -440,7 +436,7 @@ class TestGCS:
             yield opened
 
     async def test_a_token_is_renewed_before_it_expires(self, relay: Relay, opened: OpenGCS) -> None:
-        """In the middle of an upload too, whose session needs none."""
+        """The token is renewed during an upload, although the session needs none."""
         driver = await opened(TokenService("first", "second"))
 
         def expire() -> None:
@@ -452,10 +448,10 @@ class TestGCS:
         assert tokens_of(relay)[0] == "first"
         assert tokens_of(relay)[-1] == "second"
 
-    async def test_one_that_is_refused_before_its_time_is_replaced(
+    async def test_a_token_refused_before_it_expires_is_replaced(
         self, gcs: GCSServer, bucket: str, relay: Relay, opened: OpenGCS
     ) -> None:
-        """For all requests that carry it, of any kind."""
+        """It is replaced for requests of every kind."""
         driver = await opened(service := TokenService("first", "second"), RetryPolicy(sleep=at_once))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         gcs.set(bucket, tokens={"second": "rw"})
@@ -465,10 +461,10 @@ class TestGCS:
         assert 401 in {each.status for each in relay.exchanges}
         assert service.asked == 2
 
-    async def test_one_that_is_refused_in_the_middle_of_a_push_is_replaced(
+    async def test_a_token_refused_during_a_push_is_replaced(
         self, gcs: GCSServer, bucket: str, relay: Relay, opened: OpenGCS, tmp_path: Path
     ) -> None:
-        """Nobody notices."""
+        """The push succeeds."""
         driver = await opened(service := TokenService("first", "second"), RetryPolicy(sleep=at_once))
         relay.inject(then(lambda: gcs.set(bucket, tokens={"second": "rw"})), method="PUT", target="upload_id", skip=1)
         (tmp_path / "file").write_bytes(LARGE)
@@ -478,10 +474,10 @@ class TestGCS:
         assert service.asked == 2
 
     @pytest.mark.parametrize("tokens", [["unheard-of"], ["first", "first"]])
-    async def test_a_refusal_stands_where_another_one_would_not_help(
+    async def test_a_refusal_is_raised_if_no_new_token_would_help(
         self, gcs: GCSServer, bucket: str, opened: OpenGCS, tokens: list[str]
     ) -> None:
-        """Of a token that never worked, or that is all there is."""
+        """The token never worked, or the service returns the same one again."""
         driver = await opened(service := TokenService(*tokens), RetryPolicy(sleep=at_once))
         if tokens[0] == "first":
             await driver.write("key", b"data", expected=Expect.ABSENT)
@@ -490,10 +486,10 @@ class TestGCS:
             await driver.stat("key")
         assert service.asked == len(tokens)
 
-    async def test_a_push_goes_on_where_renewing_fails_while_the_old_one_holds(
+    async def test_a_push_continues_if_renewing_fails_while_the_old_token_is_valid(
         self, relay: Relay, opened: OpenGCS, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The next request asks again, and nothing is said of the failure."""
+        """The next request tries to renew it again. The failure isn't logged."""
         driver = await opened(service := TokenService("first", None, "second"))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         token_of(driver).access_token_preempt_after = 0
@@ -510,12 +506,12 @@ class TestGCS:
 
 
 def token_of(driver: GCSDriver) -> Any:
-    """The SDK's own."""
+    """Return the SDK's token."""
     return driver._connection._client.token
 
 
 def tokens_of(relay: Relay) -> list[str]:
-    """The tokens of requests that carried one, in order."""
+    """Return the tokens of requests that had one, in order."""
     carried = (each.headers.get("authorization", "") for each in relay.exchanges)
     return [value.removeprefix("Bearer ") for value in carried if value]
 
@@ -530,12 +526,12 @@ def tokens_of(relay: Relay) -> list[str]:
         ("", ""),
     ],
 )
-def test_a_signature_tells_when_it_expires(query: str, expired: str) -> None:
+def test_the_expiry_of_a_signature_is_recognised(query: str, expired: str) -> None:
     assert expiry(f"https://host/container{query}", datetime(2024, 6, 1, tzinfo=UTC)) == expired
 
 
 class Tokens:
-    """A token credential of the SDK's kind, which gives these tokens, one after the other."""
+    """Token credential, as the SDK defines it, that returns these tokens one after the other."""
 
     def __init__(self, *tokens: str | None, life: timedelta = LIFE) -> None:
         self.asked = 0
@@ -551,7 +547,7 @@ class Tokens:
 
 
 class Plain(AioHttpTransport):  # type: ignore[misc]
-    """Sends to the relay what the SDK would send by HTTPS alone, since it shows tokens to nobody else."""
+    """Transport that sends requests to the relay by HTTP. The SDK sends tokens by HTTPS only."""
 
     async def send(self, request: Any, **options: Any) -> Any:
         request.url = request.url.replace("https://", "http://")
@@ -571,7 +567,7 @@ class TestAzure:
 
     @pytest.fixture
     async def opened(self, azurite: AzureServer, relay: Relay, container: str) -> AsyncIterator[OpenAzure]:
-        """Opens a driver that shows tokens. To Azurite, which knows none in clear, a signature opens the door."""
+        """Return a function that opens a driver with tokens. Azurite accepts the requests because of a signature."""
         async with AsyncExitStack() as stack:
 
             async def opened(tokens: Tokens, retry: RetryPolicy = NO_RETRY) -> AzureDriver:
@@ -590,7 +586,7 @@ class TestAzure:
             yield opened
 
     async def test_a_token_is_renewed_before_it_expires(self, relay: Relay, opened: OpenAzure) -> None:
-        """By the SDK, five minutes before."""
+        """The SDK does that five minutes before."""
         driver = await opened(tokens := Tokens("first", "second", life=timedelta(minutes=4)))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         tokens.life = LIFE
@@ -599,8 +595,8 @@ class TestAzure:
         assert tokens_of(relay)[0] == "first"
         assert set(tokens_of(relay)[1:]) == {"second"}
 
-    async def test_one_that_is_refused_before_its_time_is_replaced(self, relay: Relay, opened: OpenAzure) -> None:
-        """By the SDK, which sends the same request again: with its body, then."""
+    async def test_a_token_refused_before_it_expires_is_replaced(self, relay: Relay, opened: OpenAzure) -> None:
+        """The SDK sends the same request again, including its body."""
         driver = await opened(Tokens("first", *["second"] * 9))
 
         async def refusing(exchange: Exchange) -> None:
@@ -620,15 +616,15 @@ class TestAzure:
         assert (await driver.stat("blob")).size == len(LARGE)
         assert tokens_of(relay)[-1] == "second"
 
-    async def test_that_no_token_can_be_had_is_told(self, opened: OpenAzure) -> None:
-        """The error contains the message of the credential source."""
+    async def test_a_missing_token_is_reported(self, opened: OpenAzure) -> None:
+        """The error has the message of the credential."""
         driver = await opened(Tokens("first", None, life=timedelta(minutes=4)))
         await driver.write("key", b"data", expected=Expect.ABSENT)
         with pytest.raises(MissingCredentials, match="said by the test"):
             await driver.read("key")
 
-    async def test_that_a_signature_has_expired_is_told(self, azurite: AzureServer, container: str) -> None:
-        """With its time, since the store says no more than that it doesn't accept it."""
+    async def test_an_expired_signature_is_reported(self, azurite: AzureServer, container: str) -> None:
+        """The error has its expiry, because the store only says that it doesn't accept the signature."""
         signature = signature_for(azurite, container, timedelta(minutes=-5))
         async with AzureDriver(container, account_url=azurite.account_url, sas_token=signature) as driver:
             for attempt in (driver.write("key", b"", expected=Expect.ABSENT), driver.stat("key")):
@@ -637,7 +633,7 @@ class TestAzure:
 
 
 def signature_for(azurite: AzureServer, container: str, life: timedelta) -> str:
-    """A shared access signature for all that a driver does in a container."""
+    """Return a shared access signature for all requests of a driver to a container."""
     return generate_container_sas(
         AZURITE_ACCOUNT,
         container,
@@ -662,16 +658,16 @@ def signature_for(azurite: AzureServer, container: str, life: timedelta) -> str:
         ),
     ],
 )
-async def test_a_program_that_issues_none_is_told(issued: Issued, said: str, words: str) -> None:
-    """In one sentence, and at once."""
+async def test_a_failing_credential_process_is_reported(issued: Issued, said: str, words: str) -> None:
+    """The error is one sentence, without retries."""
     issued.file.write_text(said)
     async with S3Driver("bucket", region="us-east-1", dispatcher=Dispatcher(retry=RetryPolicy())) as driver:
         with pytest.raises(MissingCredentials, match=f"no usable credentials for s3://bucket: .*{words}"):
             await driver.read("key")
 
 
-async def test_a_program_that_is_not_there_is_told(issued: Issued) -> None:
-    """It is no trouble of the network, and not tried again."""
+async def test_a_missing_credential_process_is_reported(issued: Issued) -> None:
+    """It isn't a network error, so it isn't retried."""
     issued.config.write_text("[default]\ncredential_process = /not/there\n")
     async with S3Driver("bucket", region="us-east-1", dispatcher=Dispatcher(retry=RetryPolicy())) as driver:
         with pytest.raises(MissingCredentials, match=r"Reading them failed: .*/not/there"):

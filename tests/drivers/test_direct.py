@@ -1,4 +1,4 @@
-"""Hot requests to Azure and Google Cloud Storage go on the project's own connections, where they can."""
+"""Hot requests to Azure and Google Cloud Storage on the project's own connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Something else than the store answers, or a broken store: what it sends says that all is well, and is unreadable."""
+"""Successful responses that aren't the store's, or are unreadable: another server, or a broken store."""
 
 from __future__ import annotations
 
@@ -121,17 +121,17 @@ LISTINGS: Final[dict[str, Sequence[str]]] = {
 
 @pytest.fixture
 def body() -> str:
-    """Default request of the tests."""
+    """Return the response body. Tests override this fixture."""
     return PAGE
 
 
 @pytest.fixture
 async def address(body: str) -> AsyncIterator[str]:
-    """Where the same is sent to whatever is asked."""
+    """Run a server that responds with this body to every request. Return its address."""
 
     async def page(request: web.Request) -> web.Response:
         await request.read()
-        headers = {} if body is PAGE else {"x-ms-request-id": "1"}  # which all answers of Azure have
+        headers = {} if body is PAGE else {"x-ms-request-id": "1"}  # all responses of Azure have it
         return web.Response(text=body, content_type="text/html", headers=headers)
 
     app = web.Application(client_max_size=2**30)
@@ -146,23 +146,23 @@ async def address(body: str) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("kind", MAKE)
-async def test_an_answer_that_is_not_the_stores_is_told(address: str, kind: str, attempt: str) -> None:
-    """The message differs: the SDK of S3 reads some such pages as failures of the store."""
+async def test_a_response_of_another_server_is_reported(address: str, kind: str, attempt: str) -> None:
+    """Texts differ: the SDK of S3 takes some of these pages for failures of the store."""
     async with MAKE[kind](address, Dispatcher(retry=NO_RETRY)) as driver:
         with pytest.raises(StoreError, match="://models"):
             await ATTEMPTS[attempt](driver)
 
 
 @pytest.mark.parametrize(("kind", "body"), [(kind, body) for kind, bodies in LISTINGS.items() for body in bodies])
-async def test_a_listing_that_makes_no_sense_is_one_error(address: str, kind: str) -> None:
+async def test_an_unreadable_listing_is_one_error(address: str, kind: str) -> None:
     async with MAKE[kind](address, Dispatcher(retry=NO_RETRY)) as driver:
         with pytest.raises(StoreError, match="models"):
             _ = [row async for row in driver.list("")]
 
 
 @pytest.mark.parametrize("body", ["{}"])
-async def test_a_description_that_makes_no_sense_is_one_error(address: str) -> None:
-    """An answer of Azure without the headers that describe a blob."""
+async def test_an_unreadable_description_is_one_error(address: str) -> None:
+    """A response of Azure without the headers that describe a blob."""
     async with MAKE["azure"](address, Dispatcher(retry=NO_RETRY)) as driver:
         with pytest.raises(StoreError, match="isn't Azure's"):
             await driver.stat("key")

@@ -88,11 +88,11 @@ def attempts_of(kind: str) -> dict[str, Attempt]:
 
 
 class Server:
-    """A server that sends raw bytes.
+    """Server that sends raw bytes.
 
     Attributes:
-        answer: makes them of the request's first line.
-        asked: the requests' heads and bodies.
+        answer: returns the response for the request's first line.
+        asked: heads and bodies of the requests.
     """
 
     def __init__(self, answer: Callable[[bytes], bytes]) -> None:
@@ -205,7 +205,7 @@ async def test_requests_for_tokens_follow_no_redirects() -> None:
     assert target.asked == []
 
 
-# Certainty
+# Uncertain results
 
 UNRECOGNISED: dict[str, bytes] = {
     "nothing": http(200, {}),
@@ -312,7 +312,7 @@ async def test_the_length_of_an_error_is_limited(kind: str, attempt: str) -> Non
     assert "the response is too long" in str(error)
 
 
-# Anything at all
+# Arbitrary responses
 
 ODD = st.sampled_from(
     [

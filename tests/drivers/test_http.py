@@ -41,7 +41,7 @@ class Peer:
         self._writer = writer
 
     async def asked(self, body: int = 0) -> bytes:
-        """Return the head of the next request; raise `IncompleteReadError` where none comes."""
+        """Return the head of the next request. Raise `IncompleteReadError` if there is none."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         await self._reader.readexactly(body)
         return head
@@ -67,10 +67,10 @@ class Peer:
 
 
 class Store:
-    """A server each of whose connections follows the next script.
+    """Server whose connections each follow the next script.
 
     Attributes:
-        connections: how many were made.
+        connections: the number of connections.
     """
 
     def __init__(self, *scripts: Script) -> None:
@@ -579,7 +579,6 @@ class TestLimits:
         ids=["a head", "interim answers", "trailers"],
     )
     async def test_a_head_that_trickles_in_times_out(self, said: bytes) -> None:
-        """Although data keeps arriving."""
         clock = Clock()
         dripped = 0
 

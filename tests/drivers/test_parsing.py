@@ -1,4 +1,4 @@
-"""Numbers, times and texts of servers are parsed, or are refused with one kind of error."""
+"""Parsing of numbers, times and texts of servers: invalid ones raise `ValueError`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATE = "Fri, 27 Nov 2026 02:08:35 GMT"
 @pytest.mark.parametrize(
     "text", ["", "²", "\u0661", "-1", "+1", "1_0", "1e3", "0x1", "9" * 19, "1\n", None, True, 1.5, []]
 )
-def test_what_is_no_number_is_refused(text: object) -> None:
+def test_invalid_numbers_are_refused(text: object) -> None:
     with pytest.raises(ValueError, match="number"):
         number(text)
 
@@ -40,7 +40,7 @@ def test_numbers_may_be_texts_or_numbers() -> None:
         "\udcff",
     ],
 )
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_invalid_times_are_refused(text: str) -> None:
     for parse in (http_time, iso_time):
         with pytest.raises(ValueError, match=r"server's (date|time)"):
             parse(text)
@@ -52,14 +52,14 @@ def test_a_time_without_a_zone_is_in_utc() -> None:
     assert iso_time("2026-11-27T02:08:35") == iso_time("2026-11-27T03:08:35+01:00") == http_time(DATE)
 
 
-def test_times_beyond_all_reason_leave_room_to_calculate() -> None:
+def test_extreme_times_leave_room_for_arithmetic() -> None:
     for year in (1, 9999):
         moment = in_utc(datetime(year, 1, 1))
         assert moment - timedelta(days=400) < moment < moment + timedelta(days=400)
 
 
 @given(st.text() | st.datetimes().map(str))
-def test_no_text_ends_in_another_error(text: str) -> None:
+def test_no_text_raises_another_error(text: str) -> None:
     for parse in (number, http_time, iso_time, entity_tag):
         with suppress(ValueError):
             parse(text)
@@ -83,7 +83,7 @@ def test_no_text_ends_in_another_error(text: str) -> None:
         ("Fri, 27 Nov 99999999999 02:08:35 GMT", None),
     ],
 )
-def test_how_long_to_wait(value: str, seconds: float | None) -> None:
+def test_retry_after_is_parsed(value: str, seconds: float | None) -> None:
     assert retry_after(value, DATE) == seconds
 
 
@@ -98,12 +98,12 @@ def test_how_long_to_wait(value: str, seconds: float | None) -> None:
         ("", ""),
     ],
 )
-def test_of_an_address_only_the_origin_is_shown(url: str, shown: str) -> None:
+def test_only_the_origin_of_a_url_is_shown(url: str, shown: str) -> None:
     assert origin(url) == shown
 
 
 @pytest.mark.parametrize("code", ["408", "²", "", "RequestTimeout"])
-def test_a_timeout_of_s3_may_have_taken_effect_and_is_tried_again(code: str) -> None:
+def test_a_timeout_of_s3_is_uncertain_and_retried(code: str) -> None:
     refusal = read_service_error({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 408}})
     assert refusal.kind is Kind.FAILED
     assert refusal.translate(Request("s3://models", "write", "key")).uncertain

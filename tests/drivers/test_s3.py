@@ -438,7 +438,7 @@ class TestMultipart:
 
 BLOB = b"".join(bytes([n]) * MIN_PART_SIZE for n in (1, 2, 3)) + b"the end"
 PARTS = dict(enumerate((BLOB[start : start + MIN_PART_SIZE] for start in range(0, len(BLOB), MIN_PART_SIZE)), 1))
-"""As the driver uploads it: by number."""
+"""Parts of the blob as the driver uploads them, by number."""
 
 
 async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "blob", **created_with: str) -> str:
@@ -455,7 +455,7 @@ async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "
 
 @pytest.fixture
 async def sent(intercept: Intercept) -> AsyncIterator[list[int]]:
-    """The numbers of the parts sent after this."""
+    """Return the numbers of the parts that are sent from now on."""
     numbers: list[int] = []
 
     async def around(real: Send, *args: Any, **params: Any) -> Any:

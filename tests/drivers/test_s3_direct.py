@@ -1,4 +1,4 @@
-"""Hot requests to S3 go by the own connections, and have the same results as with the SDK."""
+"""Hot requests to S3 on the project's own connections, which have the same results as with the SDK."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class TestAddresses:
         "bucket", ["models--usw2-az1--x-s3", "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"]
     )
     async def test_buckets_with_another_signature_are_left_to_the_sdk(self, bucket: str) -> None:
-        """S3 Express and multi-region access points."""
+        """For example S3 Express and multi-region access points."""
         async with S3Driver(bucket, **KEYS) as driver:
             assert isinstance((await driver._bucket.client()).hot, SDKRequests)
 
@@ -238,7 +238,7 @@ class TestAddresses:
 
 @servers
 class TestTransport:
-    """The SDK's session on the own connections: `test_s3.py` runs on it. This is what else the SDK may ask of it."""
+    """The SDK's session on the project's own connections. `test_s3.py` runs on it; these tests cover its other uses."""
 
     async def test_bodies_may_be_streamed(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:

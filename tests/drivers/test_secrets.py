@@ -1,7 +1,7 @@
-"""No secret, signature or token in anything that a driver raises, logs or shows of itself.
+"""No secret, signature or token is in any error, log record or representation of a driver.
 
-The server of these tests is the relay alone, which answers what stores answer, with all that they were sent in the
-fields where stores put it: no store of our own fails in all of these ways.
+A relay acts as the server. Its responses repeat what it was sent, in the fields where stores do so. No server of the
+tests fails in all of these ways.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ INFO = ObjectInfo("key", 4, Revision("1"), datetime(2024, 1, 1, tzinfo=UTC), {})
 SECRETS = [SECRET, TOKEN, KEY, SIGNATURE, SAS, ACCESS_TOKEN, SESSION, *PRIVATE_KEY.splitlines()[1:-1]]
 
 REQUESTS = 9
-"""That `failures_of` makes."""
+"""Number of errors that `failures_of` returns."""
 
 Shown = list[str]
 Failure = Callable[[Exchange], Awaitable[None]]
 
 
 def driver_of(kind: str, root: str, folder: Path, bucket: str = "bucket") -> Driver:
-    """A driver of a server, with every credential that it may have."""
+    """Return a driver of a server, with every possible credential."""
     dispatcher = Dispatcher(retry=NO_RETRY)
     match kind:
         case "s3":
@@ -97,7 +97,7 @@ KINDS = ["s3", "gcs", "azure key", "azure sas"]
 
 
 def refusing(status: int, code: str) -> Failure:
-    """Answers as each store does, and says what was signed, and how, in the fields that are for that."""
+    """Respond like each store, and repeat the signed text and the credentials in the error."""
 
     async def refuse(exchange: Exchange) -> None:
         await exchange.body()
@@ -118,7 +118,7 @@ def refusing(status: int, code: str) -> Failure:
 
 
 async def garbage(exchange: Exchange) -> None:
-    """Not what a store says."""
+    """Respond with a body that isn't a store's."""
     await exchange.body()
     await exchange.reply(
         200, {"Content-Type": "text/html"}, b"<html>" + exchange.headers.get("authorization", "").encode()
@@ -126,13 +126,13 @@ async def garbage(exchange: Exchange) -> None:
 
 
 async def broken(exchange: Exchange) -> None:
-    """The connection breaks."""
+    """Reset the connection."""
     await exchange.body()
     exchange.reset()
 
 
 async def elsewhere(exchange: Exchange) -> None:
-    """A redirection that leads back."""
+    """Redirect the request to its own URL."""
     await exchange.body()
     await exchange.reply(307, {"Location": f"http://elsewhere.invalid{exchange.target}"}, b"")
 
@@ -153,7 +153,7 @@ FAILURES: dict[str, Failure] = {
 
 
 async def failures_of(driver: Driver, other: Driver) -> list[Exception]:
-    """Return the error of each request of a driver."""
+    """Return the error of each request that a driver can send."""
 
     async def listed() -> object:
         return [item async for item in driver.list("")]
@@ -183,12 +183,12 @@ async def failures_of(driver: Driver, other: Driver) -> list[Exception]:
 
 @pytest.fixture
 async def shown(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Shown]:
-    """All that people may see: what tests add, what is logged by us and by the event loop, and what is printed."""
+    """Collect all texts that a user may see: those that tests add, log records, and printed lines."""
     caplog.set_level(logging.DEBUG, logger="aioassets")
     caplog.set_level(logging.DEBUG, logger="asyncio")
     texts: Shown = []
     yield texts
-    gc.collect()  # tasks whose errors nobody has retrieved tell the loop when they go
+    gc.collect()  # an unretrieved error is reported to the loop when its task is collected
     texts += [record.getMessage() + "\n" + (record.exc_text or "") for record in caplog.records if ours(record)]
     texts += capsys.readouterr()
     assert [text for text in texts if text]
@@ -197,12 +197,12 @@ async def shown(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[
 
 
 def ours(record: logging.LogRecord) -> bool:
-    """Return whether a record is from the package or the event loop, not from an SDK."""
+    """Return whether a record is of this package or of the event loop. Those of SDKs aren't checked."""
     return record.name.partition(".")[0] in ("aioassets", "asyncio")
 
 
 def forms(secret: str) -> set[str]:
-    """How a secret may look."""
+    """Return the encodings of a secret."""
     return {
         secret,
         quote(secret),
@@ -213,12 +213,12 @@ def forms(secret: str) -> set[str]:
 
 
 def rendered(error: BaseException) -> Shown:
-    """An error as it is shown."""
+    """Return an error's representations."""
     return [str(error), repr(error), *traceback.format_exception(error)]
 
 
 def signatures(relay: Relay) -> Iterator[str]:
-    """Return the signatures of all requests, as sent."""
+    """Iterate over the signatures and tokens of the requests."""
     for exchange in relay.exchanges:
         authorization = exchange.headers.get("authorization", "")
         yield from re.findall(r"(?:Signature=|Bearer |SharedKey \w+:)(.+)$", authorization)
@@ -228,7 +228,7 @@ def signatures(relay: Relay) -> Iterator[str]:
 
 
 async def grant(exchange: Exchange) -> None:
-    """Google's token service."""
+    """Respond as Google's token service."""
     await exchange.body()
     answer = {"access_token": ACCESS_TOKEN, "expires_in": 3600, "token_type": "Bearer"}
     await exchange.reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
@@ -236,7 +236,7 @@ async def grant(exchange: Exchange) -> None:
 
 @contextlib.asynccontextmanager
 async def answering(failure: Fault) -> AsyncIterator[Relay]:
-    """A store that fails so, but grants tokens and begins resumable uploads."""
+    """Run a server that fails all requests, but grants tokens and begins resumable uploads."""
     async with Relay(f"http://127.0.0.1:{free_ports(1)[0]}") as relay:
 
         async def begin(exchange: Exchange) -> None:
@@ -250,8 +250,8 @@ async def answering(failure: Fault) -> AsyncIterator[Relay]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_whatever_a_store_answers_no_error_shows_a_secret(kind: str, tmp_path: Path, shown: Shown) -> None:
-    """Neither in its own words nor in those of its causes."""
+async def test_no_error_shows_a_secret_whatever_a_store_responds(kind: str, tmp_path: Path, shown: Shown) -> None:
+    """Neither the error nor its causes contain one."""
     failures = list(FAILURES.values())
 
     async def failing(exchange: Exchange) -> None:
@@ -262,7 +262,7 @@ async def test_whatever_a_store_answers_no_error_shows_a_secret(kind: str, tmp_p
         async with contextlib.aclosing(driver), contextlib.aclosing(other):
             while failures:
                 errors = await failures_of(driver, other)
-                assert len(errors) >= 4  # deleting what isn't there is no error, for example
+                assert len(errors) >= 4  # for example, deleting an object that doesn't exist is no error
                 shown += [text for error in errors for text in rendered(error)]
                 del failures[0]
         shown += [repr(driver), driver.url, driver.identity]
@@ -272,8 +272,8 @@ async def test_whatever_a_store_answers_no_error_shows_a_secret(kind: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_nobody_to_talk_to_is_told_without_secrets(kind: str, tmp_path: Path, shown: Shown) -> None:
-    """Neither for a port where nobody listens nor for a name that nobody has."""
+async def test_an_unreachable_server_is_reported_without_secrets(kind: str, tmp_path: Path, shown: Shown) -> None:
+    """Its port is closed, or its host name doesn't exist."""
     for root in (f"http://127.0.0.1:{free_ports(1)[0]}", "http://nobody.invalid"):
         driver, other = driver_of(kind, root, tmp_path), driver_of(kind, root, tmp_path, "other")
         async with contextlib.aclosing(driver), contextlib.aclosing(other):
@@ -283,8 +283,8 @@ async def test_nobody_to_talk_to_is_told_without_secrets(kind: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("failure", ["bad token", "expired", "throttled", "garbage", "broken"])
-async def test_a_token_service_that_fails_is_told_without_secrets(failure: str, tmp_path: Path, shown: Shown) -> None:
-    """The request there is signed with the private key, and can be exchanged for a token."""
+async def test_a_failing_token_service_is_reported_without_secrets(failure: str, tmp_path: Path, shown: Shown) -> None:
+    """The request is signed with the private key and can be exchanged for a token."""
     assertions = []
 
     async def fail(exchange: Exchange) -> None:
@@ -327,23 +327,23 @@ SETTINGS: list[Callable[[], object]] = [
 
 
 def made(bucket: str, **options: object) -> Driver:
-    """A driver, as the manager makes it."""
+    """Return a driver, made as the manager does it."""
     return make_driver(Location.parse(bucket), dispatcher=Dispatcher(), options=options)
 
 
 @pytest.mark.parametrize("make", SETTINGS)
-def test_settings_that_cannot_be_used_are_not_shown(make: Callable[[], object], shown: Shown) -> None:
-    """One sentence says what is wrong with them, in words of its own."""
+def test_invalid_settings_are_not_shown(make: Callable[[], object], shown: Shown) -> None:
+    """The error is one sentence that doesn't quote them."""
     with pytest.raises(InvalidSetting) as caught:
         make()
     shown += rendered(caught.value)
 
 
 @pytest.mark.parametrize("given", ["service_file", "environment"])
-async def test_credentials_in_the_place_of_their_file_are_not_shown(
+async def test_credentials_in_place_of_their_file_are_not_shown(
     given: str, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A common mistake with secrets that come as variables."""
+    """This is a common mistake with secrets in environment variables."""
     account = json.dumps({"type": "service_account", "private_key": PRIVATE_KEY[:100] + TOKEN})
     options: dict[str, Any] = {"service_file": account} if given == "service_file" else {}
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", account)
@@ -353,7 +353,7 @@ async def test_credentials_in_the_place_of_their_file_are_not_shown(
     shown += rendered(caught.value)
 
 
-async def test_keys_that_are_none_are_not_shown(shown: Shown, tmp_path: Path) -> None:
+async def test_malformed_keys_are_not_shown(shown: Shown, tmp_path: Path) -> None:
     """The SDK can't sign with them."""
     async with AzureDriver("bucket", account_name="one", account_key=SECRET) as azure:
         with pytest.raises(MissingCredentials) as caught:
@@ -368,8 +368,8 @@ async def test_keys_that_are_none_are_not_shown(shown: Shown, tmp_path: Path) ->
     shown += rendered(caught.value)
 
 
-def test_values_hide_what_is_secret_in_them(shown: Shown) -> None:
-    """Its `repr`, as in a debugger or a log, shows no secret."""
+def test_values_hide_their_secrets(shown: Shown) -> None:
+    """Printing a value in a debugger or a log doesn't show any."""
     options = {"s3.secret_access_key": SECRET, "azure.connection_string": f"AccountKey={KEY}", "azure.sas_token": SAS}
     url = f"https://user:{SECRET}@host?{SAS}"
     account = Account.from_options(account_name="one", account_key=KEY, sas_token=SAS)

@@ -191,7 +191,7 @@ async def check_nothing_is_left(
     assert isinstance(content, Claim)
     assert content.state is ClaimState.RELEASED
     assert await manager.list_versions("model") == ["0.0"]
-    # A folder again: some servers keep the empty one, where no file can be then.
+    # Restore a folder: some servers keep the empty one, where no file can be written.
     assert (await manager.update_asset(files("b").parent, "model")).version == "0.1"
 
 

@@ -52,7 +52,7 @@ from aioassets.store.documents import MetaState
 from aioassets.testing import BytesSource
 
 PATIENCE = 30.0
-"""Seconds after which what a test waits for counts as missing."""
+"""Seconds after which a test stops waiting for an event and fails."""
 
 
 class LastLook:

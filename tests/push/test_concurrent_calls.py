@@ -135,7 +135,7 @@ class TestPushes:
         push.cancel()
         await asyncio.wait([push])
         assert await manager.list_versions("model") == ["0.0"]
-        await manager.update_asset(files("2"), "model", bump_major=True)  # which doesn't meet 0.1
+        await manager.update_asset(files("2"), "model", bump_major=True)  # another number than 0.1
         assert await manager.list_versions("model") == ["1.0", "0.1", "0.0"]
 
 
@@ -294,7 +294,7 @@ class TestClosing:
         await asyncio.wait([push])
         assert push.cancelled()
 
-    async def test_whoever_does_not_want_to_wait_can_cancel_it(
+    async def test_a_call_can_be_cancelled_instead_of_waited_for(
         self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
     ) -> None:
         pause = Pause("after", "upload", "")

@@ -24,7 +24,7 @@ from aioassets.runtime.budget import Budget
 from aioassets.runtime.lanes import FILES_AT_ONCE
 
 LARGE = 1000
-"""Bytes from which on a file is a large one, here."""
+"""Minimum size of a large file in these tests, in bytes."""
 
 
 @pytest.fixture
@@ -80,17 +80,17 @@ async def test_small_and_large_files_do_not_wait_for_each_other(
 
 
 RANGE = 64 * 1024
-"""Bytes of a range, here."""
+"""Bytes of a range in this test."""
 RANGES = 25
 """Ranges of a large file."""
 SMALL = 2000
-"""How many small files there are."""
+"""Number of small files."""
 
 
 class Slow(MemoryDriver):
     """Driver that serves one more range of large files whenever the test says so.
 
-    Small files don't ask before all of the large ones do that can, and then one range is sent.
+    Small files wait until all possible requests for large ones are in flight. Then one range is sent.
     """
 
     def __init__(self, budget: Budget, large: int) -> None:

@@ -175,7 +175,7 @@ async def test_a_missing_source_is_not_found(memory: MemoryDriver, make_manager:
 async def test_a_dry_run_writes_nothing(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
     would = await make_manager(driver).create_asset(tree, "model", dry_run=True)
     assert (would.version, would.files, would.dry_run) == ("0.0", 7, True)
-    if not isinstance(driver, LocalDriver):  # whose folder isn't there yet
+    if not isinstance(driver, LocalDriver):  # its folder doesn't exist yet
         assert await keys(driver) == []
 
 

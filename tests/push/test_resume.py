@@ -41,9 +41,9 @@ from aioassets.testing import BytesSource
 
 CONTENT = "assets/model/0.1"
 DOCUMENTS = 20_000
-"""Bytes that claims, manifests, indexes and what frames requests need at the most."""
+"""Maximum of bytes for claims, manifests, indexes and the framing of requests."""
 PATIENCE = 60
-"""Seconds after which a process counts as one that never sends its parts."""
+"""Seconds after which the test stops waiting for parts, and fails."""
 PARTS = r"partNumber=|comp=block&"
 """Pattern in the target of a request that sends a part."""
 
@@ -61,7 +61,7 @@ class Wire:
 
     Attributes:
         driver: the store.
-        relay: what its requests pass; `None` for a store that gets none.
+        relay: the relay in front of it; `None` for a store without a server.
     """
 
     driver: Driver
@@ -111,7 +111,7 @@ async def open_uploads(driver: Driver) -> list[str]:
 async def test_uploaded_files_are_not_sent_again(
     wire: Wire, driver: Driver, make_manager: ManagerFactory, files: Files, source: Path
 ) -> None:
-    """Only missing files are sent, and shown as moving."""
+    """Only missing files are sent and reported as transferred."""
     await make_manager(driver).create_asset(files("a"), "model")
     before = await die(driver, source, "big", "empty", "small/a")
     events: list[Event] = []
@@ -142,8 +142,8 @@ class PassOn:
     """Proxy that signals when enough requests have a response.
 
     Attributes:
-        times: how many.
-        answered: set then.
+        times: the number of responses.
+        answered: set at that number.
     """
 
     times: int
@@ -281,7 +281,7 @@ async def test_copied_objects_are_not_copied_again(driver: Driver, make_manager:
     await put_claim(driver, await dead_claim(fingerprint=(await scan_store(driver, "raw/")).fingerprint))
     for path in ("big", "small/a"):
         info = await driver.stat(f"raw/{path}")
-        if isinstance(driver, LocalDriver):  # a folder copies nothing by itself
+        if isinstance(driver, LocalDriver):  # a folder copies nothing in the store
             await driver.upload(f"{CONTENT}/{path}", BytesSource(FILES[path]))
         else:
             await driver.copy(driver, info, f"{CONTENT}/{path}")

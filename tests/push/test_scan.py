@@ -86,7 +86,7 @@ async def test_a_broken_link_is_named_unless_it_is_excluded(tmp_path: Path) -> N
     assert len((await scan(tmp_path, exclude=["broken"])).files) == 0
 
 
-async def test_what_is_neither_file_nor_folder_is_named(tmp_path: Path) -> None:
+async def test_a_special_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match=r"pipe.*neither"):
         await scan(tmp_path)
@@ -113,7 +113,9 @@ async def test_a_path_like_a_windows_drive_is_refused(tmp_path: Path, name: str)
     assert names((await scan(tmp_path / "inner", exclude=[name])).files) == []
 
 
-async def test_what_could_not_be_fetched_again_is_not_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_that_could_not_be_fetched_again_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").mkdir()
     limit_entries(monkeypatch, 2)

@@ -1,6 +1,6 @@
-"""Minutes of random pushes, fetches, kills, faults and cleans on one store; then it is looked whether all is whole.
+"""Soak test: minutes of random pushes, fetches, kills, faults and cleanups on one store, and then a verification.
 
-Usage: soak.py [MINUTES [SEED]] — 10 minutes, six workers, SeaweedFS behind a relay that breaks requests.
+Usage: soak.py [MINUTES [SEED]]. Defaults: 10 minutes, six workers, SeaweedFS behind a relay that breaks requests.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def some_fault(dice: random.Random) -> Fault:
 
 
 class Soak:
-    """The processes, and what is done to them."""
+    """The worker processes, with the faults and kills that they get."""
 
     def __init__(self, place: dict[str, Any], folder: Path, relay: Relay, dice: random.Random) -> None:
         self._place = place
@@ -129,11 +129,11 @@ class Soak:
         for _, process in self._workers:
             process.send_signal(signal.SIGTERM)
         codes = [await asyncio.wait_for(process.wait(), 120) for _, process in self._workers]
-        assert set(codes) <= {0, -signal.SIGTERM}, codes  # the latter before it was ready
+        assert set(codes) <= {0, -signal.SIGTERM}, codes  # SIGTERM may come before the worker handles it
 
 
 class Checks:
-    """Check the invariants at the end."""
+    """Verification after the run."""
 
     def __init__(self, manager: AssetsManager, driver: S3Driver, folder: Path) -> None:
         self._manager = manager
@@ -174,7 +174,7 @@ class Checks:
         return found
 
     async def _numbers(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        """Complete versions, and other numbers that anything is left of."""
+        """Return the numbers of complete versions, and all other numbers with objects."""
         sealed: set[tuple[str, str]] = set()
         others: set[tuple[str, str]] = set()
         for name in NAMES:

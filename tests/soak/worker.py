@@ -1,7 +1,7 @@
-"""Pushes, fetches, verifies, cancels and cleans at random until it is ended; run as a process, many at once.
+"""Process that pushes, fetches, verifies, cancels and cleans at random until it is stopped. Many run concurrently.
 
-Usage: worker.py BUCKET OPTIONS FOLDER NUMBER SEED — what it was told goes to FOLDER/acknowledged-NUMBER, a
-line of JSON each; what must never happen to FOLDER/violations; what became of its calls to FOLDER/outcomes.
+Usage: worker.py BUCKET OPTIONS FOLDER NUMBER SEED. It writes acknowledged versions to FOLDER/acknowledged-NUMBER,
+a line of JSON each. It writes violations to FOLDER/violations, and results of calls to FOLDER/outcomes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PARTS = ("id", "a", "folder/b", "folder/deeper/c")
 
 
 def write_source(folder: Path, identity: str, *, big: bool) -> None:
-    """A tree in which every file tells whose it is."""
+    """Write a tree in which every file contains its identity."""
     for part in PARTS:
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
         (folder / part).write_text(f"{identity} {part}")
@@ -41,7 +41,7 @@ def write_source(folder: Path, identity: str, *, big: bool) -> None:
 
 
 def read_identity(folder: Path) -> str:
-    """Return the pusher of a fetched tree; raise `AssertionError` if the tree is mixed or incomplete."""
+    """Return the identity of a fetched tree. Raise `AssertionError` if it is mixed or incomplete."""
     identity = (folder / "id").read_text().removesuffix(" id")
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found - {"big"} == set(PARTS), f"{folder} holds {sorted(found)}"
@@ -54,7 +54,7 @@ def read_identity(folder: Path) -> str:
 
 
 class Worker:
-    """One process's random calls."""
+    """Random calls of one process."""
 
     def __init__(self, manager: AssetsManager, folder: Path, number: str, dice: random.Random) -> None:
         self._manager = manager
@@ -63,7 +63,7 @@ class Worker:
         self._dice = dice
 
     def note(self, file: str, line: str) -> None:
-        """Append a line in one write, which a kill either does or doesn't let happen."""
+        """Append a line by a single write, so that a kill never splits it."""
         descriptor = os.open(self._folder / file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         os.write(descriptor, f"{line}\n".encode())
         os.close(descriptor)
@@ -100,7 +100,7 @@ class Worker:
         return await self._push(name, source)
 
     async def repeat(self) -> str:
-        """Sometimes repeat a push that was killed."""
+        """Repeat the push of a process that was killed, if there is one."""
         left = sorted((self._folder / "sources").iterdir())
         for source in self._dice.sample(left, min(3, len(left))):
             owner = source.name.partition("-")[0]

@@ -1,1 +1,1 @@
-"""Tools of the tests: servers, faults between them and a driver, factories, and looks into a store."""
+"""Tools of the tests: servers, faults between servers and drivers, factories, and inspection of stores."""

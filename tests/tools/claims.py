@@ -1,4 +1,4 @@
-"""Claims of other pushes, live and dead, and what has become of one."""
+"""Live and dead claims of other pushes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def state_of(driver: Driver, version: str = "0.1") -> ClaimState | type[Ma
 
 
 def gone_pid() -> int:
-    """A process that has just ended."""
+    """Return the id of a process that has just ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     return process.pid
@@ -41,7 +41,7 @@ async def live_claim(
 
 
 async def dead_claim(operation: str = "update", fingerprint: str = "of something else") -> Claim:
-    """A claim of a process that ended on this machine."""
+    """Return a claim of a process that ended on this machine."""
     return dataclasses.replace(await live_claim(operation, fingerprint=fingerprint), pid=gone_pid())
 
 

@@ -1,4 +1,4 @@
-"""Makers of drivers, and types of fixtures that make things."""
+"""Factories of drivers, and types of fixtures that are factories."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from aioassets import AssetsManager, AzureDriver, Dispatcher, Driver, GCSDriver,
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 
 ManagerFactory = Callable[..., AssetsManager]
-"""Makes a manager over a driver, with settings by name."""
+"""Function that makes a manager with a driver and settings."""
 Files = Callable[[str], Path]
-"""Makes a file with this content."""
+"""Function that makes a file with this content."""
 
 PART_SIZE = MIN_PART_SIZE
-"""Bytes of a part, of every driver that uploads in parts."""
+"""Bytes of a part in all drivers that upload in parts."""
 
 
 class Streamed:
-    """A `Text` that has to be sent piece by piece."""
+    """Streamed document that can't be read as a whole."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces
@@ -37,12 +37,12 @@ class Streamed:
 
 
 def long_text() -> Streamed:
-    """3.2 MB."""
+    """Return a streamed document of 3.2 MB."""
     return Streamed(*[bytes([number]) * 400_000 for number in range(8)])
 
 
 def driver_at(place: dict[str, Any], dispatcher: Dispatcher | None = None) -> Driver:
-    """The driver of a place, as the fixture `place` describes it; to be closed."""
+    """Return the driver of a place, which the caller closes. The fixture `place` describes places."""
     match {"part_size": PART_SIZE, **place}:
         case {"kind": "s3", **options}:
             return S3Driver(dispatcher=dispatcher, **options)

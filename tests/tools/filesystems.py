@@ -1,4 +1,4 @@
-"""File systems of a test's own: one that can be full or read-only, and one whose times are whole seconds."""
+"""File systems for single tests: one that can be full or read-only, and one with times of whole seconds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MEBIBYTE = 1024 * 1024
 
 
 class SmallDisk:
-    """A real file system of a few MiB, kept in memory.
+    """Real file system of a few MiB, kept in memory.
 
     Attributes:
-        path: where it is reached from this process and its children.
+        path: its path in this process and its children.
         size: in bytes.
     """
 
@@ -30,36 +30,36 @@ class SmallDisk:
 
     @property
     def free(self) -> int:
-        """Bytes that can still be written."""
+        """Return the number of free bytes."""
         status = os.statvfs(self.path)
         return status.f_bavail * status.f_frsize
 
     def fill(self, *, leaving: int = 0) -> None:
-        """Take all room but so many bytes; blocking."""
+        """Fill the file system except for this many bytes. This blocks."""
         with open(self._filler, "ab", buffering=0) as filler, contextlib.suppress(OSError):
             while self.free > leaving:
                 filler.write(bytes(PAGE))
 
     def take_all_files(self) -> None:
-        """Leave room for bytes, but for not one more file or folder; blocking."""
+        """Take all inodes, so that there is room for bytes but not for another file or folder. This blocks."""
         self._filler.touch()
         with contextlib.suppress(OSError):
             for number in itertools.count():
                 self._filler.with_name(f"filler{number}").touch()
 
     def give_back(self) -> None:
-        """Free what was taken; blocking."""
+        """Free the space and inodes that were taken. This blocks."""
         for filler in self.path.glob("filler*"):
             filler.unlink()
 
     def make_read_only(self) -> None:
-        """Refuse all writing from now on."""
+        """Make the file system read-only."""
         assert _told(self._shell, f"mount -o remount,ro '{self._mounted_at}'")
 
     @classmethod
     @contextlib.contextmanager
     def mounted(cls, at: Path, *, size: int, files: int = 1000) -> Iterator[SmallDisk | None]:
-        """Mount one in a namespace of its own, which vanishes with its process; `None` where that isn't allowed."""
+        """Mount a file system in a namespace that ends with its process. Yield `None` if that isn't permitted."""
         at.mkdir()
         with _mounted(f"mount -t tmpfs -o size={size},nr_inodes={files},mode=777 tmpfs '{at}'") as shell:
             yield None if shell is None else cls(shell, at, size)
@@ -67,9 +67,9 @@ class SmallDisk:
 
 @contextlib.contextmanager
 def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path | None]:
-    """Mount an ext4 with inodes of 128 bytes, which have room for whole seconds only; `None` where that isn't allowed.
+    """Mount an ext4 whose inodes of 128 bytes store whole seconds only. Yield `None` if that isn't permitted.
 
-    It takes root, and a loop device.
+    It requires root and a loop device.
     """
     image, at = folder / "image", folder / "mounted"
     at.mkdir()
@@ -86,7 +86,7 @@ def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path 
 
 @contextlib.contextmanager
 def _mounted(command: str) -> Iterator[subprocess.Popen[str] | None]:
-    """Start a shell in a namespace of its own that has the mount; it needs user namespaces, or root's privileges."""
+    """Start a shell in its own namespace with the mount. It requires user namespaces or root."""
     for flags in ("-rm", "-m"):
         shell = subprocess.Popen(
             ["unshare", flags, "sh"],
@@ -103,7 +103,7 @@ def _mounted(command: str) -> Iterator[subprocess.Popen[str] | None]:
 
 
 def _told(shell: subprocess.Popen[str], command: str) -> bool:
-    """Whether a shell has done this."""
+    """Run a command in a shell. Return whether it succeeded."""
     assert shell.stdin is not None
     assert shell.stdout is not None
     with contextlib.suppress(BrokenPipeError):

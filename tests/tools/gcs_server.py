@@ -187,7 +187,7 @@ class Server:
         self.buckets: dict[str, Bucket] = {}
         self.generation = 0
 
-    # Requests of one bucket
+    # Authorisation and buckets
 
     def bucket(self, request: web.Request, operation: str, *, writing: bool, size: int = 0) -> Bucket:
         """Log a request, check its token, and return its bucket."""
@@ -445,7 +445,7 @@ class Server:
             raise Lost(request)
         return answer
 
-    # Buckets, and what isn't Google's
+    # Creating buckets, and requests that control the server
 
     async def make_bucket(self, request: web.Request) -> web.StreamResponse:
         name = (await request.json())["name"]

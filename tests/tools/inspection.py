@@ -1,4 +1,4 @@
-"""Looking into stores and folders."""
+"""Inspection of stores and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aioassets.store.documents import AssetStore
 
 
 def contents(root: Path) -> dict[str, tuple[bytes | None, bool]]:
-    """All that is below a folder: bytes and executable bit by path, `None` for empty directories."""
+    """Return everything below a folder by path: bytes and executable bit of files, and `None` for empty directories."""
     found: dict[str, tuple[bytes | None, bool]] = {}
     for path in root.rglob("*"):
         name = str(path.relative_to(root))
@@ -23,17 +23,17 @@ def contents(root: Path) -> dict[str, tuple[bytes | None, bool]]:
 
 
 def store_of(driver: Driver) -> AssetStore:
-    """The documents of a driver, with the default prefix."""
+    """Return the documents of a driver, with the default prefix."""
     return AssetStore(driver, Layout("assets"))
 
 
 async def keys(driver: Driver) -> list[str]:
-    """Every key in a store."""
+    """Return all keys of a store."""
     return [item.key async for item in driver.list("")]  # type: ignore[union-attr]
 
 
 async def exists(driver: Driver, key: str) -> bool:
-    """Whether there is such an object."""
+    """Return whether there is such an object."""
     try:
         await driver.stat(key)
     except ObjectNotFound:

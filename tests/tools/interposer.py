@@ -1,4 +1,4 @@
-"""A driver that lets a test step in before and after each call of another one."""
+"""Driver with hooks before and after each call."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Hook = Callable[[str, str, str], Awaitable[None]]
 
 
 async def nothing(moment: str, method: str, key: str) -> None:
-    """The hook that does nothing."""
+    """Do nothing."""
 
 
 class Interposer:
-    """Passes every call on, and awaits `hook("before" or "after", method, key)` around it.
+    """Driver that forwards each call, and awaits `hook("before" or "after", method, key)` around it.
 
     Attributes:
         calls: method and key of every call, in order.
@@ -90,7 +90,7 @@ class Interposer:
         await self.hook("after", "read_range", key)
 
     def local_path(self, key: str) -> str | None:
-        """Return `None`, so that hooks see all reads."""
+        """Return `None`, so that all reads pass the hooks."""
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         return await self._around("copy", key, lambda: self.driver.copy(source, info, key, effects=effects))
@@ -129,14 +129,14 @@ class Interposer:
 
 
 class Pause:
-    """A hook that stops at one call until the test lets it go on.
+    """Hook that stops at one call until the test lets it continue.
 
     Args:
         moment: `before` or `after`.
-        method: of the driver.
-        ending: what the key ends with.
-        nth: at which of these calls.
-        wait: what to do there instead.
+        method: the driver's method.
+        ending: the end of the key.
+        nth: the number of the call among these.
+        wait: what to do instead of waiting for the test.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Pause:
                 await self._wait()
 
     async def reached_by(self, task: asyncio.Future[Any]) -> None:
-        """Wait until that task is there; if it ends before, its error is raised."""
+        """Wait until the task reaches the call. If the task ends before that, raise its error."""
         reaching = asyncio.ensure_future(self.reached.wait())
         await asyncio.wait([task, reaching], return_when=asyncio.FIRST_COMPLETED)
         if not reaching.done():
@@ -172,21 +172,21 @@ class Pause:
 
 
 def failure(*, uncertain: bool = False) -> StoreError:
-    """Return an error of a store that is in reach, after which repeating the push is no use."""
+    """Return an error of an available store, after which the push isn't retried."""
     error = StoreError("a test says so.")
     error.uncertain = uncertain
     return error
 
 
 class Fail:
-    """A hook that fails one call, or every one of its kind.
+    """Hook that fails one call or several.
 
     Args:
-        moment: `before` (it never reached the store) or `after` (its answer was lost).
-        method: of the driver.
-        ending: what the key ends with.
-        error: what to raise.
-        times: how often.
+        moment: `before` (the store gets no request) or `after` (its response is lost).
+        method: the driver's method.
+        ending: the end of the key.
+        error: the error to raise.
+        times: how many calls fail.
     """
 
     def __init__(self, moment: str, method: str, ending: str, error: Exception | None = None, times: int = 1) -> None:
@@ -202,7 +202,7 @@ class Fail:
 
 
 class LostAnswers(Interposer):
-    """Repeats every write and upload, as a retry does whose first answer was lost."""
+    """Driver that sends every write and upload twice, like a retry after a lost response."""
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None

@@ -1,4 +1,4 @@
-"""Acting as other users, and seeing what is written."""
+"""Acting as other users, and recording attempts to write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def acting_as(user: int, *, group: int | None = None, umask: int | None = None) -> Iterator[None]:
-    """Be another user for a while, where these are root's privileges; else go on as who one is."""
+    """Act as another user, if this process has root's privileges. Otherwise change nothing."""
     before = os.umask(umask) if umask is not None else None
     is_root = os.getuid() == 0
     if is_root:
@@ -30,7 +30,7 @@ def acting_as(user: int, *, group: int | None = None, umask: int | None = None) 
 
 
 class _Watch:
-    """Changes of a file system that this process attempts, recorded by audit events."""
+    """Recorder of the interpreter's audit events that change the file system."""
 
     CHANGING = frozenset(
         {
@@ -60,12 +60,12 @@ class _Watch:
 
 
 _WATCH = _Watch()
-sys.addaudithook(_WATCH.hook)  # for good: hooks can't be removed
+sys.addaudithook(_WATCH.hook)  # hooks can't be removed
 
 
 @contextlib.contextmanager
 def attempts_to_write(below: Path) -> Iterator[list[str]]:
-    """Collects every attempt of this process to change anything below a folder."""
+    """Collect every attempt of this process to change anything below a folder."""
     _WATCH.below, _WATCH.seen = below, []
     try:
         yield _WATCH.seen

@@ -1,7 +1,7 @@
-"""A relay between a client and a real HTTP server, which breaks what a test tells it to break.
+"""Relay between a client and a real HTTP server, with faults that tests inject.
 
-It knows just enough of HTTP/1.1 to tell one request from another: heads are passed on as they are,
-bodies by their `Content-Length`, in chunks, or until the end. It runs in the loop of its test.
+It knows just enough of HTTP/1.1 to separate requests. It forwards heads unchanged, and bodies by their
+`Content-Length`, in chunks, or until the end of the stream. It runs in the event loop of its test.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from anyio.lowlevel import checkpoint
 
 PIECE = 64 * 1024
 RECEIVE_BUFFER = 256 * 1024
-"""Small, so that who sends to a relay that takes nothing soon notices."""
+"""Bytes. It is small, so that clients soon notice a relay that stops reading."""
 TRICKLES = 8
-"""Pieces that each piece of a trickling answer is broken into."""
+"""Pieces into which a trickling response splits each piece."""
 TURNS = 20
-"""Of the loop, in which everybody has run who can."""
+"""Turns of the event loop after which all ready tasks have run."""
 FRAMED = "transfer-encoding"
-"""The header of a body in chunks."""
+"""The header of a chunked body."""
 END_OF_HEAD = b"\r\n\r\n"
 
 Headers = dict[str, str]
@@ -41,17 +41,17 @@ Action = Callable[[], object]
 
 @dataclass(eq=False)
 class Exchange:
-    """One request, and what came of it.
+    """One request and its response.
 
     Attributes:
-        method: of HTTP.
+        method: the HTTP method.
         target: path and query, as the client sent them.
         headers: of the request, by lower-case name.
-        sent: bytes of its body that the client has sent.
-        forwarded: bytes of its body that the server was sent.
-        status: of the answer; 0 before there is one.
-        received: bytes of the answer's body that the client was sent.
-        fault: what was done to it, if anything.
+        sent: bytes of the request body that the client has sent.
+        forwarded: bytes of the request body that were sent to the server.
+        status: of the response; 0 before there is one.
+        received: bytes of the response body that were sent to the client.
+        fault: the injected fault, if any.
     """
 
     method: str
@@ -72,7 +72,7 @@ class Exchange:
     _over: bool = field(default=False, repr=False)
 
     async def body(self) -> bytes:
-        """Take the request's whole body from the client."""
+        """Read the whole request body from the client."""
         if self._body is None:
             self._body = b"".join([piece async for piece in self._taken()])
         return self._body
@@ -81,12 +81,12 @@ class Exchange:
         """Send the request to the server.
 
         Args:
-            limit: bytes of the body after which to stop.
-            flip: the byte of the body in which one bit is changed.
+            limit: stop after this many bytes of the body.
+            flip: change one bit in this byte of the body.
         """
         self._server = await asyncio.open_connection(*self._address)
         writer = self._server[1]
-        with contextlib.suppress(ConnectionError):  # it may have heard enough, and have answered
+        with contextlib.suppress(ConnectionError):  # the server may have responded early, and stopped reading
             writer.write(self._head)
             async with contextlib.aclosing(self._body_pieces(limit)) as pieces:
                 async for piece in pieces:
@@ -100,12 +100,12 @@ class Exchange:
     async def answer(
         self, *, limit: int | None = None, flip: int | None = None, trickling: Action | None = None
     ) -> None:
-        """Pass the server's answer on.
+        """Forward the server's response.
 
         Args:
-            limit: bytes of the body after which to stop.
-            flip: the byte of the body in which one bit is changed.
-            trickling: pass the body on in small pieces, and call this after each.
+            limit: stop after this many bytes of the body.
+            flip: change one bit in this byte of the body.
+            trickling: forward the body in small pieces, and call this after each.
         """
         head, headers = await self._answered()
         writer = self._client[1]
@@ -132,14 +132,14 @@ class Exchange:
             self.close()
 
     async def swallow(self, but: int = 0) -> None:
-        """Wait for the server's whole answer, and keep it but for some bytes of its head."""
+        """Read the server's whole response, and forward only the first bytes of its head."""
         head, headers = await self._answered()
         async for _ in self._answer_pieces(headers):
             pass
         self._client[1].write(head[:but])
 
     async def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Answer in the server's place."""
+        """Respond in the server's place."""
         self.status = status
         fields = {**headers, "Content-Length": str(len(body))}
         lines = [f"HTTP/1.1 {status} Fault", *(f"{name}: {value}" for name, value in fields.items())]
@@ -148,19 +148,19 @@ class Exchange:
         await writer.drain()
 
     def close(self) -> None:
-        """Close the client's connection after what was sent."""
+        """Close the client's connection after all pending bytes."""
         self._over = True
         self._client[1].close()
 
     def reset(self) -> None:
-        """Break both connections off."""
+        """Reset both connections."""
         self._over = True
         for _, writer in filter(None, (self._client, self._server)):
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     def end(self) -> bool:
-        """Let the server go; returns whether the client may send another request."""
+        """Disconnect from the server. Return whether the client may send another request."""
         if self._server is not None:
             self._server[1].close()
         return self._heard_out and not self._over and self.headers.get("connection", "").lower() != "close"
@@ -174,7 +174,7 @@ class Exchange:
             yield kept
 
     async def _taken(self, limit: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The request's body, as the client sends it."""
+        """Iterate over the request body as the client sends it."""
         async with contextlib.aclosing(_body_of(self._client[0], self.headers, limit)) as pieces:
             async for piece in pieces:
                 self.sent += len(piece)
@@ -182,7 +182,7 @@ class Exchange:
         self._heard_out = limit is None
 
     async def dealt_with(self) -> None:
-        """Wait until the server begins to answer."""
+        """Wait until the server begins to respond."""
         await self._answered()
 
     async def _answered(self) -> tuple[bytes, Headers]:
@@ -209,15 +209,15 @@ class Exchange:
 
 
 class Fault(Protocol):
-    """Reaction to a request that isn't passed on."""
+    """Handling of a request in place of forwarding it."""
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Do it; the exchange is over when this returns."""
+        """Handle the exchange, which is complete when this returns."""
 
 
 @dataclass(frozen=True)
 class ResetRequest:
-    """The connections are reset after `at` bytes of the request's body, before the server has all of it."""
+    """Reset the connections after `at` bytes of the request body, before the server has all of it."""
 
     at: int = 0
 
@@ -229,7 +229,7 @@ class ResetRequest:
 
 @dataclass(frozen=True)
 class ResetAnswer:
-    """The server acts; the connections are reset after `at` bytes of its answer's body."""
+    """Forward the request, and reset the connections after `at` bytes of the response body."""
 
     at: int = 0
 
@@ -241,7 +241,7 @@ class ResetAnswer:
 
 @dataclass(frozen=True)
 class LoseAnswer:
-    """The server acts and answers; the client's connection is reset after `at` bytes of the answer, or just closed."""
+    """Forward the request, and reset or close the client's connection after `at` bytes of the response."""
 
     at: int | None = None
 
@@ -256,7 +256,7 @@ class LoseAnswer:
 
 @dataclass(frozen=True)
 class Truncate:
-    """The connection is closed after `at` bytes of the answer's body, though its head promises more."""
+    """Close the connection after `at` bytes of the response body, although its head announces more."""
 
     at: int = 0
 
@@ -268,7 +268,7 @@ class Truncate:
 
 @dataclass(frozen=True)
 class Stall:
-    """The request is taken, and nobody answers; `then` is called when the client waits."""
+    """Read the request and never respond. Call `then` when the client waits."""
 
     then: Action = bool
 
@@ -279,7 +279,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class StallRequest:
-    """No more than `at` bytes of the request's body are taken; `then` is called when that many are."""
+    """Stop reading after `at` bytes of the request body. Call `then` at that point."""
 
     at: int = 0
     then: Action = bool
@@ -291,7 +291,7 @@ class StallRequest:
 
 @dataclass(frozen=True)
 class StallAnswer:
-    """The answer stops after `at` bytes of its body; `then` is called when it does."""
+    """Stop after `at` bytes of the response body. Call `then` at that point."""
 
     at: int = 0
     then: Action = bool
@@ -304,7 +304,7 @@ class StallAnswer:
 
 @dataclass(frozen=True)
 class Trickle:
-    """The answer's body comes in small pieces; `between` is called after each."""
+    """Forward the response body in small pieces. Call `between` after each."""
 
     between: Action = bool
 
@@ -315,7 +315,7 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Reply:
-    """The relay answers the request, and the server never hears of it."""
+    """Respond to the request without the server."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -328,7 +328,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class FlipInAnswer:
-    """One bit of byte `at` of the answer's body arrives changed."""
+    """Change one bit in byte `at` of the response body."""
 
     at: int = 0
 
@@ -339,7 +339,7 @@ class FlipInAnswer:
 
 @dataclass(frozen=True)
 class FlipInRequest:
-    """One bit of byte `at` of the request's body arrives changed; a negative one counts from the end."""
+    """Change one bit in byte `at` of the request body. A negative number counts from the end."""
 
     at: int = 0
 
@@ -351,7 +351,7 @@ class FlipInRequest:
 
 @dataclass(eq=False)
 class Rule:
-    """A fault, and the requests that it is for.
+    """Fault with the requests that it applies to.
 
     Attributes:
         hits: the requests that it was applied to.
@@ -369,7 +369,7 @@ class Rule:
     reached: anyio.Event = field(default_factory=anyio.Event)
 
     async def takes(self, exchange: Exchange) -> bool:
-        """Whether it is this request's turn."""
+        """Return whether the fault applies to this request."""
         if len(self.hits) >= self.times or not re.fullmatch(self.method, exchange.method):
             return False
         if not self.target.search(exchange.target) or not self.headers(exchange.headers):
@@ -385,7 +385,7 @@ class Rule:
 
 
 class Relay:
-    """Passes requests on to a server; an async context manager.
+    """Relay in front of a server; an async context manager.
 
     Attributes:
         exchanges: the requests, in the order in which they began.
@@ -418,7 +418,7 @@ class Relay:
         self._socket.close()
 
     def through(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a driver, with the relay in the server's place."""
+        """Return the options of a driver with the relay's URL in place of the server's."""
         return {
             name: value.replace(self._origin, self.url) if isinstance(value, str) else value
             for name, value in options.items()
@@ -435,32 +435,32 @@ class Relay:
         skip: int = 0,
         times: float = 1,
     ) -> Rule:
-        """Apply a fault to coming requests; of several rules, the first that takes a request has it.
+        """Apply a fault to coming requests. The first rule that applies to a request handles it.
 
         Args:
-            method: an expression that the whole method matches.
-            target: an expression that is found in path and query.
-            headers: what they must be like.
-            body: what the request's body must be like; it is then read before it is passed on.
-            skip: how many such requests are passed on before.
-            times: how many are broken.
+            method: an expression that matches the whole method.
+            target: an expression that matches within path and query.
+            headers: a condition on the request headers.
+            body: a condition on the request body, which is then read before it is forwarded.
+            skip: how many such requests to forward first.
+            times: how many requests to break.
         """
         rule = Rule(fault, method, re.compile(target), headers, body, skip, times)
         self._rules.append(rule)
         return rule
 
     def sent(self, method: str = ".*", target: str = "") -> int:
-        """Bytes of bodies that clients have sent in such requests."""
+        """Return the bytes of bodies that clients have sent in such requests."""
         return sum(
             each.sent for each in self.exchanges if re.fullmatch(method, each.method) and re.search(target, each.target)
         )
 
     def heal(self) -> None:
-        """Break nothing any more."""
+        """Remove all faults."""
         self._rules.clear()
 
     async def refuse(self) -> None:
-        """Break all connections off, and refuse new ones. The port stays ours."""
+        """Reset all connections, and refuse new ones. The port stays reserved."""
         if self._listener is None:
             return
         listener, self._listener = self._listener, None
@@ -474,7 +474,7 @@ class Relay:
         self._socket = _bound(int(self.url.rpartition(":")[2]))
 
     async def accept(self) -> None:
-        """Take connections."""
+        """Accept connections."""
         if self._listener is None:
             self._listener = await asyncio.start_server(self._serve, sock=self._socket)
 
@@ -486,7 +486,7 @@ class Relay:
             while await self._exchange((reader, writer)):
                 pass
         except (EOFError, ConnectionError, asyncio.CancelledError):
-            pass  # one end went away, or all is over: a cancelled handler would be reported as a failed one
+            pass  # a connection was closed, or the relay was; asyncio would report a cancelled handler as failed
         finally:
             writer.close()
             del self._handlers[task]
@@ -511,10 +511,10 @@ class Relay:
 
 
 class Clock:
-    """The clock of the running loop, which a test can put forward: what waits for a time is woken, and nobody waits.
+    """Clock of the running loop that a test can advance: timers expire early, and no test waits.
 
     Attributes:
-        skipped: seconds by which it was put forward.
+        skipped: seconds by which it was advanced.
     """
 
     def __init__(self) -> None:
@@ -524,7 +524,7 @@ class Clock:
         loop.time = self._now  # type: ignore[method-assign]
 
     def skip(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.skipped += seconds
 
     def _now(self) -> float:
@@ -532,13 +532,13 @@ class Clock:
 
 
 async def settled() -> None:
-    """Let everybody run who can."""
+    """Let all ready tasks run."""
     for _ in range(TURNS):
         await checkpoint()
 
 
 async def _delivered(writer: asyncio.StreamWriter) -> None:
-    """Wait until the other end has what was sent, and has had its turn."""
+    """Wait until the other end has received all bytes and handled them."""
     unacknowledged = array.array("i", [1])
     while unacknowledged[0]:
         await checkpoint()
@@ -547,14 +547,14 @@ async def _delivered(writer: asyncio.StreamWriter) -> None:
 
 
 async def _stall(then: Action) -> None:
-    for _ in range(TURNS):  # the sender fills buffers of some MB first
+    for _ in range(TURNS):  # a client first fills buffers of some MB
         await settled()
     then()
     await anyio.sleep_forever()
 
 
 def _bound(port: int) -> socket.socket:
-    """Socket that refuses connections until it is listened on."""
+    """Return a bound socket that refuses connections until it listens."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -571,7 +571,7 @@ def _parsed(head: bytes) -> tuple[list[str], Headers]:
 async def _body_of(
     reader: asyncio.StreamReader, headers: Headers, limit: int | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """The body behind a head, no more than `limit` bytes of it."""
+    """Iterate over the body after a head, up to `limit` bytes."""
     allowed = float("inf") if limit is None else limit
     if FRAMED not in headers:
         allowed = min(allowed, int(headers.get("content-length", 0)))
@@ -597,12 +597,12 @@ async def _rest(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
 
 
 def _framed(data: bytes, headers: Headers) -> bytes:
-    """One chunk, where the body comes in chunks; the last one has no data."""
+    """Return data as one chunk if the body is chunked. The last chunk is empty."""
     return b"%x\r\n%b\r\n" % (len(data), data) if FRAMED in headers else data
 
 
 def _flipped(data: bytes, at: int | None, start: int) -> bytes:
-    """A piece that begins at `start` of a body, with one bit of byte `at` changed if that is in it."""
+    """Return a piece of a body that begins at `start`. If it contains byte `at`, one bit of that byte is changed."""
     if at is None or not start <= at < start + len(data):
         return data
     changed = bytearray(data)

@@ -1,4 +1,4 @@
-"""Requests in rounds, so that those in sequence can be counted."""
+"""Rounds of concurrent requests, to count those in sequence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aioassets.runtime import batches, threads
 
 
 class Rounds:
-    """A hook that holds requests back until nothing else goes on, and then lets all of them go at once.
+    """Hook that holds requests back until nothing else can continue, and then releases all of them together.
 
-    So a round has all requests that can be under way together, and the next one what follows on them.
+    So a round contains all requests that can run concurrently. The next round contains those that depend on them.
 
     Attributes:
-        sizes: of each round, how many requests it had.
+        sizes: the number of requests in each round.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Rounds:
             await self._next.wait()
 
     async def count(self, call: Callable[[], Awaitable[Any]]) -> None:
-        """Make a call, and count its rounds."""
+        """Run a call, and count its rounds."""
         task = asyncio.ensure_future(call())
         while not task.done():
             await asyncio.sleep(0)
@@ -43,7 +43,7 @@ class Rounds:
 
 
 def _all_wait() -> bool:
-    """Whether nothing is left to be done on this loop, nor in a thread of it."""
+    """Return whether this loop and its threads have no work left."""
     return not asyncio.get_running_loop()._ready and not _threads_at_work()  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Rules of the model that a test can make stricter."""
+"""Limits of the model that tests can lower."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import pytest
 
 
 def limit_entries(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Let a version have at most so many files, so that a test needs only a few."""
+    """Limit the files of a version, so that a test needs only a few."""
     for module in ("fields", "manifest", "paths"):
         monkeypatch.setattr(f"aioassets.model.{module}.MAX_ENTRIES", most)

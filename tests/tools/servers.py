@@ -1,4 +1,4 @@
-"""Real store servers, each started once per session, on free ports, with its data in a temporary folder."""
+"""Real store servers, each started once per session on free ports, with its data in a temporary folder."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ T = TypeVar("T")
 
 ACCESS_KEY = "key"
 NEXT_ACCESS_KEY = "next-key"
-"""Of the same identity, for credentials that are renewed."""
+"""The next key of the same identity, for tests of renewed credentials."""
 SECRET_KEY = "secret"
 AZURITE_VERSION = "3.35.0"
-"""The last one for any Node.js; later ones want a recent one."""
+"""The last version without a minimum version of Node.js."""
 AZURITE_ACCOUNT = "devstoreaccount1"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Public: it is in Azurite's documentation."""
+"""Not a secret: Azurite's documentation contains it."""
 START_TIMEOUT = 60.0
-"""Seconds; SeaweedFS takes about five on two cores."""
+"""Seconds. SeaweedFS takes about five on two cores."""
 POLL = 0.05
 PORTS = 2000
-"""Of each worker."""
+"""Ports of each test worker."""
 BUCKETS = 4
-"""More than one test uses at once."""
+"""More than one test uses at a time."""
 
 
 @dataclass(frozen=True)
 class S3Server:
-    """A server that speaks S3.
+    """Server that speaks S3.
 
     Attributes:
-        endpoint_url: where it listens.
-        make_bucket: makes a bucket of this name.
-        empty_bucket: removes all that is in a bucket; `None` where none is used twice.
+        endpoint_url: its URL.
+        make_bucket: makes a bucket with this name.
+        empty_bucket: empties a bucket; `None` if each bucket is used only once.
     """
 
     endpoint_url: str
@@ -61,7 +61,7 @@ class S3Server:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of `S3Driver` for this server."""
+        """Return the options of an `S3Driver` for this server."""
         return {
             "endpoint_url": self.endpoint_url,
             "region": "us-east-1",
@@ -71,9 +71,9 @@ class S3Server:
         }
 
     def fresh_bucket(self) -> str:
-        """The name of an empty bucket, nobody else's for the next few calls. Blocks: for sync fixtures.
+        """Return the name of an empty bucket that the next few calls don't return. This blocks: for sync fixtures.
 
-        Making one takes SeaweedFS half a second, so a few are used in turn.
+        SeaweedFS takes half a second to make a bucket, so a few are used in turn.
         """
         if self.empty_bucket is None or len(self._used) < BUCKETS:
             name = f"bucket-{len(self._used)}"
@@ -87,10 +87,10 @@ class S3Server:
 
 @dataclass(frozen=True)
 class AzureServer:
-    """A server that speaks the API of Azure Blob Storage.
+    """Server that speaks the API of Azure Blob Storage.
 
     Attributes:
-        account_url: its account's endpoint.
+        account_url: the endpoint of its account.
     """
 
     account_url: str
@@ -98,7 +98,7 @@ class AzureServer:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of `AzureDriver` for this server."""
+        """Return the options of an `AzureDriver` for this server."""
         fields = {
             "DefaultEndpointsProtocol": "http",
             "AccountName": AZURITE_ACCOUNT,
@@ -108,7 +108,7 @@ class AzureServer:
         return {"connection_string": ";".join(f"{name}={value}" for name, value in fields.items())}
 
     def client(self, container: str) -> Any:
-        """The SDK's own blocking client: for sync fixtures."""
+        """Return the SDK's blocking client: for sync fixtures."""
         from azure.storage.blob import ContainerClient  # noqa: PLC0415 - only where a server of Azure is used
 
         return ContainerClient.from_connection_string(
@@ -116,7 +116,7 @@ class AzureServer:
         )
 
     def fresh_container(self) -> str:
-        """The name of an empty container, nobody else's."""
+        """Return the name of a new container."""
         name = f"container-{next(self._numbers)}"
         with self.client(name) as client:
             client.create_container()
@@ -125,10 +125,10 @@ class AzureServer:
 
 @dataclass(frozen=True)
 class GCSServer:
-    """A server that speaks the JSON API of Google Cloud Storage.
+    """Server that speaks the JSON API of Google Cloud Storage.
 
     Attributes:
-        api_root: where it listens.
+        api_root: its URL.
     """
 
     api_root: str
@@ -136,34 +136,34 @@ class GCSServer:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of `GCSDriver` for this server."""
+        """Return the options of a `GCSDriver` for this server."""
         return {"api_root": self.api_root}
 
     def fresh_bucket(self) -> str:
-        """The name of an empty bucket, nobody else's."""
+        """Return the name of a new bucket."""
         name = f"bucket-{next(self._numbers)}"
         self.ask("POST", "/storage/v1/b?project=tests", {"name": name})
         return name
 
     def set(self, bucket: str, **settings: Any) -> None:
-        """Change how our own server treats a bucket: see `gcs_server`."""
+        """Change the settings of a bucket of the project's test server: see `gcs_server`."""
         self.ask("PUT", f"/_settings/{bucket}", settings)
 
     def fail(self, bucket: str, operation: str, do: str, **fault: Any) -> None:
-        """Have our own server fail at an operation: see `gcs_server`."""
+        """Make an operation of the project's test server fail: see `gcs_server`."""
         self.ask("POST", f"/_faults/{bucket}", [{"operation": operation, "do": do, **fault}])
 
     def requests(self, bucket: str, *operations: str) -> list[dict[str, Any]]:
-        """Return the requests that the test server got for a bucket."""
+        """Return the requests that the project's test server got for a bucket."""
         requests: list[dict[str, Any]] = self.ask("GET", f"/_log/{bucket}")["requests"]
         return [each for each in requests if not operations or each["operation"] in operations]
 
     def open_uploads(self, bucket: str) -> int:
-        """How many sessions of our own server are under way in a bucket."""
+        """Return the number of open upload sessions of a bucket of the project's test server."""
         return int(self.ask("GET", f"/_log/{bucket}")["sessions"])
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request and read its JSON. Blocks, but not for long."""
+        """Send a request and parse its JSON response. This blocks, but not for long."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.api_root}{path}", data=data, headers=headers, method=method)
@@ -172,8 +172,8 @@ class GCSServer:
 
 
 def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
-    """SeaweedFS: a production S3 server that honours conditions."""
-    # Each service listens on its port and, for gRPC, on another one that has to be named too.
+    """Start SeaweedFS, a production S3 server that honours conditions."""
+    # Each service listens on two ports, one of them for gRPC. Both must be given.
     names = ("master.port", "volume.port", "filer.port", "s3.port")
     ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
     config = directory / "s3.json"
@@ -188,9 +188,9 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         "actions": ["Read", "List"],
     }
     config.write_text(json.dumps({"identities": [identity, reader]}))
-    # One volume for a bucket that needs more room, not seven: each test has a bucket of its own.
+    # A bucket that needs more room gets one more volume, not seven: each test has its own bucket.
     (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
-    # Keep emptied folders: SeaweedFS would remove them minutes later, when the bucket is in use again.
+    # Keep emptied collections: SeaweedFS would remove them minutes later, when the bucket is in use again.
     (directory / "filer.toml").write_text(
         '[filer.options]\ns3.empty_folder_cleanup_delay = "24h"\n'
         f"[leveldb2]\nenabled = true\ndir = {json.dumps(str(directory / 'filer'))}\n"
@@ -209,7 +209,7 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=64",  # else it reserves gigabytes per bucket, and runs out of volumes
+        "-master.volumeSizeLimitMB=64",  # by default it reserves gigabytes per bucket, and runs out of volumes
         "-volume.max=0",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
@@ -222,7 +222,7 @@ def start_seaweedfs(directory: Path) -> contextlib.AbstractContextManager[S3Serv
 
 
 def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Server]:
-    """`rclone serve s3`: accepts conditions and ignores them."""
+    """Start `rclone serve s3`, which accepts conditions and ignores them."""
     (port,) = free_ports(1)
     data = directory / "data"
     data.mkdir()
@@ -236,13 +236,13 @@ def start_rclone_s3(directory: Path) -> contextlib.AbstractContextManager[S3Serv
         str(data),
     ]
     endpoint = f"http://127.0.0.1:{port}"
-    # It remembers the sizes of what was removed behind its back, so no bucket is used twice.
+    # It caches sizes of objects that the tests remove by other means, so each bucket is used only once.
     server = S3Server(endpoint, lambda name: _make_bucket(endpoint, name), None)
     return _running("rclone", command, directory, server, lambda: _first_write(server))
 
 
 def start_azurite(directory: Path) -> contextlib.AbstractContextManager[AzureServer]:
-    """Azurite: Microsoft's emulator of Azure Blob Storage."""
+    """Start Azurite, Microsoft's emulator of Azure Blob Storage."""
     (port,) = free_ports(1)
     command = [
         str(_azurite()),
@@ -258,7 +258,7 @@ def start_azurite(directory: Path) -> contextlib.AbstractContextManager[AzureSer
 
 
 def start_gcs(directory: Path) -> contextlib.AbstractContextManager[GCSServer]:
-    """A server of our own, for what no emulator implements."""
+    """Start the project's test server, which implements what no emulator does."""
     (port,) = free_ports(1)
     server = GCSServer(f"http://127.0.0.1:{port}")
     command = [sys.executable, str(Path(__file__).with_name("gcs_server.py")), str(port)]
@@ -266,7 +266,7 @@ def start_gcs(directory: Path) -> contextlib.AbstractContextManager[GCSServer]:
 
 
 def start_gcs_emulator(directory: Path) -> contextlib.AbstractContextManager[GCSServer]:
-    """gcp-storage-emulator: accepts conditions and ignores them."""
+    """Start gcp-storage-emulator, which accepts conditions and ignores them."""
     (port,) = free_ports(1)
     server = GCSServer(f"http://127.0.0.1:{port}")
     command = [binary("gcp-storage-emulator"), "start", "--host=127.0.0.1", f"--port={port}", "--in-memory"]
@@ -274,7 +274,7 @@ def start_gcs_emulator(directory: Path) -> contextlib.AbstractContextManager[GCS
 
 
 def _azurite() -> Path:
-    """Azurite's program, installed by npm into the user's cache when it is first needed."""
+    """Return the path of Azurite, which npm installs into the user's cache on the first call."""
     folder = user_cache_path("aioassets-tests", appauthor=False) / f"azurite-{AZURITE_VERSION}"
     program = Path("node_modules", ".bin", "azurite-blob")
     if not (folder / program).exists():
@@ -288,13 +288,13 @@ def _azurite() -> Path:
             )
             if done.returncode:
                 unavailable(f"npm can't install azurite: {done.stderr.strip()[-1000:]}")
-            with contextlib.suppress(OSError):  # another session was first
+            with contextlib.suppress(OSError):  # another session installed it first
                 made.rename(folder)
     return folder / program
 
 
 def binary(name: str, source: str = "dependency group `servers`") -> str:
-    """The path of a server's binary, beside the interpreter or on the search path.
+    """Return the path of a server's executable, beside the interpreter or on the search path.
 
     Without it, the test is skipped, except in CI (environment variable `CI`), where it fails.
     """
@@ -312,10 +312,10 @@ def unavailable(message: str) -> NoReturn:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different.
+    """Return different free ports.
 
-    They are none of those that systems give to connections, nor of another worker of this test run: a
-    server listens only some time later.
+    They are outside the range that systems use for connections, and outside the ranges of other test workers, because
+    a server listens on them only later.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
     first = 10_000 + worker * PORTS
@@ -340,20 +340,20 @@ def _running(
         _wait_until_writable(name, first_write, process, log)
         yield server
     finally:
-        process.kill()  # nobody needs its data any more, and an orderly end takes SeaweedFS ten seconds
+        process.kill()  # its data isn't needed any more, and SeaweedFS takes ten seconds to stop in good order
         process.wait()
 
 
 def _wait_until_writable(
     name: str, first_write: Callable[[], object], process: subprocess.Popen[bytes], log: Path
 ) -> None:
-    """The port answers long before writes work, so try a first write."""
+    """Retry a first write until it succeeds. The port accepts connections long before that."""
     deadline = time.monotonic() + START_TIMEOUT
     trouble: Exception | None = None
     while process.poll() is None and time.monotonic() < deadline:
         try:
             first_write()
-        except Exception as error:  # whatever a half-started server answers
+        except Exception as error:  # a server that is still starting may send anything
             trouble = error
             time.sleep(POLL)
         else:
@@ -376,7 +376,7 @@ def _make_bucket(endpoint_url: str, name: str) -> None:
 
 
 def _empty_folder(url: str) -> None:
-    """Remove all that is below a folder of SeaweedFS's filer."""
+    """Remove everything below a folder of SeaweedFS's filer."""
     listing = urllib.request.Request(f"{url}?limit=100000", headers={"Accept": "application/json"})
     with urllib.request.urlopen(listing) as answer:
         entries = json.load(answer).get("Entries") or []
@@ -386,7 +386,7 @@ def _empty_folder(url: str) -> None:
 
 
 def _with_client(endpoint_url: str, work: Callable[[Any], Any]) -> None:
-    """Run something with a client of its own, on a loop of its own."""
+    """Run a function with a client and an event loop of its own."""
     from aiobotocore.config import AioConfig  # noqa: PLC0415 - only where a server of S3 is used
     from aiobotocore.session import AioSession  # noqa: PLC0415
 

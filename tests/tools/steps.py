@@ -1,4 +1,4 @@
-"""Ending a call at each of its steps: a harness that counts how often its tasks are resumed."""
+"""Harness that ends a call at each of its steps, by counting how often its tasks are resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ End = Callable[[], object]
 
 
 class _Counted(Coroutine[Any, Any, T]):
-    """A coroutine that tells when it is resumed."""
+    """Coroutine that calls a function whenever it is resumed."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], step: Callable[[], None]) -> None:
         self._coroutine = coroutine
@@ -36,12 +36,12 @@ class _Counted(Coroutine[Any, Any, T]):
     def __await__(self) -> Any:
         return self._coroutine.__await__()
 
-    def __getattr__(self, name: str) -> Any:  # what anyio asks of a coroutine: its state
+    def __getattr__(self, name: str) -> Any:  # anyio reads the state of coroutines
         return getattr(self._coroutine, name)
 
 
 async def by_native_cancellation(call: Call[T], begin: Callable[[End], None]) -> T:
-    """End it by `Task.cancel()`."""
+    """Cancel the call by `Task.cancel()`."""
     task = asyncio.current_task()
     assert task is not None
     begin(task.cancel)
@@ -49,7 +49,7 @@ async def by_native_cancellation(call: Call[T], begin: Callable[[End], None]) ->
 
 
 async def by_scope(call: Call[T], begin: Callable[[End], None]) -> T:
-    """End it by a cancel scope around it."""
+    """Cancel the call by a surrounding cancel scope."""
     with anyio.CancelScope() as scope:
         begin(scope.cancel)
         return await call()
@@ -57,7 +57,7 @@ async def by_scope(call: Call[T], begin: Callable[[End], None]) -> T:
 
 
 async def by_timeout(call: Call[T], begin: Callable[[End], None]) -> T:
-    """End it by `asyncio.timeout`."""
+    """End the call by `asyncio.timeout`."""
     try:
         async with asyncio.timeout(None) as limit:
             begin(lambda: limit.reschedule(asyncio.get_running_loop().time()))
@@ -67,7 +67,7 @@ async def by_timeout(call: Call[T], begin: Callable[[End], None]) -> T:
 
 
 async def by_fail_after(call: Call[T], begin: Callable[[End], None]) -> T:
-    """End it by `anyio.fail_after`."""
+    """End the call by `anyio.fail_after`."""
     try:
         with anyio.fail_after(None) as scope:
             begin(lambda: setattr(scope, "deadline", anyio.current_time()))
@@ -77,16 +77,16 @@ async def by_fail_after(call: Call[T], begin: Callable[[End], None]) -> T:
 
 
 WAYS = [by_native_cancellation, by_scope, by_timeout, by_fail_after]
-"""How calls are ended from outside."""
+"""Ways to end a call from outside."""
 
 
 class Ended:
-    """How a call ended that was to be ended before its n-th step.
+    """Result of a call that was to be ended before its n-th step.
 
     Attributes:
-        in_time: whether it took that many steps.
-        cancelled: whether it was ended, and so gave no result.
-        left: its tasks that were still there when it had ended.
+        in_time: whether it had that many steps.
+        cancelled: whether it was ended before it gave a result.
+        left: its tasks that were still running after it had ended.
     """
 
     def __init__(self) -> None:
@@ -105,9 +105,9 @@ async def ended_at(
     *,
     again: bool = False,
 ) -> Ended:
-    """Make a call, and end it before the n-th step of all its tasks; what it raises otherwise is raised.
+    """Run a call, end it before the n-th step of all its tasks, and raise any other error of it.
 
-    A step is what runs between two suspensions, of any of its tasks; the first one is that of the call itself.
+    A step is the code between two suspensions of any of its tasks. The first step is that of the call itself.
 
     Args:
         again: end it before each later step as well.
@@ -121,7 +121,7 @@ async def ended_at(
     def begin(how: End) -> None:
         nonlocal end
         end = how
-        _counts.set(True)  # for all tasks that it starts from here
+        _counts.set(True)  # for all tasks that it starts
         step()
 
     def step() -> None:
@@ -151,7 +151,7 @@ async def ended_at(
 
 
 async def at_each_step(end_at: Callable[[int], Awaitable[Ended]]) -> None:
-    """End a call at its first step, its second, and so on, until it completes."""
+    """End a call at its first step, at its second step, and so on, until it completes."""
     for nth in itertools.count(1):
         outcome = await end_at(nth)
         if not outcome.in_time:
