@@ -78,17 +78,13 @@ def test_an_error_survives_pickling_and_copying(kind: type[AioAssetsError]) -> N
         assert state_of(each) == state_of(error)
 
 
-def refuse() -> None:
-    raise errors.VersionNotFound("m", "0.7", "s3://b", ("0.1",))
-
-
 def test_a_process_pool_passes_errors_to_its_parent() -> None:
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(errors.VersionNotFound) as caught,
+        pytest.raises(errors.InvalidName) as caught,
     ):
-        pool.submit(refuse).result()
-    assert caught.value.available == ("0.1",)
+        pool.submit(aioassets.AssetSpec.parse, "a b").result()
+    assert caught.value.name == "a b"
 
 
 async def test_a_bulk_error_keeps_its_results(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import anyio
 
-from aioassets.errors import InvalidSetting
+from aioassets.errors import IntegrityError, InvalidSetting
 from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
@@ -28,6 +30,9 @@ from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
+
+READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of an assets directory that can't be written."""
 
 
 class Retrieval:
@@ -52,6 +57,7 @@ class Retrieval:
         self._force = force_download
         self._verify = verify
         self._damaged: CachedFiles | None = None
+        self._problem: IntegrityError | None = None
 
     async def run(self) -> FetchedAsset:
         """Fetch the version; `AssetsManager.fetch_asset` documents it."""
@@ -66,11 +72,12 @@ class Retrieval:
                 return found
             if store is None:
                 raise await self._resolver.not_cached(version)
-            entry = self._lookup.entry(version)
-            async with self._context.locks.holding(entry, sleep=self._context.sleep):
-                if (found := await self._look_up(version)) is not None:
-                    return found
-                return await self._download(store, entry)
+            try:
+                return await self._look_up_or_download(store, self._lookup.entry(version))
+            except OSError as error:
+                if self._problem is None or error.errno not in READ_ONLY:
+                    raise
+                raise self._problem from error  # damage in an assets directory that can't be repaired
 
     async def check(self, *, cached: bool) -> Verification:
         """Check every file, and keep none; `AssetsManager.verify_asset` documents it."""
@@ -82,6 +89,12 @@ class Retrieval:
             return await self._check_stored(store, version)
 
     # Fetch
+
+    async def _look_up_or_download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
+        async with self._context.locks.holding(entry, sleep=self._context.sleep):
+            if (found := await self._look_up(entry.version)) is not None:
+                return found
+            return await self._download(store, entry)
 
     async def _look_up(self, version: str) -> FetchedAsset | None:
         return None if self._force else await in_thread(self._look_up_blocking, version)
@@ -95,7 +108,7 @@ class Retrieval:
             return found.as_fetched(self._spec.part, from_cache=True)
         if self._context.store is None:
             raise problem
-        self._damaged = found
+        self._damaged, self._problem = found, problem
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
