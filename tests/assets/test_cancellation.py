@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 from tools.factories import PART_SIZE, driver_at
-from tools.inspection import contents, exists, keys, store_of
+from tools.inspection import contents, exists, kept_by, keys, store_of
 from tools.interposer import Interposer
 from tools.relay import TURNS, Clock, Exchange, Relay, settled
 from tools.servers import GCSServer
@@ -104,10 +104,7 @@ class World:
         assert outcome.left == []
         assert self.at_work == []
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
-        session = self.manager._session
-        for kept in (session.locks._locks._locks, session.pushes.lister._locks._locks):
-            assert kept == {}
-        assert (session.pushes.reservations._versions, session.lifecycle.calls_under_way) == ({}, 0)
+        assert kept_by(self.manager) == []
         assert [upload async for upload in self.driver.open_uploads("")] == []
         assert [path for path in self._folder.rglob("*") if path.suffix in (".staging", ".lock", ".tmp")] == []
         assert [target for target in descriptors() if target.startswith(str(self._folder))] == []
@@ -430,7 +427,7 @@ class Remote:
             await push
         self.relay.heal()
         outcome = Ended()
-        outcome.left = [*(asyncio.all_tasks() - before - {reached} - set(self.relay._handlers))]
+        outcome.left = [*(asyncio.all_tasks() - before - {reached} - self.relay.handlers)]
         await self.world.left_nothing(outcome)
         return held.reached.is_set()
 
@@ -453,7 +450,7 @@ class Remote:
     async def no_connection_is_left(self) -> None:
         """Wait until all connections to the relay are closed."""
         async with asyncio.timeout(SOON):
-            while self.relay._handlers:
+            while self.relay.handlers:
                 await checkpoint()
 
 

@@ -40,6 +40,7 @@ from tools.relay import (
 from aioassets import (
     AssetsManager,
     AzureDriver,
+    Budget,
     Dispatcher,
     Driver,
     Event,
@@ -214,6 +215,7 @@ class Wire:
         manager: a manager that works through the relay.
         direct: a driver without the relay.
         part_size: bytes of a part.
+        budget: the budget of the manager's driver.
     """
 
     kind: str
@@ -221,6 +223,7 @@ class Wire:
     manager: AssetsManager
     direct: Driver
     part_size: int
+    budget: Budget
 
     def inject(self, fault: Fault, step: str, *, times: float = 1) -> Rule:
         """Break a request of a push."""
@@ -277,12 +280,14 @@ async def clock() -> Clock:
 async def wire(
     place: Place, settings: dict[str, Any], policy: RetryPolicy, make_manager: ManagerFactory
 ) -> AsyncIterator[Wire]:
+    dispatcher = Dispatcher(retry=policy)
     async with (
         Relay(place.server) as relay,
-        place.driver(dispatcher=Dispatcher(retry=policy), **relay.through(place.options), **settings) as driver,
+        place.driver(dispatcher=dispatcher, **relay.through(place.options), **settings) as driver,
         place.driver(**place.options, **settings) as direct,
     ):
-        yield Wire(place.kind, relay, make_manager(driver, retry=policy), direct, settings["part_size"])
+        manager = make_manager(driver, retry=policy)
+        yield Wire(place.kind, relay, manager, direct, settings["part_size"], dispatcher.budget)
         for each in relay.exchanges:  # pytest shows this if the test fails
             sys.stdout.write(f"{each.method} {each.target} {each.status} {each.fault or ''}\n")
 
@@ -447,7 +452,7 @@ class TestThrottling:
 
     async def test_all_files_arrive_and_the_limit_recovers(self, wire: Wire, many: Path, tmp_path: Path) -> None:
         """The limit falls to half or less while the store throttles, and then rises again."""
-        budget = wire.manager._session.store.driver._dispatcher.budget  # type: ignore[attr-defined]
+        budget = wire.budget
         ceiling = budget.requests_allowed
         paces: list[int] = []
         rule = wire.inject(fault_of(wire.kind, "slow down"), "content", times=10)
@@ -470,7 +475,7 @@ class TestNoEnd:
     async def test_a_refused_push_publishes_nothing_and_can_be_continued(
         self, step: str, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
-        """Each request is known to have failed, so the number is used again, unless only the listing failed."""
+        """The repeated push continues under the same number, unless only the listing failed."""
         await wire.manager.create_asset(source, "model")
         wire.inject(fault_of(wire.kind, "too many"), step, times=math.inf)
         expected = PublicationUncertain if step == "index" else StoreUnavailable
@@ -492,8 +497,8 @@ class TestNoEnd:
     ) -> None:
         """Before the seal, nothing can be fetched. After it, the version may be complete, and the next push lists it.
 
-        The repetition continues under the number unless it was sealed. GCS is left out for completions, whose
-        result it reports by another request.
+        The repeated push continues under the number unless it was sealed. GCS is left out for completions,
+        whose result it reports by another request.
         """
         await wire.manager.create_asset(source, "model")
         wire.inject(LoseAnswer(), step, times=math.inf)

@@ -21,8 +21,12 @@ from tools.rounds import Rounds
 from aioassets import AssetExists, AssetNotFound, AssetsManager, MemoryDriver, RetryPolicy
 from aioassets.drivers.protocol import Expect
 from aioassets.model.claim import ClaimState
+from aioassets.model.keys import Layout
+from aioassets.model.versioning import MajorMinor
+from aioassets.push.context import Lister
 from aioassets.push.pushes import ASSETS_AT_ONCE
 from aioassets.runtime.budget import MAX_REQUESTS
+from aioassets.store.documents import AssetStore
 
 INDEX = ".versions"
 MODEL = "assets/model.versions"
@@ -231,16 +235,16 @@ class TestAPlan:
         with pytest.raises(AssetNotFound):
             await make_manager(MemoryDriver()).push(plan)
 
-    async def test_listed_versions_are_forgotten_after_a_while(
-        self, driver: Interposer, make_manager: ManagerFactory, files: Files
-    ) -> None:
+    async def test_listed_versions_are_forgotten_after_a_while(self, memory: MemoryDriver) -> None:
         """A manager that lives long doesn't keep every index that it wrote."""
         now = [0.0]
-        manager = make_manager(driver, retry=RetryPolicy(clock=lambda: now[0]))
-        for seconds, name in ((0, "a"), (30, "b"), (40, "a"), (40, "c")):
+        store = AssetStore(memory, Layout("assets"), lambda: now[0])
+        lister = Lister(MajorMinor(), RetryPolicy())
+        before = await store.read_index("a")
+        for seconds, name in ((1, "a"), (30, "b"), (40, "a"), (40, "c")):
             now[0] += seconds
-            await manager.update_assets({name: files(name)}, create_missing=True)
-        assert list(manager._session.pushes.lister._listed) == ["a", "c"]
+            await lister.add(store, name, {"0.0"})
+        assert [name for name in ("a", "b", "c") if not lister.is_news(name, before)] == ["a", "c"]
 
 
 async def test_an_index_that_changed_in_the_meantime_is_read_again(

@@ -92,7 +92,7 @@ def intercept(monkeypatch: pytest.MonkeyPatch) -> Intercept:
     """Return a function that wraps all requests in another one."""
 
     def install(around: Around) -> None:
-        real = AzureClient._send
+        real = AzureClient._send  # noqa: SLF001 - the one method that sends all requests
 
         async def send(self: AzureClient, method: str, key: str, query: Mapping[str, str], *rest: Any) -> Any:
             url = f"/{key}?{urlencode(query)}" if query else f"/{key}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiobotocore.credentials import AioRefreshableCredentials
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AioHttpTransport
@@ -59,8 +60,12 @@ LIFE = timedelta(hours=2)
 CHUNK = 1024 * 1024
 
 Act = Callable[[], object]
+Later = Callable[[timedelta], None]
 OpenAzure = Callable[..., Awaitable[AzureDriver]]
 OpenGCS = Callable[..., Awaitable[GCSDriver]]
+
+ADVISORY = 15 * 60
+"""Seconds before the expiry at which the SDK renews credentials, by default."""
 
 
 class Issued:
@@ -137,10 +142,19 @@ async def opened(relay: Relay, bucket: str, retry: RetryPolicy = NO_RETRY) -> As
         yield driver
 
 
-def later(driver: S3Driver, passed: timedelta) -> None:
-    """Advance the clock of the expiry of credentials."""
-    assert driver._bucket.credentials is not None
-    driver._bucket.credentials._source._time_fetcher = lambda: datetime.now(UTC) + passed
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Return a function that advances the clock of the expiry of credentials."""
+    refresh_needed = AioRefreshableCredentials.refresh_needed
+
+    def advance(passed: timedelta) -> None:
+        def needed(credentials: Any, refresh_in: float | None = None) -> bool:
+            within = ADVISORY if refresh_in is None else refresh_in
+            return bool(refresh_needed(credentials, within + passed.total_seconds()))
+
+        monkeypatch.setattr(AioRefreshableCredentials, "refresh_needed", needed)
+
+    return advance
 
 
 def then(act: Act) -> Any:
@@ -182,13 +196,15 @@ def keys_of(relay: Relay, target: str = "") -> list[str]:
 
 @pytest.mark.servers
 class TestS3:
-    async def test_credentials_are_renewed_before_they_expire(self, relay: Relay, bucket: str, issued: Issued) -> None:
+    async def test_credentials_are_renewed_before_they_expire(
+        self, relay: Relay, bucket: str, later: Later, issued: Issued
+    ) -> None:
         """They are renewed during an upload, too. Requests don't wait while the old ones are valid."""
         async with opened(relay, bucket) as driver:
 
             def expire() -> None:
                 issued.say(NEXT_ACCESS_KEY, life=2 * LIFE)
-                later(driver, LIFE)
+                later(LIFE)
 
             relay.inject(then(expire), method="PUT", target="partNumber=2")
             await driver.upload("blob", BytesSource(LARGE))
@@ -198,7 +214,7 @@ class TestS3:
         assert issued.runs == 2
 
     async def test_credentials_of_a_container_are_renewed(
-        self, relay: Relay, bucket: str, alone: None, monkeypatch: pytest.MonkeyPatch
+        self, relay: Relay, bucket: str, later: Later, alone: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The container stands for all services that issue credentials over HTTP."""
         issues = iter([(ACCESS_KEY, LIFE), (NEXT_ACCESS_KEY, 2 * LIFE)])
@@ -214,12 +230,12 @@ class TestS3:
             monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{container.url}/role")
             async with opened(relay, bucket) as driver:
                 await driver.write("first", b"", expected=Expect.ABSENT)
-                later(driver, LIFE)
+                later(LIFE)
                 await driver.write("second", b"", expected=Expect.ABSENT)
         assert keys_of(relay) == [ACCESS_KEY, NEXT_ACCESS_KEY]
 
     async def test_a_push_continues_if_renewing_fails_while_the_old_credentials_are_valid(
-        self, relay: Relay, bucket: str, issued: Issued, tmp_path: Path
+        self, relay: Relay, bucket: str, later: Later, issued: Issued, tmp_path: Path
     ) -> None:
         """The next request tries to renew them again."""
         (tmp_path / "file").write_bytes(LARGE)
@@ -227,7 +243,7 @@ class TestS3:
 
             def almost_expire() -> None:
                 issued.fail()
-                later(driver, LIFE - timedelta(seconds=30))
+                later(LIFE - timedelta(seconds=30))
 
             relay.inject(then(almost_expire), method="PUT", target="partNumber=2")
             await manager.create_asset(tmp_path / "file", "model")
@@ -238,7 +254,7 @@ class TestS3:
             assert keys_of(relay)[-1] == NEXT_ACCESS_KEY
 
     async def test_requests_are_retried_if_renewing_fails_and_no_credentials_are_valid(
-        self, relay: Relay, bucket: str, issued: Issued
+        self, relay: Relay, bucket: str, later: Later, issued: Issued
     ) -> None:
         async def sleep(seconds: float) -> None:
             await asyncio.to_thread(issued.say, NEXT_ACCESS_KEY, life=2 * LIFE)
@@ -246,16 +262,16 @@ class TestS3:
         async with opened(relay, bucket, RetryPolicy(sleep=sleep)) as driver:
             await driver.write("first", b"", expected=Expect.ABSENT)
             issued.fail()
-            later(driver, LIFE)
+            later(LIFE)
             await driver.write("second", b"", expected=Expect.ABSENT)
         assert keys_of(relay) == [ACCESS_KEY, NEXT_ACCESS_KEY]
 
-    async def test_a_failed_renewal_is_reported(self, relay: Relay, bucket: str, issued: Issued) -> None:
+    async def test_a_failed_renewal_is_reported(self, relay: Relay, bucket: str, later: Later, issued: Issued) -> None:
         """The error has the program's message, and is certain that no request was sent."""
         async with opened(relay, bucket) as driver:
             await driver.write("first", b"", expected=Expect.ABSENT)
             issued.fail()
-            later(driver, LIFE)
+            later(LIFE)
             with pytest.raises(StoreUnavailable, match=r"can't be renewed: .*No such file") as caught:
                 await driver.write("second", b"", expected=Expect.ABSENT)
         assert not caught.value.uncertain
@@ -317,14 +333,14 @@ class TestS3:
         assert issued.runs == 1
 
     async def test_cancelling_a_request_does_not_cancel_the_shared_renewal(
-        self, relay: Relay, bucket: str, issued: Issued
+        self, relay: Relay, bucket: str, later: Later, monkeypatch: pytest.MonkeyPatch, issued: Issued
     ) -> None:
         """All requests share one renewal, which runs outside the event loop."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
-            slow = Slow(driver)
+            slow = Slow(monkeypatch)
             issued.say(NEXT_ACCESS_KEY, life=2 * LIFE)
-            later(driver, LIFE)
+            later(LIFE)
             first, second = (asyncio.create_task(driver.read("key")) for _ in range(2))
             await slow.reached.wait()
             first.cancel()
@@ -335,12 +351,14 @@ class TestS3:
         assert issued.runs == 2
         assert slow.thread not in (None, threading.main_thread())
 
-    async def test_a_driver_can_be_closed_during_a_renewal(self, relay: Relay, bucket: str, issued: Issued) -> None:
+    async def test_a_driver_can_be_closed_during_a_renewal(
+        self, relay: Relay, bucket: str, later: Later, monkeypatch: pytest.MonkeyPatch, issued: Issued
+    ) -> None:
         """The issuer may hang."""
         async with opened(relay, bucket) as driver:
             await driver.write("key", b"data", expected=Expect.ABSENT)
-            slow = Slow(driver)
-            later(driver, LIFE - timedelta(minutes=14))
+            slow = Slow(monkeypatch)
+            later(LIFE - timedelta(minutes=14))
             assert (await driver.read("key")).data == b"data"
             await slow.reached.wait()
         assert [task for task in asyncio.all_tasks() if "Credentials" in repr(task)] == []
@@ -356,23 +374,25 @@ class Slow:
         go_on: lets it continue.
     """
 
-    def __init__(self, driver: S3Driver) -> None:
-        assert driver._bucket.credentials is not None
-        source = driver._bucket.credentials._source
-        self._renew = source.get_frozen_credentials
-        source.get_frozen_credentials = self
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._renew = AioRefreshableCredentials.get_frozen_credentials
+
+        async def blocked(source: Any) -> Any:
+            return await self(source)
+
+        monkeypatch.setattr(AioRefreshableCredentials, "get_frozen_credentials", blocked)
         self._loop = asyncio.get_running_loop()
         self.reached = asyncio.Event()
         self.thread: threading.Thread | None = None
         self.go_on: Act
 
-    async def __call__(self) -> Any:
+    async def __call__(self, source: Any) -> Any:
         released = asyncio.Event()
         self.thread = threading.current_thread()
         self.go_on = partial(asyncio.get_running_loop().call_soon_threadsafe, released.set)
         self._loop.call_soon_threadsafe(self.reached.set)
         await released.wait()
-        return await self._renew()
+        return await self._renew(source)
 
 
 class TokenService:
@@ -507,7 +527,7 @@ class TestGCS:
 
 def token_of(driver: GCSDriver) -> Any:
     """Return the SDK's token."""
-    return driver._connection._client.token
+    return driver._connection._client.token  # noqa: SLF001 - its times have no public setter
 
 
 def tokens_of(relay: Relay) -> list[str]:

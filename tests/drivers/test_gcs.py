@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcloud.aio.storage import Storage
 from tools.claims import dead_claim, put_claim
+from tools.relay import Exchange, Relay, Reply
 from tools.servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
@@ -252,12 +253,11 @@ class TestErrors:
                     await attempt
             over.set()
 
-    async def test_the_answer_of_another_kind_of_server_is_an_error(
-        self, gcs: GCSServer, bucket: str, driver: GCSDriver
-    ) -> None:
-        request = Request(driver.url, "list")
-        with pytest.raises(StoreError, match="isn't Google's JSON API's"):
-            driver._connection.parsed(request, Answer(200, {}, b"<html>"))
+    async def test_the_answer_of_another_kind_of_server_is_an_error(self, gcs: GCSServer, bucket: str) -> None:
+        async with Relay(gcs.api_root) as relay, GCSDriver(bucket, api_root=relay.url) as driver:
+            relay.inject(Reply(200, {}, b"<html>"))
+            with pytest.raises(StoreError, match="isn't Google's JSON API's"):
+                await anext(driver.list(""))
 
     async def test_a_refusal_keeps_its_cause(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
         gcs.fail(bucket, "get", "refuse", status=403, reason="forbidden", message="Ask the administrator.")
@@ -399,29 +399,29 @@ class TestDocuments:
         assert gcs.ask("GET", f"/storage/v1/b/{bucket}/o/key")["cacheControl"] == "no-store"
 
     async def test_a_document_replaced_during_a_read_is_read_again(
-        self, driver: GCSDriver, monkeypatch: pytest.MonkeyPatch
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver
     ) -> None:
         """Bytes, revision and time belong to one generation."""
         first = await driver.write("key", b"first", expected=Expect.ABSENT)
-        describe, replaced = driver._describe, anyio.Event()
+        bytes_read = anyio.Event()
 
-        async def replace_then_describe(key: str) -> Any:
-            if not replaced.is_set():
-                replaced.set()
-                await asyncio.wait_for(bytes_read.wait(), 10)
-                await driver.write(key, b"second", expected=first)
-            return await describe(key)
-
-        read, bytes_read = driver._content, anyio.Event()
-
-        async def read_and_tell(key: str, limit: int) -> Any:
-            found = await read(key, limit)
+        async def read_and_tell(exchange: Exchange) -> None:
+            await exchange.forward()
+            await exchange.answer()
             bytes_read.set()
-            return found
 
-        monkeypatch.setattr(driver, "_describe", replace_then_describe)
-        monkeypatch.setattr(driver, "_content", read_and_tell)
-        document = await driver.read("key")
+        async def replace_then_describe(exchange: Exchange) -> None:
+            await asyncio.wait_for(bytes_read.wait(), 10)
+            await driver.write("key", b"second", expected=first)
+            await exchange.forward()
+            await exchange.answer()
+
+        async with Relay(gcs.api_root) as relay, GCSDriver(bucket, api_root=relay.url) as reader:
+            content = relay.inject(read_and_tell, method="GET", target="alt=media")
+            description = relay.inject(replace_then_describe, method="GET", target="/o/key(?!.*alt=media)")
+            document = await reader.read("key")
+        assert content.hits
+        assert description.hits
         assert (document.data, document.revision) == (b"second", (await driver.stat("key")).revision)
 
     @pytest.mark.parametrize("status", [429, 503])
@@ -613,16 +613,16 @@ class TestUploads:
         self, gcs: GCSServer, bucket: str, driver: GCSDriver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The cancelled task waits for the session's URL, without which it cannot end the session."""
-        call, begun, answered = driver._connection.call, anyio.Event(), anyio.Event()
+        call, begun, answered = Connection.call, anyio.Event(), anyio.Event()
 
-        async def around(request: Request, method: str, url: str, **options: Any) -> Any:
-            answer = await call(request, method, url, **options)
+        async def around(connection: Connection, request: Request, method: str, url: str, **options: Any) -> Any:
+            answer = await call(connection, request, method, url, **options)
             if method == "POST":
                 begun.set()
                 await answered.wait()
             return answer
 
-        monkeypatch.setattr(driver._connection, "call", around)
+        monkeypatch.setattr(Connection, "call", around)
         task = asyncio.create_task(driver.upload("blob", BytesSource(LARGE)))
         await begun.wait()
         task.cancel()
@@ -724,17 +724,19 @@ class TestCopying:
         assert await content(driver, "copy of/it") == LARGE
 
     async def test_the_store_copies_from_another_bucket_in_steps(
-        self, gcs: GCSServer, driver: GCSDriver, info: ObjectInfo
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, info: ObjectInfo
     ) -> None:
         other = gcs.fresh_bucket()
         gcs.set(other, rewrite_step=len(LARGE) // 3)
         async with GCSDriver(other, **gcs.options) as target:
             await target.copy(driver, info, "copy")
             assert await content(target, "copy") == LARGE
-        assert len(gcs.requests(driver._bucket, "rewrite")) == 3
+        assert len(gcs.requests(bucket, "rewrite")) == 3
 
-    async def test_an_existing_copy_is_success(self, gcs: GCSServer, driver: GCSDriver, info: ObjectInfo) -> None:
-        gcs.fail(driver._bucket, "rewrite", "lose")
+    async def test_an_existing_copy_is_success(
+        self, gcs: GCSServer, bucket: str, driver: GCSDriver, info: ObjectInfo
+    ) -> None:
+        gcs.fail(bucket, "rewrite", "lose")
         copied = await driver.copy(driver, info, "copy")
         assert await driver.copy(driver, info, "copy") == copied
 

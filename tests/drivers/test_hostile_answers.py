@@ -282,11 +282,15 @@ async def test_an_unrecognized_response_to_a_completion_is_uncertain(completion:
 
 async def test_an_unrecognized_response_to_a_copy_is_uncertain() -> None:
     def answer(head: bytes) -> bytes:
-        return http(200, {}, b"<html></html>") if head.startswith(b"PUT") else http(404, {})
+        if head.startswith(b"PUT"):
+            return http(200, {}, b"<html></html>")
+        if head.startswith(b"HEAD /models/copy"):
+            return http(404, {})
+        return http(200, {"ETag": '"1"', "Content-Length": "1", "Last-Modified": "Fri, 27 Nov 2026 02:08:35 GMT"})
 
     async with Server(answer).running() as store, driver_of("s3", store.url) as driver:
         with pytest.raises(StoreError) as caught:
-            await driver._bucket.call("copy_object", "copy", CopySource={"Bucket": "models", "Key": "key"})
+            await driver.copy(driver, ObjectInfo("key", 1, Revision("1"), datetime.now(UTC)), "copy")
     assert caught.value.uncertain
 
 

@@ -15,11 +15,12 @@ from typing import Any
 import anyio
 import pytest
 from botocore.exceptions import ClientError
+from tools.s3 import bucket_of, client_of
 from tools.servers import S3Server, free_ports
 
 from aioassets.drivers.bodies import MIB
 from aioassets.drivers.protocol import Expect, Revision
-from aioassets.drivers.s3.bucket import Bucket
+from aioassets.drivers.s3 import opening
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
 from aioassets.drivers.s3.errors import read_service_error
 from aioassets.drivers.s3.etags import MAX_PARTS, fitting_part_size
@@ -80,7 +81,7 @@ def intercept(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Intercept:
     """Wrap a hot request, or an operation of the SDK's client, in a function that takes the real one first."""
 
     async def install(operation: str, around: Callable[..., Awaitable[Any]]) -> None:
-        client = await driver._bucket.client()
+        client = await client_of(driver)
         target = client.hot if hasattr(client.hot, operation) else client.sdk
         monkeypatch.setattr(target, operation, partial(around, getattr(target, operation)))
 
@@ -124,9 +125,7 @@ def _response(code: str, status: int, **headers: str) -> Any:
 
 
 async def _open_uploads(driver: S3Driver) -> int:
-    client = (await driver._bucket.client()).sdk
-    answer = await client.list_multipart_uploads(Bucket=driver._bucket.name)
-    return len(answer.get("Uploads", ()))
+    return len([upload async for upload in driver.open_uploads("")])
 
 
 @servers
@@ -386,7 +385,7 @@ class TestMultipart:
         async with S3Driver(
             bucket, part_size=MIN_PART_SIZE, dispatcher=Dispatcher(budget), **seaweedfs.options
         ) as driver:
-            hot = (await driver._bucket.client()).hot
+            hot = (await client_of(driver)).hot
             put_part = hot.put_part
 
             async def around(*args: Any, **params: Any) -> Any:
@@ -443,8 +442,8 @@ PARTS = dict(enumerate((BLOB[start : start + MIN_PART_SIZE] for start in range(0
 
 async def _leave_open(driver: S3Driver, parts: Mapping[int, bytes], key: str = "blob", **created_with: str) -> str:
     """Leave an upload open, as a killed driver would; return its id."""
-    client = (await driver._bucket.client()).sdk
-    target = {"Bucket": driver._bucket.name, "Key": key}
+    client = (await client_of(driver)).sdk
+    target = {"Bucket": bucket_of(driver), "Key": key}
     created_with = created_with or {"ChecksumAlgorithm": "CRC32"}
     upload_id: str = (await client.create_multipart_upload(**target, **created_with))["UploadId"]
     for number, body in parts.items():
@@ -557,11 +556,11 @@ class TestResume:
     ) -> None:
         """A concurrent clean-up may abort it."""
         doomed = await _leave_open(driver, {1: PARTS[1]})
-        client = (await driver._bucket.client()).sdk
+        client = (await client_of(driver)).sdk
 
         async def around(real: Send, *args: Any, **params: Any) -> Any:
             answer = await real(*args, **params)
-            await client.abort_multipart_upload(Bucket=driver._bucket.name, Key="blob", UploadId=doomed)
+            await client.abort_multipart_upload(Bucket=bucket_of(driver), Key="blob", UploadId=doomed)
             return answer
 
         await intercept("list_parts", around)
@@ -666,15 +665,14 @@ class TestTheClient:
         self, seaweedfs: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened = 0
+        open_client = opening.open_client
 
-        real = Bucket._open_client
-
-        def counted(bucket: Bucket) -> Any:
+        async def counted(*args: Any) -> Any:
             nonlocal opened
             opened += 1
-            return real(bucket)
+            return await open_client(*args)
 
-        monkeypatch.setattr(Bucket, "_open_client", counted)
+        monkeypatch.setattr(opening, "open_client", counted)
         async with S3Driver(bucket, **seaweedfs.options) as driver, anyio.create_task_group() as tasks:
             for number in range(5):
                 tasks.start_soon(_write, driver, f"key-{number}")
@@ -682,14 +680,14 @@ class TestTheClient:
 
     async def test_a_client_passed_by_the_user_is_not_closed(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, **seaweedfs.options) as owner:
-            client = (await owner._bucket.client()).sdk
+            client = (await client_of(owner)).sdk
             async with S3Driver(bucket, client=client) as guest:
                 await _write(guest, "key")
             assert (await owner.read("key")).data == b"data"
 
     async def test_documents_have_cache_control_no_store(self, driver: S3Driver, bucket: str) -> None:
         await _write(driver, "key")
-        answer = await (await driver._bucket.client()).sdk.head_object(Bucket=bucket, Key="key")
+        answer = await (await client_of(driver)).sdk.head_object(Bucket=bucket, Key="key")
         assert answer["CacheControl"] == "no-store"
 
     async def test_the_store_verifies_the_digest_of_small_blobs(self, driver: S3Driver) -> None:

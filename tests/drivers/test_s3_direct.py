@@ -9,7 +9,6 @@ import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiohttp import web
 from tools.factories import long_text
+from tools.s3 import client_of
 from tools.servers import S3Server
 
 from aioassets.drivers.protocol import Expect
@@ -66,7 +66,7 @@ async def sdk_client(options: dict[str, Any]) -> AsyncIterator[Any]:
 
 async def by_sdk(driver: S3Driver, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the hot requests that the SDK sends."""
-    client = (await driver._bucket.client()).sdk
+    client = (await client_of(driver)).sdk
     calls: Counter[str] = Counter()
 
     def counted(operation: str) -> Callable[..., Awaitable[Any]]:
@@ -198,9 +198,9 @@ class TestAddresses:
     async def test_hot_requests_go_where_the_sdk_sends_its_own(self, bucket: str, options: dict[str, Any]) -> None:
         """This fails where the SDK changes what it presigns."""
         async with S3Driver(bucket, **{**KEYS, **options}) as driver:
-            client = await driver._bucket.client()
+            client = await client_of(driver)
             assert isinstance(client.hot, DirectRequests)
-            address = client.hot._address
+            address = client.hot.address
             sent: list[Any] = []
 
             async def stop(request: Any, **_: Any) -> None:
@@ -221,7 +221,7 @@ class TestAddresses:
     async def test_buckets_with_another_signature_are_left_to_the_sdk(self, bucket: str) -> None:
         """For example S3 Express and multi-region access points."""
         async with S3Driver(bucket, **KEYS) as driver:
-            assert isinstance((await driver._bucket.client()).hot, SDKRequests)
+            assert isinstance((await client_of(driver)).hot, SDKRequests)
 
     @pytest.mark.parametrize(
         "query",
@@ -243,7 +243,7 @@ class TestTransport:
     async def test_bodies_may_be_streamed(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
             await driver.upload("blob", BytesSource(TWO_PARTS))
-            sdk = (await driver._bucket.client()).sdk
+            sdk = (await client_of(driver)).sdk
             async with (await sdk.get_object(Bucket=bucket, Key="blob"))["Body"] as body:
                 assert await body.read(5) == TWO_PARTS[:5]
                 assert await body.read() == TWO_PARTS[5:]
@@ -253,17 +253,15 @@ class TestTransport:
 
     async def test_files_and_chunked_bodies_are_sent(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, **seaweedfs.options) as driver:
-            sdk = (await driver._bucket.client()).sdk
+            sdk = (await client_of(driver)).sdk
             await sdk.put_object(Bucket=bucket, Key="file", Body=io.BytesIO(b"file"))
             await sdk.put_object(Bucket=bucket, Key="text", Body=b"text", ChecksumAlgorithm="CRC32")
             assert [(await driver.read(key)).data for key in ("file", "text")] == [b"file", b"text"]
 
     async def test_conformance_holds_where_the_sdk_sends_all(self, seaweedfs: S3Server, bucket: str) -> None:
         async with S3Driver(bucket, part_size=MIN_PART_SIZE, **seaweedfs.options) as driver:
-            client = await driver._bucket.client()
-            hot = SDKRequests(client.sdk, bucket, patience=None, encryption={})
-            driver._bucket._client = replace(client, hot=hot)
-            await use(driver)
+            guest = S3Driver(bucket, client=(await client_of(driver)).sdk, part_size=MIN_PART_SIZE)
+            await use(guest)
 
 
 @contextlib.asynccontextmanager

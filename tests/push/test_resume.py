@@ -271,12 +271,14 @@ async def test_missing_small_files_cost_no_request(
     assert resumed == {f"{CONTENT}/{path}": path in ("big", "small/a") for path in FILES}
 
 
-async def test_copied_objects_are_not_copied_again(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+async def test_copied_objects_are_not_copied_again(
+    driver: Driver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The store copies the source by itself."""
     for path, data in FILES.items():
         await driver.upload(f"raw/{path}", BytesSource(data))
     manager = make_manager(driver)
-    manager._session.pushes.sources._driver = lambda location: driver  # type: ignore[method-assign]
+    monkeypatch.setattr("aioassets.session.make_driver", lambda location, **_: driver)
     await manager.create_asset(files("a"), "model")
     await put_claim(driver, await dead_claim(fingerprint=(await scan_store(driver, "raw/")).fingerprint))
     for path in ("big", "small/a"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from aioassets.push.stored import scan_store
 from aioassets.testing import BytesSource
 
 FILES = {"a": b"a", "sub/b": b"b" * 3000, "sub/deep/c c.bin": b"c", "empty": b""}
+ReadingFrom = Callable[[AssetsManager, Driver], AssetsManager]
 SHA256_OF_A = hashlib.sha256(b"a").hexdigest()
 
 
@@ -37,13 +39,20 @@ async def fill(driver: Driver, prefix: str = "raw/data/") -> None:
         await driver.upload(prefix + path, BytesSource(data))
 
 
-def reading_from(manager: AssetsManager, sources: Driver) -> AssetsManager:
-    """Let the manager read its sources by this driver, whatever their URLs are."""
-    manager._session.pushes.sources._driver = lambda location: sources  # type: ignore[method-assign]
-    return manager
+@pytest.fixture
+def reading_from(monkeypatch: pytest.MonkeyPatch) -> ReadingFrom:
+    """Return a function that lets a manager read its sources by this driver, whatever their URLs are."""
+
+    def replace(manager: AssetsManager, sources: Driver) -> AssetsManager:
+        monkeypatch.setattr("aioassets.session.make_driver", lambda location, **_: sources)
+        return manager
+
+    return replace
 
 
-async def test_a_prefix_is_a_tree_with_its_folders(driver: Driver, make_manager: ManagerFactory) -> None:
+async def test_a_prefix_is_a_tree_with_its_folders(
+    reading_from: ReadingFrom, driver: Driver, make_manager: ManagerFactory
+) -> None:
     sources = MemoryDriver("elsewhere")
     await fill(sources)
     manager = reading_from(make_manager(driver), sources)
@@ -54,7 +63,9 @@ async def test_a_prefix_is_a_tree_with_its_folders(driver: Driver, make_manager:
     assert fetched.manifest.files[0].digests["sha256"] == SHA256_OF_A
 
 
-async def test_objects_of_the_same_store_are_copied_by_the_store(driver: Driver, make_manager: ManagerFactory) -> None:
+async def test_objects_of_the_same_store_are_copied_by_the_store(
+    reading_from: ReadingFrom, driver: Driver, make_manager: ManagerFactory
+) -> None:
     """The copies can be verified."""
     interposer = Interposer(driver)
     await fill(driver)
@@ -70,7 +81,7 @@ async def test_objects_of_the_same_store_are_copied_by_the_store(driver: Driver,
     assert fetched.verified_by
 
 
-async def test_an_object_is_a_file(driver: Driver, make_manager: ManagerFactory) -> None:
+async def test_an_object_is_a_file(reading_from: ReadingFrom, driver: Driver, make_manager: ManagerFactory) -> None:
     await fill(driver)
     manager = reading_from(make_manager(driver), driver)
     await manager.create_asset("s3://bucket/raw/data/sub/b", "model")
@@ -79,7 +90,9 @@ async def test_an_object_is_a_file(driver: Driver, make_manager: ManagerFactory)
     assert (await manager.fetch_asset("model:0.1")).path.read_bytes() == b"a"
 
 
-async def test_a_large_object_is_streamed_in_parts(make_manager: ManagerFactory, tmp_path: Path) -> None:
+async def test_a_large_object_is_streamed_in_parts(
+    reading_from: ReadingFrom, make_manager: ManagerFactory, tmp_path: Path
+) -> None:
     data = bytes(range(256)) * 100_000
     sources = MemoryDriver("elsewhere")
     await sources.upload("big", BytesSource(data))
@@ -99,7 +112,9 @@ async def test_patterns_and_folder_markers_are_honoured() -> None:
     assert tree.empty_directories == ("hollow/inner",)
 
 
-async def test_a_url_without_objects_is_not_found(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
+async def test_a_url_without_objects_is_not_found(
+    reading_from: ReadingFrom, memory: MemoryDriver, make_manager: ManagerFactory
+) -> None:
     sources = MemoryDriver("elsewhere")
     await fill(sources)
     manager = reading_from(make_manager(memory), sources)
@@ -117,7 +132,9 @@ async def test_keys_that_are_no_paths_are_refused(memory: MemoryDriver, key: str
         await scan_store(memory, "raw")
 
 
-async def test_a_source_that_changes_during_a_push_fails_it(make_manager: ManagerFactory, tmp_path: Path) -> None:
+async def test_a_source_that_changes_during_a_push_fails_it(
+    reading_from: ReadingFrom, make_manager: ManagerFactory, tmp_path: Path
+) -> None:
     """The push is pinned to one revision."""
     for store in (LocalDriver(tmp_path / "store"), MemoryDriver()):
         sources = MemoryDriver("elsewhere")

@@ -95,7 +95,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def run(self, until: Callable[[], bool], *, limit: float) -> None:
         """Run until a condition holds, no callback is left, or the time limit is reached."""
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(self)  # noqa: SLF001 - asyncio's function for event loops
         turns = total = 0
         try:
             while not until():
@@ -116,7 +116,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 for _ in range(len(self._ready)):
                     self._ready.popleft().run()
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(None)  # noqa: SLF001 - as above
 
     def pause(self, lane: Lane, seconds: float) -> None:
         """Pause a process."""

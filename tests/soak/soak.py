@@ -107,9 +107,7 @@ class Soak:
         await self._start()
 
     def _break_a_request(self) -> None:
-        rules = self._relay._rules
-        rules[:] = [rule for rule in rules if len(rule.hits) < rule.times]
-        self._relay.exchanges.clear()
+        self._relay.forget()
         method = self._dice.choice((".*", "PUT", "PUT", "POST", "GET", "DELETE"))
         target = self._dice.choice(("", "", r"\.versions", r"\.meta", "partNumber", "uploadId"))
         self._relay.inject(
@@ -125,7 +123,7 @@ class Soak:
         assert not ended, f"workers {ended} ended by themselves"
 
     async def _end(self) -> None:
-        self._relay._rules.clear()
+        self._relay.heal()
         for _, process in self._workers:
             process.send_signal(signal.SIGTERM)
         codes = [await asyncio.wait_for(process.wait(), 120) for _, process in self._workers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aioassets import Driver
+from aioassets import AssetsManager, Driver
 from aioassets.errors import ObjectNotFound
 from aioassets.model.keys import Layout
 from aioassets.store.documents import AssetStore
@@ -39,3 +39,14 @@ async def exists(driver: Driver, key: str) -> bool:
     except ObjectNotFound:
         return False
     return True
+
+
+def kept_by(manager: AssetsManager) -> list[object]:
+    """Return the locks, reserved numbers and running calls that a manager holds.
+
+    If they leaked, the memory of a service would grow.
+    """
+    session = manager._session  # noqa: SLF001 - no public call shows them
+    fetching, listing = session.locks._locks, session.pushes.lister._locks  # noqa: SLF001 - as above
+    kept = [*fetching._locks, *listing._locks, *session.pushes.reservations._versions]  # noqa: SLF001 - as above
+    return [*kept, *([session.lifecycle] if session.lifecycle.calls_under_way else [])]

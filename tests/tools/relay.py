@@ -407,6 +407,11 @@ class Relay:
         self.exchanges: list[Exchange] = []
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
+    @property
+    def handlers(self) -> frozenset[asyncio.Task[Any]]:
+        """The tasks that serve the open connections."""
+        return frozenset(self._handlers)
+
     async def __aenter__(self) -> Self:
         await self.accept()
         return self
@@ -458,6 +463,11 @@ class Relay:
     def heal(self) -> None:
         """Remove all faults."""
         self._rules.clear()
+
+    def forget(self) -> None:
+        """Remove past exchanges, and faults that will not occur again."""
+        self._rules[:] = [rule for rule in self._rules if len(rule.hits) < rule.times]
+        self.exchanges.clear()
 
     async def refuse(self) -> None:
         """Reset all connections, and refuse new ones. The port stays reserved."""

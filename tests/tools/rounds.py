@@ -44,14 +44,15 @@ class Rounds:
 
 def _all_wait() -> bool:
     """Return whether this loop and its threads have no work left."""
-    return not asyncio.get_running_loop()._ready and not _threads_at_work()  # type: ignore[attr-defined]
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio doesn't show it
+    return not ready and not _threads_at_work()
 
 
 def _threads_at_work() -> bool:
-    running = batches._batches.get(asyncio.get_running_loop())
-    if running is not None and running._running:
+    running = batches._batches.get(asyncio.get_running_loop())  # noqa: SLF001 - only tests ask for it
+    if running is not None and running._running:  # noqa: SLF001 - as above
         return True
     try:
-        return threads._limiter.get().borrowed_tokens > 0
+        return threads._limiter.get().borrowed_tokens > 0  # noqa: SLF001 - as above
     except LookupError:
         return False

@@ -55,7 +55,7 @@ class DirectRequests:
         encryption: Mapping[str, str] = _NOTHING,
         adds_checksums: bool = False,
     ) -> None:
-        self._address = address
+        self.address = address
         self._connections = connections
         self._credentials = credentials
         self._patience = patience
@@ -111,7 +111,7 @@ class DirectRequests:
             raise ForeignAnswer from None
 
     async def _send(self, method: str, key: str, query: str, headers: dict[str, str], body: Payload = b"") -> Response:
-        address = self._address
+        address = self.address
         path = address.path_of(key)
         headers["accept-encoding"] = "identity"
         headers["user-agent"] = AGENT
