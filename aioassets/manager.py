@@ -501,7 +501,7 @@ class AssetsManager:
         context = FetchContext(
             None if offline else store,
             None if store is None else store.identity,
-            session.settings.cache_folder,
+            session.cache_folder,
             session.scheme,
             session.locks,
         )

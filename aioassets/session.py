@@ -58,6 +58,11 @@ class Session:
         self._pushes = None if self.store_if_any is None else self._open_pushes(self.store_if_any)
 
     @property
+    def cache_folder(self) -> Path:
+        """The assets directory; raises `InvalidSetting` if its path can't be used."""
+        return self._cache or self.settings.cache_folder
+
+    @property
     def store(self) -> AssetStore:
         """The store; raises `InvalidSetting` without one."""
         if self.store_if_any is None:
@@ -82,7 +87,7 @@ class Session:
         stored = None
         if self.store_if_any is not None:
             stored = StoreCleaning(self.store_if_any, self.scheme, rules, await self.claimant())
-        return Cleaning(stored, CacheCleaning(self.settings.cache_folder, self.scheme.is_version), rules)
+        return Cleaning(stored, CacheCleaning(self.cache_folder, self.scheme.is_version), rules)
 
     async def require_suitable(self) -> None:
         """Probe the store, unless that was done recently or only one writer is declared.

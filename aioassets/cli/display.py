@@ -13,6 +13,7 @@ import anyio
 import asyncclick as click
 
 from aioassets.cli.escaping import escaped
+from aioassets.cli.output import is_terminal
 from aioassets.errors import OutOfThreads
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.runtime.tasks import unwrapped
@@ -71,7 +72,7 @@ class Tally:
 async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
     """Display the progress of an operation on the terminal, if there is one, once it takes longer than `DELAY`."""
     tally = Tally(preparing, verb)
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield tally
         return
     with unwrapped():
@@ -135,6 +136,6 @@ def _spinner_and_bar() -> tuple[Progress, Progress]:
 
 def show_cursor() -> None:
     """Show the cursor, which an interrupted display leaves hidden."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         with contextlib.suppress(OSError):
             click.echo("\x1b[?25h", err=True, color=True)

@@ -59,7 +59,7 @@ def echo_path(path: Path) -> None:
 
     A terminal gets it escaped. A pipe gets the exact bytes, so that programs can open the path.
     """
-    if sys.stdout is None or sys.stdout.isatty():
+    if sys.stdout is None or is_terminal(sys.stdout):
         echo(str(path))
     else:
         _write(os.fsencode(path) + b"\n")
@@ -68,6 +68,11 @@ def echo_path(path: Path) -> None:
 def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
     """Print a JSON document on standard output, in ASCII."""
     _write(json.dumps(document, indent=2) + "\n", is_listing=is_listing)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal. `None` is one that was closed when the process began."""
+    return stream is not None and stream.isatty()
 
 
 def write_err(text: str) -> None:

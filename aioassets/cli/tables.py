@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aioassets.cli.escaping import escaped
-from aioassets.cli.output import echo_listed
+from aioassets.cli.output import echo_listed, is_terminal
 from aioassets.cli.units import human_duration, human_files
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _version_list(versions: Sequence[str]) -> str:
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
     """Print assets as a table on a terminal, elsewhere as lines of a name and versions, separated by a tab."""
-    if sys.stdout is not None and sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         _print_table(assets)
         return
     for asset in assets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +44,9 @@ class CachedFiles:
         """Whether the whole version is cached, not only single files."""
         return self.root == self.entry.payload
 
-    def problems(self) -> Iterator[IntegrityError]:
-        """Verify all files, and yield the errors of damaged and missing ones. Blocking."""
-        for file in self.selection.files:
+    def problems(self, files: Iterable[FileEntry] | None = None) -> Iterator[IntegrityError]:
+        """Verify files, all by default, and yield the errors of damaged and missing ones. Blocking."""
+        for file in self.selection.files if files is None else files:
             if (error := self.problem_of(file)) is not None:
                 logger.warning("Damaged in the assets directory: %s", error)
                 yield error
@@ -62,13 +62,11 @@ class CachedFiles:
             return next(self.problems(), None)
         recorded_at = self.entry.recorded_at() if self.is_whole else None
         changed = [file for file in self.selection.files if self._has_changed(file, recorded_at)]
-        for file in changed:
-            if (error := self.problem_of(file)) is not None:
-                logger.warning("Damaged in the assets directory: %s", error)
-                return error
-        if changed and self.is_whole and len(self.selection.files) == len(self.manifest.files):
+        problem = next(self.problems(changed), None)
+        is_all = self.is_whole and len(self.selection.files) == len(self.manifest.files)
+        if changed and problem is None and is_all:
             self.entry.confirm()
-        return None
+        return problem
 
     def problem_of(self, file: FileEntry) -> IntegrityError | None:
         """Return the error of a file if it is damaged or missing. Blocking."""

@@ -123,14 +123,10 @@ class Publication:
         except PreconditionFailed:
             await self._give_up(held, None, stop)
             raise ClaimLost from None  # other content is under this number
-        except (StoreUnavailable, AccessDenied) as error:
-            if isinstance(error, AccessDenied) and not self._ledger.has_stored:
-                await self._give_up(held, self._ledger, stop)
-            else:
-                _leave(held)
-            raise
         except AioAssetsError as error:
-            if not await self._give_up(held, self._ledger, stop):
+            if self._can_continue_after(error):
+                _leave(held)
+            elif not await self._give_up(held, self._ledger, stop):
                 raise ClaimLost from error  # the process that took the number removed the uploads
             raise
         except BaseException:
@@ -195,6 +191,10 @@ class Publication:
         )
         return encoded(manifest.to_fields)
 
+    def _can_continue_after(self, error: Exception) -> bool:
+        """Return whether repeating the push can continue it: the store was out of reach, or the credentials expired."""
+        return isinstance(error, StoreUnavailable) or (isinstance(error, AccessDenied) and self._ledger.has_stored)
+
     async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
         """Abandon the claim, then delete the objects that this push created. `clean` removes what stays.
 
@@ -233,10 +233,10 @@ class Publication:
                 effects.note_error(error)
                 if effects.uncertain:
                     raise uncertain from error
-                if isinstance(error, StoreUnavailable):
+                if self._can_continue_after(error):
                     _leave(held)
-                    raise
-                await self._give_up(held, self._ledger, stop)
+                else:
+                    await self._give_up(held, self._ledger, stop)
                 raise
             return
         raise uncertain

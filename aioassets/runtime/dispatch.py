@@ -106,13 +106,7 @@ class Dispatcher:
         """Count and log a failure, and return the seconds to wait before the next attempt, or `None` to give up."""
         pause = tries.pause_after(error)
         if pause is not None:
-            logger.log(
-                self._level(error),
-                "Attempt %d failed, retrying in %.2f s: %s",
-                tries.failed,
-                pause,
-                error,
-            )
+            logger.log(self._level(error), "Attempt %d failed, retrying in %.2f s: %s", tries.failed, pause, error)
         elif tries.failed > 1:
             logger.warning("Giving up after %d attempts: %s", tries.failed, error)
         return pause

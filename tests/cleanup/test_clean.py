@@ -23,6 +23,7 @@ from tools.inspection import contents, exists, keys
 from tools.interposer import Fail, Interposer, LostAnswers, Pause, failure
 
 from aioassets import (
+    AccessDenied,
     AioAssetsError,
     AssetNotFound,
     AssetsManager,
@@ -134,13 +135,14 @@ async def test_a_live_push_is_left_alone(driver: Driver, make_manager: ManagerFa
     assert not await exists(driver, "assets/model/0.1")
 
 
+@pytest.mark.parametrize("error", [failure(uncertain=True), AccessDenied("the store", "write", "no.")])
 async def test_a_push_that_is_stopped_while_it_fails_starts_again(
-    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, error: AioAssetsError
 ) -> None:
     """It may have failed because another process removed its content."""
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    fail = Fail("after", "upload", "model/0.1", failure(uncertain=True))
+    fail = Fail("after", "upload", "model/0.1", error)
 
     async def stop_and_fail(moment: str, method: str, key: str) -> None:
         if (moment, method, key) == ("after", "upload", "assets/model/0.1"):

@@ -111,20 +111,25 @@ async def test_a_claim_that_the_push_did_not_see_confirmed_is_its_own_when_it_is
     assert (await manager.update_asset(source, "model")).version == "0.1"
 
 
-async def test_a_seal_that_the_store_was_too_busy_for_is_all_that_a_repetition_sends(
-    driver: Driver, make_manager: ManagerFactory, files: Files
+@pytest.mark.parametrize(
+    "error",
+    [StoreUnavailable("the store", "a test says so.", uncertain=False, throttled=True), denial()],
+    ids=["busy", "denied"],
+)
+async def test_a_seal_that_the_store_refused_is_all_that_a_repetition_sends(
+    driver: Driver, make_manager: ManagerFactory, files: Files, error: AioAssetsError
 ) -> None:
     source = files("b")
     await make_manager(driver).create_asset(files("a"), "model")
 
-    async def busy(moment: str, method: str, key: str) -> None:
+    async def refuse(moment: str, method: str, key: str) -> None:
         if (moment, method, key) == ("before", "write", "assets/model/0.1.meta") and await exists(
             driver, "assets/model/0.1"
         ):
-            raise StoreUnavailable("the store", "a test says so.", uncertain=False, throttled=True)
+            raise error
 
-    with pytest.raises(StoreUnavailable):
-        await make_manager(Interposer(driver, busy)).update_asset(source, "model")
+    with pytest.raises(type(error)):
+        await make_manager(Interposer(driver, refuse)).update_asset(source, "model")
     repeated = Sent()
     assert (await make_manager(driver).update_asset(source, "model", progress=repeated)).version == "0.1"
     assert repeated.paths == []

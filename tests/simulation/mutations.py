@@ -107,10 +107,10 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "                _leave(held)\n            raise\n        except AioAssetsError as error:",
+                "                _leave(held)\n            elif not await",
                 "                created = map(partial(self._key, held.version), self._ledger.created())\n"
                 "                await self._store.driver.delete(created)\n"
-                "            raise\n        except AioAssetsError as error:",
+                "            elif not await",
             ),
         ),
         within=2000,
@@ -120,8 +120,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "                _leave(held)\n            raise\n        except AioAssetsError as error:",
-                "                await held.release()\n            raise\n        except AioAssetsError as error:",
+                "                _leave(held)\n            elif not await",
+                "                await held.release()\n            elif not await",
             ),
         ),
         within=2000,

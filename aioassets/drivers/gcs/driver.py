@@ -347,25 +347,22 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         condition = condition_for(expected)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
         url = self._address("o", upload=True, uploadType="resumable", **condition)
-        uploads: list[ResumableUpload] = []
 
-        def upload(attempt: int) -> ResumableUpload:
-            uploads.append(
-                ResumableUpload(
-                    self._connection,
-                    self._dispatcher,
-                    request,
-                    url,
-                    source,
-                    part_size=self._part_size,
-                    effects=effects,
-                )
+        def upload(_: int) -> ResumableUpload:
+            return ResumableUpload(
+                self._connection,
+                self._dispatcher,
+                request,
+                url,
+                source,
+                part_size=self._part_size,
+                effects=effects,
             )
-            return uploads[attempt]
 
-        resource = await restarted(upload, partial(holds, self, key, source), self._url(key))
-        if resource is not None:
-            await self._verified(key, resource, source.size, uploads[-1].checksum)
+        uploaded = await restarted(upload, partial(holds, self, key, source), self._url(key))
+        if uploaded is not None:
+            resource, checksum = uploaded
+            await self._verified(key, resource, source.size, checksum)
 
     async def _verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
         """Return the object that an upload created; delete it if it has other bytes than were sent.

@@ -24,8 +24,8 @@ GONE: Final = (404, 410)
 """The statuses for an unknown session."""
 
 
-class ResumableUpload(PartedUpload[Mapping[str, Any]]):
-    """One upload in consecutive chunks. It returns the resource of the new object.
+class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
+    """One upload in consecutive chunks. It returns the resource of the new object, and the checksum of the source.
 
     Chunks end at multiples of `part_size`, even after an incomplete one, so that the source is read
     in order the first time. The last chunk completes the upload.
@@ -38,9 +38,6 @@ class ResumableUpload(PartedUpload[Mapping[str, Any]]):
         source: the content, which must not be empty.
         part_size: bytes of a chunk.
         effects: record to note a last chunk with an unknown effect in.
-
-    Attributes:
-        checksum: the checksum of the source, once all of it was sent.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class ResumableUpload(PartedUpload[Mapping[str, Any]]):
         self._source = source
         self._part_size = part_size
         self._effects = effects
-        self.checksum = Checksum()
+        self._checksum = Checksum()
         self._session: str | None = None
         """The session's URL, which is a credential: it is never logged or shown."""
         self._offset = 0
@@ -80,11 +77,11 @@ class ResumableUpload(PartedUpload[Mapping[str, Any]]):
         while self._resource is None and self._stop < self._source.size:
             await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset)
 
-    async def _complete(self) -> Mapping[str, Any]:
+    async def _complete(self) -> tuple[Mapping[str, Any], Checksum]:
         while self._resource is None:
             nbytes = self._stop - self._offset
             await self._dispatcher.send(self._advance, nbytes=nbytes, effects=self._effects)
-        return self._resource
+        return self._resource, self._checksum
 
     async def _remove_rest(self, *, completed: bool) -> None:
         if self._session is not None and not completed:
@@ -119,12 +116,12 @@ class ResumableUpload(PartedUpload[Mapping[str, Any]]):
                 return
         start, stop = self._offset, self._stop
         data = await self._source.read(start, stop - start)
-        await in_thread(self.checksum.take, start, data)
+        await in_thread(self._checksum.take, start, data)
         last = stop == self._source.size
         self._must_look = True
         request = self._request if last else self._step("upload a part of")
         content_range = f"bytes {start}-{stop - 1}/{self._source.size}"
-        await self._put(request, content_range, data, self.checksum.header if last else {})
+        await self._put(request, content_range, data, self._checksum.header if last else {})
         if self._resource is None and self._offset <= start:
             raise self._stuck()
 
