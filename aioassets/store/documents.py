@@ -224,10 +224,11 @@ class AssetStore:
 
     async def numbers(self, name: str) -> dict[str, bool]:
         """Return all versions with objects in the store, listed or not, and whether each has a `.meta`."""
+        folder = self.layout.folder(name)
         found: dict[str, bool] = {}
-        async for item in self.driver.list(self.layout.folder(name), delimiter="/"):
+        async for item in self.driver.list(folder, delimiter="/"):
             key = item.prefix if isinstance(item, CommonPrefix) else item.key
-            if version := self.layout.version_of(name, key):
+            if version := self.layout.version_in(folder, key):
                 found[version] = found.get(version, False) or key == self.layout.meta(name, version)
         return found
 
