@@ -77,8 +77,8 @@ class Reader:
         self._end()
 
     def value(self) -> Any:
-        """Read the next value. A list that isn't decoded completely yet is read item by item."""
-        if self._next() == "[" and self._data:
+        """Read the next value. A list in a long rest of the document is read item by item."""
+        if self._next() == "[" and self._is_long():
             return [*self._items()]
         while True:
             try:
@@ -104,7 +104,11 @@ class Reader:
         """
         if self._next() != "[":
             return None
-        return self._items() if self._data else iter(self.value())
+        return self._items() if self._is_long() else iter(self.value())
+
+    def _is_long(self) -> bool:
+        """Return whether the rest of the document is too long for one call into C."""
+        return bool(self._data) or len(self._text) - self._at > _CHUNK
 
     def _items(self) -> Iterator[Any]:
         return (self.value() for _ in self._within("]"))
