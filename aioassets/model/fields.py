@@ -19,17 +19,11 @@ def typed(value: Any, kind: type, what: str) -> Any:
     return value
 
 
-def rows_of(value: Any, what: str) -> list[Any]:
-    """Return the value if it is a list of at most `MAX_ENTRIES` items, or raise `ValueError`."""
-    rows: list[Any] = typed(value, list, what)
-    if len(rows) > MAX_ENTRIES:
-        raise ValueError(f"its {what} has more than {MAX_ENTRIES:,} entries")
-    return rows
-
-
 def texts_of(value: Any, what: str) -> tuple[str, ...]:
-    """Return the value as a tuple if it is a list of strings, or raise `ValueError`."""
-    return tuple(typed(item, str, what) for item in rows_of(value, what))
+    """Return the value as a tuple if it is a list of at most `MAX_ENTRIES` strings, or raise `ValueError`."""
+    if len(typed(value, list, what)) > MAX_ENTRIES:
+        raise ValueError(f"its {what} has more than {MAX_ENTRIES:,} entries")
+    return tuple(typed(item, str, what) for item in value)
 
 
 def optional_text(value: Mapping[str, Any], key: str) -> str | None:

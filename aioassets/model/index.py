@@ -42,8 +42,9 @@ class VersionIndex:
         value = load(data, check, _MAX_VALUES)
         if "versions" not in value:
             raise ValueError("it has no versions")
-        versions = texts_of(value.pop("versions"), "versions")
-        for version in versions:
+        distinct: dict[str, None] = {}  # filled in a loop, because dict.fromkeys may block other threads for long
+        for version in texts_of(value.pop("versions"), "versions"):
             if (problem := version_problem(version)) is not None:
                 raise ValueError(f"it lists the version {quoted(version)}: {problem}")
-        return cls(tuple(dict.fromkeys(versions)), value)
+            distinct[version] = None
+        return cls(tuple(distinct), value)

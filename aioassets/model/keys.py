@@ -54,10 +54,6 @@ class Layout:
             return None
         return key[len(self.root) : -len(_VERSIONS)] or None
 
-    def version_of(self, name: str, key: str) -> str | None:
-        """Return the version that a key or common prefix in the asset's folder belongs to."""
-        return self.version_in(self.folder(name), key)
-
     def version_in(self, folder: str, key: str) -> str | None:
         """Return the version that a key or common prefix in a folder would belong to."""
         return key[len(folder) :].partition("/")[0].removesuffix(_META) or None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -36,7 +36,8 @@ from aioassets.runtime.threads import check_cancelled, in_thread
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+_Parse = Callable[[bytes, Callable[[], None]], T]
+"""Function that parses bytes, and regularly calls another function, which raises if the call was cancelled."""
 
 INLINE: Final = 16 * 1024
 """Maximum bytes of JSON to parse on the event loop, in a few milliseconds. More are parsed in a thread."""
@@ -49,12 +50,27 @@ INDEX_LIFETIME: Final = 60.0
 """Seconds for which a push may rely on an index that was read. `clean` waits many times longer."""
 
 
-class _Parser(Protocol[T_co]):
-    def __call__(self, data: bytes, check: Callable[[], None] = ..., /) -> T_co: ...
+async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what: str) -> T:
+    """Read a document with a limit of 1 MiB, and a larger one again, with its size as the limit.
 
+    Only the first response tells how large it is.
 
-def _unparsed(data: bytes, check: Callable[[], None] = no_check, /) -> None:
-    """Leave a document as it is."""
+    Args:
+        read: a function that reads it, with a limit in bytes.
+        limit: the maximum size in bytes.
+        what: the kind of document, for the message.
+
+    Raises:
+        StoreCorrupt: if it is larger than `limit`.
+    """
+    try:
+        return await read(SMALL_DOCUMENT)
+    except DocumentTooLarge as error:
+        error.__traceback__ = None  # its frames are in a cycle, and would keep what is read next
+        size = error.size or limit
+        if size > limit:
+            raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes that {what} may have") from None
+    return await read(min(limit, size + SMALL_DOCUMENT))  # it may grow meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,43 +207,33 @@ class AssetStore:
         Raises:
             ObjectNotFound: there is none.
         """
-        found, _ = await self._read(key, _unparsed, MAX_DOCUMENT, "a document")
+        found, _ = await self._read(key, lambda data, check: None, MAX_DOCUMENT, "a document")
         return found
 
-    async def _read(self, key: str, parse: _Parser[T], limit: int, what: str) -> tuple[Document, T]:
-        """Read and parse a document: a small one at once, a large one when it may take that much memory.
+    async def _read(self, key: str, parse: _Parse[T], limit: int, what: str) -> tuple[Document, T]:
+        """Read and parse a document: a small one at once, a large one when it may take that much memory."""
 
-        Only the first answer tells how large it is, so a large document takes one request more.
-        """
+        async def read(size: int) -> tuple[Document, T]:
+            async with self.large.slot(size) if size > SMALL_DOCUMENT else contextlib.nullcontext():
+                found = await self.driver.read(key, limit=size)
+                logger.debug("Read %s/%s at revision %s", self.driver.url, key, found.revision)
+                return found, await self._parsed(parse, key, found.data)
+
+        return await read_small_first(read, limit, what)
+
+    async def _parsed(self, parse: _Parse[T], key: str, data: bytes) -> T:
         try:
-            return await self._read_up_to(SMALL_DOCUMENT, key, parse)
-        except DocumentTooLarge as error:
-            error.__traceback__ = None  # its frames are in a cycle, and would keep what is read next
-            size = error.size or limit
-            if size > limit:
-                raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes that {what} may have") from None
-        size = min(limit, size + SMALL_DOCUMENT)  # it may grow meanwhile
-        async with self.large.slot(size):
-            return await self._read_up_to(size, key, parse)
-
-    async def _read_up_to(self, size: int, key: str, parse: _Parser[T]) -> tuple[Document, T]:
-        found = await self.driver.read(key, limit=size)
-        logger.debug("Read %s/%s at revision %s", self.driver.url, key, found.revision)
-        return found, await self._parsed(parse, key, found)
-
-    async def _parsed(self, parse: _Parser[T], key: str, document: Document) -> T:
-        data = document.data
-        try:
-            return parse(data) if len(data) <= INLINE else await in_thread(parse, data, check_cancelled)
+            return parse(data, no_check) if len(data) <= INLINE else await in_thread(parse, data, check_cancelled)
         except ValueError as error:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
 
     async def numbers(self, name: str) -> dict[str, bool]:
         """Return all versions with objects in the store, listed or not, and whether each has a `.meta`."""
+        folder = self.layout.folder(name)
         found: dict[str, bool] = {}
-        async for item in self.driver.list(self.layout.folder(name), delimiter="/"):
+        async for item in self.driver.list(folder, delimiter="/"):
             key = item.prefix if isinstance(item, CommonPrefix) else item.key
-            if version := self.layout.version_of(name, key):
+            if version := self.layout.version_in(folder, key):
                 found[version] = found.get(version, False) or key == self.layout.meta(name, version)
         return found
 

@@ -14,22 +14,8 @@ from typing import Final
 
 import anyio
 
-from aioassets.drivers.protocol import (
-    MAX_DOCUMENT,
-    SMALL_DOCUMENT,
-    Document,
-    Driver,
-    Expect,
-    Revision,
-)
-from aioassets.errors import (
-    AioAssetsError,
-    BucketNotFound,
-    DocumentTooLarge,
-    ObjectNotFound,
-    PreconditionFailed,
-    StoreUnsuitable,
-)
+from aioassets.drivers.protocol import SMALL_DOCUMENT, Driver, Expect, Revision
+from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed, StoreUnsuitable
 from aioassets.model.keys import Layout
 from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.disk import write_atomically
@@ -120,10 +106,11 @@ async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revisio
         return await driver.write(key, data, expected=expected)
     except PreconditionFailed:
         # This may be the response to a retry after a write that succeeded, but whose response was lost.
-        found = await read_if_there(driver, key)
-        if found is None or found.data != data:
-            raise StoreUnsuitable(driver.url, f"it refused to {what}") from None
-        return found.revision
+        with contextlib.suppress(ObjectNotFound):
+            found = await driver.read(key, limit=SMALL_DOCUMENT)
+            if found.data == data:
+                return found.revision
+        raise StoreUnsuitable(driver.url, f"it refused to {what}") from None
 
 
 async def _must_be_refused(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> None:
@@ -132,22 +119,3 @@ async def _must_be_refused(driver: Driver, key: str, data: bytes, expected: Revi
     except PreconditionFailed:
         return
     raise StoreUnsuitable(driver.url, what)
-
-
-async def read_if_there(driver: Driver, key: str) -> Document | None:
-    """Return a document, or `None` if it doesn't exist, or neither does its store and the first write creates that."""
-    try:
-        return await _read_any(driver, key)
-    except ObjectNotFound:
-        return None
-    except BucketNotFound as error:
-        if error.creatable:
-            return None
-        raise
-
-
-async def _read_any(driver: Driver, key: str) -> Document:
-    try:
-        return await driver.read(key, limit=SMALL_DOCUMENT)
-    except DocumentTooLarge:
-        return await driver.read(key, limit=MAX_DOCUMENT)

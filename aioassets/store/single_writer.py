@@ -19,9 +19,9 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.errors import PreconditionFailed
+from aioassets.errors import BucketNotFound, ObjectNotFound, PreconditionFailed
 from aioassets.runtime.effects import Effects
-from aioassets.store.probe import read_if_there
+from aioassets.store.documents import read_small_first
 
 
 class SingleWriter:
@@ -50,11 +50,24 @@ class SingleWriter:
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
     ) -> Revision:
-        found = await read_if_there(self._driver, key)
-        present = Expect.ABSENT if found is None else found.revision
-        if expected not in (present, Expect.ANYTHING):
+        if expected is not Expect.ANYTHING and expected != await self._revision(key):
             raise PreconditionFailed(f"{self.url}/{key}")
         return await self._driver.write(key, data, expected=Expect.ANYTHING, effects=effects)
+
+    async def _revision(self, key: str) -> Revision | Expect:
+        """Return the revision of a document, or `Expect.ABSENT`. The revision of `stat` may be another one."""
+
+        async def read(size: int) -> Document:
+            return await self._driver.read(key, limit=size)
+
+        try:
+            return (await read_small_first(read, MAX_DOCUMENT, "a document")).revision
+        except ObjectNotFound:
+            return Expect.ABSENT
+        except BucketNotFound as error:
+            if error.creatable:  # the first write creates it
+                return Expect.ABSENT
+            raise
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._driver.stat(key)

@@ -24,7 +24,7 @@ VALUES = st.recursive(
 )
 OBJECTS = st.dictionaries(TEXT, VALUES, max_size=4)
 STYLES = st.fixed_dictionaries({"indent": st.sampled_from([None, 1, "\t"]), "ensure_ascii": st.booleans()})
-SIZES = st.sampled_from([1, 2, 3, 7, 64])
+SIZES = st.sampled_from([1, 2, 3, 7, 64, 1024])
 
 
 def reading(data: bytes, size: int) -> dict[str, Any]:

@@ -278,7 +278,7 @@ def test_a_key_shows_its_asset_and_version(prefix: str, name: str, version: str,
     assert layout.asset_of(layout.versions(name)) == name
     assert layout.asset_of(layout.meta(name, version)) is None
     for key in (layout.meta(name, version), layout.content(name, version, path), f"{layout.content(name, version)}/"):
-        assert layout.version_of(name, key) == version
+        assert layout.version_in(layout.folder(name), key) == version
 
 
 # Documents
