@@ -58,8 +58,6 @@ _MODULES = (
 )
 """Modules whose `__all__` is public here, the most used ones first."""
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())
-
 
 def __getattr__(name: str) -> Any:
     # Modules are imported on first use, so that `aioassets --help` and `import aioassets` stay fast.

@@ -371,7 +371,7 @@ class StoreCorrupt(StoreError):
 
 
 class DocumentTooLarge(StoreCorrupt):
-    """A document has more bytes than are read.
+    """Document that is larger than the limit.
 
     Attributes:
         size: its bytes; `None` where the store doesn't tell.

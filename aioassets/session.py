@@ -136,8 +136,8 @@ class Session:
         layout = Layout(settings.prefix)
         if self._cache is not None and self._cache.as_uri() in (driver.url, f"{driver.url}/{layout.prefix}"):
             raise InvalidSetting(
-                f"The assets directory {str(self._cache)!r} is the store itself: "
-                "fetched assets need a folder of their own (assets_dir, AIOASSETS_DIR)."
+                f"The assets directory {str(self._cache)!r} is the store itself. "
+                "Use another folder for fetched assets (assets_dir, AIOASSETS_DIR)."
             )
         if settings.single_writer:
             driver = SingleWriter(driver)
@@ -165,6 +165,6 @@ def _usable_cache(settings: Settings) -> Path | None:
 
 def _no_bucket() -> InvalidSetting:
     return InvalidSetting(
-        "There is no bucket to use: name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…); "
-        "the quickest is a folder, --bucket ./store."
+        "No bucket is set. Name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…). "
+        "The quickest is a folder: --bucket ./store."
     )

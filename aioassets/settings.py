@@ -74,7 +74,7 @@ def _checked_prefix(prefix: str) -> str:
     check_edges("The prefix", prefix)
     prefix = prefix.strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
-        raise InvalidSetting(f"The prefix {prefix!r} must not hold empty, '.' or '..' segments.")
+        raise InvalidSetting(f"The prefix {prefix!r} must not contain empty, '.' or '..' segments.")
     return prefix
 
 
@@ -119,7 +119,7 @@ class Settings:
         InvalidSetting: a value can't be used.
     """
 
-    bucket: str | os.PathLike[str] | None = field(default=None, repr=False)  # unchecked, so it may hold a secret
+    bucket: str | os.PathLike[str] | None = field(default=None, repr=False)  # may hold a secret, and isn't checked yet
     prefix: str = DEFAULT_PREFIX
     storage_provider: str | None = None
     assets_dir: str | os.PathLike[str] = field(default_factory=_default_assets_dir)
@@ -144,7 +144,7 @@ class Settings:
             raise InvalidSetting(f"retry_for must not be negative, but is {self.retry_for}.")
         if self.min_requests > self.max_requests and self.min_requests != MIN_REQUESTS:
             raise InvalidSetting(
-                f"min_requests must not be greater than max_requests, {self.min_requests} than {self.max_requests}."
+                f"min_requests ({self.min_requests}) must not be greater than max_requests ({self.max_requests})."
             )
         object.__setattr__(self, "prefix", _checked_prefix(self.prefix))
 
@@ -238,7 +238,7 @@ class _Environment:
         return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def settings(self, *, bucket_given: bool, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that variables hold, but for options of drivers."""
+        """Return the settings from variables, without options of drivers."""
         texts = {name: self.text(*names) for name, names in _TEXTS.items()}
         of_modelkit = not bucket_given and not self.has("BUCKET") and texts["bucket"] is not None
         if of_modelkit and texts["prefix"] is None:

@@ -15,7 +15,7 @@ from aioassets.runtime.threads import in_thread
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-"""Leftovers that are removed at once. The budget limits their requests."""
+"""Number of leftovers removed concurrently. The budget limits their requests."""
 
 
 class CachedLeftovers(Protocol):
@@ -60,7 +60,7 @@ class Cleaning:
 
         async def remove(leftover: Leftover) -> None:
             removed[leftover] = await self._remove(leftover)
-            outcome = "Removed" if removed[leftover] else "Kept, because it has changed since"
+            outcome = "Removed" if removed[leftover] else "Kept after a change"
             logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)

@@ -42,7 +42,7 @@ class ContentSummary:
 class StoreInspection:
     """Inspects one store for leftovers.
 
-    Ages are measured by the store's clock alone, as responses tell it.
+    Ages are measured by the store's clock alone, which its responses contain.
 
     Attributes:
         store: the store.

@@ -1,8 +1,8 @@
 """Remover of leftovers in a store.
 
 A version whose `.meta` may still change loses no content. The remover first replaces the `.meta`, at the
-revision that it has read, by an abandoned claim with a token of its own. No push takes over or releases
-such a claim. Where the replacement is refused, nothing is deleted.
+revision that it has read, by an abandoned claim with a new token. No push takes over or releases
+such a claim. If the replacement is refused, nothing is deleted.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from aioassets.model.files import FileEntry, FileTable
 from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 
 Locate = Callable[[FileEntry], RemoteFile]
-"""Returns where the store keeps a file. Raises `IntegrityError` where it has none."""
+"""Function that returns the location of a file in the store, or raises `IntegrityError` if it is missing."""
 
 
 async def download(

@@ -14,7 +14,7 @@ ADVICE: Final = "use an assets directory on another file system (assets_dir, AIO
 def twin_of(path: str, manifest: Manifest) -> str | None:
     """Return another path of a version that folds to the same name, or `None`.
 
-    Folding differs among file systems. So this finds the culprit only after one of them has refused a path.
+    Folding differs among file systems, so use this only after a file system has refused a path.
     """
     known = manifest.table.paths
     for other in (*known, *manifest.empty_directories, *inner_folders(known, manifest.empty_directories)):

@@ -61,7 +61,7 @@ class Placement:
         entry = self.staging.entry
         entry.record_file.unlink(missing_ok=True)  # a crash must not leave it beside another payload
         if entry.payload.exists():
-            entry.set_aside(entry.payload, f"it isn't the {entry.label} that was downloaded")
+            entry.set_aside(entry.payload, f"it differs from the downloaded {entry.label}")
         entry.payload.parent.mkdir(parents=True, exist_ok=True)
         os.rename(self.staging.payload, entry.payload)
 
@@ -78,7 +78,7 @@ class Placement:
         staging, entry = self.staging, self.staging.entry
         staging.check_distinct()
         if entry.parts.exists() and entry.parts_record() != staging.record:
-            entry.set_aside(entry.parts, f"they aren't of the {entry.label} that was downloaded")
+            entry.set_aside(entry.parts, f"they differ from the downloaded {entry.label}")
         entry.write_parts_record(staging.record)
         for folder in staging.selection.folders:
             (entry.parts / folder).mkdir(parents=True, exist_ok=True)
@@ -92,14 +92,14 @@ class Placement:
             os.replace(self.staging.path_of(file), target)
 
     def _make_way(self, target: Path, root: Path) -> None:
-        """Put aside a folder in the place of a file, and a file in the place of one of its folders."""
+        """Put aside a folder where the version has a file, and a file where it has a folder."""
         if target != root and target.is_dir() and not target.is_symlink():
-            self.staging.entry.set_aside(target, "a file belongs in its place")
+            self.staging.entry.set_aside(target, "the version has a file at this path")
         for folder in target.parents:
             if folder in (root, root.parent) or folder.is_dir():
                 return
             if os.path.lexists(folder):
-                self.staging.entry.set_aside(folder, "a folder belongs in its place")
+                self.staging.entry.set_aside(folder, "the version has a folder at this path")
 
 
 def _is_same_file(new: Path, old: Path) -> bool:

@@ -55,7 +55,7 @@ class FileReader:
             try:
                 await self._read_once(file, sink)
             except IntegrityError as error:  # an unencrypted connection may damage bytes
-                logger.warning("Reading once more from %s: %s", self.driver.url, error)
+                logger.warning("Reading a damaged file again from %s: %s", self.driver.url, error)
                 await sink.discard()
                 await self._read_once(file, sink)
         except ObjectNotFound as error:

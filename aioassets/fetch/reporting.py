@@ -12,7 +12,7 @@ from aioassets.runtime.disk import DENIED, denied, reason
 
 
 class Reporter:
-    """Passes events to a progress callback, whose errors it tells apart from those of the disk.
+    """Forwards events to a progress callback, and distinguishes its errors from those of the disk.
 
     Args:
         progress: the callback.

@@ -70,7 +70,7 @@ class Resolver:
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
         advice = f"Name a cached version exactly: {', '.join(cached)}." if cached else "No version of it is cached."
-        detail = f"{self.lookup.spec} can't be resolved without it. {advice} ({error})"
+        detail = f"{self.lookup.spec} can't be resolved without the store. {advice} ({error})"
         return StoreUnavailable(error.where, detail, uncertain=False)
 
     def _latest(self, versions: Sequence[str], where: str) -> str:

@@ -29,7 +29,7 @@ RANGE: Final = 8 * 1024 * 1024
 RANGES_AT_ONCE: Final = 8
 """Ranges of one file that are transferred, or wait for the budget, at once. Other files take turns with them."""
 RANGES_IN_MEMORY: Final = 4
-"""Ranges held in memory over all files until they are hashed: 32 MiB beside the budget."""
+"""Ranges of all files in memory that wait to be hashed: 32 MiB in addition to the budget."""
 WRITE: Final = 1024 * 1024
 """Bytes that are written to the disk at once."""
 
@@ -73,7 +73,7 @@ class DiskSink:
             with unwrapped():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(hashing.run)
-                    limit = RANGES_AT_ONCE if path is None else 1  # copies into one file block each other
+                    limit = RANGES_AT_ONCE if path is None else 1  # concurrent copies into one file block each other
                     await for_each(range(0, file.size, RANGE), transfer, limit=limit)
             return hashing.hexdigest()
 

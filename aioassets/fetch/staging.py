@@ -1,4 +1,4 @@
-"""Staging folders, in which a download is put together."""
+"""Staging folders, where downloads are assembled."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Staging:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
     def folding_error(self, error: OSError) -> CacheError | None:
-        """Return a better error for a path that was taken, or `None` if no other path of the version folds to it."""
+        """Return the error for a path that folds to another path of the version, or `None` if none does."""
         target = os.fspath(error.filename or "")
         for root in (self.payload, self.entry.parts):
             path = target.removeprefix(f"{root}/")

@@ -11,18 +11,20 @@ from typing import Any, Final
 MAX_ENTRIES: Final = 1_000_000
 """Maximum number of files and empty folders of a version, of its folders, and of versions in an index."""
 
+_NAMES: Final = {bool: "a Boolean", dict: "an object", int: "an integer", list: "a list", str: "a string"}
+
 
 def typed(value: Any, kind: type, what: str) -> Any:
     """Return the value if it has this type, or raise `ValueError`."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"its {what} isn't of type {kind.__name__}")
+        raise ValueError(f"its {what} must be {_NAMES[kind]}")
     return value
 
 
 def texts_of(value: Any, what: str) -> tuple[str, ...]:
     """Return the value as a tuple if it is a list of at most `MAX_ENTRIES` strings, or raise `ValueError`."""
     if len(typed(value, list, what)) > MAX_ENTRIES:
-        raise ValueError(f"its {what} has more than {MAX_ENTRIES:,} entries")
+        raise ValueError(f"it has more than {MAX_ENTRIES:,} {what}")
     return tuple(typed(item, str, what) for item in value)
 
 

@@ -11,9 +11,9 @@ from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
 MAX_INDEX: Final = 64 * 1024 * 1024
-"""Bytes of the largest index that is read: one of a million versions, with what is known of them, has some 30 MB."""
+"""Maximum bytes of an index. One with a million versions has about 30 MB."""
 _MAX_VALUES: Final = 4 * MAX_ENTRIES
-"""Values in an index: as Python's objects, this many take some 250 MB."""
+"""Maximum number of values in an index. As Python objects, they take about 250 MB."""
 
 
 @dataclass(frozen=True, slots=True)

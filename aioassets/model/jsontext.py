@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 ROWS_PER_CHUNK: Final = 250
-"""Rows to encode at once, while no other thread runs. So few new objects don't trigger a garbage collection."""
+"""Rows to encode at once, while no other thread runs. They are too few objects to trigger a garbage collection."""
 _CHUNK: Final = 512 * 1024
 """Bytes to decode at once. A call into C for so much JSON blocks other threads for a few milliseconds."""
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
@@ -23,7 +23,7 @@ _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 100
 _MAX_FIELDS: Final = 1000
 _MAX_STRINGS: Final = 32_000_000
-"""Several times the strings of a version with a million files. As Python objects they take some GiB."""
+"""Maximum number of strings: several times those of a million files. As Python objects they take some GiB."""
 
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")

@@ -170,7 +170,7 @@ def fields_of(data: bytes, check: Callable[[], None] = no_check) -> dict[str, An
 def _files(reader: Reader, contents: Any) -> FileTable:
     rows = reader.items()
     if rows is None:
-        raise ValueError("its files isn't of type list")
+        raise ValueError("its files must be a list")
     return FileTable(_entries(rows, contents if isinstance(contents, list) else []))
 
 
@@ -178,7 +178,7 @@ def _entries(rows: Iterator[Any], contents: Sequence[Any]) -> Iterator[FileEntry
     """Parse file entries. A path is the same string object as in `contents`, to save memory."""
     for number, row in enumerate(rows):
         if number == MAX_ENTRIES:
-            raise ValueError(f"its files has more than {MAX_ENTRIES:,} entries")
+            raise ValueError(f"it has more than {MAX_ENTRIES:,} files")
         if isinstance(row, dict) and number < len(contents) and contents[number] == row.get("path"):
             row["path"] = contents[number]
         yield _entry(row)

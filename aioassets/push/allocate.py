@@ -31,7 +31,7 @@ from aioassets.store.index import check_exists, next_version
 logger = logging.getLogger(__name__)
 
 READ_AT_ONCE: Final = 16
-"""Documents that a survey of numbers reads at once."""
+"""Number of documents that a survey reads concurrently."""
 
 
 class VersionAllocation:
@@ -144,7 +144,7 @@ class VersionAllocation:
         """Reserve a number among pushes of this manager; return whether it was free."""
         if version in self._unavailable():
             return False
-        if self._plan.operation != CREATE:  # creates must meet: only one may succeed
+        if self._plan.operation != CREATE:  # creates must compete for one number: only one may succeed
             self._context.reservations.add(self._plan.name, version)
             self._reserved = version
         return True
@@ -168,7 +168,7 @@ class VersionAllocation:
         return outcome
 
     async def _exists_already(self, version: str) -> NoReturn:
-        """List a complete version that a create met, since its push may have died before that, and give way."""
+        """List a complete version that a create met, since its push may have died before that. Then give way."""
         await self._context.lister.add(self._store, self._plan.name, {version})
         logger.info("Listed %s:%s, which another push published", self._plan.name, version)
         raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
@@ -184,7 +184,7 @@ class VersionAllocation:
         return version
 
     async def _survey(self, listed: Sequence[str], series: str) -> list[str]:
-        """Find all numbers in use at once, instead of trying one after the other.
+        """Find all numbers in use by one listing, instead of trying one after the other.
 
         Returns:
             The numbers in use that may be claimed all the same, lowest first.
@@ -242,7 +242,7 @@ class VersionAllocation:
         Raises:
             AssetExists: another create is complete, or has a live claim of a lower number.
         """
-        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # all creates meet at this number
+        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # all creates compete for it
             return
         numbers = await self._store.numbers(self._plan.name)
         others = [other for other in numbers if numbers[other] and other != version and self._scheme.is_version(other)]

@@ -41,7 +41,7 @@ MAX_ATTEMPTS: Final = 20
 
 
 class ClaimLost(Exception):
-    """Another process holds or ended the number. Never leaves this package."""
+    """Another process holds or ended the number. This exception never leaves this package."""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,7 +120,7 @@ class HeldClaim:
                 true_refusals += found == self.revision
                 if true_refusals >= TRUE_REFUSALS:
                     raise StoreUnsuitable(
-                        self.store.driver.url, "it refuses to replace an object at the very revision it shows"
+                        self.store.driver.url, "it refuses to replace an object at the revision that it reports"
                     ) from None
                 self.revision = found
             else:
@@ -201,7 +201,7 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
     """Try to claim a number, or to take it over from a dead push of the same source.
 
     No two writes have the same bytes: where revisions are digests of content, a state that came back
-    would let a stale swap of another push pass.
+    would let a stale swap of another push succeed.
 
     Raises:
         StoreUnavailable: it is unknown whether the number is claimed.
@@ -238,4 +238,4 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
             return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects, took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
         return ClaimAttempt(live=None if dead else content)
-    raise StoreUnsuitable(store.driver.url, f"{key} could neither be created nor read or replaced {MAX_ATTEMPTS} times")
+    raise StoreUnsuitable(store.driver.url, f"it neither created nor replaced {key!r} in {MAX_ATTEMPTS} attempts")

@@ -16,7 +16,7 @@ from aioassets.store.index import check_exists, next_version
 
 
 async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningScheme, sources: Sources) -> PushPlan:
-    """Scan the source and read the index at once, and return the plan. Writes nothing.
+    """Scan the source and read the index concurrently, and return the plan. Writes nothing.
 
     Raises:
         AssetExists, AssetNotFound, VersionNotFound: the operation doesn't fit the index.

@@ -36,7 +36,7 @@ from aioassets.store.streamed import encoded
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
-"""Numbers that a push may claim, and lose to other processes."""
+"""Maximum of version numbers that one push claims and loses to other processes."""
 
 
 class Publication:
@@ -97,7 +97,7 @@ class Publication:
                 return await self._allocation.claim()
             raise Stopped
         except StoreUnavailable:
-            raise  # a claim that was written is dead now, and the same push takes it over
+            raise  # a written claim is dead from now on, and a repeated push takes it over
         except BaseException:
             with stop.bounded():
                 await self._allocation.take_back()
@@ -113,7 +113,7 @@ class Publication:
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
                     manifest = await in_thread(self._manifest, held, ledger)
-                    if self._plan.operation == CREATE:  # as late as possible: later creates rely on it
+                    if self._plan.operation == CREATE:  # as late as possible, because later creates rely on this check
                         await self._allocation.check_other_creates(held.version)
                     stop.check()
                     return manifest
@@ -259,7 +259,7 @@ class Publication:
 def _leave(held: HeldClaim) -> None:
     """Leave the claim and the uploads as if the process had been killed, for the same push to take over."""
     logger.warning(
-        "Left what was uploaded of %s:%s. Repeat the push to continue it, or remove it with `aioassets clean`",
+        "Kept the uploads of %s:%s. Repeat the push to resume it, or remove them with `aioassets clean`",
         held.name,
         held.version,
     )

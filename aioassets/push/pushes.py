@@ -24,7 +24,7 @@ from aioassets.store.documents import AssetStore
 from aioassets.store.index import add_to_index
 
 ASSETS_AT_ONCE: Final = 64
-"""Assets that are pushed at once: enough that assets of one file each fill the budget."""
+"""Maximum of assets pushed concurrently: enough that assets of one file each use the whole budget."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +99,7 @@ class Pushes:
         parse_name(name)
         self.scheme.check(version)
         if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "it is only a part of one; name the version exactly")
+            raise InvalidVersion(version, "it is a partial version; write an exact one")
         if not await self._is_sealed(name, version):
             listed = (await self.store.read_index(name)).index.versions
             raise VersionNotFound(name, version, self.store.url, listed)

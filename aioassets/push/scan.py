@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH: Final = MAX_KEY_BYTES // 2
-"""Nested folders that a key has room for."""
+"""Maximum nesting of folders, limited by the length of keys."""
 MANIFEST_ROW: Final = 512
-"""Bytes of a file in a manifest, without its path but with every possible digest."""
+"""Bytes of one file's entry in a manifest, without its path but with all digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Tree:
 
     root: str
     is_directory: bool
-    files: Sequence[SourceFile] = field(repr=False)  # asyncio.run would format all of them
+    files: Sequence[SourceFile] = field(repr=False)  # asyncio.run would format all rows
     empty_directories: tuple[str, ...] = field(repr=False)
     size: int
     longest_path: int
@@ -90,7 +90,7 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
     except OSError as error:
         raise SourceError(root, explained(error)) from error
     except ValueError:
-        raise SourceError(root, "no path has a NUL character, or text that the file system can't encode") from None
+        raise SourceError(root, "the path contains a NUL character, or text the file system can't encode") from None
     files = LocalFiles(root)
     if stat.S_ISREG(status.st_mode):
         _add(files, "", root, status)

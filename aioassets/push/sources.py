@@ -29,13 +29,13 @@ from aioassets.runtime.threads import in_thread
 READ_CHUNK: Final = 8 * 1024 * 1024
 """Bytes to hash at a time. The work can be cancelled in between."""
 MAPPED: Final = 128 * 1024
-"""Bytes from which on a read uses memory pages of its own."""
+"""Minimum bytes of a read that gets memory pages of its own."""
 MISSTATED: Final = "its size differs from that of its content, as for files in /proc; push a copy of it"
 _64_BITS: Final = 2**64 - 1
 
 
 def nothing() -> None:
-    """Check nothing."""
+    """Do nothing: the default `check`."""
 
 
 class HashedSource(Source, Protocol):
@@ -85,13 +85,13 @@ class SourceFile(Protocol):
         """Return whether the file changed noticeably since the scan. May block."""
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
-        """Let the store copy the file to this key by itself.
+        """Ask the store to copy the file to this key on the server side.
 
         Args:
             effects: record to note requests with an unknown effect in.
 
         Returns:
-            The digests that the store vouches for, or `None` if the file must be uploaded.
+            The digests that the store reports, or `None` if the file must be uploaded.
         """
 
 
@@ -153,7 +153,7 @@ class LocalFile:
             return True
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
-        """Return `None`: no store can reach a local file."""
+        """Return `None`: no store can copy a local file."""
 
 
 class LocalFiles(Table[LocalFile]):

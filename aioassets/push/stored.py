@@ -65,7 +65,7 @@ class StoredFile:
             raise SourceChanged(self.source) from error
         if best_of(copy.checksums) is not None:
             return copy.checksums
-        # The store vouches for no digest that could be checked later, so read the copy once.
+        # The store reports no digest that could be verified later, so read the copy once.
         return await StoredSource(StoredFile(self.path, driver, copy)).finish()
 
     async def _is_current(self) -> bool:
@@ -144,7 +144,7 @@ async def _scan_prefix(driver: Driver, root: str, prefix: str, wanted: Filter) -
         if not isinstance(item, ObjectInfo) or item.key == prefix:
             continue
         path = item.key[len(prefix) :]
-        if path.endswith("/"):  # cloud consoles write these for empty folders
+        if path.endswith("/"):  # cloud consoles create such objects for empty folders
             folders.add(path.rstrip("/"))
         elif wanted.wants_file(path):
             files.append(StoredFile(checked(f"{driver.url}/{item.key}", path), driver, item))

@@ -17,7 +17,7 @@ from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
 class UploadLedger:
-    """The state of one push's uploads, also after a failure. Takes 34 bytes for each file.
+    """The state of one push's uploads, also after a failure. It takes 34 bytes per file.
 
     Args:
         files: the files to upload.
@@ -70,10 +70,10 @@ class Upload:
 
 
 class _WatchedSource:
-    """A source that reports bytes at their first read, and stops when the push should.
+    """A source that reports bytes when they are first read, and stops when the push does.
 
     Attributes:
-        error: the last error of the source or of a callback. It tells nothing of the store.
+        error: the last error of the source or of a callback, as opposed to one of the store.
     """
 
     def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
@@ -137,10 +137,10 @@ class Uploader:
         name: the asset, for events.
         ledger: records the uploads.
         effects: record to note requests with an unknown effect in.
-        stop: ends the uploads in good order.
+        stop: asks the uploads to stop.
         report: receives events.
         present: the objects of a resumed push by key; `None` unless a push is resumed.
-        at_once: the most files under way at once.
+        at_once: the maximum of concurrent files.
     """
 
     driver: Driver
@@ -176,7 +176,7 @@ class Uploader:
         self.stop.check()
 
     def fail(self, error: Exception) -> None:
-        """End, as if an upload had failed."""
+        """Stop, as after a failed upload."""
         self._failure = self._failure or error
 
     def _check(self) -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 MAX_REQUESTS = 256
 """Default maximum of requests in flight. At a latency of 20 ms, they exceed the request rate of S3, which throttles."""
 MIN_REQUESTS = 4
-"""Default number of requests in flight below which throttling doesn't go."""
+"""Default minimum to which throttling reduces the requests in flight."""
 MAX_BYTES = 32 * 1024 * 1024
 """Default maximum of bytes in flight: 4 parts of 8 MiB fill a 5 Gbit/s link at 50 ms. Clients copy each about twice."""
 LIGHT_SHARE = 1 / 32
@@ -38,7 +38,7 @@ class _Waiter:
 
 
 class AdaptiveLimit:
-    """Limit of concurrent requests that adapts to throttling: halved by each, and then slowly increased.
+    """Limit of concurrent requests. Throttling halves it, and successful requests slowly increase it.
 
     The limit grows by one after as many successful requests as it allows at once.
 
@@ -67,7 +67,7 @@ class AdaptiveLimit:
         self._limit = min(self._ceiling, self._limit + 1 / self._limit)
 
     def throttled(self, begun: int, in_flight: int) -> bool:
-        """Halve the limit after a throttled request, unless that was sent before the last time.
+        """Halve the limit after a throttled request, unless that was sent before the last reduction.
 
         Returns:
             Whether the limit was reduced.

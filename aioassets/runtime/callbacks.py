@@ -1,4 +1,4 @@
-"""Callbacks that applications give."""
+"""Progress callbacks of applications."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
 
 WARN_EVERY: Final = 5.0
-"""Seconds between warnings about retries; those between are logged as information."""
+"""Seconds between warnings about retries. Retries in between are logged at INFO."""
 
 
 class Dispatcher:
@@ -52,7 +52,7 @@ class Dispatcher:
             request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
             nbytes: number of bytes that the request keeps in memory.
             urgent: whether it may use the reserved requests, for documents and cleaning up.
-            effects: the record to note each attempt with an unknown effect in, even if a later one succeeds.
+            effects: a record of each attempt with an unknown effect, even if a later one succeeds.
 
         Raises:
             AioAssetsError: the failure of the last attempt; its `uncertain` describes that attempt alone.

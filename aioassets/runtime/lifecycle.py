@@ -15,12 +15,12 @@ from aioassets.runtime.tasks import supervised
 
 T = TypeVar("T")
 
-with contextlib.suppress(ImportError):  # a private module, which anyio would import on the loop, in 15 ms
+with contextlib.suppress(ImportError):  # anyio would import this private module on the event loop, which takes 15 ms
     importlib.import_module("anyio._backends._asyncio")
 
 
 class Lifecycle:
-    """The calls of one manager: all on one event loop, and none after it was closed."""
+    """The calls of one manager. All run on one event loop, and none starts after the manager was closed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,12 +39,12 @@ class Lifecycle:
             ManagerStateError: the manager is closed, or belongs to another event loop.
         """
         if self._closed:
-            raise ManagerStateError("This manager is closed: make a new one.")
+            raise ManagerStateError("This manager is closed. Create a new one.")
         loop = _running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise ManagerStateError("This manager belongs to another event loop: make one for each loop.")
+            raise ManagerStateError("This manager belongs to another event loop. Create one manager for each loop.")
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run a call in a task of its own."""

@@ -24,8 +24,8 @@ class RetryPolicy:
     """Retry policy by time, with exponential backoff and jitter.
 
     Attributes:
-        retry_for: seconds after the first failure in which further attempts may start; 0 for no retries. Pauses
-            count at least as long as they were meant to be.
+        retry_for: seconds after the first failure in which further attempts may start; 0 for no retries. A pause
+            counts with its intended length if it was shorter by the clock.
         first_delay: seconds before the second attempt, doubled for each further one.
         max_delay: maximum seconds between attempts. A store's Retry-After may exceed it, up to `retry_for`.
         sleep: the function that pauses, for tests to replace.

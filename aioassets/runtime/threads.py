@@ -1,4 +1,4 @@
-"""Blocking work in threads. A cancelled call waits for its thread, so that none runs on."""
+"""Blocking work in threads. A cancelled call waits for the end of its thread."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ INLINE: Final = 16 * 1024
 LISTED_AT_ONCE: Final = 64
 """Maximum number of concurrent listings."""
 LARGE_AT_ONCE: Final = 64 * 1024 * 1024
-"""Bytes of large documents that are read and parsed at once. Parsed, they take several times as much memory. A larger
-document is read alone."""
+"""Maximum bytes of large documents that are read and parsed concurrently. Parsed, they take several times as much
+memory. A larger document is read alone."""
 INDEX_LIFETIME: Final = 60.0
 """Seconds for which a push may rely on an index that was read. `clean` waits many times longer."""
 
@@ -66,11 +66,11 @@ async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what
     try:
         return await read(SMALL_DOCUMENT)
     except DocumentTooLarge as error:
-        error.__traceback__ = None  # its frames are in a cycle, and would keep what is read next
+        error.__traceback__ = None  # its frames are in a reference cycle, and would keep the document in memory
         size = error.size or limit
         if size > limit:
             raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes that {what} may have") from None
-    return await read(min(limit, size + SMALL_DOCUMENT))  # it may grow meanwhile
+    return await read(min(limit, size + SMALL_DOCUMENT))  # the document may grow in the meantime
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class AssetStore:
         return found
 
     async def _read(self, key: str, parse: _Parse[T], limit: int, what: str) -> tuple[Document, T]:
-        """Read and parse a document: a small one at once, a large one when it may take that much memory."""
+        """Read and parse a document. A large one waits for its share of memory."""
 
         async def read(size: int) -> tuple[Document, T]:
             async with self.large.slot(size) if size > SMALL_DOCUMENT else contextlib.nullcontext():

@@ -12,7 +12,7 @@ from aioassets.runtime.tasks import for_each
 from aioassets.store.documents import AssetStore
 
 INDEXES_AT_ONCE: Final = 64
-"""Indexes that a listing reads at once."""
+"""Number of indexes that a listing reads concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ async def list_assets(store: AssetStore, prefix: str) -> AsyncIterator[Sequence[
         InvalidName: the prefix has `..` segments.
     """
     if ".." in prefix.split("/"):
-        raise InvalidName(prefix, "a prefix of names has no '..' segments")
+        raise InvalidName(prefix, "a prefix of names must not have '..' segments")
     names = await store.asset_names(prefix)
     for start in range(0, len(names), INDEXES_AT_ONCE):
         yield await _read_indexes(store, names[start : start + INDEXES_AT_ONCE])

@@ -49,7 +49,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
 
 
 class ProbeCache:
-    """Memory of suitable stores, in files, for a week.
+    """Record of suitable stores, kept in files for a week.
 
     Args:
         folder: the folder of the files. Nothing is remembered if it isn't writable, or `None`.

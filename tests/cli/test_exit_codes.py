@@ -69,7 +69,7 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: Unknown storage provider 'ftp'. "),
         (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
-        (["list", "--bucket", ""], "Error: There is no bucket to use: "),
+        (["list", "--bucket", ""], "Error: No bucket is set. "),
     ],
 )
 def test_2_usage_errors_of_the_library_are_one_line(invoke: Invoke, args: list[str], message: str) -> None:

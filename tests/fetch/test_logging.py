@@ -64,7 +64,7 @@ async def test_a_repeated_read_is_logged_with_its_reason(
     ((level, message),) = lines(log)
     assert level == "WARNING"
     assert message.startswith(
-        "Reading once more from memory://memory: model:0.0 differs from what was pushed: expected sha"
+        "Reading a damaged file again from memory://memory: model:0.0 differs from what was pushed: expected sha"
     )
 
 
@@ -135,7 +135,7 @@ async def test_a_payload_of_another_store_that_is_replaced_is_logged(
 
     ((level, message),) = lines(log)
     assert level == "WARNING"
-    assert message.endswith(": it isn't the model:0.0 that was downloaded")
+    assert message.endswith(": it differs from the downloaded model:0.0")
 
 
 async def test_damaged_files_are_logged_when_they_are_found_and_when_they_are_replaced(

@@ -78,7 +78,7 @@ async def test_a_push_continues_under_its_number_and_sends_what_is_missing(
     failing = make_manager(Interposer(driver, FailsFrom("upload", 3, error)))
     with caplog.at_level(logging.WARNING, "aioassets"), pytest.raises(type(error())):
         await failing.update_asset(tree, "model", progress=interrupted)
-    assert "Repeat the push to continue it" in caplog.text
+    assert "Repeat the push to resume it" in caplog.text
     manager = make_manager(driver)
     assert (await manager.update_asset(tree, "model", progress=repeated)).version == "0.1"
     assert (len(interrupted.paths), len(repeated.paths)) == (3, 2)
