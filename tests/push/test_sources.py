@@ -187,8 +187,8 @@ def test_an_s3_bucket_is_a_source_by_its_url(seaweedfs: S3Server, tmp_path: Path
 @pytest.mark.servers
 def test_a_very_large_object_is_copied_in_parts(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 copies no more than 5 GiB in one request."""
-    monkeypatch.setattr("aioassets.drivers.s3.driver.MAX_COPY", 8 * 1024 * 1024)
-    monkeypatch.setattr("aioassets.drivers.s3.driver.COPY_PART", MIN_PART_SIZE)
+    monkeypatch.setattr("aioassets.drivers.s3.copying.MAX_COPY", 8 * 1024 * 1024)
+    monkeypatch.setattr("aioassets.drivers.s3.copying.COPY_PART", MIN_PART_SIZE)
 
     async def copy(bucket: str) -> None:
         data = bytes(range(256)) * 50_000

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
-from aioassets.drivers.protocol import Revision
+from aioassets.drivers.bodies import Part, PastEnd
+from aioassets.drivers.http.parsing import printable
+from aioassets.drivers.protocol import Expect, Revision
 from aioassets.drivers.s3.credentials import REFUSED, Credentials
-from aioassets.drivers.s3.errors import code_of, translate
-from aioassets.drivers.s3.hot import BucketMoved, Content
+from aioassets.drivers.s3.errors import code_of, service_error_of, translate
+from aioassets.drivers.s3.hot import BucketMoved, Content, Payload
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.values import check_answer
-from aioassets.drivers.service_errors import Request, ServiceErrorRaised, translating
-from aioassets.errors import AioAssetsError, InvalidSetting, StoreUnavailable
+from aioassets.drivers.service_errors import Kind, Request, ServiceErrorRaised, translating
+from aioassets.errors import AioAssetsError, InvalidSetting, StoreError, StoreUnavailable
 from aioassets.runtime.threads import in_thread, run_async
 
 if TYPE_CHECKING:
     from aioassets.drivers.s3.opening import Client
 
 T = TypeVar("T")
+
+BATCH: Final = 1000
+"""S3's limit of keys for one DeleteObjects request."""
 
 _VERBS: Final = {
     "head_object": "read",
@@ -113,6 +118,44 @@ class Bucket:
         )
         with contextlib.closing(content.body), self.translating("read", key):
             yield content
+
+    @contextlib.asynccontextmanager
+    async def open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
+        """Read a range of an object.
+
+        Raises:
+            PastEnd: the object ends before the range begins.
+        """
+        try:
+            async with (
+                self.get(key, span=(start, stop), revision=revision) as content,
+                contextlib.aclosing(content.pieces()) as pieces,
+            ):
+                yield Part(pieces, content.revision, content.ranged, content.length)
+        except StoreError as error:
+            if code_of(error) in ("InvalidRange", "416"):
+                raise PastEnd from error
+            raise
+
+    def put(
+        self, key: str, body: Payload, expected: Revision | Expect, sha256: str | None, *, is_document: bool = False
+    ) -> Awaitable[Revision]:
+        """Write an object, as `HotRequests.put` does."""
+        return self.request(
+            lambda client: client.hot.put(key, body, expected=expected, sha256=sha256, is_document=is_document),
+            "write",
+            key,
+            conditional=expected is not Expect.ANYTHING,
+        )
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete up to `BATCH` objects. Missing ones are no error."""
+        objects = [{"Key": key} for key in keys]
+        answer = await self.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+        for row in answer.get("Errors", ()):
+            refusal = service_error_of(row.get("Code", ""), row.get("Message", ""))
+            if refusal.kind is not Kind.MISSING:
+                raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
 
     async def client(self) -> Client:
         """Return the client, opened if necessary."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aioassets.drivers.bodies import CHUNK, MIB, Part, PastEnd, read_range, read_whole, share_of
+from aioassets.drivers.bodies import CHUNK, MIB, read_range, read_whole, share_of
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
-from aioassets.drivers.http.parsing import in_utc, number, printable
+from aioassets.drivers.http.parsing import in_utc, number
 from aioassets.drivers.parts import restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -31,21 +31,19 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.s3.bucket import Bucket
-from aioassets.drivers.s3.errors import code_of, service_error_of
+from aioassets.drivers.s3.bucket import BATCH, Bucket
+from aioassets.drivers.s3.copying import copy_object
 from aioassets.drivers.s3.etags import is_etag_of
-from aioassets.drivers.s3.hot import Payload
-from aioassets.drivers.s3.multipart import MultipartCopy, MultipartUpload
+from aioassets.drivers.s3.listing import list_objects
+from aioassets.drivers.s3.multipart import MultipartUpload
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
-from aioassets.drivers.s3.values import condition_for, given, revision_of, rows_of, sha256_of, whole_checksums
-from aioassets.drivers.service_errors import ForeignAnswer, Kind, Request
+from aioassets.drivers.s3.values import condition_for, revision_of, sha256_of, whole_checksums
 from aioassets.errors import (
     InvalidSetting,
     NotSameStore,
     ObjectNotFound,
     PreconditionFailed,
-    StoreError,
 )
 from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.dispatch import Dispatcher
@@ -58,12 +56,6 @@ PART_SIZE: Final = 8 * MIB
 """Bytes of a part, as in the AWS tools."""
 MIN_PART_SIZE: Final = 5 * MIB
 """S3's minimum for all parts but the last, in bytes."""
-BATCH: Final = 1000
-"""S3's limit of keys for one DeleteObjects request."""
-MAX_COPY: Final = 5 * 1024 * MIB
-"""S3's limit for one CopyObject, in bytes. Larger objects are copied in parts."""
-COPY_PART: Final = 256 * MIB
-"""Bytes of a part that the store copies."""
 
 
 class S3Driver(NoLocalFiles):
@@ -182,7 +174,7 @@ class S3Driver(NoLocalFiles):
         else:
             digest = data.sha256
         sha256 = digest if self._checksums else None
-        put = partial(self._put, key, data, expected, sha256, is_document=True)
+        put = partial(self._bucket.put, key, data, expected, sha256, is_document=True)
         try:
             return await self._dispatcher.send(put, urgent=True, effects=effects)
         except ObjectNotFound as error:  # AWS's response to a swap of a missing object
@@ -223,7 +215,7 @@ class S3Driver(NoLocalFiles):
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
-        return read_range(self, self._dispatcher, self._open_range, key, start, stop, revision)
+        return read_range(self, self._dispatcher, self._bucket.open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """Copy an object between buckets of one endpoint, with the credentials of this driver."""
@@ -231,7 +223,7 @@ class S3Driver(NoLocalFiles):
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
-            await self._copy(source._bucket.name, info, key, effects)  # noqa: SLF001
+            await self._copy(source, info, key, effects)
         except PreconditionFailed:  # of the original, of the target, or after an earlier attempt
             return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
@@ -239,27 +231,13 @@ class S3Driver(NoLocalFiles):
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """List objects in ascending order on S3. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
-        position: dict[str, str] = {}
-        while True:
-            page = await self._dispatcher.send(
-                partial(self._bucket.call, "list_objects_v2", Prefix=prefix, **given(Delimiter=delimiter), **position),
-                urgent=True,
-            )
-            with self._bucket.translating("list"):
-                rows = rows_of(page)
-                following = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
-                if following and following == position:
-                    raise ForeignAnswer  # the listing has no end
-                position = following
-            for row in rows:
-                yield row
-            if not position:
-                return
+        async for row in list_objects(self._bucket, self._dispatcher, prefix, delimiter):
+            yield row
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         remaining = iter(keys)
         while batch := tuple(islice(remaining, BATCH)):
-            await self._dispatcher.send(partial(self._delete_batch, batch), urgent=True, effects=effects)
+            await self._dispatcher.send(partial(self._bucket.delete, batch), urgent=True, effects=effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List open uploads in any order. MinIO lists only those of one key, which must be the whole prefix."""
@@ -272,21 +250,11 @@ class S3Driver(NoLocalFiles):
         with cleanup_scope():
             await self._bucket.aclose()
 
-    def _put(
-        self, key: str, body: Payload, expected: Revision | Expect, sha256: str | None, *, is_document: bool = False
-    ) -> Awaitable[Revision]:
-        return self._bucket.request(
-            lambda client: client.hot.put(key, body, expected=expected, sha256=sha256, is_document=is_document),
-            "write",
-            key,
-            conditional=expected is not Expect.ANYTHING,
-        )
-
     async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
         async def put() -> None:
             body = await source.read(0, source.size)
             sha256 = source.digests.get("sha256") if self._checksums else None
-            await self._put(key, body, expected, sha256)
+            await self._bucket.put(key, body, expected, sha256)
 
         await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
@@ -316,49 +284,19 @@ class S3Driver(NoLocalFiles):
             return True
         return await has_bytes_of(self, found, source)
 
-    async def _copy(self, bucket: str, info: ObjectInfo, key: str, effects: Effects | None) -> None:
+    async def _copy(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> None:
         if await present(self, key) is not None:  # some stores ignore the condition of copies
             raise PreconditionFailed(self._url(key))
-        pinned = {"CopySource": {"Bucket": bucket, "Key": info.key}, "CopySourceIfMatch": info.revision}
-        absent = condition_for(Expect.ABSENT)
-        if info.size > MAX_COPY:
-            copy = MultipartCopy(
-                self._bucket,
-                self._dispatcher,
-                key,
-                info.size,
-                pinned,
-                part_size=COPY_PART,
-                created_with=self._encryption,
-                completed_with=absent,
-                effects=effects,
-            )
-            return await copy.run()
-        checksum = {"ChecksumAlgorithm": "SHA256"} if self._checksums else {}
-        call = partial(self._bucket.call, "copy_object", key, **pinned, **checksum, **self._encryption, **absent)
-        await self._dispatcher.send(call, effects=effects)
-        return None
-
-    @contextlib.asynccontextmanager
-    async def _open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        try:
-            async with (
-                self._bucket.get(key, span=(start, stop), revision=revision) as content,
-                contextlib.aclosing(content.pieces()) as pieces,
-            ):
-                yield Part(pieces, content.revision, content.ranged, content.length)
-        except StoreError as error:
-            if code_of(error) in ("InvalidRange", "416"):
-                raise PastEnd from error
-            raise
-
-    async def _delete_batch(self, keys: tuple[str, ...]) -> None:
-        objects = [{"Key": key} for key in keys]
-        answer = await self._bucket.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
-        for row in answer.get("Errors", ()):
-            refusal = service_error_of(row.get("Code", ""), row.get("Message", ""))
-            if refusal.kind is not Kind.MISSING:
-                raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
+        await copy_object(
+            source._bucket.name,
+            info,
+            self._bucket,
+            key,
+            self._dispatcher,
+            created_with=self._encryption,
+            checksums=self._checksums,
+            effects=effects,
+        )
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"

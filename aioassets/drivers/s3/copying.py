@@ -1,0 +1,67 @@
+"""Copies of objects on the store's side, in one request or in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from aioassets.drivers.bodies import MIB
+from aioassets.drivers.protocol import Expect, ObjectInfo
+from aioassets.drivers.s3.bucket import Bucket
+from aioassets.drivers.s3.multipart import MultipartCopy
+from aioassets.drivers.s3.values import condition_for
+from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.effects import Effects
+
+MAX_COPY: Final = 5 * 1024 * MIB
+"""S3's limit for one CopyObject, in bytes. Larger objects are copied in parts."""
+COPY_PART: Final = 256 * MIB
+"""Bytes of a part that the store copies."""
+
+
+async def copy_object(
+    source: str,
+    info: ObjectInfo,
+    bucket: Bucket,
+    key: str,
+    dispatcher: Dispatcher,
+    *,
+    created_with: Mapping[str, str],
+    checksums: bool,
+    effects: Effects | None,
+) -> None:
+    """Copy one revision of an object to a key without an object.
+
+    Args:
+        source: the name of the bucket of the original.
+        info: the original.
+        bucket: the bucket of the copy.
+        key: the key of the copy.
+        dispatcher: the budget and retries to use.
+        created_with: parameters of the request that creates the object: its encryption.
+        checksums: whether the store should compute a SHA-256 of the copy.
+        effects: record to note a copy with an unknown effect in.
+
+    Raises:
+        PreconditionFailed: the original is at another revision, or there is an object at the key.
+    """
+    pinned = {"CopySource": {"Bucket": source, "Key": info.key}, "CopySourceIfMatch": info.revision}
+    absent = condition_for(Expect.ABSENT)
+    if info.size > MAX_COPY:
+        copy = MultipartCopy(
+            bucket,
+            dispatcher,
+            key,
+            info.size,
+            pinned,
+            part_size=COPY_PART,
+            created_with=created_with,
+            completed_with=absent,
+            effects=effects,
+        )
+        return await copy.run()
+    checksum = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
+    call = partial(bucket.call, "copy_object", key, **pinned, **checksum, **created_with, **absent)
+    await dispatcher.send(call, effects=effects)
+    return None
