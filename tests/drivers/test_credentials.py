@@ -527,7 +527,7 @@ class TestGCS:
 
 def token_of(driver: GCSDriver) -> Any:
     """Return the SDK's token."""
-    return driver._connection._client.token  # noqa: SLF001 - its times have no public setter
+    return driver._bucket.connection._client.token  # noqa: SLF001 - its times have no public setter
 
 
 def tokens_of(relay: Relay) -> list[str]:

@@ -1,0 +1,189 @@
+"""Requests to one bucket of Google Cloud Storage, each sent once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from aioassets.drivers.bodies import CHUNK, Part, PastEnd, read_whole
+from aioassets.drivers.gcs.errors import translate
+from aioassets.drivers.gcs.session import Connection
+from aioassets.drivers.gcs.values import (
+    Checksum,
+    Multipart,
+    address,
+    answered_at,
+    condition_for,
+    info_of,
+    parse_page,
+)
+from aioassets.drivers.http.parsing import number
+from aioassets.drivers.http.responses import AnyResponse, pieces_of
+from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, Revision
+from aioassets.drivers.service_errors import ForeignAnswer, Request, translating
+from aioassets.errors import AioAssetsError, IntegrityError, ObjectNotFound, StoreError, StoreUnavailable
+from aioassets.runtime.cancellation import cleanup_scope
+from aioassets.runtime.threads import in_thread
+
+_AS_STORED: Final = {"accept-encoding": "gzip"}
+"""Without this header, the store decompresses objects with gzip encoding, and ignores the range."""
+
+
+class Bucket:
+    """A bucket of Google Cloud Storage.
+
+    Args:
+        name: the bucket's name.
+        root: the URL of the API.
+        connection: sends the requests.
+    """
+
+    def __init__(self, name: str, root: str, connection: Connection) -> None:
+        self.name = name
+        self.url = f"gs://{name}"
+        self.connection = connection
+        self._root = root
+
+    async def open(self) -> None:
+        """Import the SDK and find credentials, unless that was done."""
+        await self.connection.open()
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened here."""
+        await self.connection.aclose()
+
+    async def content(self, key: str, limit: int) -> tuple[bytes, str | None]:
+        """Return the bytes of a document, and its generation if the response has it."""
+        async with self._media(key, None) as response:
+            headers = response.headers
+            data = await read_whole(pieces_of(response), _length(headers), limit, self.url_of(key))
+            return data, headers.get("x-goog-generation")
+
+    @contextlib.asynccontextmanager
+    async def _media(self, key: str, revision: Revision | None, **headers: str) -> AsyncIterator[AnyResponse]:
+        request = Request(self.url, "read", key)
+        url = self.address("o", key, alt="media", ifGenerationMatch=revision)
+        async with self.connection.exchange(
+            request, "GET", url, headers={**_AS_STORED, **headers}, direct=True
+        ) as response:
+            if response.status >= 400 and response.status != 416:
+                raise await self.connection.refusal(response)
+            yield response
+
+    @contextlib.asynccontextmanager
+    async def open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
+        """Read a range of an object.
+
+        Raises:
+            PastEnd: the object ends before the range begins.
+        """
+        async with self._media(key, revision, range=f"bytes={start}-{stop - 1}") as response:
+            if response.status == 416:
+                raise PastEnd
+            headers = response.headers
+            found = headers.get("x-goog-generation")
+            pinned = Revision(found) if found else None
+            yield Part(pieces_of(response), pinned, response.status == 206, _length(headers))
+
+    async def describe(self, key: str) -> tuple[ObjectInfo, datetime]:
+        """Return an object's metadata, and the time of the response."""
+        request = Request(self.url, "read", key)
+        answer = await self.connection.call(request, "GET", self.address("o", key))
+        return described(request, self.connection.parsed(request, answer)), answered_at(answer.headers)
+
+    async def list(
+        self, prefix: str, delimiter: str | None, token: str | None
+    ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
+        """Return one page of a listing, and the token of the next page, if there is one."""
+        url = self.address("o", prefix=prefix, delimiter=delimiter, pageToken=token)
+        page = await self.connection.ask(Request(self.url, "list", needs_only_bucket=True), "GET", url)
+        with translating(translate, Request(self.url, "list")):
+            return parse_page(page, token)
+
+    async def insert(
+        self,
+        key: str,
+        data: Data,
+        checksum: Checksum,
+        expected: Revision | Expect,
+        **metadata: str,
+    ) -> ObjectInfo:
+        """Write an object in one request. The store verifies the content, and the driver the response."""
+        condition = condition_for(expected)
+        swapping = not isinstance(expected, Expect)
+        request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=not swapping)
+        url = self.address("o", upload=True, uploadType="multipart", **condition)
+        body = Multipart({"name": key, **checksum.field, **metadata}, data)
+        headers = {"content-type": body.content_type}
+        answer = await self.connection.call(request, "POST", url, headers=headers, body=body, direct=True)
+        resource = self.connection.parsed(request, answer)
+        return await self.verified(key, resource, len(data), checksum)
+
+    async def delete(self, key: str, revision: Revision | None = None) -> None:
+        """Delete an object, of one revision if one is given."""
+        url = self.address("o", key, ifGenerationMatch=revision)
+        request = Request(self.url, "delete", key)
+        answer = await self.connection.call(request, "DELETE", url)
+        if answer.body:  # the response to a success is empty
+            self.connection.parsed(request, answer)
+
+    def address(self, *path: str, upload: bool = False, **params: str | None) -> str:
+        """Return the URL of a path in the bucket, with the parameters that are not `None`."""
+        service = ("upload", "storage") if upload else ("storage",)
+        return address(self._root, *service, "v1", "b", self.name, *path, **params)
+
+    async def verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
+        """Return the object that an upload created; delete it if it has other bytes than were sent.
+
+        Raises:
+            IntegrityError: it has other bytes.
+        """
+        request = Request(self.url, "write", key)
+        # Some implementations do not describe a finished upload, and some omit the size of an empty object.
+        if "generation" not in resource or ("size" not in resource and size):
+            info = await self._made(request)
+        else:
+            info = described(request, resource)
+        found = info.checksums.get(checksum.algorithm, checksum.hex)
+        if (info.size, found) == (size, checksum.hex):
+            return info
+        with cleanup_scope(), contextlib.suppress(AioAssetsError):
+            await self.delete(key, info.revision)
+        algorithm = checksum.algorithm
+        raise IntegrityError(
+            self.url_of(key), f"{size} bytes of {algorithm} {checksum.hex}", f"{info.size} bytes of {algorithm} {found}"
+        )
+
+    async def _made(self, request: Request) -> ObjectInfo:
+        """Return the object that an upload created whose response does not describe it."""
+        try:
+            info, _ = await self.describe(request.key)
+        except ObjectNotFound as error:
+            raise translate(ForeignAnswer(), request) from error
+        except StoreUnavailable as error:
+            detail = f"it wrote {request.key!r}, but doesn't describe it: {error}"
+            raise StoreUnavailable(self.url, detail, retry_after=error.retry_after) from error
+        except AioAssetsError as error:
+            raise StoreError(f"{request.url} was written, but can't be read: {error}", uncertain=True) from error
+        return info
+
+    def url_of(self, key: str) -> str:
+        """Return the URL of an object, for errors."""
+        return f"{self.url}/{key}"
+
+
+async def checksum_of(data: Data) -> Checksum:
+    """Return the checksum of data, computed in a thread if there is much."""
+    return await in_thread(Checksum.of, data) if len(data) > CHUNK else Checksum.of(data)
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    return number(headers["content-length"]) if "content-length" in headers else None
+
+
+def described(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
+    """Return an object's metadata from a response, or raise the error for a response that isn't Google's."""
+    with translating(translate, request):
+        return info_of(resource, request.key)
