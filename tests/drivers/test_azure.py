@@ -214,7 +214,7 @@ class TestErrors:
     async def test_the_store_refuses_damaged_content(
         self, driver: AzureDriver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aioassets.drivers.azure.driver.md5_of", lambda _: "XUFAKrxLKna5cZ2REBfFkg==")
+        monkeypatch.setattr("aioassets.drivers.azure.blobs.md5_of", lambda _: "XUFAKrxLKna5cZ2REBfFkg==")
         with pytest.raises(StoreError, match="can't"):  # Azurite's word for it varies
             await driver.upload("blob", BytesSource(b"other"))
         with pytest.raises(ObjectNotFound):

@@ -43,7 +43,7 @@ class AzureClient:
     def __init__(
         self, url: str, container: str, connecting: Connecting | None, client: Any = None, *, read_timeout: float
     ) -> None:
-        self._url = url
+        self.url = url
         self._read_timeout = read_timeout
         self._sdk = SDKClient(url, container, connecting, client, read_timeout=read_timeout)
 
@@ -84,7 +84,7 @@ class AzureClient:
 
     def reading(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
         """Raise errors of this package if a response cannot be parsed."""
-        return translating(translate, Request(self._url, verb, key))
+        return translating(translate, Request(self.url, verb, key))
 
     async def ask(self, parse: Callable[[Data], T], key: str = "", *, verb: str, query: Mapping[str, str]) -> T:
         """Send one request once, and parse its response, in a thread if it is long."""
@@ -107,9 +107,9 @@ class AzureClient:
         await self._sdk.opened()
         headers = headers or {}
         conditional = "if-match" in headers or "if-none-match" in headers
-        with translating(translate, Request(self._url, verb, key, conditional, server=self._sdk.url)):
+        with translating(translate, Request(self.url, verb, key, conditional, server=self._sdk.url)):
             async with await self._send(method, key, query or {}, headers, body, direct) as response:
-                _log.debug("%s %s %r: %d", method, self._url, key, response.status)
+                _log.debug("%s %s %r: %d", method, self.url, key, response.status)
                 if response.status >= 300:
                     raise await self._refusal(response)
                 if response.status < 200 or "x-ms-request-id" not in response.headers:

@@ -62,6 +62,7 @@ DELETES: Final = 32
 READS: Final = 20
 """Attempts to read a document that other writers keep replacing."""
 
+
 class GCSDriver(NoLocalFiles, NoOpenUploads):
     """One bucket of Google Cloud Storage, or of another implementation of its JSON API.
 
