@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
+from aioassets.push.reading import ReadAhead
 from aioassets.push.sources import HashedSource, SourceFile
 from aioassets.runtime.cancellation import Stopped, StopSignal
 from aioassets.runtime.effects import Effects
@@ -62,11 +62,13 @@ class Upload:
         number: its position in the push.
         file: the source file.
         key: the key of the object.
+        ahead: opens the file.
     """
 
     number: int
     file: SourceFile
     key: str
+    ahead: ReadAhead
 
 
 class _WatchedSource:
@@ -92,28 +94,25 @@ class _WatchedSource:
         return self._source.digests
 
     async def read(self, offset: int, size: int) -> Data:
-        with self._noting():
+        try:
             self._check()
             data = await self._source.read(offset, size)
             self._passed(offset + len(data))
+        except Exception as error:
+            self.error = error
+            raise
         return data
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        with self._noting():
+        try:
             self._check()
             copied = await self._source.copy_to(descriptor, offset, size)
             if copied:
                 self._passed(offset + size)
-        return copied
-
-    @contextlib.contextmanager
-    def _noting(self) -> Iterator[None]:
-        """Keep an error of the source or of a callback."""
-        try:
-            yield
         except Exception as error:
             self.error = error
             raise
+        return copied
 
     def _passed(self, offset: int) -> None:
         if fresh := max(0, offset - self._reported):
@@ -165,10 +164,11 @@ class Uploader:
             SourceChanged: a file changed since the scan.
             Stopped: the push should end.
         """
+        ahead = ReadAhead(files)
 
         async def upload(number: int) -> None:
             file = files[number]
-            await self._upload(Upload(number, file, key(file)))
+            await self._upload(Upload(number, file, key(file), ahead))
 
         await side_by_side((file.size for file in files), len(files), upload, self.at_once)
         if self._failure is not None:
@@ -198,7 +198,7 @@ class Uploader:
         compared = self._is_left(upload)
         digests, skipped = await self._copy(upload, compared), compared
         if digests is None:
-            source = file.opened()
+            source = upload.ahead.opened(upload.number, file)
             skipped = await self._send(upload, source, compared)
             digests = await source.finish(self._check)
         self.ledger.note_stored(upload.number, digests)

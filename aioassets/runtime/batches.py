@@ -17,10 +17,10 @@ from aioassets.runtime.ticks import TickBatcher
 
 T = TypeVar("T")
 
-BATCH_SIZE: Final = 16
-"""Number of waiting jobs that fill a batch, which then starts without waiting for the previous one."""
+BATCH_SIZE: Final = 32
+"""Maximum number of jobs in a batch, so that the first results don't wait for long."""
 SLOW_BATCH: Final = 0.005
-"""Seconds after which the next batch no longer waits for the running one."""
+"""Seconds after which waiting jobs no longer wait for the running batch."""
 SMALL: Final = 128 * 1024
 """Maximum size in bytes of a file that is read or written, and hashed, in a batch."""
 
@@ -82,9 +82,10 @@ class _Batch:
 class _Batches:
     """Batches of short jobs of one event loop. Jobs are collected while a thread runs the previous batch.
 
-    A round trip to a thread takes longer than reading or writing a small file. On slow disks, a batch
-    that is full, or has waited for `SLOW_BATCH`, doesn't wait for the previous one. The threads end with
-    the loop.
+    A round trip to a thread takes longer than reading or writing a small file. Threads that run short
+    jobs at the same time wait for each other at the GIL, so one thread runs all of them. On slow disks,
+    where a batch takes longer than `SLOW_BATCH`, no job waits for another, as long as there are threads.
+    The threads end with the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,19 +96,36 @@ class _Batches:
         self._running = 0
         self._batcher = TickBatcher()
         self._begun_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, job: _Job[Any]) -> None:
         self._waiting.append(job)
-        count = len(self._waiting)
-        if count == 1 and not self._running:
+        if self._running and self._timer is None:
+            self._timer = self._loop.call_at(self._begun_at + SLOW_BATCH, self._begin_apart)
+        elif not self._running and len(self._waiting) == 1:
             self._loop.call_soon(self._begin)
-        elif count >= BATCH_SIZE or (self._running and self._loop.time() - self._begun_at > SLOW_BATCH):
-            self._begin()
 
     def _begin(self) -> None:
-        jobs, self._waiting = [job for job in self._waiting if job.is_wanted()], []
-        if not jobs:
+        if jobs := self._taken(BATCH_SIZE):
+            self._start(jobs)
+
+    def _begin_apart(self) -> None:
+        """Start a batch for each job, if the running batch takes long."""
+        self._timer = None
+        slow_at = self._begun_at + SLOW_BATCH
+        if self._waiting and self._loop.time() < slow_at:  # another batch has begun since
+            self._timer = self._loop.call_at(slow_at, self._begin_apart)
             return
+        for job in self._taken(len(self._waiting)):
+            self._start([job])
+
+    def _taken(self, limit: int) -> list[_Job[Any]]:
+        """Take up to `limit` waiting jobs, without those whose callers were cancelled."""
+        wanted = [job for job in self._waiting if job.is_wanted()]
+        self._waiting = wanted[limit:]
+        return wanted[:limit]
+
+    def _start(self, jobs: list[_Job[Any]]) -> None:
         self._begun_at = self._loop.time()
         batch = _Batch(jobs, self._loop)
         try:
@@ -115,6 +133,7 @@ class _Batches:
         except Exception as error:
             batch.jobs = ()
             self._deliver(jobs, error)
+            self._loop.call_soon(self._begin)
         else:
             self._running += 1
             for job in jobs:

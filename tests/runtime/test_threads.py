@@ -201,15 +201,20 @@ class TestBatches:
         assert sorted(results) == list(range(BATCH_SIZE // 2))
         assert len(used) <= 2
 
-    async def test_a_full_batch_does_not_wait_for_a_slow_one(self) -> None:
-        slow = threading.Event()
+    async def test_the_results_of_a_full_batch_do_not_wait_for_further_jobs(self) -> None:
+        delivered = threading.Event()
+
+        async def deliver() -> None:
+            await in_batch(threading.get_ident)
+            delivered.set()
+
+        async def wait() -> None:
+            assert await in_batch(delivered.wait, 60)
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(in_batch, slow.wait)
-            await settled()
-            async with anyio.create_task_group() as others:
-                for _ in range(BATCH_SIZE):
-                    others.start_soon(in_batch, threading.get_ident)
-            slow.set()
+            for _ in range(BATCH_SIZE):
+                tasks.start_soon(deliver)
+            tasks.start_soon(wait)
 
     async def test_a_job_does_not_wait_for_a_batch_that_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("aioassets.runtime.batches.SLOW_BATCH", -1)
@@ -219,6 +224,16 @@ class TestBatches:
             await settled()
             await in_batch(threading.get_ident)
             slow.set()
+
+    async def test_while_a_batch_takes_long_no_job_waits_for_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only a timer can start them, since no further job comes: each may read several files."""
+        monkeypatch.setattr("aioassets.runtime.batches.SLOW_BATCH", 0.001)
+        meeting = threading.Barrier(4, timeout=60)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(in_batch, meeting.wait)
+                await checkpoint()
+                await checkpoint()
 
     async def test_an_error_is_raised_to_its_caller_only(self) -> None:
         async def fail() -> None:

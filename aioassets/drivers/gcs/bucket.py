@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from aioassets.drivers.bodies import CHUNK, Part, PastEnd, read_whole
@@ -114,7 +115,7 @@ class Bucket:
         condition = condition_for(expected)
         swapping = not isinstance(expected, Expect)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=not swapping)
-        url = self.address("o", upload=True, uploadType="multipart", **condition)
+        url = _insert_address(self._root, self.name, condition.get("ifGenerationMatch"))
         body = Multipart({"name": key, **checksum.field, **metadata}, data)
         headers = {"content-type": body.content_type}
         answer = await self.connection.call(request, "POST", url, headers=headers, body=body, direct=True)
@@ -172,6 +173,13 @@ class Bucket:
     def url_of(self, key: str) -> str:
         """Return the URL of an object, for errors."""
         return f"{self.url}/{key}"
+
+
+@lru_cache(maxsize=8)
+def _insert_address(root: str, bucket: str, generation: str | None) -> str:
+    """Return the address of inserts, which is the same for all files of a push."""
+    path = ("upload", "storage", "v1", "b", bucket, "o")
+    return address(root, *path, uploadType="multipart", ifGenerationMatch=generation)
 
 
 async def checksum_of(data: Data) -> Checksum:
