@@ -66,7 +66,7 @@ class LocalDriver:
 
     Args:
         path: the folder; a leading `~` stands for the user's home.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None) -> None:

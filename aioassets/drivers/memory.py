@@ -49,7 +49,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
 
     Args:
         name: the name in the URL, `memory://name`.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
     """
 
     def __init__(self, name: str = "memory", *, dispatcher: Dispatcher | None = None) -> None:

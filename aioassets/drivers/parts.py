@@ -20,7 +20,7 @@ UPLOADS: Final = 3
 
 
 class UploadDropped(Exception):
-    """Raised where the store dropped an upload, so that it has to be started again."""
+    """Raised if the store dropped an upload, which must be restarted."""
 
 
 class PartedUpload(abc.ABC, Generic[T]):

@@ -40,7 +40,7 @@ class VersionAllocation:
     Args:
         context: the state that pushes of one manager share.
         plan: the plan of the push.
-        effects: record to note requests with an unknown effect in.
+        effects: record to note requests with an unknown effect.
 
     Attributes:
         index: the index as it was last read.

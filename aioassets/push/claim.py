@@ -54,7 +54,7 @@ class HeldClaim:
         version: the version number.
         claim: the last known content of the `.meta`.
         revision: the last known revision of the `.meta`.
-        effects: record to note requests with an unknown effect in.
+        effects: record to note requests with an unknown effect.
         resumed: whether it was taken over from a dead push, which may have left content.
     """
 
@@ -80,7 +80,7 @@ class HeldClaim:
         """Replace the claim with the manifest, which makes the version complete.
 
         Args:
-            effects: record to note a swap with an unknown effect in.
+            effects: records a swap with an unknown effect.
 
         Raises:
             ClaimLost: another process holds or ended the number.

@@ -88,7 +88,7 @@ class SourceFile(Protocol):
         """Ask the store to copy the file to this key on the server side.
 
         Args:
-            effects: record to note requests with an unknown effect in.
+            effects: record to note requests with an unknown effect.
 
         Returns:
             The digests that the store reports, or `None` if the file must be uploaded.

@@ -135,7 +135,7 @@ class Uploader:
         driver: the driver to upload by.
         name: the asset, for events.
         ledger: records the uploads.
-        effects: record to note requests with an unknown effect in.
+        effects: record to note requests with an unknown effect.
         stop: asks the uploads to stop.
         report: receives events.
         present: the objects of a resumed push by key; `None` unless a push is resumed.

@@ -18,7 +18,7 @@ from aioassets.testing.sources import BytesSource
 
 
 class ListingConformance(PartSized):
-    """Listing, unusual keys, deletion and closing."""
+    """Tests of listings, unusual keys, deletion and closing."""
 
     async def test_listing_without_matching_keys_is_empty(self, driver: Driver) -> None:
         assert await list_keys(driver, "") == []

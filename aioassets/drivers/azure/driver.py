@@ -70,7 +70,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     Args:
         container: the container's name.
-        dispatcher: the budget and retries to use; the SDK's own retries are off.
+        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
         connection_string: the account and a key or signature in one, as the portal shows it. Not
             used if `account_url` or `account_name` is given.
         account_url: the account's blob endpoint, perhaps with a signature after `?`.
@@ -83,7 +83,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         ca_bundle: a file of certificate authorities to trust instead of those of the system.
         part_size: bytes; larger blobs are uploaded in blocks of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         client: a `ContainerClient` of `azure.storage.blob.aio` that sends all requests, instead of
             all of the above. It is not closed. Create it with `retry_total=0`.
 

@@ -73,7 +73,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     Args:
         bucket: the bucket's name.
-        dispatcher: the budget and retries to use; the SDK's own retries are off.
+        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
         api_root: the scheme and host of another implementation of the API. Over plain `http`, as with
             emulators, credentials are sent only if they are given here.
         service_file: a file of credentials (of a service account, a user, an external account);
@@ -83,7 +83,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         ca_bundle: a file of certificate authorities to trust instead of those of the system.
         part_size: bytes, a multiple of 256 KiB; larger blobs are uploaded in chunks of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         client: a `gcloud.aio.storage.Storage` whose session sends all requests. It is not closed.
 
     Raises:

@@ -63,7 +63,7 @@ class Connection:
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of those of the system.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         max_connections: the most connections of the session.
         client: a `gcloud.aio.storage.Storage` whose session to use. It is not closed.
     """

@@ -24,7 +24,7 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class NotConnected(ConnectionError):
-    """Raised where no connection was made, so that nothing was sent.
+    """Raised if no connection was made, so that nothing was sent.
 
     Attributes:
         certificate: whether TLS was the cause.
@@ -52,7 +52,7 @@ class Watch:
             raise TimeoutError
 
     def taken(self, *, last: bool) -> None:
-        """Note that a piece of the body was read."""
+        """Record that a piece of the body was read."""
         # After the last piece come its way to the socket, and the response, which aiohttp limits.
         self._scope.deadline = anyio.current_time() + self._patience * (2 if last else 1)
 
@@ -62,7 +62,7 @@ async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | No
 
     Args:
         pieces: the body.
-        limit: the most bytes that it may have.
+        limit: maximum number of bytes.
         seconds: how long it may take. Without it, only the read timeout of the session applies.
 
     Raises:

@@ -67,7 +67,7 @@ class S3Driver(NoLocalFiles):
 
     Args:
         bucket: the bucket's name.
-        dispatcher: the budget and retries to use. The retries of the SDK are off.
+        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
         endpoint_url: the URL of the store, if it is not AWS. `identity` includes only an endpoint
             that is given here, not one from the SDK's configuration.
         region: the bucket's region.
@@ -87,7 +87,7 @@ class S3Driver(NoLocalFiles):
         ca_bundle: a file of certificate authorities to trust instead of the default ones.
         part_size: bytes; larger blobs are uploaded in parts of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         client: an aiobotocore S3 client to use for all requests, which is never closed. Configure it
             with `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`.
 

@@ -112,10 +112,10 @@ class HotRequests(Protocol):
 
 
 class BucketMoved(Exception):
-    """Raised where the bucket is in another region.
+    """Raised if the bucket is in another region.
 
     Attributes:
-        region: the region that the store named; empty where it named none.
+        region: the region that the store named; empty if it named none.
         refusal: the store's response.
     """
 
