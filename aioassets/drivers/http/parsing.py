@@ -42,12 +42,12 @@ def number(text: object) -> int:
 
 
 def entity_tag(text: str) -> str:
-    """Parse an ETag, without its quotes.
+    """Parse an ETag, without its quotes, and without the mark of a weak one, which proxies that compress add.
 
     Raises:
         ValueError: it is empty, or invalid in a header.
     """
-    tag = text.strip('"')
+    tag = text.removeprefix("W/").strip('"')
     if not tag or len(tag) > LONGEST or not tag.isascii() or not tag.isprintable():
         raise ValueError("a server's ETag isn't one")
     return tag
