@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -24,6 +24,9 @@ from aioassets.runtime.threads import in_thread
 if TYPE_CHECKING:
     from aioassets.drivers.azure.direct import DirectClient
     from aioassets.drivers.http.proxies import Proxy
+
+_SIGN_IN: Final = "https://login.microsoftonline.com"
+"""The service that issues tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class SDKClient:
                     await self._credential.close()
 
     async def _open(self, how: Connecting) -> Any:
-        client, transport, tls, proxy = await in_thread(self._make_client, how)
+        client, transport, tls, proxy, proxy_url = await in_thread(self._make_client, how)
         import aiohttp  # noqa: PLC0415 - loaded by now
 
         # Like the SDK's own session, but with a connection for each request of the budget.
@@ -137,7 +140,7 @@ class SDKClient:
             connector=aiohttp.TCPConnector(limit=how.connections, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,
+            proxy=proxy_url,
         )
         send_once(transport.session)
         self.url = client.url  # a property that the SDK composes each time
@@ -161,20 +164,21 @@ class SDKClient:
         host = Host(self.url, tls=tls, connect_timeout=how.connect_timeout, read_timeout=how.read_timeout, proxy=proxy)
         return DirectClient(host, self.url, authorization)
 
-    def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None]:
+    def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None, str | None]:
         """Import the SDK and create its client. Blocks."""
         try:
             from azure.core.pipeline.transport import AioHttpTransport  # noqa: PLC0415 - optional, and slow
             from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415
 
             import aioassets.drivers.azure.direct  # noqa: F401, PLC0415 - whose dependencies are optional, too
-            from aioassets.drivers.http.proxies import environment_proxy, tls_context  # noqa: PLC0415
+            from aioassets.drivers.http.proxies import environment_proxy, proxy_url, tls_context  # noqa: PLC0415
         except ImportError as error:
             raise InvalidSetting(
                 "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
             ) from error
         # The SDK logs what it raises; without a handler, that would appear on standard error.
         logging.getLogger("azure").addHandler(logging.NullHandler())
+        proxy, url = environment_proxy(how.account.url), proxy_url(how.account.url)
         transport = AioHttpTransport(
             connection_timeout=how.connect_timeout,
             read_timeout=how.read_timeout,
@@ -191,7 +195,7 @@ class SDKClient:
         except ValueError as error:  # for example a token over plain HTTP
             raise InvalidSetting(f"Cannot use {self._url}: {error}") from error
         cafile = None if how.ca_bundle is None else os.fspath(how.ca_bundle)
-        return client, transport, tls_context(cafile, verify=how.verify), environment_proxy(how.account.url)
+        return client, transport, tls_context(cafile, verify=how.verify), proxy, url
 
     def _credential_for(self, how: Connecting) -> Any:
         account = how.account
@@ -203,6 +207,8 @@ class SDKClient:
             return {"account_name": account.name, "account_key": account.key}
         if account.sas:
             return account.sas
+        from aioassets.drivers.http.proxies import has_bare_proxies, proxy_url  # noqa: PLC0415 - loaded by now
+
         try:
             from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - optional, and slow
         except ImportError as error:
@@ -211,5 +217,6 @@ class SDKClient:
                 "set connection_string (AZURE_STORAGE_CONNECTION_STRING), account_key or sas_token, install "
                 "azure-identity, or set anonymous=true for a public container.",
             ) from error
-        self._credential = DefaultAzureCredential()
+        proxy = proxy_url(_SIGN_IN) if has_bare_proxies() else None
+        self._credential = DefaultAzureCredential(**({"proxies": {"https": proxy}} if proxy else {}))
         return self._credential

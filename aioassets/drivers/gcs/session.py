@@ -230,10 +230,14 @@ class Connection:
         # No total timeout: a large chunk may take long as long as bytes are sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:
-            tls, proxy = await in_thread(self._route)
+            tls, proxy, default = await in_thread(self._route)
             connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver(), ssl=tls)
             session = aiohttp.ClientSession(
-                connector=connector, timeout=timeout, trace_configs=[unredirected()], trust_env=True
+                connector=connector,
+                timeout=timeout,
+                trace_configs=[unredirected()],
+                proxy=default,
+                trust_env=default is None,
             )
             send_once(session)
             try:
@@ -265,10 +269,13 @@ class Connection:
         token: Any = object() if self._anonymous else make_token(self._url, self._service_file, session)
         return Storage(session=session, token=token, api_root=self._root)
 
-    def _route(self) -> tuple[ssl.SSLContext, Proxy | None]:
-        from aioassets.drivers.http.proxies import environment_proxy, tls_context  # noqa: PLC0415 - loaded by now
+    def _route(self) -> tuple[ssl.SSLContext, Proxy | None, str | None]:
+        """Return how to encrypt, the proxy, and its URL where the session cannot read it from the environment."""
+        from aioassets.drivers.http import proxies  # noqa: PLC0415 - loaded by now
 
-        return tls_context(self._ca_bundle, verify=self._verify), environment_proxy(self._root)
+        proxy, url = proxies.environment_proxy(self._root), proxies.proxy_url(self._root)
+        tls = proxies.tls_context(self._ca_bundle, verify=self._verify)
+        return tls, proxy, url if proxies.has_bare_proxies() else None
 
     def _make_host(self, tls: ssl.SSLContext, proxy: Proxy | None) -> Host:
         from aioassets.drivers.http.host import Host  # noqa: PLC0415 - loaded by now

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from aioassets.drivers.http.connections import NotConnected
@@ -16,6 +17,7 @@ from aioassets.drivers.http.parsing import printable
 from aioassets.errors import InvalidSetting
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_NEVER_IN_A_URL: Final = re.compile(r"[\s\\#?\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,10 @@ class Proxy:
         Raises:
             InvalidSetting: the URL is invalid. The message leaves it out, since it may hold a password.
         """
-        try:
-            parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
-            server = (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
-        except (KeyError, ValueError):
-            server = ("", 0)
-        if not server[0]:
-            raise InvalidSetting("A proxy must be a URL such as http://host:3128. Check HTTPS_PROXY and HTTP_PROXY.")
+        parts = _split(url)
+        if parts.scheme not in DEFAULT_PORTS:
+            raise _unusable()
+        server = (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
         user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         authorization = f"Basic {b64encode(user.encode()).decode()}" if parts.username else ""
         tls = tls_context(ca_bundle, verify=verify) if parts.scheme == "https" else None
@@ -131,9 +130,34 @@ def environment_proxy(url: str) -> Proxy | None:
     Raises:
         InvalidSetting: the URL of the proxy is invalid.
     """
-    parts = urlsplit(url)
-    found = None if proxy_bypass(parts.netloc.rpartition("@")[2]) else getproxies().get(parts.scheme)
+    found = proxy_url(url)
     return Proxy.parse(found) if found else None
+
+
+def proxy_url(url: str) -> str | None:
+    """Return the URL of the proxy for a URL, with its scheme, or `None` for a direct connection. May block.
+
+    Raises:
+        InvalidSetting: `HTTP_PROXY` or `HTTPS_PROXY` is malformed.
+    """
+    proxies = checked_proxies()
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc.rpartition("@")[2]) else proxies.get(parts.scheme)
+
+
+def checked_proxies() -> dict[str, str]:
+    """Return the URLs of the environment's proxies, with their schemes, by the scheme of requests. May block.
+
+    Raises:
+        InvalidSetting: one is malformed, even if no request to the store would use it. Requests for
+            credentials may, and the SDKs' errors would show its password.
+    """
+    return {scheme: _split(proxy).geturl() for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
+
+
+def has_bare_proxies() -> bool:
+    """Return whether a proxy in the environment lacks its scheme, which aiohttp requires."""
+    return any("://" not in proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS)
 
 
 def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext:
@@ -154,6 +178,29 @@ def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _split(url: str) -> SplitResult:
+    """Split the URL of a proxy; the default scheme is `http`.
+
+    Raises:
+        InvalidSetting: it is malformed, for example because its password has an unescaped `#` or `/`.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
+        sound = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or parts.path not in ("", "/") or parts.query or parts.fragment or _NEVER_IN_A_URL.search(url):
+        raise _unusable()
+    return parts
+
+
+def _unusable() -> InvalidSetting:
+    return InvalidSetting(
+        "The URL of the proxy cannot be used. Write http://host:3128 or http://user:password@host:3128, with %23 for # "
+        "and %2F for / in the password. Check HTTPS_PROXY and HTTP_PROXY."
+    )
 
 
 def _host_and_port(server: Server, default: int = 0) -> str:
