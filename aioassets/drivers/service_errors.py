@@ -99,6 +99,7 @@ class ServiceError:
         status: the HTTP status; 0 where it is unknown.
         retry_after: seconds that the store asked to wait.
         location: the target of a redirect.
+        advice: a sentence that says what to do; empty for the default one of the kind.
     """
 
     kind: Kind
@@ -107,6 +108,7 @@ class ServiceError:
     status: int = 0
     retry_after: float | None = None
     location: str = ""
+    advice: str = ""
 
     @property
     def sentence(self) -> str:
@@ -127,6 +129,8 @@ class ServiceError:
                 return BucketNotFound(request.bucket)
             case Kind.CONDITION:
                 return PreconditionFailed(request.url)
+            case Kind.DENIED if self.advice:
+                return AccessDenied(request.bucket, request.doing, self.sentence, self.advice)
             case Kind.DENIED:
                 return AccessDenied(request.bucket, request.doing, self.sentence)
             case Kind.REFUSED | Kind.THROTTLED:
@@ -138,7 +142,8 @@ class ServiceError:
             case Kind.REDIRECTED:
                 return StoreError(self._redirected(request), uncertain=request.changes)
         uncertain = request.changes and not self.is_the_stores
-        return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}", uncertain=uncertain)
+        told = f"{request.bucket} can't {request.doing}: {self.sentence} {self.advice}".rstrip()
+        return StoreError(told, uncertain=uncertain)
 
     def _redirected(self, request: Request) -> str:
         server = origin(request.server) or "the store's server"

@@ -68,6 +68,8 @@ class Credentials:
             raise
         except Exception as error:  # programs and files of the chain may fail in any way
             raise MissingCredentials(self._url, f"Reading them failed: {_summary(error)}") from error
+        if self.current is not None and (problem := flaw_of(self.current)):
+            raise MissingCredentials(self._url, f"{problem} Check the environment variables and files of AWS.")
         return self.current
 
     async def frozen(self) -> Any:
@@ -80,6 +82,8 @@ class Credentials:
             renewal = self._renewing(self._renew)
             if self._expires(MARGIN) and (problem := await asyncio.shield(renewal)) and self._expires(0):
                 detail = f"its credentials have expired, and can't be renewed: {_summary(problem)}"
+                if _is_refusal(problem):
+                    raise MissingCredentials(self._url, f"they {detail.removeprefix('its credentials ')}") from problem
                 raise StoreUnavailable(self._url, detail, uncertain=False) from problem
         return self.current
 
@@ -140,6 +144,27 @@ class Credentials:
 def _run(work: Callable[[], Awaitable[None]]) -> None:
     """Run work that may block, in a worker thread, on an event loop of its own."""
     run_async(lambda: asyncio.wait_for(work(), TIME_LIMIT))
+
+
+def flaw_of(credentials: Any) -> str:
+    """Return a sentence about a character that no credential has; empty where there is none."""
+    names = {"access_key": "access key id", "secret_key": "secret access key", "token": "session token"}
+    for attribute, name in names.items():
+        value = getattr(credentials, attribute) or ""
+        if not value.isprintable() or value != value.strip():
+            return f"The {name} has a line break, another control character, or a blank at an end."
+    return ""
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether renewing credentials was refused, so that a retry is useless."""
+    from botocore.exceptions import ClientError, SSOError, TokenRetrievalError  # noqa: PLC0415 - already imported
+
+    from aioassets.drivers.s3.errors import is_lasting, read_service_error  # noqa: PLC0415
+
+    if isinstance(error, ClientError):
+        return is_lasting(read_service_error(error.response))
+    return isinstance(error, SSOError | TokenRetrievalError)
 
 
 def _summary(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
@@ -27,6 +28,8 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "NoSuchKey": Kind.MISSING,
     "NoSuchBucket": Kind.NO_BUCKET,
     "NoSuchUpload": Kind.OTHER,  # a 404 that is not about the object
+    "InvalidObjectState": Kind.OTHER,  # a 403 that is not about credentials, like the next
+    "RequestTimeTooSkewed": Kind.OTHER,
     "PreconditionFailed": Kind.CONDITION,
     "AccessDenied": Kind.DENIED,
     "AccountProblem": Kind.DENIED,
@@ -34,7 +37,6 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "ExpiredToken": Kind.DENIED,
     "InvalidAccessKeyId": Kind.DENIED,
     "InvalidToken": Kind.DENIED,
-    "RequestTimeTooSkewed": Kind.DENIED,
     "SignatureDoesNotMatch": Kind.DENIED,
     "TokenRefreshRequired": Kind.DENIED,
     "BadDigest": Kind.REFUSED,  # damaged in transit, like the next four
@@ -65,6 +67,14 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     501: Kind.UNSUPPORTED,
 }
 """Kinds of other codes, and of responses to HEAD, which have only a status."""
+_ADVICE: Final[Mapping[str, str]] = {
+    "InvalidObjectState": "The object is archived. Restore it (`aws s3api restore-object`), and try again then.",
+    "RequestTimeTooSkewed": "The clock of this machine is wrong. Set it, for example by NTP, and try again.",
+}
+_MAY_BE_MISSING: Final = frozenset({"AccessDenied", "403"})
+"""Codes of the response to reading a missing key where `s3:ListBucket` is not allowed."""
+OPEN: Final = "open"
+"""The verb of opening a client, which sends requests for credentials only."""
 ELSEWHERE: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 """Codes of a bucket in another region, besides redirects."""
 _REGIONAL: Final = frozenset({301, 302, 307})
@@ -89,7 +99,7 @@ def service_error_of(
         location: the target of a redirect.
     """
     kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
-    return ServiceError(kind, code, message, status, wait, location)
+    return ServiceError(kind, code, message, status, wait, location, _ADVICE.get(code, ""))
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: Data) -> tuple[ServiceError, str]:
@@ -153,6 +163,32 @@ def code_of(error: BaseException) -> str:
     return read_service_error(response).code if response else service_code_of(error)
 
 
+def _refused(error: ServiceError, request: Request) -> AioAssetsError:
+    if error.kind is Kind.DENIED and request.verb == "read" and request.key and error.code in _MAY_BE_MISSING:
+        advice = (
+            "The object may be missing: without the permission s3:ListBucket, S3 does not tell. "
+            "Check that the credentials allow s3:GetObject and s3:ListBucket."
+        )
+        error = replace(error, advice=advice)
+    return error.translate(request)
+
+
+def is_lasting(error: ServiceError) -> bool:
+    """Return whether a service for credentials refused, and would do so again."""
+    return error.kind not in (Kind.FAILED, Kind.THROTTLED, Kind.REFUSED)
+
+
+def _without_credentials(error: ServiceError, request: Request) -> AioAssetsError:
+    """Return the error for a response of a service for credentials, which is all that opening asks."""
+    if not is_lasting(error):
+        return error.translate(request)
+    return MissingCredentials(
+        request.bucket,
+        f"the service for credentials refused ({error.sentence.rstrip('.')}). "
+        f"{error.advice or 'Check the role and its trust policy, or sign in again (`aws sso login`).'}",
+    )
+
+
 def translate(error: Exception, request: Request) -> Exception:
     """Return the error of this package for one of S3's or the SDK's, or the same error where it is neither."""
     import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
@@ -163,9 +199,10 @@ def translate(error: Exception, request: Request) -> Exception:
         case AioAssetsError():
             return error
         case ServiceErrorRaised() | BucketMoved():
-            return error.refusal.translate(request)
+            return _refused(error.refusal, request)
         case sdk.ClientError():
-            return read_service_error(error.response).translate(request)
+            found = read_service_error(error.response)
+            return (_without_credentials if request.verb == OPEN else _refused)(found, request)
         case (
             sdk.NoCredentialsError()
             | sdk.PartialCredentialsError()
