@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,9 +12,11 @@ from weakref import WeakValueDictionary
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
+from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader, create_loader
 
+from aioassets.drivers.http.proxies import checked_proxies, tls_context
 from aioassets.drivers.s3.address import PROBE, Address
 from aioassets.drivers.s3.by_sdk import SDKRequests, guard
 from aioassets.drivers.s3.credentials import Credentials
@@ -21,6 +25,7 @@ from aioassets.drivers.s3.errors import region_in
 from aioassets.drivers.s3.hot import HotRequests
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.transport import Transport
+from aioassets.errors import InvalidSetting
 
 _SIGNED_OTHERWISE: Final = ("--x-s3", "--xa-s3")
 """Endings of the names of S3 Express buckets and their access points, which have sessions of their own."""
@@ -67,9 +72,15 @@ async def open_client(options: Options, credentials: Credentials | None, region:
         credentials: renewed credentials; `None` for those in the options.
         region: the bucket's region; `None` for the configured one.
     """
+    _check_environment(options)
+    checked_proxies()
     session = _session(options, region)
+    if authorities := options.verify if options.verify is not None else session.get_config_variable("ca_bundle"):
+        tls_context(str(authorities))  # also used by requests for credentials, whose errors do not name it
     if credentials is not None:
         session.register_component("credential_provider", _Provider(credentials, options))
+    elif options.anonymous:
+        session.register_component("credential_provider", _NoProvider())
     else:
         session.set_credentials(options.access_key_id, options.secret_access_key, options.session_token)
     transports: list[Transport] = []
@@ -89,6 +100,7 @@ async def open_client(options: Options, credentials: Credentials | None, region:
             )
         )
         guard(sdk)
+        _add_headers(sdk, options.headers)
         address = await _address(sdk, options.bucket)
         hot = await _hot(options, session, sdk, transports[0], address)
         return Client(sdk, hot, address.region if address else sdk.meta.region_name or "", opened.pop_all())
@@ -97,9 +109,31 @@ async def open_client(options: Options, credentials: Credentials | None, region:
 def adopt(sdk: Any, options: Options) -> Client:
     """Use an SDK client of the caller, which is never closed, for all requests."""
     guard(sdk)
+    _add_headers(sdk, options.headers)
     encryption = options.encryption_params
     hot = SDKRequests(sdk, options.bucket, patience=options.read_timeout, encryption=encryption)
     return Client(sdk, hot, "", AsyncExitStack())
+
+
+def _add_headers(sdk: Any, headers: Mapping[str, str]) -> None:
+    """Let an SDK client send headers with each request."""
+
+    def add(params: dict[str, Any], **_: Any) -> None:
+        params["headers"].update(headers)
+
+    if headers:
+        sdk.meta.events.register_first("before-call.s3", add, unique_id="aioassets-add-headers")
+
+
+def _check_environment(options: Options) -> None:
+    """Check the variables that the SDK takes as they are, even if they are empty.
+
+    Raises:
+        InvalidSetting: one that is needed is empty.
+    """
+    for name, given in (("AWS_PROFILE", options.profile), ("AWS_DEFAULT_REGION", options.region)):
+        if given is None and os.environ.get(name) == "":
+            raise InvalidSetting(f"The environment variable {name} is empty. Set it to a value, or unset it.")
 
 
 def _session(options: Options, region: str | None = None) -> AioSession:
@@ -129,6 +163,7 @@ def _config(options: Options, transport: Any) -> AioConfig:
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": False, **style},  # a signed payload would be hashed on the event loop
         user_agent_extra=AGENT,
+        **({"signature_version": UNSIGNED} if options.anonymous else {}),
     )
 
 
@@ -144,6 +179,7 @@ async def _hot(
         provider.get_frozen_credentials,
         patience=options.read_timeout,
         encryption=options.encryption_headers,
+        headers=options.headers,
         adds_checksums=options.request_checksum_calculation == "when_supported",
     )
 
@@ -170,6 +206,13 @@ async def _address(sdk: Any, bucket: str) -> Address | None:
 def _version_4(signature_version: Any, **_: Any) -> str | None:
     """Presign as requests are signed. By default the SDK presigns with the outdated version 2."""
     return "s3v4-query" if signature_version in ("v4-query", "s3v4-query") else None
+
+
+class _NoProvider:
+    """The provider of a session without credentials."""
+
+    async def load_credentials(self) -> None:
+        """Return `None`, so that no service is asked for credentials."""
 
 
 class _Provider:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aioassets.drivers.s3.values import given
+from aioassets.errors import InvalidSetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,8 @@ class Options:
     """Options of the clients of one bucket, as `S3Driver` documents them.
 
     Attributes:
+        anonymous: whether requests are not signed.
+        requester_pays: whether the caller pays for requests and transfers.
         verify: the file of certificate authorities, `False` for no verification, or `None` for the SDK's default.
     """
 
@@ -29,6 +33,36 @@ class Options:
     verify: str | bool | None
     connect_timeout: float
     read_timeout: float
+    anonymous: bool = False
+    requester_pays: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the credentials and the endpoint, of which no error shows the value.
+
+        Raises:
+            InvalidSetting: the SDK can't use one of them.
+        """
+        for name in ("access_key_id", "secret_access_key", "session_token"):
+            value = getattr(self, name) or ""
+            if not value.isprintable() or value != value.strip():
+                raise InvalidSetting(f"The option {name} has a line break, a control character, or a blank at an end.")
+            if value and self.anonymous:
+                raise InvalidSetting(f"The options anonymous and {name} exclude each other.")
+        if "_" in (urlsplit(self.endpoint_url or "").hostname or ""):
+            raise InvalidSetting(
+                "The host in the option endpoint_url has an underscore, which the AWS SDK does not accept. "
+                "Use another name of the host, or its IP address."
+            )
+
+    @property
+    def needs_credentials(self) -> bool:
+        """Return whether the SDK has to find credentials."""
+        return self.access_key_id is None and not self.anonymous
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of all requests."""
+        return {"x-amz-request-payer": "requester"} if self.requester_pays else {}
 
     @property
     def encryption_params(self) -> dict[str, str]:
