@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver
+from aioassets import AioAssetsError, AzureDriver, Dispatcher, GCSDriver, S3Driver
 from aioassets.drivers.http.client import Connections
 from aioassets.drivers.http.connections import NotConnected
 from aioassets.drivers.http.proxies import Proxy, environment_proxy
@@ -242,7 +242,7 @@ class TestParsing:
         assert environment_proxy("http://store.example/key") is None
 
 
-def driver_of(kind: str, port: int, ca_bundle: str) -> Driver:
+def driver_of(kind: str, port: int, ca_bundle: str) -> S3Driver | GCSDriver | AzureDriver:
     """Return a driver of a store that is encrypted with a certificate of a private authority."""
     dispatcher, root = Dispatcher(retry=NO_RETRY), f"https://localhost:{port}"
     match kind:
@@ -261,7 +261,7 @@ def driver_of(kind: str, port: int, ca_bundle: str) -> Driver:
     return AzureDriver("bucket", dispatcher=dispatcher, account_url=f"{root}/a", anonymous=True, ca_bundle=ca_bundle)
 
 
-async def failures(driver: Driver) -> list[AioAssetsError]:
+async def failures(driver: S3Driver | GCSDriver | AzureDriver) -> list[AioAssetsError]:
     """Return the errors of a request on the project's own connections, and of one by the SDK."""
     found = []
     async with driver:

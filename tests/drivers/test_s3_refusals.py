@@ -114,7 +114,7 @@ async def test_a_line_break_in_credentials_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
     error = await failure_of(S3Driver("bucket", region="us-east-1"))
     assert isinstance(error, MissingCredentials)
-    assert "access key id has a line break" in str(error)
+    assert "access key id contains a line break" in str(error)
     assert "EXAMPLE" not in str(error)
 
 

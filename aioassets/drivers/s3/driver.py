@@ -86,14 +86,12 @@ class S3Driver(NoLocalFiles):
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the default ones.
         anonymous: send unsigned requests, for public buckets.
-        requester_pays: agree to pay for requests and transfers, as buckets with "requester pays" want it.
+        requester_pays: agree to pay for requests and transfers, which requester-pays buckets require.
         part_size: bytes; larger blobs are uploaded in parts of this size.
         connect_timeout: seconds.
         read_timeout: seconds without a byte after which a request fails.
         client: an aiobotocore S3 client to use for all requests, which is never closed. Configure it
-            with `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`. Its own
-            HTTP session sends all requests: it follows redirects of any server, sends a request again
-            after a kept connection broke, and reads responses of any length.
+            with `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`.
 
     Raises:
         InvalidSetting: an option is invalid.

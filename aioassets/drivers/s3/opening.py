@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -72,11 +71,8 @@ async def open_client(options: Options, credentials: Credentials | None, region:
         credentials: renewed credentials; `None` for those in the options.
         region: the bucket's region; `None` for the configured one.
     """
-    _check_environment(options)
     checked_proxies()
     session = _session(options, region)
-    if authorities := options.verify if options.verify is not None else session.get_config_variable("ca_bundle"):
-        tls_context(str(authorities))  # also used by requests for credentials, whose errors do not name it
     if credentials is not None:
         session.register_component("credential_provider", _Provider(credentials, options))
     elif options.anonymous:
@@ -125,23 +121,28 @@ def _add_headers(sdk: Any, headers: Mapping[str, str]) -> None:
         sdk.meta.events.register_first("before-call.s3", add, unique_id="aioassets-add-headers")
 
 
-def _check_environment(options: Options) -> None:
-    """Check the variables that the SDK takes as they are, even if they are empty.
+def _session(options: Options, region: str | None = None) -> AioSession:
+    """Create a session. Reads files.
 
     Raises:
-        InvalidSetting: one that is needed is empty.
+        InvalidSetting: the profile or the region is empty, or certificate authorities cannot be read. The errors of
+            the SDK do not name them.
     """
-    for name, given in (("AWS_PROFILE", options.profile), ("AWS_DEFAULT_REGION", options.region)):
-        if given is None and os.environ.get(name) == "":
-            raise InvalidSetting(f"The environment variable {name} is empty. Set it to a value, or unset it.")
-
-
-def _session(options: Options, region: str | None = None) -> AioSession:
     session = AioSession(profile=options.profile)
+    if session.profile == "":
+        raise _is_empty("profile", "AWS_PROFILE")
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     if region or options.region:  # which credential services may need
         session.set_config_variable("region", region or options.region)
+    elif session.get_config_variable("region") == "":
+        raise _is_empty("region", "AWS_DEFAULT_REGION")
+    if authorities := session.get_config_variable("ca_bundle") if options.verify is None else options.verify:
+        tls_context(f"{authorities}")  # requests for credentials use them, too
     return session
+
+
+def _is_empty(option: str, variable: str) -> InvalidSetting:
+    return InvalidSetting(f"The {option} is empty. Set {variable} or the option {option} to a name, or unset it.")
 
 
 def _loader(data_path: str | None) -> Loader:

@@ -9,6 +9,14 @@ from aioassets.drivers.s3.values import given
 from aioassets.errors import InvalidSetting
 
 
+def problem_of(credential: str | None) -> str:
+    """Return what is wrong with a key, secret or token, without showing it; empty if nothing is."""
+    text = credential or ""
+    if text.isprintable() and text == text.strip():
+        return ""
+    return "contains a line break or another control character, or begins or ends with a blank"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Options of the clients of one bucket, as `S3Driver` documents them.
@@ -37,15 +45,15 @@ class Options:
     requester_pays: bool = False
 
     def __post_init__(self) -> None:
-        """Check the credentials and the endpoint, of which no error shows the value.
+        """Check the credentials and the endpoint. No error shows them.
 
         Raises:
-            InvalidSetting: the SDK can't use one of them.
+            InvalidSetting: one of them is invalid.
         """
         for name in ("access_key_id", "secret_access_key", "session_token"):
-            value = getattr(self, name) or ""
-            if not value.isprintable() or value != value.strip():
-                raise InvalidSetting(f"The option {name} has a line break, a control character, or a blank at an end.")
+            value = getattr(self, name)
+            if problem := problem_of(value):
+                raise InvalidSetting(f"The option {name} {problem}.")
             if value and self.anonymous:
                 raise InvalidSetting(f"The options anonymous and {name} exclude each other.")
         if "_" in (urlsplit(self.endpoint_url or "").hostname or ""):
