@@ -86,6 +86,10 @@ def test_secrets_are_read_from_options_and_variables() -> None:
         "AZURE_STORAGE_CONNECTION_STRING": "AccountName=one;AccountKey=six==",
         "AIOASSETS_AZURE_ACCOUNT_URL": "https://one?sig=seven&sp=r",
         "AIOASSETS_BUCKET": "s3://models",
+        "HTTPS_PROXY": "user:ei@g/ht@host:9",
+        "http_proxy": "http://user:n%23ine@host:9",
+        "AIOASSETS_S3_ENDPOINT_URL": "https://user:t#en@host",
+        "PS1": "user:eleven@host",
     }
     assert secrets_in(args, environ) == {
         "one",
@@ -97,4 +101,12 @@ def test_secrets_are_read_from_options_and_variables() -> None:
         "AccountName=one;AccountKey=six==",
         "six==",
         "seven",
+        "user:ei@g/ht",
+        "ei@g/ht",
+        "user:n%23ine",
+        "user:n#ine",
+        "n%23ine",
+        "n#ine",
+        "user:t#en",
+        "t#en",
     }
