@@ -27,7 +27,8 @@ REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 """Statuses of redirects. None is followed, since that would send credentials and content to another host."""
 UNAVAILABLE: Final = 503
 """The status of an overloaded server, whatever its error code."""
-
+SET_CLOCK: Final = "The clock of this machine is wrong. Set it, for example by NTP, and try again."
+RETAINED: Final = "A retention policy or a hold protects the object. Try again after its end, or change it."
 
 CHANGING: Final = frozenset({"write", "copy", "delete"})
 """Verbs of the requests that can change objects."""

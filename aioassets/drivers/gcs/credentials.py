@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aioassets.drivers.gcs.errors import read_service_error
 from aioassets.drivers.http.connections import trouble
+from aioassets.drivers.service_errors import SET_CLOCK
 from aioassets.errors import MissingCredentials, OutOfThreads, StoreUnavailable
 from aioassets.runtime.threads import is_out_of_threads
 
@@ -77,7 +78,8 @@ class Tokens:
             return OutOfThreads()
         if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
             stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
-            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
+            advice = SET_CLOCK if "reasonable timeframe" in error.message else ADVICE
+            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {advice}")
         if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
         if "metadata" in str(getattr(self._token, "token_type", "")).lower():

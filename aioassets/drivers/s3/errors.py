@@ -12,6 +12,7 @@ from aioassets.drivers.http.parsing import UNREADABLE
 from aioassets.drivers.protocol import Data
 from aioassets.drivers.s3.hot import BucketMoved
 from aioassets.drivers.service_errors import (
+    SET_CLOCK,
     ForeignAnswer,
     Kind,
     Request,
@@ -69,8 +70,9 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 """Kinds of other codes, and of responses to HEAD, which have only a status."""
 _ADVICE: Final[Mapping[str, str]] = {
     "InvalidObjectState": "The object is archived. Restore it (`aws s3api restore-object`), and try again then.",
-    "RequestTimeTooSkewed": "The clock of this machine is wrong. Set it, for example by NTP, and try again.",
+    "RequestTimeTooSkewed": SET_CLOCK,
 }
+"""Advice by code, where the advice of the kind is wrong."""
 _MAY_BE_MISSING: Final = frozenset({"AccessDenied", "403"})
 """Codes of the response to reading a missing key where `s3:ListBucket` is not allowed."""
 OPEN: Final = "open"
@@ -166,8 +168,8 @@ def code_of(error: BaseException) -> str:
 def _refused(error: ServiceError, request: Request) -> AioAssetsError:
     if error.kind is Kind.DENIED and request.verb == "read" and request.key and error.code in _MAY_BE_MISSING:
         advice = (
-            "The object may be missing: without the permission s3:ListBucket, S3 does not tell. "
-            "Check that the credentials allow s3:GetObject and s3:ListBucket."
+            "Check that the credentials allow s3:GetObject and s3:ListBucket. Without s3:ListBucket, S3 also refuses "
+            "to read an object that does not exist."
         )
         error = replace(error, advice=advice)
     return error.translate(request)
