@@ -944,15 +944,16 @@ class TestCertificates:
             assert (await driver.stat("blob")).size == len(LARGE)
             assert await content(driver, "blob") == LARGE
 
-    async def test_another_authority_is_refused_with_the_option_to_set(
-        self, bucket: str, secure: dict[str, Any]
+    async def test_another_authority_is_refused_at_once_with_the_option_to_set(
+        self, bucket: str, secure: dict[str, Any], retry: RetryPolicy, pauses: list[float]
     ) -> None:
         del secure["ca_bundle"]
-        async with GCSDriver(bucket, dispatcher=Dispatcher(retry=NO_RETRY), **secure) as driver:
+        async with GCSDriver(bucket, dispatcher=Dispatcher(retry=retry), **secure) as driver:
             for attempt in (driver.stat("key"), driver.read("key")):
                 with pytest.raises(StoreUnavailable, match=r"verify failed.*set ca_bundle") as caught:
                     await attempt
                 assert not caught.value.uncertain
+        assert not pauses
 
     async def test_verification_can_be_switched_off(self, bucket: str, secure: dict[str, Any]) -> None:
         del secure["ca_bundle"]

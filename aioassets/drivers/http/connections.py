@@ -116,7 +116,8 @@ def unavailable(request: Request, error: Exception, *, advice: str = "") -> Stor
     )
     detail = trouble(error) + (advice if _is_of_certificates(error) else "")
     uncertain = request.changes and not isinstance(error, never_sent)
-    return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain)
+    retry_after = math.inf if "CERTIFICATE_VERIFY_FAILED" in detail else None
+    return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain, retry_after=retry_after)
 
 
 def _is_of_certificates(error: Exception) -> bool:
