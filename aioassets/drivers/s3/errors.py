@@ -53,6 +53,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "SlowDownWrite": Kind.THROTTLED,
     "Throttling": Kind.THROTTLED,
     "TooManyRequests": Kind.THROTTLED,
+    "IDPCommunicationError": Kind.FAILED,  # of STS
     "InternalError": Kind.FAILED,
     "RequestTimeout": Kind.FAILED,
     "ServiceUnavailable": Kind.FAILED,
@@ -73,6 +74,12 @@ _ADVICE: Final[Mapping[str, str]] = {
     "RequestTimeTooSkewed": SET_CLOCK,
 }
 """Advice by code, where the advice of the kind is wrong."""
+_SET_CREDENTIALS: Final = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or set anonymous=true for a public bucket."
+)
+_SIGN_IN: Final = "Check the role and its trust policy, or sign in again (`aws sso login`)."
+_OTHER_TIMES: Final = ("Signature expired", "Signature not yet current")
+"""Beginnings of STS's messages about a clock, whose code is that of any wrong signature."""
 _MAY_BE_MISSING: Final = frozenset({"AccessDenied", "403"})
 """Codes of the response to reading a missing key where `s3:ListBucket` is not allowed."""
 OPEN: Final = "open"
@@ -184,11 +191,9 @@ def _without_credentials(error: ServiceError, request: Request) -> AioAssetsErro
     """Return the error for a response of a service for credentials, which is all that opening asks."""
     if not is_lasting(error):
         return error.translate(request)
-    return MissingCredentials(
-        request.bucket,
-        f"the service for credentials refused ({error.sentence.rstrip('.')}). "
-        f"{error.advice or 'Check the role and its trust policy, or sign in again (`aws sso login`).'}",
-    )
+    advice = SET_CLOCK if error.message.startswith(_OTHER_TIMES) else error.advice or _SIGN_IN
+    detail = f"the service for credentials refused ({error.sentence.rstrip('.')}). {advice}"
+    return MissingCredentials(request.bucket, detail)
 
 
 def translate(error: Exception, request: Request) -> Exception:
@@ -205,9 +210,10 @@ def translate(error: Exception, request: Request) -> Exception:
         case sdk.ClientError():
             found = read_service_error(error.response)
             return (_without_credentials if request.verb == OPEN else _refused)(found, request)
+        case sdk.NoCredentialsError():
+            return MissingCredentials(request.bucket, f"the AWS SDK located none. {_SET_CREDENTIALS}")
         case (
-            sdk.NoCredentialsError()
-            | sdk.PartialCredentialsError()
+            sdk.PartialCredentialsError()
             | sdk.CredentialRetrievalError()
             | sdk.MetadataRetrievalError()
             | sdk.NoAuthTokenError()

@@ -22,7 +22,7 @@ from aioassets.drivers.s3.credentials import Credentials
 from aioassets.drivers.s3.direct import AGENT, DirectRequests
 from aioassets.drivers.s3.errors import region_in
 from aioassets.drivers.s3.hot import HotRequests
-from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.options import Options, problem_of
 from aioassets.drivers.s3.transport import Transport
 from aioassets.errors import InvalidSetting
 
@@ -125,24 +125,23 @@ def _session(options: Options, region: str | None = None) -> AioSession:
     """Create a session. Reads files.
 
     Raises:
-        InvalidSetting: the profile or the region is empty, or certificate authorities cannot be read. The errors of
-            the SDK do not name them.
+        InvalidSetting: the profile or the region is empty or damaged, or certificate authorities cannot be read.
+            The errors of the SDK do not name them.
     """
     session = AioSession(profile=options.profile)
-    if session.profile == "":
-        raise _is_empty("profile", "AWS_PROFILE")
+    _check("profile", session.profile, "AWS_PROFILE or AWS_DEFAULT_PROFILE")
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     if region or options.region:  # which credential services may need
         session.set_config_variable("region", region or options.region)
-    elif session.get_config_variable("region") == "":
-        raise _is_empty("region", "AWS_DEFAULT_REGION")
+    _check("region", session.get_config_variable("region"), "AWS_DEFAULT_REGION")
     if authorities := session.get_config_variable("ca_bundle") if options.verify is None else options.verify:
         tls_context(f"{authorities}")  # requests for credentials use them, too
     return session
 
 
-def _is_empty(option: str, variable: str) -> InvalidSetting:
-    return InvalidSetting(f"The {option} is empty. Set {variable} or the option {option} to a name, or unset it.")
+def _check(option: str, value: str | None, variables: str) -> None:
+    if problem := "is empty" if value == "" else problem_of(value):
+        raise InvalidSetting(f"The {option} {problem}. Set {variables} or the option {option} to a name, or unset it.")
 
 
 def _loader(data_path: str | None) -> Loader:

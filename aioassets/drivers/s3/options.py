@@ -9,9 +9,9 @@ from aioassets.drivers.s3.values import given
 from aioassets.errors import InvalidSetting
 
 
-def problem_of(credential: str | None) -> str:
-    """Return what is wrong with a key, secret or token, without showing it; empty if nothing is."""
-    text = credential or ""
+def problem_of(text: str | None) -> str:
+    """Return what is wrong with a credential or a name, without showing it; empty if nothing is."""
+    text = text or ""
     if text.isprintable() and text == text.strip():
         return ""
     return "contains a line break or another control character, or begins or ends with a blank"
