@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tools.servers import free_ports
 
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, GCSDriver, S3Driver
 from aioassets.drivers.http.client import Connections
 from aioassets.drivers.http.connections import NotConnected
-from aioassets.drivers.http.proxies import Proxy, environment_proxy
+from aioassets.drivers.http.proxies import Proxy, check_session_proxies, environment_proxy
 from aioassets.errors import InvalidSetting, StoreUnavailable
 from aioassets.runtime.retry import NO_RETRY
 
@@ -242,7 +243,7 @@ class TestParsing:
         assert environment_proxy("http://store.example/key") is None
 
 
-def driver_of(kind: str, port: int, ca_bundle: str) -> S3Driver | GCSDriver | AzureDriver:
+def driver_of(kind: str, port: int, ca_bundle: str | None = None) -> S3Driver | GCSDriver | AzureDriver:
     """Return a driver of a store that is encrypted with a certificate of a private authority."""
     dispatcher, root = Dispatcher(retry=NO_RETRY), f"https://localhost:{port}"
     match kind:
@@ -274,15 +275,14 @@ async def failures(driver: S3Driver | GCSDriver | AzureDriver) -> list[AioAssets
 
 @pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
 class TestDrivers:
-    @pytest.mark.parametrize("scheme", ["http://", ""])
     async def test_all_requests_go_through_the_proxy(
-        self, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, scheme: str
+        self, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
         """Those of the SDK as well as the project's own, with credentials and a private authority."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         async with store(server_context(authority)) as port, Forwarder().running() as forwarder:
             for name in ("HTTPS_PROXY", "https_proxy"):
-                monkeypatch.setenv(name, f"{scheme}user:p%40ss@127.0.0.1:{forwarder.port}")
+                monkeypatch.setenv(name, f"http://user:p%40ss@127.0.0.1:{forwarder.port}")
             for name in ("NO_PROXY", "no_proxy"):
                 monkeypatch.setenv(name, "elsewhere.example")
             for error in await failures(driver_of(kind, port, f"{tmp_path / 'ca.pem'}")):
@@ -311,3 +311,54 @@ class TestDrivers:
         for error in await failures(driver_of(kind, 9, f"{tmp_path / 'ca.pem'}")):
             assert isinstance(error, InvalidSetting)
             assert "s3cr3t" not in "".join(traceback.format_exception(error))
+
+    async def test_a_proxy_that_refuses_is_named_without_its_password(
+        self, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        async with Forwarder(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n").running() as forwarder:
+            for name in ("HTTPS_PROXY", "https_proxy"):
+                monkeypatch.setenv(name, f"http://user:s3@cr3t@127.0.0.1:{forwarder.port}")
+            for name in ("NO_PROXY", "no_proxy"):
+                monkeypatch.setenv(name, "elsewhere.example")
+            found = await failures(driver_of(kind, 9, f"{tmp_path / 'ca.pem'}"))
+        for error in found:
+            assert isinstance(error, StoreUnavailable)
+            assert re.search("the proxy .*refused.*: 407 Who are you", str(error))
+            assert "cr3t" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("s3", StoreUnavailable), ("gcs", InvalidSetting), ("azure", InvalidSetting)]
+)
+async def test_a_proxy_without_a_scheme_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, kind: str, expected: type[AioAssetsError]
+) -> None:
+    """Only S3 can use it, since the other SDKs send requests by aiohttp."""
+    (port,) = free_ports(1)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"user:s3cr3t@127.0.0.1:{port}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "elsewhere.example")
+    for error in await failures(driver_of(kind, 9)):
+        assert isinstance(error, expected)
+        assert "s3cr3t" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ("urls", "refused"),
+    [
+        (["http://store.example"], False),
+        (["https://store.internal.example"], False),
+        (["https://store.internal.example", "https://tokens.example"], True),
+    ],
+)
+def test_only_proxies_that_a_session_uses_need_a_scheme(
+    monkeypatch: pytest.MonkeyPatch, urls: list[str], refused: bool
+) -> None:
+    monkeypatch.setenv("https_proxy", "proxy:3128")
+    monkeypatch.setenv("no_proxy", "internal.example")
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    with pytest.raises(InvalidSetting, match="no scheme") if refused else contextlib.nullcontext():
+        check_session_proxies(*urls)

@@ -53,6 +53,11 @@ class Connecting:
     read_timeout: float
     connections: int
 
+    @property
+    def signs_in(self) -> bool:
+        """Return whether requests carry tokens."""
+        return not (self.anonymous or (self.credential is None and (self.account.key or self.account.sas)))
+
 
 class SDKClient:
     """A `ContainerClient` of the SDK, opened at the first request.
@@ -132,7 +137,7 @@ class SDKClient:
                     await self._credential.close()
 
     async def _open(self, how: Connecting) -> Any:
-        client, transport, tls, proxy, proxy_url = await in_thread(self._make_client, how)
+        client, transport, tls, proxy = await in_thread(self._make_client, how)
         import aiohttp  # noqa: PLC0415 - loaded by now
 
         # Like the SDK's own session, but with a connection for each request of the budget.
@@ -140,7 +145,7 @@ class SDKClient:
             connector=aiohttp.TCPConnector(limit=how.connections, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            proxy=proxy_url,
+            trust_env=True,
         )
         send_once(transport.session)
         self.url = client.url  # a property that the SDK composes each time
@@ -164,21 +169,25 @@ class SDKClient:
         host = Host(self.url, tls=tls, connect_timeout=how.connect_timeout, read_timeout=how.read_timeout, proxy=proxy)
         return DirectClient(host, self.url, authorization)
 
-    def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None, str | None]:
+    def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None]:
         """Import the SDK and create its client. Blocks."""
         try:
             from azure.core.pipeline.transport import AioHttpTransport  # noqa: PLC0415 - optional, and slow
             from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415
 
             import aioassets.drivers.azure.direct  # noqa: F401, PLC0415 - whose dependencies are optional, too
-            from aioassets.drivers.http.proxies import environment_proxy, proxy_url, tls_context  # noqa: PLC0415
+            from aioassets.drivers.http.proxies import (  # noqa: PLC0415
+                check_session_proxies,
+                environment_proxy,
+                tls_context,
+            )
         except ImportError as error:
             raise InvalidSetting(
                 "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
             ) from error
         # The SDK logs what it raises; without a handler, that would appear on standard error.
         logging.getLogger("azure").addHandler(logging.NullHandler())
-        proxy, url = environment_proxy(how.account.url), proxy_url(how.account.url)
+        check_session_proxies(how.account.url, *([_SIGN_IN] if how.signs_in else []))
         transport = AioHttpTransport(
             connection_timeout=how.connect_timeout,
             read_timeout=how.read_timeout,
@@ -195,7 +204,7 @@ class SDKClient:
         except ValueError as error:  # for example a token over plain HTTP
             raise InvalidSetting(f"Cannot use {self._url}: {error}") from error
         cafile = None if how.ca_bundle is None else os.fspath(how.ca_bundle)
-        return client, transport, tls_context(cafile, verify=how.verify), proxy, url
+        return client, transport, tls_context(cafile, verify=how.verify), environment_proxy(how.account.url)
 
     def _credential_for(self, how: Connecting) -> Any:
         account = how.account
@@ -207,8 +216,6 @@ class SDKClient:
             return {"account_name": account.name, "account_key": account.key}
         if account.sas:
             return account.sas
-        from aioassets.drivers.http.proxies import has_bare_proxies, proxy_url  # noqa: PLC0415 - loaded by now
-
         try:
             from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - optional, and slow
         except ImportError as error:
@@ -217,6 +224,5 @@ class SDKClient:
                 "set connection_string (AZURE_STORAGE_CONNECTION_STRING), account_key or sas_token, install "
                 "azure-identity, or set anonymous=true for a public container.",
             ) from error
-        proxy = proxy_url(_SIGN_IN) if has_bare_proxies() else None
-        self._credential = DefaultAzureCredential(**({"proxies": {"https": proxy}} if proxy else {}))
+        self._credential = DefaultAzureCredential()
         return self._credential

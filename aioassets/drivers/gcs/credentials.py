@@ -17,7 +17,11 @@ from aioassets.errors import MissingCredentials, OutOfThreads, StoreUnavailable
 from aioassets.runtime.threads import is_out_of_threads
 
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+TOKEN_SERVICES: Final = ("https://oauth2.googleapis.com", "http://metadata.google.internal")
+"""The services that issue tokens."""
 UNAUTHORIZED: Final = 401
+NO_REFUSALS: Final = (407, 429)
+"""Statuses of a proxy that refuses, and of too many requests."""
 ADVICE: Final = (
     "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
     "`gcloud auth application-default login`, or ask for anonymous access."
@@ -76,7 +80,7 @@ class Tokens:
 
         if is_out_of_threads(error):
             return OutOfThreads()
-        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
+        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status not in NO_REFUSALS:
             stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
             advice = SET_CLOCK if "reasonable timeframe" in error.message else ADVICE
             return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {advice}")

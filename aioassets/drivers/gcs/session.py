@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from aioassets.drivers.bodies import being_sent, body_of
-from aioassets.drivers.gcs.credentials import Tokens, make_token
+from aioassets.drivers.gcs.credentials import TOKEN_SERVICES, Tokens, make_token
 from aioassets.drivers.gcs.errors import read_service_error, translate
 from aioassets.drivers.gcs.values import Checksum, Multipart
 from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, send_once, unredirected
@@ -230,14 +230,10 @@ class Connection:
         # No total timeout: a large chunk may take long as long as bytes are sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:
-            tls, proxy, default = await in_thread(self._route)
+            tls, proxy = await in_thread(self._route)
             connector = aiohttp.TCPConnector(limit=self._max_connections, resolver=aiohttp.ThreadedResolver(), ssl=tls)
             session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=timeout,
-                trace_configs=[unredirected()],
-                proxy=default,
-                trust_env=default is None,
+                connector=connector, timeout=timeout, trace_configs=[unredirected()], trust_env=True
             )
             send_once(session)
             try:
@@ -269,13 +265,15 @@ class Connection:
         token: Any = object() if self._anonymous else make_token(self._url, self._service_file, session)
         return Storage(session=session, token=token, api_root=self._root)
 
-    def _route(self) -> tuple[ssl.SSLContext, Proxy | None, str | None]:
-        """Return how to encrypt, the proxy, and its URL where the session cannot read it from the environment."""
-        from aioassets.drivers.http import proxies  # noqa: PLC0415 - loaded by now
+    def _route(self) -> tuple[ssl.SSLContext, Proxy | None]:
+        from aioassets.drivers.http.proxies import (  # noqa: PLC0415 - loaded by now
+            check_session_proxies,
+            environment_proxy,
+            tls_context,
+        )
 
-        proxy, url = proxies.environment_proxy(self._root), proxies.proxy_url(self._root)
-        tls = proxies.tls_context(self._ca_bundle, verify=self._verify)
-        return tls, proxy, url if proxies.has_bare_proxies() else None
+        check_session_proxies(self._root, *(() if self._anonymous else TOKEN_SERVICES))
+        return tls_context(self._ca_bundle, verify=self._verify), environment_proxy(self._root)
 
     def _make_host(self, tls: ssl.SSLContext, proxy: Proxy | None) -> Host:
         from aioassets.drivers.http.host import Host  # noqa: PLC0415 - loaded by now

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import anyio
 
+from aioassets.drivers.http.parsing import printable
 from aioassets.drivers.service_errors import Request
 from aioassets.errors import StoreUnavailable
 
@@ -135,6 +136,10 @@ def trouble(error: Exception) -> str:
             return "connecting took too long"
         case TimeoutError():
             return "it was silent for too long"
+        case aiohttp.InvalidURL():  # of a proxy
+            return "the URL of a proxy can't be used"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refused: {printable(f'{error.status} {error.message}')}"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             return f"{error.host}:{error.port} refuses connections"
         case aiohttp.ClientConnectorError():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from aioassets.drivers.http.parsing import printable
 from aioassets.errors import InvalidSetting
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_NEVER_IN_A_URL: Final = re.compile(r"[\s\\#?\x00-\x1f\x7f]")
+_NEVER_IN_A_PROXY: Final = frozenset(" \\#?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,36 +127,41 @@ def environment_proxy(url: str) -> Proxy | None:
     """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for a URL. May block.
 
     Raises:
-        InvalidSetting: the URL of the proxy is invalid.
+        InvalidSetting: the URL of a proxy is invalid.
     """
-    found = proxy_url(url)
+    found = _environment_url(url)
     return Proxy.parse(found) if found else None
 
 
-def proxy_url(url: str) -> str | None:
-    """Return the URL of the proxy for a URL, with its scheme, or `None` for a direct connection. May block.
+def check_session_proxies(*urls: str) -> None:
+    """Check the environment's proxies that an aiohttp session uses for URLs. May block.
 
     Raises:
-        InvalidSetting: `HTTP_PROXY` or `HTTPS_PROXY` is malformed.
+        InvalidSetting: the URL of a proxy is invalid, or lacks its scheme. aiohttp's errors would show its password.
     """
-    proxies = checked_proxies()
+    if any("://" not in (_environment_url(url) or "://") for url in urls):
+        raise InvalidSetting(
+            "The URL of the proxy has no scheme. Write http://host:3128. Check HTTPS_PROXY and HTTP_PROXY."
+        )
+
+
+def check_proxies() -> dict[str, str]:
+    """Return the URLs of the environment's proxies, by the scheme of requests. May block.
+
+    Raises:
+        InvalidSetting: one is invalid, even if no request to the store would use it. Requests for
+            credentials may, and the errors of SDKs would show its password.
+    """
+    proxies = {scheme: proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
+    for proxy in proxies.values():
+        _split(proxy)
+    return proxies
+
+
+def _environment_url(url: str) -> str | None:
+    proxies = check_proxies()
     parts = urlsplit(url)
     return None if proxy_bypass(parts.netloc.rpartition("@")[2]) else proxies.get(parts.scheme)
-
-
-def checked_proxies() -> dict[str, str]:
-    """Return the URLs of the environment's proxies, with their schemes, by the scheme of requests. May block.
-
-    Raises:
-        InvalidSetting: one is malformed, even if no request to the store would use it. Requests for
-            credentials may, and the SDKs' errors would show its password.
-    """
-    return {scheme: _split(proxy).geturl() for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
-
-
-def has_bare_proxies() -> bool:
-    """Return whether a proxy in the environment lacks its scheme, which aiohttp requires."""
-    return any("://" not in proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS)
 
 
 def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext:
@@ -188,18 +192,18 @@ def _split(url: str) -> SplitResult:
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
-        sound = bool(parts.hostname) and parts.port != 0
+        sound = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
     except ValueError:
         sound = False
-    if not sound or parts.path not in ("", "/") or parts.query or parts.fragment or _NEVER_IN_A_URL.search(url):
+    if not sound or not url.isprintable() or not _NEVER_IN_A_PROXY.isdisjoint(url):
         raise _unusable()
     return parts
 
 
 def _unusable() -> InvalidSetting:
     return InvalidSetting(
-        "The URL of the proxy cannot be used. Write http://host:3128 or http://user:password@host:3128, with %23 for # "
-        "and %2F for / in the password. Check HTTPS_PROXY and HTTP_PROXY."
+        "The URL of the proxy cannot be used. Write http://host:3128, with user:password@ before the host if the proxy "
+        "wants them, and with %23 for # and %2F for / in the password. Check HTTPS_PROXY and HTTP_PROXY."
     )
 
 

@@ -15,7 +15,7 @@ from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader, create_loader
 
-from aioassets.drivers.http.proxies import checked_proxies, tls_context
+from aioassets.drivers.http.proxies import check_proxies, tls_context
 from aioassets.drivers.s3.address import PROBE, Address
 from aioassets.drivers.s3.by_sdk import SDKRequests, guard
 from aioassets.drivers.s3.credentials import Credentials
@@ -71,7 +71,7 @@ async def open_client(options: Options, credentials: Credentials | None, region:
         credentials: renewed credentials; `None` for those in the options.
         region: the bucket's region; `None` for the configured one.
     """
-    checked_proxies()
+    check_proxies()
     session = _session(options, region)
     if credentials is not None:
         session.register_component("credential_provider", _Provider(credentials, options))
