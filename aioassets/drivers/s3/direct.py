@@ -16,7 +16,7 @@ from aioassets._version import __version__
 from aioassets.drivers.bodies import joined
 from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import MAX_ERROR
-from aioassets.drivers.http.parsing import entity_tag
+from aioassets.drivers.http.parsing import WEAK, entity_tag
 from aioassets.drivers.http.response import Response, text_of
 from aioassets.drivers.protocol import Data, Expect, Revision
 from aioassets.drivers.s3.address import Address
@@ -101,7 +101,7 @@ class DirectRequests:
         query = encoded_query({"partNumber": f"{number}", "uploadId": upload})
         etag = await self._etag_of(await self._send("PUT", key, query, headers, payload))
         entity_tag(etag)
-        return etag
+        return etag.removeprefix(WEAK)
 
     async def _etag_of(self, response: Response) -> str:
         """Return the ETag of the response to an upload."""
