@@ -85,7 +85,7 @@ class S3Driver(NoLocalFiles):
             another checksum carry a CRC32. Many stores refuse it.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the default ones.
-        anonymous: send unsigned requests, for public buckets.
+        anonymous: send unsigned requests, for public buckets, even if there are credentials.
         requester_pays: agree to pay for requests and transfers, which requester-pays buckets require.
         part_size: bytes; larger blobs are uploaded in parts of this size.
         connect_timeout: seconds.

@@ -29,7 +29,8 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "NoSuchKey": Kind.MISSING,
     "NoSuchBucket": Kind.NO_BUCKET,
     "NoSuchUpload": Kind.OTHER,  # a 404 that is not about the object
-    "InvalidObjectState": Kind.OTHER,  # a 403 that is not about credentials, like the next
+    "InvalidObjectState": Kind.OTHER,  # a 403 that is not about credentials, like the next two
+    "ObjectNotInActiveTierError": Kind.OTHER,
     "RequestTimeTooSkewed": Kind.OTHER,
     "PreconditionFailed": Kind.CONDITION,
     "AccessDenied": Kind.DENIED,
@@ -69,8 +70,10 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     501: Kind.UNSUPPORTED,
 }
 """Kinds of other codes, and of responses to HEAD, which have only a status."""
+_RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), and try again then."
 _ADVICE: Final[Mapping[str, str]] = {
-    "InvalidObjectState": "The object is archived. Restore it (`aws s3api restore-object`), and try again then.",
+    "InvalidObjectState": _RESTORE,
+    "ObjectNotInActiveTierError": _RESTORE,
     "RequestTimeTooSkewed": SET_CLOCK,
 }
 """Advice by code, where the advice of the kind is wrong."""
@@ -80,8 +83,20 @@ _SET_CREDENTIALS: Final = (
 _SIGN_IN: Final = "Check the role and its trust policy, or sign in again (`aws sso login`)."
 _OTHER_TIMES: Final = ("Signature expired", "Signature not yet current")
 """Beginnings of STS's messages about a clock, whose code is that of any wrong signature."""
-_MAY_BE_MISSING: Final = frozenset({"AccessDenied", "403"})
-"""Codes of the response to reading a missing key where `s3:ListBucket` is not allowed."""
+_UNPERMITTED: Final = frozenset({"AccessDenied", "403"})
+"""Codes for a missing permission."""
+_PERMISSIONS: Final[Mapping[str, str]] = {
+    "list": "s3:ListBucket",
+    "list open uploads": "s3:ListBucketMultipartUploads",
+    "list the parts of": "s3:ListMultipartUploadParts",
+    "abort an upload of": "s3:AbortMultipartUpload",
+    "begin an upload of": "s3:PutObject",
+    "delete": "s3:DeleteObject",
+    "read": "s3:GetObject and s3:ListBucket. Without s3:ListBucket, S3 also refuses to read an object that does "
+    "not exist",
+    "write": "s3:PutObject",
+}
+"""Permissions by the verb of a request."""
 OPEN: Final = "open"
 """The verb of opening a client, which sends requests for credentials only."""
 ELSEWHERE: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
@@ -173,12 +188,8 @@ def code_of(error: BaseException) -> str:
 
 
 def _refused(error: ServiceError, request: Request) -> AioAssetsError:
-    if error.kind is Kind.DENIED and request.verb == "read" and request.key and error.code in _MAY_BE_MISSING:
-        advice = (
-            "Check that the credentials allow s3:GetObject and s3:ListBucket. Without s3:ListBucket, S3 also refuses "
-            "to read an object that does not exist."
-        )
-        error = replace(error, advice=advice)
+    if error.code in _UNPERMITTED and (needed := _PERMISSIONS.get(request.verb)):
+        error = replace(error, advice=f"Check that the credentials allow {needed}.")
     return error.translate(request)
 
 

@@ -51,11 +51,8 @@ class Options:
             InvalidSetting: one of them is invalid.
         """
         for name in ("access_key_id", "secret_access_key", "session_token"):
-            value = getattr(self, name)
-            if problem := problem_of(value):
+            if problem := problem_of(getattr(self, name)):
                 raise InvalidSetting(f"The option {name} {problem}.")
-            if value and self.anonymous:
-                raise InvalidSetting(f"The options anonymous and {name} exclude each other.")
         if "_" in (urlsplit(self.endpoint_url or "").hostname or ""):
             raise InvalidSetting(
                 "The host in the option endpoint_url has an underscore, which the AWS SDK does not accept. "
