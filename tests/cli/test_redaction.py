@@ -87,7 +87,7 @@ def test_secrets_are_read_from_options_and_variables() -> None:
         "AIOASSETS_AZURE_ACCOUNT_URL": "https://one?sig=seven&sp=r",
         "AIOASSETS_BUCKET": "s3://models",
         "HTTPS_PROXY": "user:ei@g/ht@host:9",
-        "http_proxy": "http://user:n%23ine@host:9",
+        "http_proxy": "http://user:eig%23ht@host:9",
         "AIOASSETS_S3_ENDPOINT_URL": "https://user:t#en@host",
         "PS1": "user:eleven@host",
     }
@@ -103,10 +103,10 @@ def test_secrets_are_read_from_options_and_variables() -> None:
         "seven",
         "user:ei@g/ht",
         "ei@g/ht",
-        "user:n%23ine",
-        "user:n#ine",
-        "n%23ine",
-        "n#ine",
+        "user:eig%23ht",
+        "user:eig#ht",
+        "eig%23ht",
+        "eig#ht",
         "user:t#en",
         "t#en",
     }
