@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -177,11 +178,25 @@ def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext
     try:
         context = ssl.create_default_context(cafile=ca_bundle if verify else None)
     except OSError as error:
-        raise InvalidSetting(f"Cannot read the certificate authorities in {ca_bundle!r}: {error}.") from error
+        raise _unreadable(ca_bundle, error.strerror or error) from error
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def check_authorities(ca_bundle: str) -> None:
+    """Raise `InvalidSetting` if a file has no certificate authorities. Loading them would take longer."""
+    try:
+        text = Path(ca_bundle).read_bytes()
+    except OSError as error:
+        raise _unreadable(ca_bundle, error.strerror) from error
+    if b"-----BEGIN " not in text:
+        raise _unreadable(ca_bundle, "it contains no certificate")
+
+
+def _unreadable(ca_bundle: str | None, reason: object) -> InvalidSetting:
+    return InvalidSetting(f"Cannot read the certificate authorities in {ca_bundle!r}: {reason}.")
 
 
 def _split(url: str) -> SplitResult:

@@ -15,7 +15,7 @@ from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader, create_loader
 
-from aioassets.drivers.http.proxies import check_proxies, tls_context
+from aioassets.drivers.http.proxies import check_authorities, check_proxies
 from aioassets.drivers.s3.address import PROBE, Address
 from aioassets.drivers.s3.by_sdk import SDKRequests, guard
 from aioassets.drivers.s3.credentials import Credentials
@@ -135,7 +135,7 @@ def _session(options: Options, region: str | None = None) -> AioSession:
         session.set_config_variable("region", region or options.region)
     _check("region", session.get_config_variable("region"), "AWS_DEFAULT_REGION")
     if authorities := session.get_config_variable("ca_bundle") if options.verify is None else options.verify:
-        tls_context(f"{authorities}")  # requests for credentials use them, too
+        check_authorities(f"{authorities}")  # requests for credentials use them, too
     return session
 
 
