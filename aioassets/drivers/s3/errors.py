@@ -207,6 +207,17 @@ def _without_credentials(error: ServiceError, request: Request) -> AioAssetsErro
     return MissingCredentials(request.bucket, detail)
 
 
+def _misused(error: Exception, request: Request) -> AioAssetsError:
+    """Return the error for one that the SDK raises by itself. When it is opened, that is because of its settings."""
+    from botocore import exceptions as sdk  # noqa: PLC0415 - optional, and already imported
+
+    if request.verb == OPEN or isinstance(
+        error, sdk.NoRegionError | sdk.ValidationError | sdk.ParamValidationError | sdk.InvalidConfigError
+    ):
+        return InvalidSetting(f"{request.bucket} can't be used: {error}")
+    return StoreError(f"{request.bucket} can't {request.doing}: {error}", uncertain=request.changes)
+
+
 def translate(error: Exception, request: Request) -> Exception:
     """Return the error of this package for one of S3's or the SDK's, or the same error where it is neither."""
     import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
@@ -237,10 +248,8 @@ def translate(error: Exception, request: Request) -> Exception:
         case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError() | sdk.FlexibleChecksumError():
             # The messages of the SDK contain whole URLs.
             return unavailable(request, error.kwargs.get("error") or error, advice=PRIVATE_CA)
-        case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
-            return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
-            return StoreError(f"{request.bucket} can't {request.doing}: {error}", uncertain=request.changes)
+            return _misused(error, request)
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return unavailable(request, error, advice=PRIVATE_CA)
     is_foreign = isinstance(error, (ResponseParserError, ForeignAnswer, *UNREADABLE))
