@@ -321,7 +321,8 @@ class StoreUnavailable(StoreError):
     Attributes:
         where: the store's URL.
         uncertain: whether the request may have taken effect.
-        retry_after: seconds to wait as requested by the store, or `None`.
+        retry_after: seconds to wait as requested by the store, or `None`; infinite where a retry is useless, as for
+            a certificate that is not trusted.
         throttled: whether the store refused the request because of too many requests.
     """
 

@@ -63,6 +63,10 @@ _SECRET: Final = re.compile(
 """An option or a variable with a secret as its value."""
 _SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
 """A secret in a connection string or in the signature of a URL."""
+_SECRET_USER: Final = re.compile(
+    r"(?:(?:.*=)?[a-z][a-z0-9+.-]*://|\w*_proxy=)([^:@/]*:(.+))@.*", re.IGNORECASE | re.DOTALL
+)
+"""A user and password in a URL. A proxy's URL may lack its scheme, and a password may contain any character."""
 
 
 def _check_positive(name: str, value: float) -> None:
@@ -219,11 +223,15 @@ def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
 
 
 def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
-    """Return the secrets in a command line and the environment: values of secret options, and parts of them."""
+    """Return the secrets in a command line and the environment: values of secret options, and parts of them.
+
+    Passwords in URLs are returned with and without their user.
+    """
     environ = os.environ if environ is None else environ
     texts = [*args, *(f"{name}={value}" for name, value in environ.items())]
     found = {match[1] for text in texts if (match := _SECRET.fullmatch(text))}
-    return found | {unquote(part) for text in texts for part in _SECRET_PART.findall(text)}
+    users = {form for text in texts for match in [_SECRET_USER.fullmatch(text)] if match for form in match.groups()}
+    return found | users | {unquote(part) for text in texts for part in (*_SECRET_PART.findall(text), *users)}
 
 
 class _Environment:

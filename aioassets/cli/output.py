@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -18,6 +18,7 @@ import asyncclick as click
 
 from aioassets.cli.escaping import abridged, escaped, traceback_lines
 from aioassets.cli.redaction import redacted
+from aioassets.settings import secrets_in
 
 _PACKAGE: Final = logging.getLogger("aioassets")
 
@@ -124,15 +125,16 @@ def _discard(stream: TextIO | None) -> None:
 
 
 @contextlib.contextmanager
-def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
-    """Escape the log records that Python prints when logging isn't configured.
+def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Iterator[None]:
+    """Escape the log records that Python prints when logging isn't configured, and redact their secrets.
 
     Args:
+        args: arguments whose secrets are redacted, besides those of the environment.
         verbose: also print the records of this package from INFO on.
     """
     default, level = logging.lastResort, _PACKAGE.level
-    logging.lastResort = _EscapingHandler(logging.WARNING)
-    handler = _EscapingHandler()
+    logging.lastResort = _EscapingHandler(logging.WARNING, args)
+    handler = _EscapingHandler(logging.NOTSET, args)
     if verbose:
         _PACKAGE.addHandler(handler)
         _PACKAGE.setLevel(logging.INFO)
@@ -147,11 +149,16 @@ def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
 class _EscapingHandler(logging.Handler):
     """Handler that prints escaped log records on standard error."""
 
+    def __init__(self, level: int, args: Sequence[str]) -> None:
+        super().__init__(level)
+        self._args = args
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record and its traceback."""
         try:
-            echo_err(redacted(record.getMessage()))
-            for line in traceback_lines(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ():
-                echo_err(redacted(line))
+            error = record.exc_info[1] if record.exc_info else None
+            secrets = secrets_in(self._args)
+            for line in (record.getMessage(), *(traceback_lines(error) if error else ())):
+                echo_err(redacted(line, secrets))
         except Exception:
             self.handleError(record)

@@ -73,7 +73,7 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
     async def main() -> None:
         codes.append(await _run(work, args))
 
-    with escaped_logging(verbose=_debug_mode()):
+    with escaped_logging(sys.argv[1:] if args is None else args, verbose=_debug_mode()):
         try:
             anyio.run(main)
         except RuntimeError as error:  # closing a loop starts a thread to join those of its executor

@@ -27,7 +27,8 @@ REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 """Statuses of redirects. None is followed, since that would send credentials and content to another host."""
 UNAVAILABLE: Final = 503
 """The status of an overloaded server, whatever its error code."""
-
+SET_CLOCK: Final = "The clock of this machine is wrong. Set it, for example by NTP, and try again."
+RETAINED: Final = "A retention policy or a hold protects the object. Try again after its end, or change it."
 
 CHANGING: Final = frozenset({"write", "copy", "delete"})
 """Verbs of the requests that can change objects."""
@@ -99,6 +100,7 @@ class ServiceError:
         status: the HTTP status; 0 where it is unknown.
         retry_after: seconds that the store asked to wait.
         location: the target of a redirect.
+        advice: a sentence that says what to do; empty for the default one of the kind.
     """
 
     kind: Kind
@@ -107,6 +109,7 @@ class ServiceError:
     status: int = 0
     retry_after: float | None = None
     location: str = ""
+    advice: str = ""
 
     @property
     def sentence(self) -> str:
@@ -127,6 +130,8 @@ class ServiceError:
                 return BucketNotFound(request.bucket)
             case Kind.CONDITION:
                 return PreconditionFailed(request.url)
+            case Kind.DENIED if self.advice:
+                return AccessDenied(request.bucket, request.doing, self.sentence, self.advice)
             case Kind.DENIED:
                 return AccessDenied(request.bucket, request.doing, self.sentence)
             case Kind.REFUSED | Kind.THROTTLED:
@@ -138,7 +143,8 @@ class ServiceError:
             case Kind.REDIRECTED:
                 return StoreError(self._redirected(request), uncertain=request.changes)
         uncertain = request.changes and not self.is_the_stores
-        return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}", uncertain=uncertain)
+        told = f"{request.bucket} can't {request.doing}: {self.sentence} {self.advice}".rstrip()
+        return StoreError(told, uncertain=uncertain)
 
     def _redirected(self, request: Request) -> str:
         server = origin(request.server) or "the store's server"

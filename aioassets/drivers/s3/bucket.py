@@ -13,7 +13,7 @@ from aioassets.drivers.bodies import Part, PastEnd
 from aioassets.drivers.http.parsing import printable
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.drivers.s3.credentials import REFUSED, Credentials
-from aioassets.drivers.s3.errors import code_of, service_error_of, translate
+from aioassets.drivers.s3.errors import OPEN, code_of, service_error_of, translate
 from aioassets.drivers.s3.hot import BucketMoved, Content, Payload
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.values import check_answer
@@ -57,7 +57,7 @@ class Bucket:
     def __init__(self, options: Options, sdk: Any = None) -> None:
         self.name = options.bucket
         self.url = f"s3://{options.bucket}"
-        self.credentials = Credentials(self.url) if sdk is None and options.access_key_id is None else None
+        self.credentials = Credentials(self.url) if sdk is None and options.needs_credentials else None
         self._options = options
         self._sdk = sdk
         self._client: Client | None = None
@@ -217,15 +217,16 @@ class Bucket:
         logging.getLogger("aiobotocore").addHandler(_QUIET)
         if self._sdk is not None:
             return adopt(self._sdk, self._options)
-        with self.translating("open"):
+        with self.translating(OPEN):
             try:
                 return run_async(lambda: open_client(self._options, self.credentials, region))
             except (BotoCoreError, AioAssetsError):
                 raise
             except ValueError:  # raised by the SDK for an invalid endpoint, which may hold a password
                 raise InvalidSetting(
-                    f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL. "
-                    f"Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its configuration files."
+                    f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL, or its "
+                    f"host has an underscore. Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its "
+                    f"configuration files."
                 ) from None
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from aioassets.drivers.bodies import being_sent, body_of, joined
-from aioassets.drivers.http.parsing import in_utc
+from aioassets.drivers.http.parsing import WEAK, in_utc
 from aioassets.drivers.protocol import Data, Expect, Revision
 from aioassets.drivers.s3.errors import is_document, is_regional, service_error_of
 from aioassets.drivers.s3.hot import Content, Payload
@@ -78,7 +78,7 @@ class SDKRequests:
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
         params = {"UploadId": upload, "PartNumber": number, **given(ChecksumCRC32=crc32)}
         answer = await self._upload("upload_part", key, body, params)
-        return str(answer["ETag"])
+        return str(answer["ETag"]).removeprefix(WEAK)
 
     async def _upload(self, operation: str, key: str, body: Payload, params: Mapping[str, Any]) -> Any:
         send = partial(getattr(self._client, operation), Bucket=self._bucket, Key=key, **params)

@@ -85,6 +85,8 @@ class S3Driver(NoLocalFiles):
             another checksum carry a CRC32. Many stores refuse it.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the default ones.
+        anonymous: send unsigned requests, for public buckets, even if there are credentials.
+        requester_pays: agree to pay for requests and transfers, which requester-pays buckets require.
         part_size: bytes; larger blobs are uploaded in parts of this size.
         connect_timeout: seconds.
         read_timeout: seconds that a request may go without receiving data before it fails.
@@ -113,6 +115,8 @@ class S3Driver(NoLocalFiles):
         request_checksum_calculation: str = "when_required",
         verify: bool = True,
         ca_bundle: str | os.PathLike[str] | None = None,
+        anonymous: bool = False,
+        requester_pays: bool = False,
         part_size: int = PART_SIZE,
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
@@ -145,6 +149,8 @@ class S3Driver(NoLocalFiles):
             verify=(None if ca_bundle is None else os.fspath(ca_bundle)) if verify else False,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
+            anonymous=anonymous,
+            requester_pays=requester_pays,
         )
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)

@@ -100,7 +100,7 @@ class HotRequests(Protocol):
         """
 
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
-        """Upload a part, and return its ETag as the store wrote it.
+        """Upload a part, and return its ETag as the store wrote it, without the mark of a proxy.
 
         Args:
             key: the object's key.
