@@ -18,6 +18,7 @@ import asyncclick as click
 
 from aioassets.cli.escaping import abridged, escaped, traceback_lines
 from aioassets.cli.redaction import redacted
+from aioassets.runtime.notices import is_notice
 
 _PACKAGE: Final = logging.getLogger("aioassets")
 
@@ -125,17 +126,21 @@ def _discard(stream: TextIO | None) -> None:
 
 @contextlib.contextmanager
 def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
-    """Escape the log records that Python prints when logging isn't configured.
+    """Print the log records for users on standard error, escaped: warnings about leftovers.
+
+    Also escape the records that Python prints when logging isn't configured.
 
     Args:
-        verbose: also print the records of this package from INFO on.
+        verbose: print all records of this package from INFO on.
     """
     default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING)
     handler = _EscapingHandler()
     if verbose:
-        _PACKAGE.addHandler(handler)
         _PACKAGE.setLevel(logging.INFO)
+    else:
+        handler.addFilter(is_notice)
+    _PACKAGE.addHandler(handler)
     try:
         yield
     finally:

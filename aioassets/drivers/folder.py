@@ -154,15 +154,23 @@ class Folder:
             return False
         return True
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, and folders that become empty."""
+    def delete(self, keys: Iterable[str]) -> tuple[str, OSError] | None:
+        """Delete objects, and folders that become empty. Return the first key that can't be deleted, and why."""
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        failed: list[tuple[str, OSError]] = []
         for key in keys:
-            path = self.path(key)
-            with self._locked(key), contextlib.suppress(NotADirectoryError, IsADirectoryError):
-                unlink(path)
-            self._prune(os.path.dirname(path))
+            try:
+                self._delete(key)
+            except OSError as error:
+                failed.append((key, error))
+        return failed[0] if failed else None
+
+    def _delete(self, key: str) -> None:
+        path = self.path(key)
+        with self._locked(key), contextlib.suppress(NotADirectoryError, IsADirectoryError):
+            unlink(path)
+        self._prune(os.path.dirname(path))
 
     def walk(self, prefix: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
         """Iterate over keys in ascending order, in full or folded at the next `/`."""

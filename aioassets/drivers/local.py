@@ -98,8 +98,12 @@ class LocalDriver:
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         remaining = iter(keys)
+        failed: list[tuple[str, OSError]] = []
         while batch := list(itertools.islice(remaining, PAGE)):
-            await self._small("delete", batch[0], self._folder.delete, batch)
+            if (failure := await self._small("delete", batch[0], self._folder.delete, batch)) is not None:
+                failed.append(failure)
+        for key, error in failed[:1]:
+            raise await in_thread(self._translated, error, "delete", key) from error
 
     async def upload(
         self,

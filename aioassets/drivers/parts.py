@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
@@ -11,9 +11,12 @@ import anyio
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.cancellation import cleanup_scope
+from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import unwrapped
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 UPLOADS: Final = 3
 """Attempts to upload one object in parts, if the store drops the upload."""
@@ -68,8 +71,17 @@ class PartedUpload(abc.ABC, Generic[T]):
         """Create the object."""
 
     async def _tidy_up(self, *, completed: bool) -> None:
-        with cleanup_scope(), contextlib.suppress(AioAssetsError):
-            await self._remove_rest(completed=completed)
+        problem: object = "it took too long."
+        with cleanup_scope():
+            try:
+                await self._remove_rest(completed=completed)
+            except AioAssetsError as error:
+                problem = error
+            else:
+                return
+        logger.warning(
+            "Could not remove the parts of an upload, which `aioassets clean` removes: %s", problem, extra=NOTICE
+        )
 
     async def _remove_rest(self, *, completed: bool) -> None:
         """Remove what the upload leaves in the store. By default, nothing is left, or it can't be removed."""

@@ -24,6 +24,16 @@ async def die(self, *args):
 Publication.{phase} = die
 """
 
+UNDELETABLE = """
+from aioassets.drivers import local
+from aioassets.errors import AccessDenied
+
+async def refuse(self, keys, **options):
+    raise AccessDenied(self.url, "delete", "a test says so.")
+
+local.LocalDriver.delete = refuse
+"""
+
 
 @pytest.fixture
 def dead_push(spawn: Spawn, invoke: Invoke, source: Path) -> Path:
@@ -127,3 +137,13 @@ def test_an_assets_directory_is_cleaned_without_a_bucket(
     ran = invoke("clean", "--yes")
     assert (ran.code, ran.out) == (0, f"{staging}\n")
     assert not staging.exists()
+
+
+def test_what_clean_cannot_remove_is_named(dead_push: Path, spawn: Spawn, invoke: Invoke) -> None:
+    process = spawn("clean", "--yes", script=UNDELETABLE)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (6, "")
+    assert "Error: Cannot delete in file://" in err
+    assert "Not removed: name:0.1: dead push" in err
+    assert "2 files, 11 bytes" in err.splitlines()[-1]
+    assert invoke("clean", "--yes").code == 0

@@ -20,6 +20,7 @@ from aioassets.drivers.azure.values import (
 )
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.parts import restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -48,7 +49,6 @@ from aioassets.errors import (
 )
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.tasks import for_each
 
 __all__ = ["AzureDriver"]
 
@@ -220,7 +220,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             with contextlib.suppress(ObjectNotFound):
                 await self._dispatcher.send(partial(self._blobs.delete, key), urgent=True, effects=effects)
 
-        await for_each(keys, delete, limit=DELETIONS)
+        await delete_each(keys, delete, limit=DELETIONS)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.gcs.bucket import Bucket, checksum_of
 from aioassets.drivers.gcs.copying import rewrite
 from aioassets.drivers.gcs.errors import TOO_MANY
@@ -49,7 +50,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.tasks import for_each, gather2
+from aioassets.runtime.tasks import gather2
 
 __all__ = ["GCSDriver"]
 
@@ -230,7 +231,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             with contextlib.suppress(ObjectNotFound):
                 await self._send(partial(self._bucket.delete, key), effects)
 
-        await for_each(keys, delete, limit=DELETES)
+        await delete_each(keys, delete, limit=DELETES)
 
     async def aclose(self) -> None:
         await self._bucket.aclose()

@@ -6,6 +6,7 @@ passed is used for everything.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -95,9 +96,11 @@ class SDKRequests:
 def guard(client: Any) -> None:
     """Let an SDK client fail on responses that are not S3's, and not wait for `100 Continue`.
 
-    Waiting costs a round trip for each part, and never ends with some stores.
+    Waiting costs a round trip for each part, and never ends with some stores. DeleteObjects gets a
+    `Content-MD5`, which some stores demand beside or in place of the CRC32 that the SDK sends.
     """
     client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
+    client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5, unique_id="aioassets-add-md5")
     client.meta.events.register_first("before-parse.s3", _check_response, unique_id="aioassets-check-response")
 
 
@@ -121,6 +124,12 @@ def _check_response(response_dict: Mapping[str, Any], **_: Any) -> None:
     is_complete = is_document(body, *roots) or (operation in _BODILESS and not body)
     if status < 200 or (status < 300 and not is_complete):
         raise ForeignAnswer
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    body = params["body"]
+    digest = hashlib.md5(body.encode() if isinstance(body, str) else body, usedforsecurity=False)
+    params["headers"]["Content-MD5"] = base64_of(digest.hexdigest())
 
 
 def _drop_expect(params: dict[str, Any], **_: Any) -> None:

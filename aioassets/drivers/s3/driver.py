@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -31,8 +30,9 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.s3.bucket import BATCH, Bucket
+from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.copying import copy_object
+from aioassets.drivers.s3.deletion import Deletion
 from aioassets.drivers.s3.etags import is_etag_of
 from aioassets.drivers.s3.listing import list_objects
 from aioassets.drivers.s3.multipart import MultipartUpload
@@ -148,6 +148,7 @@ class S3Driver(NoLocalFiles):
         )
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)
+        self._deletion = Deletion(self._bucket, self._dispatcher)
 
     async def __aenter__(self) -> Self:
         return self
@@ -235,9 +236,7 @@ class S3Driver(NoLocalFiles):
             yield row
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        remaining = iter(keys)
-        while batch := tuple(islice(remaining, BATCH)):
-            await self._dispatcher.send(partial(self._bucket.delete, batch), urgent=True, effects=effects)
+        await self._deletion.run(keys, effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List open uploads in any order. MinIO lists only those of one key, which must be the whole prefix."""
