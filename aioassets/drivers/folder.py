@@ -46,7 +46,8 @@ class Folder:
     """Files by key below one folder.
 
     Creating uses `link(2)`, which fails if the name is taken. Swapping and deleting hold a
-    `flock(2)`. Unconditional writes need neither. Methods raise `OSError`; `FileExistsError` means that the condition is not met.
+    `flock(2)`. Unconditional writes need neither. Methods raise `OSError`; `FileExistsError` means
+    that the condition is not met.
 
     Args:
         root: the absolute path of the folder.

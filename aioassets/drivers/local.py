@@ -61,8 +61,9 @@ class LocalDriver:
     """A folder as a store, safe for any number of processes that share it.
 
     The file system must support hard links, and locks that other processes and machines can see. The
-    first conditional write raises `StoreUnsuitable` if it doesn't. The first write creates the folder. Files and folders get the modes that the umask allows, whatever the
-    modes of their sources are. Restrict access by the umask, or by the mode of the folder.
+    first conditional write raises `StoreUnsuitable` if it doesn't. The first write creates the folder.
+    Files and folders get the modes that the umask allows, whatever the modes of their sources are.
+    Restrict access by the umask, or by the mode of the folder.
 
     Args:
         path: the folder; a leading `~` stands for the user's home.
