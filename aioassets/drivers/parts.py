@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 
+from aioassets.drivers.service_errors import RequestTooLarge
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.notices import NOTICE
@@ -24,6 +25,45 @@ UPLOADS: Final = 3
 
 class UploadDropped(Exception):
     """Raised where the store dropped an upload, so that it has to be started again."""
+
+
+class PartSize:
+    """Bytes of a part, which become less when requests are refused because of their size.
+
+    Args:
+        size: the bytes at first.
+        least: the store's minimum.
+    """
+
+    def __init__(self, size: int, least: int) -> None:
+        self.size = size
+        self._least = least
+
+    async def fit(self, nbytes: int, upload: Callable[[], Awaitable[T]]) -> T:
+        """Run an upload, and again with smaller parts as long as its requests are too large.
+
+        Args:
+            nbytes: bytes of the source.
+            upload: uploads in parts of the present size, or in one request if there are no more bytes.
+
+        Raises:
+            RequestTooLarge: smaller parts are not possible.
+        """
+        while True:
+            used = min(self.size, nbytes)
+            try:
+                return await upload()
+            except RequestTooLarge as error:
+                smaller = max(self._least, used // 2 // self._least * self._least)
+                if smaller >= used:
+                    raise self._hopeless(error, used) from error
+                if smaller < self.size:  # another upload may have reduced it further
+                    logger.warning("Sending files in parts of %s bytes from now on: %s", f"{smaller:,}", error)
+                    self.size = smaller
+
+    def _hopeless(self, error: RequestTooLarge, used: int) -> RequestTooLarge:
+        option = f"; {used:,} bytes were refused, and part_size can't be less than {self._least:,} here."
+        return RequestTooLarge(error.reason, uncertain=error.uncertain, option=option)
 
 
 class PartedUpload(abc.ABC, Generic[T]):

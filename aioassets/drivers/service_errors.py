@@ -28,7 +28,6 @@ REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 UNAVAILABLE: Final = 503
 """The status of an overloaded server, whatever its error code."""
 
-
 CHANGING: Final = frozenset({"write", "copy", "delete"})
 """Verbs of the requests that can change objects."""
 
@@ -46,6 +45,8 @@ class Kind(enum.Enum):
     """Temporary, because of too many requests. The request had no effect."""
     FAILED = enum.auto()
     """Temporary. The request may have had an effect."""
+    TOO_LARGE = enum.auto()
+    """Refused because of its size, mostly by a proxy or gateway in front of the store."""
     UNSUPPORTED = enum.auto()
     REDIRECTED = enum.auto()
     """A redirect. The request may have had an effect."""
@@ -133,12 +134,22 @@ class ServiceError:
                 return self._unavailable(request, uncertain=False)
             case Kind.FAILED:
                 return self._unavailable(request, uncertain=request.changes)
+            case Kind.TOO_LARGE:
+                return self._too_large(request)
             case Kind.UNSUPPORTED if request.conditional:
                 return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
             case Kind.REDIRECTED:
                 return StoreError(self._redirected(request), uncertain=request.changes)
         uncertain = request.changes and not self.is_the_stores
         return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}", uncertain=uncertain)
+
+    def _too_large(self, request: Request) -> RequestTooLarge:
+        reason = (
+            f"{request.bucket} can't {request.doing}: the request is too large for a proxy or gateway in front of the "
+            f"store, or for the store itself ({self.sentence[:-1]}). Raise its limit (client_max_body_size of nginx, "
+            f"for example)"
+        )
+        return RequestTooLarge(reason, uncertain=request.changes and not self.is_the_stores)
 
     def _redirected(self, request: Request) -> str:
         server = origin(request.server) or "the store's server"
@@ -157,6 +168,22 @@ class ServiceError:
             retry_after=self.retry_after,
             throttled=self.kind is Kind.THROTTLED or self.status == UNAVAILABLE,
         )
+
+
+class RequestTooLarge(StoreError):
+    """Request body that a proxy or the store refused because of its size.
+
+    Args:
+        reason: the message without its end, which names the option that helps.
+        uncertain: whether the request may have taken effect.
+        option: the end of the message.
+    """
+
+    def __init__(
+        self, reason: str, *, uncertain: bool, option: str = "; for files, a smaller part_size helps, too."
+    ) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}{option}", uncertain=uncertain)
 
 
 class ServiceErrorRaised(Exception):

@@ -254,7 +254,7 @@ class Publication:
     # Seal and list
 
     async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: StopSignal) -> None:
-        uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
+        unconfirmed = "the store didn't confirm its manifest"
         effects = Effects()
         with stop.bounded():
             try:
@@ -264,14 +264,14 @@ class Publication:
             except Exception as error:
                 effects.note_error(error)
                 if effects.uncertain:
-                    raise uncertain from error
+                    raise PublicationUncertain(held.name, held.version, f"{unconfirmed} ({error}).") from error
                 if self._can_continue_after(error):
                     _leave(held)
                 else:
                     await self._give_up(held, self._ledger, stop)
                 raise
             return
-        raise uncertain
+        raise PublicationUncertain(held.name, held.version, f"{unconfirmed}.")
 
     async def _list(self, version: str, stop: StopSignal) -> None:
         """Add the version to the index, and complete versions that other pushes left unlisted."""

@@ -22,7 +22,7 @@ from aioassets.drivers.gcs.values import (
     condition_for,
     normal_root,
 )
-from aioassets.drivers.parts import restarted
+from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -114,7 +114,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         self._root = normal_root(api_root)
         self.identity = self.url if self._root == GOOGLE else f"{self.url}@{self._root}"
         self._dispatcher = dispatcher or Dispatcher()
-        self._part_size = part_size
+        self._parts = PartSize(part_size, CHUNK_UNIT)
         in_clear = self._root.startswith("http://")
         connection = Connection(
             self.url,
@@ -192,7 +192,14 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             IntegrityError: the store kept other bytes than were sent, which were deleted again.
         """
         await self._bucket.open()
-        in_chunks = source.size > self._part_size  # the API checks the condition after the last chunk
+        return await self._parts.fit(
+            source.size, partial(self._upload, key, source, expected, resume=resume, effects=effects)
+        )
+
+    async def _upload(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> Uploaded:
+        in_chunks = source.size > self._parts.size  # the API checks the condition after the last chunk
         send = self._upload_chunks if in_chunks else self._upload_whole
         return await upload_by(
             partial(send, effects=effects), self, key, source, expected, look_first=resume or in_chunks
@@ -268,7 +275,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 request,
                 url,
                 source,
-                part_size=self._part_size,
+                part_size=self._parts.size,
                 effects=effects,
             )
 
