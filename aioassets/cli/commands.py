@@ -179,6 +179,7 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
 
 def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
     removed = set(result.removed) if result else set()
+    errors = {leftover.where: str(error) for leftover, error in result.failed} if result else {}
     rows = [
         {
             "kind": leftover.kind.value,
@@ -192,6 +193,7 @@ def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[st
             "holder": str(leftover.holder) if leftover.holder is not None else None,
             "removable": leftover.removable,
             "removed": leftover in removed,
+            "error": errors.get(leftover.where),
             "advice": leftover.advice or None,
         }
         for leftover in plan.leftovers

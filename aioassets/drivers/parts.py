@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
@@ -112,16 +112,17 @@ class PartedUpload(abc.ABC, Generic[T]):
 
     async def _tidy_up(self, *, completed: bool) -> None:
         problem: object = "it took too long."
+        extra: Mapping[str, Any] | None = None  # without time or a store, the push tells itself what it leaves
         with cleanup_scope():
             try:
                 await self._remove_rest(completed=completed)
-            except AioAssetsError as error:
+            except StoreUnavailable as error:
                 problem = error
+            except AioAssetsError as error:
+                problem, extra = error, NOTICE
             else:
                 return
-        logger.warning(
-            "Could not remove the parts of an upload, which `aioassets clean` removes: %s", problem, extra=NOTICE
-        )
+        logger.warning("Could not remove the parts of an upload (see `aioassets clean`): %s", problem, extra=extra)
 
     async def _remove_rest(self, *, completed: bool) -> None:
         """Remove what the upload leaves in the store. By default, nothing is left, or it can't be removed."""

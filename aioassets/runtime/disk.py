@@ -32,8 +32,10 @@ _HINTS: Final = {
     errno.EIO: "the disk may be failing",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENOLCK: "the file system does not support locks; use another folder",
-    errno.ENOSYS: "the file system does not support this (locks or hard links, for instance); use another folder",
-    errno.EOPNOTSUPP: "the file system does not support this (locks or hard links, for instance); use another folder",
+    **dict.fromkeys(
+        (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP),
+        "the file system does not support this (locks or hard links, for instance); use another folder",
+    ),
     errno.ESTALE: "the server of this network file system replaced or removed the file; try again",
     errno.EXDEV: "a part of the folder is on another file system",
 }

@@ -26,7 +26,7 @@ from aioassets import (
     StoreError,
 )
 from aioassets.drivers.protocol import Expect
-from aioassets.drivers.s3.driver import S3Driver
+from aioassets.drivers.s3.driver import PART_SIZE, S3Driver
 from aioassets.model.keys import Layout
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import NO_RETRY
@@ -122,6 +122,16 @@ class TestBatchesOfS3:
         with pytest.raises(AccessDenied, match="Cannot delete 'folder/0'"):
             await s3.delete(KEYS)
         assert await keys(s3) == ["folder/0"]
+
+    async def test_parts_that_can_t_be_removed_are_reported(
+        self, s3: S3Driver, relay: Relay, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        relay.inject(Reply(403, body=DENIED), method="PUT", target="partNumber=")
+        relay.inject(Reply(403, body=DENIED), method="DELETE", target="uploadId=", times=99)
+        with pytest.raises(AccessDenied, match="Cannot upload a part of 'large'"):
+            await s3.upload("large", BytesSource(bytes(PART_SIZE + 1)))
+        [message] = warnings(caplog)
+        assert message.startswith("Could not remove the parts of an upload (see `aioassets clean`): Cannot abort an")
 
 
 @pytest.fixture(params=["gcs", "azure"])

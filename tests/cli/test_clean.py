@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -146,4 +147,9 @@ def test_what_clean_cannot_remove_is_named(dead_push: Path, spawn: Spawn, invoke
     assert "Error: Cannot delete in file://" in err
     assert "Not removed: name:0.1: dead push" in err
     assert "2 files, 11 bytes" in err.splitlines()[-1]
+    process = spawn("clean", "--yes", "--json", script=UNDELETABLE)
+    out, err = process.communicate()
+    (leftover,) = json.loads(out)["leftovers"]
+    assert (process.returncode, leftover["removed"]) == (6, False)
+    assert leftover["error"].startswith("Cannot delete in file://")
     assert invoke("clean", "--yes").code == 0
