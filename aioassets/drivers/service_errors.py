@@ -180,7 +180,7 @@ class RequestTooLarge(StoreError):
     """
 
     def __init__(
-        self, reason: str, *, uncertain: bool, option: str = "; for files, a smaller part_size helps, too."
+        self, reason: str, *, uncertain: bool = False, option: str = "; for files, a smaller part_size helps, too."
     ) -> None:
         self.reason = reason
         super().__init__(f"{reason}{option}", uncertain=uncertain)

@@ -104,6 +104,13 @@ class TestBatchesOfS3:
         assert await keys(s3) == []
         assert len([each for each in relay.exchanges if each.method == "DELETE"]) == len(KEYS)
 
+    async def test_a_page_of_a_proxy_is_no_deletion(self, s3: S3Driver, relay: Relay) -> None:
+        relay.inject(Reply(501, body=NO_BATCHES), method="POST", target=r"\?delete")
+        relay.inject(Reply(200, body=b"<html><body>Sign in</body></html>"), method="DELETE", times=99)
+        with pytest.raises(StoreError, match="gave an answer that isn't S3's") as caught:
+            await s3.delete(KEYS)
+        assert caught.value.uncertain
+
     async def test_after_a_refusal_no_batch_is_tried_again(self, s3: S3Driver, relay: Relay) -> None:
         refusing = relay.inject(Reply(501, body=NO_BATCHES), method="POST", target=r"\?delete", times=99)
         await s3.delete(KEYS[:5])

@@ -23,9 +23,13 @@ _BODILESS: Final = frozenset(
     {"AbortMultipartUpload", "DeleteObject", "HeadBucket", "HeadObject", "PutObject", "UploadPart"}
 )
 """Operations whose responses have no body."""
-_KNOWN_BY_NAME: Final = frozenset({"DeleteObjects", "ListMultipartUploads", "ListObjectsV2", "ListParts"})
-"""Operations whose responses may lack every field, so only the root element tells them from a foreign document. Some
-stores name the root elements of other responses differently."""
+_RESULT: Final = (b"Result", b"Error")
+_ROOTS: Final[Mapping[Any, tuple[bytes, ...]]] = {
+    **dict.fromkeys(("DeleteObjects", "ListMultipartUploads", "ListObjectsV2", "ListParts"), _RESULT),
+    "DeleteObject": (b"Error",),
+}
+"""Endings of the root elements by operation, where only they tell a response from a foreign document: it may lack every
+field, or has no body. Some stores name the root elements of other responses differently."""
 
 
 class SDKRequests:
@@ -120,7 +124,7 @@ def _check_response(response_dict: Mapping[str, Any], **_: Any) -> None:
     if status in REDIRECTS and not is_regional(status, headers, body):
         raise ServiceErrorRaised(service_error_of(f"{status}", "", status, location=headers.get("location", "")))
     operation = response_dict.get("context", {}).get("operation_name")
-    roots = (b"Result", b"Error") if operation in _KNOWN_BY_NAME else (b"",)
+    roots = _ROOTS.get(operation, (b"",))
     is_complete = is_document(body, *roots) or (operation in _BODILESS and not body)
     if status < 200 or (status < 300 and not is_complete):
         raise ForeignAnswer

@@ -11,6 +11,7 @@ from typing import Final
 
 from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.s3.bucket import Bucket
+from aioassets.drivers.s3.errors import code_of
 from aioassets.errors import BucketNotFound, ObjectNotFound, StoreError, StoreUnavailable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
@@ -43,12 +44,14 @@ class Deletion:
         await delete_each(_batches(keys), partial(self._delete, effects=effects), limit=1)
 
     async def _delete(self, batch: tuple[str, ...], effects: Effects | None) -> None:
-        if self._has_batches and len(batch) > 1:
+        if self._has_batches:
             try:
                 await self._dispatcher.send(partial(self._bucket.delete_batch, batch), urgent=True, effects=effects)
             except (StoreUnavailable, BucketNotFound):
                 raise
             except (StoreError, ObjectNotFound) as error:  # a bare 404 can only be about the operation
+                if not code_of(error):  # it is about single keys, or something else than S3 responded
+                    raise
                 logger.info("Deleting objects one by one: %s", error)
                 self._has_batches = False
             else:
