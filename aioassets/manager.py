@@ -462,13 +462,13 @@ class AssetsManager:
     async def clean(self, plan: CleaningPlan) -> CleaningResult:
         """Remove the planned leftovers, each only if it still may be removed.
 
-        Never removes anything of a published version, listed or not. A push that is stopped by this
-        fails, or starts again under another number.
+        If some can't be removed, the others are, and the result names both. Never removes anything of a
+        published version, listed or not. A push that is stopped by this fails, or starts again under
+        another number.
 
         Raises:
             StoreUnsuitable: the store doesn't honour conditional writes.
-            StoreError: the store failed.
-            AccessDenied: the store refuses these credentials.
+            StoreUnavailable: the store is out of reach.
         """
 
         async def clean() -> CleaningResult:

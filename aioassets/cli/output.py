@@ -18,6 +18,7 @@ import asyncclick as click
 
 from aioassets.cli.escaping import abridged, escaped, traceback_lines
 from aioassets.cli.redaction import redacted
+from aioassets.runtime.notices import is_notice
 from aioassets.settings import secrets_in
 
 _PACKAGE: Final = logging.getLogger("aioassets")
@@ -126,18 +127,22 @@ def _discard(stream: TextIO | None) -> None:
 
 @contextlib.contextmanager
 def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Iterator[None]:
-    """Escape the log records that Python prints when logging isn't configured, and redact their secrets.
+    """Print the log records for users on standard error, escaped and redacted: warnings about leftovers.
+
+    Also escape the records that Python prints when logging isn't configured.
 
     Args:
         args: arguments whose secrets are redacted, besides those of the environment.
-        verbose: also print the records of this package from INFO on.
+        verbose: print all records of this package from INFO on.
     """
     default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING, args)
     handler = _EscapingHandler(logging.NOTSET, args)
     if verbose:
-        _PACKAGE.addHandler(handler)
         _PACKAGE.setLevel(logging.INFO)
+    else:
+        handler.addFilter(is_notice)
+    _PACKAGE.addHandler(handler)
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from aioassets.errors import (
     StoreError,
     UsageError,
 )
+from aioassets.runtime.descriptors import raise_limit
 from aioassets.runtime.threads import is_out_of_threads
 from aioassets.settings import debug_wanted, secrets_in
 
@@ -69,6 +70,7 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
     """
     codes: list[int] = []
     unwritten.reset()
+    raise_limit()
 
     async def main() -> None:
         codes.append(await _run(work, args))

@@ -302,7 +302,10 @@ class Driver(Protocol):
         """
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """Delete objects, in batches if the store supports them. Ignore missing keys."""
+        """Delete objects, in batches if the store supports them. Ignore missing keys.
+
+        Unless the store is out of reach, try all of them before raising the error of one.
+        """
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List open multipart uploads whose keys begin with `prefix` or are unknown.

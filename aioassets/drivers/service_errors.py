@@ -47,6 +47,8 @@ class Kind(enum.Enum):
     """Temporary, because of too many requests. The request had no effect."""
     FAILED = enum.auto()
     """Temporary. The request may have had an effect."""
+    TOO_LARGE = enum.auto()
+    """Refused because of its size, mostly by a proxy or gateway in front of the store."""
     UNSUPPORTED = enum.auto()
     REDIRECTED = enum.auto()
     """A redirect. The request may have had an effect."""
@@ -138,6 +140,8 @@ class ServiceError:
                 return self._unavailable(request, uncertain=False)
             case Kind.FAILED:
                 return self._unavailable(request, uncertain=request.changes)
+            case Kind.TOO_LARGE:
+                return self._too_large(request)
             case Kind.UNSUPPORTED if request.conditional:
                 return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
             case Kind.REDIRECTED:
@@ -145,6 +149,14 @@ class ServiceError:
         uncertain = request.changes and not self.is_the_stores
         told = f"{request.bucket} can't {request.doing}: {self.sentence} {self.advice}".rstrip()
         return StoreError(told, uncertain=uncertain)
+
+    def _too_large(self, request: Request) -> RequestTooLarge:
+        reason = (
+            f"{request.bucket} can't {request.doing}: the request is too large for a proxy or gateway in front of the "
+            f"store, or for the store itself ({self.sentence[:-1]}). Raise its limit (client_max_body_size of nginx, "
+            f"for example)"
+        )
+        return RequestTooLarge(reason, uncertain=request.changes and not self.is_the_stores)
 
     def _redirected(self, request: Request) -> str:
         server = origin(request.server) or "the store's server"
@@ -163,6 +175,22 @@ class ServiceError:
             retry_after=self.retry_after,
             throttled=self.kind is Kind.THROTTLED or self.status == UNAVAILABLE,
         )
+
+
+class RequestTooLarge(StoreError):
+    """Request body that a proxy or the store refused because of its size.
+
+    Args:
+        reason: the message without its end, which names the option that helps.
+        uncertain: whether the request may have taken effect.
+        option: the end of the message.
+    """
+
+    def __init__(
+        self, reason: str, *, uncertain: bool = False, option: str = "; for files, a smaller part_size helps, too."
+    ) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}{option}", uncertain=uncertain)
 
 
 class ServiceErrorRaised(Exception):

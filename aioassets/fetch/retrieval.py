@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from aioassets.errors import IntegrityError, InvalidSetting
+from aioassets.errors import CacheError, IntegrityError, InvalidSetting
 from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
@@ -61,6 +61,14 @@ class Retrieval:
 
     async def run(self) -> FetchedAsset:
         """Fetch the version; `AssetsManager.fetch_asset` documents it."""
+        try:
+            return await self._run()
+        except CacheError as error:  # the server of a network file system replaced a file since it was found
+            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
+                raise
+        return await self._run()
+
+    async def _run(self) -> FetchedAsset:
         store = self._context.store
         if self._force and store is None:
             raise InvalidSetting(

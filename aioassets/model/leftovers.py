@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from aioassets.errors import AioAssetsError
 from aioassets.model.claim import DEAD_AFTER
 from aioassets.model.pusher import Pusher
 
@@ -123,7 +124,9 @@ class CleaningResult:
     Attributes:
         removed: the leftovers that were removed.
         kept: the leftovers that were kept because they changed after they were planned.
+        failed: the leftovers that could not be removed or not completely, as they are now, and the errors.
     """
 
     removed: tuple[Leftover, ...]
     kept: tuple[Leftover, ...]
+    failed: tuple[tuple[Leftover, AioAssetsError], ...] = ()

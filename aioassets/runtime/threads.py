@@ -17,11 +17,14 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar, checkpoint
 
 from aioassets.errors import AioAssetsError, OutOfThreads
+from aioassets.runtime.descriptors import fitting
 
 T = TypeVar("T")
 
 THREADS = 16
 """Maximum number of threads for reading, hashing and writing files: enough to keep a disk queue busy."""
+MAX_FILES: Final = 256
+"""Maximum number of files that one event loop keeps open, if the limit of open files allows so many."""
 CHUNK_SIZE: Final = 1024 * 1024
 """Bytes to hash or write at once: half a millisecond, enough for another thread to wake up."""
 POLL: Final = 0.05
@@ -31,6 +34,7 @@ _REFUSED: Final = "can't start new thread"
 """CPython's message if the system refuses to start a thread."""
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
+_files: RunVar[anyio.Semaphore] = RunVar("aioassets_files")
 _threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False)
 
 
@@ -140,16 +144,28 @@ class LoopThreads(Executor):
 
 @contextlib.asynccontextmanager
 async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
-    """Open and close a file in threads, and yield its descriptor."""
-    descriptor = await in_thread(opening)
+    """Open and close a file in threads, and yield its descriptor. Wait first if too many files are open this way.
+
+    Don't call this inside of itself, nor while holding a share of the budget.
+    """
+    async with _open_files():
+        descriptor = await in_thread(opening)
+        try:
+            yield descriptor
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await in_thread(closing, descriptor)
+                except OutOfThreads:
+                    closing(descriptor)
+
+
+def _open_files() -> anyio.Semaphore:
     try:
-        yield descriptor
-    finally:
-        with anyio.CancelScope(shield=True):
-            try:
-                await in_thread(closing, descriptor)
-            except OutOfThreads:
-                closing(descriptor)
+        return _files.get()
+    except LookupError:
+        _files.set(semaphore := anyio.Semaphore(fitting(MAX_FILES)))
+        return semaphore
 
 
 def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -53,6 +53,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     401: Kind.DENIED,
     403: Kind.DENIED,
     408: Kind.FAILED,
+    413: Kind.TOO_LARGE,
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }

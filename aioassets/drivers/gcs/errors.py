@@ -46,6 +46,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     408: Kind.FAILED,
     409: Kind.REFUSED,  # "edited during the operation, please try again"
     412: Kind.CONDITION,
+    413: Kind.TOO_LARGE,
     TOO_MANY: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }

@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH: Final = 1000
-"""S3's limit of keys for one DeleteObjects request."""
-
 _VERBS: Final = {
     "head_object": "read",
     "list_objects_v2": "list",
+    "delete_object": "delete",
     "delete_objects": "delete",
     "list_multipart_uploads": "list open uploads",
     "list_parts": "list the parts of",
@@ -148,8 +146,12 @@ class Bucket:
             conditional=expected is not Expect.ANYTHING,
         )
 
-    async def delete(self, keys: Iterable[str]) -> None:
-        """Delete up to `BATCH` objects. Missing ones are no error."""
+    async def delete(self, key: str) -> None:
+        """Delete an object. S3 doesn't tell whether there was one."""
+        await self.call("delete_object", key)
+
+    async def delete_batch(self, keys: Iterable[str]) -> None:
+        """Delete up to 1,000 objects. Missing ones are no error."""
         objects = [{"Key": key} for key in keys]
         answer = await self.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
         for row in answer.get("Errors", ()):

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -15,7 +14,7 @@ from aioassets.drivers.bodies import CHUNK, MIB, read_range, read_whole, share_o
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number
-from aioassets.drivers.parts import restarted
+from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -31,8 +30,9 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.s3.bucket import BATCH, Bucket
+from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.copying import copy_object
+from aioassets.drivers.s3.deletion import Deletion
 from aioassets.drivers.s3.etags import is_etag_of
 from aioassets.drivers.s3.listing import list_objects
 from aioassets.drivers.s3.multipart import MultipartUpload
@@ -132,7 +132,7 @@ class S3Driver(NoLocalFiles):
         self.identity = f"{self.url}@{endpoint_url}" if endpoint_url else self.url
         self._endpoint = endpoint_url
         self._dispatcher = dispatcher or Dispatcher()
-        self._part_size = part_size
+        self._parts = PartSize(part_size, MIN_PART_SIZE)
         self._checksums = checksums
         options = Options(
             bucket=bucket,
@@ -154,6 +154,7 @@ class S3Driver(NoLocalFiles):
         )
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)
+        self._deletion = Deletion(self._bucket, self._dispatcher)
 
     async def __aenter__(self) -> Self:
         return self
@@ -208,8 +209,14 @@ class S3Driver(NoLocalFiles):
         effects: Effects | None = None,
     ) -> Uploaded:
         """Upload a blob. A resumed upload keeps the encryption that it was begun with."""
+        upload = partial(self._upload, key, source, expected, resume=resume, effects=effects)
+        return await self._parts.fit(source.size, upload)
+
+    async def _upload(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> Uploaded:
         compare = self._has_bytes_of
-        if source.size <= self._part_size:
+        if source.size <= self._parts.size:
             whole = partial(self._upload_whole, effects=effects)
             return await upload_by(whole, self, key, source, expected, look_first=resume, compare=compare)
         send = partial(self._upload_parts, resume=resume, effects=effects)
@@ -241,9 +248,7 @@ class S3Driver(NoLocalFiles):
             yield row
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        remaining = iter(keys)
-        while batch := tuple(islice(remaining, BATCH)):
-            await self._dispatcher.send(partial(self._bucket.delete, batch), urgent=True, effects=effects)
+        await self._deletion.run(keys, effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List open uploads in any order. MinIO lists only those of one key, which must be the whole prefix."""
@@ -273,7 +278,7 @@ class S3Driver(NoLocalFiles):
                 self._dispatcher,
                 key,
                 source,
-                part_size=self._part_size,
+                part_size=self._parts.size,
                 created_with=self._encryption,
                 completed_with=condition_for(expected),
                 effects=effects,
@@ -286,7 +291,7 @@ class S3Driver(NoLocalFiles):
     async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
         """Compare an object with a source, by its ETag if possible, which avoids reading it."""
         vague = found.size == source.size and not found.checksums
-        if vague and await is_etag_of(found.revision, source, self._part_size):
+        if vague and await is_etag_of(found.revision, source, self._parts.size):
             return True
         return await has_bytes_of(self, found, source)
 

@@ -66,6 +66,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     404: Kind.MISSING,
     408: Kind.FAILED,
     412: Kind.CONDITION,
+    413: Kind.TOO_LARGE,
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
