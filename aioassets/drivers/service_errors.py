@@ -132,10 +132,9 @@ class ServiceError:
                 return BucketNotFound(request.bucket)
             case Kind.CONDITION:
                 return PreconditionFailed(request.url)
-            case Kind.DENIED if self.advice:
-                return AccessDenied(request.bucket, request.doing, self.sentence, self.advice)
             case Kind.DENIED:
-                return AccessDenied(request.bucket, request.doing, self.sentence)
+                advice = (self.advice,) if self.advice else ()
+                return AccessDenied(request.bucket, request.doing, self.sentence, *advice)
             case Kind.REFUSED | Kind.THROTTLED:
                 return self._unavailable(request, uncertain=False)
             case Kind.FAILED:
