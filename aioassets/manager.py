@@ -500,7 +500,7 @@ class AssetsManager:
         store = session.store_if_any
         context = FetchContext(
             None if offline else store,
-            None if store is None else store.identity,
+            store,
             session.cache_folder,
             session.scheme,
             session.locks,

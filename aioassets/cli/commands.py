@@ -76,6 +76,8 @@ async def fetch(
         fetched = await manager.fetch_asset(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
+    if fetched.repaired:
+        echo_err(_repaired_text(fetched))
     if not fetched.verified:
         echo_err(
             f"{fetched.name}:{fetched.version} was not verified: its manifest has no digest that aioassets supports."
@@ -264,6 +266,13 @@ def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any
 def _asset_json(asset: AssetVersions) -> dict[str, Any]:
     error = None if asset.error is None else str(asset.error)
     return {"name": asset.name, "versions": asset.versions, "error": error}
+
+
+def _repaired_text(fetched: FetchedAsset) -> str:
+    paths = [path for path in fetched.repaired if path]
+    named = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
+    label = f"{fetched.name}:{fetched.version}"
+    return f"Repaired {label} in the cache: {named or 'it'} was damaged or missing, and was downloaded again."
 
 
 def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:

@@ -73,8 +73,13 @@ class LocalDriver:
     def __init__(self, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None) -> None:
         self._folder = Folder(_absolute(os.path.expanduser(os.fspath(path))))
         self.url = Path(self._folder.root).as_uri()
-        self.identity = self.url
         self._budget = (dispatcher or Dispatcher()).budget
+
+    @property
+    def identity(self) -> str:
+        """The URL, and the path that it leads to if there are links in it. Blocking."""
+        real = Path(os.path.realpath(self._folder.root)).as_uri()
+        return self.url if real == self.url else f"{self.url}@{real}"
 
     async def __aenter__(self) -> Self:
         return self

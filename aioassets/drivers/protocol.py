@@ -185,7 +185,11 @@ class Driver(Protocol):
 
     @property
     def identity(self) -> str:
-        """The URL, followed by what distinguishes stores with the same URL, such as the endpoint."""
+        """The URL, followed by what distinguishes stores with the same URL, such as the endpoint.
+
+        It is the same in every process. Reading it sends no request, but may block, for example to read the
+        SDK's configuration.
+        """
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """Read a document.

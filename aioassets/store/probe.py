@@ -66,7 +66,7 @@ class ProbeCache:
         Raises:
             StoreUnsuitable: if it doesn't honour the conditions of writes.
         """
-        identity = f"{driver.identity}/{layout.prefix}"
+        identity = await in_thread(lambda: f"{driver.identity}/{layout.prefix}")
         async with self._probing:
             if identity in self._suitable:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
@@ -16,6 +16,7 @@ from aioassets.drivers.s3.credentials import REFUSED, Credentials
 from aioassets.drivers.s3.errors import OPEN, code_of, service_error_of, translate
 from aioassets.drivers.s3.hot import BucketMoved, Content, Payload
 from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.place import configured_endpoint, place_of
 from aioassets.drivers.s3.values import check_answer
 from aioassets.drivers.service_errors import Kind, Request, ServiceErrorRaised, translating
 from aioassets.errors import AioAssetsError, InvalidSetting, StoreError, StoreUnavailable
@@ -58,9 +59,17 @@ class Bucket:
         self.credentials = Credentials(self.url) if sdk is None and options.needs_credentials else None
         self._options = options
         self._sdk = sdk
+        self._place: str | None = None
         self._client: Client | None = None
         self._left: list[Client] = []
         self._opening = anyio.Lock()
+
+    def place(self) -> str:
+        """Return the place in which the bucket's name is unique, as `place_of` does. The first call may block."""
+        if self._place is None:
+            with self._opened():
+                self._place = place_of(configured_endpoint(self._options, self._sdk))
+        return self._place
 
     async def request(
         self, send: Callable[[Client], Awaitable[T]], verb: str, key: str, *, conditional: bool = False
@@ -208,28 +217,41 @@ class Bucket:
         An event loop of its own awaits the credentials. The client runs on any loop, since its
         connections and locks are bound to a loop when they are first used.
         """
-        try:
-            from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional, and slow
-
+        with self._opened():
             from aioassets.drivers.s3.opening import adopt, open_client  # noqa: PLC0415 - imports the SDK
-        except ImportError as error:
-            raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
 
-        # The SDK logs what it raises. Without a handler, Python would print that to standard error.
-        logging.getLogger("aiobotocore").addHandler(_QUIET)
-        if self._sdk is not None:
-            return adopt(self._sdk, self._options)
+            # The SDK logs what it raises. Without a handler, Python would print that to standard error.
+            logging.getLogger("aiobotocore").addHandler(_QUIET)
+            if self._sdk is not None:
+                return adopt(self._sdk, self._options)
+            return run_async(lambda: open_client(self._options, self.credentials, region))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Raise the errors of importing the SDK and creating a client as errors of this package."""
         with self.translating(OPEN):
             try:
-                return run_async(lambda: open_client(self._options, self.credentials, region))
-            except (BotoCoreError, AioAssetsError):
+                yield
+            except AioAssetsError:
                 raise
-            except ValueError:  # raised by the SDK for an invalid endpoint, which may hold a password
+            except ImportError as error:
+                raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
+            except ValueError as error:  # raised for an invalid endpoint, which may hold a password
+                if _is_of_sdk(error):
+                    raise
                 raise InvalidSetting(
                     f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL, or its "
                     f"host has an underscore. Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its "
                     f"configuration files."
                 ) from None
+
+
+def _is_of_sdk(error: Exception) -> bool:
+    try:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional, and slow
+    except ImportError:
+        return False
+    return isinstance(error, BotoCoreError)
 
 
 _QUIET: Final = logging.NullHandler()

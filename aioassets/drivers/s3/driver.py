@@ -37,6 +37,7 @@ from aioassets.drivers.s3.etags import is_etag_of
 from aioassets.drivers.s3.listing import list_objects
 from aioassets.drivers.s3.multipart import MultipartUpload
 from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.place import AWS
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
 from aioassets.drivers.s3.values import condition_for, revision_of, sha256_of, whole_checksums
 from aioassets.errors import (
@@ -61,15 +62,15 @@ MIN_PART_SIZE: Final = 5 * MIB
 class S3Driver(NoLocalFiles):
     """A bucket of S3 or of a compatible store.
 
-    The driver reads no environment variables itself. The SDK reads them for options that are not
-    given (credentials, region, profile, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, `HTTPS_PROXY`,
-    `HTTP_PROXY`, `NO_PROXY`), and its configuration files.
+    For options that are not given, the SDK reads its environment variables (credentials, region,
+    profile, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and its
+    configuration files. `identity` names the endpoint that results. It imports the SDK only if the
+    files mention an endpoint or a region outside the partition `aws`.
 
     Args:
         bucket: the bucket's name.
         dispatcher: limits and retries the requests. The SDK's own retries are disabled.
-        endpoint_url: the URL of the store, if it is not AWS. `identity` includes only an endpoint
-            that is given here, not one from the SDK's configuration.
+        endpoint_url: the URL of the store, if it is not AWS.
         region: the bucket's region.
         profile: a profile of the AWS configuration files.
         access_key_id: static credentials. Without them, the SDK's provider chain finds credentials.
@@ -129,8 +130,6 @@ class S3Driver(NoLocalFiles):
         if endpoint_url is not None:
             server_url("endpoint_url", endpoint_url)
         self.url = f"s3://{bucket}"
-        self.identity = f"{self.url}@{endpoint_url}" if endpoint_url else self.url
-        self._endpoint = endpoint_url
         self._dispatcher = dispatcher or Dispatcher()
         self._parts = PartSize(part_size, MIN_PART_SIZE)
         self._checksums = checksums
@@ -155,6 +154,12 @@ class S3Driver(NoLocalFiles):
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)
         self._deletion = Deletion(self._bucket, self._dispatcher)
+
+    @property
+    def identity(self) -> str:
+        """The URL, and another partition than `aws` or the endpoint. The first access may read configuration files."""
+        place = self._bucket.place()
+        return self.url if place == AWS else f"{self.url}@{place}"
 
     async def __aenter__(self) -> Self:
         return self
@@ -232,7 +237,7 @@ class S3Driver(NoLocalFiles):
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """Copy an object between buckets of one endpoint, with the credentials of this driver."""
-        if not isinstance(source, S3Driver) or source._endpoint != self._endpoint:  # noqa: SLF001 - of the same class
+        if not isinstance(source, S3Driver) or not await in_thread(self._is_beside, source):
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
@@ -241,6 +246,10 @@ class S3Driver(NoLocalFiles):
             return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
         return replace(copy, checksums={**vouched, **copy.checksums})
+
+    def _is_beside(self, other: S3Driver) -> bool:
+        """Return whether two buckets are in the same place, so that the store can copy between them. Blocking."""
+        return self._bucket.place() == other._bucket.place()
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """List objects in ascending order on S3. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
