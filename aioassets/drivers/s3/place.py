@@ -66,8 +66,7 @@ def _plain_endpoint(region: str | None) -> str | None:
 
 def _variable(name: str) -> str:
     """Return an environment variable of the SDK; empty if it isn't set."""
-    text = os.path.expandvars(f"${name}")
-    return "" if text == f"${name}" else text
+    return os.environ.get(name, "")
 
 
 def _text(path: str) -> str:
