@@ -1,38 +1,38 @@
-"""Exceptions of aioassets, in one hierarchy.
+"""The exception hierarchy of aioassets.
 
 ::
 
     AioAssetsError
-    ├── UsageError                 the call is invalid (also a ValueError)
+    ├── UsageError                 invalid call (also a ValueError)
     │   ├── InvalidName            invalid asset name
-    │   ├── InvalidVersion         invalid in the versioning scheme
+    │   ├── InvalidVersion         version that the versioning scheme doesn't allow
     │   ├── InvalidSpec            invalid asset spec
     │   └── InvalidSetting         invalid or missing argument, environment variable or extra
     ├── NotFound
     │   ├── AssetNotFound
     │   ├── VersionNotFound
     │   ├── PartNotFound
-    │   └── SourceNotFound         no file at the local path to push
+    │   └── SourceNotFound         the local path to push doesn't exist
     ├── Conflict
     │   ├── AssetExists
-    │   └── PushContended          lost the version number to concurrent pushes too often
+    │   └── PushContended          lost the version number to concurrent pushes too many times
     ├── SourceError                the local file or directory can't be pushed
-    │   └── SourceChanged          it changed during the push
+    │   └── SourceChanged          the local file changed during the push
     ├── IntegrityError             content doesn't match its manifest
     ├── AccessDenied               permission denied
     │   └── MissingCredentials
     ├── StoreError
     │   ├── BucketNotFound
     │   ├── StoreUnavailable       unreachable, throttling or failing; retry later
-    │   ├── StoreUnsuitable        the store ignores the conditions of writes
+    │   ├── StoreUnsuitable        the store doesn't honour conditional writes
     │   └── StoreCorrupt           invalid object in the store
-    │       └── DocumentTooLarge   more bytes than a document may have
+    │       └── DocumentTooLarge   document that exceeds the size limit
     ├── CacheError                 the local assets directory can't be used
-    ├── PublicationUncertain       uploaded, but perhaps not in the index
-    ├── BulkUpdateError            some assets of `update_assets` failed
+    ├── PublicationUncertain       uploaded, but possibly not listed in the index
+    ├── BulkUpdateError            `update_assets` failed for some assets
     ├── ManagerStateError          the manager is closed, or belongs to another event loop
     ├── OutOfThreads               the system refuses to start another thread
-    └── ObjectError                raised by drivers about one object
+    └── ObjectError                raised by drivers for a single object
         ├── NotSameStore
         ├── ObjectNotFound
         └── PreconditionFailed
@@ -83,7 +83,7 @@ __all__ = [
 
 
 class AioAssetsError(Exception):
-    """Base class of all exceptions that aioassets raises deliberately.
+    """Base class for all exceptions that aioassets raises deliberately.
 
     Attributes:
         uncertain: whether the failed request may have taken effect.
@@ -92,17 +92,17 @@ class AioAssetsError(Exception):
     uncertain: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy the message and the attributes, without calling a constructor that takes other arguments."""
+        """Pickle and copy the message and attributes without calling the constructor, whose arguments may differ."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def is_uncertain(error: BaseException) -> bool:
-    """Return whether the failed request may have taken effect. Any unexpected exception counts as uncertain."""
+    """Return whether the failed request may have taken effect. Exceptions of other libraries count as uncertain."""
     return not isinstance(error, AioAssetsError) or error.uncertain
 
 
 class UsageError(AioAssetsError, ValueError):
-    """Invalid call, refused before any request was sent."""
+    """Invalid call that was rejected before any request was sent."""
 
 
 class InvalidName(UsageError):
@@ -120,7 +120,7 @@ class InvalidName(UsageError):
 
 
 class InvalidVersion(UsageError):
-    """Version that is invalid in the versioning scheme.
+    """Version that the versioning scheme doesn't allow.
 
     Attributes:
         version: the version as given.
@@ -150,11 +150,11 @@ class InvalidSetting(UsageError):
 
 
 class NotFound(AioAssetsError):
-    """Asset, version, part or local path that doesn't exist."""
+    """Base class for an asset, version, part or local path that doesn't exist."""
 
 
 class AssetNotFound(NotFound):
-    """Asset that doesn't exist in the store or, offline, in the cache.
+    """Asset that doesn't exist in the store (or in the cache, when offline).
 
     Attributes:
         name: the asset's name.
@@ -168,11 +168,11 @@ class AssetNotFound(NotFound):
 
 
 class VersionNotFound(NotFound):
-    """Version that doesn't exist of an asset that does.
+    """Version that doesn't exist, although the asset does.
 
     Attributes:
         name: the asset's name.
-        version: the requested version, perhaps partial.
+        version: the requested version, which may be partial.
         available: the existing versions, latest first.
     """
 
@@ -203,7 +203,7 @@ class PartNotFound(NotFound):
 
 
 class SourceNotFound(NotFound):
-    """Local path to push that doesn't exist.
+    """Local path that can't be pushed because it doesn't exist.
 
     Attributes:
         path: the path as given.
@@ -219,7 +219,7 @@ class Conflict(AioAssetsError):
 
 
 class AssetExists(Conflict):
-    """Asset that `create_asset` can't create because it exists, or another push is creating it.
+    """Asset that can't be created because it already exists or another push is creating it.
 
     Attributes:
         name: the asset's name.
@@ -246,16 +246,16 @@ class SourceChanged(SourceError):
     """Local file that changed during the push. Nothing was published."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, "it changed during the push; push again when nothing writes to it")
+        super().__init__(path, "it changed during the push; push again once nothing is writing to it")
 
 
 class IntegrityError(AioAssetsError):
-    """Content with another size or digest than what was pushed.
+    """Content whose size or digest differs from what was pushed.
 
     Attributes:
         what: the asset, version and part.
         expected: the recorded digest, size or revision.
-        found: the actual one.
+        found: the actual digest, size or revision.
     """
 
     def __init__(self, what: str, expected: str, found: str) -> None:
@@ -289,7 +289,7 @@ class MissingCredentials(AccessDenied):
 
 
 class StoreError(AioAssetsError):
-    """Failure of a store.
+    """Store failure.
 
     Attributes:
         uncertain: whether the request may have taken effect.
@@ -305,7 +305,7 @@ class BucketNotFound(StoreError):
 
     Attributes:
         where: the store's URL.
-        creatable: whether the first write creates it, as for a local folder.
+        creatable: whether the first write creates it, as it does a local folder.
     """
 
     def __init__(self, where: str, *, creatable: bool = False) -> None:
@@ -321,8 +321,8 @@ class StoreUnavailable(StoreError):
     Attributes:
         where: the store's URL.
         uncertain: whether the request may have taken effect.
-        retry_after: seconds to wait as requested by the store, or `None`.
-        throttled: whether the store refused the request because of too many requests.
+        retry_after: the number of seconds that the store asked clients to wait, or `None`.
+        throttled: whether the store rejected the request because of its rate limit.
     """
 
     def __init__(
@@ -341,7 +341,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreUnsuitable(StoreError):
-    """Store that doesn't honour conditional writes, so that concurrent pushes could lose versions.
+    """Store that doesn't honour conditional writes, so concurrent pushes could lose versions.
 
     Attributes:
         where: the store's URL.
@@ -371,24 +371,24 @@ class StoreCorrupt(StoreError):
 
 
 class DocumentTooLarge(StoreCorrupt):
-    """Document that is larger than the limit.
+    """Document that exceeds the size limit.
 
     Attributes:
-        size: its bytes; `None` where the store doesn't tell.
-        limit: the most that it may have.
+        size: its size in bytes, or `None` if the store didn't report it.
+        limit: the maximum size in bytes.
     """
 
     def __init__(self, where: str, size: int | None, limit: int) -> None:
         self.size = size
         self.limit = limit
-        super().__init__(where, f"it is larger than the {limit:,} bytes that a document may have")
+        super().__init__(where, f"it exceeds the limit of {limit:,} bytes for a document")
 
 
 class CacheError(AioAssetsError):
     """Local assets directory that can't be used.
 
     Attributes:
-        path: the directory, or the path in it.
+        path: the directory, or a path inside it.
     """
 
     def __init__(self, path: str, detail: str) -> None:
@@ -397,10 +397,10 @@ class CacheError(AioAssetsError):
 
 
 class PublicationUncertain(AioAssetsError):
-    """Version that was uploaded completely, but is perhaps not published.
+    """Version that was uploaded completely, but may not have been published.
 
-    If its manifest was written, `fetch` of this exact version works. The next update by this
-    manager, or `clean --publish`, adds it to the index if it is missing there.
+    If its manifest was written, this exact version can be fetched. The next update by this
+    manager, or `clean --publish`, adds it to the index if it isn't listed.
 
     Attributes:
         name: the asset's name.
@@ -411,13 +411,13 @@ class PublicationUncertain(AioAssetsError):
         self.name = name
         self.version = version
         super().__init__(
-            f"{name}:{version} was uploaded, but perhaps not published: {detail} "
+            f"{name}:{version} was uploaded, but may not have been published: {detail} "
             f"Check with `aioassets versions {name}` before pushing again."
         )
 
 
 class PushContended(Conflict):
-    """Push that lost its version number to concurrent pushes too often.
+    """Push that lost its version number to concurrent pushes too many times.
 
     Attributes:
         name: the asset's name.
@@ -431,11 +431,11 @@ class PushContended(Conflict):
 
 
 class BulkUpdateError(AioAssetsError):
-    """Failure of some assets of `update_assets`.
+    """Failure of `update_assets` for at least one asset.
 
     Attributes:
-        published: the results of the assets that were published, by name.
-        failed: the errors of the others, by name.
+        published: the results for the assets that were published, by name.
+        failed: the errors for the other assets, by name.
     """
 
     def __init__(self, published: Mapping[str, Any], failed: Mapping[str, Exception]) -> None:
@@ -450,23 +450,23 @@ class BulkUpdateError(AioAssetsError):
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):
-    """Manager that is closed, or used from a second event loop."""
+    """Manager that is closed, or that is used outside of its event loop."""
 
 
 class OutOfThreads(AioAssetsError):
-    """Thread that the system refused to start."""
+    """Failure to start a thread because of a limit of the system."""
 
     uncertain = True  # earlier steps of the same request may have taken effect
 
     def __init__(self) -> None:
         super().__init__(
-            "Cannot start a thread: the system's limit is reached. Raise the limit of processes and threads "
+            "Cannot start a thread: the system limit was reached. Raise the limit on processes and threads "
             "(`ulimit -u`, TasksMax of a systemd unit, the pids limit of a container), or run fewer processes at once."
         )
 
 
 class ObjectError(AioAssetsError):
-    """Unexpected state of one object, as drivers report it.
+    """Base class for errors that drivers raise for a single object.
 
     Attributes:
         url: the object's URL.
@@ -486,12 +486,12 @@ class ObjectNotFound(ObjectError):
 
 
 class PreconditionFailed(ObjectError):
-    """Object that already exists, or is not at the expected revision."""
+    """Object that already exists, or whose revision isn't the expected one."""
 
     problem = "was changed by another writer"
 
 
 class NotSameStore(ObjectError):
-    """Object that can't be copied on the server side, so its bytes have to be streamed."""
+    """Object that the store can't copy itself, so its content has to be downloaded and uploaded again."""
 
     problem = "can't be copied on the server side"
