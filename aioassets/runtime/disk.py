@@ -14,17 +14,17 @@ from typing import BinaryIO, Final
 from aioassets.errors import AccessDenied
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Error numbers of a full disk or an exceeded quota."""
+"""Error numbers for a full disk or an exceeded quota."""
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""Error numbers of denied permissions."""
+"""Error numbers for denied permissions."""
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""Flags to open a file for reading, which don't block if it was replaced by a pipe or terminal."""
+"""Flags for opening a file for reading, which don't block if it was replaced by a pipe or terminal."""
 BUFFER: Final = 1024 * 1024
-"""Bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
+"""Number of bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
 
 _HINTS: Final = {
     **dict.fromkeys(FULL, "free some space there and try again"),
-    errno.EFBIG: "the file system, or a limit of this process, allows no file of this size",
+    errno.EFBIG: "the file is larger than the file system, or a limit of the process, allows",
     errno.EIO: "the disk may be failing",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENOLCK: "the file system does not support locks; use another folder",
@@ -32,22 +32,22 @@ _HINTS: Final = {
 
 
 def reason(error: OSError) -> str:
-    """Return why an operation failed and, if known, what to do. The text has no full stop."""
+    """Return why an operation failed and, if known, what to do. The text doesn't end with a full stop."""
     why = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0)
     return f"{why}; {hint}" if hint else why
 
 
 def denied(where: str, doing: str, error: OSError) -> AccessDenied:
-    """Return the exception for an error number in `DENIED`."""
+    """Return the exception for an `OSError` whose number is in `DENIED`."""
     advice = "Check its owner and permissions, and those of the folders above it."
     if error.errno == errno.EROFS:
-        advice = "Mount it writable, or use another folder."
+        advice = "Mount it as writable, or use another folder."
     return AccessDenied(where, doing, f"{error.strerror}.", advice)
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the free bytes of a folder's file system, or `None` if it doesn't report them."""
+    """Return the free space of a folder's file system in bytes, or `None` if it isn't reported."""
     status = os.statvfs(folder)
     if not status.f_blocks:
         return None
@@ -57,10 +57,10 @@ def free_bytes(folder: Path) -> int | None:
 def copy_range(source: int, target: int, start: int, stop: int) -> bool:
     """Copy bytes from one open file to the same offset of another. Blocking.
 
-    If possible, the kernel copies them, or lets both files share their blocks.
+    If possible, the kernel copies them or lets both files share the same blocks.
 
     Returns:
-        Whether all bytes were copied. If not, reading and writing them shows the reason.
+        Whether all bytes were copied. If not, the caller can read and write them to find out why.
     """
     try:
         start = _copied_by_system(source, target, start, stop)
@@ -70,7 +70,7 @@ def copy_range(source: int, target: int, start: int, stop: int) -> bool:
 
 
 def _copied_by_system(source: int, target: int, start: int, stop: int) -> int:
-    """Copy in the kernel, as far as it and the file systems support that, and return the new start."""
+    """Copy as much as possible in the kernel, and return the offset of the rest."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             while start < stop and (count := os.copy_file_range(source, target, stop - start, start, start)):
@@ -103,7 +103,7 @@ def write_all_at(descriptor: int, pieces: Iterable[bytes | memoryview], offset: 
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it appears complete or not at all. Blocking."""
+    """Write a file so that it appears either complete or not at all. Blocking."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
