@@ -48,7 +48,7 @@ async def test_a_push_without_files_is_refused_unless_allowed(
 
 
 async def test_a_dry_run_without_files_is_refused(manager: AssetsManager, source: Path) -> None:
-    with pytest.raises(SourceError, match="its patterns select no file"):
+    with pytest.raises(SourceError, match="no file matches the patterns"):
         await manager.create_asset(source, "name", include=["*.nope"], dry_run=True)
 
 

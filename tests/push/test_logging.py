@@ -52,7 +52,9 @@ async def test_a_burned_number_is_a_warning(
     failing = make_manager(Interposer(memory, Fail("after", "upload", "/x.bin", failure(uncertain=True))))
     with pytest.raises(StoreError):
         await failing.update_asset(tree, "model")
-    assert messages(log) == [("WARNING", "Burned model:0.1: a request for it may still take effect")]
+    assert messages(log) == [
+        ("WARNING", "Version model:0.1 will not be used again: a request for it may still take effect")
+    ]
 
 
 async def test_a_cleanup_that_fails_is_a_warning(

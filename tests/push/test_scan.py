@@ -108,7 +108,7 @@ async def test_a_path_like_a_windows_drive_is_refused(tmp_path: Path, name: str)
     (tmp_path / "inner" / name).parent.mkdir(parents=True)
     (tmp_path / "inner" / name).write_text("x")
     assert names((await scan(tmp_path)).files) == [f"inner/{name}"]
-    with pytest.raises(SourceError, match=f"Cannot push '.*inner/{name}': it begins like a Windows drive; rename"):
+    with pytest.raises(SourceError, match=f"Cannot push '.*inner/{name}': it begins with a Windows drive letter; "):
         await scan(tmp_path / "inner")
     assert names((await scan(tmp_path / "inner", exclude=[name])).files) == []
 
