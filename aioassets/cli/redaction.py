@@ -1,4 +1,4 @@
-"""Removal of secrets from text that SDKs, servers and users wrote."""
+"""Removing secrets from text written by SDKs, servers and users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 6
-"""Minimum length of a secret, in characters. A shorter one would match ordinary words."""
+"""Minimum length of a secret, in characters. Shorter ones could match ordinary words."""
 
 _FIELDS: Final = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|upload_id|uploadid"
@@ -27,10 +27,10 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Replace the secrets in a text by `***`.
+    """Replace the secrets in a text with `***`.
 
-    Signatures, tokens and passwords are recognized by the name before them. Known secrets are found
-    anywhere: as they are, URL-encoded, or in base64.
+    Signatures, tokens and passwords are recognised by the text around them. Known secrets are found
+    anywhere, whether verbatim, URL-encoded or in Base64.
 
     Args:
         text: any text.

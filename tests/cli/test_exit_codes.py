@@ -51,8 +51,8 @@ def test_1_failure(invoke: Invoke, source: Path) -> None:
         (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
         (["updat", ".", "name"], "No such command 'updat'."),
         (["list", "--colour"], "No such option"),
-        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': Write it as KEY=VALUE."),
-        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': Write it as KEY=VALUE."),
+        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': The format is KEY=VALUE."),
+        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': The format is KEY=VALUE."),
     ],
 )
 def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
@@ -136,8 +136,8 @@ def test_4_text_from_a_store_is_escaped(invoke: Invoke, source: Path, tmp_path: 
     ran = invoke("new", source, "name", "--yes")
     assert ran.code == 4
     assert ran.err.splitlines()[-1] == (
-        "Error: Cannot create asset 'name': another create is under way, by "
-        r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m'."
+        "Error: Cannot create asset 'name': "
+        r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m' is already creating it."
     )
 
 
@@ -215,7 +215,7 @@ def test_an_unexpected_exception_is_reported_as_a_bug(invoke: Invoke, monkeypatc
     assert ran.code == 1
     assert ran.err == (
         "Error: This is a bug in aioassets: RuntimeError('oops'). "
-        "Set AIOASSETS_DEBUG=1 to see its traceback, and report it.\n"
+        "Set AIOASSETS_DEBUG=1 to see the traceback, and report the bug.\n"
     )
 
 
