@@ -102,11 +102,11 @@ def is_uncertain(error: BaseException) -> bool:
 
 
 class UsageError(AioAssetsError, ValueError):
-    """Invalid call that was rejected before any request was sent."""
+    """Raised when a call is invalid. No request was sent to the store."""
 
 
 class InvalidName(UsageError):
-    """Invalid asset name.
+    """Raised when an asset name is invalid.
 
     Attributes:
         name: the name as given.
@@ -120,7 +120,7 @@ class InvalidName(UsageError):
 
 
 class InvalidVersion(UsageError):
-    """Version that the versioning scheme doesn't allow.
+    """Raised when the versioning scheme doesn't allow a version.
 
     Attributes:
         version: the version as given.
@@ -132,7 +132,7 @@ class InvalidVersion(UsageError):
 
 
 class InvalidSpec(UsageError):
-    """Invalid asset spec.
+    """Raised when an asset spec is invalid.
 
     Attributes:
         spec: the spec as given.
@@ -146,15 +146,15 @@ class InvalidSpec(UsageError):
 
 
 class InvalidSetting(UsageError):
-    """Invalid or missing argument, environment variable or extra."""
+    """Raised when an argument, environment variable or extra is invalid or missing."""
 
 
 class NotFound(AioAssetsError):
-    """Base class for an asset, version, part or local path that doesn't exist."""
+    """Base class for errors about an asset, version, part or local path that doesn't exist."""
 
 
 class AssetNotFound(NotFound):
-    """Asset that doesn't exist in the store (or in the cache, when offline).
+    """Raised when an asset doesn't exist in the store (or in the cache, when offline).
 
     Attributes:
         name: the asset's name.
@@ -168,7 +168,7 @@ class AssetNotFound(NotFound):
 
 
 class VersionNotFound(NotFound):
-    """Version that doesn't exist, although the asset does.
+    """Raised when an asset exists, but the requested version doesn't.
 
     Attributes:
         name: the asset's name.
@@ -182,12 +182,12 @@ class VersionNotFound(NotFound):
         self.available = available
         listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
         super().__init__(
-            f"Asset {name!r} has no version {version} in {where}." + (f" It has {listed}." if listed else "")
+            f"Asset {name!r} has no version {version} in {where}." + (f" Available: {listed}." if listed else "")
         )
 
 
 class PartNotFound(NotFound):
-    """Part that matches no file or folder of the version.
+    """Raised when a part matches no file or folder of the version.
 
     Attributes:
         name: the asset's name.
@@ -199,11 +199,11 @@ class PartNotFound(NotFound):
         self.name = name
         self.version = version
         self.part = part
-        super().__init__(f"{name}:{version} has no file or folder {part!r}. A part matches whole path segments.")
+        super().__init__(f"{name}:{version} has no file or folder {part!r}. A part must match whole path segments.")
 
 
 class SourceNotFound(NotFound):
-    """Local path that can't be pushed because it doesn't exist.
+    """Raised when the local path to push doesn't exist.
 
     Attributes:
         path: the path as given.
@@ -215,11 +215,11 @@ class SourceNotFound(NotFound):
 
 
 class Conflict(AioAssetsError):
-    """Conflict with an earlier or a concurrent push."""
+    """Base class for conflicts with an earlier or concurrent push."""
 
 
 class AssetExists(Conflict):
-    """Asset that can't be created because it already exists or another push is creating it.
+    """Raised when an asset can't be created because it already exists, or another push is creating it.
 
     Attributes:
         name: the asset's name.
@@ -231,7 +231,7 @@ class AssetExists(Conflict):
 
 
 class SourceError(AioAssetsError):
-    """Local file or directory that can't be pushed.
+    """Raised when a local file or directory can't be pushed.
 
     Attributes:
         path: the path that can't be pushed.
@@ -243,14 +243,14 @@ class SourceError(AioAssetsError):
 
 
 class SourceChanged(SourceError):
-    """Local file that changed during the push. Nothing was published."""
+    """Raised when a local file changed during the push. Nothing was published."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, "it changed during the push; push again once nothing is writing to it")
 
 
 class IntegrityError(AioAssetsError):
-    """Content whose size or digest differs from what was pushed.
+    """Raised when the size or digest of content differs from what was pushed.
 
     Attributes:
         what: the asset, version and part.
@@ -266,7 +266,7 @@ class IntegrityError(AioAssetsError):
 
 
 class AccessDenied(AioAssetsError):
-    """Permission denied by a store or a local folder.
+    """Raised when a store or the file system denies permission.
 
     Attributes:
         where: the store's URL, or the folder.
@@ -281,7 +281,7 @@ class AccessDenied(AioAssetsError):
 
 
 class MissingCredentials(AccessDenied):
-    """Missing or unusable credentials. No request was sent to the store."""
+    """Raised when credentials are missing or unusable. No request was sent to the store."""
 
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
@@ -289,7 +289,7 @@ class MissingCredentials(AccessDenied):
 
 
 class StoreError(AioAssetsError):
-    """Store failure.
+    """Raised when a store fails. Base class for the more specific errors of stores.
 
     Attributes:
         uncertain: whether the request may have taken effect.
@@ -301,11 +301,11 @@ class StoreError(AioAssetsError):
 
 
 class BucketNotFound(StoreError):
-    """Bucket, container or folder that doesn't exist.
+    """Raised when a bucket, container or folder doesn't exist.
 
     Attributes:
         where: the store's URL.
-        creatable: whether the first write creates it, as it does a local folder.
+        creatable: whether the first write would create it, as with a local folder.
     """
 
     def __init__(self, where: str, *, creatable: bool = False) -> None:
@@ -316,7 +316,7 @@ class BucketNotFound(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """Store that is unreachable, throttling or failing. Retrying later may succeed.
+    """Raised when a store is unreachable, throttling or failing. Retrying later may succeed.
 
     Attributes:
         where: the store's URL.
@@ -341,7 +341,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreUnsuitable(StoreError):
-    """Store that doesn't honour conditional writes, so concurrent pushes could lose versions.
+    """Raised when a store doesn't honour conditional writes, so that concurrent pushes could lose versions.
 
     Attributes:
         where: the store's URL.
@@ -359,7 +359,7 @@ class StoreUnsuitable(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """Invalid object in the store.
+    """Raised when an object in the store is invalid.
 
     Attributes:
         where: the object's URL.
@@ -371,7 +371,7 @@ class StoreCorrupt(StoreError):
 
 
 class DocumentTooLarge(StoreCorrupt):
-    """Document that exceeds the size limit.
+    """Raised when a document exceeds the size limit.
 
     Attributes:
         size: its size in bytes, or `None` if the store didn't report it.
@@ -385,7 +385,7 @@ class DocumentTooLarge(StoreCorrupt):
 
 
 class CacheError(AioAssetsError):
-    """Local assets directory that can't be used.
+    """Raised when the local assets directory can't be used.
 
     Attributes:
         path: the directory, or a path inside it.
@@ -397,7 +397,7 @@ class CacheError(AioAssetsError):
 
 
 class PublicationUncertain(AioAssetsError):
-    """Version that was uploaded completely, but may not have been published.
+    """Raised when a version was uploaded completely, but may not have been published.
 
     If its manifest was written, this exact version can be fetched. The next update by this
     manager, or `clean --publish`, adds it to the index if it isn't listed.
@@ -417,7 +417,7 @@ class PublicationUncertain(AioAssetsError):
 
 
 class PushContended(Conflict):
-    """Push that lost its version number to concurrent pushes too many times.
+    """Raised when a push loses its version number to concurrent pushes too many times.
 
     Attributes:
         name: the asset's name.
@@ -431,7 +431,7 @@ class PushContended(Conflict):
 
 
 class BulkUpdateError(AioAssetsError):
-    """Failure of `update_assets` for at least one asset.
+    """Raised when `update_assets` fails for at least one asset.
 
     Attributes:
         published: the results for the assets that were published, by name.
@@ -450,11 +450,11 @@ class BulkUpdateError(AioAssetsError):
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):
-    """Manager that is closed, or that is used outside of its event loop."""
+    """Raised when a manager is closed, or is used outside of its event loop."""
 
 
 class OutOfThreads(AioAssetsError):
-    """Failure to start a thread because of a limit of the system."""
+    """Raised when a thread can't be started because of a system limit."""
 
     uncertain = True  # earlier steps of the same request may have taken effect
 
@@ -480,18 +480,18 @@ class ObjectError(AioAssetsError):
 
 
 class ObjectNotFound(ObjectError):
-    """Object that doesn't exist."""
+    """Raised when an object doesn't exist."""
 
     problem = "doesn't exist"
 
 
 class PreconditionFailed(ObjectError):
-    """Object that already exists, or whose revision isn't the expected one."""
+    """Raised when an object already exists, or its revision isn't the expected one."""
 
     problem = "was changed by another writer"
 
 
 class NotSameStore(ObjectError):
-    """Object that the store can't copy itself, so its content has to be downloaded and uploaded again."""
+    """Raised when the store can't copy an object itself, so that its content has to be streamed instead."""
 
     problem = "can't be copied on the server side"
