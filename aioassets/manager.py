@@ -30,7 +30,7 @@ __all__ = ["AssetVersions", "AssetsManager"]
 
 
 class AssetsManager:
-    """Manager of versioned assets in one store, which fetches them to one local directory.
+    """Manager for the versioned assets in one store. It fetches them to one local directory.
 
     Use a manager as an async context manager, or close it with `aclose`. It connects to the store on the
     first request. A manager belongs to the event loop of its first call, and supports any number of
@@ -451,11 +451,11 @@ class AssetsManager:
             older_than: the minimum time since the last activity. By default, only leftovers that are known
                 to be abandoned are removed: their process on this machine has ended, or they have been
                 inactive for 15 minutes. A short time can break pushes that are in progress.
-            legacy: whether to remove content that has no manifest and is at least a day old, too. No other
-                program, such as modelkit, may be pushing it.
+            legacy: whether to also remove content that has no manifest and is at least a day old. Make sure
+                that no other program, such as modelkit, is pushing it.
 
         Raises:
-            AssetNotFound: if nothing belongs to the asset.
+            AssetNotFound: if nothing in the store or the assets directory belongs to the asset.
             StoreError: if the store failed.
             AccessDenied: if the store denied access.
         """

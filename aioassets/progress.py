@@ -14,7 +14,7 @@ class TransferStarted:
 
     Attributes:
         name: the asset's name.
-        version: the version that is transferred.
+        version: the version being transferred.
         files: the number of files to transfer.
         nbytes: their total size in bytes; `None` if unknown because modelkit pushed the version.
     """

@@ -34,7 +34,7 @@ _TEXTS: Final = {
     "assets_dir": ("DIR",),
     "versioning": ("VERSIONING", "MODELKIT_ASSETS_VERSIONING_SYSTEM"),
 }
-"""Environment variables for string settings: first ours, without the prefix `AIOASSETS_`, then those of modelkit."""
+"""Environment variables for string settings: the name without its prefix `AIOASSETS_`, then names used by modelkit."""
 _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), int),
     **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), float),
@@ -241,7 +241,7 @@ class _Environment:
         return bool(self._environ.get(f"AIOASSETS_{name}"))
 
     def text(self, name: str, *fallbacks: str) -> str | None:
-        """Return the variable with the prefix `AIOASSETS_`, or else the first fallback. Empty variables are ignored."""
+        """Return the variable with the prefix `AIOASSETS_`, or the first fallback that is set. Ignore empty ones."""
         return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def settings(self, *, bucket_given: bool, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,7 +282,7 @@ class _Environment:
         return options
 
     def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """Return the Azure account in the variables of the Azure tools, unless the options specify an account.
+        """Return the Azure account from the variables of the Azure tools, unless the options specify an account.
 
         A connection string is complete in itself, so it isn't combined with other variables.
         """

@@ -25,7 +25,7 @@ _Uploads = Mapping[tuple[str, str], Sequence[OpenUpload]]
 
 @dataclass(frozen=True, slots=True)
 class LeftoverFinder:
-    """Finder of leftovers of pushes.
+    """Finder of the leftovers of pushes in a store.
 
     Attributes:
         inspection: the inspection of the store.

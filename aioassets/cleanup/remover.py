@@ -33,7 +33,7 @@ BATCH: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class LeftoverRemover:
-    """Remover of leftovers of pushes.
+    """Remover of the leftovers of pushes in a store.
 
     Attributes:
         inspection: the inspection of the store.

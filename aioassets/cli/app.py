@@ -59,7 +59,7 @@ Work = Callable[[], Awaitable[int | None]]
 
 EPILOG: Final = """
 The environment variable that an option overrides is shown in brackets. Set AIOASSETS_DEBUG=1 to
-see log messages, and tracebacks of errors.
+see log messages and error tracebacks.
 
 \b
 Exit codes:
@@ -219,7 +219,7 @@ def clean(
 
     Leftovers in the store are claims, the content of unpublished versions, and open uploads. Leftovers in
     the assets directory are unfinished downloads. NAME limits the command to one asset. Published versions
-    are never removed. Running pushes are left alone unless they have been inactive for --older-than.
+    are never removed. Running pushes are left alone unless they have been inactive for longer than --older-than.
     """
     if publish is not None:
         name, version = _parse_exact_version(publish)
@@ -251,7 +251,7 @@ def _parse_exact_version(text: str) -> tuple[str, str]:
     """Parse `NAME:VERSION`."""
     parsed = spec.AssetSpec.parse(text)
     if parsed.version is None or parsed.part is not None:
-        _usage_error(f"--publish needs an exact version, such as {parsed.name}:1.2 instead of {text}.")
+        _usage_error(f"--publish requires an exact version: write {parsed.name}:1.2, for example, instead of {text}.")
     return parsed.name, parsed.version
 
 

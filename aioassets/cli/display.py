@@ -109,7 +109,7 @@ async def _draw_until_cancelled(tally: Tally) -> None:
 
 
 def _spinner_and_bar() -> tuple[Progress, Progress]:
-    """Return the display for the time before the transfer, and the one for the transfer. Both erase themselves."""
+    """Return the display for the preparation and the one for the transfer. Both are erased when they end."""
     from rich import progress  # noqa: PLC0415 - slow to import, and only needed on a terminal
     from rich.console import Console  # noqa: PLC0415
     from rich.constrain import Constrain  # noqa: PLC0415

@@ -82,7 +82,7 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class PushOptions:
-    """Options of a push."""
+    """Options for a push."""
 
     message: str | None
     label: tuple[tuple[str, str], ...]

@@ -128,7 +128,7 @@ def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
     """Escape the log messages that Python prints if logging isn't configured.
 
     Args:
-        verbose: whether to print this package's log messages of level INFO and above, too.
+        verbose: whether to also print this package's log messages of level INFO.
     """
     default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING)

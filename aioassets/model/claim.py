@@ -92,7 +92,7 @@ class Claim:
         try:
             state = ClaimState(claim.get("state"))
         except ValueError:
-            raise ValueError("its claim is in an unknown state") from None
+            raise ValueError("its claim has an unknown state") from None
         return cls(
             token=typed(claim.get("token"), str, "token"),
             operation=typed(claim.get("operation"), str, "operation"),

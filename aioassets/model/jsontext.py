@@ -130,7 +130,7 @@ class Reader:
             raise _invalid_json("extra data after the end")
 
     def _next(self) -> str:
-        """Skip white space and return the next character, or an empty string at the end."""
+        """Skip whitespace and return the next character, or an empty string at the end."""
         while not (found := self._text[self._at : self._at + 1]) or found in _SPACES:
             if found:
                 self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # always matches

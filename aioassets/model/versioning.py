@@ -31,7 +31,7 @@ class Bump:
 
 
 class VersioningScheme(Protocol):
-    """Stateless scheme for the versions of an asset.
+    """Stateless versioning scheme.
 
     A version is a string of at most 128 characters: letters, digits, `.`, `_` and `-`.
     """

@@ -171,7 +171,7 @@ class VersionAllocation:
     async def _exists_already(self, version: str) -> NoReturn:
         """Raise `AssetExists` for a complete version. List it first, because its push may have died before that."""
         await self._context.lister.add(self._store, self._plan.name, {version})
-        logger.info("Listed %s:%s, which another push published", self._plan.name, version)
+        logger.info("Added %s:%s to the index on behalf of another push", self._plan.name, version)
         raise AssetExists(
             self._plan.name,
             f"its version {version} has just been published. Push a new version with `update` (update_asset).",
@@ -237,7 +237,7 @@ class VersionAllocation:
     # Concurrent creates with different first versions
 
     async def check_other_creates(self, version: str) -> None:
-        """Let only one create succeed, even if concurrent creates claim different numbers, as with dates.
+        """Let only one create succeed, even if concurrent creates claim different numbers, as with `simple_date`.
 
         This create gives way to a live claim on a lower number. It abandons all other claims, so that none of
         them can be sealed. It abandons lower numbers in any state, so that they can't be claimed again. It

@@ -41,7 +41,7 @@ MAX_ATTEMPTS: Final = 20
 
 
 class ClaimLost(Exception):
-    """Raised when another process has taken or abandoned a claimed number. It never leaves this package."""
+    """Raised when another process has taken or abandoned a claimed number. Users of the package never see it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -240,8 +240,8 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
             except PreconditionFailed:
                 continue  # another push was faster, or the response was lost
             if took_over:
-                logger.info("Took over %s:%s from a dead push by %s", name, version, content.holder)
+                logger.info("Took over %s:%s from an interrupted push by %s", name, version, content.holder)
             return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects, took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
         return ClaimAttempt(live=None if dead else content)
-    raise StoreUnsuitable(store.driver.url, f"it neither created nor replaced {key!r} in {MAX_ATTEMPTS} attempts")
+    raise StoreUnsuitable(store.driver.url, f"it refused to create or replace {key!r} {MAX_ATTEMPTS} times")

@@ -64,7 +64,7 @@ def _text_of(source: object) -> str:
     if isinstance(text, str):
         return text
     raise UsageError(
-        f"Cannot push an object of type {type(text).__name__}: pass the path of a file or directory, or a URL. "
+        f"Cannot push a value of type {type(text).__name__}: pass the path of a file or directory, or a URL. "
         "Write content to a file first, and decode a bytes path with os.fsdecode."
     )
 

@@ -255,7 +255,7 @@ class Publication:
                 unlisted = self._allocation.unlisted
                 await self._context.lister.add(self._store, name, {version, *unlisted}, known=self._allocation.index)
                 for other in unlisted:
-                    logger.info("Listed %s:%s, which another push published", name, other)
+                    logger.info("Added %s:%s to the index on behalf of another push", name, other)
             except Exception as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return

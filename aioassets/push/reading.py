@@ -1,4 +1,4 @@
-"""Reading ahead small local files, several at a time in one thread."""
+"""Read-ahead of small local files, several at a time in one thread."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ BYTES_AHEAD: Final = 64 * 1024
 
 
 class ReadAhead:
-    """Opener of a push's files, in roughly ascending order, which reads small files ahead.
+    """Read-ahead for the files of a push, which are opened in roughly ascending order.
 
-    If responses arrive one by one, so do the requests to read the next file. A thread then reads several
-    files at once instead of being woken for each. Nothing more is read ahead until those have been used.
+    If responses arrive one by one, the following files are also requested one by one. A thread then reads
+    several small files at once instead of being woken for each one. No more files are read ahead until
+    those have been used.
 
     Args:
         files: the files of the push.

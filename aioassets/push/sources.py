@@ -29,7 +29,7 @@ from aioassets.runtime.threads import in_thread
 READ_CHUNK: Final = 8 * 1024 * 1024
 """Number of bytes to hash at once. Hashing can be cancelled in between."""
 MAPPED: Final = 128 * 1024
-"""Minimum number of bytes to read into separate memory pages."""
+"""Minimum size in bytes of a read that uses its own memory pages."""
 MISSTATED: Final = "its reported size doesn't match its content, as for files in /proc; push a copy of it"
 _64_BITS: Final = 2**64 - 1
 
@@ -277,7 +277,7 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Return memory that is returned to the system when it is freed, unlike memory from malloc's arenas."""
+    """Allocate memory that goes back to the system when it is freed, unlike memory from malloc's arenas."""
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(AttributeError, OSError):  # not on all systems; filling it takes a fifth of the time
         pages.madvise(mmap.MADV_HUGEPAGE)

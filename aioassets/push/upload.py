@@ -121,7 +121,7 @@ class _WatchedSource:
 
 
 def _unreported(nbytes: int) -> None:
-    """Ignore a number of transferred bytes."""
+    """Ignore progress. This is the callback for files that are compared and not sent."""
 
 
 @dataclass(slots=True)

@@ -24,9 +24,9 @@ MAX_BYTES = 32 * 1024 * 1024
 """Default maximum number of bytes in flight: 4 parts of 8 MiB fill a 5 Gbit/s link at a latency of 50 ms.
 HTTP clients keep about two copies of each."""
 LIGHT_SHARE = 1 / 32
-"""Maximum size of a light request, as a share of the bytes. Its latency matters more than its transfer time."""
+"""Maximum size of a light request, as a share of the byte limit. Its latency matters more than its transfer time."""
 RESERVED_SHARE = 1 / 8
-"""Share of the bytes that heavy requests leave to light ones, and that light ones may use while heavy ones wait."""
+"""Share of the byte limit that heavy requests leave to light ones, and that these may use while heavy ones wait."""
 RESERVED_REQUESTS = 4
 """Extra requests reserved for documents, so that a busy push can still renew its claim."""
 
@@ -90,7 +90,7 @@ class Budget:
     Args:
         requests: the maximum number of requests in flight.
         nbytes: the maximum number of bytes in flight. A larger request counts as this many bytes.
-        reserved: the number of urgent requests that may be in flight in addition.
+        reserved: the number of extra requests that may be in flight if they are urgent.
         min_requests: the lower bound to which throttling reduces the number of requests.
     """
 

@@ -1,4 +1,4 @@
-"""Progress callbacks of applications."""
+"""Validation of progress callbacks."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ CLEANUP_SHARE: Final = 0.75
 
 
 class Stopped(Exception):
-    """Exception that ends an operation after a stop was requested. It is never raised to users of the package."""
+    """Raised to end an operation after a stop was requested. Users of the package never see it."""
 
 
 class StopSignal:

@@ -23,10 +23,10 @@ BUFFER: Final = 1024 * 1024
 """Number of bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
 
 _HINTS: Final = {
-    **dict.fromkeys(FULL, "free some space there and try again"),
+    **dict.fromkeys(FULL, "free some disk space and try again"),
     errno.EFBIG: "the file is larger than the file system, or a limit of the process, allows",
     errno.EIO: "the disk may be failing",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENOLCK: "the file system does not support locks; use another folder",
 }
 
@@ -42,7 +42,7 @@ def denied(where: str, doing: str, error: OSError) -> AccessDenied:
     """Return the exception for an `OSError` whose number is in `DENIED`."""
     advice = "Check its owner and permissions, and those of the folders above it."
     if error.errno == errno.EROFS:
-        advice = "Mount it as writable, or use another folder."
+        advice = "Mount it with write access, or use another folder."
     return AccessDenied(where, doing, f"{error.strerror}.", advice)
 
 

@@ -26,7 +26,7 @@ WARN_EVERY: Final = 5.0
 
 
 class Dispatcher:
-    """Sender of requests, which limits and retries them.
+    """Sender that limits and retries requests.
 
     Args:
         budget: the budget that the requests share.

@@ -43,7 +43,10 @@ def is_dead(meta: MetaState, claim: Claim) -> bool:
 
 
 def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
-    """Return whether a push may take over a claim: it was released, or its holder died pushing the same source."""
+    """Return whether a push may take over a claim.
+
+    It may if the claim was released, or if the claim's holder died while pushing the same source.
+    """
     if claim.state is ClaimState.RELEASED:
         return True
     same = (claim.operation, claim.fingerprint) == (operation, fingerprint)

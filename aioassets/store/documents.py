@@ -117,7 +117,7 @@ class MetaState:
 
     @property
     def age(self) -> timedelta:
-        """The time since the last write, never negative. Stores round response times down, possibly to before it."""
+        """The time since the last write. It is never negative, although stores round response times down."""
         return max(timedelta(), self.answered - self.modified)
 
 

@@ -31,7 +31,7 @@ def check_index(state: IndexState, scheme: VersioningScheme, name: str) -> None:
             raise InvalidVersion(
                 version,
                 f"asset {name!r} does not use the versioning scheme {scheme.name}; "
-                "select its scheme (versioning=…, --versioning, AIOASSETS_VERSIONING)",
+                "select the scheme that it uses (versioning=…, --versioning, AIOASSETS_VERSIONING)",
             )
 
 

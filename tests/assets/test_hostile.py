@@ -210,7 +210,7 @@ async def test_versions_of_another_scheme_raise_an_error_that_names_the_setting(
     await put(memory, INDEX, {"versions": ["0.0", "2026-05-06T07-08-09Z"]})
     manager = make_manager(memory)
     for call in (lambda: manager.fetch_asset("model"), lambda: manager.update_asset(files("a"), "model")):
-        with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*select its scheme"):
+        with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*select the scheme that it uses"):
             await call()
     assert await manager.list_versions("model") == ["0.0", "2026-05-06T07-08-09Z"]
 

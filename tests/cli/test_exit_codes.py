@@ -68,7 +68,7 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
         (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: Unknown storage provider 'ftp'. "),
-        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
+        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman'. "),
         (["list", "--bucket", ""], "Error: No bucket is set. "),
     ],
 )
@@ -113,7 +113,7 @@ def test_3_a_missing_part(invoke: Invoke, source: Path) -> None:
     ran = invoke("fetch", "name[c]")
     assert (ran.code, ran.err) == (
         3,
-        "Error: name:0.0 has no file or folder 'c'. A part matches whole path segments.\n",
+        "Error: name:0.0 has no file or folder 'c'. A part must match whole path segments.\n",
     )
 
 
@@ -122,7 +122,7 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
-        f"Error: Cannot create asset 'name': it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
+        f"Error: Cannot create asset 'name': it already exists in {(tmp_path / 'store' / 'assets').as_uri()} "
         "(its latest version is 0.0). Push a new version with `update` (update_asset).\n"
     )
 

@@ -467,7 +467,7 @@ async def test_a_create_that_meets_a_sealed_version_lists_it_and_gives_way(
     with pytest.raises(PublicationUncertain):
         await failing.create_asset(files("a"), "model")
     manager = make_manager(driver)
-    with pytest.raises(AssetExists, match=r"0\.0 was just published"):
+    with pytest.raises(AssetExists, match=r"0\.0 has just been published"):
         await manager.create_asset(files("b"), "model")
     assert await manager.list_versions("model") == ["0.0"]
 

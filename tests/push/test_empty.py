@@ -54,7 +54,7 @@ async def test_a_dry_run_without_files_is_refused(manager: AssetsManager, source
 
 @pytest.mark.parametrize("source", [b"path", io.BytesIO(b"content"), bytearray(b"x"), 3, None, ["path"]])
 async def test_a_source_that_is_no_path_is_refused(manager: AssetsManager, source: Any) -> None:
-    with pytest.raises(UsageError, match=f"Cannot push {type(source).__name__}: "):
+    with pytest.raises(UsageError, match=f"Cannot push a value of type {type(source).__name__}: "):
         await manager.create_asset(source, "name")
 
 
