@@ -146,7 +146,7 @@ class InvalidSpec(UsageError):
 
 
 class InvalidSetting(UsageError):
-    """Raised when an argument, environment variable or extra is invalid or missing."""
+    """Raised when an argument or environment variable is invalid or missing, or an extra isn't installed."""
 
 
 class NotFound(AioAssetsError):

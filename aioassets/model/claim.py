@@ -23,7 +23,7 @@ class ClaimState(enum.Enum):
     CLAIMED = "claimed"
     """A push holds the version number, or died while holding it."""
     ABANDONED = "abandoned"
-    """The push gave up. It may have left content, and late requests may still write some."""
+    """The push gave up. It may have left content, and requests still in flight may write more."""
     RELEASED = "released"
     """The push gave up and left nothing behind. The version number may be claimed again."""
 
@@ -36,7 +36,7 @@ class Claim:
         token: a random identifier of the push.
         operation: `create`, `update` or `bump_major`.
         fingerprint: a digest of the paths, sizes and modification times of the source.
-        machine: a digest that is the same for all processes that can see one another.
+        machine: a digest that identifies the machine, its current boot and the PID namespace.
         pid: the process ID of the pusher on that machine.
         started: the start time of that process, to recognise reused process IDs.
         holder: the user and host that are pushing, for messages.

@@ -26,7 +26,7 @@ class Hash(Protocol):
 
 
 def best_of(digests: Container[str]) -> str | None:
-    """Return the most preferred of the algorithms that are available here, or `None` if there is none."""
+    """Return the preferred algorithm among those that can be computed on this machine, or `None` if there is none."""
     return next((algorithm for algorithm in PREFERRED if algorithm in digests and _is_known(algorithm)), None)
 
 

@@ -25,7 +25,7 @@ class FileEntry:
     """Metadata of one file of a version.
 
     Attributes:
-        path: the path relative to the asset, separated by `/`; empty for a file asset.
+        path: the path relative to the asset, with `/` as the separator; empty for a file asset.
         size: the size in bytes; `None` if modelkit pushed the file.
         digests: lowercase hexadecimal digests by algorithm; empty if modelkit pushed the file.
         executable: whether the file's owner may execute it.

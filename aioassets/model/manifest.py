@@ -89,12 +89,12 @@ class Manifest:
 
     @property
     def verifiable(self) -> bool:
-        """Whether every file has a digest whose algorithm is available here."""
+        """Whether every file has a digest that can be verified on this machine."""
         return None not in self._best()
 
     @property
     def verified_by(self) -> tuple[str, ...]:
-        """The algorithms that are used here to verify the files, strongest first."""
+        """The algorithms used to verify the files on this machine, strongest first."""
         used = self._best()
         return tuple(algorithm for algorithm in PREFERRED if algorithm in used)
 

@@ -16,7 +16,7 @@ __all__ = ["PushPlan", "PushResult"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushRequest:
-    """Push as requested by the caller.
+    """Request for a push.
 
     Attributes:
         source: a local path, or the URL of an object or prefix.
@@ -41,7 +41,7 @@ class PushRequest:
     allow_empty: bool = False
 
     def operation_for(self, *, exists: bool) -> str:
-        """Return the operation, depending on whether the asset exists if the request leaves it open."""
+        """Return the requested operation. If there is none, choose it depending on whether the asset exists."""
         if self.operation is None and not exists:
             return CREATE
         return self.operation or (BUMP_MAJOR if self.bump.bump_major else UPDATE)

@@ -36,7 +36,7 @@ from aioassets.store.streamed import encoded
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
-"""Maximum number of version numbers that one push tries before it gives up because it lost all of them."""
+"""Number of version numbers that a push may lose to other processes before it gives up."""
 
 
 class Publication:

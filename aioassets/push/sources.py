@@ -60,7 +60,7 @@ class SourceFile(Protocol):
 
     @property
     def path(self) -> str:
-        """The path relative to the asset, separated by `/`; empty for a file asset."""
+        """The path relative to the asset, with `/` as the separator; empty for a file asset."""
 
     @property
     def source(self) -> str:
@@ -123,7 +123,7 @@ class LocalFile:
 
     Attributes:
         root: the local path of the asset.
-        path: the path relative to the asset, separated by `/`; empty for a file asset.
+        path: the path relative to the asset, with `/` as the separator; empty for a file asset.
         stamp: the state of the file at the time of the scan.
         executable: whether the file's owner may execute it.
     """

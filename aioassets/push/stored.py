@@ -21,7 +21,7 @@ class StoredFile:
     """Object to push.
 
     Attributes:
-        path: the path relative to the asset, separated by `/`; empty for a file asset.
+        path: the path relative to the asset, with `/` as the separator; empty for a file asset.
         driver: the driver of the object's bucket.
         info: the object, including the revision to push.
     """

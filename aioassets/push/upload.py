@@ -34,7 +34,7 @@ class UploadLedger:
         self._created[number] = True
 
     def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
-        """Record that a file is in the store, and its digests."""
+        """Record the digests of a file that is now in the store."""
         self._digests[number] = digests
         self._stored[number] = True
 

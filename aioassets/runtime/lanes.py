@@ -13,7 +13,7 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
 FILES_AT_ONCE: Final = 64
-"""Default maximum number of small files, and of large files, in progress. The budget limits their requests."""
+"""Default maximum number of files in progress, each for small and for large files. The budget limits their requests."""
 LARGE: Final = 1024 * 1024
 """Minimum size in bytes of a large file. It may be sent in parts, and one more request hardly matters."""
 

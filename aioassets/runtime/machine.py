@@ -22,7 +22,7 @@ _ENDED: Final = ("Z", "X")
 
 @functools.cache
 def machine_id() -> str:
-    """Return a digest that is the same for all processes on this host in the same boot and PID namespace."""
+    """Return a digest that identifies this machine, its current boot and the PID namespace."""
     parts = (
         platform.node(),
         _contents("/proc/sys/kernel/random/boot_id"),
@@ -60,7 +60,7 @@ class Claimant:
     """Process that claims version numbers.
 
     Attributes:
-        machine: a digest that is the same for all processes that can see one another.
+        machine: a digest that identifies the machine, its current boot and the PID namespace.
         pid: the process ID on that machine.
         started: the start time of the process, to recognise reused process IDs.
         holder: the user and host, for messages.
