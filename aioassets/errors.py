@@ -12,12 +12,12 @@
     │   ├── AssetNotFound
     │   ├── VersionNotFound
     │   ├── PartNotFound
-    │   └── SourceNotFound         the local path to push doesn't exist
+    │   └── SourceNotFound         the source to push doesn't exist
     ├── Conflict
     │   ├── AssetExists
     │   └── PushContended          lost the version number to concurrent pushes too many times
-    ├── SourceError                the local file or directory can't be pushed
-    │   └── SourceChanged          the local file changed during the push
+    ├── SourceError                the source can't be pushed
+    │   └── SourceChanged          the source changed during the push
     ├── IntegrityError             content doesn't match its manifest
     ├── AccessDenied               permission denied
     │   └── MissingCredentials
@@ -150,7 +150,7 @@ class InvalidSetting(UsageError):
 
 
 class NotFound(AioAssetsError):
-    """Base class for errors about an asset, version, part or local path that doesn't exist."""
+    """Base class for errors about an asset, version, part or source that doesn't exist."""
 
 
 class AssetNotFound(NotFound):
@@ -203,10 +203,10 @@ class PartNotFound(NotFound):
 
 
 class SourceNotFound(NotFound):
-    """Raised when the local path to push doesn't exist.
+    """Raised when the source to push doesn't exist.
 
     Attributes:
-        path: the path as given.
+        path: the path or URL as given.
     """
 
     def __init__(self, path: str) -> None:
@@ -231,10 +231,10 @@ class AssetExists(Conflict):
 
 
 class SourceError(AioAssetsError):
-    """Raised when a local file or directory can't be pushed.
+    """Raised when a source, or a file in it, can't be pushed.
 
     Attributes:
-        path: the path that can't be pushed.
+        path: the path or URL that can't be pushed.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -243,7 +243,7 @@ class SourceError(AioAssetsError):
 
 
 class SourceChanged(SourceError):
-    """Raised when a local file changed during the push. Nothing was published."""
+    """Raised when a file or object changed during the push. Nothing was published."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, "it changed during the push; push again once nothing is writing to it")
