@@ -381,7 +381,7 @@ class DocumentTooLarge(StoreCorrupt):
     def __init__(self, where: str, size: int | None, limit: int) -> None:
         self.size = size
         self.limit = limit
-        super().__init__(where, f"it exceeds the limit of {limit:,} bytes for a document")
+        super().__init__(where, f"it is larger than the {limit:,} bytes allowed for a document")
 
 
 class CacheError(AioAssetsError):

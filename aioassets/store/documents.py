@@ -69,7 +69,7 @@ async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what
         error.__traceback__ = None  # its frames are in a reference cycle, and would keep the document in memory
         size = error.size or limit
         if size > limit:
-            raise StoreCorrupt(error.where, f"it exceeds the limit of {limit:,} bytes for {what}") from None
+            raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes allowed for {what}") from None
     return await read(min(limit, size + SMALL_DOCUMENT))  # the document may have grown in the meantime
 
 

@@ -27,7 +27,7 @@ class Endless:
 @pytest.mark.parametrize("length", [None, 0, 7])
 async def test_a_body_is_counted_whatever_length_was_declared(length: int | None) -> None:
     body = Endless()
-    with pytest.raises(StoreCorrupt, match="s3://models/key is invalid: it exceeds the limit of 1,000 bytes"):
+    with pytest.raises(StoreCorrupt, match="s3://models/key is invalid: it is larger than the 1,000 bytes"):
         await read_whole(body.pieces(), length, 1000, URL)
     assert body.sent == 1010
 
