@@ -321,7 +321,8 @@ class StoreUnavailable(StoreError):
     Attributes:
         where: the store's URL.
         uncertain: whether the request may have taken effect.
-        retry_after: the number of seconds that the store asked clients to wait, or `None`.
+        retry_after: the number of seconds that the store asked clients to wait, or `None`. It is infinite if a retry
+            is useless, for example because a certificate isn't trusted.
         throttled: whether the store rejected the request because of its rate limit.
     """
 

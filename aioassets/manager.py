@@ -473,13 +473,14 @@ class AssetsManager:
         No file of a complete version is ever removed, even if the version isn't listed. A push whose claim
         is removed fails, or starts again with another version number.
 
+        If some leftovers can't be removed, the others still are, and the result lists both.
+
         Args:
             plan: a plan from `plan_clean`.
 
         Raises:
             StoreUnsuitable: if the store doesn't honour conditional writes.
-            StoreError: if the store failed.
-            AccessDenied: if the store denied access.
+            StoreUnavailable: if the store can't be reached.
         """
 
         async def clean() -> CleaningResult:
@@ -515,7 +516,7 @@ class AssetsManager:
         store = session.store_if_any
         context = FetchContext(
             None if offline else store,
-            None if store is None else store.identity,
+            store,
             session.cache_folder,
             session.scheme,
             session.locks,

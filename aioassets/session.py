@@ -18,6 +18,7 @@ from aioassets.model.leftovers import CleaningRules
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
+from aioassets.runtime.descriptors import fitting
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.lifecycle import Lifecycle
@@ -121,7 +122,8 @@ class Session:
         options = settings.storage_options
         if self._location is None or location.provider != self._location.provider:
             options = {name: value for name, value in options.items() if "." in name}
-        budget = Budget(settings.max_requests, settings.max_bytes, min_requests=settings.fewest_requests)
+        requests = fitting(settings.max_requests)
+        budget = Budget(requests, settings.max_bytes, min_requests=min(requests, settings.fewest_requests))
         return make_driver(
             location,
             dispatcher=Dispatcher(budget, self._retry),

@@ -66,6 +66,10 @@ _SECRET: Final = re.compile(
 """Option or environment variable whose value is a secret."""
 _SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
 """Secret in a connection string, or signature in a URL."""
+_SECRET_USER: Final = re.compile(
+    r"(?:(?:.*=)?[a-z][a-z0-9+.-]*://|\w*_proxy=)([^:@/]*:(.+))@.*", re.IGNORECASE | re.DOTALL
+)
+"""User and password in a URL. A proxy URL may lack its scheme, and a password may contain any character."""
 
 
 def _check_positive(name: str, value: float) -> None:
@@ -226,11 +230,15 @@ def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
 
 
 def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
-    """Return the secrets in command-line arguments and environment variables, or in parts of their values."""
+    """Return the secrets in command-line arguments and environment variables, or in parts of their values.
+
+    A password in a URL is returned both with and without its user.
+    """
     environ = os.environ if environ is None else environ
     texts = [*args, *(f"{name}={value}" for name, value in environ.items())]
     found = {match[1] for text in texts if (match := _SECRET.fullmatch(text))}
-    return found | {unquote(part) for text in texts for part in _SECRET_PART.findall(text)}
+    users = {form for text in texts for match in [_SECRET_USER.fullmatch(text)] if match for form in match.groups()}
+    return found | users | {unquote(part) for text in texts for part in (*_SECRET_PART.findall(text), *users)}
 
 
 class _Environment:

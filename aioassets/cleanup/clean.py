@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aioassets.cleanup.store import StoreCleaning
-from aioassets.errors import AssetNotFound
+from aioassets.errors import AioAssetsError, AssetNotFound, StoreUnavailable
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules, Leftover
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
@@ -57,17 +58,32 @@ class Cleaning:
     async def run(self, plan: CleaningPlan) -> CleaningResult:
         """Remove leftovers; see `AssetsManager.clean`."""
         removed: dict[Leftover, bool] = {}
+        failed: list[tuple[Leftover, AioAssetsError]] = []
 
         async def remove(leftover: Leftover) -> None:
-            removed[leftover] = await self._remove(leftover)
-            outcome = "Removed" if removed[leftover] else "Kept because it changed or is in use"
-            logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
+            try:
+                removed[leftover] = await self._remove(leftover)
+            except StoreUnavailable:
+                raise
+            except AioAssetsError as error:
+                failed.append((await self._rest(leftover), error))
+            else:
+                outcome = "Removed" if removed[leftover] else "Kept because it changed or is in use"
+                logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)
         return CleaningResult(
-            tuple(leftover for leftover in plan.removable if removed[leftover]),
-            tuple(leftover for leftover in plan.removable if not removed[leftover]),
+            tuple(leftover for leftover in plan.removable if removed.get(leftover) is True),
+            tuple(leftover for leftover in plan.removable if removed.get(leftover) is False),
+            tuple(failed),
         )
+
+    async def _rest(self, leftover: Leftover) -> Leftover:
+        """Return a leftover updated with the number of files that remain, or unchanged if that can't be determined."""
+        with contextlib.suppress(AioAssetsError):
+            if self.store is not None and leftover.version and not leftover.is_cached:
+                return await self.store.count_again(leftover)
+        return leftover
 
     async def _remove(self, leftover: Leftover) -> bool:
         if leftover.is_cached:

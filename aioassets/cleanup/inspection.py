@@ -15,6 +15,7 @@ from aioassets.model.leftovers import CleaningRules
 from aioassets.model.versioning import VersioningScheme
 from aioassets.store.claims import is_dead
 from aioassets.store.documents import AssetStore, MetaState
+from aioassets.store.scratch import remove_scratch
 
 
 @dataclass(slots=True)
@@ -154,4 +155,4 @@ class StoreInspection:
         try:
             self.note_time((await self.store.read_document(key)).answered)
         finally:
-            await self.store.driver.delete([key])
+            await remove_scratch(self.store.driver, key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aioassets.cleanup.finder import LeftoverFinder
 from aioassets.cleanup.inspection import StoreInspection
 from aioassets.cleanup.remover import LeftoverRemover
@@ -23,6 +25,7 @@ class StoreCleaning:
 
     def __init__(self, store: AssetStore, scheme: VersioningScheme, rules: CleaningRules, claimant: Claimant) -> None:
         inspection = StoreInspection(store, scheme, rules)
+        self._inspection = inspection
         self._finder = LeftoverFinder(inspection)
         self._remover = LeftoverRemover(inspection, claimant)
 
@@ -33,6 +36,12 @@ class StoreCleaning:
             AssetNotFound: if the store has no objects of the asset.
         """
         return await self._finder.find(name)
+
+    async def count_again(self, leftover: Leftover) -> Leftover:
+        """Return the leftover of a version, updated with the number and size of its files, and its open uploads."""
+        content = await self._inspection.content(leftover.name, leftover.version)
+        uploads = await self._inspection.uploads_of(leftover.name, leftover.version)
+        return replace(leftover, files=content.files, size=content.size, uploads=len(uploads))
 
     async def remove(self, leftover: Leftover) -> bool:
         """Remove a leftover. Return `False` if it may no longer be removed."""

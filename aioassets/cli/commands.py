@@ -13,7 +13,7 @@ from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import ask, can_ask
-from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, print_assets
+from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, leftover_text, print_assets
 from aioassets.errors import UsageError
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.selection import Selection
@@ -76,6 +76,8 @@ async def fetch(
         fetched = await manager.fetch_asset(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
+    if fetched.repaired:
+        echo_err(_repaired_text(fetched))
     if not fetched.verified:
         echo_err(
             f"{fetched.name}:{fetched.version} was not verified: its manifest has no digests that aioassets supports."
@@ -151,12 +153,15 @@ async def clean(
         echo_err("Dry run: nothing was removed.")
     for leftover in result.kept if result else ():
         echo_err(f"{leftover_label(leftover)} was not removed: it is in use, or has changed since it was listed.")
+    for leftover, error in result.failed if result else ():
+        report_error(error)
+        echo_err(f"Not removed: {leftover_text(leftover)}")
     if as_json:
         echo_json({**_cleaning_json(plan, result), "dry_run": dry_run})
     else:
         for leftover in result.removed if result else ():
             echo(leftover.where)
-    return DONE
+    return exit_code_of(result.failed[0][1]) if result and result.failed else DONE
 
 
 async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
@@ -176,6 +181,7 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
 
 def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[str, Any]:
     removed = set(result.removed) if result else set()
+    errors = {leftover.where: str(error) for leftover, error in result.failed} if result else {}
     rows = [
         {
             "kind": leftover.kind.value,
@@ -189,6 +195,7 @@ def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[st
             "holder": str(leftover.holder) if leftover.holder is not None else None,
             "removable": leftover.removable,
             "removed": leftover in removed,
+            "error": errors.get(leftover.where),
             "advice": leftover.advice or None,
         }
         for leftover in plan.leftovers
@@ -259,6 +266,13 @@ def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any
 def _asset_json(asset: AssetVersions) -> dict[str, Any]:
     error = None if asset.error is None else str(asset.error)
     return {"name": asset.name, "versions": asset.versions, "error": error}
+
+
+def _repaired_text(fetched: FetchedAsset) -> str:
+    paths = [path for path in fetched.repaired if path]
+    named = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
+    label = f"{fetched.name}:{fetched.version}"
+    return f"Repaired {label} in the cache: downloaded {named or 'it'} again (damaged or missing)."
 
 
 def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -18,6 +18,8 @@ import asyncclick as click
 
 from aioassets.cli.escaping import abridged, escaped, traceback_lines
 from aioassets.cli.redaction import redacted
+from aioassets.runtime.notices import is_notice
+from aioassets.settings import secrets_in
 
 _PACKAGE: Final = logging.getLogger("aioassets")
 
@@ -124,18 +126,23 @@ def _discard(stream: TextIO | None) -> None:
 
 
 @contextlib.contextmanager
-def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
-    """Escape the log messages that Python prints if logging isn't configured.
+def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Iterator[None]:
+    """Print log messages for users (warnings about leftovers) to standard error, escaped and redacted.
+
+    Also escape the log messages that Python prints if logging isn't configured.
 
     Args:
-        verbose: whether to also print this package's log messages of level INFO.
+        args: the arguments whose secrets to redact, in addition to those in environment variables.
+        verbose: whether to print all log messages of this package from level INFO.
     """
     default, level = logging.lastResort, _PACKAGE.level
-    logging.lastResort = _EscapingHandler(logging.WARNING)
-    handler = _EscapingHandler()
+    logging.lastResort = _EscapingHandler(logging.WARNING, args)
+    handler = _EscapingHandler(logging.NOTSET, args)
     if verbose:
-        _PACKAGE.addHandler(handler)
         _PACKAGE.setLevel(logging.INFO)
+    else:
+        handler.addFilter(is_notice)
+    _PACKAGE.addHandler(handler)
     try:
         yield
     finally:
@@ -147,11 +154,16 @@ def escaped_logging(*, verbose: bool = False) -> Iterator[None]:
 class _EscapingHandler(logging.Handler):
     """Handler that prints escaped log messages to standard error."""
 
+    def __init__(self, level: int, args: Sequence[str]) -> None:
+        super().__init__(level)
+        self._args = args
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print a log message and its traceback."""
         try:
-            echo_err(redacted(record.getMessage()))
-            for line in traceback_lines(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ():
-                echo_err(redacted(line))
+            error = record.exc_info[1] if record.exc_info else None
+            secrets = secrets_in(self._args)
+            for line in (record.getMessage(), *(traceback_lines(error) if error else ())):
+                echo_err(redacted(line, secrets))
         except Exception:
             self.handleError(record)

@@ -25,6 +25,7 @@ from aioassets.errors import (
     StoreError,
     UsageError,
 )
+from aioassets.runtime.descriptors import raise_limit
 from aioassets.runtime.threads import is_out_of_threads
 from aioassets.settings import debug_wanted, secrets_in
 
@@ -69,11 +70,12 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
     """
     codes: list[int] = []
     unwritten.reset()
+    raise_limit()
 
     async def main() -> None:
         codes.append(await _run(work, args))
 
-    with escaped_logging(verbose=_debug_mode()):
+    with escaped_logging(sys.argv[1:] if args is None else args, verbose=_debug_mode()):
         try:
             anyio.run(main)
         except RuntimeError as error:  # closing the loop starts a thread to shut down its executor

@@ -17,11 +17,15 @@ _FIELDS: Final = (
     r"|signature|sig|access_token|refresh_token|id_token|client_secret|assertion|accountkey|sharedaccesssignature"
     r"|[\w.]*(?:secret_access_key|session_token|account_key|sas_token|connection_string)"
 )
+_URL: Final = r"\b(?!(?:s3|gs|az)://(?:arn:|[^\s/:'\"]+@))[a-z][a-z0-9+.-]*://"
+"""Start of a URL, except for store identities, which contain the endpoint after an `@`."""
 _PATTERNS: Final = (
     re.compile(rf"(?P<before>(?<![\w-])(?:{_FIELDS})['\"]?\s*[=:]\s*)['\"]?[^&;,\s'\"<>()]+", re.IGNORECASE),
     re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE),
     re.compile(r"(?P<before>\b(?:bearer|sharedkey)\s+)[^\s'\"]+", re.IGNORECASE),
-    re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE),
+    # A password may contain an unescaped `@`, or an unescaped slash unless a port number precedes the slash.
+    re.compile(rf"(?P<before>{_URL})[^\s/'\"]+@", re.IGNORECASE),
+    re.compile(rf"(?P<before>{_URL})[^\s/@:'\"]*:(?!\d{{0,5}}/)[^\s'\"@]*@", re.IGNORECASE),
     re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 

@@ -34,7 +34,7 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
 def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
     """Yield a line for each leftover, with removable leftovers first."""
     for title, removable in (("Remove", True), ("Keep", False)):
-        rows = [_leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
+        rows = [leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
         yield from _aligned(title, rows) if rows else ()
     if not plan.leftovers:
         yield "No leftovers found."
@@ -47,7 +47,8 @@ def leftover_label(leftover: Leftover) -> str:
     return f"{leftover.name}:{leftover.version}" if leftover.version and not leftover.is_cached else leftover.where
 
 
-def _leftover_text(leftover: Leftover) -> str:
+def leftover_text(leftover: Leftover) -> str:
+    """Describe a leftover: its name or location, kind, holder, age, files and advice."""
     what = leftover.kind.value.replace("_", " ")
     details = [
         f"by {leftover.holder}" if leftover.holder else "",

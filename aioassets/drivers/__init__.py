@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,11 @@ _ALIASES: Final = {"az": "azure"}
 """Names that modelkit uses for providers."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
+_ARN: Final = re.compile(
+    r"(?P<bucket>arn:[\w-]+:s3[\w-]*:[\w-]*:\d*:(?:outpost[/:][\w-]+[/:])?accesspoint[/:][\w.-]+)(?:/(?P<key>.*))?",
+    re.DOTALL,
+)
+"""An access point of S3, whose name has a slash, and a key in it."""
 _ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or az://container."
 
 
@@ -179,6 +185,8 @@ class Location:
             if parts.netloc not in ("", "localhost") or not parts.path:
                 raise InvalidSetting(f"{url!r} does not name a folder on this machine. Write file:///path.")
             return cls(provider, unquote(parts.path))
+        if provider == "s3" and (arn := _ARN.fullmatch(url.partition("://")[2].rstrip("/"))) and not arn["key"]:
+            return cls(provider, arn["bucket"])
         if not parts.netloc or parts.path.strip("/"):
             raise InvalidSetting(
                 f"The bucket's URL must be {scheme}://name. Pass the path inside the bucket as the prefix."
@@ -257,6 +265,8 @@ def split_url(url: str) -> tuple[Location, str] | None:
     if not SCHEME.match(url) or url.lower().startswith("file:"):
         return None
     scheme, _, rest = url.partition("://")
+    if scheme.lower() == "s3" and (arn := _ARN.fullmatch(rest)):
+        return Location("s3", arn["bucket"]), arn["key"] or ""
     bucket, _, key = rest.partition("/")
     return Location.parse(f"{scheme}://{bucket}"), key
 

@@ -16,31 +16,31 @@ from aioassets.runtime.threads import in_thread
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
-"""Bytes that a reader yields at once. Every smaller piece would cost a thread hop."""
+"""Bytes per piece that a reader yields. Each piece costs a round trip to a thread."""
 WHOLE: Final = 64 * 1024
-"""Bytes of the largest body that is passed to the socket at once."""
+"""Maximum bytes of a body that is written to the socket in one piece."""
 
 
 class Share(TypedDict):
-    """The share of the budget that a request takes, as arguments for it."""
+    """A request's share of the budget, as arguments of `Dispatcher.send`."""
 
     nbytes: int
     urgent: bool
 
 
 class PastEnd(Exception):
-    """Raised where an object ends before the range begins."""
+    """Raised if an object ends before the range begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A response to a request for a range, with its body still to be read.
+    """A response to a range request, whose body hasn't been read yet.
 
     Attributes:
         pieces: the body.
-        revision: the state of the object, where the store sends it.
-        ranged: whether the body is the requested range, not the whole object.
-        length: bytes of the body, where the store declares them.
+        revision: the revision of the object, if the store sends it.
+        ranged: whether the body is the requested range instead of the whole object.
+        length: the length of the body in bytes, if the store declares it.
     """
 
     pieces: AsyncIterator[Data]
@@ -50,7 +50,7 @@ class Part:
 
 
 OpenRange = Callable[[str, int, int, Revision | None], contextlib.AbstractAsyncContextManager[Part]]
-"""Requests the bytes of a key between two offsets, of a revision if one is given. Raises `PastEnd`."""
+"""Function that requests a range of an object, of a given revision or any. It raises `PastEnd`."""
 
 
 async def read_range(
@@ -62,8 +62,8 @@ async def read_range(
     stop: int,
     revision: Revision | None,
 ) -> AsyncGenerator[Data, None]:
-    """Implement `Driver.read_range` by single requests for ranges."""
-    if stop <= start:  # HTTP has no empty range, but the object is checked as for any other
+    """Implement `Driver.read_range` with a function that requests a single range."""
+    if stop <= start:  # HTTP has no empty range, but the object must still be checked
         if (await driver.stat(key)).revision != revision and revision is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
         return
@@ -74,7 +74,7 @@ async def read_range(
         nonlocal pinned
         async with open_range(key, offset, stop, pinned) as part:
             _check_ranged(part, offset, stop, url)
-            pinned = part.revision or pinned  # a resumed read must be of the same state
+            pinned = part.revision or pinned  # a resumed read must return the same revision
             async with contextlib.aclosing(_in_chunks(part.pieces)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -123,14 +123,14 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
     Args:
         pieces: the body.
         length: the length that the store declares, if any.
-        limit: the most bytes that the document may have.
+        limit: maximum number of bytes in the document.
         url: the document's URL, for errors.
 
     Raises:
-        DocumentTooLarge: it has more than `limit`.
+        DocumentTooLarge: the document is larger than `limit`.
     """
     check_document(length or 0, limit, url)
-    kept = io.BytesIO()  # returns its buffer without the copy that joining a list would make
+    kept = io.BytesIO()  # unlike joining a list, this copies nothing
     async for piece in pieces:
         if kept.tell() + len(piece) > limit:
             raise DocumentTooLarge(url, length, limit)
@@ -139,12 +139,12 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
 
 
 def share_of(limit: int) -> Share:
-    """Return the share of the budget for reading a document, whose size isn't known before."""
+    """Return the share of the budget for reading a document whose size isn't known yet."""
     return {"nbytes": 0, "urgent": True} if limit <= SMALL_DOCUMENT else {"nbytes": limit, "urgent": False}
 
 
 async def joined(data: Data | StreamedDocument) -> Data:
-    """Return the bytes of a document, in memory."""
+    """Return a document as one piece of bytes."""
     return data if isinstance(data, Data) else await in_thread(bytes, data)
 
 
@@ -155,7 +155,7 @@ def check_document(size: int, limit: int, url: str) -> None:
 
 
 class Stream(io.BytesIO):
-    """A body that is read in pieces, with a limit of the time between them."""
+    """A body that is read in pieces, with a limit on the time between two reads."""
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
@@ -163,7 +163,7 @@ class Stream(io.BytesIO):
         self.watch = Watch()
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to `size` bytes, and note the progress."""
+        """Return up to `size` bytes, and record the progress."""
         data = super().read(size)
         self.watch.taken(last=self.tell() >= self._size)
         return data
@@ -171,7 +171,7 @@ class Stream(io.BytesIO):
 
 @contextlib.contextmanager
 def body_of(data: Data) -> Iterator[bytes | Stream]:
-    """Yield a request body that aiohttp sends in pieces. It would copy a whole one on the event loop."""
+    """Yield a request body that aiohttp sends in pieces. It would copy one large piece on the event loop."""
     if len(data) <= WHOLE:
         yield bytes(data)
         return

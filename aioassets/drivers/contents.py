@@ -1,4 +1,4 @@
-"""Comparing objects in a store with sources and with each other."""
+"""Comparison of objects in a store with sources and with each other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.runtime.threads import in_thread
 
 STEP: Final = 8 * MIB
-"""Bytes of each request when a whole object is read for hashing, so that other requests get their turn."""
+"""Bytes per request when an object is read to be hashed, so that other requests aren't delayed."""
 
 Send = Callable[[str, Source, Expect], Awaitable[None]]
 Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
-"""Returns whether an object has the bytes of a source."""
+"""Function that returns whether an object and a source have the same contents."""
 Look = Callable[[], Awaitable[ObjectInfo]]
 
 
@@ -32,7 +32,7 @@ async def upload_by(
     look_first: bool,
     compare: Compare | None = None,
 ) -> Uploaded:
-    """Upload a source, and succeed where the store has the same bytes already.
+    """Upload a source. It is no error if the store already has the same contents.
 
     Args:
         send: writes the object, or raises `PreconditionFailed`.
@@ -71,14 +71,14 @@ async def present(driver: Driver, key: str) -> ObjectInfo | None:
 async def holds(
     driver: Driver, key: str, source: Source, compare: Compare | None = None, *, found: ObjectInfo | None = None
 ) -> bool:
-    """Return whether there is an object with the source's bytes.
+    """Return whether the key has an object with the same contents as the source.
 
     Args:
         driver: the store.
         key: the object's key.
         source: the content.
         compare: compares an object with the source; `has_bytes_of` by default.
-        found: the object, where it is known.
+        found: the object, if it is known.
     """
     found = found or await present(driver, key)
     try:
@@ -88,9 +88,9 @@ async def holds(
 
 
 async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> bool:
-    """Return whether an object has the source's bytes.
+    """Return whether an object and a source have the same contents.
 
-    Compare the best digest that the store verified. Without one, read the object.
+    Compare the best digest that the store verified. If there is none, read the object.
 
     Raises:
         ObjectNotFound, PreconditionFailed: the object was deleted or replaced.
@@ -102,18 +102,18 @@ async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> boo
 
 
 async def copied_before(source: Driver, info: ObjectInfo, target: Driver, look: Look) -> ObjectInfo:
-    """Return the object at the target of a refused copy, if it has the bytes of the original.
+    """Return the object at the target of a refused copy if it has the same contents as the original.
 
-    Compare the best digest that the stores verified. Without one, read both objects.
+    Compare the best digest that both stores verified. If there is none, read both objects.
 
     Args:
         source: the store of the original.
         info: the original.
         target: the store of the copy.
-        look: describes the object at the target.
+        look: function that returns the object at the target.
 
     Raises:
-        PreconditionFailed: the bytes differ, or the original is at another revision.
+        PreconditionFailed: the contents differ, or the original is at another revision.
         ObjectNotFound: one of the objects was deleted.
     """
     original = await source.stat(info.key)

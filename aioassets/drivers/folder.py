@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import filecmp
 import hashlib
 import os
 import secrets
 import stat
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
+from aioassets.drivers.locking import FolderLocks, current_mount
 from aioassets.drivers.protocol import (
     CommonPrefix,
     Data,
@@ -26,18 +26,19 @@ from aioassets.drivers.protocol import (
     Revision,
     StreamedDocument,
 )
+from aioassets.errors import StoreUnsuitable
 from aioassets.model.keys import MAX_KEY_BYTES
-from aioassets.runtime.disk import READING
+from aioassets.runtime.disk import READING, again_if_stale, open_making_folder
 from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
 """The folder for temporary files and locks. It is on the same file system, and never listed."""
-STRIPES: Final = 64
-"""The number of lock files. A key always maps to the same one, and none is ever removed."""
 JITTER_NS: Final = 1_000_000
 """Nanoseconds by which modification times are spread, since the clocks of file systems tick every few milliseconds."""
 RETRIES: Final = 100
 """Attempts to create a file whose folder other processes keep removing."""
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
+"""Error numbers of hard links on file systems without them. They may have other causes."""
 _BEFORE_DIGEST: Final = "-sha256:"
 
 
@@ -45,7 +46,8 @@ class Folder:
     """Files by key below one folder.
 
     Creating uses `link(2)`, which fails if the name is taken. Swapping and deleting hold a
-    `flock(2)`. Methods raise `OSError`; `FileExistsError` means that the condition is not met.
+    `flock(2)`. Unconditional writes need neither. Methods raise `OSError`; `FileExistsError` means
+    that the condition is not met.
 
     Args:
         root: the absolute path of the folder.
@@ -54,10 +56,14 @@ class Folder:
     def __init__(self, root: str) -> None:
         self.root = root
         self._temporary_folder = os.path.join(root, OURS, "tmp")
+        self._locks = FolderLocks(root, os.path.join(root, OURS))
 
     def exists(self) -> bool:
         """Return whether the folder exists."""
-        return os.path.isdir(self.root)
+        try:
+            return stat.S_ISDIR(again_if_stale(os.stat, self.root).st_mode)
+        except OSError:
+            return False
 
     def path(self, key: str) -> str:
         """Return the path of an object."""
@@ -105,7 +111,7 @@ class Folder:
 
     def create(self, temporary: str) -> int:
         """Create a temporary file, and return its descriptor for reading and writing."""
-        return _open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+        return open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
 
     def append(self, temporary: str, data: Data | StreamedDocument) -> None:
         """Append to a temporary file; create it if necessary."""
@@ -115,7 +121,13 @@ class Folder:
         return _append(temporary, data)
 
     def write(self, key: str, data: bytes | StreamedDocument, expected: Revision | Expect) -> Revision:
-        """Write an object if its current state is the expected one."""
+        """Write an object if its current state is the expected one.
+
+        Raises:
+            StoreUnsuitable: the file system can't keep two writers apart.
+        """
+        if expected is not Expect.ANYTHING:
+            self._locks.require()
         for _ in range(RETRIES):
             temporary = self.temporary_path()
             try:
@@ -134,14 +146,14 @@ class Folder:
         if expected is Expect.ABSENT:
             self._link(temporary, key)
         else:
-            with self._locked(key):
+            with self._locks.holding(key, optional=expected is Expect.ANYTHING):
                 status = self._swap(temporary, key, status, expected)
         return _document_revision(status, digest)
 
     def place(self, temporary: str, key: str, expected: Expect) -> bool:
         """Turn a temporary file into an object; return `False` if an object with the same bytes exists."""
         if expected is Expect.ANYTHING:
-            with self._locked(key):
+            with self._locks.holding(key, optional=True):
                 os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
                 os.replace(temporary, self.path(key))
             return True
@@ -154,15 +166,23 @@ class Folder:
             return False
         return True
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, and folders that become empty."""
+    def delete(self, keys: Iterable[str]) -> tuple[str, OSError] | None:
+        """Delete objects, and folders that become empty. Return the first key that can't be deleted, and why."""
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        failed: list[tuple[str, OSError]] = []
         for key in keys:
-            path = self.path(key)
-            with self._locked(key), contextlib.suppress(NotADirectoryError, IsADirectoryError):
-                unlink(path)
-            self._prune(os.path.dirname(path))
+            try:
+                again_if_stale(self._delete, key)
+            except OSError as error:
+                failed.append((key, error))
+        return failed[0] if failed else None
+
+    def _delete(self, key: str) -> None:
+        path = self.path(key)
+        with self._locks.holding(key, optional=True), contextlib.suppress(NotADirectoryError, IsADirectoryError):
+            unlink(path)
+        self._prune(os.path.dirname(path))
 
     def walk(self, prefix: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
         """Iterate over keys in ascending order, in full or folded at the next `/`."""
@@ -176,13 +196,13 @@ class Folder:
     def _walk(self, base: str, start: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
         if len(base) > MAX_KEY_BYTES:
             return  # no key is this long
-        for entry in _sorted_entries(os.path.join(self.root, base)):
+        for entry in again_if_stale(_sorted_entries, os.path.join(self.root, base)):
             if not entry.name.startswith(start) or (not base and entry.name == OURS):
                 continue
             key = base + entry.name
             if not entry.is_dir():
                 with contextlib.suppress(FileNotFoundError):
-                    yield _info(key, entry.stat())
+                    yield _info(key, again_if_stale(entry.stat))
             elif deep:
                 yield from self._walk(f"{key}/", "", deep=True)
             elif next(self._walk(f"{key}/", "", deep=True), None) is not None:
@@ -196,11 +216,30 @@ class Folder:
             except FileNotFoundError:  # the folder does not exist, or another process just removed it
                 if not os.path.lexists(temporary):
                     raise
+            except OSError as error:
+                self._check_links(temporary, error)
+                raise
             else:
                 return
             with contextlib.suppress(FileNotFoundError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
         raise OSError(errno.EAGAIN, "other processes keep removing its folder")
+
+    def _check_links(self, temporary: str, error: OSError) -> None:
+        """Raise `StoreUnsuitable` if a link failed because there are no hard links on the file system."""
+        other = self.temporary_path()
+        if error.errno not in _NO_LINKS:
+            return
+        try:
+            os.link(temporary, other)
+        except OSError as second:
+            if second.errno == error.errno:
+                mount = current_mount(self.root)
+                kind = "" if mount is None else f" ({mount.kind})"
+                observed = f"its file system{kind} has no hard links: {error.strerror}"
+                raise StoreUnsuitable(Path(self.root).as_uri(), observed) from error
+        else:
+            unlink(other)
 
     def _swap(self, temporary: str, key: str, status: os.stat_result, expected: Revision | Expect) -> os.stat_result:
         path = self.path(key)
@@ -216,16 +255,6 @@ class Folder:
             status = _touch(temporary, after=present.st_mtime_ns)
         os.replace(temporary, path)
         return status
-
-    @contextlib.contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
-        path = os.path.join(self.root, OURS, "locks", f"{zlib.crc32(key.encode()) % STRIPES:02d}")
-        descriptor = _open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _prune(self, directory: str) -> None:
         with contextlib.suppress(OSError):  # not empty, or another process removed it
@@ -273,7 +302,7 @@ def _is_at(path: str, status: os.stat_result, expected: Revision) -> bool:
 def unlink(path: str) -> None:
     """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        again_if_stale(os.unlink, path)
 
 
 def _append(path: str, data: Data | StreamedDocument) -> None:
@@ -301,13 +330,6 @@ def opener(path: str, flags: int) -> int:
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-def _open_making_folder(path: str, flags: int) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(path, flags, 0o666)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return os.open(path, flags, 0o666)
 
 
 def _touch(path: str, *, after: int) -> os.stat_result:

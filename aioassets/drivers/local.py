@@ -6,7 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -40,7 +40,7 @@ from aioassets.errors import (
     PreconditionFailed,
     StoreError,
 )
-from aioassets.runtime.disk import DENIED, denied, reason, write_at
+from aioassets.runtime.disk import DENIED, STALE_TRIES, again_if_stale, denied, reason, write_at
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import LoopThreads, in_thread, opened
@@ -60,20 +60,26 @@ _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 class LocalDriver:
     """A folder as a store, safe for any number of processes that share it.
 
-    The file system must support hard links and locks, as those of Linux and macOS do. The first
-    write creates the folder. Files and folders get the modes that the umask allows, whatever the
-    modes of their sources are. Restrict access by the umask, or by the mode of the folder.
+    The file system must support hard links, and locks that other processes and machines can see. The
+    first conditional write raises `StoreUnsuitable` if it doesn't. The first write creates the folder.
+    Files and folders get the modes that the umask allows, whatever the modes of their sources are.
+    Restrict access by the umask, or by the mode of the folder.
 
     Args:
         path: the folder; a leading `~` stands for the user's home.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None) -> None:
         self._folder = Folder(_absolute(os.path.expanduser(os.fspath(path))))
         self.url = Path(self._folder.root).as_uri()
-        self.identity = self.url
         self._budget = (dispatcher or Dispatcher()).budget
+
+    @property
+    def identity(self) -> str:
+        """The URL, and the path that it leads to if there are links in it. Blocking."""
+        real = Path(os.path.realpath(self._folder.root)).as_uri()
+        return self.url if real == self.url else f"{self.url}@{real}"
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,7 +92,7 @@ class LocalDriver:
             check_document(size, limit, self._url(key))
 
         async with self._budget.slot(**share_of(limit)):
-            return await self._run("read", key, self._folder.read, key, check)
+            return await self._run("read", key, again_if_stale, self._folder.read, key, check)
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
@@ -98,8 +104,12 @@ class LocalDriver:
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         remaining = iter(keys)
+        failed: list[tuple[str, OSError]] = []
         while batch := list(itertools.islice(remaining, PAGE)):
-            await self._small("delete", batch[0], self._folder.delete, batch)
+            if (failure := await self._small("delete", batch[0], self._folder.delete, batch)) is not None:
+                failed.append(failure)
+        for key, error in failed[:1]:
+            raise await in_thread(self._translated, error, "delete", key) from error
 
     async def upload(
         self,
@@ -151,16 +161,19 @@ class LocalDriver:
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[bytes, None]:
-        try:
-            async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
-                if revision is not None and not is_pinned_to(await in_thread(os.fstat, file.fileno()), revision):
-                    raise PreconditionFailed(self._url(key))
-                await file.seek(start)
-                while start < stop and (chunk := await file.read(min(CHUNK, stop - start))):
-                    start += len(chunk)
-                    yield chunk
-        except OSError as error:
-            raise await in_thread(self._translated, error, "read", key) from error
+        for tries in range(STALE_TRIES, 0, -1):
+            try:
+                async with self._budget.slot(min(CHUNK, stop - start)), _opened(self._folder.path(key)) as file:
+                    if revision is not None and not is_pinned_to(await in_thread(os.fstat, file.fileno()), revision):
+                        raise PreconditionFailed(self._url(key))
+                    await file.seek(start)
+                    while start < stop and (chunk := await file.read(min(CHUNK, stop - start))):
+                        start += len(chunk)
+                        yield chunk
+                return
+            except OSError as error:
+                if error.errno != errno.ESTALE or tries == 1:
+                    raise await in_thread(self._translated, error, "read", key) from error
 
     def local_path(self, key: str) -> str | None:
         try:
@@ -176,9 +189,15 @@ class LocalDriver:
         if delimiter not in (None, "/"):
             raise ValueError("the only delimiter of a folder is '/'")
         walk = self._folder.walk(prefix, deep=delimiter is None)
-        while page := await self._small("list", prefix, _page, walk):
+        while page := await self._listed(prefix, walk):
             for item in page:
                 yield item
+
+    async def _listed(
+        self, prefix: str, walk: Iterator[ObjectInfo | CommonPrefix]
+    ) -> Sequence[ObjectInfo | CommonPrefix]:
+        async with self._budget.slot(urgent=True):
+            return await self._run("list", prefix, _page, walk)
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List temporary files, whose keys are unknown; see `Driver.open_uploads`."""
@@ -195,8 +214,9 @@ class LocalDriver:
         return f"{self.url}/{key}"
 
     async def _small(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
+        """Do short work that is safe to repeat."""
         async with self._budget.slot(urgent=True):
-            return await self._run(doing, key, work, *args)
+            return await self._run(doing, key, again_if_stale, work, *args)
 
     async def _run(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
         return await in_thread(partial(self._do, doing, key, work, *args))
@@ -237,5 +257,5 @@ def _absolute(path: str) -> str:
     return os.path.normpath(path) if os.path.isabs(path) else os.path.abspath(path)
 
 
-def _page(walk: Iterator[ObjectInfo | CommonPrefix]) -> list[ObjectInfo | CommonPrefix]:
+def _page(walk: Iterator[ObjectInfo | CommonPrefix]) -> Sequence[ObjectInfo | CommonPrefix]:
     return list(itertools.islice(walk, PAGE))

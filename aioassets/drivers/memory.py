@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,12 +50,12 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
 
     Args:
         name: the name in the URL, `memory://name`.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
     """
 
     def __init__(self, name: str = "memory", *, dispatcher: Dispatcher | None = None) -> None:
         self.url = f"memory://{name}"
-        self.identity = f"{self.url}#{id(self)}"
+        self.identity = f"{self.url}#{secrets.token_hex(8)}"  # an address may occur again in another process
         self._dispatcher = dispatcher or Dispatcher()
         self._objects: dict[str, _Object] = {}
         self._generations = itertools.count(1)

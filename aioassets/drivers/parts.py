@@ -3,24 +3,67 @@
 from __future__ import annotations
 
 import abc
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
+from aioassets.drivers.service_errors import RequestTooLarge
 from aioassets.errors import AioAssetsError, StoreUnavailable
 from aioassets.runtime.cancellation import cleanup_scope
+from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import unwrapped
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 UPLOADS: Final = 3
 """Attempts to upload one object in parts, if the store drops the upload."""
 
 
 class UploadDropped(Exception):
-    """Raised where the store dropped an upload, so that it has to be started again."""
+    """Raised if the store dropped an upload, which must be restarted."""
+
+
+class PartSize:
+    """Bytes of a part, which become less when requests are refused because of their size.
+
+    Args:
+        size: the bytes at first.
+        least: the store's minimum.
+    """
+
+    def __init__(self, size: int, least: int) -> None:
+        self.size = size
+        self._least = least
+
+    async def fit(self, nbytes: int, upload: Callable[[], Awaitable[T]]) -> T:
+        """Run an upload, and again with smaller parts as long as its requests are too large.
+
+        Args:
+            nbytes: bytes of the source.
+            upload: uploads in parts of the present size, or in one request if there are no more bytes.
+
+        Raises:
+            RequestTooLarge: smaller parts are not possible.
+        """
+        while True:
+            used = min(self.size, nbytes)
+            try:
+                return await upload()
+            except RequestTooLarge as error:
+                smaller = max(self._least, used // 2 // self._least * self._least)
+                if smaller >= used:
+                    raise self._hopeless(error, used) from error
+                if smaller < self.size:  # another upload may have reduced it further
+                    logger.warning("Sending files in parts of %s bytes from now on: %s", f"{smaller:,}", error)
+                    self.size = smaller
+
+    def _hopeless(self, error: RequestTooLarge, used: int) -> RequestTooLarge:
+        option = f"; {used:,} bytes were refused, and part_size can't be less than {self._least:,} here."
+        return RequestTooLarge(error.reason, uncertain=error.uncertain, option=option)
 
 
 class PartedUpload(abc.ABC, Generic[T]):
@@ -68,8 +111,18 @@ class PartedUpload(abc.ABC, Generic[T]):
         """Create the object."""
 
     async def _tidy_up(self, *, completed: bool) -> None:
-        with cleanup_scope(), contextlib.suppress(AioAssetsError):
-            await self._remove_rest(completed=completed)
+        problem: object = "it took too long."
+        extra: Mapping[str, Any] | None = None  # without time or a store, the push tells itself what it leaves
+        with cleanup_scope():
+            try:
+                await self._remove_rest(completed=completed)
+            except StoreUnavailable as error:
+                problem = error
+            except AioAssetsError as error:
+                problem, extra = error, NOTICE
+            else:
+                return
+        logger.warning("Could not remove the parts of an upload (see `aioassets clean`): %s", problem, extra=extra)
 
     async def _remove_rest(self, *, completed: bool) -> None:
         """Remove what the upload leaves in the store. By default, nothing is left, or it can't be removed."""

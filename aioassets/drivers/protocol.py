@@ -185,7 +185,11 @@ class Driver(Protocol):
 
     @property
     def identity(self) -> str:
-        """The URL, followed by what distinguishes stores with the same URL, such as the endpoint."""
+        """The URL, followed by what distinguishes stores with the same URL, such as the endpoint.
+
+        It is the same in every process. Reading it sends no request, but may block, for example to read the
+        SDK's configuration.
+        """
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """Read a document.
@@ -302,7 +306,10 @@ class Driver(Protocol):
         """
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """Delete objects, in batches if the store supports them. Ignore missing keys."""
+        """Delete objects, in batches if the store supports them. Ignore missing keys.
+
+        Unless the store is out of reach, try all of them before raising the error of one.
+        """
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List open multipart uploads whose keys begin with `prefix` or are unknown.

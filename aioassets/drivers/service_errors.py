@@ -27,7 +27,8 @@ REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 """Statuses of redirects. None is followed, since that would send credentials and content to another host."""
 UNAVAILABLE: Final = 503
 """The status of an overloaded server, whatever its error code."""
-
+SET_CLOCK: Final = "The clock of this machine is wrong. Set it, for example by NTP, and try again."
+RETAINED: Final = "A retention policy or a hold protects the object. Try again after its end, or change it."
 
 CHANGING: Final = frozenset({"write", "copy", "delete"})
 """Verbs of the requests that can change objects."""
@@ -46,6 +47,8 @@ class Kind(enum.Enum):
     """Temporary, because of too many requests. The request had no effect."""
     FAILED = enum.auto()
     """Temporary. The request may have had an effect."""
+    TOO_LARGE = enum.auto()
+    """Refused because of its size, mostly by a proxy or gateway in front of the store."""
     UNSUPPORTED = enum.auto()
     REDIRECTED = enum.auto()
     """A redirect. The request may have had an effect."""
@@ -99,6 +102,7 @@ class ServiceError:
         status: the HTTP status; 0 where it is unknown.
         retry_after: seconds that the store asked to wait.
         location: the target of a redirect.
+        advice: a sentence that says what to do; empty for the default one of the kind.
     """
 
     kind: Kind
@@ -107,6 +111,7 @@ class ServiceError:
     status: int = 0
     retry_after: float | None = None
     location: str = ""
+    advice: str = ""
 
     @property
     def sentence(self) -> str:
@@ -128,17 +133,29 @@ class ServiceError:
             case Kind.CONDITION:
                 return PreconditionFailed(request.url)
             case Kind.DENIED:
-                return AccessDenied(request.bucket, request.doing, self.sentence)
+                advice = (self.advice,) if self.advice else ()
+                return AccessDenied(request.bucket, request.doing, self.sentence, *advice)
             case Kind.REFUSED | Kind.THROTTLED:
                 return self._unavailable(request, uncertain=False)
             case Kind.FAILED:
                 return self._unavailable(request, uncertain=request.changes)
+            case Kind.TOO_LARGE:
+                return self._too_large(request)
             case Kind.UNSUPPORTED if request.conditional:
                 return StoreUnsuitable(request.bucket, f"it refuses conditional writes ({self.sentence[:-1]})")
             case Kind.REDIRECTED:
                 return StoreError(self._redirected(request), uncertain=request.changes)
         uncertain = request.changes and not self.is_the_stores
-        return StoreError(f"{request.bucket} can't {request.doing}: {self.sentence}", uncertain=uncertain)
+        told = f"{request.bucket} can't {request.doing}: {self.sentence} {self.advice}".rstrip()
+        return StoreError(told, uncertain=uncertain)
+
+    def _too_large(self, request: Request) -> RequestTooLarge:
+        reason = (
+            f"{request.bucket} can't {request.doing}: the request is too large for a proxy or gateway in front of the "
+            f"store, or for the store itself ({self.sentence[:-1]}). Raise its limit (client_max_body_size of nginx, "
+            f"for example)"
+        )
+        return RequestTooLarge(reason, uncertain=request.changes and not self.is_the_stores)
 
     def _redirected(self, request: Request) -> str:
         server = origin(request.server) or "the store's server"
@@ -157,6 +174,22 @@ class ServiceError:
             retry_after=self.retry_after,
             throttled=self.kind is Kind.THROTTLED or self.status == UNAVAILABLE,
         )
+
+
+class RequestTooLarge(StoreError):
+    """Request body that a proxy or the store refused because of its size.
+
+    Args:
+        reason: the message without its end, which names the option that helps.
+        uncertain: whether the request may have taken effect.
+        option: the end of the message.
+    """
+
+    def __init__(
+        self, reason: str, *, uncertain: bool = False, option: str = "; for files, a smaller part_size helps, too."
+    ) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}{option}", uncertain=uncertain)
 
 
 class ServiceErrorRaised(Exception):

@@ -1,4 +1,4 @@
-"""Spelling of locations: slips that would turn a URL into the path of a new folder."""
+"""Detection of misspelt URLs, which would otherwise be taken for paths of new folders."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Final
 from aioassets.errors import InvalidSetting
 
 SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-"""Beginning of a URL."""
+"""The beginning of a URL."""
 _ADVICE: Final = "Write ./store, file:///path, s3://name, gs://name or az://container."
 _AROUND: Final = "\"'`\u201c\u201d\u2018\u2019\ufeff\u200b"
-"""Quotes and invisible characters that `str.strip` keeps."""
+"""Quotes, and invisible characters that `str.strip` doesn't remove."""
 _LIKE_A_PATH: Final = re.compile(r"(?:/|\./|\.\./|~|\.\.?$)")
 _FIRST_SEGMENT: Final = re.compile(r"[\w.][\w .+-]*")
-"""First segment of a relative path that no URL resembles."""
+"""The first segment of a relative path that can't be mistaken for a URL."""
 _SLIP: Final = re.compile(r"\W*(?P<scheme>[A-Za-z][A-Za-z0-9+-]*)\W*?[^\w\s.+-]\W*(?P<rest>.*)", re.DOTALL)
-"""URL with anything but `://` after its scheme."""
+"""A URL with anything but `://` after its scheme."""
 _SHOWABLE: Final = re.compile(r"[\w ./~+-]*")
-"""Text that holds no credentials and no signature."""
+"""Text that contains neither credentials nor a signature."""
 _NEVER_IN_A_NAME: Final = re.compile(r"[\s\"'`\\{}<>;,|\u201c\u201d\u2018\u2019\ufeff\u200b]")
 _SCHEMES: Final = {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az", "wasb": "az", "s3a": "s3", "s3n": "s3"}
-"""Names that other tools use, with ours."""
+"""Schemes that other tools use, and the equivalent ones of this package."""
 _OURS: Final = ("s3", "gs", "az", "file", "memory")
 
 
 def is_like_a_path(text: str) -> bool:
-    """Return whether a text can only be a path."""
+    """Return whether the text can only be a path."""
     return _LIKE_A_PATH.match(text) is not None
 
 
 def check_edges(what: str, text: str) -> None:
-    """Raise `InvalidSetting` if a text has quotes or blanks around it, as `docker --env-file` leaves them."""
+    """Raise `InvalidSetting` if the text is surrounded by quotes or blanks, which `docker --env-file` keeps."""
     if (plain := _plain(text)) != text:
-        raise InvalidSetting(f"{what} has quotes or blanks around it. {_suggestion(_mended(plain))}")
+        raise InvalidSetting(f"{what} is surrounded by quotes or blanks. {_suggestion(_mended(plain))}")
 
 
 def check_location(text: str) -> None:
-    """Raise `InvalidSetting` if a location that isn't plainly a path resembles a URL, or is quoted."""
+    """Raise `InvalidSetting` if the location is quoted, or resembles a URL and isn't clearly a path."""
     check_edges("The bucket", text)
     if SCHEME.match(text):
         _check_name(text)
@@ -47,7 +47,7 @@ def check_location(text: str) -> None:
 
 
 def check_assets_dir(text: str) -> None:
-    """Raise `InvalidSetting` if the assets directory is a URL or resembles one, or is quoted."""
+    """Raise `InvalidSetting` if the assets directory is quoted, or is or resembles a URL."""
     check_edges("The assets directory", text)
     if not is_like_a_path(text) and (SCHEME.match(text) or _resembles_a_url(text)):
         raise InvalidSetting(
@@ -56,7 +56,7 @@ def check_assets_dir(text: str) -> None:
 
 
 def which(name: str) -> InvalidSetting:
-    """Return the error about a name that may mean a bucket or a folder."""
+    """Return the error for a name that may refer to a bucket or a folder."""
     shown = name if _SHOWABLE.fullmatch(name) else "name"
     return InvalidSetting(
         f"The bucket {shown!r} may be a folder or a bucket, and no such folder exists. "
@@ -65,7 +65,7 @@ def which(name: str) -> InvalidSetting:
 
 
 def renamed(scheme: str) -> str | None:
-    """Return our scheme for one that other tools use."""
+    """Return this package's scheme for one that other tools use."""
     return _SCHEMES.get(scheme.lower())
 
 
@@ -80,7 +80,9 @@ def _check_name(url: str) -> None:
     scheme, _, rest = url.partition("://")
     if scheme.lower() != "file" and _NEVER_IN_A_NAME.search(rest.partition("/")[0]):
         plain = "".join(_NEVER_IN_A_NAME.split(rest))
-        raise InvalidSetting(f"The bucket's name has characters that no bucket has. {_suggestion(scheme, plain)}")
+        raise InvalidSetting(
+            f"The bucket name contains characters that are not allowed in bucket names. {_suggestion(scheme, plain)}"
+        )
 
 
 def _resembles_a_url(text: str) -> bool:
@@ -92,7 +94,7 @@ def _resembles_a_url(text: str) -> bool:
 
 
 def _mended(text: str) -> str:
-    """Return a URL without its slip, or the text itself if it is not like one."""
+    """Return the corrected URL, or the text itself if it doesn't resemble a URL."""
     if is_like_a_path(text):
         return text
     if SCHEME.match(text):

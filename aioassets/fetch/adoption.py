@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from aioassets.errors import CacheError, IntegrityError
+from aioassets.errors import IntegrityError
 from aioassets.fetch.digests import verify_file
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.record import Record
@@ -16,25 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 def adopt(entry: CacheEntry, record: Record) -> bool:
-    """Record a payload if it is the version; put any other payload aside. The lock is held. Blocking.
+    """Record a payload if it is the version; put any other payload aside. Blocking.
 
     Returns:
         Whether the version is cached now.
-
-    Raises:
-        CacheError: the payload is the same version of another store.
     """
     if not entry.payload.exists():
         return False
-    cached = entry.record()
-    if cached is not None and cached.manifest != record.manifest:
-        raise CacheError(
-            str(entry.payload),
-            f"it holds {entry.label} of another store ({cached.source}); "
-            "use another assets directory for this store, or force_download to replace it",
-        )
-    if cached is None and (difference := _difference(entry, record.manifest)) is not None:
-        entry.set_aside(entry.payload, difference)
+    if (difference := _difference(entry, record.manifest)) is not None:
+        if entry.record() is None:
+            entry.try_set_aside(entry.payload, difference)
         return False
     entry.write_record(record)
     logger.info("Adopted %r as %s, without a download", str(entry.payload), entry.label)

@@ -19,7 +19,7 @@ class FetchContext:
 
     Attributes:
         store: the store to fetch from; `None` where only the cache is used.
-        origin: the identity of the store that cached files must come from; `None` for any, without a bucket.
+        origin: the store that cached files must come from; `None` without a bucket.
         assets_dir: the directory to fetch to.
         scheme: the versioning scheme.
         locks: keep concurrent fetches of one version apart.
@@ -27,7 +27,7 @@ class FetchContext:
     """
 
     store: AssetStore | None
-    origin: str | None
+    origin: AssetStore | None
     assets_dir: Path
     scheme: VersioningScheme
     locks: Locks

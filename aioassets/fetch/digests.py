@@ -1,4 +1,4 @@
-"""Digests of single files, by the strongest algorithm that a manifest records for each."""
+"""Digests of single files, by the strongest algorithm that the manifest records for each file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from aioassets.runtime.digests import update_digest
 from aioassets.runtime.threads import check_cancelled
 
 READ: Final = 1024 * 1024
-"""Bytes that are read from the disk at once."""
+"""Bytes to read from the disk at a time."""
 
 
 def hash_for(entry: FileEntry) -> Hash | None:
-    """Return a new hash to verify a file with, or `None` where its manifest records no known digest."""
+    """Return a new hash object to verify a file, or `None` if the manifest records no known digest."""
     algorithm = best_of(entry.digests)
     return new_hash(algorithm) if algorithm is not None else None
 
@@ -55,7 +55,7 @@ def digest_of_file(path: Path, entry: FileEntry) -> str:
 
 
 def verify_file(path: Path, entry: FileEntry, label: str) -> None:
-    """Compare the size and the digest of a file on disk with the manifest, as far as it records them. Blocking.
+    """Compare the size and digest of a file on disk with those that the manifest records. Blocking.
 
     Raises:
         IntegrityError: the file is missing or differs.

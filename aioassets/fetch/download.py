@@ -20,11 +20,11 @@ async def download(
     """Download and verify files.
 
     Args:
-        reader: reads from the store.
+        reader: reads files from the store.
         files: the files to download.
-        locate: finds each of them in the store.
-        root: the folder to write them to, in which all their folders exist. For a file asset, its path.
-        at_once: files to download at once.
+        locate: returns the location of a file in the store.
+        root: the folder to write to, in which all necessary folders exist. For a file asset, the path of the file.
+        at_once: maximum number of concurrent downloads.
 
     Raises:
         IntegrityError: a file differs from its manifest.

@@ -7,7 +7,6 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,24 +15,24 @@ from aioassets.fetch import directory, folding
 from aioassets.fetch.labels import file_label, version_label
 from aioassets.fetch.record import Record
 from aioassets.model.files import FileEntry
-from aioassets.runtime.disk import write_atomically
+from aioassets.runtime.disk import reason, write_atomically
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """Place of one version in the assets directory, whether it is cached or not.
+    """Place of one version of one store in the assets directory, whether it is cached or not.
 
     Methods block and raise `OSError`.
 
     Attributes:
-        assets_dir: the assets directory.
+        root: the folder of the store.
         name: the asset.
         version: the version.
     """
 
-    assets_dir: Path
+    root: Path
     name: str
     version: str
 
@@ -50,44 +49,74 @@ class CacheEntry:
 
     @property
     def payload(self) -> Path:
-        """The whole version."""
-        return self.assets_dir / self.name / self.version
+        """The usual place of the whole version."""
+        return self.root / self.name / self.version
 
     @property
     def parts(self) -> Path:
-        """Folder of single files of the version."""
-        return self._own_path(directory.PARTS)
-
-    @property
-    def staging(self) -> Path:
-        """Folder of files that are being downloaded."""
-        return self._own_path(directory.STAGING)
+        """Usual folder of single files of the version."""
+        return self.own_path(directory.PARTS)
 
     @property
     def record_file(self) -> Path:
         """File of the record of the whole version."""
-        return self._own_path(directory.RECORD)
+        return self.own_path(directory.RECORD)
+
+    @property
+    def parts_record_file(self) -> Path:
+        """File of the record of single files."""
+        return self.own_path(directory.PARTS_RECORD)
 
     @property
     def lock_file(self) -> Path:
         """File that is locked while any of the others changes."""
-        return self._own_path(directory.LOCK)
+        return self.own_path(directory.LOCK)
 
-    def _own_path(self, suffix: str) -> Path:
-        return self.assets_dir / directory.OWN_FOLDER / self.name / f"{self.version}{suffix}"
+    def own_path(self, suffix: str) -> Path:
+        """Return a path beside the records, such as that of a payload that is not in its usual place."""
+        return self.root / directory.OWN_FOLDER / self.name / f"{self.version}{suffix}"
+
+    def new_path(self, kind: str) -> Path:
+        """Return a path beside the records that no other process uses, such as that of a staging folder."""
+        return self.own_path(new_suffix(kind))
+
+    def payload_of(self, payload: str) -> Path:
+        """Return the place of the whole version by the field `payload` of its record.
+
+        A payload that is missing there was moved to its usual place, and its record not written yet.
+        """
+        spare = self.own_path(payload)
+        return spare if payload and spare.exists() else self.payload
+
+    def parts_of(self, record: Record) -> Path:
+        """Return the folder of single files by their record."""
+        return self.own_path(record.payload or directory.PARTS)
 
     # Records
 
     def record(self) -> Record | None:
         """Return the record of the whole version, or `None` if it isn't cached."""
-        record = self._load(self.record_file)  # before `exists`, which hides that a folder can't be read
-        return record if record is not None and self.payload.exists() else None
+        record = self.last_record()  # before `exists`, which hides that a folder can't be read
+        return record if record is not None and self.payload_of(record.payload).exists() else None
+
+    def last_record(self) -> Record | None:
+        """Return the record of the whole version, even if its payload was removed since."""
+        return self._load(self.record_file)
 
     def source(self) -> str | None:
         """Return the identity of the store that the whole version came from, or `None` if it isn't cached."""
+        head = self._head(self.record_file)
+        return head[0] if head is not None and self.payload_of(head[1]).exists() else None
+
+    def payloads_in_use(self) -> set[str]:
+        """Return the field `payload` of both records, as far as there are any."""
+        heads = (self._head(self.record_file), self._head(self.parts_record_file))
+        return {head[1] for head in heads if head is not None}
+
+    def _head(self, path: Path) -> tuple[str, str] | None:
         try:
-            with self.record_file.open("rb") as file:
-                return Record.source_in(file) if self.payload.exists() else None
+            with path.open("rb") as file:
+                return Record.head_in(file)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
 
@@ -102,7 +131,7 @@ class CacheEntry:
 
     def parts_record(self) -> Record | None:
         """Return the record of single files, or `None` if none are cached."""
-        return self._load(self._own_path(directory.PARTS_RECORD))
+        return self._load(self.parts_record_file)
 
     def write_record(self, record: Record) -> None:
         """Declare the payload complete."""
@@ -110,7 +139,7 @@ class CacheEntry:
 
     def write_parts_record(self, record: Record) -> None:
         """Declare which version the single files belong to."""
-        write_atomically(self._own_path(directory.PARTS_RECORD), record.write_to)
+        write_atomically(self.parts_record_file, record.write_to)
 
     def _load(self, path: Path) -> Record | None:
         try:
@@ -125,24 +154,19 @@ class CacheEntry:
 
     # Files
 
-    def has_parts(self, files: Iterable[FileEntry], folders: Iterable[str]) -> bool:
-        """Return whether all these single files and folders are cached."""
-        return all(map(self.has_part, files)) and all((self.parts / folder).is_dir() for folder in folders)
-
-    def has_part(self, file: FileEntry) -> bool:
-        """Return whether a single file is cached."""
-        path = self.parts / file.path
-        try:
-            return path.is_file() and file.size in (None, path.stat().st_size)
-        except OSError:
-            return False
-
-    def set_aside(self, path: Path, reason: str) -> None:
+    def set_aside(self, path: Path, why: str) -> None:
         """Move a payload or single files of other content out of the way, and log the reason."""
-        aside = self._own_path(f"{directory.ASIDE}{secrets.token_hex(4)}")
+        aside = self.new_path(directory.ASIDE)
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.rename(path, aside)
-        logger.warning("Put %r aside as %r: %s", str(path), str(aside), reason)
+        logger.warning("Put %r aside as %r: %s", str(path), str(aside), why)
+
+    def try_set_aside(self, path: Path, why: str) -> None:
+        """Move a payload or single files out of the way unless the file system refuses that, as overlayfs may."""
+        try:
+            self.set_aside(path, why)
+        except OSError as error:
+            logger.warning("Leaving %r in its place, because it can't be moved: %s", str(path), reason(error))
 
     # Locking
 
@@ -169,6 +193,11 @@ class CacheEntry:
         with contextlib.suppress(OSError):
             os.unlink(self.lock_file)
         os.close(descriptor)
+
+
+def new_suffix(kind: str) -> str:
+    """Return the suffix of a new staging folder, a payload that is not in its usual place, or one put aside."""
+    return f"{kind}{secrets.token_hex(4)}"
 
 
 def _is_file_at(descriptor: int, path: Path) -> bool:

@@ -25,6 +25,7 @@ class FetchedAsset(os.PathLike[str]):
         verified_by: the algorithms of these digests, strongest first: `sha256` for content that
             passed through aioassets, the store's own where the store copied it.
         manifest: the manifest of the version.
+        repaired: the paths of cached files that were damaged or missing, and were downloaded again.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class FetchedAsset(os.PathLike[str]):
     verified: bool
     verified_by: tuple[str, ...]
     manifest: Manifest = field(repr=False)
+    repaired: tuple[str, ...] = ()
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -1,4 +1,4 @@
-"""Paths that a file system treats as one, because it folds case or Unicode forms."""
+"""Detection of paths that a file system treats as equal, because it folds case or Unicode forms."""
 
 from __future__ import annotations
 

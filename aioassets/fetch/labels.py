@@ -9,6 +9,6 @@ def version_label(name: str, version: str) -> str:
 
 
 def file_label(name: str, version: str, path: str) -> str:
-    """Return the name of a file, such as `model:1.0[weights/w.bin]`; of a file asset, that of its version."""
+    """Return the name of a file, such as `model:1.0[weights/w.bin]`. For a file asset, it is that of the version."""
     label = version_label(name, version)
     return f"{label}[{path}]" if path else label

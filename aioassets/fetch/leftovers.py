@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from aioassets.fetch.directory import unfinished_versions, untidy_files
+from aioassets.fetch.directory import IS_SPARE, OWN_FOLDER, staging_folders, unfinished_versions, untidy_files
 from aioassets.fetch.entry import CacheEntry
-from aioassets.fetch.staging import clear_staging
+from aioassets.fetch.origin import all_folders
+from aioassets.fetch.owners import is_abandoned, remove
 from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 
 
@@ -28,41 +29,52 @@ class CacheCleaning:
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
         """Return the leftovers of one asset, or of all. Blocking."""
-        return [*self._unfinished_downloads(name), *self._untidy_files(name, rules)]
+        found: list[Leftover] = []
+        for root in (self.assets_dir, *all_folders(self.assets_dir)):
+            found += [*self._unfinished_downloads(root, name), *self._untidy_files(root, name, rules)]
+        return found
 
     def remove(self, leftover: Leftover) -> bool:
         """Remove a leftover; return `False` if it is in use now. Blocking."""
         if leftover.kind is LeftoverKind.TEMPORARY_OBJECTS:
             Path(leftover.where).unlink(missing_ok=True)
             return True
-        entry = CacheEntry(self.assets_dir, leftover.name, leftover.version)
+        staging = Path(leftover.where)
+        entry = _entry_of(staging, leftover.name, leftover.version)
         descriptor = entry.try_lock()
         if descriptor is None:
             return False
         try:
-            clear_staging(entry)
+            if not is_abandoned(staging, time.time()):
+                return False
+            remove(staging)
         finally:
             entry.unlock(descriptor)
         return True
 
-    def _unfinished_downloads(self, name: str | None) -> Iterator[Leftover]:
-        for asset, version in unfinished_versions(self.assets_dir, name, self.is_version):
-            entry = CacheEntry(self.assets_dir, asset, version)
-            if _is_stale(entry):
-                files, size = _measured(entry.staging)
-                yield Leftover(
-                    LeftoverKind.UNFINISHED_DOWNLOAD,
-                    str(entry.staging),
-                    asset,
-                    version,
-                    files=files,
-                    size=size,
-                    removable=True,
-                    is_cached=True,
-                )
+    def _unfinished_downloads(self, root: Path, name: str | None) -> Iterator[Leftover]:
+        for asset, version in unfinished_versions(root, name, self.is_version):
+            entry = CacheEntry(root, asset, version)
+            if not _is_stale(entry):
+                continue
+            for folder in staging_folders(entry.record_file.parent, version):
+                if is_abandoned(folder, time.time()):
+                    files, size = _measured(folder)
+                    yield Leftover(
+                        LeftoverKind.UNFINISHED_DOWNLOAD,
+                        str(folder),
+                        asset,
+                        version,
+                        files=files,
+                        size=size,
+                        removable=True,
+                        is_cached=True,
+                    )
 
-    def _untidy_files(self, name: str | None, rules: CleaningRules) -> Iterator[Leftover]:
-        for path, kind in untidy_files(self.assets_dir, name):
+    def _untidy_files(self, root: Path, name: str | None, rules: CleaningRules) -> Iterator[Leftover]:
+        for path, asset, kind in untidy_files(root, name):
+            if _is_in_use(root, asset, path.name):
+                continue
             try:
                 age = timedelta(seconds=time.time() - path.stat().st_mtime)
                 files, size = _measured(path)
@@ -79,6 +91,18 @@ class CacheCleaning:
                 advice="" if is_temporary else "delete it if you don't need it",
                 is_cached=True,
             )
+
+
+def _entry_of(path: Path, name: str, version: str) -> CacheEntry:
+    """Return the place of a version from the path of an item beside its records."""
+    root = str(path.parent).removesuffix(f"{OWN_FOLDER}/{name}")
+    return CacheEntry(Path(root), name, version)
+
+
+def _is_in_use(root: Path, name: str, item: str) -> bool:
+    """Return whether a record refers to an item beside it."""
+    spare = IS_SPARE.search(item)
+    return spare is not None and spare[0] in CacheEntry(root, name, item[: spare.start()]).payloads_in_use()
 
 
 def _is_stale(entry: CacheEntry) -> bool:

@@ -32,7 +32,7 @@ class Locks:
 
         Args:
             entry: the version.
-            sleep: pauses while another process holds the lock.
+            sleep: function that pauses while another process holds the lock.
         """
         async with self._locks.holding(entry):
             descriptor = await _acquire(entry, sleep)

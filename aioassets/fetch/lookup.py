@@ -9,16 +9,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioassets.errors import IntegrityError, PartNotFound
+from aioassets.errors import IntegrityError, InvalidSetting, PartNotFound
 from aioassets.fetch.digests import verify_file
 from aioassets.fetch.directory import complete_versions, partial_versions
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.origin import all_folders, folder_of
 from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
+from aioassets.store.documents import AssetStore
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +32,26 @@ class CachedFiles:
     Attributes:
         entry: the place of the version.
         root: the payload, or the folder of single files.
-        manifest: the manifest of the version.
+        record: the record of the version.
         selection: the files and folders.
+        is_whole: whether the whole version is cached, not only single files.
     """
 
     entry: CacheEntry
     root: Path
-    manifest: Manifest
+    record: Record
     selection: Selection
+    is_whole: bool = True
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the whole version is cached, not only single files."""
-        return self.root == self.entry.payload
+    def manifest(self) -> Manifest:
+        """The manifest of the version."""
+        return self.record.manifest
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the payload may be another one than was recorded, because it was moved since."""
+        return self.is_whole and bool(self.record.payload) and self.root == self.entry.payload
 
     def problems(self, files: Iterable[FileEntry] | None = None) -> Iterator[IntegrityError]:
         """Verify files, all by default, and yield the errors of damaged and missing ones. Blocking."""
@@ -58,7 +67,7 @@ class CachedFiles:
             verify: whether to hash all files. Otherwise files of the right size are hashed only if they were
                 modified since the version was recorded.
         """
-        if verify:
+        if verify or self.is_uncertain:
             return next(self.problems(), None)
         recorded_at = self.entry.recorded_at() if self.is_whole else None
         changed = [file for file in self.selection.files if self._has_changed(file, recorded_at)]
@@ -84,7 +93,7 @@ class CachedFiles:
         is_other = not stat.S_ISREG(found.st_mode) or file.size not in (None, found.st_size)
         return is_other or (recorded_at is not None and found.st_mtime_ns > recorded_at)
 
-    def as_fetched(self, part: str | None, *, from_cache: bool) -> FetchedAsset:
+    def as_fetched(self, part: str | None, *, from_cache: bool, repaired: tuple[str, ...] = ()) -> FetchedAsset:
         """Return the result of a fetch of these files. Blocking."""
         return FetchedAsset(
             path=self.root / part if part is not None else self.root,
@@ -95,6 +104,7 @@ class CachedFiles:
             verified=self.manifest.verifiable,
             verified_by=self.manifest.verified_by,
             manifest=self.manifest,
+            repaired=repaired,
         )
 
 
@@ -107,55 +117,111 @@ class Lookup:
     Attributes:
         assets_dir: the assets directory.
         spec: the spec to look up.
-        source: the identity of the store that files must come from; `None` for any store.
+        store: the store that files must come from. Without one, they come from the only store that is cached.
     """
 
     assets_dir: Path
     spec: AssetSpec
-    source: str | None
+    store: AssetStore | None
 
-    def entry(self, version: str) -> CacheEntry:
-        """Return the place of a version of the asset."""
-        return CacheEntry(self.assets_dir, self.spec.name, version)
+    def entry(self, store: AssetStore, version: str) -> CacheEntry:
+        """Return the place of a version of a store."""
+        return CacheEntry(folder_of(self.assets_dir, store), self.spec.name, version)
+
+    def where(self) -> str:
+        """Return the folder to look in, for messages."""
+        return str(self.assets_dir if self.store is None else folder_of(self.assets_dir, self.store))
 
     def find(self, version: str) -> CachedFiles | None:
         """Return the cached files that the spec asks for, or `None`.
 
         Raises:
             PartNotFound: the version is cached, and has no such part.
+            InvalidSetting: without a store, several are cached.
         """
-        entry = self.entry(version)
-        record = entry.record()
-        if record is not None and self._accepts(record):
-            selection = Selection.of(record.manifest, self.spec, version)
-            return CachedFiles(entry, entry.payload, record.manifest, selection)
-        return self._find_parts(entry) if self.spec.part is not None else None
+        found: list[CachedFiles] = []
+        missing: PartNotFound | None = None
+        for root in self._roots():
+            try:
+                cached = self._find(CacheEntry(root, self.spec.name, version))
+            except PartNotFound as error:
+                missing = error
+            else:
+                found += [] if cached is None else [cached]
+        if missing is not None and not found:
+            raise missing
+        self._check_sources({cached.record.source for cached in found})
+        return found[0] if found else None
 
     def versions(self) -> set[str]:
-        """Return the versions of the asset that are cached as far as the spec asks for them."""
-        found = {
-            version
-            for version in complete_versions(self.assets_dir, self.spec.name)
-            if self.source in (None, self.entry(version).source())
-        }
+        """Return the versions of the asset that are cached as far as the spec asks for them.
+
+        Raises:
+            InvalidSetting: without a store, several are cached.
+        """
+        found = {row for root in self._roots() for row in self._rows(root)}
+        self._check_sources({source for _, source in found})
+        return {version for version, _ in found}
+
+    def _roots(self) -> list[Path]:
+        if self.store is None:
+            return all_folders(self.assets_dir, self.spec.name)
+        return [folder_of(self.assets_dir, self.store)]
+
+    def _rows(self, root: Path) -> Iterator[tuple[str, str]]:
+        """Yield the cached versions in a folder, each with the identity of its store."""
+        for version in complete_versions(root, self.spec.name):
+            source = CacheEntry(root, self.spec.name, version).source()
+            if source is not None and self._accepts(source):
+                yield version, source
         if self.spec.part is not None:
-            found.update(filter(self._has_parts, partial_versions(self.assets_dir, self.spec.name)))
-        return found
+            for version in partial_versions(root, self.spec.name):
+                if (found := self._parts_if_any(CacheEntry(root, self.spec.name, version))) is not None:
+                    yield version, found.record.source
+
+    def _find(self, entry: CacheEntry) -> CachedFiles | None:
+        record = entry.record()
+        if record is not None and self._accepts(record.source):
+            selection = Selection.of(record.manifest, self.spec, entry.version)
+            found = CachedFiles(entry, entry.payload_of(record.payload), record, selection)
+            return None if found.is_uncertain and not record.manifest.verifiable else found
+        return self._find_parts(entry) if self.spec.part is not None else None
 
     def _find_parts(self, entry: CacheEntry) -> CachedFiles | None:
         record = entry.parts_record()
-        if record is None or not self._accepts(record):
+        if record is None or not self._accepts(record.source):
             return None
-        selection = Selection.of(record.manifest, self.spec, entry.version)
-        if not entry.has_parts(selection.files, selection.folders):
+        selection, root = Selection.of(record.manifest, self.spec, entry.version), entry.parts_of(record)
+        if not has_parts(root, selection.files, selection.folders):
             return None
-        return CachedFiles(entry, entry.parts, record.manifest, selection)
+        return CachedFiles(entry, root, record, selection, is_whole=False)
 
-    def _has_parts(self, version: str) -> bool:
+    def _parts_if_any(self, entry: CacheEntry) -> CachedFiles | None:
         try:
-            return self._find_parts(self.entry(version)) is not None
+            return self._find_parts(entry)
         except PartNotFound:
-            return False
+            return None
 
-    def _accepts(self, record: Record) -> bool:
-        return self.source is None or record.source == self.source
+    def _accepts(self, source: str) -> bool:
+        return self.store is None or source == self.store.identity
+
+    def _check_sources(self, sources: set[str]) -> None:
+        if self.store is None and len(sources) > 1:
+            raise InvalidSetting(
+                f"{self.spec} is cached from {len(sources)} stores: {', '.join(sorted(sources))}. "
+                "Choose one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…)."
+            )
+
+
+def has_parts(root: Path, files: Iterable[FileEntry], folders: Iterable[str]) -> bool:
+    """Return whether all these files and folders are below a folder. Blocking."""
+    return all(has_part(root, file) for file in files) and all((root / folder).is_dir() for folder in folders)
+
+
+def has_part(root: Path, file: FileEntry) -> bool:
+    """Return whether a file is below a folder, with the size that its manifest records. Blocking."""
+    path = root / file.path
+    try:
+        return path.is_file() and file.size in (None, path.stat().st_size)
+    except OSError:
+        return False

@@ -1,27 +1,39 @@
-"""Placement of staged files, so that readers never see an incomplete version."""
+"""Placement of staged files, so that readers never see an incomplete version, and keep the one they have."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
+from aioassets.fetch.adoption import adopt
 from aioassets.fetch.digests import READ
+from aioassets.fetch.directory import SPARE
+from aioassets.fetch.entry import new_suffix
+from aioassets.fetch.owners import remove
+from aioassets.fetch.record import Record
 from aioassets.fetch.staging import Staging
 from aioassets.model.files import FileEntry
+from aioassets.runtime.disk import reason
 from aioassets.runtime.threads import check_cancelled
 
 logger = logging.getLogger(__name__)
 
+_TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
+"""Error numbers of a rename to a place that another payload has taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Moves staged files to their places. The entry's lock is held.
+    """Moves staged files to their places.
 
-    Methods block and raise `OSError`.
+    A record is replaced when the new payload is complete, by one rename, and the former payload is moved only after
+    that. Whatever fails, one of them is served. Methods block and raise `OSError`.
 
     Attributes:
         staging: the verified files, and their record.
@@ -29,60 +41,120 @@ class Placement:
 
     staging: Staging
 
-    def place_version(self) -> None:
-        """Place a whole version.
+    def place_version(self) -> Path:
+        """Place a whole version, and return its path.
 
         If the same version is there already, only files that differ are replaced, because others may be
         reading it. Any other payload is put aside.
         """
+        entry, last = self.staging.entry, self.staging.entry.last_record()
+        if last is None:
+            return self._place_first()
+        if last.manifest == self.staging.record.manifest and entry.payload_of(last.payload).exists():
+            return self._replace(last)
+        return self._supersede(last)
+
+    def _place_first(self) -> Path:
+        """Place a payload that is the first with a record. If another fetch was faster, use its payload."""
         staging, entry = self.staging, self.staging.entry
-        differing = self._differing()
-        with staging.record_file.open("wb") as file:
-            staging.record.write_to(file)  # first, because the disk may be full
-        if differing is None:
-            self._place_payload()
-        else:
-            self._replace(differing)
-        os.replace(staging.record_file, entry.record_file)
-
-    def _differing(self) -> list[FileEntry] | None:
-        """Return the files that differ from the cached version, or `None` if another payload is there, or none."""
-        staging, cached = self.staging, self.staging.entry.record()
-        if cached is None or cached.manifest != staging.record.manifest:
-            return None
-        payload = staging.entry.payload
-        return [
-            file
-            for file in staging.record.manifest.files
-            if not _is_same_file(staging.path_of(file), payload / file.path)
-        ]
-
-    def _place_payload(self) -> None:
-        entry = self.staging.entry
-        entry.record_file.unlink(missing_ok=True)  # a crash must not leave it beside another payload
-        if entry.payload.exists():
-            entry.set_aside(entry.payload, f"it differs from the downloaded {entry.label}")
+        if os.path.lexists(entry.payload):
+            if adopt(entry, staging.record):
+                return entry.payload
+            if os.path.lexists(entry.payload):
+                return self._supersede(None)
+        self._write_record(staging.record)  # first, because the disk may be full
         entry.payload.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(self.staging.payload, entry.payload)
+        try:
+            os.rename(staging.payload, entry.payload)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return self._supersede(None)
+            if error.errno not in _TAKEN:
+                raise
+            return self.place_version()
+        os.replace(staging.record_file, entry.record_file)
+        return entry.payload
 
-    def _replace(self, differing: Sequence[FileEntry]) -> None:
-        payload, files = self.staging.entry.payload, len(self.staging.record.manifest.files)
+    def _supersede(self, last: Record | None) -> Path:
+        """Place a payload beside another one, switch to it, and then move it to the place of the other one."""
+        entry, suffix = self.staging.entry, new_suffix(SPARE)
+        self._record_at(suffix, entry.record_file)
+        former = [entry.payload, *([entry.own_path(last.payload)] if last is not None and last.payload else [])]
+        try:
+            self._move_to_usual_place(suffix, former)
+        except OSError as error:
+            logger.warning(
+                "Serving %s from %r, because it can't be moved to its usual place: %s",
+                entry.label,
+                str(entry.payload_of(suffix)),
+                reason(error),
+            )
+        return entry.payload_of(suffix)
+
+    def _move_to_usual_place(self, suffix: str, former: Iterable[Path]) -> None:
+        entry = self.staging.entry
+        if suffix not in entry.payloads_in_use():
+            return  # another fetch has switched to its own payload since
+        for path in filter(os.path.lexists, former):
+            entry.set_aside(path, f"it differs from the downloaded {entry.label}")
+        entry.payload.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(entry.own_path(suffix), entry.payload)
+        entry.write_record(self.staging.record)
+
+    def _record_at(self, suffix: str, record_file: Path) -> None:
+        """Move the staged payload beside the records, and replace a record by one that refers to it."""
+        staging, spare = self.staging, self.staging.entry.own_path(suffix)
+        self._write_record(replace(staging.record, payload=suffix))
+        try:
+            _move_payload(staging.payload, spare)
+            os.replace(staging.record_file, record_file)
+        except OSError:
+            if suffix not in self.staging.entry.payloads_in_use():  # a rename on NFS may succeed and report an error
+                remove(spare)
+            raise
+
+    def _write_record(self, record: Record) -> None:
+        with self.staging.record_file.open("wb") as file:
+            record.write_to(file)
+
+    def _replace(self, cached: Record) -> Path:
+        """Replace the files of the same version that differ."""
+        staging, root = self.staging, self.staging.entry.payload_of(cached.payload)
+        manifest = staging.record.manifest
+        differing = [file for file in manifest.files if not _is_same_file(staging.path_of(file), root / file.path)]
+        self._write_record(replace(staging.record, payload="" if root == staging.entry.payload else cached.payload))
         if differing:
-            logger.warning("Replacing %d of %d files in %r: they were damaged", len(differing), files, str(payload))
-        for folder in self.staging.record.manifest.empty_directories:
-            (payload / folder).mkdir(parents=True, exist_ok=True)
-        self._move(differing, payload)
+            count = len(manifest.files)
+            logger.warning("Replacing %d of %d files in %r: they were damaged", len(differing), count, str(root))
+        for folder in manifest.empty_directories:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        self._move(differing, root)
+        os.replace(staging.record_file, staging.entry.record_file)
+        return root
 
-    def place_parts(self) -> None:
-        """Place single files; put those of another version with this name aside."""
+    def place_parts(self) -> Path:
+        """Place single files, and return their folder; put those of another version with this name aside."""
         staging, entry = self.staging, self.staging.entry
         staging.check_distinct()
-        if entry.parts.exists() and entry.parts_record() != staging.record:
-            entry.set_aside(entry.parts, f"they differ from the downloaded {entry.label}")
-        entry.write_parts_record(staging.record)
+        cached = entry.parts_record()
+        if cached == staging.record or (cached is None and not os.path.lexists(entry.parts)):
+            return self._add_parts(cached)
+        suffix = new_suffix(SPARE)
+        self._record_at(suffix, entry.parts_record_file)
+        former = entry.parts if cached is None else entry.parts_of(cached)
+        if os.path.lexists(former):
+            entry.try_set_aside(former, f"they differ from the downloaded {entry.label}")
+        return entry.own_path(suffix)
+
+    def _add_parts(self, cached: Record | None) -> Path:
+        staging, entry = self.staging, self.staging.entry
+        if cached is None:
+            entry.write_parts_record(staging.record)
+        root = entry.parts if cached is None else entry.parts_of(cached)
         for folder in staging.selection.folders:
-            (entry.parts / folder).mkdir(parents=True, exist_ok=True)
-        self._move(staging.selection.files, entry.parts)
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        self._move(staging.selection.files, root)
+        return root
 
     def _move(self, files: Iterable[FileEntry], root: Path) -> None:
         for file in files:
@@ -100,6 +172,20 @@ class Placement:
                 return
             if os.path.lexists(folder):
                 self.staging.entry.set_aside(folder, "the version has a folder at this path")
+
+
+def _move_payload(source: Path, target: Path) -> None:
+    """Rename a payload; file by file if the file system can't rename folders, as overlayfs in a user namespace."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV or not source.is_dir():
+            raise
+        for base, _, names in os.walk(source):
+            folder = target / Path(base).relative_to(source)
+            folder.mkdir()
+            for name in names:
+                os.rename(os.path.join(base, name), folder / name)
 
 
 def _is_same_file(new: Path, old: Path) -> bool:

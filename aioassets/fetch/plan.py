@@ -1,4 +1,4 @@
-"""Download plans: the files that are missing, and how many bytes they have."""
+"""Download plans: the missing files, and their total size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DownloadPlan:
 
     Attributes:
         files: the files.
-        nbytes: their size; `None` where the manifest doesn't record it.
+        nbytes: their total size in bytes; `None` if the manifest doesn't record it.
     """
 
     files: FileTable

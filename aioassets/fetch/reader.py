@@ -1,4 +1,4 @@
-"""A reader that verifies single files of the store on their way into a sink."""
+"""A reader that verifies single files from the store while it passes them to a sink."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Destination of the bytes of a file."""
+    """Destination for the bytes of a file."""
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
         """Read all of a file.
 
         Returns:
-            Its digest by the algorithm of `hash_for`, or an empty string where there is none.
+            Its digest by the algorithm of `hash_for`, or an empty string if there is none.
         """
 
     async def discard(self) -> None:
-        """Remove all that an earlier `consume` has written."""
+        """Remove everything that an earlier `consume` wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,15 @@ class FileReader:
     report: Progress
 
     async def read(self, file: RemoteFile, sink: Sink) -> None:
-        """Read a file into a sink and verify it; repeat that once if the file arrives damaged.
+        """Read a file into a sink and verify it. If it arrives damaged, read it once more.
 
         Raises:
-            IntegrityError: both times, the file differed from its manifest.
+            IntegrityError: the file differed from its manifest both times.
         """
         try:
             try:
                 await self._read_once(file, sink)
-            except IntegrityError as error:  # an unencrypted connection may damage bytes
+            except IntegrityError as error:  # an unencrypted connection may have damaged it
                 logger.warning("Reading a damaged file again from %s: %s", self.driver.url, error)
                 await sink.discard()
                 await self._read_once(file, sink)
@@ -73,9 +73,9 @@ class FileReader:
             return b"".join([chunk async for chunk in chunks])
 
     async def chunks(self, file: RemoteFile, start: int, stop: int) -> AsyncGenerator[Data, None]:
-        """Yield exactly the bytes of a range, whatever the store sends.
+        """Yield exactly the bytes of a range, or raise an error.
 
-        The last range of a file asks for one byte more, to detect objects that are too long.
+        The last range of a file requests one extra byte, to detect objects that are too long.
         """
         offset = start
         last = stop + 1 if stop == file.size else stop

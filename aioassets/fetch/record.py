@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
+from aioassets.fetch.directory import IS_SPARE
 from aioassets.model.jsontext import dump_chunks
 from aioassets.model.manifest import Manifest
 from aioassets.runtime.threads import check_cancelled, coalesced
@@ -25,27 +26,30 @@ class Record:
         source: the identity of the store that it came from.
         manifest: the manifest of the version.
         label: name and version; empty in records of early releases.
+        payload: suffix of the payload in the own folder, if it is not in its usual place; usually empty.
     """
 
     source: str
     manifest: Manifest
     label: str = field(default="", compare=False)
+    payload: str = field(default="", compare=False)
 
     def write_to(self, file: BinaryIO) -> None:
         """Write the record as a JSON document. Blocking."""
-        head = json.dumps({"source": self.source, "asset": self.label}).encode()
-        file.write(head[:-1] + _MANIFEST)
+        head = {"source": self.source, "asset": self.label, **({"payload": self.payload} if self.payload else {})}
+        file.write(json.dumps(head).encode()[:-1] + _MANIFEST)
         file.writelines(coalesced(dump_chunks(self.manifest.to_fields())))
         file.write(b"}")
 
     @staticmethod
-    def source_in(file: BinaryIO) -> str:
-        """Return the source of a record, without reading its manifest. Blocking.
+    def head_in(file: BinaryIO) -> tuple[str, str]:
+        """Return the source and the payload of a record, without reading its manifest. Blocking.
 
         Raises:
             ValueError: the file holds no record.
         """
-        return str(_read_head(file)[0]["source"])
+        value, _ = _read_head(file)
+        return value["source"], value["payload"]
 
     @classmethod
     def read_from(cls, file: BinaryIO) -> Record:
@@ -57,9 +61,8 @@ class Record:
         value, begin = _read_head(file)
         end = file.seek(0, os.SEEK_END) - 1
         file.seek(begin)
-        return cls(
-            value["source"], Manifest.from_json(file.read(end - begin), check_cancelled), str(value.get("asset", ""))
-        )
+        manifest = Manifest.from_json(file.read(end - begin), check_cancelled)
+        return cls(value["source"], manifest, str(value.get("asset", "")), value["payload"])
 
 
 def _read_head(file: BinaryIO) -> tuple[dict[str, Any], int]:
@@ -68,4 +71,7 @@ def _read_head(file: BinaryIO) -> tuple[dict[str, Any], int]:
     value = json.loads(head + b"}") if rest else None
     if not isinstance(value, dict) or not isinstance(value.get("source"), str):
         raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
+    payload = value.setdefault("payload", "")
+    if payload != "" and not (isinstance(payload, str) and IS_SPARE.fullmatch(payload)):
+        raise ValueError("its payload isn't in the own folder")
     return value, len(head) + len(_MANIFEST)

@@ -23,7 +23,7 @@ class RemoteFile:
         key: the key of its object.
         label: its name in errors and logs: asset, version and path.
         size: in bytes.
-        revision: the revision to read, where the manifest records no size.
+        revision: the revision to read if the manifest records no size.
     """
 
     entry: FileEntry
@@ -42,7 +42,7 @@ class RemoteVersion:
         name: the asset.
         version: the version.
         manifest: its manifest.
-        listed: its objects by key, where the manifest records no sizes.
+        listed: its objects by key, if the manifest records no sizes.
     """
 
     store: AssetStore
@@ -67,7 +67,7 @@ class RemoteVersion:
         if not state.exists:
             raise AssetNotFound(name, store.url)
         if version in state.index.versions:
-            content = await _meta_content(store, name, version)  # it may have been published since
+            content = await _meta_content(store, name, version)  # it may have been published in the meantime
             if isinstance(content, Manifest):
                 return cls(store, name, version, content)
             key = store.layout.meta(name, version)
@@ -79,7 +79,7 @@ class RemoteVersion:
         raise VersionNotFound(name, version, store.url, state.index.versions)
 
     async def with_sizes(self) -> RemoteVersion:
-        """List the objects, whose sizes the manifest lacks if modelkit pushed the version."""
+        """List the objects if the manifest records no sizes, because modelkit pushed the version."""
         listed = {info.key: info async for info in self.store.content(self.name, self.version)}
         return replace(self, listed=listed)
 

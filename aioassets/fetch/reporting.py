@@ -1,4 +1,4 @@
-"""Progress of one call, and errors of the assets directory."""
+"""Progress reports of one call, and errors of the assets directory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """Translate `OSError`, unless the callback raised it.
+        """Translate an `OSError` unless the callback raised it.
 
         Raises:
             AccessDenied: the file system refused permission.

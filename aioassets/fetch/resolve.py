@@ -41,17 +41,16 @@ class Resolver:
             if self.scheme.is_version(version):
                 return version
         if self.store is None:
-            return self._latest(await self._cached(), self._where)
+            return self._latest(await self._cached(), await self._where())
         return self._latest(await self._listed(self.store), self.store.url)
 
     async def not_cached(self, version: str) -> VersionNotFound:
         """Return the error for a version that isn't cached."""
         cached = tuple(self.scheme.select(None, await self._cached()))
-        return VersionNotFound(self.lookup.spec.name, version, self._where, cached)
+        return VersionNotFound(self.lookup.spec.name, version, await self._where(), cached)
 
-    @property
-    def _where(self) -> str:
-        return f"{self.lookup.assets_dir} (offline)"
+    async def _where(self) -> str:
+        return f"{await in_thread(self.lookup.where)} (offline)"
 
     async def _cached(self) -> list[str]:
         return [version for version in await in_thread(self.lookup.versions) if self.scheme.is_version(version)]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
 
-from aioassets.errors import IntegrityError, InvalidSetting
+from aioassets.errors import CacheError, IntegrityError, InvalidSetting
 from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.lookup import CachedFiles, Lookup
+from aioassets.fetch.owners import remove
 from aioassets.fetch.placement import Placement
 from aioassets.fetch.plan import DownloadPlan
 from aioassets.fetch.reader import FileReader
@@ -24,7 +26,7 @@ from aioassets.fetch.remote import RemoteVersion
 from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.resolve import Resolver
 from aioassets.fetch.selection import Selection, select
-from aioassets.fetch.staging import Staging, clear_staging
+from aioassets.fetch.staging import Staging
 from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
@@ -58,9 +60,18 @@ class Retrieval:
         self._verify = verify
         self._damaged: CachedFiles | None = None
         self._problem: IntegrityError | None = None
+        self._repaired: tuple[str, ...] = ()
 
     async def run(self) -> FetchedAsset:
         """Fetch the version; `AssetsManager.fetch_asset` documents it."""
+        try:
+            return await self._run()
+        except CacheError as error:  # the server of a network file system replaced a file since it was found
+            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
+                raise
+        return await self._run()
+
+    async def _run(self) -> FetchedAsset:
         store = self._context.store
         if self._force and store is None:
             raise InvalidSetting(
@@ -73,7 +84,8 @@ class Retrieval:
             if store is None:
                 raise await self._resolver.not_cached(version)
             try:
-                return await self._look_up_or_download(store, self._lookup.entry(version))
+                entry = await in_thread(self._lookup.entry, store, version)
+                return await self._look_up_or_download(store, entry)
             except OSError as error:
                 if self._problem is None or error.errno not in READ_ONLY:
                     raise
@@ -112,29 +124,33 @@ class Retrieval:
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt what is there. The lock is held."""
+        """Download the version, or adopt what is there. The lock is held, but others may have been granted it too."""
         remote = await RemoteVersion.find(store, entry.name, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
         downloaded = (
             Selection.of(remote.manifest, replace(self._spec, part=None), entry.version) if is_whole else selection
         )
-        staging = Staging(entry, Record(store.identity, remote.manifest, entry.label), downloaded)
+        record = Record(await in_thread(lambda: store.identity), remote.manifest, entry.label)
+        staging = Staging.of(entry, record, downloaded)
         try:
-            if not (self._force or self._damaged) and await in_thread(adopt, entry, staging.record):
-                found = CachedFiles(entry, entry.payload, remote.manifest, selection)
+            await in_thread(staging.create)
+            if not (self._force or self._damaged) and await in_thread(adopt, entry, record):
+                found = CachedFiles(entry, entry.payload, record, selection)
                 return await in_thread(partial(found.as_fetched, self._spec.part, from_cache=True))
             await self._fill(remote, staging)
-            await in_thread(self._place, staging, is_whole)
-            placed = CachedFiles(entry, entry.payload if is_whole else entry.parts, remote.manifest, selection)
-            return await in_thread(partial(placed.as_fetched, self._spec.part, from_cache=False))
+            root = await in_thread(self._place, staging, is_whole)
+            placed = CachedFiles(entry, root, record, selection, is_whole)
+            return await in_thread(
+                partial(placed.as_fetched, self._spec.part, from_cache=False, repaired=self._repaired)
+            )
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             if (folding_error := staging.folding_error(error)) is None:
                 raise
             raise folding_error from error
         finally:
             with anyio.CancelScope(shield=True):
-                await in_thread(clear_staging, entry)
+                await in_thread(remove, staging.folder)
 
     async def _fill(self, remote: RemoteVersion, staging: Staging) -> None:
         """Download all missing files into the staging folder."""
@@ -160,14 +176,13 @@ class Retrieval:
             return staging.reuse_parts()
         if self._damaged.manifest != staging.record.manifest:
             return set()
-        return staging.reuse_intact(self._damaged)
+        intact = staging.reuse_intact(self._damaged)
+        self._repaired = tuple(path for path in staging.selection.files.paths if path not in intact)
+        return intact
 
-    def _place(self, staging: Staging, is_whole: bool) -> None:
+    def _place(self, staging: Staging, is_whole: bool) -> Path:
         placement = Placement(staging)
-        if is_whole:
-            placement.place_version()
-        else:
-            placement.place_parts()
+        return placement.place_version() if is_whole else placement.place_parts()
 
     # Check
 

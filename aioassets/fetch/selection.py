@@ -1,4 +1,4 @@
-"""Selections: the files and folders of a version that a spec asks for."""
+"""Selections: the files and folders of a version that a spec refers to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Selection:
 
     @classmethod
     def of(cls, manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
-        """Select all of a version, or what whole path segments of the sub-part match. Blocking.
+        """Select the whole version, or everything at or below the path of a sub-part. Blocking.
 
         Raises:
             PartNotFound: nothing matches.
@@ -43,12 +43,12 @@ class Selection:
         return cls(files, folders)
 
     def all_folders(self) -> list[str]:
-        """Return every folder that must exist, outer ones first."""
+        """Return every folder that must exist, parents first."""
         return sorted({*self.folders, *inner_folders(self.files.paths, self.folders)})
 
 
 async def select(manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
-    """Return `Selection.of`, from a thread if it looks at all files."""
+    """Return `Selection.of`. A thread computes it if it compares all paths."""
     if spec.part is None:
         return Selection.of(manifest, spec, version)
     return await in_thread(Selection.of, manifest, spec, version)

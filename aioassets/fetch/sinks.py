@@ -25,13 +25,13 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread, opened
 
 RANGE: Final = 8 * 1024 * 1024
-"""Bytes of one range of a file. Its transfer takes much longer than a round trip."""
+"""Bytes per range of a file. Transferring it takes much longer than a round trip."""
 RANGES_AT_ONCE: Final = 8
-"""Ranges of one file that are transferred, or wait for the budget, at once. Other files take turns with them."""
+"""Maximum number of ranges of one file that are in progress, so that other files aren't delayed."""
 RANGES_IN_MEMORY: Final = 4
 """Ranges of all files in memory that wait to be hashed: 32 MiB in addition to the budget."""
 WRITE: Final = 1024 * 1024
-"""Bytes that are written to the disk at once."""
+"""Bytes to write to the disk at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DiskSink:
     target: str
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
-        """Write a file, and hash what was written."""
+        """Write a file, and return the digest of what was written."""
         return await (self._small(reader, file) if file.size <= SMALL else self._large(reader, file))
 
     async def discard(self) -> None:
@@ -80,7 +80,7 @@ class DiskSink:
 
 @dataclass(frozen=True, slots=True)
 class NullSink:
-    """A sink that hashes what it reads, and keeps nothing. One sink serves many files at once."""
+    """A sink that hashes files and stores nothing. One sink can serve many files concurrently."""
 
     in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
 
@@ -115,7 +115,7 @@ class NullSink:
 
 
 class _InOrderHash:
-    """A hash of the ranges of a file, in order, each as soon as it and those before it are on the disk."""
+    """Hashes the ranges of a file in order, each as soon as it and all earlier ones are on the disk."""
 
     def __init__(self, descriptor: int, size: int, digest: Hash | None) -> None:
         self._descriptor = descriptor
@@ -145,7 +145,7 @@ def _range_end(start: int, size: int) -> int:
 
 
 async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
-    """Have the system copy a range of an object that is a local file; return `False` where it must be read."""
+    """Let the system copy a range of an object that is a local file. Return `False` if it must be read instead."""
     copied = await in_thread(_copy_range_of, path, size, start, stop, descriptor)
     if copied:
         reader.report_bytes(stop - start)
@@ -153,7 +153,7 @@ async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int,
 
 
 async def _write_range(reader: FileReader, file: RemoteFile, start: int, stop: int, descriptor: int) -> None:
-    """Write chunks as they arrive; joining them first would copy them, on the event loop."""
+    """Write chunks as they arrive. Joining them would copy them on the event loop."""
     offset, size = start, 0
     pending: list[Data] = []
     async with contextlib.aclosing(reader.chunks(file, start, stop)) as chunks:

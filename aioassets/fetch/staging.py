@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -10,8 +11,10 @@ from pathlib import Path
 
 from aioassets.errors import CacheError
 from aioassets.fetch import folding
+from aioassets.fetch.directory import STAGING, staging_folders
 from aioassets.fetch.entry import CacheEntry
-from aioassets.fetch.lookup import CachedFiles
+from aioassets.fetch.lookup import CachedFiles, has_part
+from aioassets.fetch.owners import create_owned, is_abandoned, remove
 from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileEntry
@@ -20,7 +23,7 @@ from aioassets.runtime.disk import free_bytes
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """Staging folder of one download. The entry's lock is held.
+    """Staging folder of one download, which no other download uses.
 
     Methods block and raise `OSError`.
 
@@ -28,30 +31,44 @@ class Staging:
         entry: the place of the version in the assets directory.
         record: the record to place with the files.
         selection: the files and folders of the download.
+        folder: the staging folder.
     """
 
     entry: CacheEntry
     record: Record
     selection: Selection
+    folder: Path
+
+    @classmethod
+    def of(cls, entry: CacheEntry, record: Record, selection: Selection) -> Staging:
+        """Return a staging folder with an unused name. `create` creates it."""
+        return cls(entry, record, selection, entry.new_path(STAGING))
 
     @property
     def payload(self) -> Path:
         """File or folder of the staged payload."""
-        return self.entry.staging / "payload"
+        return self.folder / "payload"
 
     @property
     def record_file(self) -> Path:
         """File of the staged record."""
-        return self.entry.staging / "record"
+        return self.folder / "record"
 
     def path_of(self, file: FileEntry) -> Path:
         """Return the path of a staged file."""
         return self.payload / file.path
 
+    def create(self) -> None:
+        """Create the staging folder. Remove those of dead fetches."""
+        create_owned(self.folder)
+        now = self.folder.stat().st_mtime
+        for other in staging_folders(self.folder.parent, self.entry.version):
+            with contextlib.suppress(OSError):  # of another user
+                if other != self.folder and is_abandoned(other, now):
+                    remove(other)
+
     def prepare(self) -> None:
-        """Create an empty staging folder, with all folders of the selection."""
-        clear_staging(self.entry)
-        self.entry.staging.mkdir(parents=True)
+        """Create all folders of the selection."""
         if self.record.manifest.is_directory:
             self.payload.mkdir()
             for folder in self.selection.all_folders():
@@ -59,9 +76,11 @@ class Staging:
 
     def reuse_parts(self) -> set[str]:
         """Stage all files that are cached as single files of this version; return their paths."""
-        if self.entry.parts_record() != self.record:
+        record = self.entry.parts_record()
+        if record is None or record != self.record:
             return set()
-        return {file.path for file in self.selection.files if self._reuse_part(file)}
+        root = self.entry.parts_of(record)
+        return {file.path for file in self.selection.files if self._reuse_part(root, file)}
 
     def reuse_intact(self, damaged: CachedFiles) -> set[str]:
         """Stage all files of a damaged cached version that match their digests; return their paths."""
@@ -70,18 +89,18 @@ class Staging:
             _link_or_copy(damaged.root / file.path, self.path_of(file))
         return {file.path for file in intact}
 
-    def _reuse_part(self, file: FileEntry) -> bool:
-        if not self.entry.has_part(file):
+    def _reuse_part(self, root: Path, file: FileEntry) -> bool:
+        if not has_part(root, file):
             return False
-        _link_or_copy(self.entry.parts / file.path, self.path_of(file))
+        _link_or_copy(root / file.path, self.path_of(file))
         return True
 
     def check_free_space(self, nbytes: int) -> None:
         """Raise `CacheError` if a download is larger than the free space of its file system."""
-        free = free_bytes(self.entry.staging)
+        free = free_bytes(self.folder)
         if free is not None and nbytes > free:
             raise CacheError(
-                str(self.entry.assets_dir),
+                str(self.entry.root),
                 f"{self.entry.label} needs {nbytes:,} bytes, but only {free:,} are free; "
                 "free some space, or use an assets directory on another disk (assets_dir, AIOASSETS_DIR)",
             )
@@ -109,15 +128,7 @@ class Staging:
     def _one_path_error(self, *paths: str) -> CacheError:
         both = " and ".join(map(repr, sorted(paths)))
         reason = f"its file system treats {both} of {self.entry.label} as one path; {folding.ADVICE}"
-        return CacheError(str(self.entry.assets_dir), reason)
-
-
-def clear_staging(entry: CacheEntry) -> None:
-    """Remove a staging folder. A link in its place is removed, not followed."""
-    if entry.staging.is_symlink():
-        entry.staging.unlink()
-    elif entry.staging.exists():
-        shutil.rmtree(entry.staging)
+        return CacheError(str(self.entry.root), reason)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

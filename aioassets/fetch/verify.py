@@ -29,7 +29,7 @@ class Verification:
         version: the version that the spec resolved to.
         part: the sub-part of the spec, or `None`.
         files: the number of files that were checked.
-        size: their bytes by the manifest; `None` for versions that modelkit pushed.
+        size: their total size in bytes, as recorded in the manifest; `None` for versions that modelkit pushed.
         verified_by: the algorithms of the digests that were compared, strongest first.
         unverifiable: the number of files without a known digest. Only their presence and size were checked.
         problems: the errors of damaged and missing files, in the order of the files.
@@ -59,7 +59,7 @@ class Verification:
             name: the asset.
             version: the version.
             part: the sub-part of the spec, or `None`.
-            manifest: a manifest of the checked files alone.
+            manifest: a manifest of only the checked files.
             problems: the errors of damaged and missing files.
         """
         return cls(
@@ -81,7 +81,7 @@ def check_cached(found: CachedFiles, part: str | None) -> Verification:
 
 
 async def check_stored(remote: RemoteVersion, files: FileTable, part: str | None, report: Reporter) -> Verification:
-    """Verify files in the store, and keep none of them."""
+    """Verify files in the store without storing them."""
     checked = replace(remote.manifest, files=files)
     if checked.size is None:
         remote = await remote.with_sizes()
@@ -91,7 +91,7 @@ async def check_stored(remote: RemoteVersion, files: FileTable, part: str | None
 
 
 async def _problems(remote: RemoteVersion, files: FileTable, report: Reporter) -> dict[str, IntegrityError]:
-    """Read and verify files; return the errors of damaged and missing ones by path."""
+    """Read and verify files. Return the errors of damaged and missing files by path."""
     problems: dict[str, IntegrityError] = {}
     reader = FileReader(remote.store.driver, remote.name, report)
     sink = NullSink()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from aioassets.errors import AioAssetsError
 from aioassets.model.claim import DEAD_AFTER
 from aioassets.model.pusher import Pusher
 
@@ -124,7 +125,9 @@ class CleaningResult:
     Attributes:
         removed: the leftovers that were removed.
         kept: the leftovers that were to be removed, but were kept because they had changed or were in use.
+        failed: the leftovers that couldn't be removed, or only in part, as they are now, with the errors.
     """
 
     removed: tuple[Leftover, ...]
     kept: tuple[Leftover, ...]
+    failed: tuple[tuple[Leftover, AioAssetsError], ...] = ()

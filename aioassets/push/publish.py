@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -29,6 +28,7 @@ from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
 from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.effects import Effects
+from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
 from aioassets.store.streamed import encoded
@@ -206,29 +206,61 @@ class Publication:
         Returns:
             `False` if another process has taken or abandoned the number.
         """
-        with stop.bounded(), _logging_failure(held):  # after any failure, nothing more may be deleted
+        problem: Exception | None = None
+        with stop.bounded():
             try:
-                await held.abandon()
+                await self._abandon(held, ledger)
             except ClaimLost:
                 return False
-            if ledger is not None:
-                created = map(partial(self._key, held.version), ledger.created())
-                await self._store.driver.delete(created, effects=self._effects)
-                if not (self._effects.uncertain or held.resumed):
-                    with contextlib.suppress(ClaimLost):
-                        await held.release()
-                else:
-                    logger.warning(
-                        "Version %s:%s will not be used again: a request for it may still take effect",
-                        held.name,
-                        held.version,
-                    )
+            except Exception as error:  # after any failure, nothing more may be deleted
+                problem = error
+            else:
+                return True
+        await self._report_rest(held, problem, stop)
         return True
+
+    async def _abandon(self, held: HeldClaim, ledger: UploadLedger | None) -> None:
+        await held.abandon()
+        if ledger is None:
+            return
+        created = map(partial(self._key, held.version), ledger.created())
+        await self._store.driver.delete(created, effects=self._effects)
+        if not (self._effects.uncertain or held.resumed):
+            with contextlib.suppress(ClaimLost):
+                await held.release()
+        else:
+            logger.warning(
+                "Version %s:%s will not be used again: a request for it may still take effect", held.name, held.version
+            )
+
+    async def _report_rest(self, held: HeldClaim, problem: Exception | None, stop: StopSignal) -> None:
+        """Log what a failed cleanup leaves behind.
+
+        Args:
+            held: the claim.
+            problem: the failure; `None` if the time limit expired.
+            stop: the signal that limits the time for cleaning up.
+        """
+        left = "Uploaded files may be"
+        if problem is not None and not isinstance(problem, StoreUnavailable):
+            with stop.bounded(), contextlib.suppress(Exception):
+                files = len(await self._present(held.version))
+                left = f"{files:,} uploaded file{' is' if files == 1 else 's are'}"
+        logger.warning(
+            "Could not clean up %s:%s: %s %s left in %s. Remove them with `aioassets clean %s`.",
+            held.name,
+            held.version,
+            problem or "it took longer than cleanup_timeout.",
+            left,
+            self._store.url_of(held.name, held.version),
+            held.name,
+            extra=NOTICE,
+        )
 
     # Seal and list
 
     async def _seal(self, held: HeldClaim, manifest: bytes | StreamedDocument, stop: StopSignal) -> None:
-        uncertain = PublicationUncertain(held.name, held.version, "the store didn't confirm its manifest.")
+        unconfirmed = "the store didn't confirm its manifest"
         effects = Effects()
         with stop.bounded():
             try:
@@ -238,14 +270,14 @@ class Publication:
             except Exception as error:
                 effects.note_error(error)
                 if effects.uncertain:
-                    raise uncertain from error
+                    raise PublicationUncertain(held.name, held.version, f"{unconfirmed} ({error}).") from error
                 if self._can_continue_after(error):
                     _leave(held)
                 else:
                     await self._give_up(held, self._ledger, stop)
                 raise
             return
-        raise uncertain
+        raise PublicationUncertain(held.name, held.version, f"{unconfirmed}.")
 
     async def _list(self, version: str, stop: StopSignal) -> None:
         """Add the version to the index, along with complete versions that other pushes left unlisted."""
@@ -268,12 +300,5 @@ def _leave(held: HeldClaim) -> None:
         "Kept the uploads of %s:%s. Repeat the push to resume it, or remove them with `aioassets clean`",
         held.name,
         held.version,
+        extra=NOTICE,
     )
-
-
-@contextlib.contextmanager
-def _logging_failure(held: HeldClaim) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        logger.warning("Could not clean up %s:%s: %s", held.name, held.version, error)

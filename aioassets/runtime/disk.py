@@ -9,9 +9,11 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from aioassets.errors import AccessDenied
+
+T = TypeVar("T")
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers for a full disk or an exceeded quota."""
@@ -19,6 +21,8 @@ DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers for denied permissions."""
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """Flags for opening a file for reading, which don't block if it was replaced by a pipe or terminal."""
+STALE_TRIES: Final = 3
+"""Maximum number of attempts of an operation that fails with `ESTALE`."""
 BUFFER: Final = 1024 * 1024
 """Number of bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
 
@@ -28,7 +32,35 @@ _HINTS: Final = {
     errno.EIO: "the disk may be failing",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENOLCK: "the file system does not support locks; use another folder",
+    **dict.fromkeys(
+        (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP),
+        "the file system does not support this operation (for example, locks or hard links); use another folder",
+    ),
+    errno.ESTALE: "the server of the network file system replaced or removed the file; try again",
+    errno.EXDEV: "part of the folder is on another file system",
 }
+
+
+def again_if_stale(work: Callable[..., T], *args: object) -> T:
+    """Run a function that is safe to repeat, and repeat it after `ESTALE`. Blocking.
+
+    The error means that the server of a network file system has replaced the file since it was looked up.
+    """
+    for _ in range(STALE_TRIES - 1):
+        try:
+            return work(*args)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return work(*args)
+
+
+def open_making_folder(path: str, flags: int) -> int:
+    """Open a file, and create its folder if necessary."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path, flags, 0o666)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return os.open(path, flags, 0o666)
 
 
 def reason(error: OSError) -> str:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from aioassets.errors import AioAssetsError, StoreUnavailable
-from aioassets.runtime.budget import Budget
+from aioassets.runtime.budget import MAX_REQUESTS, Budget
+from aioassets.runtime.descriptors import fitting
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy, Tries
 
@@ -29,12 +30,12 @@ class Dispatcher:
     """Sender that limits and retries requests.
 
     Args:
-        budget: the budget that the requests share.
+        budget: the budget that the requests share. The default fits the limit on open files.
         retry: the retry policy.
     """
 
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
-        self.budget = budget or Budget()
+        self.budget = budget or Budget(fitting(MAX_REQUESTS))
         self.retry = retry or RetryPolicy()
         self._warned_at = -math.inf
 

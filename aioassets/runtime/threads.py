@@ -17,11 +17,14 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar, checkpoint
 
 from aioassets.errors import AioAssetsError, OutOfThreads
+from aioassets.runtime.descriptors import fitting
 
 T = TypeVar("T")
 
 THREADS = 16
 """Maximum number of threads for reading, hashing and writing files: enough to keep a disk queue busy."""
+MAX_FILES: Final = 256
+"""Maximum number of files that one event loop keeps open, if the limit on open files allows it."""
 CHUNK_SIZE: Final = 1024 * 1024
 """Number of bytes to hash or write at once, in half a millisecond: long enough for another thread to wake up."""
 POLL: Final = 0.05
@@ -31,6 +34,7 @@ _REFUSED: Final = "can't start new thread"
 """CPython's error message when the system can't start a thread."""
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
+_files: RunVar[anyio.Semaphore] = RunVar("aioassets_files")
 _threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False)
 
 
@@ -140,16 +144,28 @@ class LoopThreads(Executor):
 
 @contextlib.asynccontextmanager
 async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
-    """Open a file in a thread, yield its descriptor, and close it in a thread."""
-    descriptor = await in_thread(opening)
+    """Open a file in a thread, yield its descriptor, and close it in a thread. Wait first if too many files are open.
+
+    Only files opened by this function count. Don't nest calls, and don't call it while holding a share of the budget.
+    """
+    async with _open_files():
+        descriptor = await in_thread(opening)
+        try:
+            yield descriptor
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await in_thread(closing, descriptor)
+                except OutOfThreads:
+                    closing(descriptor)
+
+
+def _open_files() -> anyio.Semaphore:
     try:
-        yield descriptor
-    finally:
-        with anyio.CancelScope(shield=True):
-            try:
-                await in_thread(closing, descriptor)
-            except OutOfThreads:
-                closing(descriptor)
+        return _files.get()
+    except LookupError:
+        _files.set(semaphore := anyio.Semaphore(fitting(MAX_FILES)))
+        return semaphore
 
 
 def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -80,7 +80,7 @@ class IndexState:
     Attributes:
         index: the content; empty if the index doesn't exist.
         revision: the revision; `Expect.ABSENT` if the index doesn't exist.
-        store: the `identity` of its `AssetStore`.
+        store: its `AssetStore`.
         asked: the time of the request, by the clock of its `AssetStore`.
         new_store: whether the bucket or folder doesn't exist yet and the first write will create it.
         answered: the time of the response, by the store's clock; `None` if the index was absent or written.
@@ -88,7 +88,7 @@ class IndexState:
 
     index: VersionIndex
     revision: Revision | Expect
-    store: str
+    store: AssetStore
     asked: float
     new_store: bool = False
     answered: datetime | None = None
@@ -146,7 +146,7 @@ class AssetStore:
 
     @property
     def identity(self) -> str:
-        """A unique identifier, which differs even for different stores with the same URL."""
+        """The identifier of the bucket and the prefix; see `Driver.identity`. Blocking."""
         return f"{self.driver.identity}/{self.layout.prefix}"
 
     def url_of(self, name: str, version: str) -> str:
@@ -169,12 +169,12 @@ class AssetStore:
         try:
             found, index = await self._read(key, VersionIndex.from_json, MAX_INDEX, "an index")
         except ObjectNotFound:
-            return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked)
+            return IndexState(VersionIndex(), Expect.ABSENT, self, asked)
         except BucketNotFound as error:
             if creating and error.creatable:
-                return IndexState(VersionIndex(), Expect.ABSENT, self.identity, asked, new_store=True)
+                return IndexState(VersionIndex(), Expect.ABSENT, self, asked, new_store=True)
             raise
-        return IndexState(index, found.revision, self.identity, asked, answered=found.answered)
+        return IndexState(index, found.revision, self, asked, answered=found.answered)
 
     async def swap_index(self, name: str, state: IndexState, versions: Sequence[str]) -> IndexState:
         """Replace the versions of an index by compare-and-swap.
@@ -186,11 +186,11 @@ class AssetStore:
         key = self.layout.versions(name)
         revision = await self.driver.write(key, index.to_json(), expected=state.revision)
         logger.debug("Wrote %s/%s, now at revision %s", self.driver.url, key, revision)
-        return IndexState(index, revision, self.identity, asked)
+        return IndexState(index, revision, self, asked)
 
     def is_fresh(self, state: IndexState) -> bool:
         """Return whether a state belongs to this store and is recent enough for a push to rely on."""
-        return state.store == self.identity and self.clock() - state.asked <= INDEX_LIFETIME
+        return state.store is self and self.clock() - state.asked <= INDEX_LIFETIME
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.

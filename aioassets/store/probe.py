@@ -15,11 +15,11 @@ from typing import Final
 import anyio
 
 from aioassets.drivers.protocol import SMALL_DOCUMENT, Driver, Expect, Revision
-from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreUnsuitable
 from aioassets.model.keys import Layout
-from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.disk import write_atomically
 from aioassets.runtime.threads import in_thread
+from aioassets.store.scratch import remove_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
         await _must_succeed(driver, key, b"3", first, "replace an object with the revision that it had returned")
         await _must_be_refused(driver, key, b"4", first, "it replaced an object despite an outdated revision")
     finally:
-        # The result of the probe matters more than a failure to remove the scratch object.
-        with cleanup_scope(), contextlib.suppress(AioAssetsError):
-            await driver.delete([key])
+        await remove_scratch(driver, key)
 
 
 class ProbeCache:
@@ -68,7 +66,7 @@ class ProbeCache:
         Raises:
             StoreUnsuitable: if the store doesn't honour conditional writes.
         """
-        identity = f"{driver.identity}/{layout.prefix}"
+        identity = await in_thread(lambda: f"{driver.identity}/{layout.prefix}")
         async with self._probing:
             if identity in self._suitable:
                 return

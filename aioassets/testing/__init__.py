@@ -25,7 +25,7 @@ __all__ = ["BytesSource", "DriverConformance"]
 
 
 class DriverConformance(DocumentConformance, UploadConformance, RangeConformance, ListingConformance, CopyConformance):
-    """Tests of the promises of `aioassets.drivers.protocol.Driver`.
+    """Tests of what `aioassets.drivers.protocol.Driver` promises.
 
     A subclass provides the fixture `driver`: a new driver over an empty bucket.
 

@@ -19,7 +19,7 @@ from aioassets.testing.sources import BytesSource, RandomDocument
 
 
 class DocumentConformance(PartSized):
-    """Reading, writing and describing of documents."""
+    """Tests of reading, writing and describing documents."""
 
     async def test_a_written_document_is_read_back(self, driver: Driver) -> None:
         revision = await driver.write("team/model.versions", b'{"versions": []}', expected=Expect.ABSENT)
@@ -38,7 +38,7 @@ class DocumentConformance(PartSized):
             await driver.read("nothing/here")
 
     async def test_a_document_above_the_limit_is_refused(self, driver: Driver) -> None:
-        """A large document must not fill the memory. One of exactly the limit is read."""
+        """A large document must not fill the memory. A document of exactly the limit is read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
         with pytest.raises(DocumentTooLarge, match="key is invalid: it is larger than the 999 bytes") as caught:
@@ -106,7 +106,7 @@ class DocumentConformance(PartSized):
         assert (document.data, document.revision) == (b"by %d" % winner, results[winner])
 
     async def test_a_document_has_the_times_of_its_write_and_its_response(self, driver: Driver) -> None:
-        """Both times are the store's, so they are close to one another after a write."""
+        """Both times are by the store's clock, so they are close together after a write."""
         await driver.write("key", b"data", expected=Expect.ABSENT)
         document = await driver.read("key")
         assert document.modified.utcoffset() is not None
@@ -114,7 +114,7 @@ class DocumentConformance(PartSized):
         assert abs(document.answered - document.modified) < CLOCK_TOLERANCE
 
     async def test_stat_describes_an_object(self, driver: Driver) -> None:
-        """Its revision stays the same until the object changes, and pins reads."""
+        """The revision stays the same until the object changes, and reads can be pinned to it."""
         revision = await driver.write("key", b"data", expected=Expect.ABSENT)
         info = await driver.stat("key")
         assert (info.key, info.size) == ("key", 4)
@@ -131,7 +131,7 @@ class DocumentConformance(PartSized):
             await driver.stat("nothing/here")
 
     async def test_reported_checksums_are_right(self, driver: Driver) -> None:
-        """A store may report none. Those that it reports are digests of the whole content."""
+        """A store need not report any. Those that it reports are digests of the whole content."""
         await driver.upload("key", BytesSource(b"data"))
         checksums = (await driver.stat("key")).checksums
         assert checksums.get("sha256") in (None, hashlib.sha256(b"data").hexdigest())

@@ -17,7 +17,7 @@ from aioassets.testing.sources import BytesSource
 
 
 class RangeConformance(PartSized):
-    """Reading of ranges."""
+    """Tests of reading ranges."""
 
     async def test_ranges_are_read(self, driver: Driver) -> None:
         """The whole object, its middle, its end, one byte, and none."""
@@ -63,7 +63,7 @@ class RangeConformance(PartSized):
             await read_all(driver, "key", 0, 10, revision=revision)
 
     async def test_a_range_can_be_closed_early(self, driver: Driver) -> None:
-        """The driver works on after its iterator is closed."""
+        """The driver still works after its iterator is closed."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:

@@ -1,4 +1,4 @@
-"""Requests that several conformance tests share."""
+"""Helpers for requests, shared by conformance tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PartSized:
 
 
 async def race(attempt: Callable[[int], Awaitable[Any]], racers: int = RACERS) -> Sequence[Any]:
-    """Return the result of each racer, or its `PreconditionFailed`."""
+    """Run all racers concurrently. Return the result of each, or its `PreconditionFailed`."""
     results: list[Any] = [None] * racers
 
     async def run(number: int) -> None:
@@ -57,7 +57,7 @@ def winners_of(results: Sequence[Any]) -> list[int]:
 
 
 async def read_all(driver: Driver, key: str, start: int, stop: int, *, revision: Revision | None = None) -> bytes:
-    """Read a range whole."""
+    """Read a whole range."""
     async with contextlib.aclosing(driver.read_range(key, start, stop, revision=revision)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
@@ -79,7 +79,7 @@ async def list_keys(driver: Driver, prefix: str) -> list[str]:
 
 
 async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
-    """Return keys, and common prefixes with an ellipsis."""
+    """Return keys, and common prefixes followed by an ellipsis."""
     return [
         row.prefix + "..." if isinstance(row, CommonPrefix) else row.key
         async for row in driver.list(prefix, delimiter=delimiter)
@@ -96,7 +96,7 @@ async def write_all(driver: Driver, keys: Iterable[str]) -> None:
 
 
 async def assert_empty(driver: Driver, key: str) -> None:
-    """Assert that an object, and all others, don't exist."""
+    """Assert that the object doesn't exist, nor any other."""
     with pytest.raises(ObjectNotFound):
         await driver.stat(key)
     with pytest.raises(ObjectNotFound):

@@ -53,7 +53,7 @@ class FailingSource(BytesSource):
 
 
 class StuckSource(BytesSource):
-    """Source that sets `stuck` and waits for ever when its second half is read."""
+    """Source that sets `stuck` and blocks forever when its second half is read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -84,4 +84,4 @@ class RandomDocument:
 
 
 class BrokenSource(Exception):
-    """Error of a source of this suite."""
+    """Error raised by a source of this suite."""

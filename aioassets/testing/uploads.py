@@ -24,7 +24,7 @@ from aioassets.testing.sources import BrokenSource, BytesSource, FailingSource, 
 
 
 class UploadConformance(PartSized):
-    """Uploading and resuming of blobs."""
+    """Tests of uploading and resuming blobs."""
 
     @pytest.mark.parametrize("parts", [0, 0.001, 1, 2.5], ids=["empty", "small", "one part", "several parts"])
     async def test_a_blob_is_stored(self, driver: Driver, parts: float) -> None:
@@ -35,7 +35,7 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
     async def test_uploading_the_same_blob_again_succeeds(self, driver: Driver, parts: float) -> None:
-        """Nothing is written if the same bytes exist."""
+        """Nothing is written if the object already has the same contents."""
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         before = await driver.stat("blob")
@@ -44,7 +44,7 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_blob_is_never_overwritten(self, driver: Driver, parts: float) -> None:
-        """Different bytes of any size are refused."""
+        """Different contents of any size are refused."""
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         for other in (data[:-1] + b"!", data + b"!", b""):
@@ -144,7 +144,7 @@ class UploadConformance(PartSized):
         assert await read_all(driver, "blob", 0, 10) == b"data"
 
     async def test_a_finished_upload_is_not_open(self, driver: Driver) -> None:
-        """Whether it was completed, was refused, or found the same bytes."""
+        """This holds for uploads that were completed, refused, or found the same contents."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         await driver.upload("blob", BytesSource(data))

@@ -106,7 +106,7 @@ class World:
         assert (self.budget.requests_in_flight, self.budget.bytes_in_flight) == (0, 0)
         assert kept_by(self.manager) == []
         assert [upload async for upload in self.driver.open_uploads("")] == []
-        assert [path for path in self._folder.rglob("*") if path.suffix in (".staging", ".lock", ".tmp")] == []
+        assert [path for path in self._folder.rglob("*") if re.search(r"\.(staging-.*|lock|tmp)$", path.name)] == []
         assert [target for target in descriptors() if target.startswith(str(self._folder))] == []
 
     def is_whole(self, fetched: FetchedAsset) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from tools.factories import Files, ManagerFactory
-from tools.inspection import contents
+from tools.inspection import contents, store_of
 from tools.interposer import Interposer
 
 from aioassets import (
@@ -31,6 +31,7 @@ from aioassets import (
 )
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.fetch.download import download
+from aioassets.fetch.origin import folder_of
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteFile
 from aioassets.fetch.sinks import RANGE, RANGES_AT_ONCE
@@ -371,7 +372,7 @@ async def test_a_link_that_was_planted_for_staging_is_not_followed(
     if there:
         target.mkdir()
         (target / "precious").write_text("x")
-    staging = tmp_path / "cache" / ".aioassets" / "model" / "0.0.staging"
+    staging = folder_of(tmp_path / "cache", store_of(memory)) / ".aioassets" / "model" / "0.0.staging-01234567"
     staging.parent.mkdir(parents=True)
     staging.symlink_to(target)
     before = outside(tmp_path)

@@ -532,7 +532,7 @@ class TestNoEnd:
         wire.inject_into_read(fault_of(wire.kind, "slow down"), what, times=math.inf)
         with pytest.raises(StoreUnavailable, match=re.escape(wire.direct.url)):
             await wire.manager.fetch_asset("model")
-        assert not (tmp_path / "cache" / "model").exists()
+        assert not any((tmp_path / "cache").glob("*/model"))
         wire.relay.heal()
         assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
 

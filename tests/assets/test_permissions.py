@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from tools.factories import Files, ManagerFactory
 from tools.filesystems import SmallDisk
-from tools.inspection import contents
+from tools.inspection import contents, store_folder, store_of
 from tools.interposer import Fail, Interposer
 from tools.principals import NOBODY, acting_as, attempts_to_write
 
 from aioassets import AccessDenied, AssetsManager, IntegrityError, LocalDriver, MemoryDriver, SourceError
+from aioassets.fetch.origin import folder_of
 
 needs_users = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as several users")
 
@@ -106,7 +107,7 @@ async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
     with pytest.raises(AccessDenied) as caught:
         await manager.fetch_asset(spec)
     where = small_disk.path / "cache"
-    assert str(caught.value).startswith(f"Cannot use '{where}/.aioassets/")
+    assert str(caught.value).startswith(f"Cannot use '{where}/memory-")
     assert str(caught.value).endswith(": Read-only file system. Mount it with write access, or use another folder.")
 
 
@@ -146,7 +147,7 @@ ADVICE = r"Permission denied\. Check its owner and permissions, and those of the
 
 
 @pytest.mark.parametrize("offline", [False, True])
-@pytest.mark.parametrize("hidden", ["cache", "cache/.aioassets/model"])
+@pytest.mark.parametrize("hidden", ["cache", "cache/memory-*/.aioassets/model"])
 async def test_an_assets_directory_that_may_not_be_read_is_denied(
     commons: Path,
     memory: MemoryDriver,
@@ -157,7 +158,8 @@ async def test_an_assets_directory_that_may_not_be_read_is_denied(
 ) -> None:
     """Offline, too, it isn't reported as missing."""
     await make_manager(memory, assets_dir=commons / "cache").fetch_asset("model:0.0")
-    (commons / hidden).chmod(0)
+    (folder,) = commons.glob(hidden)
+    folder.chmod(0)
     manager = make_manager(memory, assets_dir=commons / "cache", offline=offline)
     with acting_as(NOBODY), pytest.raises(AccessDenied, match=rf"Cannot use '{commons}/cache.*': {ADVICE}"):
         await manager.fetch_asset("model:0.0" if not offline else "model")
@@ -282,7 +284,7 @@ async def test_users_of_one_group_share_an_assets_directory(
         assert (await managers[BEN].fetch_asset("model:0.0", verify=True)).from_cache
         (first.path / "weights" / "w.bin").write_bytes(b"spoilt")
         await managers[BEN].fetch_asset("model:0.0", force_download=True)
-        (shared / ".aioassets" / "model" / "0.1.json").unlink()
+        (store_folder(shared) / ".aioassets" / "model" / "0.1.json").unlink()
         await managers[BEN].fetch_asset("model:0.1")
     assert contents(first.path) == contents(tree)
 
@@ -306,7 +308,7 @@ async def test_a_lock_of_another_user_that_can_not_be_opened_is_denied(
     shared: Path, memory: MemoryDriver, make_manager: ManagerFactory, two_versions: AssetsManager
 ) -> None:
     """It may be held, so it isn't ignored."""
-    lock = shared / ".aioassets" / "model" / "0.0.lock"
+    lock = folder_of(shared, store_of(memory)) / ".aioassets" / "model" / "0.0.lock"
     with acting_as(ANN, group=TEAM, umask=0o002):
         lock.parent.mkdir(parents=True)
         lock.touch(0o600)

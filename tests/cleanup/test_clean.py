@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.session import get_session
 from tools.claims import META, dead_claim, live_claim, put_claim, state_of
 from tools.factories import Files, ManagerFactory
-from tools.inspection import contents, exists, keys
+from tools.inspection import contents, exists, keys, store_folder
 from tools.interposer import Fail, Interposer, LostAnswers, Pause, failure
 
 from aioassets import (
@@ -438,18 +438,19 @@ async def test_unfinished_downloads_are_removed(
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
     dead, live = (CacheEntry(tmp_path / "cache", "model", version) for version in ("0.1", "0.2"))
-    for entry in (dead, live):
-        (entry.staging / "payload").mkdir(parents=True)
-        (entry.staging / "payload" / "file").write_bytes(b"half")
+    staging = {entry: entry.own_path(".staging") for entry in (dead, live)}
+    for folder in staging.values():
+        (folder / "payload").mkdir(parents=True)
+        (folder / "payload" / "file").write_bytes(b"half")
     dead.lock_file.touch()
     held = await in_thread(live.try_lock)
     assert held is not None
     (leftover,) = (await manager.plan_clean()).leftovers
     assert (leftover.kind, leftover.version, leftover.size) == (LeftoverKind.UNFINISHED_DOWNLOAD, "0.1", 4)
     assert len((await cleaned(manager)).removed) == 1
-    assert not dead.staging.exists()
+    assert not staging[dead].exists()
     assert not dead.lock_file.exists()
-    assert live.staging.exists()
+    assert staging[live].exists()
     await in_thread(live.unlock, held)
     assert (await manager.fetch_asset("model")).version == "0.0"
     assert len((await cleaned(manager)).removed) == 1
@@ -462,14 +463,15 @@ async def test_an_assets_directory_is_cleaned_without_a_bucket(
     pushing = make_manager(memory)
     await pushing.create_asset(files("a"), "model.staging")
     await pushing.fetch_asset("model.staging")
-    own = tmp_path / "cache" / ".aioassets"
+    own = tmp_path / "cache" / ".aioassets"  # of an early release
     aside, temporary = own / "model" / "0.1.aside-01234567", own / "model" / "0.1.json.89abcdef.tmp"
     aside.mkdir(parents=True)
     (aside / "file").write_bytes(b"put aside")
     temporary.write_bytes(b"half")
     long_ago = time.time() - 1000
     os.utime(temporary, (long_ago, long_ago))
-    before = contents(own / "model.staging")
+    kept = store_folder(tmp_path / "cache") / ".aioassets" / "model.staging"
+    before = contents(kept)
     async with AssetsManager(assets_dir=tmp_path / "cache") as manager:
         plan = await manager.plan_clean()
         found = {leftover.kind: leftover.removable for leftover in plan.leftovers}
@@ -477,7 +479,7 @@ async def test_an_assets_directory_is_cleaned_without_a_bucket(
         await manager.clean(plan)
     assert aside.exists()
     assert not temporary.exists()
-    assert contents(own / "model.staging") == before
+    assert contents(kept) == before
 
 
 class RacingPushes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -22,6 +23,16 @@ async def die(self, *args):
     os.kill(os.getpid(), signal.SIGKILL)
 
 Publication.{phase} = die
+"""
+
+UNDELETABLE = """
+from aioassets.drivers import local
+from aioassets.errors import AccessDenied
+
+async def refuse(self, keys, **options):
+    raise AccessDenied(self.url, "delete", "a test says so.")
+
+local.LocalDriver.delete = refuse
 """
 
 
@@ -127,3 +138,18 @@ def test_an_assets_directory_is_cleaned_without_a_bucket(
     ran = invoke("clean", "--yes")
     assert (ran.code, ran.out) == (0, f"{staging}\n")
     assert not staging.exists()
+
+
+def test_what_clean_cannot_remove_is_named(dead_push: Path, spawn: Spawn, invoke: Invoke) -> None:
+    process = spawn("clean", "--yes", script=UNDELETABLE)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (6, "")
+    assert "Error: Cannot delete in file://" in err
+    assert "Not removed: name:0.1: dead push" in err
+    assert "2 files, 11 bytes" in err.splitlines()[-1]
+    process = spawn("clean", "--yes", "--json", script=UNDELETABLE)
+    out, err = process.communicate()
+    (leftover,) = json.loads(out)["leftovers"]
+    assert (process.returncode, leftover["removed"]) == (6, False)
+    assert leftover["error"].startswith("Cannot delete in file://")
+    assert invoke("clean", "--yes").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.inspection import store_folder
 
 from aioassets import AssetsManager, __version__
 
@@ -183,8 +185,19 @@ def test_versions_prints_one_line_per_version(invoke: Invoke, listed: Listed) ->
 def test_fetch_prints_the_path_only(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     invoke("new", source, "name", "--yes")
     ran = invoke("fetch", "name")
-    assert (ran.out, ran.err) == (f"{tmp_path / 'cache' / 'name' / '0.0'}\n", "")
+    assert (ran.out, ran.err) == (f"{store_folder(tmp_path / 'cache') / 'name' / '0.0'}\n", "")
     assert (Path(ran.out.strip()) / "b").read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("args", [(), ("--verify",)])
+def test_fetch_names_the_files_that_it_repairs(invoke: Invoke, source: Path, args: tuple[str, ...]) -> None:
+    invoke("new", source, "name", "--yes")
+    path = Path(invoke("fetch", "name").out.strip())
+    (path / "b").write_bytes(b"damage")
+    ran = invoke("fetch", "name", *args)
+    assert ran.err == "Repaired name:0.0 in the cache: downloaded 'b' again (damaged or missing).\n"
+    assert Path(ran.out.strip()) == path
+    assert invoke("fetch", "name", *args).err == ""
 
 
 def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
@@ -254,10 +267,11 @@ def test_links_inside_an_assets_directory_are_followed(invoke: Invoke, source: P
     """This is why nobody else may write to an assets directory."""
     invoke("new", source, "name", "--yes")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "cache").mkdir(exist_ok=True)
-    (tmp_path / "cache" / "name").symlink_to(tmp_path / "elsewhere")
+    before = Path(invoke("fetch", "name").out.strip())
+    shutil.rmtree(before.parent)
+    before.parent.symlink_to(tmp_path / "elsewhere")
     path = Path(invoke("fetch", "name").out.strip())
-    assert path == tmp_path / "cache" / "name" / "0.0"
+    assert path == before
     assert (tmp_path / "elsewhere" / "0.0" / "b").read_bytes() == b"second"
     assert Path(invoke("fetch", "name", "--offline").out.strip()) == path
 

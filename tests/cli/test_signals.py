@@ -35,6 +35,15 @@ async def stuck(self, key, source, **options):
 LocalDriver.upload = stuck
 """
 
+UNDELETABLE = """
+from aioassets.errors import AccessDenied
+
+async def refuse(self, keys, **options):
+    raise AccessDenied(self.url, "delete", "a test says so.")
+
+LocalDriver.delete = refuse
+"""
+
 STUCK_DOWNLOAD = """
 import anyio
 from aioassets.drivers.local import LocalDriver
@@ -112,6 +121,18 @@ def test_an_interrupted_push_leaves_nothing_to_fetch(
     assert invoke("fetch", "name:0.0").code == 3
     assert invoke("list").out == ""
     assert not [path for path in (tmp_path / "store" / "assets" / "name" / "0.0").rglob("*") if path.is_file()]
+
+
+def test_an_interrupted_push_tells_what_it_could_not_remove(spawn: Spawn, source: Path, tmp_path: Path) -> None:
+    process = spawn("new", source, "name", "--yes", "--single-writer", script=STUCK_UPLOAD + UNDELETABLE)
+    until_stuck(process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    *_, report, last = err.splitlines()
+    left = [path for path in (tmp_path / "store" / "assets" / "name" / "0.0").rglob("*") if path.is_file()]
+    assert (process.returncode, last) == (130, "Interrupted.")
+    assert report.startswith("Could not clean up name:0.0: Cannot delete in file://")
+    assert f"{len(left)} uploaded file" in report
 
 
 @pytest.mark.parametrize(("number", "code", "message"), ENDINGS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from aioassets import AssetsManager, MemoryDriver
 
 Listed = Callable[..., None]
 
@@ -62,6 +66,26 @@ def test_completion_imports_neither_asyncio_nor_the_library(instruction: str) ->
 
     assert ours(modules) == PARSING
     assert SLOW & modules == set()
+
+
+@pytest.mark.parametrize("config", ["", "[default]\nregion = eu-west-1\n"])
+def test_fetching_a_cached_version_of_s3_imports_no_sdk(source: Path, tmp_path: Path, config: str) -> None:
+    """Only a configuration that mentions an endpoint, or a region of another partition, needs the SDK."""
+
+    async def fetch() -> None:
+        driver = MemoryDriver()
+        driver.url = driver.identity = "s3://models"
+        async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
+            await manager.create_asset(source, "name")
+            await manager.fetch_asset("name")
+
+    asyncio.run(fetch())
+    (tmp_path / "config").write_text(config)
+    files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), str(tmp_path / "config"))
+    modules = loaded(RUN_COMMAND, "fetch", "name:0.0", AIOASSETS_BUCKET="s3://models", **files)
+
+    assert "aioassets.fetch.selection" in modules
+    assert UNWANTED & modules == set()
 
 
 def test_importing_the_package_imports_nothing_else() -> None:

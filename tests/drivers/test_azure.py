@@ -662,6 +662,7 @@ class TestWithoutAServer:
             {"account_name": "one", "part_size": MAX_PART_SIZE + 1},
             {"account_url": "one.blob.core.windows.net?sig=secret"},
             {"connection_string": "secret"},
+            {"account_name": "one", "sas_token": "sig=secret\nx-ms-version: 1"},
         ],
     )
     def test_invalid_settings_are_refused(self, options: dict[str, Any]) -> None:

@@ -1,13 +1,16 @@
-"""Requests whose body makes no progress time out."""
+"""Limits of connections: of the time without progress, and of silent retries."""
 
 from __future__ import annotations
 
+import asyncio
+
+import aiohttp
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from tools.relay import Clock, settled
 
-from aioassets.drivers.http.connections import Watch
+from aioassets.drivers.http.connections import Watch, send_once
 
 PATIENCE = 100.0
 
@@ -48,3 +51,33 @@ async def test_there_is_no_limit_before_the_first_piece() -> None:
     with Watch().patient_for(PATIENCE):
         clock.skip(10 * PATIENCE)
         await checkpoint()
+
+
+@pytest.mark.parametrize(("once", "requests"), [(False, 3), (True, 2)])
+async def test_aiohttp_repeats_no_request_after_a_kept_connection_broke(once: bool, requests: int) -> None:
+    """The attribute that switches this off isn't public. The first case shows what it prevents."""
+    received = 0
+
+    async def answer_every_other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readuntil(b"\r\n\r\n")
+        received += 1
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        received += 1
+        writer.close()
+
+    server = await asyncio.start_server(answer_every_other, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, aiohttp.ClientSession() as session:
+        if once:
+            send_once(session)
+        async with session.get(url):
+            pass
+        if once:
+            with pytest.raises(aiohttp.ServerDisconnectedError):
+                await session.get(url)
+        else:
+            async with session.get(url):
+                pass
+    assert received == requests

@@ -29,6 +29,7 @@ from tools.relay import Exchange, Relay, Reply
 from tools.servers import GCSServer, free_ports
 
 from aioassets import AssetsManager, MemoryDriver
+from aioassets.drivers.gcs.credentials import Tokens
 from aioassets.drivers.gcs.driver import GCSDriver
 from aioassets.drivers.gcs.errors import read_service_error, service_error_of
 from aioassets.drivers.gcs.session import Answer, Connection
@@ -39,6 +40,7 @@ from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo, Revisio
 from aioassets.drivers.service_errors import Request, ServiceErrorRaised
 from aioassets.errors import (
     AccessDenied,
+    AioAssetsError,
     BucketNotFound,
     IntegrityError,
     InvalidSetting,
@@ -901,6 +903,26 @@ class TestWithoutAServer:
         assert read_service_error(403, {}, body).sentence == sentence
 
     @pytest.mark.parametrize(
+        ("status", "description", "kind", "words"),
+        [
+            (400, "Invalid JWT: it must be in a reasonable timeframe.", MissingCredentials, "The clock"),
+            (400, "Invalid JWT signature.", MissingCredentials, "Name a service account's file"),
+            (407, "", StoreUnavailable, "its token service can't be reached: the proxy refused: 407"),
+        ],
+    )
+    async def test_refused_tokens_have_their_own_advice(
+        self, status: int, description: str, kind: type[AioAssetsError], words: str
+    ) -> None:
+        class Refused:
+            async def get(self) -> str:
+                message = f'Bad Request: {{"error": "invalid_grant", "error_description": "{description}"}}'
+                refusal = aiohttp.ClientHttpProxyError if status == 407 else aiohttp.ClientResponseError
+                raise refusal(cast("Any", None), (), status=status, message=message)
+
+        with pytest.raises(kind, match=words):
+            await Tokens("gs://bucket", Refused()).current()
+
+    @pytest.mark.parametrize(
         ("value", "seconds"),
         [("3", 3.0), ("Wed, 21 Oct 2026 07:28:10 GMT", 10.0), ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0), ("soon", None)],
     )
@@ -944,15 +966,16 @@ class TestCertificates:
             assert (await driver.stat("blob")).size == len(LARGE)
             assert await content(driver, "blob") == LARGE
 
-    async def test_another_authority_is_refused_with_the_option_to_set(
-        self, bucket: str, secure: dict[str, Any]
+    async def test_another_authority_is_refused_at_once_with_the_option_to_set(
+        self, bucket: str, secure: dict[str, Any], retry: RetryPolicy, pauses: list[float]
     ) -> None:
         del secure["ca_bundle"]
-        async with GCSDriver(bucket, dispatcher=Dispatcher(retry=NO_RETRY), **secure) as driver:
+        async with GCSDriver(bucket, dispatcher=Dispatcher(retry=retry), **secure) as driver:
             for attempt in (driver.stat("key"), driver.read("key")):
                 with pytest.raises(StoreUnavailable, match=r"verify failed.*set ca_bundle") as caught:
                     await attempt
                 assert not caught.value.uncertain
+        assert not pauses
 
     async def test_verification_can_be_switched_off(self, bucket: str, secure: dict[str, Any]) -> None:
         del secure["ca_bundle"]

@@ -31,7 +31,7 @@ from aioassets.drivers.s3.signing import host_of
 from aioassets.drivers.s3.values import crc32
 from aioassets.errors import InvalidSetting, ObjectNotFound, StoreUnavailable
 from aioassets.runtime.dispatch import Dispatcher
-from aioassets.runtime.retry import NO_RETRY
+from aioassets.runtime.retry import NO_RETRY, RetryPolicy
 from aioassets.testing import BytesSource, DriverConformance
 
 servers = pytest.mark.servers
@@ -355,7 +355,12 @@ class TestTLS:
         assert not calls
 
     async def test_certificates_are_verified(self, bucket: str, options: dict[str, Any]) -> None:
-        async with S3Driver(bucket, dispatcher=Dispatcher(retry=NO_RETRY), **options) as driver:
+        """A certificate that is not trusted does not become so, so there is no retry."""
+
+        async def never(seconds: float) -> None:
+            pytest.fail("it retries")
+
+        async with S3Driver(bucket, dispatcher=Dispatcher(retry=RetryPolicy(sleep=never)), **options) as driver:
             with pytest.raises(StoreUnavailable, match=r"verify failed.*set ca_bundle") as caught:
                 await driver.write("document", b"data", expected=Expect.ABSENT)
         assert not caught.value.uncertain

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from tools.factories import Files, ManagerFactory
-from tools.inspection import contents
+from tools.inspection import contents, keys, store_folder
 from tools.interposer import Fail, Interposer, Pause
 
 from aioassets import (
@@ -20,7 +20,6 @@ from aioassets import (
     AssetNotFound,
     AssetSpec,
     BytesTransferred,
-    CacheError,
     Driver,
     Event,
     FileTransferred,
@@ -132,8 +131,8 @@ async def test_a_file_that_is_not_what_was_pushed_is_never_served(
     await driver.delete([key])
     with pytest.raises(IntegrityError, match="found nothing"):
         await manager.fetch_asset("model")
-    assert not (tmp_path / "cache" / "model").exists()
-    assert list((tmp_path / "cache" / ".aioassets" / "model").glob("*.staging")) == []
+    assert not any((tmp_path / "cache").glob("*/model"))
+    assert list((store_folder(tmp_path / "cache") / ".aioassets" / "model").glob("*.staging*")) == []
 
 
 async def test_verify_hashes_cached_files_and_repairs_them(
@@ -150,9 +149,11 @@ async def test_verify_hashes_cached_files_and_repairs_them(
     for offline in (make_manager(memory, offline=True), make_manager(None)):
         with pytest.raises(IntegrityError, match=r"model:0\.0\[weights/w\.bin\]"):
             await offline.fetch_asset("model", verify=True)
-    assert not (await manager.fetch_asset("model", verify=True)).from_cache
+    repaired = await manager.fetch_asset("model", verify=True)
+    assert (repaired.from_cache, repaired.repaired) == (False, ("weights/w.bin",))
     assert contents(fetched.path) == contents(tree)
-    assert (await manager.fetch_asset("model", verify=True)).from_cache
+    again = await manager.fetch_asset("model", verify=True)
+    assert (again.from_cache, again.repaired) == (True, ())
 
 
 class Reads:
@@ -242,7 +243,7 @@ async def test_a_payload_without_a_record_is_adopted_if_it_is_intact(
     manager = make_manager(driver)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
-    record = tmp_path / "cache" / ".aioassets" / "model" / "0.0.json"
+    record = store_folder(tmp_path / "cache") / ".aioassets" / "model" / "0.0.json"
     record.unlink()
     driver.calls.clear()
     assert (await manager.fetch_asset("model:0.0")).from_cache
@@ -258,17 +259,13 @@ async def test_a_payload_without_a_record_is_adopted_if_it_is_intact(
 
 async def test_one_assets_directory_does_not_mix_two_stores(make_manager: ManagerFactory, files: Files) -> None:
     """Two stores may hold different content under one name and version."""
-    one, other, twin = MemoryDriver("one"), MemoryDriver("other"), MemoryDriver("twin")
-    await make_manager(one).create_asset(files("one"), "model")
-    await make_manager(other).create_asset(files("other"), "model")
-    for key in ("assets/model.versions", "assets/model/0.0.meta"):
-        await twin.write(key, (await one.read(key)).data, expected=Expect.ABSENT)
-    await make_manager(one).fetch_asset("model")
-    with pytest.raises(CacheError, match="of another store"):
-        await make_manager(other).fetch_asset("model")
-    assert (await make_manager(twin).fetch_asset("model")).from_cache  # the same push, copied
-    forced = await make_manager(other).fetch_asset("model", force_download=True)
-    assert forced.path.read_text() == "other"
+    managers = {name: make_manager(MemoryDriver("same")) for name in ("one", "other")}
+    for name, manager in managers.items():
+        await manager.create_asset(files(name), "model")
+        assert not (await manager.fetch_asset("model:0.0")).from_cache
+    for name, manager in managers.items():
+        again = await manager.fetch_asset("model:0.0")
+        assert (again.from_cache, again.path.read_text()) == (True, name)
 
 
 async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, tmp_path: Path) -> None:
@@ -289,20 +286,23 @@ async def test_parts_of_two_stores_are_kept_apart(make_manager: ManagerFactory, 
     assert contents(whole.path) == {part: (f"other {part}".encode(), False) for part in "ab"}
 
 
-async def test_a_forced_download_replaces_the_payload_of_another_store(
-    make_manager: ManagerFactory, tmp_path: Path
+async def test_a_forced_download_replaces_a_version_that_is_another_one_now(
+    memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    """The payload of the other store is put aside as a whole."""
+    """The store was emptied, and another push took the number. The former payload is put aside as a whole."""
+    manager = make_manager(memory)
     for name, parts in (("one", ("a", "only in one")), ("other", ("a", "b"))):
         (tmp_path / name).mkdir()
         for part in parts:
             (tmp_path / name / part).write_text(name)
-    one, other = make_manager(MemoryDriver("one")), make_manager(MemoryDriver("other"))
-    await one.create_asset(tmp_path / "one", "model")
-    await other.create_asset(tmp_path / "other", "model")
-    await one.fetch_asset("model")
-    fetched = await other.fetch_asset("model", force_download=True)
-    assert contents(fetched.path) == contents(tmp_path / "other")
+        await memory.delete(await keys(memory))
+        await manager.create_asset(tmp_path / name, "model")
+        fetched = await manager.fetch_asset("model:0.0", force_download=True)
+        assert contents(fetched.path) == contents(tmp_path / name)
+        assert fetched.path == store_folder(tmp_path / "cache") / "model" / "0.0"
+    (aside,) = (store_folder(tmp_path / "cache") / ".aioassets" / "model").glob("0.0.aside-*")
+    assert contents(aside) == contents(tmp_path / "one")
+    assert (await manager.fetch_asset("model:0.0", offline=True)).path == fetched.path
 
 
 async def test_a_forced_download_restores_the_executable_bit(
@@ -498,7 +498,7 @@ async def test_an_error_of_a_callback_passes_as_it_is(
 
     with pytest.raises(BrokenPipeError):
         await manager.fetch_asset("model", progress=report)
-    assert not (tmp_path / "cache" / "model").exists()
+    assert not any((tmp_path / "cache").glob("*/model"))
 
 
 async def test_versions_of_modelkit_are_fetched_unverified(

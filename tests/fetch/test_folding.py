@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tools.factories import ManagerFactory
-from tools.inspection import contents
+from tools.inspection import contents, store_folder
 
 from aioassets import AssetsManager, CacheError, MemoryDriver
 
@@ -131,8 +131,8 @@ async def test_two_files_that_are_one_are_refused_by_name(
     manager = make_manager(memory, assets_dir=folding)
     with pytest.raises(CacheError, match=rf"its file system treats {both} of model:0\.0 as one path; use an assets"):
         await manager.fetch_asset("model")
-    assert not (folding / "model").exists()
-    assert list((folding / ".aioassets" / "model").glob("*")) == []
+    assert not any(folding.glob("*/model"))
+    assert list(folding.glob("*/.aioassets/model/*")) == []
 
 
 async def test_two_unicode_forms_of_a_name_are_kept_or_refused(
@@ -151,7 +151,7 @@ async def test_two_unicode_forms_of_a_name_are_kept_or_refused(
         assert {path: (fetched.path / path).read_text() for path in paths} == {path: path for path in paths}
     else:
         assert "as one path" in refusal
-        assert not (folding / "model").exists()
+        assert not any(folding.glob("*/model"))
 
 
 async def test_one_of_two_folded_files_is_not_fetched_as_a_part(
@@ -187,7 +187,8 @@ async def test_two_assets_whose_names_fold_to_one_are_refused(
     manager = make_manager(memory, assets_dir=cache)
     for spec, other in (("model", "Model"), ("model[a]", "Model[b]")):
         await manager.fetch_asset(spec)
-        for folder in (cache, cache / ".aioassets"):  # as on a file system that folds
+        root = store_folder(cache)
+        for folder in (root, root / ".aioassets"):  # as on a file system that folds
             (folder / "Model").symlink_to(folder / "model")
         with pytest.raises(CacheError, match=r"treats model:0\.0 and Model:0\.0 as one path; use an assets directory"):
             await manager.fetch_asset(other)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from tools.factories import Files, ManagerFactory
+from tools.inspection import store_folder, store_of
 from tools.interposer import Interposer
 
 from aioassets import IntegrityError, MemoryDriver
 from aioassets.drivers.protocol import Data, Revision
 from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.origin import folder_of
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ async def test_an_adopted_payload_is_logged(
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
-    CacheEntry(tmp_path / "cache", "model", "0.0").record_file.unlink()
+    CacheEntry(store_folder(tmp_path / "cache"), "model", "0.0").record_file.unlink()
     await manager.fetch_asset("model")
 
     assert lines(log) == [("INFO", f"Adopted {str(fetched.path)!r} as model:0.0, without a download")]
@@ -112,7 +114,7 @@ async def test_a_payload_that_is_put_aside_is_logged_with_both_paths_and_the_rea
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     fetched = await manager.fetch_asset("model")
-    entry = CacheEntry(tmp_path / "cache", "model", "0.0")
+    entry = CacheEntry(store_folder(tmp_path / "cache"), "model", "0.0")
     entry.record_file.unlink()
     assert callable(change)
     change(fetched.path)
@@ -124,14 +126,16 @@ async def test_a_payload_that_is_put_aside_is_logged_with_both_paths_and_the_rea
     assert message.startswith(f"Put {str(fetched.path)!r} aside as {str(aside)!r}: {reason}")
 
 
-async def test_a_payload_of_another_store_that_is_replaced_is_logged(
-    make_manager: ManagerFactory, files: Files, log: pytest.LogCaptureFixture
+async def test_a_payload_of_another_push_that_is_replaced_is_logged(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, log: pytest.LogCaptureFixture
 ) -> None:
-    one, other = make_manager(MemoryDriver("one")), make_manager(MemoryDriver("other"))
-    await one.create_asset(files("one"), "model")
-    await other.create_asset(files("other"), "model")
-    await one.fetch_asset("model")
-    await other.fetch_asset("model", force_download=True)
+    """The store was emptied, and another push took the same number."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("one"), "model")
+    await manager.fetch_asset("model")
+    await memory.delete(["assets/model.versions", "assets/model/0.0.meta", "assets/model/0.0"])
+    await manager.create_asset(files("other"), "model")
+    await manager.fetch_asset("model", force_download=True)
 
     ((level, message),) = lines(log)
     assert level == "WARNING"
@@ -161,7 +165,7 @@ async def test_waiting_for_the_lock_of_another_process_is_logged_once(
 ) -> None:
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    entry = CacheEntry(tmp_path / "cache", "model", "0.0")
+    entry = CacheEntry(folder_of(tmp_path / "cache", store_of(memory)), "model", "0.0")
     held = await asyncio.to_thread(entry.try_lock)
     assert held is not None
     refused = asyncio.Event()

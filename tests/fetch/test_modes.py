@@ -53,7 +53,7 @@ def test_modes_are_what_the_umask_leaves_and_the_executable_bit(
     programs = {path for path in seen if path.startswith("cache/") and path.endswith(("run", "run.sh", "mine"))}
     empty = {path for path in seen if path.endswith("/empty")}
     assert len(programs) >= 7  # staged, single and whole
-    assert any(".staging/" in path for path in seen)
+    assert any(".staging-" in path for path in seen)
     assert any("/tmp/" in path for path in seen)
     assert empty
     for path, modes in seen.items():

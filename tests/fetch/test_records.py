@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -31,6 +32,21 @@ def test_a_record_survives_a_round_trip(source: str) -> None:
 
     assert found == record
     assert found.label == record.label
+
+
+def test_a_record_names_a_payload_that_is_not_in_its_usual_place() -> None:
+    found = Record.read_from(io.BytesIO(written(replace(RECORD, payload=".payload-01234567"))))
+
+    assert found.payload == ".payload-01234567"
+    assert Record.head_in(io.BytesIO(written(found))) == ("s3://bucket", ".payload-01234567")
+
+
+@pytest.mark.parametrize(
+    "payload", ["..", "/etc", ".payload-0123456/", "../.payload-01234567", ".payload-01234567\n", "x.payload-01234567"]
+)
+def test_a_payload_outside_the_own_folder_is_refused(payload: str) -> None:
+    with pytest.raises(ValueError, match="payload"):
+        Record.read_from(io.BytesIO(written(replace(RECORD, payload=payload))))
 
 
 def test_a_record_is_one_json_document() -> None:

@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from tools.factories import Files
-from tools.inspection import contents
+from tools.inspection import contents, store_folder
 from tools.interposer import Interposer
 
 from aioassets import AssetsManager, FetchedAsset, LocalDriver
@@ -110,7 +110,7 @@ async def test_a_waiter_takes_over_from_a_process_that_was_killed(start: Start, 
     taken = await second.result()
     assert (taken["from_cache"], sorted(taken["downloads"])) == (False, objects(tree))
     assert contents(Path(taken["path"])) == contents(tree)
-    assert [path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()] == ["0.0.json"]
+    assert [path.name for path in (store_folder(tmp_path / "cache") / ".aioassets" / "model").iterdir()] == ["0.0.json"]
 
 
 async def test_a_fetch_after_a_killed_process_starts_anew(start: Start, tree: Path, tmp_path: Path) -> None:
@@ -118,11 +118,13 @@ async def test_a_fetch_after_a_killed_process_starts_anew(start: Start, tree: Pa
     first = await start("model:0.0", "w.bin")
     assert await first.next_line() == "downloading"
     await first.kill()
-    left = {path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()}
+    left = {
+        path.name.partition("-")[0] for path in (store_folder(tmp_path / "cache") / ".aioassets" / "model").iterdir()
+    }
     assert left == {"0.0.lock", "0.0.staging"}
     second = await (await start("model:0.0")).result()
     assert contents(Path(second["path"])) == contents(tree)
-    assert [path.name for path in (tmp_path / "cache" / ".aioassets" / "model").iterdir()] == ["0.0.json"]
+    assert [path.name for path in (store_folder(tmp_path / "cache") / ".aioassets" / "model").iterdir()] == ["0.0.json"]
 
 
 async def test_fetches_of_different_versions_do_not_wait_for_each_other(start: Start) -> None:
@@ -138,8 +140,9 @@ async def test_a_forced_download_disturbs_no_reader(start: Start, tree: Path) ->
     """Cached files are served meanwhile, and an open file keeps its bytes."""
     path = Path((await (await start("model:0.0")).result())["path"])
     spoilt = path / "weights" / "w.bin"
+    before = spoilt.stat()
     spoilt.write_bytes(b"s" * 3000)
-    os.utime(spoilt, (0, 0))  # so that it isn't found to be modified, and is served
+    os.utime(spoilt, ns=(before.st_atime_ns, before.st_mtime_ns))  # so that it seems unmodified, and is served
     forced = await start("model:0.0", "w.bin", "force")
     assert await forced.next_line() == "downloading"
     served = await (await start("model:0.0")).result()
@@ -229,6 +232,45 @@ async def test_two_event_loops_download_a_version_once(
     downloads = [[key for method, key in driver.calls if method == "read_range"] for driver in drivers]
     assert [sorted(keys) for keys in downloads] == [objects(tree), []]
     assert contents(fetched[1].path) == contents(tree)
+
+
+@pytest.mark.parametrize("specs", [["model:0.0"] * 3, ["model:0.0", "model:0.0[weights]", "model:0.0[.hidden]"]])
+async def test_fetches_that_are_all_granted_the_lock_end_with_complete_files(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specs: list[str]
+) -> None:
+    """Some network file systems grant every lock. All fetches download at the same time."""
+    async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "elsewhere") as manager:
+        await manager.create_asset(tree, "model")
+    monkeypatch.setattr("aioassets.fetch.entry.fcntl.flock", lambda *_: None)
+    downloading: set[int] = set()
+    all_are = asyncio.Event()
+
+    def meet(number: int) -> Callable[[str, str, str], Awaitable[None]]:
+        async def hook(moment: str, method: str, key: str) -> None:
+            if (moment, method) == ("before", "read_range"):
+                downloading.add(number)
+                if len(downloading) == len(specs):
+                    all_are.set()
+                await all_are.wait()
+
+        return hook
+
+    async def fetch(number: int) -> FetchedAsset:
+        driver = Interposer(LocalDriver(tmp_path / "store"), meet(number))
+        async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
+            return await manager.fetch_asset(specs[number])
+
+    fetched = await asyncio.gather(*map(fetch, range(len(specs))))
+    for asset in fetched:
+        expected = tree / (asset.part or "")
+        if expected.is_dir():
+            assert contents(asset.path) == contents(expected)
+        else:
+            assert asset.path.read_bytes() == expected.read_bytes()
+    async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache", offline=True) as manager:
+        assert contents((await manager.fetch_asset("model:0.0", verify=True)).path) == contents(tree)
+    own = store_folder(tmp_path / "cache") / ".aioassets" / "model"
+    assert {path.name for path in own.iterdir()} <= {"0.0.json", "0.0.parts", "0.0.parts.json"}
 
 
 LOCK_HOLDER: Final = """

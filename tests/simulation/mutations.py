@@ -131,8 +131,10 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "            except ClaimLost:\n                return False\n            if ledger is not None:",
-                "            except ClaimLost:\n                pass\n            if ledger is not None:",
+                "        await held.abandon()\n        if ledger is None:",
+                "        with contextlib.suppress(ClaimLost):\n"
+                "            await held.abandon()\n"
+                "        if ledger is None:",
             ),
         ),
         within=2000,
@@ -142,12 +144,12 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "            try:\n                await held.abandon()\n",
-                "            try:\n"
-                "                if ledger is not None:\n"
-                "                    doomed = map(partial(self._key, held.version), ledger.created())\n"
-                "                    await self._store.driver.delete(doomed)\n"
-                "                await held.abandon()\n",
+                "        await held.abandon()\n        if ledger is None:",
+                "        if ledger is not None:\n"
+                "            doomed = map(partial(self._key, held.version), ledger.created())\n"
+                "            await self._store.driver.delete(doomed)\n"
+                "        await held.abandon()\n"
+                "        if ledger is None:",
             ),
         ),
         within=500,

@@ -1,4 +1,4 @@
-"""File systems for single tests: one that can be full or read-only, and one with times of whole seconds."""
+"""File systems for single tests: full or read-only ones, those with layers, and one with times of whole seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PAGE = 4096
@@ -65,6 +65,43 @@ class SmallDisk:
             yield None if shell is None else cls(shell, at, size)
 
 
+class Layers:
+    """Real overlayfs over a lower layer, as of a container image.
+
+    Attributes:
+        lower: the lower layer, to be filled before `mount`.
+        merged: the file system, after that.
+    """
+
+    def __init__(self, shell: subprocess.Popen[str], at: Path) -> None:
+        self._shell = shell
+        self._at = at
+        root = Path(f"/proc/{shell.pid}/root{at}")
+        self.lower, self.merged = root / "lower", root / "merged"
+
+    def mount(self) -> bool:
+        """Mount the file system. Return whether that is permitted."""
+        layers = ",".join(f"{name}dir={self._at}/{name}" for name in ("lower", "upper", "work"))
+        options = (layers, f"{layers},userxattr")
+        return any(_told(self._shell, f"mount -t overlay -o {each} overlay '{self._at}/merged'") for each in options)
+
+    @classmethod
+    @contextlib.contextmanager
+    def prepared(cls, at: Path, *, as_root: bool) -> Iterator[Layers | None]:
+        """Make the layers in a namespace that ends with its process. Yield `None` if that isn't permitted.
+
+        Args:
+            at: where to mount them.
+            as_root: whether to use root's privileges, without which overlayfs can rename fewer folders.
+        """
+        at.mkdir()
+        folders = " ".join(f"'{at}/{name}'" for name in ("lower", "upper", "work", "merged"))
+        with _mounted(
+            f"mount -t tmpfs -o mode=777 tmpfs '{at}' && mkdir {folders}", flags=("-m",) if as_root else ("-rm",)
+        ) as shell:
+            yield None if shell is None else cls(shell, at)
+
+
 @contextlib.contextmanager
 def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path | None]:
     """Mount an ext4 whose inodes of 128 bytes store whole seconds only. Yield `None` if that isn't permitted.
@@ -85,11 +122,11 @@ def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path 
 
 
 @contextlib.contextmanager
-def _mounted(command: str) -> Iterator[subprocess.Popen[str] | None]:
+def _mounted(command: str, flags: Sequence[str] = ("-rm", "-m")) -> Iterator[subprocess.Popen[str] | None]:
     """Start a shell in its own namespace with the mount. It requires user namespaces or root."""
-    for flags in ("-rm", "-m"):
+    for flag in flags:
         shell = subprocess.Popen(
-            ["unshare", flags, "sh"],
+            ["unshare", flag, "sh"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

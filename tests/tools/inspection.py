@@ -22,6 +22,12 @@ def contents(root: Path) -> dict[str, tuple[bytes | None, bool]]:
     return found
 
 
+def store_folder(assets_dir: Path) -> Path:
+    """Return the folder of the only store that something was fetched from."""
+    (folder,) = (path for path in assets_dir.iterdir() if path.name != ".aioassets")
+    return folder
+
+
 def store_of(driver: Driver) -> AssetStore:
     """Return the documents of a driver, with the default prefix."""
     return AssetStore(driver, Layout("assets"))

@@ -29,7 +29,7 @@ class Blobs:
         self._client = client
 
     async def read(self, key: str, limit: int) -> Document:
-        """Return a whole document of at most `limit` bytes. Its MD5 is verified if the response has one."""
+        """Return a document of at most `limit` bytes. Verify its MD5 if the response includes one."""
         async with self._client.stream("GET", key, direct=True) as response:
             headers = response.headers
             length = number(headers.get("content-length", 0))
@@ -72,7 +72,7 @@ class Blobs:
             return info_of(key, headers)
 
     async def put(self, key: str, data: Data, headers: Mapping[str, str]) -> Revision:
-        """Write a blob in one request. The store verifies and keeps its MD5."""
+        """Write a blob in one request. The store verifies the MD5 and stores it."""
         whole = {
             "content-md5": await off_the_loop(md5_of, data),
             "content-type": "application/octet-stream",
@@ -84,7 +84,7 @@ class Blobs:
             return revision_of(response.headers)
 
     async def delete(self, key: str) -> None:
-        """Delete a blob and its snapshots; without them, a blob that has snapshots can't be deleted."""
+        """Delete a blob together with its snapshots, since a blob with snapshots can't be deleted alone."""
         await self._client.call("DELETE", key, verb="delete", headers={"x-ms-delete-snapshots": "include"})
 
     async def list(
@@ -96,5 +96,5 @@ class Blobs:
         rows, following = await self._client.ask(parse_listing, verb="list", query=query)
         if following and following == marker:
             with self._client.reading("list", ""):
-                raise ForeignAnswer  # the listing has no end
+                raise ForeignAnswer  # the listing never ends
         return rows, following

@@ -1,4 +1,4 @@
-"""Uploads in blocks: read in order, sent in parallel, and committed by one conditional request."""
+"""Block uploads: blocks are read in order, sent in parallel, and committed by one conditional request."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MAX_BLOCKS: Final = 50_000
 
 
 class BlockUpload(PartedUpload[None]):
-    """One upload in blocks.
+    """One block upload.
 
     There is nothing to abort. Uncommitted blocks are invisible, and the store discards them after
     a week, or when the blob is written.
 
     Args:
         client: sends requests.
-        dispatcher: the budget and retries to use.
-        block_size: bytes of a block; more where that would make too many.
-        headers: the condition, for the request that commits the blocks.
-        effects: record to note a commit with an unknown effect in.
-        resume: whether to skip blocks that an earlier attempt has sent.
+        dispatcher: limits and retries the requests.
+        block_size: bytes per block; increased if there would be too many blocks.
+        headers: headers of the request that commits the blocks: its condition.
+        effects: records a commit with an unknown effect.
+        resume: whether to skip blocks that an earlier attempt sent.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class BlockUpload(PartedUpload[None]):
         await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
 
     async def _list_blocks(self) -> Set[str]:
-        """Return the ids of all uncommitted blocks of this key."""
+        """Return the IDs of all uncommitted blocks of this key."""
         query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
         return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
 
@@ -98,7 +98,7 @@ class BlockUpload(PartedUpload[None]):
         await self._dispatcher.send(put, nbytes=size)
 
     def _hash(self, offset: int, data: Data) -> bytes:
-        """Return the MD5 of a block, and add the block to the MD5 of the blob unless it is read again."""
+        """Return the MD5 of a block. Add the block to the MD5 of the blob when it is read for the first time."""
         if offset == self._hashed:
             self._whole.update(data)
             self._hashed += len(data)
@@ -122,20 +122,20 @@ class BlockUpload(PartedUpload[None]):
 
 
 def block_id(md5: bytes, number: int) -> str:
-    """Return the id of a block, which depends on its content, so that racing uploads never mix their blocks.
+    """Return the ID of a block. It depends on the content, so that racing uploads never mix their blocks.
 
-    And so that an upload knows the blocks again that one before it has sent. All blocks of a key must have
-    ids of one length, including those of earlier uploads. This is the length of the ids that the SDK makes
-    at present.
+    A resumed upload also recognizes the blocks of an earlier one by their IDs. All blocks of a key must
+    have IDs of the same length, including those of earlier uploads. This is the length of the IDs that
+    the SDK currently creates.
 
     Args:
-        md5: of its bytes, which the store has checked.
-        number: its place in the blob, from 0.
+        md5: the MD5 of the block, which the store verified.
+        number: the zero-based position of the block in the blob.
     """
     return base64.b64encode(f"{md5.hex()}{number:016}".encode()).decode()
 
 
 def fitting_block_size(size: int, block_size: int) -> int:
-    """Return the size of all blocks but the last, so that there are at most `MAX_BLOCKS`."""
+    """Return a size for all blocks but the last that results in at most `MAX_BLOCKS` blocks."""
     least = -(-size // MAX_BLOCKS)
     return block_size if least <= block_size else -(-least // MIB) * MIB

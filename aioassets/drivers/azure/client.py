@@ -23,20 +23,20 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Data)
 
 INLINE: Final = 64 * 1024
-"""Bytes that are hashed or parsed on the event loop; more is worth the hop to a thread."""
+"""Maximum bytes to hash or parse on the event loop. A thread processes longer data."""
 
 
 class AzureClient:
-    """One container, by the requests of the REST API.
+    """A container, accessed through the REST API.
 
-    Blobs and blocks are read and written on the project's own connections, and everything else by the SDK.
-    A given client sends all requests.
+    Requests that read or write blobs and blocks use this package's own connections. The SDK sends all
+    others. If a client is given, it sends all requests.
 
     Args:
         url: the container's URL, for errors.
         container: its name.
         connecting: options for a new client; `None` if one is given.
-        client: a `ContainerClient` to use instead. It is not closed.
+        client: a `ContainerClient` to use instead. It is never closed here.
         read_timeout: seconds after which a request fails if the server does not receive its body.
     """
 
@@ -70,11 +70,11 @@ class AzureClient:
         """Send one request once, and return the headers of its response.
 
         Args:
-            verb: the operation, for errors: `read`, `write`, `list` or `delete`.
-            query: not encoded, with names in lower case.
-            headers: with names in lower case.
-            body: sent with its length.
-            direct: whether to use the project's own connections, if possible.
+            verb: the operation to name in errors: `read`, `write`, `list` or `delete`.
+            query: unencoded query parameters, with names in lower case.
+            headers: headers with names in lower case.
+            body: the body, which is sent with its length.
+            direct: whether to use this package's own connections if possible.
         """
         async with self.stream(
             method, key, verb=verb, query=query, headers=headers, body=body, direct=direct
@@ -83,11 +83,11 @@ class AzureClient:
             return response.headers
 
     def reading(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
-        """Raise errors of this package if a response cannot be parsed."""
+        """Translate errors that occur while a response is parsed."""
         return translating(translate, Request(self.url, verb, key))
 
     async def ask(self, parse: Callable[[Data], T], key: str = "", *, verb: str, query: Mapping[str, str]) -> T:
-        """Send one request once, and parse its response, in a thread if it is long."""
+        """Send one request once, and parse its response. A thread parses a long one."""
         async with self.stream("GET", key, verb=verb, query=query) as response:
             return await off_the_loop(parse, await response.content(MAX_ANSWER, None))
 
@@ -103,7 +103,7 @@ class AzureClient:
         body: Data | None = None,
         direct: bool = False,
     ) -> AsyncIterator[AnyResponse]:
-        """Send one request once; the response is open until the block ends."""
+        """Send one request once, and yield its response, which is open until the block ends."""
         await self._sdk.opened()
         headers = headers or {}
         conditional = "if-match" in headers or "if-none-match" in headers
@@ -117,7 +117,7 @@ class AzureClient:
                 yield response
 
     async def aclose(self) -> None:
-        """Close the connections, and a client that was opened here."""
+        """Close the connections, and the client if this object created it."""
         await self._sdk.aclose()
 
     async def _send(
@@ -144,5 +144,5 @@ class AzureClient:
 
 
 async def off_the_loop(work: Callable[[D], T], data: D) -> T:
-    """Run `work(data)`, in a thread if the data is long."""
+    """Run `work(data)`. Long data is processed in a thread."""
     return work(data) if len(data) <= INLINE else await in_thread(work, data)

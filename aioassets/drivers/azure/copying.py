@@ -1,4 +1,4 @@
-"""Copies of blobs on the store's side, which may go on after the store has accepted them."""
+"""Server-side copies of blobs, which may continue after the store has accepted them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from aioassets.runtime.effects import Effects
 FIRST_LOOK: Final = 0.1
 """Seconds before the first check of a copy; within an account, most finish at once."""
 MAX_LOOK: Final = 5.0
-"""The most seconds between two checks of a copy."""
+"""Maximum number of seconds between two checks of a copy."""
 PATIENCE: Final = 120.0
 """Seconds without progress after which a copy is abandoned."""
 
 
 class Copy:
-    """A copy to one key without a blob.
+    """A copy to a key that has no blob yet.
 
     Args:
         client: sends the requests.
         blobs: the blobs of the same container.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
         key: the key of the copy.
     """
 
@@ -45,9 +45,9 @@ class Copy:
         """Ask the store to copy one revision of a blob.
 
         Args:
-            url: the URL of the original, readable for the store.
+            url: the URL of the original, which the store can read.
             info: the original.
-            effects: record to note a copy with an unknown effect in.
+            effects: records a copy with an unknown effect.
         """
         headers = {
             "x-ms-copy-source": url,
@@ -58,7 +58,7 @@ class Copy:
         await self._dispatcher.send(request, effects=effects)
 
     async def finish(self, effects: Effects | None) -> ObjectInfo:
-        """Wait for the copy that was begun here; the store may finish it after its response."""
+        """Wait for the copy that `begin` started. The store may complete it after its response."""
         try:
             return await self._finish()
         except AioAssetsError:

@@ -1,4 +1,4 @@
-"""Requests for single blobs on the project's own connections."""
+"""Requests for single blobs on this package's own connections."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNAUTHORIZED: Final = 401
 
 
 class DirectClient:
-    """A container of Azure Blob Storage, without the SDK.
+    """A container of Azure Blob Storage, accessed without the SDK.
 
     Args:
         host: sends the requests.
         url: the container's URL, with the shared access signature if there is one.
-        authorization: a key or tokens; `None` for a signature, or no credential.
+        authorization: a key or tokens; `None` for a shared access signature or anonymous access.
     """
 
     def __init__(self, host: Host, url: str, authorization: SharedKey | Tokens | None) -> None:
@@ -36,7 +36,7 @@ class DirectClient:
         """Send one request once.
 
         Returns:
-            The response; `None` if the service refused the token, which may be a challenge to the SDK.
+            The response, or `None` if the service rejected the token. The SDK may be able to answer its challenge.
         """
         path = f"{self._path}/{encoded_key(key)}"
         sent = {"x-ms-version": API_VERSION, "x-ms-date": date_now(), **headers}

@@ -20,7 +20,8 @@ from aioassets.drivers.azure.values import (
 )
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
-from aioassets.drivers.parts import restarted
+from aioassets.drivers.deletion import delete_each
+from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -48,12 +49,13 @@ from aioassets.errors import (
 )
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.tasks import for_each
 
 __all__ = ["AzureDriver"]
 
 PART_SIZE: Final = 8 * MIB
 """Bytes. Above 4 MiB Azure writes blocks at its full rate, and the overhead of a request is small."""
+SMALLEST_PART: Final = 64 * 1024
+"""Bytes of the smallest parts that are tried where requests are refused because of their size."""
 MAX_PART_SIZE: Final = 4000 * MIB
 """Bytes: the limit of Azure."""
 DELETIONS: Final = 32
@@ -70,7 +72,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
 
     Args:
         container: the container's name.
-        dispatcher: the budget and retries to use; the SDK's own retries are off.
+        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
         connection_string: the account and a key or signature in one, as the portal shows it. Not
             used if `account_url` or `account_name` is given.
         account_url: the account's blob endpoint, perhaps with a signature after `?`.
@@ -83,7 +85,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         ca_bundle: a file of certificate authorities to trust instead of those of the system.
         part_size: bytes; larger blobs are uploaded in blocks of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         client: a `ContainerClient` of `azure.storage.blob.aio` that sends all requests, instead of
             all of the above. It is not closed. Create it with `retry_total=0`.
 
@@ -116,7 +118,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             raise InvalidSetting(f"part_size={part_size} is not between 1 and Azure's limit of {MAX_PART_SIZE} bytes.")
         self.url = f"az://{container}"
         self._dispatcher = dispatcher or Dispatcher()
-        self._part_size = part_size
+        self._parts = PartSize(part_size, min(part_size, SMALLEST_PART))
         if client is not None:
             self.identity = f"{self.url}@{client.url.partition('?')[0]}"
             self._client = AzureClient(self.url, container, None, client, read_timeout=read_timeout)
@@ -178,7 +180,14 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        in_blocks = source.size > self._part_size
+        return await self._parts.fit(
+            source.size, partial(self._upload, key, source, expected, resume=resume, effects=effects)
+        )
+
+    async def _upload(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> Uploaded:
+        in_blocks = source.size > self._parts.size
         send = partial(self._upload_blocks, resume=resume) if in_blocks else self._upload_whole
         send = partial(send, effects=effects)
         return await upload_by(send, self, key, source, expected, look_first=resume or in_blocks)
@@ -220,7 +229,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             with contextlib.suppress(ObjectNotFound):
                 await self._dispatcher.send(partial(self._blobs.delete, key), urgent=True, effects=effects)
 
-        await for_each(keys, delete, limit=DELETIONS)
+        await delete_each(keys, delete, limit=DELETIONS)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -240,7 +249,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 self._dispatcher,
                 key,
                 source,
-                block_size=self._part_size,
+                block_size=self._parts.size,
                 headers=condition_for(expected),
                 effects=effects,
                 resume=resume and attempt == 0,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
 from aioassets.drivers.http.parsing import UNREADABLE, printable
 from aioassets.drivers.service_errors import (
+    RETAINED,
+    SET_CLOCK,
     ForeignAnswer,
     Kind,
     Request,
@@ -32,6 +35,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "TargetConditionNotMet": Kind.CONDITION,
     "LeaseIdMissing": Kind.DENIED,  # like the next, a 412 because of a lease, not of the content
     "LeaseIdMismatchWithBlobOperation": Kind.DENIED,
+    "BlobImmutableDueToLegalHold": Kind.DENIED,
     "BlobImmutableDueToPolicy": Kind.DENIED,
     "InvalidAuthenticationInfo": Kind.DENIED,
     "PublicAccessNotPermitted": Kind.DENIED,
@@ -49,10 +53,24 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     401: Kind.DENIED,
     403: Kind.DENIED,
     408: Kind.FAILED,
+    413: Kind.TOO_LARGE,
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
 """Kinds by status, for other codes. A 404 or a 412 is ambiguous without its code."""
+_LEASED: Final = "Another client holds a lease on the blob. Break the lease, or try again after its end."
+_ADVICE: Final[Mapping[str, str]] = {
+    "BlobArchived": "Move the blob to an online tier (`az storage blob set-tier`), and try again then.",
+    "BlobBeingRehydrated": "The blob is being restored from the archive, which may take hours. Try again then.",
+    "BlobImmutableDueToLegalHold": RETAINED,
+    "BlobImmutableDueToPolicy": RETAINED,
+    "LeaseIdMissing": _LEASED,
+    "LeaseIdMismatchWithBlobOperation": _LEASED,
+}
+"""Advice by code, where the advice of the kind is wrong."""
+_SKEWED: Final = re.compile(rb"<AuthenticationErrorDetail>[^<:]*\bdate header\b")
+_EXPIRED: Final = re.compile(rb"<AuthenticationErrorDetail>[^<:]*\bnot valid in the specified (key )?time frame\b")
+_RENEW: Final = "The signature (SAS) has expired, or is not valid yet. Create another one, or check the clock."
 
 _ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _MESSAGE: Final = re.compile(rb"<Message>([^<\r\n]*)")
@@ -63,7 +81,8 @@ def service_error_of(
     code: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
     """Return an error by its code, which Azure also sends as a header where a response has no body."""
-    return ServiceError(_BY_CODE.get(code) or by_status(status, _BY_STATUS), code, message, status, wait, location)
+    kind = _BY_CODE.get(code) or by_status(status, _BY_STATUS)
+    return ServiceError(kind, code, message, status, wait, location, _ADVICE.get(code, ""))
 
 
 def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
@@ -71,7 +90,11 @@ def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> 
     wait = retry_after(headers.get("retry-after"), headers.get("date"))
     stated = _MESSAGE.search(body)
     message = _unescaped(stated[1].decode("utf-8", "replace")) if stated else ""
-    return service_error_of(headers.get("x-ms-error-code", ""), message, status, wait, headers.get("location", ""))
+    code, location = headers.get("x-ms-error-code", ""), headers.get("location", "")
+    error = service_error_of(code, message, status, wait, location)
+    if _SKEWED.search(body):
+        return replace(error, kind=Kind.OTHER, advice=SET_CLOCK)
+    return replace(error, advice=_RENEW) if _EXPIRED.search(body) else error
 
 
 def _unescaped(text: str) -> str:

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -24,6 +24,9 @@ from aioassets.runtime.threads import in_thread
 if TYPE_CHECKING:
     from aioassets.drivers.azure.direct import DirectClient
     from aioassets.drivers.http.proxies import Proxy
+
+_SIGN_IN: Final = "https://login.microsoftonline.com"
+"""The service that issues tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class Connecting:
     connect_timeout: float
     read_timeout: float
     connections: int
+
+    @property
+    def signs_in(self) -> bool:
+        """Return whether requests carry tokens."""
+        return not (self.anonymous or (self.credential is None and (self.account.key or self.account.sas)))
 
 
 class SDKClient:
@@ -168,13 +176,18 @@ class SDKClient:
             from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415
 
             import aioassets.drivers.azure.direct  # noqa: F401, PLC0415 - whose dependencies are optional, too
-            from aioassets.drivers.http.proxies import environment_proxy, tls_context  # noqa: PLC0415
+            from aioassets.drivers.http.proxies import (  # noqa: PLC0415
+                check_session_proxies,
+                environment_proxy,
+                tls_context,
+            )
         except ImportError as error:
             raise InvalidSetting(
                 "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
             ) from error
         # The SDK logs what it raises; without a handler, that would appear on standard error.
         logging.getLogger("azure").addHandler(logging.NullHandler())
+        check_session_proxies(how.account.url, *([_SIGN_IN] if how.signs_in else []))
         transport = AioHttpTransport(
             connection_timeout=how.connect_timeout,
             read_timeout=how.read_timeout,

@@ -14,7 +14,7 @@ from aioassets.drivers.azure.values import seconds_left
 SCOPE: Final = "https://storage.azure.com/.default"
 """The scope of tokens for all storage accounts."""
 MARGIN: Final = 300.0
-"""Seconds before a token expires from which requests wait for a new one, as in the SDK."""
+"""Seconds before its expiry at which a token is renewed, as in the SDK."""
 _SIGNED: Final = (
     "content-encoding",
     "content-language",
@@ -37,7 +37,7 @@ class SharedKey:
 
     Args:
         account: the account's name.
-        key: in base64.
+        key: the key in base64.
 
     Raises:
         ValueError: the key is not base64.
@@ -51,9 +51,9 @@ class SharedKey:
         """Return the `Authorization` header of a request.
 
         Args:
-            path: encoded, as it is sent.
-            query: not encoded, with names in lower case.
-            headers: all that are sent, with names in lower case; the service ignores a `content-length` of 0.
+            path: the encoded path, as it is sent.
+            query: unencoded query parameters, with names in lower case.
+            headers: all headers, with names in lower case. The service ignores a `content-length` of 0.
         """
         listed = [headers.get(name, "") for name in _SIGNED]
         if headers.get("content-length") == "0":
@@ -87,7 +87,7 @@ class Tokens:
         return f"Bearer {self._token.token}"
 
     def forget(self) -> None:
-        """Drop the token: the service refused it."""
+        """Discard the token, because the service rejected it."""
         self._token = None
 
     def _is_fresh(self) -> bool:

@@ -67,7 +67,9 @@ class Account:
                 "account_name."
             )
         parts = server_url("account_url", url, query=True)
-        sas = (sas_token or parts.query or given.sas or "").lstrip("?")
+        sas = (sas_token or parts.query or given.sas or "").strip().lstrip("?")
+        if not sas.isprintable() or " " in sas:
+            raise InvalidSetting("The shared access signature (sas_token) contains a line break or a blank.")
         name = account_name or given.name or _name_in(parts.netloc, parts.path)
         return cls(
             f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/"), name, account_key or given.key, sas or None

@@ -29,7 +29,7 @@ from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.threads import in_thread
 
 _AS_STORED: Final = {"accept-encoding": "gzip"}
-"""Without this header, the store decompresses objects with gzip encoding, and ignores the range."""
+"""Without this header, the store decompresses objects with gzip encoding and ignores the requested range."""
 
 
 class Bucket:
@@ -48,15 +48,15 @@ class Bucket:
         self._root = root
 
     async def open(self) -> None:
-        """Import the SDK and find credentials, unless that was done."""
+        """Import the SDK and find credentials, unless this has been done."""
         await self.connection.open()
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here."""
+        """Close the connections."""
         await self.connection.aclose()
 
     async def content(self, key: str, limit: int) -> tuple[bytes, str | None]:
-        """Return the bytes of a document, and its generation if the response has it."""
+        """Return the bytes of a document, and its generation if the response includes it."""
         async with self._media(key, None) as response:
             headers = response.headers
             data = await read_whole(pieces_of(response), _length(headers), limit, self.url_of(key))
@@ -123,11 +123,11 @@ class Bucket:
         return await self.verified(key, resource, len(data), checksum)
 
     async def delete(self, key: str, revision: Revision | None = None) -> None:
-        """Delete an object, of one revision if one is given."""
+        """Delete an object, or only a given revision of it."""
         url = self.address("o", key, ifGenerationMatch=revision)
         request = Request(self.url, "delete", key)
         answer = await self.connection.call(request, "DELETE", url)
-        if answer.body:  # the response to a success is empty
+        if answer.body:  # a successful response is empty
             self.connection.parsed(request, answer)
 
     def address(self, *path: str, upload: bool = False, **params: str | None) -> str:
@@ -136,10 +136,10 @@ class Bucket:
         return address(self._root, *service, "v1", "b", self.name, *path, **params)
 
     async def verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
-        """Return the object that an upload created; delete it if it has other bytes than were sent.
+        """Return the object that an upload created, or delete it if its contents differ from what was sent.
 
         Raises:
-            IntegrityError: it has other bytes.
+            IntegrityError: the contents differ.
         """
         request = Request(self.url, "write", key)
         # Some implementations do not describe a finished upload, and some omit the size of an empty object.
@@ -158,7 +158,7 @@ class Bucket:
         )
 
     async def _made(self, request: Request) -> ObjectInfo:
-        """Return the object that an upload created whose response does not describe it."""
+        """Request the metadata of an object, because the response that created it has none."""
         try:
             info, _ = await self.describe(request.key)
         except ObjectNotFound as error:
@@ -177,13 +177,13 @@ class Bucket:
 
 @lru_cache(maxsize=8)
 def _insert_address(root: str, bucket: str, generation: str | None) -> str:
-    """Return the address of inserts, which is the same for all files of a push."""
+    """Return the URL for inserts, which is the same for all files of a push."""
     path = ("upload", "storage", "v1", "b", bucket, "o")
     return address(root, *path, uploadType="multipart", ifGenerationMatch=generation)
 
 
 async def checksum_of(data: Data) -> Checksum:
-    """Return the checksum of data, computed in a thread if there is much."""
+    """Return the checksum of data. A thread computes that of long data."""
     return await in_thread(Checksum.of, data) if len(data) > CHUNK else Checksum.of(data)
 
 

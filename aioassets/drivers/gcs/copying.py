@@ -1,4 +1,4 @@
-"""Copies of objects on the store's side, in as many requests as necessary."""
+"""Server-side copies of objects, in as many requests as necessary."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from aioassets.runtime.effects import Effects
 async def rewrite(
     source: Bucket, info: ObjectInfo, bucket: Bucket, key: str, dispatcher: Dispatcher, effects: Effects | None
 ) -> ObjectInfo:
-    """Copy one generation of an object to a key without an object.
+    """Copy one generation of an object to a key that has no object yet.
 
     Args:
         source: the bucket of the original.
         info: the original.
         bucket: the bucket of the copy; it sends the requests.
         key: the key of the copy.
-        dispatcher: the budget and retries to use.
-        effects: record to note a copy with an unknown effect in.
+        dispatcher: limits and retries the requests.
+        effects: records a copy with an unknown effect.
     """
     request = Request(bucket.url, "copy", key, conditional=True)
     token: str | None = None

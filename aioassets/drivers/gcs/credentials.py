@@ -12,11 +12,16 @@ from typing import Any, Final
 
 from aioassets.drivers.gcs.errors import read_service_error
 from aioassets.drivers.http.connections import trouble
+from aioassets.drivers.service_errors import SET_CLOCK
 from aioassets.errors import MissingCredentials, OutOfThreads, StoreUnavailable
 from aioassets.runtime.threads import is_out_of_threads
 
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+TOKEN_SERVICES: Final = ("https://oauth2.googleapis.com", "http://metadata.google.internal")
+"""The services that issue tokens."""
 UNAUTHORIZED: Final = 401
+NO_REFUSALS: Final = (407, 429)
+"""Statuses of a proxy that refuses, and of too many requests."""
 ADVICE: Final = (
     "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
     "`gcloud auth application-default login`, or ask for anonymous access."
@@ -75,9 +80,10 @@ class Tokens:
 
         if is_out_of_threads(error):
             return OutOfThreads()
-        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
+        if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status not in NO_REFUSALS:
             stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
-            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {ADVICE}")
+            advice = SET_CLOCK if "reasonable timeframe" in error.message else ADVICE
+            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {advice}")
         if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
         if "metadata" in str(getattr(self._token, "token_type", "")).lower():

@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
 from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.gcs.bucket import Bucket, checksum_of
 from aioassets.drivers.gcs.copying import rewrite
 from aioassets.drivers.gcs.errors import TOO_MANY
@@ -21,7 +22,7 @@ from aioassets.drivers.gcs.values import (
     condition_for,
     normal_root,
 )
-from aioassets.drivers.parts import restarted
+from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -49,7 +50,7 @@ from aioassets.errors import (
 )
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.tasks import for_each, gather2
+from aioassets.runtime.tasks import gather2
 
 __all__ = ["GCSDriver"]
 
@@ -73,7 +74,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
 
     Args:
         bucket: the bucket's name.
-        dispatcher: the budget and retries to use; the SDK's own retries are off.
+        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
         api_root: the scheme and host of another implementation of the API. Over plain `http`, as with
             emulators, credentials are sent only if they are given here.
         service_file: a file of credentials (of a service account, a user, an external account);
@@ -83,7 +84,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         ca_bundle: a file of certificate authorities to trust instead of those of the system.
         part_size: bytes, a multiple of 256 KiB; larger blobs are uploaded in chunks of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         client: a `gcloud.aio.storage.Storage` whose session sends all requests. It is not closed.
 
     Raises:
@@ -113,7 +114,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         self._root = normal_root(api_root)
         self.identity = self.url if self._root == GOOGLE else f"{self.url}@{self._root}"
         self._dispatcher = dispatcher or Dispatcher()
-        self._part_size = part_size
+        self._parts = PartSize(part_size, CHUNK_UNIT)
         in_clear = self._root.startswith("http://")
         connection = Connection(
             self.url,
@@ -191,7 +192,14 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             IntegrityError: the store kept other bytes than were sent, which were deleted again.
         """
         await self._bucket.open()
-        in_chunks = source.size > self._part_size  # the API checks the condition after the last chunk
+        return await self._parts.fit(
+            source.size, partial(self._upload, key, source, expected, resume=resume, effects=effects)
+        )
+
+    async def _upload(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> Uploaded:
+        in_chunks = source.size > self._parts.size  # the API checks the condition after the last chunk
         send = self._upload_chunks if in_chunks else self._upload_whole
         return await upload_by(
             partial(send, effects=effects), self, key, source, expected, look_first=resume or in_chunks
@@ -230,7 +238,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             with contextlib.suppress(ObjectNotFound):
                 await self._send(partial(self._bucket.delete, key), effects)
 
-        await for_each(keys, delete, limit=DELETES)
+        await delete_each(keys, delete, limit=DELETES)
 
     async def aclose(self) -> None:
         await self._bucket.aclose()
@@ -267,7 +275,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
                 request,
                 url,
                 source,
-                part_size=self._part_size,
+                part_size=self._parts.size,
                 effects=effects,
             )
 

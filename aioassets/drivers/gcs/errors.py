@@ -10,6 +10,7 @@ from typing import Any, Final
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
 from aioassets.drivers.http.parsing import UNREADABLE
 from aioassets.drivers.service_errors import (
+    RETAINED,
     ForeignAnswer,
     Kind,
     Request,
@@ -29,6 +30,7 @@ LONGEST_MESSAGE: Final = 500
 _BY_REASON: Final[Mapping[str, Kind]] = {
     "conditionNotMet": Kind.CONDITION,
     "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, like conditions that are not met
+    "accountDisabled": Kind.OTHER,  # a 403 that is not about credentials
     "dailyLimitExceeded": Kind.REFUSED,  # these four may come with a 403
     "quotaExceeded": Kind.REFUSED,
     "rateLimitExceeded": Kind.THROTTLED,
@@ -44,10 +46,17 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     408: Kind.FAILED,
     409: Kind.REFUSED,  # "edited during the operation, please try again"
     412: Kind.CONDITION,
+    413: Kind.TOO_LARGE,
     TOO_MANY: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
 """Kinds by status, for other reasons and for implementations without reasons."""
+_ADVICE: Final[Mapping[str, str]] = {
+    "accountDisabled": "Check the billing account of the bucket's project.",
+    "objectUnderActiveHold": RETAINED,
+    "retentionPolicyNotMet": RETAINED,
+}
+"""Advice by reason, where the advice of the kind is wrong."""
 
 # "No such object: bucket/key" contains the word too, so only a sentence about the bucket counts.
 _NO_BUCKET: Final = re.compile(r"(the |specified )*bucket\b.*(not exist|not found)", re.IGNORECASE | re.DOTALL)
@@ -71,7 +80,7 @@ def service_error_of(
         kind = Kind.REFUSED  # damaged in transit
     else:
         kind = _BY_REASON.get(reason) or by_status(status, _BY_STATUS)
-    return ServiceError(kind, reason, message, status, wait, location)
+    return ServiceError(kind, reason, message, status, wait, location, _ADVICE.get(reason, ""))
 
 
 def read_service_error(

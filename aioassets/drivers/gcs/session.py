@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from aioassets.drivers.bodies import being_sent, body_of
-from aioassets.drivers.gcs.credentials import Tokens, make_token
+from aioassets.drivers.gcs.credentials import TOKEN_SERVICES, Tokens, make_token
 from aioassets.drivers.gcs.errors import read_service_error, translate
 from aioassets.drivers.gcs.values import Checksum, Multipart
 from aioassets.drivers.http.connections import MAX_ANSWER, MAX_ERROR, send_once, unredirected
@@ -63,7 +63,7 @@ class Connection:
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of those of the system.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         max_connections: the most connections of the session.
         client: a `gcloud.aio.storage.Storage` whose session to use. It is not closed.
     """
@@ -266,8 +266,13 @@ class Connection:
         return Storage(session=session, token=token, api_root=self._root)
 
     def _route(self) -> tuple[ssl.SSLContext, Proxy | None]:
-        from aioassets.drivers.http.proxies import environment_proxy, tls_context  # noqa: PLC0415 - loaded by now
+        from aioassets.drivers.http.proxies import (  # noqa: PLC0415 - loaded by now
+            check_session_proxies,
+            environment_proxy,
+            tls_context,
+        )
 
+        check_session_proxies(self._root, *(() if self._anonymous else TOKEN_SERVICES))
         return tls_context(self._ca_bundle, verify=self._verify), environment_proxy(self._root)
 
     def _make_host(self, tls: ssl.SSLContext, proxy: Proxy | None) -> Host:

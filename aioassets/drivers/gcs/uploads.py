@@ -1,4 +1,4 @@
-"""Resumable uploads to Google Cloud Storage, which never send a received byte again."""
+"""Resumable uploads to Google Cloud Storage. Bytes that the store has received are never sent again."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 CHUNK_UNIT: Final = 256 * 1024
-"""Bytes. All chunks but the last are multiples of this."""
+"""Bytes. The size of every chunk but the last must be a multiple of this."""
 GONE: Final = (404, 410)
-"""The statuses for an unknown session."""
+"""Statuses of responses about an unknown session."""
 
 
 class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
-    """One upload in consecutive chunks. It returns the resource of the new object, and the checksum of the source.
+    """One upload in consecutive chunks. It returns the new object's resource and the source's checksum.
 
     Chunks end at multiples of `part_size`, even after an incomplete one, so that the source is read
     in order the first time. The last chunk completes the upload.
 
     Args:
         connection: sends requests.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
         request: the request that creates the object, for errors.
         url: the URL that begins the session, with the condition.
         source: the content, which must not be empty.
-        part_size: bytes of a chunk.
-        effects: record to note a last chunk with an unknown effect in.
+        part_size: bytes per chunk.
+        effects: records a last chunk with an unknown effect.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
         self._effects = effects
         self._checksum = Checksum()
         self._session: str | None = None
-        """The session's URL, which is a credential: it is never logged or shown."""
+        """The session's URL. It is a credential, so it is never logged or shown."""
         self._offset = 0
         self._must_look = False
         self._resource: Mapping[str, Any] | None = None
@@ -103,13 +103,13 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
                 )
                 self._session = answer.headers.get("location")
 
-        # Without its URL, a session cannot be ended, so even a cancelled task waits for the response.
+        # A session can't be aborted without its URL, so even a cancelled task waits for the response.
         await stoppable(ask)
         if self._session is None:
             raise StoreError(f"{self._request.bucket} does not support resumable uploads. Check api_root.")
 
     async def _advance(self) -> None:
-        """Send the next chunk; ask first how much the store has received if that is unknown."""
+        """Send the next chunk. If it is unknown how much the store has received, ask first."""
         if self._must_look:
             await self._look()
             if self._resource is not None:
@@ -144,7 +144,7 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
             self._resource = self._connection.parsed(request, answer)
 
     async def _end_session(self) -> None:
-        await self._in_session(self._step("abort an upload of"), "DELETE", {})  # 499 is the response to a success
+        await self._in_session(self._step("abort an upload of"), "DELETE", {})  # 499 means success here
 
     async def _in_session(
         self, request: Request, method: str, headers: Mapping[str, str], body: Data | None = None

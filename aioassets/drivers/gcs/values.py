@@ -18,9 +18,9 @@ from aioassets.model.digests import CRC32C, MD5, Hash, new_hash
 
 GOOGLE: Final = "https://storage.googleapis.com"
 SLICE: Final = 1024 * 1024
-"""Bytes hashed in one call; google-crc32c accepts only `bytes`, so each slice is copied."""
+"""Bytes to hash in one call. google-crc32c accepts only `bytes`, so each slice is copied."""
 PIECE: Final = 256 * 1024
-"""Bytes of content in one piece of a request body."""
+"""Bytes per piece of a request body."""
 
 _FIELDS: Final = {CRC32C: "crc32c", MD5: "md5Hash"}
 """The fields of digests in an object's resource."""
@@ -53,7 +53,7 @@ class Checksum:
 
     @property
     def field(self) -> dict[str, str]:
-        """Return a field of an object's resource, by which the store verifies the content."""
+        """Return the field of an object's resource that lets the store verify the content."""
         return {_FIELDS[self.algorithm]: self._encoded}
 
     @property
@@ -66,7 +66,7 @@ class Checksum:
         return base64.b64encode(bytes.fromhex(self.hex)).decode()
 
     def take(self, offset: int, data: Data) -> None:
-        """Add the data at an offset, except for bytes that were added before."""
+        """Add the data at an offset, without bytes that were already added."""
         for start in range(self.seen - offset, len(data), SLICE):
             self._hash.update(bytes(data[start : start + SLICE]))
         self.seen = max(self.seen, offset + len(data))
@@ -80,10 +80,10 @@ def _best_hash() -> tuple[str, Hash]:
 
 
 def normal_root(api_root: str | None) -> str:
-    """Return the URL of the API; without a scheme, as the variable of emulators often is, it is `http://`.
+    """Return the URL of the API. If the scheme is missing, as often in `STORAGE_EMULATOR_HOST`, add `http://`.
 
     Raises:
-        InvalidSetting: it is not the URL of a server, or contains credentials.
+        InvalidSetting: the URL is not that of a server, or contains credentials.
     """
     root = (api_root or GOOGLE).rstrip("/")
     root = root if "://" in root else f"http://{root}"
@@ -92,7 +92,7 @@ def normal_root(api_root: str | None) -> str:
 
 
 def address(root: str, *path: str, **params: str | None) -> str:
-    """Return a URL. Each segment of its path is encoded by itself, as the API requires for names."""
+    """Return a URL. Each path segment is encoded separately, as the API requires for names."""
     query = urlencode({name: value for name, value in params.items() if value is not None}, quote_via=quote, safe="")
     url = "/".join([root, *(quote(segment, safe="") for segment in path)])
     return f"{url}?{query}" if query else url
@@ -106,7 +106,7 @@ def condition_for(expected: Revision | Expect) -> dict[str, str]:
 
 
 class Multipart:
-    """The body of an upload that carries metadata and content, sent without copying them together.
+    """An upload body that contains metadata and content. They are sent without being copied into one buffer.
 
     Args:
         resource: the object's metadata.
@@ -137,7 +137,7 @@ class Multipart:
 
 
 def received(headers: Mapping[str, str]) -> int:
-    """Return how many bytes of a resumable upload the store has received; none without the header."""
+    """Return the number of bytes of a resumable upload that the store has received, or 0 without the header."""
     found = _RECEIVED.fullmatch(headers.get("range", "").strip())
     return int(found[1]) + 1 if found else 0
 
@@ -150,10 +150,10 @@ def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
 
     Args:
         resource: the JSON value.
-        key: the object's key; `None` to take the resource's name.
+        key: the object's key; `None` means the resource's name.
 
     Raises:
-        ValueError: it is no resource of an object.
+        ValueError: the value is not an object's resource.
     """
     fields = resource if isinstance(resource, dict) else {}
     # `updated` also changes with the metadata; the content is as old as the generation.
@@ -174,14 +174,14 @@ def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
 def parse_page(
     page: Mapping[str, Any], token: str | None = None
 ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
-    """Return objects and folded prefixes of one page, in ascending order, and the token of the next page.
+    """Return the objects and common prefixes of one page in ascending order, and the token of the next page.
 
     Args:
         page: the JSON value.
-        token: the token by which this page was requested.
+        token: the token that this page was requested with.
 
     Raises:
-        ValueError: it is no page of a listing, or the listing has no end.
+        ValueError: the value is not a page of a listing, or the listing never ends.
     """
     prefixes = map(_text, _list(page.get("prefixes")))
     rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes}
@@ -217,7 +217,7 @@ def _text(value: Any) -> str:
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """Return the time of a response by the store's clock, or by the local one if it has no date."""
+    """Return the time of a response by the store's clock, or the local time if the response has no date."""
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):

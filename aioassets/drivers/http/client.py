@@ -1,8 +1,8 @@
 """An HTTP/1.1 client on asyncio's transports, for thousands of small requests.
 
-A general HTTP client spends several times the cost of sending a request on redirects, cookies,
-models of URLs and headers, and a timer for each request. Here a request is one write to a pooled
-connection, and llhttp parses the response.
+A general-purpose HTTP client spends several times the cost of sending a request on redirects, cookies,
+URL and header objects, and a timer for each request. This one sends a request by one write to a pooled
+connection, and parses the response with llhttp.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from aioassets.drivers.protocol import Data
 from aioassets.runtime.ticks import TickBatcher
 
 RESOLVED: Final = 10.0
-"""Seconds for which the resolved addresses of a host are used."""
+"""Seconds to cache the resolved addresses of a host."""
 EYEBALLS: Final = 0.25
-"""Seconds after which a second address of a host is tried as well (RFC 8305)."""
+"""Seconds to wait before another address of a host is tried concurrently (RFC 8305)."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 class Connections:
-    """A pool of connections to one server, with one for each concurrent request.
+    """A pool of connections to one server, one for each concurrent request.
 
     Args:
-        tls: how to encrypt; `None` for plain HTTP.
+        tls: the TLS context; `None` for plain HTTP.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         proxy: the proxy that all connections go through.
     """
 
@@ -114,7 +114,7 @@ class Connections:
             await connection.closed
 
     def wake(self, waiting: asyncio.Future[None]) -> None:
-        """Resolve a future in this turn of the event loop or a later one."""
+        """Resolve a future in this iteration of the event loop or a later one."""
         self._batcher.add(partial(_resolve, waiting))
 
     def put_back(self, connection: Connection) -> None:
@@ -137,7 +137,7 @@ class Connections:
         self._server = server
 
     def _taken(self) -> Connection | None:
-        """Take the connection that was used last, so that surplus ones expire."""
+        """Take the most recently used idle connection, so that surplus ones expire."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_fresh():
@@ -190,7 +190,7 @@ class Connections:
         return connection
 
     async def _encrypt(self, tunnel: Tunnel, transport: asyncio.Transport, connection: Connection) -> None:
-        """Open a tunnel, and start TLS with the server at its other end."""
+        """Open a tunnel through the proxy, and start TLS with the server behind it."""
         assert self._tls is not None  # noqa: S101 - only requests by TLS go through tunnels
         try:
             await tunnel.open(transport)
@@ -204,7 +204,7 @@ class Connections:
         connection.connection_made(encrypted)
 
     async def _resolved(self, server: Server, loop: asyncio.AbstractEventLoop) -> list[Any]:
-        """Return the addresses of a server, beginning with another one each time."""
+        """Return the addresses of a server, starting with a different one each time."""
         async with self._resolving:
             if self._resolved_server != server or loop.time() >= self._resolved_until:
                 self._addresses = deque(await loop.getaddrinfo(*server, type=socket.SOCK_STREAM))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import anyio
 
+from aioassets.drivers.http.parsing import printable
 from aioassets.drivers.service_errors import Request
 from aioassets.errors import StoreUnavailable
 
@@ -24,7 +25,7 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class NotConnected(ConnectionError):
-    """Raised where no connection was made, so that nothing was sent.
+    """Raised if no connection was made, so that nothing was sent.
 
     Attributes:
         certificate: whether TLS was the cause.
@@ -52,7 +53,7 @@ class Watch:
             raise TimeoutError
 
     def taken(self, *, last: bool) -> None:
-        """Note that a piece of the body was read."""
+        """Record that a piece of the body was read."""
         # After the last piece come its way to the socket, and the response, which aiohttp limits.
         self._scope.deadline = anyio.current_time() + self._patience * (2 if last else 1)
 
@@ -62,7 +63,7 @@ async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | No
 
     Args:
         pieces: the body.
-        limit: the most bytes that it may have.
+        limit: maximum number of bytes.
         seconds: how long it may take. Without it, only the read timeout of the session applies.
 
     Raises:
@@ -116,7 +117,8 @@ def unavailable(request: Request, error: Exception, *, advice: str = "") -> Stor
     )
     detail = trouble(error) + (advice if _is_of_certificates(error) else "")
     uncertain = request.changes and not isinstance(error, never_sent)
-    return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain)
+    retry_after = math.inf if "CERTIFICATE_VERIFY_FAILED" in detail else None
+    return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain, retry_after=retry_after)
 
 
 def _is_of_certificates(error: Exception) -> bool:
@@ -134,6 +136,10 @@ def trouble(error: Exception) -> str:
             return "connecting took too long"
         case TimeoutError():
             return "it was silent for too long"
+        case aiohttp.InvalidURL():  # of a proxy
+            return "the URL of a proxy can't be used"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refused: {printable(f'{error.status} {error.message}')}"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             return f"{error.host}:{error.port} refuses connections"
         case aiohttp.ClientConnectorError():

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
+from typing import Final
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from aioassets.errors import InvalidSetting
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+def normal_endpoint(url: str) -> str:
+    """Return a URL of a server in a form that is equal for all its spellings, without a user or a password.
+
+    The scheme and the host are in lower case. A default port and a final slash are left out. Other slashes of the
+    path are encoded, so that a path can be appended.
+
+    Raises:
+        ValueError: the URL is malformed.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host.removesuffix(".")
+    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    path = unquote(parts.path).strip("/")
+    return f"{parts.scheme}://{host}{port}{quote(f'/{path}', safe='') if path else ''}"
 
 
 def server_url(option: str, url: str, *, query: bool = False) -> SplitResult:

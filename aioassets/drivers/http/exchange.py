@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, which carries one exchange after another."""
+"""An HTTP/1.1 connection, which carries one exchange at a time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ EARLY: Final = "it closed the connection before the response was complete"
 Server = tuple[str, int]
 """A host name or address, and a port."""
 PIECE: Final = 256 * 1024
-"""Bytes passed to a socket, or received from one, at once."""
+"""Maximum bytes to pass to a socket, or receive from one, at a time."""
 BLOCK: Final = 1024 * 1024
-"""Bytes of each buffer that a large body is received into."""
+"""Bytes per buffer that a large body is received into."""
 TOGETHER: Final = 64 * 1024
-"""Bytes of the largest body that is copied behind the head, to send both in one write."""
+"""Maximum bytes of a body that is copied behind the head, so that one write sends both."""
 BREATH: Final = 1024 * 1024
-"""Bytes of a body after which the event loop runs other tasks."""
+"""Bytes of a body to receive before other tasks run."""
 IDLE: Final = 12.0
-"""Seconds after which an idle connection is not used again. Stores close theirs after 15 or 20."""
+"""Maximum idle seconds of a connection that is used again. Stores close idle connections after 15 or 20."""
 MAX_HEAD: Final = 64 * 1024
-"""Limit in bytes of a response without its body. A few hundred are usual, and S3 allows 8 KiB."""
+"""Maximum bytes of a response without its body. A few hundred are usual, and S3 allows 8 KiB."""
 MAX_HEADERS: Final = 256
-"""Limit of the headers of a response, and of repeated ones."""
+"""Maximum number of headers in a response."""
 SWITCHING: Final = 101
-"""The status of a server that switches to another protocol."""
+"""Status of a response that switches to another protocol."""
 MAX_INTERIM: Final = 16
-"""Limit of interim (1xx) responses to one request."""
+"""Maximum number of interim (1xx) responses to one request."""
 FRAMING: Final = 16
-"""Bytes of framing allowed for each byte of a chunked body. A chunk of one byte has five."""
+"""Maximum bytes of framing per byte of a chunked body. A chunk of one byte has five."""
 
 
 class Body(Protocol):
@@ -67,7 +67,7 @@ class Pool(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection that carries one exchange after another.
+    """A connection that carries one exchange at a time.
 
     Attributes:
         touched: the time of the last progress. A head counts twice, when it begins and when it is
@@ -119,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         unbroken = 0
         for piece in _pieces(body):
             if response.status or response.over:
-                self._cut_off = True  # the server answered without the rest
+                self._cut_off = True  # the server responded before it read the whole body
                 break
             self._transport.write(piece)
             unbroken += len(piece)
@@ -145,11 +145,11 @@ class Connection(asyncio.BufferedProtocol):
         return self.loop.time() - self.touched < IDLE and not self._transport.is_closing()
 
     def is_silent(self, since: float) -> bool:
-        """Return whether there was no progress since a time, although the reader was waiting for data."""
+        """Return whether there has been no progress since the given time although the reader was waiting for data."""
         return self._reading and self.touched <= since
 
     def abort(self) -> None:
-        """Close the connection at once, and with it the exchange in progress."""
+        """Close the connection immediately, and fail the exchange in progress."""
         self._pool.drop(self)
         self._transport.abort()
 
@@ -219,17 +219,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _skip_body(self) -> None:
         """End the response to a HEAD request, whose headers describe a body that is not sent."""
-        self._parser = httptools.HttpResponseParser(self)  # the old one waits for the body
+        self._parser = httptools.HttpResponseParser(self)  # the old future waits for the body
         self.on_message_complete()
 
     def _fill(self, nbytes: int) -> None:
-        """Receive more of a large body, in blocks that are passed on without a copy."""
+        """Receive more of a large body, in buffers that are passed on without being copied."""
         self._filled += nbytes
         self._left -= nbytes
         if self._filled == len(self._block):
             self.on_body(self._block)
             if not self._left:
-                self._parser = httptools.HttpResponseParser(self)  # the old one waits for the body
+                self._parser = httptools.HttpResponseParser(self)  # the old future waits for the body
                 self.on_message_complete()
 
     def pause_writing(self) -> None:

@@ -1,4 +1,4 @@
-"""One HTTP server, reached on the project's own connections."""
+"""An HTTP server, accessed on this package's own connections."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Host:
 
     Args:
         url: any URL on the server.
-        tls: how to encrypt; unused for plain HTTP.
+        tls: the TLS context; unused for plain HTTP.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         proxy: the proxy that all requests go through.
     """
 
@@ -49,12 +49,12 @@ class Host:
 
         Args:
             target: the encoded path and query.
-            headers: with names in lower case.
-            body: sent with its length; `None` for a request without one.
+            headers: headers with names in lower case.
+            body: the body, which is sent with its length; `None` if there is none.
 
         Raises:
             NotConnected: nothing was sent.
-            OSError: the connection broke, or was silent for too long.
+            OSError: the connection broke, or the read timeout passed.
         """
         sent = {**self._headers, **headers}
         if body is not None:

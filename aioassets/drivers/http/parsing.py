@@ -19,6 +19,8 @@ UNREADABLE: Final = (
 """Errors of parsers, of SDKs and of the standard library, for malformed responses."""
 LONGEST: Final = 500
 """Characters of a server's text that are shown."""
+WEAK: Final = "W/"
+"""The mark of a weak ETag, which proxies that compress responses add."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,12 +44,12 @@ def number(text: object) -> int:
 
 
 def entity_tag(text: str) -> str:
-    """Parse an ETag, without its quotes.
+    """Parse an ETag, without its quotes and without the mark `WEAK`.
 
     Raises:
         ValueError: it is empty, or invalid in a header.
     """
-    tag = text.strip('"')
+    tag = text.removeprefix(WEAK).strip('"')
     if not tag or len(tag) > LONGEST or not tag.isascii() or not tag.isprintable():
         raise ValueError("a server's ETag isn't one")
     return tag

@@ -6,8 +6,9 @@ import asyncio
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from aioassets.drivers.http.connections import NotConnected
@@ -16,6 +17,7 @@ from aioassets.drivers.http.parsing import printable
 from aioassets.errors import InvalidSetting
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_NEVER_IN_A_PROXY: Final = frozenset(" \\#?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,10 @@ class Proxy:
         Raises:
             InvalidSetting: the URL is invalid. The message leaves it out, since it may hold a password.
         """
-        try:
-            parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
-            server = (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
-        except (KeyError, ValueError):
-            server = ("", 0)
-        if not server[0]:
-            raise InvalidSetting("A proxy must be a URL such as http://host:3128. Check HTTPS_PROXY and HTTP_PROXY.")
+        parts = _split(url)
+        if parts.scheme not in DEFAULT_PORTS:
+            raise _unusable()
+        server = (parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
         user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         authorization = f"Basic {b64encode(user.encode()).decode()}" if parts.username else ""
         tls = tls_context(ca_bundle, verify=verify) if parts.scheme == "https" else None
@@ -129,11 +128,41 @@ def environment_proxy(url: str) -> Proxy | None:
     """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for a URL. May block.
 
     Raises:
-        InvalidSetting: the URL of the proxy is invalid.
+        InvalidSetting: the URL of a proxy is invalid.
     """
-    parts = urlsplit(url)
-    found = None if proxy_bypass(parts.netloc.rpartition("@")[2]) else getproxies().get(parts.scheme)
+    found = _environment_url(url)
     return Proxy.parse(found) if found else None
+
+
+def check_session_proxies(*urls: str) -> None:
+    """Check the environment's proxies that an aiohttp session uses for URLs. May block.
+
+    Raises:
+        InvalidSetting: the URL of a proxy is invalid, or lacks its scheme. aiohttp's errors would show its password.
+    """
+    if any("://" not in (_environment_url(url) or "://") for url in urls):
+        raise InvalidSetting(
+            "The URL of the proxy has no scheme. Write http://host:3128. Check HTTPS_PROXY and HTTP_PROXY."
+        )
+
+
+def check_proxies() -> dict[str, str]:
+    """Return the URLs of the environment's proxies, by the scheme of requests. May block.
+
+    Raises:
+        InvalidSetting: one is invalid, even if no request to the store would use it. Requests for
+            credentials may, and the errors of SDKs would show its password.
+    """
+    proxies = {scheme: proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
+    for proxy in proxies.values():
+        _split(proxy)
+    return proxies
+
+
+def _environment_url(url: str) -> str | None:
+    proxies = check_proxies()
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc.rpartition("@")[2]) else proxies.get(parts.scheme)
 
 
 def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext:
@@ -149,11 +178,48 @@ def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext
     try:
         context = ssl.create_default_context(cafile=ca_bundle if verify else None)
     except OSError as error:
-        raise InvalidSetting(f"Cannot read the certificate authorities in {ca_bundle!r}: {error}.") from error
+        raise _unreadable(ca_bundle, error.strerror or error) from error
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def check_authorities(ca_bundle: str) -> None:
+    """Raise `InvalidSetting` if a file has no certificate authorities. Loading them would take longer."""
+    try:
+        text = Path(ca_bundle).read_bytes()
+    except OSError as error:
+        raise _unreadable(ca_bundle, error.strerror) from error
+    if b"-----BEGIN " not in text:
+        raise _unreadable(ca_bundle, "it contains no certificate")
+
+
+def _unreadable(ca_bundle: str | None, reason: object) -> InvalidSetting:
+    return InvalidSetting(f"Cannot read the certificate authorities in {ca_bundle!r}: {reason}.")
+
+
+def _split(url: str) -> SplitResult:
+    """Split the URL of a proxy; the default scheme is `http`.
+
+    Raises:
+        InvalidSetting: it is malformed, for example because its password has an unescaped `#` or `/`.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
+        sound = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:
+        sound = False
+    if not sound or not url.isprintable() or not _NEVER_IN_A_PROXY.isdisjoint(url):
+        raise _unusable()
+    return parts
+
+
+def _unusable() -> InvalidSetting:
+    return InvalidSetting(
+        "The URL of the proxy cannot be used. Write http://host:3128, with user:password@ before the host if the proxy "
+        "wants them, and with %23 for # and %2F for / in the password. Check HTTPS_PROXY and HTTP_PROXY."
+    )
 
 
 def _host_and_port(server: Server, default: int = 0) -> str:

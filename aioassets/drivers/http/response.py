@@ -12,7 +12,7 @@ from aioassets.drivers.protocol import Data
 
 TOO_LONG: Final = "the response is too long"
 AHEAD: Final = 1024 * 1024
-"""Bytes of a body that are buffered before a reader asks for them."""
+"""Maximum bytes of a body to buffer before they are read."""
 
 
 class Channel(Protocol):
@@ -26,7 +26,7 @@ class Channel(Protocol):
         """Receive more data."""
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
 
 
 def text_of(value: bytes) -> str:
@@ -35,10 +35,10 @@ def text_of(value: bytes) -> str:
 
 
 class Headers(Mapping[str, str]):
-    """The headers of a response. Most are never read, so none is decoded before.
+    """The headers of a response. Most are never read, so each is decoded on access.
 
     Args:
-        raw: the headers as received, by names in lower case.
+        raw: the headers as received, with names in lower case.
     """
 
     __slots__ = ("_raw",)
@@ -61,7 +61,7 @@ class Response:
 
     Attributes:
         status: the HTTP status.
-        raw_headers: the headers as received, by names in lower case.
+        raw_headers: the headers as received, with names in lower case.
         begun: a future that is done when the head is complete.
         complete: whether the whole body has been received.
         received: bytes of the body received so far.
@@ -99,13 +99,13 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        """Discard the rest of the body, and the connection with it unless the body was complete."""
+        """Discard the rest of the body. Close the connection if the body was incomplete."""
         self._pieces.clear()
         if not self.complete:
             self._connection.abort()
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """Return the next bytes of the body: up to `size`, or the rest without a size; none only at the end.
+        """Return the next bytes of the body: up to `size`, or all that remain by default; empty only at the end.
 
         Raises:
             OSError: the connection broke. Bytes that arrived before are returned first.
@@ -117,11 +117,11 @@ class Response:
         return self._next(size)
 
     async def content(self, limit: int, seconds: float | None) -> Data:
-        """Return the whole of a short body.
+        """Return the whole body, which must be short.
 
         Args:
-            limit: the most bytes that it may have.
-            seconds: how long it may take; `None` for no limit.
+            limit: maximum number of bytes.
+            seconds: maximum duration in seconds; `None` for no limit.
 
         Raises:
             OSError: the connection broke, or the body exceeds a limit.
@@ -159,13 +159,13 @@ class Response:
 
     @property
     def length(self) -> int:
-        """Return the declared length of the body, or 0 where none is declared."""
+        """Return the declared length of the body, or 0 if none is declared."""
         length = self.raw_headers.get(b"content-length", b"0")  # checked by the parser
         return int(length) if b"transfer-encoding" not in self.raw_headers else 0
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the headers, by names in lower case; each is decoded when it is read."""
+        """Return the headers, with names in lower case. Each is decoded on access."""
         return Headers(self.raw_headers)
 
     def took(self, piece: Data) -> bool:

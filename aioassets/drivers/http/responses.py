@@ -1,4 +1,4 @@
-"""Responses, whether the project's own connections or an SDK received them."""
+"""Common interface of responses received by this package's own connections or by an SDK."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aioassets.drivers.http.connections import received
 from aioassets.drivers.protocol import Data
 
 PIECE = 1024 * 1024
-"""Bytes that are read from a response at once."""
+"""Bytes to read from a response at a time."""
 
 
 class AnyResponse(Protocol):
@@ -29,7 +29,7 @@ class AnyResponse(Protocol):
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """Return the next bytes of the body, at most `size`; none only at its end."""
+        """Return the next bytes of the body, at most `size`; empty only at its end."""
 
     async def content(self, limit: int, seconds: float | None) -> Data:
         """Return the whole body, of at most `limit` bytes, within `seconds`."""
@@ -40,7 +40,7 @@ class SDKResponse:
 
     Args:
         status: the HTTP status.
-        headers: by case-insensitive names.
+        headers: a mapping with case-insensitive names.
         pieces: the body.
         close: releases the connection.
     """
@@ -64,7 +64,7 @@ class SDKResponse:
         await self._close()
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """Return the next piece as it arrives, whatever its size; all of the body without a size."""
+        """Return the next piece of the body, of any size; or the whole body if `size` is omitted."""
         if size == sys.maxsize:
             return await self.content(sys.maxsize, None)
         return await anext(self._pieces, b"")

@@ -1,4 +1,4 @@
-"""Addresses of buckets: where requests go, and the region that signs them."""
+"""Addresses of buckets: the server to send requests to, and the region to sign them for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioassets.drivers.http.proxies import DEFAULT_PORTS
 from aioassets.drivers.s3.signing import encoded_key, host_of
 
 PROBE: Final = "key"
-"""The key of the URL that an address is read from."""
+"""The key in the presigned URL that an address is parsed from."""
 
 _GLOBAL: Final = ".s3.amazonaws.com"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -21,13 +21,13 @@ _SCOPE: Final = re.compile(r".*/[0-9]{8}/(?P<region>[^/]+)/s3/aws4_request", re.
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The place of a bucket.
+    """The address of a bucket.
 
     Attributes:
         scheme: `http` or `https`.
         server: the host and port to connect to.
         host: the value of the `Host` header.
-        path: the encoded path before a key, with its slash.
+        path: the encoded path before a key, with a trailing slash.
         region: the region to sign requests for.
     """
 
@@ -47,7 +47,7 @@ class Address:
             endpoint: the URL of the service that the SDK sends requests to.
 
         Returns:
-            The address, or `None` where requests need another signature (S3 Express, multi-region
+            The address, or `None` if requests need another kind of signature (S3 Express, multi-region
             access points, signature version 2).
         """
         url = urlsplit(presigned)
@@ -55,7 +55,9 @@ class Address:
         scope = _SCOPE.fullmatch(query.get("X-Amz-Credential", [""])[0])
         if query.get("X-Amz-Algorithm") != [_ALGORITHM] or scope is None:
             return None
-        if url.hostname == f"{bucket}{_GLOBAL}":  # the SDK presigns for the global endpoint, but sends to the regional
+        if (
+            url.hostname == f"{bucket}{_GLOBAL}"
+        ):  # the SDK presigns for the global endpoint, but sends requests to the regional one
             url = url._replace(netloc=f"{bucket}.{urlsplit(endpoint).netloc}")
         server = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
         return cls(url.scheme, server, host_of(url), url.path.removesuffix(PROBE), scope["region"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
@@ -13,9 +13,10 @@ from aioassets.drivers.bodies import Part, PastEnd
 from aioassets.drivers.http.parsing import printable
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.drivers.s3.credentials import REFUSED, Credentials
-from aioassets.drivers.s3.errors import code_of, service_error_of, translate
+from aioassets.drivers.s3.errors import OPEN, code_of, service_error_of, translate
 from aioassets.drivers.s3.hot import BucketMoved, Content, Payload
 from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.place import configured_endpoint, place_of
 from aioassets.drivers.s3.values import check_answer
 from aioassets.drivers.service_errors import Kind, Request, ServiceErrorRaised, translating
 from aioassets.errors import AioAssetsError, InvalidSetting, StoreError, StoreUnavailable
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH: Final = 1000
-"""S3's limit of keys for one DeleteObjects request."""
-
 _VERBS: Final = {
     "head_object": "read",
     "list_objects_v2": "list",
+    "delete_object": "delete",
     "delete_objects": "delete",
     "list_multipart_uploads": "list open uploads",
     "list_parts": "list the parts of",
@@ -57,12 +56,20 @@ class Bucket:
     def __init__(self, options: Options, sdk: Any = None) -> None:
         self.name = options.bucket
         self.url = f"s3://{options.bucket}"
-        self.credentials = Credentials(self.url) if sdk is None and options.access_key_id is None else None
+        self.credentials = Credentials(self.url) if sdk is None and options.needs_credentials else None
         self._options = options
         self._sdk = sdk
+        self._place: str | None = None
         self._client: Client | None = None
         self._left: list[Client] = []
         self._opening = anyio.Lock()
+
+    def place(self) -> str:
+        """Return the place in which the bucket's name is unique, as `place_of` does. The first call may block."""
+        if self._place is None:
+            with self._opened():
+                self._place = place_of(configured_endpoint(self._options, self._sdk))
+        return self._place
 
     async def request(
         self, send: Callable[[Client], Awaitable[T]], verb: str, key: str, *, conditional: bool = False
@@ -148,8 +155,12 @@ class Bucket:
             conditional=expected is not Expect.ANYTHING,
         )
 
-    async def delete(self, keys: Iterable[str]) -> None:
-        """Delete up to `BATCH` objects. Missing ones are no error."""
+    async def delete(self, key: str) -> None:
+        """Delete an object. S3 doesn't tell whether there was one."""
+        await self.call("delete_object", key)
+
+    async def delete_batch(self, keys: Iterable[str]) -> None:
+        """Delete up to 1,000 objects. Missing ones are no error."""
         objects = [{"Key": key} for key in keys]
         answer = await self.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
         for row in answer.get("Errors", ()):
@@ -206,27 +217,41 @@ class Bucket:
         An event loop of its own awaits the credentials. The client runs on any loop, since its
         connections and locks are bound to a loop when they are first used.
         """
-        try:
-            from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional, and slow
-
+        with self._opened():
             from aioassets.drivers.s3.opening import adopt, open_client  # noqa: PLC0415 - imports the SDK
-        except ImportError as error:
-            raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
 
-        # The SDK logs what it raises. Without a handler, Python would print that to standard error.
-        logging.getLogger("aiobotocore").addHandler(_QUIET)
-        if self._sdk is not None:
-            return adopt(self._sdk, self._options)
-        with self.translating("open"):
+            # The SDK logs what it raises. Without a handler, Python would print that to standard error.
+            logging.getLogger("aiobotocore").addHandler(_QUIET)
+            if self._sdk is not None:
+                return adopt(self._sdk, self._options)
+            return run_async(lambda: open_client(self._options, self.credentials, region))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Raise the errors of importing the SDK and creating a client as errors of this package."""
+        with self.translating(OPEN):
             try:
-                return run_async(lambda: open_client(self._options, self.credentials, region))
-            except (BotoCoreError, AioAssetsError):
+                yield
+            except AioAssetsError:
                 raise
-            except ValueError:  # raised by the SDK for an invalid endpoint, which may hold a password
+            except ImportError as error:
+                raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
+            except ValueError as error:  # raised for an invalid endpoint, which may hold a password
+                if _is_of_sdk(error):
+                    raise
                 raise InvalidSetting(
-                    f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL. "
-                    f"Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its configuration files."
+                    f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL, or its "
+                    f"host has an underscore. Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its "
+                    f"configuration files."
                 ) from None
+
+
+def _is_of_sdk(error: Exception) -> bool:
+    try:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional, and slow
+    except ImportError:
+        return False
+    return isinstance(error, BotoCoreError)
 
 
 _QUIET: Final = logging.NullHandler()

@@ -6,12 +6,13 @@ passed is used for everything.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
 from aioassets.drivers.bodies import being_sent, body_of, joined
-from aioassets.drivers.http.parsing import in_utc
+from aioassets.drivers.http.parsing import WEAK, in_utc
 from aioassets.drivers.protocol import Data, Expect, Revision
 from aioassets.drivers.s3.errors import is_document, is_regional, service_error_of
 from aioassets.drivers.s3.hot import Content, Payload
@@ -22,9 +23,13 @@ _BODILESS: Final = frozenset(
     {"AbortMultipartUpload", "DeleteObject", "HeadBucket", "HeadObject", "PutObject", "UploadPart"}
 )
 """Operations whose responses have no body."""
-_KNOWN_BY_NAME: Final = frozenset({"DeleteObjects", "ListMultipartUploads", "ListObjectsV2", "ListParts"})
-"""Operations whose responses may lack every field, so only the root element tells them from a foreign document. Some
-stores name the root elements of other responses differently."""
+_RESULT: Final = (b"Result", b"Error")
+_ROOTS: Final[Mapping[Any, tuple[bytes, ...]]] = {
+    **dict.fromkeys(("DeleteObjects", "ListMultipartUploads", "ListObjectsV2", "ListParts"), _RESULT),
+    "DeleteObject": (b"Error",),
+}
+"""Endings of the root elements by operation, where only they tell a response from a foreign document: it may lack every
+field, or has no body. Some stores name the root elements of other responses differently."""
 
 
 class SDKRequests:
@@ -78,7 +83,7 @@ class SDKRequests:
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
         params = {"UploadId": upload, "PartNumber": number, **given(ChecksumCRC32=crc32)}
         answer = await self._upload("upload_part", key, body, params)
-        return str(answer["ETag"])
+        return str(answer["ETag"]).removeprefix(WEAK)
 
     async def _upload(self, operation: str, key: str, body: Payload, params: Mapping[str, Any]) -> Any:
         send = partial(getattr(self._client, operation), Bucket=self._bucket, Key=key, **params)
@@ -95,9 +100,11 @@ class SDKRequests:
 def guard(client: Any) -> None:
     """Let an SDK client fail on responses that are not S3's, and not wait for `100 Continue`.
 
-    Waiting costs a round trip for each part, and never ends with some stores.
+    Waiting costs a round trip for each part, and never ends with some stores. DeleteObjects gets a
+    `Content-MD5`, which some stores demand beside or in place of the CRC32 that the SDK sends.
     """
     client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
+    client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5, unique_id="aioassets-add-md5")
     client.meta.events.register_first("before-parse.s3", _check_response, unique_id="aioassets-check-response")
 
 
@@ -117,10 +124,16 @@ def _check_response(response_dict: Mapping[str, Any], **_: Any) -> None:
     if status in REDIRECTS and not is_regional(status, headers, body):
         raise ServiceErrorRaised(service_error_of(f"{status}", "", status, location=headers.get("location", "")))
     operation = response_dict.get("context", {}).get("operation_name")
-    roots = (b"Result", b"Error") if operation in _KNOWN_BY_NAME else (b"",)
+    roots = _ROOTS.get(operation, (b"",))
     is_complete = is_document(body, *roots) or (operation in _BODILESS and not body)
     if status < 200 or (status < 300 and not is_complete):
         raise ForeignAnswer
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    body = params["body"]
+    digest = hashlib.md5(body.encode() if isinstance(body, str) else body, usedforsecurity=False)
+    params["headers"]["Content-MD5"] = base64_of(digest.hexdigest())
 
 
 def _drop_expect(params: dict[str, Any], **_: Any) -> None:

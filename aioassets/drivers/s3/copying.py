@@ -1,4 +1,4 @@
-"""Copies of objects on the store's side, in one request or in parts."""
+"""Server-side copies of objects, in one request or in parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aioassets.runtime.effects import Effects
 MAX_COPY: Final = 5 * 1024 * MIB
 """S3's limit for one CopyObject, in bytes. Larger objects are copied in parts."""
 COPY_PART: Final = 256 * MIB
-"""Bytes of a part that the store copies."""
+"""Bytes per part of a copy in parts."""
 
 
 async def copy_object(
@@ -31,17 +31,17 @@ async def copy_object(
     checksums: bool,
     effects: Effects | None,
 ) -> None:
-    """Copy one revision of an object to a key without an object.
+    """Copy one revision of an object to a key that has no object yet.
 
     Args:
         source: the name of the bucket of the original.
         info: the original.
         bucket: the bucket of the copy.
         key: the key of the copy.
-        dispatcher: the budget and retries to use.
-        created_with: parameters of the request that creates the object: its encryption.
+        dispatcher: limits and retries the requests.
+        created_with: parameters of the request that creates the object, such as its encryption.
         checksums: whether the store should compute a SHA-256 of the copy.
-        effects: record to note a copy with an unknown effect in.
+        effects: records a copy with an unknown effect.
 
     Raises:
         PreconditionFailed: the original is at another revision, or there is an object at the key.

@@ -8,7 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aioassets.errors import MissingCredentials, OutOfThreads, StoreUnavailable
+from aioassets.drivers.s3.errors import is_lasting, read_service_error
+from aioassets.drivers.s3.options import problem_of
+from aioassets.errors import AioAssetsError, MissingCredentials, StoreUnavailable
 from aioassets.runtime.tasks import supervised
 from aioassets.runtime.threads import in_thread, run_async
 
@@ -20,6 +22,8 @@ PAUSE: Final = 5.0
 """Seconds between two renewals while the old credentials are valid."""
 TIME_LIMIT: Final = 60.0
 """Limit of a renewal, in seconds."""
+_NAMES: Final = {"access_key": "access key id", "secret_key": "secret access key", "token": "session token"}
+"""Names of credentials, by attribute."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +68,7 @@ class Credentials:
         try:
             if self.current is None:
                 await self._load()
-        except (BotoCoreError, ClientError, OutOfThreads):
+        except (AioAssetsError, BotoCoreError, ClientError):
             raise
         except Exception as error:  # programs and files of the chain may fail in any way
             raise MissingCredentials(self._url, f"Reading them failed: {_summary(error)}") from error
@@ -79,8 +83,10 @@ class Credentials:
         if self._expires() and (self._expires(MARGIN) or time.monotonic() - self._renewed_at >= PAUSE):
             renewal = self._renewing(self._renew)
             if self._expires(MARGIN) and (problem := await asyncio.shield(renewal)) and self._expires(0):
-                detail = f"its credentials have expired, and can't be renewed: {_summary(problem)}"
-                raise StoreUnavailable(self._url, detail, uncertain=False) from problem
+                detail = f"have expired, and can't be renewed: {_summary(problem)}"
+                if _is_refusal(problem):
+                    raise MissingCredentials(self._url, f"they {detail}") from problem
+                raise StoreUnavailable(self._url, f"its credentials {detail}", uncertain=False) from problem
         return self.current
 
     def accept(self, used: Any) -> None:
@@ -129,17 +135,33 @@ class Credentials:
         return None
 
     async def _renew(self) -> None:
-        self.current = await self._source.get_frozen_credentials()
+        self.current = self._checked(await self._source.get_frozen_credentials())
 
     async def _load(self) -> None:
         source = await self._find() if self._find is not None else None
         if source is not None:
-            self.current, self._source = await source.get_frozen_credentials(), source
+            self.current, self._source = self._checked(await source.get_frozen_credentials()), source
+
+    def _checked(self, found: Any) -> Any:
+        for attribute, name in _NAMES.items():
+            if problem := problem_of(getattr(found, attribute)):
+                detail = f"the {name} {problem}. Check the environment variables and files of AWS."
+                raise MissingCredentials(self._url, detail)
+        return found
 
 
 def _run(work: Callable[[], Awaitable[None]]) -> None:
     """Run work that may block, in a worker thread, on an event loop of its own."""
     run_async(lambda: asyncio.wait_for(work(), TIME_LIMIT))
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether renewing the credentials failed in a way that a retry doesn't mend."""
+    from botocore.exceptions import ClientError, SSOError, TokenRetrievalError  # noqa: PLC0415 - already imported
+
+    if isinstance(error, ClientError):
+        return is_lasting(read_service_error(error.response))
+    return isinstance(error, MissingCredentials | SSOError | TokenRetrievalError)
 
 
 def _summary(error: Exception) -> str:

@@ -16,7 +16,7 @@ from aioassets._version import __version__
 from aioassets.drivers.bodies import joined
 from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import MAX_ERROR
-from aioassets.drivers.http.parsing import entity_tag
+from aioassets.drivers.http.parsing import WEAK, entity_tag
 from aioassets.drivers.http.response import Response, text_of
 from aioassets.drivers.protocol import Data, Expect, Revision
 from aioassets.drivers.s3.address import Address
@@ -42,6 +42,7 @@ class DirectRequests:
         credentials: returns the credentials of the next request.
         patience: seconds that the body of an error may take.
         encryption: the headers that ask for server-side encryption.
+        headers: sent with every request.
         adds_checksums: whether every upload carries a checksum.
     """
 
@@ -53,6 +54,7 @@ class DirectRequests:
         *,
         patience: float,
         encryption: Mapping[str, str] = _NOTHING,
+        headers: Mapping[str, str] = _NOTHING,
         adds_checksums: bool = False,
     ) -> None:
         self.address = address
@@ -60,6 +62,7 @@ class DirectRequests:
         self._credentials = credentials
         self._patience = patience
         self._encryption = encryption
+        self._headers = {**headers, "accept-encoding": "identity", "user-agent": AGENT}
         self._adds_checksums = adds_checksums
         self._signer = Signer(address.region)
 
@@ -98,7 +101,7 @@ class DirectRequests:
         query = encoded_query({"partNumber": f"{number}", "uploadId": upload})
         etag = await self._etag_of(await self._send("PUT", key, query, headers, payload))
         entity_tag(etag)
-        return etag
+        return etag.removeprefix(WEAK)
 
     async def _etag_of(self, response: Response) -> str:
         """Return the ETag of the response to an upload."""
@@ -113,8 +116,7 @@ class DirectRequests:
     async def _send(self, method: str, key: str, query: str, headers: dict[str, str], body: Payload = b"") -> Response:
         address = self.address
         path = address.path_of(key)
-        headers["accept-encoding"] = "identity"
-        headers["user-agent"] = AGENT
+        headers.update(self._headers)
         moment = _stamp(int(time()))
         signed = self._signer.signed(await self._credentials(), method, address.host, path, query, headers, time=moment)
         if method == "PUT":

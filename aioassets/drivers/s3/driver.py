@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -15,7 +14,7 @@ from aioassets.drivers.bodies import CHUNK, MIB, read_range, read_whole, share_o
 from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number
-from aioassets.drivers.parts import restarted
+from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -31,12 +30,14 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.drivers.s3.bucket import BATCH, Bucket
+from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.copying import copy_object
+from aioassets.drivers.s3.deletion import Deletion
 from aioassets.drivers.s3.etags import is_etag_of
 from aioassets.drivers.s3.listing import list_objects
 from aioassets.drivers.s3.multipart import MultipartUpload
 from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.place import AWS
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
 from aioassets.drivers.s3.values import condition_for, revision_of, sha256_of, whole_checksums
 from aioassets.errors import (
@@ -61,15 +62,15 @@ MIN_PART_SIZE: Final = 5 * MIB
 class S3Driver(NoLocalFiles):
     """A bucket of S3 or of a compatible store.
 
-    The driver reads no environment variables itself. The SDK reads them for options that are not
-    given (credentials, region, profile, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, `HTTPS_PROXY`,
-    `HTTP_PROXY`, `NO_PROXY`), and its configuration files.
+    For options that are not given, the SDK reads its environment variables (credentials, region,
+    profile, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and its
+    configuration files. `identity` names the endpoint that results. It imports the SDK only if the
+    files mention an endpoint or a region outside the partition `aws`.
 
     Args:
         bucket: the bucket's name.
-        dispatcher: the budget and retries to use. The retries of the SDK are off.
-        endpoint_url: the URL of the store, if it is not AWS. `identity` includes only an endpoint
-            that is given here, not one from the SDK's configuration.
+        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
+        endpoint_url: the URL of the store, if it is not AWS.
         region: the bucket's region.
         profile: a profile of the AWS configuration files.
         access_key_id: static credentials. Without them, the SDK's provider chain finds credentials.
@@ -85,9 +86,11 @@ class S3Driver(NoLocalFiles):
             another checksum carry a CRC32. Many stores refuse it.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the default ones.
+        anonymous: send unsigned requests, for public buckets, even if there are credentials.
+        requester_pays: agree to pay for requests and transfers, which requester-pays buckets require.
         part_size: bytes; larger blobs are uploaded in parts of this size.
         connect_timeout: seconds.
-        read_timeout: seconds without a byte after which a request fails.
+        read_timeout: seconds that a request may go without receiving data before it fails.
         client: an aiobotocore S3 client to use for all requests, which is never closed. Configure it
             with `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`.
 
@@ -113,6 +116,8 @@ class S3Driver(NoLocalFiles):
         request_checksum_calculation: str = "when_required",
         verify: bool = True,
         ca_bundle: str | os.PathLike[str] | None = None,
+        anonymous: bool = False,
+        requester_pays: bool = False,
         part_size: int = PART_SIZE,
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
@@ -125,10 +130,8 @@ class S3Driver(NoLocalFiles):
         if endpoint_url is not None:
             server_url("endpoint_url", endpoint_url)
         self.url = f"s3://{bucket}"
-        self.identity = f"{self.url}@{endpoint_url}" if endpoint_url else self.url
-        self._endpoint = endpoint_url
         self._dispatcher = dispatcher or Dispatcher()
-        self._part_size = part_size
+        self._parts = PartSize(part_size, MIN_PART_SIZE)
         self._checksums = checksums
         options = Options(
             bucket=bucket,
@@ -145,9 +148,18 @@ class S3Driver(NoLocalFiles):
             verify=(None if ca_bundle is None else os.fspath(ca_bundle)) if verify else False,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
+            anonymous=anonymous,
+            requester_pays=requester_pays,
         )
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)
+        self._deletion = Deletion(self._bucket, self._dispatcher)
+
+    @property
+    def identity(self) -> str:
+        """The URL, and another partition than `aws` or the endpoint. The first access may read configuration files."""
+        place = self._bucket.place()
+        return self.url if place == AWS else f"{self.url}@{place}"
 
     async def __aenter__(self) -> Self:
         return self
@@ -202,8 +214,14 @@ class S3Driver(NoLocalFiles):
         effects: Effects | None = None,
     ) -> Uploaded:
         """Upload a blob. A resumed upload keeps the encryption that it was begun with."""
+        upload = partial(self._upload, key, source, expected, resume=resume, effects=effects)
+        return await self._parts.fit(source.size, upload)
+
+    async def _upload(
+        self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
+    ) -> Uploaded:
         compare = self._has_bytes_of
-        if source.size <= self._part_size:
+        if source.size <= self._parts.size:
             whole = partial(self._upload_whole, effects=effects)
             return await upload_by(whole, self, key, source, expected, look_first=resume, compare=compare)
         send = partial(self._upload_parts, resume=resume, effects=effects)
@@ -219,7 +237,7 @@ class S3Driver(NoLocalFiles):
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
         """Copy an object between buckets of one endpoint, with the credentials of this driver."""
-        if not isinstance(source, S3Driver) or source._endpoint != self._endpoint:  # noqa: SLF001 - of the same class
+        if not isinstance(source, S3Driver) or not await in_thread(self._is_beside, source):
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
@@ -229,15 +247,17 @@ class S3Driver(NoLocalFiles):
         copy = await self.stat(key)
         return replace(copy, checksums={**vouched, **copy.checksums})
 
+    def _is_beside(self, other: S3Driver) -> bool:
+        """Return whether two buckets are in the same place, so that the store can copy between them. Blocking."""
+        return self._bucket.place() == other._bucket.place()
+
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """List objects in ascending order on S3. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
         async for row in list_objects(self._bucket, self._dispatcher, prefix, delimiter):
             yield row
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        remaining = iter(keys)
-        while batch := tuple(islice(remaining, BATCH)):
-            await self._dispatcher.send(partial(self._bucket.delete, batch), urgent=True, effects=effects)
+        await self._deletion.run(keys, effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """List open uploads in any order. MinIO lists only those of one key, which must be the whole prefix."""
@@ -267,7 +287,7 @@ class S3Driver(NoLocalFiles):
                 self._dispatcher,
                 key,
                 source,
-                part_size=self._part_size,
+                part_size=self._parts.size,
                 created_with=self._encryption,
                 completed_with=condition_for(expected),
                 effects=effects,
@@ -280,7 +300,7 @@ class S3Driver(NoLocalFiles):
     async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
         """Compare an object with a source, by its ETag if possible, which avoids reading it."""
         vague = found.size == source.size and not found.checksums
-        if vague and await is_etag_of(found.revision, source, self._part_size):
+        if vague and await is_etag_of(found.revision, source, self._parts.size):
             return True
         return await has_bytes_of(self, found, source)
 

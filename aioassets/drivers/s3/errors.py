@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aioassets.drivers.http.connections import PRIVATE_CA, unavailable
@@ -11,6 +12,7 @@ from aioassets.drivers.http.parsing import UNREADABLE
 from aioassets.drivers.protocol import Data
 from aioassets.drivers.s3.hot import BucketMoved
 from aioassets.drivers.service_errors import (
+    SET_CLOCK,
     ForeignAnswer,
     Kind,
     Request,
@@ -27,6 +29,9 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "NoSuchKey": Kind.MISSING,
     "NoSuchBucket": Kind.NO_BUCKET,
     "NoSuchUpload": Kind.OTHER,  # a 404 that is not about the object
+    "InvalidObjectState": Kind.OTHER,  # a 403 that is not about credentials, like the next two
+    "ObjectNotInActiveTierError": Kind.OTHER,
+    "RequestTimeTooSkewed": Kind.OTHER,
     "PreconditionFailed": Kind.CONDITION,
     "AccessDenied": Kind.DENIED,
     "AccountProblem": Kind.DENIED,
@@ -34,7 +39,6 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "ExpiredToken": Kind.DENIED,
     "InvalidAccessKeyId": Kind.DENIED,
     "InvalidToken": Kind.DENIED,
-    "RequestTimeTooSkewed": Kind.DENIED,
     "SignatureDoesNotMatch": Kind.DENIED,
     "TokenRefreshRequired": Kind.DENIED,
     "BadDigest": Kind.REFUSED,  # damaged in transit, like the next four
@@ -50,6 +54,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "SlowDownWrite": Kind.THROTTLED,
     "Throttling": Kind.THROTTLED,
     "TooManyRequests": Kind.THROTTLED,
+    "IDPCommunicationError": Kind.FAILED,  # of STS
     "InternalError": Kind.FAILED,
     "RequestTimeout": Kind.FAILED,
     "ServiceUnavailable": Kind.FAILED,
@@ -61,10 +66,40 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     404: Kind.MISSING,
     408: Kind.FAILED,
     412: Kind.CONDITION,
+    413: Kind.TOO_LARGE,
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
 """Kinds of other codes, and of responses to HEAD, which have only a status."""
+_RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), and try again then."
+_ADVICE: Final[Mapping[str, str]] = {
+    "InvalidObjectState": _RESTORE,
+    "ObjectNotInActiveTierError": _RESTORE,
+    "RequestTimeTooSkewed": SET_CLOCK,
+}
+"""Advice by code, where the advice of the kind is wrong."""
+_SET_CREDENTIALS: Final = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or set anonymous=true for a public bucket."
+)
+_SIGN_IN: Final = "Check the role and its trust policy, or sign in again (`aws sso login`)."
+_OTHER_TIMES: Final = ("Signature expired", "Signature not yet current")
+"""Beginnings of STS's messages about a clock, whose code is that of any wrong signature."""
+_UNPERMITTED: Final = frozenset({"AccessDenied", "403"})
+"""Codes for a missing permission."""
+_PERMISSIONS: Final[Mapping[str, str]] = {
+    "list": "s3:ListBucket",
+    "list open uploads": "s3:ListBucketMultipartUploads",
+    "list the parts of": "s3:ListMultipartUploadParts",
+    "abort an upload of": "s3:AbortMultipartUpload",
+    "begin an upload of": "s3:PutObject",
+    "delete": "s3:DeleteObject",
+    "read": "s3:GetObject and s3:ListBucket. Without s3:ListBucket, S3 also refuses to read an object that does "
+    "not exist",
+    "write": "s3:PutObject",
+}
+"""Permissions by the verb of a request."""
+OPEN: Final = "open"
+"""The verb of opening a client, which sends requests for credentials only."""
 ELSEWHERE: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 """Codes of a bucket in another region, besides redirects."""
 _REGIONAL: Final = frozenset({301, 302, 307})
@@ -89,7 +124,7 @@ def service_error_of(
         location: the target of a redirect.
     """
     kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
-    return ServiceError(kind, code, message, status, wait, location)
+    return ServiceError(kind, code, message, status, wait, location, _ADVICE.get(code, ""))
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: Data) -> tuple[ServiceError, str]:
@@ -153,6 +188,37 @@ def code_of(error: BaseException) -> str:
     return read_service_error(response).code if response else service_code_of(error)
 
 
+def _refused(error: ServiceError, request: Request) -> AioAssetsError:
+    if error.code in _UNPERMITTED and (needed := _PERMISSIONS.get(request.verb)):
+        error = replace(error, advice=f"Check that the credentials allow {needed}.")
+    return error.translate(request)
+
+
+def is_lasting(error: ServiceError) -> bool:
+    """Return whether a service for credentials refused, and would do so again."""
+    return error.kind not in (Kind.FAILED, Kind.THROTTLED, Kind.REFUSED)
+
+
+def _without_credentials(error: ServiceError, request: Request) -> AioAssetsError:
+    """Return the error for a response of a service for credentials, which is all that opening asks."""
+    if not is_lasting(error):
+        return error.translate(request)
+    advice = SET_CLOCK if error.message.startswith(_OTHER_TIMES) else error.advice or _SIGN_IN
+    detail = f"the service for credentials refused ({error.sentence.rstrip('.')}). {advice}"
+    return MissingCredentials(request.bucket, detail)
+
+
+def _misused(error: Exception, request: Request) -> AioAssetsError:
+    """Return the error for one that the SDK raises by itself. When it is opened, that is because of its settings."""
+    from botocore import exceptions as sdk  # noqa: PLC0415 - optional, and already imported
+
+    if request.verb == OPEN or isinstance(
+        error, sdk.NoRegionError | sdk.ValidationError | sdk.ParamValidationError | sdk.InvalidConfigError
+    ):
+        return InvalidSetting(f"{request.bucket} can't be used: {error}")
+    return StoreError(f"{request.bucket} can't {request.doing}: {error}", uncertain=request.changes)
+
+
 def translate(error: Exception, request: Request) -> Exception:
     """Return the error of this package for one of S3's or the SDK's, or the same error where it is neither."""
     import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
@@ -163,12 +229,14 @@ def translate(error: Exception, request: Request) -> Exception:
         case AioAssetsError():
             return error
         case ServiceErrorRaised() | BucketMoved():
-            return error.refusal.translate(request)
+            return _refused(error.refusal, request)
         case sdk.ClientError():
-            return read_service_error(error.response).translate(request)
+            found = read_service_error(error.response)
+            return (_without_credentials if request.verb == OPEN else _refused)(found, request)
+        case sdk.NoCredentialsError():
+            return MissingCredentials(request.bucket, f"the AWS SDK located none. {_SET_CREDENTIALS}")
         case (
-            sdk.NoCredentialsError()
-            | sdk.PartialCredentialsError()
+            sdk.PartialCredentialsError()
             | sdk.CredentialRetrievalError()
             | sdk.MetadataRetrievalError()
             | sdk.NoAuthTokenError()
@@ -181,10 +249,8 @@ def translate(error: Exception, request: Request) -> Exception:
         case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError() | sdk.FlexibleChecksumError():
             # The messages of the SDK contain whole URLs.
             return unavailable(request, error.kwargs.get("error") or error, advice=PRIVATE_CA)
-        case sdk.NoRegionError() | sdk.ValidationError() | sdk.ParamValidationError() | sdk.InvalidConfigError():
-            return InvalidSetting(f"{request.bucket} can't be used: {error}")
         case sdk.BotoCoreError():
-            return StoreError(f"{request.bucket} can't {request.doing}: {error}", uncertain=request.changes)
+            return _misused(error, request)
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return unavailable(request, error, advice=PRIVATE_CA)
     is_foreign = isinstance(error, (ResponseParserError, ForeignAnswer, *UNREADABLE))

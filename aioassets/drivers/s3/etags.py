@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from aioassets.drivers.bodies import CHUNK, MIB
+from aioassets.drivers.http.parsing import entity_tag
 from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.s3.values import crc32
 from aioassets.runtime.threads import in_thread
@@ -31,7 +32,7 @@ async def part_has_bytes(part: Part, body: Data) -> bool:
     """Return whether a listed part has these bytes."""
     if crc := part.get("ChecksumCRC32"):
         return bool(crc == await crc32(body))
-    return bool(part["ETag"].strip('"') == (await in_thread(_md5, body)).hexdigest())
+    return bool(entity_tag(part["ETag"]) == (await in_thread(_md5, body)).hexdigest())
 
 
 async def is_etag_of(etag: str, source: Source, part_size: int) -> bool:

@@ -100,7 +100,7 @@ class HotRequests(Protocol):
         """
 
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
-        """Upload a part, and return its ETag as the store wrote it.
+        """Upload a part, and return its ETag as the store wrote it, without the mark of a proxy.
 
         Args:
             key: the object's key.
@@ -112,10 +112,10 @@ class HotRequests(Protocol):
 
 
 class BucketMoved(Exception):
-    """Raised where the bucket is in another region.
+    """Raised if the bucket is in another region.
 
     Attributes:
-        region: the region that the store named; empty where it named none.
+        region: the region that the store named; empty if it named none.
         refusal: the store's response.
     """
 

@@ -15,7 +15,7 @@ from aioassets.runtime.dispatch import Dispatcher
 async def list_objects(
     bucket: Bucket, dispatcher: Dispatcher, prefix: str, delimiter: str | None
 ) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-    """List the objects of keys that begin with `prefix`, in the order of the store."""
+    """List the objects whose keys begin with `prefix`, in the store's order."""
     position: dict[str, str] = {}
     while True:
         page = await dispatcher.send(
@@ -26,7 +26,7 @@ async def list_objects(
             rows = rows_of(page)
             following = {"ContinuationToken": page["NextContinuationToken"]} if page.get("IsTruncated") else {}
             if following and following == position:
-                raise ForeignAnswer  # the listing has no end
+                raise ForeignAnswer  # the listing never ends
             position = following
         for row in rows:
             yield row

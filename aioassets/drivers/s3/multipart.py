@@ -1,4 +1,4 @@
-"""Multipart uploads and copies: parts in parallel, and no upload left open."""
+"""Multipart uploads and copies. Parts are sent in parallel, and no upload is left open."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 
 COPIES_AT_ONCE: Final = 8
-"""Parts that a store copies at once. The work is the store's."""
+"""Number of parts that the store copies concurrently."""
 
 
 class Multipart(PartedUpload[None]):
-    """An object that is uploaded or copied in parts, once.
+    """A single attempt to upload or copy an object in parts.
 
     Args:
         bucket: sends each request once.
-        dispatcher: the budget and retries to use.
+        dispatcher: limits and retries the requests.
         key: the object's key.
         created_with: parameters of CreateMultipartUpload.
         completed_with: parameters of CompleteMultipartUpload: the condition.
-        effects: record to note a completion with an unknown effect in.
+        effects: records a completion with an unknown effect.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Multipart(PartedUpload[None]):
                 answer = await self._bucket.call("create_multipart_upload", self._key, **self._created_with)
                 self._upload_id = answer["UploadId"]
 
-        # Wait for the response even when cancelled: an upload of an unknown id has to be looked for.
+        # Wait for the response even if cancelled. Otherwise, the upload would have to be found by listing.
         try:
             await stoppable(ask)
         except BaseException as error:
@@ -103,7 +103,7 @@ class Multipart(PartedUpload[None]):
             raise
 
     async def _remove_rest(self, *, completed: bool) -> None:
-        """Abort this upload, and one that was begun by a request without a response."""
+        """Abort this upload, and any that was begun by a request without a response."""
         try:
             if self._upload_id is not None and not completed:
                 await self._dispatcher.send(partial(abort_once, self._bucket, self._key, self._upload_id), urgent=True)
@@ -117,7 +117,7 @@ class MultipartUpload(Multipart):
 
     Args:
         source: the content.
-        part_size: bytes of a part; more where that would make too many parts.
+        part_size: bytes per part; increased if there would be too many parts.
         checksums: whether to send a CRC32 with each part.
         resume: whether to continue an open upload of the key, and to abort all others.
     """
@@ -161,13 +161,13 @@ class MultipartUpload(Multipart):
 
     async def _open(self) -> None:
         if self._resume:
-            with contextlib.suppress(AccessDenied, StoreError):  # without these rights nothing is resumed
+            with contextlib.suppress(AccessDenied, StoreError):  # without these permissions, nothing is resumed
                 await self._take_up()
         if self._upload_id is None:
             await super()._open()
 
     async def _take_up(self) -> None:
-        """Continue the open upload with the most parts, and abort the others."""
+        """Resume the open upload with the most parts, and abort the others."""
         found = [upload async for upload in open_uploads_of(self._bucket, self._dispatcher, self._key)]
         parts = [(await self._fitting_parts(upload), upload) for upload in found]
         kept, best = max(parts, key=lambda each: len(each[0]), default=({}, None))
@@ -178,7 +178,7 @@ class MultipartUpload(Multipart):
                 await abort(self._bucket, self._dispatcher, upload)
 
     async def _fitting_parts(self, upload: OpenUpload) -> Mapping[int, Part]:
-        """Return the parts of an open upload that have the right sizes."""
+        """Return the parts of an open upload that have the expected sizes."""
         fitting: dict[int, Part] = {}
         marker: dict[str, int] = {}
         while True:
@@ -224,9 +224,9 @@ class MultipartCopy(Multipart):
     """An object that the store copies in parts.
 
     Args:
-        size: bytes of the original.
+        size: the size of the original in bytes.
         copied_from: parameters that name the original and pin its revision.
-        part_size: bytes of a part.
+        part_size: bytes per part.
     """
 
     def __init__(

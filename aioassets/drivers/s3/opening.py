@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,17 +11,20 @@ from weakref import WeakValueDictionary
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
+from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader, create_loader
 
+from aioassets.drivers.http.proxies import check_authorities, check_proxies
 from aioassets.drivers.s3.address import PROBE, Address
 from aioassets.drivers.s3.by_sdk import SDKRequests, guard
 from aioassets.drivers.s3.credentials import Credentials
 from aioassets.drivers.s3.direct import AGENT, DirectRequests
 from aioassets.drivers.s3.errors import region_in
 from aioassets.drivers.s3.hot import HotRequests
-from aioassets.drivers.s3.options import Options
+from aioassets.drivers.s3.options import Options, problem_of
 from aioassets.drivers.s3.transport import Transport
+from aioassets.errors import InvalidSetting
 
 _SIGNED_OTHERWISE: Final = ("--x-s3", "--xa-s3")
 """Endings of the names of S3 Express buckets and their access points, which have sessions of their own."""
@@ -67,9 +71,12 @@ async def open_client(options: Options, credentials: Credentials | None, region:
         credentials: renewed credentials; `None` for those in the options.
         region: the bucket's region; `None` for the configured one.
     """
+    check_proxies()
     session = _session(options, region)
     if credentials is not None:
         session.register_component("credential_provider", _Provider(credentials, options))
+    elif options.anonymous:
+        session.register_component("credential_provider", _NoProvider())
     else:
         session.set_credentials(options.access_key_id, options.secret_access_key, options.session_token)
     transports: list[Transport] = []
@@ -89,6 +96,7 @@ async def open_client(options: Options, credentials: Credentials | None, region:
             )
         )
         guard(sdk)
+        _add_headers(sdk, options.headers)
         address = await _address(sdk, options.bucket)
         hot = await _hot(options, session, sdk, transports[0], address)
         return Client(sdk, hot, address.region if address else sdk.meta.region_name or "", opened.pop_all())
@@ -97,17 +105,43 @@ async def open_client(options: Options, credentials: Credentials | None, region:
 def adopt(sdk: Any, options: Options) -> Client:
     """Use an SDK client of the caller, which is never closed, for all requests."""
     guard(sdk)
+    _add_headers(sdk, options.headers)
     encryption = options.encryption_params
     hot = SDKRequests(sdk, options.bucket, patience=options.read_timeout, encryption=encryption)
     return Client(sdk, hot, "", AsyncExitStack())
 
 
+def _add_headers(sdk: Any, headers: Mapping[str, str]) -> None:
+    """Let an SDK client send headers with each request."""
+
+    def add(params: dict[str, Any], **_: Any) -> None:
+        params["headers"].update(headers)
+
+    if headers:
+        sdk.meta.events.register_first("before-call.s3", add, unique_id="aioassets-add-headers")
+
+
 def _session(options: Options, region: str | None = None) -> AioSession:
+    """Create a session. Reads files.
+
+    Raises:
+        InvalidSetting: the profile or the region is empty or damaged, or certificate authorities cannot be read.
+            The errors of the SDK do not name them.
+    """
     session = AioSession(profile=options.profile)
+    _check("profile", session.profile, "AWS_PROFILE or AWS_DEFAULT_PROFILE")
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     if region or options.region:  # which credential services may need
         session.set_config_variable("region", region or options.region)
+    _check("region", session.get_config_variable("region"), "AWS_DEFAULT_REGION")
+    if authorities := session.get_config_variable("ca_bundle") if options.verify is None else options.verify:
+        check_authorities(f"{authorities}")  # requests for credentials use them, too
     return session
+
+
+def _check(option: str, value: str | None, variables: str) -> None:
+    if problem := "is empty" if value == "" else problem_of(value):
+        raise InvalidSetting(f"The {option} {problem}. Set {variables} or the option {option} to a name, or unset it.")
 
 
 def _loader(data_path: str | None) -> Loader:
@@ -129,6 +163,7 @@ def _config(options: Options, transport: Any) -> AioConfig:
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": False, **style},  # a signed payload would be hashed on the event loop
         user_agent_extra=AGENT,
+        **({"signature_version": UNSIGNED} if options.anonymous else {}),
     )
 
 
@@ -144,6 +179,7 @@ async def _hot(
         provider.get_frozen_credentials,
         patience=options.read_timeout,
         encryption=options.encryption_headers,
+        headers=options.headers,
         adds_checksums=options.request_checksum_calculation == "when_supported",
     )
 
@@ -170,6 +206,13 @@ async def _address(sdk: Any, bucket: str) -> Address | None:
 def _version_4(signature_version: Any, **_: Any) -> str | None:
     """Presign as requests are signed. By default the SDK presigns with the outdated version 2."""
     return "s3v4-query" if signature_version in ("v4-query", "s3v4-query") else None
+
+
+class _NoProvider:
+    """The provider of a session without credentials."""
+
+    async def load_credentials(self) -> None:
+        """Return `None`, so that no service is asked for credentials."""
 
 
 class _Provider:

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote
 from aioassets.drivers.http.proxies import DEFAULT_PORTS
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
-"""Sent in place of the SHA-256 of the body, which the store verifies by a checksum header instead."""
+"""Value sent instead of the SHA-256 of the body, which the store verifies by a checksum header."""
 UNSIGNED: Final = frozenset(
     {
         "baggage",
@@ -38,11 +38,11 @@ _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
 class Credentials(Protocol):
-    """Credentials, as the SDK freezes them."""
+    """Credentials, as a snapshot that the SDK makes."""
 
     @property
     def access_key(self) -> str:
-        """Return the access key id."""
+        """Return the access key ID."""
 
     @property
     def secret_key(self) -> str:
@@ -54,7 +54,7 @@ class Credentials(Protocol):
 
 
 class _Key(NamedTuple):
-    """The signing key of one day. Deriving it takes as long as the rest of a signature."""
+    """The signing key for one day. Deriving it takes as long as the rest of a signature."""
 
     secret: str
     day: str
@@ -84,7 +84,7 @@ class Signer:
         time: str,
         payload: str = UNSIGNED_PAYLOAD,
     ) -> dict[str, str]:
-        """Return the headers to send a request with.
+        """Return all headers of a request, including the signature.
 
         Args:
             credentials: the credentials to sign with.
@@ -92,7 +92,7 @@ class Signer:
             host: the host, as `host_of` returns it.
             path: the encoded path.
             query: the encoded query, without the question mark.
-            headers: the other headers, with names in lower case.
+            headers: the headers to sign, with names in lower case.
             time: the time in UTC, as in `20240229T235959Z`.
             payload: the SHA-256 of the body, in hex.
         """

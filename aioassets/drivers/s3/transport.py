@@ -1,8 +1,8 @@
-"""HTTP for the SDK on the project's own connections.
+"""An HTTP transport for the SDK that uses this package's own connections.
 
-aiobotocore takes a session class of one's choice (`AioConfig(http_session_cls=...)`). The interface
-between the two is not documented, so `pyproject.toml` bounds its version, and `TestTransport` in
-`tests/drivers/test_s3_direct.py` fails where the interface moves.
+aiobotocore accepts a custom session class (`AioConfig(http_session_cls=...)`). Its interface is not
+documented, so `pyproject.toml` bounds the version of aiobotocore, and `TestTransport` in
+`tests/drivers/test_s3_direct.py` fails if the interface changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aioassets.drivers.protocol import Data
 from aioassets.drivers.s3.signing import host_of
 
 _DROPPED: Final = frozenset({"expect", "transfer-encoding"})
-"""Headers that are not sent: waiting for `100 Continue` costs a round trip for each part, and bodies have a length."""
+"""Headers that are not sent. Waiting for `100 Continue` costs a round trip per part, and bodies have a length."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class Transport:
 
     Args:
         timeout: seconds to wait for a connection, and for the next byte.
-        verify: whether to verify certificates, or the file of authorities to trust.
-        proxies: the URLs of proxies, by scheme.
-        ignored: options of aiohttp sessions.
+        verify: whether to verify certificates, or a file of certificate authorities to trust.
+        proxies: proxy URLs by scheme.
+        ignored: options of aiohttp sessions, which have no effect here.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Transport:
             await pool.aclose()
 
     def connections(self, scheme: str) -> Connections:
-        """Return the connections for a scheme. The first call for one reads files.
+        """Return the connection pool for a scheme. The first call reads certificate files.
 
         Raises:
             InvalidSetting: certificate authorities cannot be read, or the URL of a proxy is invalid.
@@ -143,7 +143,7 @@ class _Stream:
         self._response = response
 
     async def read(self, size: int = -1) -> Data:
-        """Return up to `size` bytes, or all."""
+        """Return up to `size` bytes, or all that remain."""
         return await self._response.read(sys.maxsize if size < 0 else size)
 
     def at_eof(self) -> bool:
@@ -152,7 +152,7 @@ class _Stream:
 
 
 async def _bytes(body: Any) -> Data:
-    """Return a request body as the SDK holds it: bytes, a file in memory, or a chunked wrapper of one."""
+    """Return the bytes of a request body, which the SDK holds as bytes, an in-memory file, or a wrapper of one."""
     if body is None:
         return b""
     if isinstance(body, str):

@@ -15,7 +15,7 @@ from aioassets.runtime.dispatch import Dispatcher
 
 
 async def open_uploads(bucket: Bucket, dispatcher: Dispatcher, prefix: str) -> AsyncIterator[OpenUpload]:
-    """List the open uploads of keys that begin with `prefix`."""
+    """List the open uploads whose keys begin with `prefix`."""
     position: dict[str, str] = {}
     while True:
         page = await dispatcher.send(
@@ -24,7 +24,7 @@ async def open_uploads(bucket: Bucket, dispatcher: Dispatcher, prefix: str) -> A
         for row in page.get("Uploads", ()):
             if row["Key"].startswith(prefix):  # checked, since callers may abort what is listed
                 yield OpenUpload(row["Key"], row["UploadId"], in_utc(row["Initiated"]))
-        # SeaweedFS orders by upload ids, and sends no key marker.
+        # SeaweedFS sorts by upload IDs, and sends no key marker.
         markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
         before, position = position, {name: marker for name, marker in markers.items() if marker}
         if not page.get("IsTruncated") or position == before:
@@ -39,12 +39,12 @@ async def open_uploads_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> A
 
 
 async def abort(bucket: Bucket, dispatcher: Dispatcher, upload: OpenUpload) -> None:
-    """Abort an open upload. One that is gone is no error."""
+    """Abort an open upload. It is no error if it no longer exists."""
     await dispatcher.send(partial(abort_once, bucket, upload.key, upload.id), urgent=True)
 
 
 async def abort_all_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> None:
-    """Abort all open uploads of one key, if the credentials allow it."""
+    """Abort all open uploads of one key, if the credentials permit it."""
     with contextlib.suppress(AccessDenied, StoreError):
         async for upload in open_uploads_of(bucket, dispatcher, key):
             await abort(bucket, dispatcher, upload)

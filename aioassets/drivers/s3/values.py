@@ -25,9 +25,9 @@ _ALWAYS_THERE: Final[Mapping[str, frozenset[str]]] = {
     "copy_object": frozenset({"ETag"}),
     "upload_part_copy": frozenset({"ETag"}),
 }
-"""Fields of every response of S3. A response without them comes from something else."""
+"""Fields of every response from S3. A response without them comes from another server."""
 _INSIDE: Final = {"copy_object": "CopyObjectResult", "upload_part_copy": "CopyPartResult"}
-"""The field that holds them, where they are not at the top."""
+"""The field that contains them, if they are not at the top level."""
 _ROWS: Final = {
     "list_multipart_uploads": ("Uploads", frozenset({"Key", "UploadId", "Initiated"})),
     "list_parts": ("Parts", frozenset({"PartNumber", "Size", "ETag"})),
@@ -36,11 +36,11 @@ _ROWS: Final = {
 
 
 response_time: Final = lru_cache(maxsize=128)(http_time)
-"""Parses a date in a header. Many small files have equal ones."""
+"""Parse a date in a header. The cache helps because many responses have the same date."""
 
 
 def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
-    """Check that a response has the fields of every response of S3.
+    """Check that a response has the fields of every response from S3.
 
     Raises:
         ForeignAnswer: a field is missing.
@@ -60,7 +60,7 @@ def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
 
 
 def given(**params: str | None) -> dict[str, str]:
-    """Return the parameters that have a value."""
+    """Return the parameters that are not `None`."""
     return {name: value for name, value in params.items() if value is not None}
 
 
@@ -84,7 +84,7 @@ def base64_of(digest: str) -> str:
 def revision_of(answer: Mapping[str, Any]) -> Revision:
     """Return the ETag of a response without its quotes.
 
-    All stores accept it so in a condition, and Ceph accepts nothing else.
+    All stores accept this form in a condition, and Ceph accepts no other.
 
     Raises:
         ValueError: it is invalid.
@@ -93,7 +93,7 @@ def revision_of(answer: Mapping[str, Any]) -> Revision:
 
 
 def answered_at(date: str | None) -> datetime:
-    """Parse the `Date` of a response. Return the local time where the store sent none."""
+    """Return the `Date` of a response, or the local time if the store sent none."""
     try:
         return response_time(date or "")
     except ValueError:
@@ -101,7 +101,7 @@ def answered_at(date: str | None) -> datetime:
 
 
 def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of the whole object. A composite one, of the digests of parts, ends with their number."""
+    """Return the SHA-256 of the whole object. Ignore composite digests, which end with the number of parts."""
     value = answer.get("ChecksumSHA256", "")
     if not value or "-" in value or answer.get("ChecksumType") == "COMPOSITE":
         return {}
@@ -121,5 +121,5 @@ def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
 
 
 async def crc32(body: Data) -> str:
-    """Return the CRC32 of a body in base64, as S3 takes it."""
+    """Return the CRC32 of a body in base64, as S3 expects it."""
     return base64.b64encode((await in_thread(zlib.crc32, body)).to_bytes(4, "big")).decode()
