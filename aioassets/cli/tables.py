@@ -48,7 +48,7 @@ def leftover_label(leftover: Leftover) -> str:
 
 
 def leftover_text(leftover: Leftover) -> str:
-    """Describe a leftover: its name or location, kind, holder, age, files and advice."""
+    """Return a description of a leftover: its name or location, kind, holder, age, files and advice."""
     what = leftover.kind.value.replace("_", " ")
     details = [
         f"by {leftover.holder}" if leftover.holder else "",

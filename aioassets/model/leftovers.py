@@ -125,7 +125,7 @@ class CleaningResult:
     Attributes:
         removed: the leftovers that were removed.
         kept: the leftovers that were to be removed, but were kept because they had changed or were in use.
-        failed: the leftovers that couldn't be removed, or only in part, as they are now, with the errors.
+        failed: the leftovers that couldn't be removed completely, in their current state, with the errors.
     """
 
     removed: tuple[Leftover, ...]
