@@ -1,4 +1,4 @@
-"""Versioned assets on object stores, asyncio-native and with no server of its own."""
+"""Versioned assets on object stores, asyncio-native and without a server of its own."""
 
 import logging
 from importlib import import_module
@@ -56,7 +56,7 @@ _MODULES = (
     "aioassets.drivers.protocol",
     "aioassets.drivers.s3.driver",
 )
-"""Modules whose `__all__` is public here, the most used ones first."""
+"""Modules whose `__all__` this package exports, the most frequently used first."""
 
 
 def __getattr__(name: str) -> Any:

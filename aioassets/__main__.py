@@ -1,4 +1,4 @@
-"""Entry point of `python -m aioassets`."""
+"""Entry point for `python -m aioassets`."""
 
 from aioassets.cli.app import main
 

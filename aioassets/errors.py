@@ -1,38 +1,38 @@
-"""Exceptions of aioassets, in one hierarchy.
+"""The exception hierarchy of aioassets.
 
 ::
 
     AioAssetsError
-    ├── UsageError                 the call is invalid (also a ValueError)
+    ├── UsageError                 invalid call (also a ValueError)
     │   ├── InvalidName            invalid asset name
-    │   ├── InvalidVersion         invalid in the versioning scheme
+    │   ├── InvalidVersion         version that the versioning scheme doesn't allow
     │   ├── InvalidSpec            invalid asset spec
     │   └── InvalidSetting         invalid or missing argument, environment variable or extra
     ├── NotFound
     │   ├── AssetNotFound
     │   ├── VersionNotFound
     │   ├── PartNotFound
-    │   └── SourceNotFound         no file at the local path to push
+    │   └── SourceNotFound         the source to push doesn't exist
     ├── Conflict
     │   ├── AssetExists
-    │   └── PushContended          lost the version number to concurrent pushes too often
-    ├── SourceError                the local file or directory can't be pushed
-    │   └── SourceChanged          it changed during the push
+    │   └── PushContended          lost the version number to concurrent pushes too many times
+    ├── SourceError                the source can't be pushed
+    │   └── SourceChanged          the source changed during the push
     ├── IntegrityError             content doesn't match its manifest
     ├── AccessDenied               permission denied
     │   └── MissingCredentials
     ├── StoreError
     │   ├── BucketNotFound
     │   ├── StoreUnavailable       unreachable, throttling or failing; retry later
-    │   ├── StoreUnsuitable        the store ignores the conditions of writes
+    │   ├── StoreUnsuitable        the store doesn't honour conditional writes
     │   └── StoreCorrupt           invalid object in the store
-    │       └── DocumentTooLarge   more bytes than a document may have
+    │       └── DocumentTooLarge   document that exceeds the size limit
     ├── CacheError                 the local assets directory can't be used
-    ├── PublicationUncertain       uploaded, but perhaps not in the index
-    ├── BulkUpdateError            some assets of `update_assets` failed
+    ├── PublicationUncertain       uploaded, but possibly not listed in the index
+    ├── BulkUpdateError            `update_assets` failed for some assets
     ├── ManagerStateError          the manager is closed, or belongs to another event loop
     ├── OutOfThreads               the system refuses to start another thread
-    └── ObjectError                raised by drivers about one object
+    └── ObjectError                raised by drivers for a single object
         ├── NotSameStore
         ├── ObjectNotFound
         └── PreconditionFailed
@@ -83,7 +83,7 @@ __all__ = [
 
 
 class AioAssetsError(Exception):
-    """Base class of all exceptions that aioassets raises deliberately.
+    """Base class for all exceptions that aioassets raises deliberately.
 
     Attributes:
         uncertain: whether the failed request may have taken effect.
@@ -92,21 +92,21 @@ class AioAssetsError(Exception):
     uncertain: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy the message and the attributes, without calling a constructor that takes other arguments."""
+        """Pickle and copy the message and attributes without calling the constructor, whose arguments may differ."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def is_uncertain(error: BaseException) -> bool:
-    """Return whether the failed request may have taken effect. Any unexpected exception counts as uncertain."""
+    """Return whether the failed request may have taken effect. Exceptions of other libraries count as uncertain."""
     return not isinstance(error, AioAssetsError) or error.uncertain
 
 
 class UsageError(AioAssetsError, ValueError):
-    """Invalid call, refused before any request was sent."""
+    """Raised when a call is invalid. No request was sent to the store."""
 
 
 class InvalidName(UsageError):
-    """Invalid asset name.
+    """Raised when an asset name is invalid.
 
     Attributes:
         name: the name as given.
@@ -120,7 +120,7 @@ class InvalidName(UsageError):
 
 
 class InvalidVersion(UsageError):
-    """Version that is invalid in the versioning scheme.
+    """Raised when the versioning scheme doesn't allow a version.
 
     Attributes:
         version: the version as given.
@@ -132,7 +132,7 @@ class InvalidVersion(UsageError):
 
 
 class InvalidSpec(UsageError):
-    """Invalid asset spec.
+    """Raised when an asset spec is invalid.
 
     Attributes:
         spec: the spec as given.
@@ -146,15 +146,15 @@ class InvalidSpec(UsageError):
 
 
 class InvalidSetting(UsageError):
-    """Invalid or missing argument, environment variable or extra."""
+    """Raised when an argument or environment variable is invalid or missing, or an extra isn't installed."""
 
 
 class NotFound(AioAssetsError):
-    """Asset, version, part or local path that doesn't exist."""
+    """Base class for errors about an asset, version, part or source that doesn't exist."""
 
 
 class AssetNotFound(NotFound):
-    """Asset that doesn't exist in the store or, offline, in the cache.
+    """Raised when an asset doesn't exist in the store (or in the cache, when offline).
 
     Attributes:
         name: the asset's name.
@@ -168,11 +168,11 @@ class AssetNotFound(NotFound):
 
 
 class VersionNotFound(NotFound):
-    """Version that doesn't exist of an asset that does.
+    """Raised when an asset exists, but the requested version doesn't.
 
     Attributes:
         name: the asset's name.
-        version: the requested version, perhaps partial.
+        version: the requested version, which may be partial.
         available: the existing versions, latest first.
     """
 
@@ -182,12 +182,12 @@ class VersionNotFound(NotFound):
         self.available = available
         listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
         super().__init__(
-            f"Asset {name!r} has no version {version} in {where}." + (f" It has {listed}." if listed else "")
+            f"Asset {name!r} has no version {version} in {where}." + (f" Available: {listed}." if listed else "")
         )
 
 
 class PartNotFound(NotFound):
-    """Part that matches no file or folder of the version.
+    """Raised when a part matches no file or folder of the version.
 
     Attributes:
         name: the asset's name.
@@ -199,14 +199,14 @@ class PartNotFound(NotFound):
         self.name = name
         self.version = version
         self.part = part
-        super().__init__(f"{name}:{version} has no file or folder {part!r}. A part matches whole path segments.")
+        super().__init__(f"{name}:{version} has no file or folder {part!r}. A part must match whole path segments.")
 
 
 class SourceNotFound(NotFound):
-    """Local path to push that doesn't exist.
+    """Raised when the source to push doesn't exist.
 
     Attributes:
-        path: the path as given.
+        path: the path or URL as given.
     """
 
     def __init__(self, path: str) -> None:
@@ -215,11 +215,11 @@ class SourceNotFound(NotFound):
 
 
 class Conflict(AioAssetsError):
-    """Conflict with an earlier or a concurrent push."""
+    """Base class for conflicts with an earlier or concurrent push."""
 
 
 class AssetExists(Conflict):
-    """Asset that `create_asset` can't create because it exists, or another push is creating it.
+    """Raised when an asset can't be created because it already exists, or another push is creating it.
 
     Attributes:
         name: the asset's name.
@@ -231,10 +231,10 @@ class AssetExists(Conflict):
 
 
 class SourceError(AioAssetsError):
-    """Local file or directory that can't be pushed.
+    """Raised when a source, or a file in it, can't be pushed.
 
     Attributes:
-        path: the path that can't be pushed.
+        path: the path or URL that can't be pushed.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -243,19 +243,19 @@ class SourceError(AioAssetsError):
 
 
 class SourceChanged(SourceError):
-    """Local file that changed during the push. Nothing was published."""
+    """Raised when a file or object changed during the push. Nothing was published."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, "it changed during the push; push again when nothing writes to it")
+        super().__init__(path, "it changed during the push; push again once nothing is writing to it")
 
 
 class IntegrityError(AioAssetsError):
-    """Content with another size or digest than what was pushed.
+    """Raised when the size or digest of content differs from what was pushed.
 
     Attributes:
         what: the asset, version and part.
         expected: the recorded digest, size or revision.
-        found: the actual one.
+        found: the actual digest, size or revision.
     """
 
     def __init__(self, what: str, expected: str, found: str) -> None:
@@ -266,7 +266,7 @@ class IntegrityError(AioAssetsError):
 
 
 class AccessDenied(AioAssetsError):
-    """Permission denied by a store or a local folder.
+    """Raised when a store or the file system denies permission.
 
     Attributes:
         where: the store's URL, or the folder.
@@ -281,7 +281,7 @@ class AccessDenied(AioAssetsError):
 
 
 class MissingCredentials(AccessDenied):
-    """Missing or unusable credentials. No request was sent to the store."""
+    """Raised when credentials are missing or unusable. No request was sent to the store."""
 
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
@@ -289,7 +289,7 @@ class MissingCredentials(AccessDenied):
 
 
 class StoreError(AioAssetsError):
-    """Failure of a store.
+    """Raised when a store fails. Base class for the more specific errors of stores.
 
     Attributes:
         uncertain: whether the request may have taken effect.
@@ -301,11 +301,11 @@ class StoreError(AioAssetsError):
 
 
 class BucketNotFound(StoreError):
-    """Bucket, container or folder that doesn't exist.
+    """Raised when a bucket, container or folder doesn't exist.
 
     Attributes:
         where: the store's URL.
-        creatable: whether the first write creates it, as for a local folder.
+        creatable: whether the first write would create it, as with a local folder.
     """
 
     def __init__(self, where: str, *, creatable: bool = False) -> None:
@@ -316,14 +316,14 @@ class BucketNotFound(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """Store that is unreachable, throttling or failing. Retrying later may succeed.
+    """Raised when a store is unreachable, throttling or failing. Retrying later may succeed.
 
     Attributes:
         where: the store's URL.
         uncertain: whether the request may have taken effect.
-        retry_after: seconds to wait as requested by the store, or `None`; infinite where a retry is useless, as for
-            a certificate that is not trusted.
-        throttled: whether the store refused the request because of too many requests.
+        retry_after: the number of seconds that the store asked clients to wait, or `None`. It is infinite if a retry
+            is useless, for example because a certificate isn't trusted.
+        throttled: whether the store rejected the request because of its rate limit.
     """
 
     def __init__(
@@ -342,7 +342,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreUnsuitable(StoreError):
-    """Store that doesn't honour conditional writes, so that concurrent pushes could lose versions.
+    """Raised when a store doesn't honour conditional writes, so that concurrent pushes could lose versions.
 
     Attributes:
         where: the store's URL.
@@ -360,7 +360,7 @@ class StoreUnsuitable(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """Invalid object in the store.
+    """Raised when an object in the store is invalid.
 
     Attributes:
         where: the object's URL.
@@ -372,24 +372,24 @@ class StoreCorrupt(StoreError):
 
 
 class DocumentTooLarge(StoreCorrupt):
-    """Document that is larger than the limit.
+    """Raised when a document exceeds the size limit.
 
     Attributes:
-        size: its bytes; `None` where the store doesn't tell.
-        limit: the most that it may have.
+        size: its size in bytes, or `None` if the store didn't report it.
+        limit: the maximum size in bytes.
     """
 
     def __init__(self, where: str, size: int | None, limit: int) -> None:
         self.size = size
         self.limit = limit
-        super().__init__(where, f"it is larger than the {limit:,} bytes that a document may have")
+        super().__init__(where, f"it is larger than the {limit:,} bytes allowed for a document")
 
 
 class CacheError(AioAssetsError):
-    """Local assets directory that can't be used.
+    """Raised when the local assets directory can't be used.
 
     Attributes:
-        path: the directory, or the path in it.
+        path: the directory, or a path inside it.
     """
 
     def __init__(self, path: str, detail: str) -> None:
@@ -398,10 +398,10 @@ class CacheError(AioAssetsError):
 
 
 class PublicationUncertain(AioAssetsError):
-    """Version that was uploaded completely, but is perhaps not published.
+    """Raised when a version was uploaded completely, but may not have been published.
 
-    If its manifest was written, `fetch` of this exact version works. The next update by this
-    manager, or `clean --publish`, adds it to the index if it is missing there.
+    If its manifest was written, this exact version can be fetched. The next update by this
+    manager, or `clean --publish`, adds it to the index if it isn't listed.
 
     Attributes:
         name: the asset's name.
@@ -412,13 +412,13 @@ class PublicationUncertain(AioAssetsError):
         self.name = name
         self.version = version
         super().__init__(
-            f"{name}:{version} was uploaded, but perhaps not published: {detail} "
+            f"{name}:{version} was uploaded, but may not have been published: {detail} "
             f"Check with `aioassets versions {name}` before pushing again."
         )
 
 
 class PushContended(Conflict):
-    """Push that lost its version number to concurrent pushes too often.
+    """Raised when a push loses its version number to concurrent pushes too many times.
 
     Attributes:
         name: the asset's name.
@@ -432,11 +432,11 @@ class PushContended(Conflict):
 
 
 class BulkUpdateError(AioAssetsError):
-    """Failure of some assets of `update_assets`.
+    """Raised when `update_assets` fails for at least one asset.
 
     Attributes:
-        published: the results of the assets that were published, by name.
-        failed: the errors of the others, by name.
+        published: the results for the assets that were published, by name.
+        failed: the errors for the other assets, by name.
     """
 
     def __init__(self, published: Mapping[str, Any], failed: Mapping[str, Exception]) -> None:
@@ -451,23 +451,23 @@ class BulkUpdateError(AioAssetsError):
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):
-    """Manager that is closed, or used from a second event loop."""
+    """Raised when a manager is closed, or is used outside of its event loop."""
 
 
 class OutOfThreads(AioAssetsError):
-    """Thread that the system refused to start."""
+    """Raised when a thread can't be started because of a system limit."""
 
     uncertain = True  # earlier steps of the same request may have taken effect
 
     def __init__(self) -> None:
         super().__init__(
-            "Cannot start a thread: the system's limit is reached. Raise the limit of processes and threads "
+            "Cannot start a thread: the system limit was reached. Raise the limit on processes and threads "
             "(`ulimit -u`, TasksMax of a systemd unit, the pids limit of a container), or run fewer processes at once."
         )
 
 
 class ObjectError(AioAssetsError):
-    """Unexpected state of one object, as drivers report it.
+    """Base class for errors that drivers raise for a single object.
 
     Attributes:
         url: the object's URL.
@@ -481,18 +481,18 @@ class ObjectError(AioAssetsError):
 
 
 class ObjectNotFound(ObjectError):
-    """Object that doesn't exist."""
+    """Raised when an object doesn't exist."""
 
     problem = "doesn't exist"
 
 
 class PreconditionFailed(ObjectError):
-    """Object that already exists, or is not at the expected revision."""
+    """Raised when an object already exists, or its revision isn't the expected one."""
 
     problem = "was changed by another writer"
 
 
 class NotSameStore(ObjectError):
-    """Object that can't be copied on the server side, so its bytes have to be streamed."""
+    """Raised when the store can't copy an object itself, so that its content has to be streamed instead."""
 
     problem = "can't be copied on the server side"

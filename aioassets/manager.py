@@ -1,4 +1,4 @@
-"""The manager: the calls that applications make."""
+"""The manager, through which applications push, fetch and clean up assets."""
 
 from __future__ import annotations
 
@@ -30,45 +30,48 @@ __all__ = ["AssetVersions", "AssetsManager"]
 
 
 class AssetsManager:
-    """Versions assets on one store, and fetches them to one local directory.
+    """Manager for the versioned assets in one store. It fetches them to one local directory.
 
-    Use a manager as an async context manager, or close it with `aclose`. It connects at its first
-    request. A manager belongs to the event loop of its first call, and serves any number of
+    Use a manager as an async context manager, or close it with `aclose`. It connects to the store on the
+    first request. A manager belongs to the event loop of its first call, and supports any number of
     concurrent calls there.
 
-    Arguments override `settings`. Without `settings`, what isn't given comes from the environment
-    variable in parentheses.
+    Arguments override `settings`. Without `settings`, arguments that are omitted are read from the
+    environment variables in parentheses.
 
     Args:
         bucket: a URL (`s3://name`, `file:///path`), a path such as `./store`, or a bare name together with
-            `storage_provider` (`AIOASSETS_BUCKET`). Without one, only cached assets can be fetched.
-        settings: all settings in one value. No environment variable is read then.
-        assetsmanager_prefix: the beginning of all keys (`AIOASSETS_PREFIX`; default `assets`).
+            `storage_provider` (`AIOASSETS_BUCKET`). Without a bucket, only cached assets can be fetched.
+        settings: all settings in a single value. If given, no environment variables are read.
+        assetsmanager_prefix: the prefix of all keys (`AIOASSETS_PREFIX`; default `assets`).
         storage_provider: `local`, `s3`, `gcs` or `azure` (`AIOASSETS_STORAGE_PROVIDER`).
-        assets_dir: the folder for fetched assets (`AIOASSETS_DIR`; default: the platform's cache folder).
-        versioning: `major_minor`, `simple_date`, or another versioning scheme (`AIOASSETS_VERSIONING`).
-        driver: a driver to use in place of a bucket. It isn't closed with the manager. Its own
+        assets_dir: the folder for fetched assets (`AIOASSETS_DIR`; default: the user's cache directory).
+        versioning: `major_minor`, `simple_date`, or a custom versioning scheme (`AIOASSETS_VERSIONING`;
+            default `major_minor`).
+        driver: a driver to use instead of a bucket. The manager never closes it. The driver's own
             dispatcher limits and retries its requests.
-        storage_options: options of the driver, such as `endpoint_url` or `region` for S3
-            (`AIOASSETS_S3_ENDPOINT_URL` and so on).
-        max_requests: the most requests in flight (`AIOASSETS_MAX_REQUESTS`; default 256).
-        min_requests: the requests in flight that a throttling store can't reduce further
+        storage_options: options for the driver, such as `endpoint_url` or `region` for S3
+            (`AIOASSETS_S3_ENDPOINT_URL` etc.).
+        max_requests: the maximum number of requests in flight (`AIOASSETS_MAX_REQUESTS`; default 256).
+        min_requests: the lower bound to which throttling by the store reduces the requests in flight
             (`AIOASSETS_MIN_REQUESTS`; default 4).
-        max_bytes: the most bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
-        connect_timeout: seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
-        read_timeout: seconds to wait for the next bytes of a response (`AIOASSETS_READ_TIMEOUT`; default 60).
-        cleanup_timeout: seconds for a cancelled push to clean up (`AIOASSETS_CLEANUP_TIMEOUT`; default 5).
-        retry_for: seconds for which a request to a failing store is retried (`AIOASSETS_RETRY_FOR`;
-            default 60); 0 for no retries.
-        offline: resolve among cached versions, without the network (`AIOASSETS_OFFLINE`).
-        single_writer: declare that only one writer pushes at a time, for stores without conditional
-            writes (`AIOASSETS_SINGLE_WRITER`).
-        record_user: name the user in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
-        record_host: name the machine in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
-        retry: the whole retry policy, in place of `retry_for`.
+        max_bytes: the maximum number of bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
+        connect_timeout: how many seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
+        read_timeout: how many seconds a response may go without receiving data before the request fails
+            (`AIOASSETS_READ_TIMEOUT`; default 60).
+        cleanup_timeout: how many seconds a cancelled push may take to clean up
+            (`AIOASSETS_CLEANUP_TIMEOUT`; default 5).
+        retry_for: how many seconds to retry a request to a failing store (`AIOASSETS_RETRY_FOR`;
+            default 60). 0 disables retries.
+        offline: whether to use only cached versions, without the network (`AIOASSETS_OFFLINE`; default false).
+        single_writer: whether only one writer pushes at a time, which makes stores without conditional
+            writes safe to use (`AIOASSETS_SINGLE_WRITER`; default false).
+        record_user: whether to record the user in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
+        record_host: whether to record the machine in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
+        retry: a complete retry policy, instead of `retry_for`.
 
     Raises:
-        InvalidSetting: an argument or an environment variable can't be used.
+        InvalidSetting: if an argument or environment variable is invalid.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class AssetsManager:
         retry: RetryPolicy | None = None,
     ) -> None:
         if driver is not None and bucket is not None:
-            raise InvalidSetting("Give either a bucket or a driver, not both.")
+            raise InvalidSetting("Pass either a bucket or a driver, not both.")
         resolve = Settings.resolve if settings is None else settings.override
         resolved = resolve(
             bucket=bucket,
@@ -128,15 +131,15 @@ class AssetsManager:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Refuse further calls, wait for those under way, and close the manager's connections.
+        """Reject further calls, wait for those in progress, and close the manager's connections.
 
-        Cancel calls that should not be waited for. Safe to call twice.
+        To avoid waiting for calls, cancel them first. It is safe to call this method more than once.
         """
         await self._session.aclose()
 
     @property
     def url(self) -> str | None:
-        """The URL of the store's assets; `None` without a bucket."""
+        """The URL under which the store keeps its assets; `None` if there is no bucket."""
         store = self._session.store_if_any
         return None if store is None else store.url
 
@@ -158,24 +161,24 @@ class AssetsManager:
         """Push the first version of a new asset.
 
         Args:
-            asset_path: a file or a directory, or the URL (`s3://…`) of an object or of a prefix.
+            asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
             name: the new asset's name.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; all files if empty.
+            include: gitignore-style patterns of files to push; empty for all files.
             exclude: gitignore-style patterns of files to leave out.
-            allow_empty: publish a version even if it has no files.
-            dry_run: write nothing, and return the forecast of `plan_create`.
-            progress: receives events during the push.
+            allow_empty: whether to publish a version even if it has no files.
+            dry_run: whether to return the expected result without writing anything.
+            progress: a function that receives events during the push.
 
         Raises:
-            AssetExists: the asset exists, or another process is creating it.
-            InvalidName: the name can't be used.
-            SourceNotFound: `asset_path` doesn't exist.
-            SourceError: there are no files, they can't be pushed as they are, or changed during the push.
-            PublicationUncertain: the version is complete, but perhaps not listed.
-            StoreError: the store failed.
-            AccessDenied: the store refuses these credentials.
+            AssetExists: if the asset exists, or another process is creating it.
+            InvalidName: if the name is invalid.
+            SourceNotFound: if `asset_path` doesn't exist.
+            SourceError: if there are no files to push, or they can't be pushed or changed during the push.
+            PublicationUncertain: if the version was uploaded, but may not have been published.
+            StoreError: if the store failed.
+            AccessDenied: if the store denied access.
         """
         request = PushRequest(
             source=asset_path,
@@ -204,30 +207,30 @@ class AssetsManager:
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
-        """Push another version of an asset: `V.v` becomes `V.(v+1)`.
+        """Push the next version of an asset, such as `1.3` after `1.2`.
 
         Args:
-            asset_path: a file or a directory, or the URL (`s3://…`) of an object or of a prefix.
+            asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
             name: the asset's name.
-            bump_major: begin the next major version instead: `(V+1).0`.
-            major: bump the latest version of this major version; `None` for the latest of all.
+            bump_major: whether to start the next major version instead, such as `2.0` after `1.2`.
+            major: the major version to continue; `None` for that of the latest version.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; all files if empty.
+            include: gitignore-style patterns of files to push; empty for all files.
             exclude: gitignore-style patterns of files to leave out.
-            allow_empty: publish a version even if it has no files.
-            dry_run: write nothing, and return the forecast of `plan_update`.
-            progress: receives events during the push.
+            allow_empty: whether to publish a version even if it has no files.
+            dry_run: whether to return the expected result without writing anything.
+            progress: a function that receives events during the push.
 
         Raises:
-            AssetNotFound: the asset doesn't exist.
-            VersionNotFound: the asset has no such major version.
-            UsageError: both `bump_major` and `major` are given.
-            SourceNotFound: `asset_path` doesn't exist.
-            SourceError: there are no files, they can't be pushed as they are, or changed during the push.
-            PublicationUncertain: the version is complete, but perhaps not listed.
-            StoreError: the store failed.
-            AccessDenied: the store refuses these credentials.
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no version with this major.
+            UsageError: if both `bump_major` and `major` are given.
+            SourceNotFound: if `asset_path` doesn't exist.
+            SourceError: if there are no files to push, or they can't be pushed or changed during the push.
+            PublicationUncertain: if the version was uploaded, but may not have been published.
+            StoreError: if the store failed.
+            AccessDenied: if the store denied access.
         """
         request = PushRequest(
             source=asset_path,
@@ -255,24 +258,24 @@ class AssetsManager:
         allow_empty: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
-        """Push many assets in parallel, within one budget. A failure doesn't stop the others.
+        """Push many assets concurrently, within one budget. If one push fails, the others continue.
 
         Args:
             assets: the sources, by asset name.
-            create_missing: create assets that don't exist, instead of failing.
-            bump_major: begin the next major version of assets that exist.
-            message: as for `update_asset`, for each.
-            labels: as for `update_asset`, for each.
-            include: as for `update_asset`, for each.
-            exclude: as for `update_asset`, for each.
-            allow_empty: as for `update_asset`, for each.
-            progress: receives the events of all.
+            create_missing: whether to create assets that don't exist, instead of failing.
+            bump_major: whether to start the next major version of assets that exist.
+            message: free text for each manifest.
+            labels: key-value pairs for each manifest.
+            include: gitignore-style patterns of files to push; empty for all files.
+            exclude: gitignore-style patterns of files to leave out.
+            allow_empty: whether to publish versions even if they have no files.
+            progress: a function that receives the events of all pushes.
 
         Returns:
             The results by asset name, in the order of `assets`.
 
         Raises:
-            BulkUpdateError: some pushes failed. The error has the results and the failures.
+            BulkUpdateError: if any push failed. It contains the results and the errors.
         """
         requests = [
             PushRequest(
@@ -301,9 +304,9 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
     ) -> PushPlan:
-        """Plan a `create_asset`, and write nothing. `push` carries the plan out.
+        """Plan the creation of an asset without writing anything. `push` carries out the plan.
 
-        Arguments and errors are those of `create_asset`.
+        The arguments and exceptions are those of `create_asset`.
         """
         request = PushRequest(
             source=asset_path,
@@ -330,9 +333,9 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
     ) -> PushPlan:
-        """Plan an `update_asset`, and write nothing. `push` carries the plan out.
+        """Plan an update of an asset without writing anything. `push` carries out the plan.
 
-        Arguments and errors are those of `update_asset`.
+        The arguments and exceptions are those of `update_asset`.
         """
         request = PushRequest(
             source=asset_path,
@@ -348,7 +351,11 @@ class AssetsManager:
         return await self._run(lambda: self._session.pushes.plan(request))
 
     async def push(self, plan: PushPlan, *, progress: Progress | None = None) -> PushResult:
-        """Carry out a plan. The version may be a later one than planned, if others pushed since.
+        """Carry out a plan. If others have pushed in the meantime, the version may be later than planned.
+
+        Args:
+            plan: a plan from `plan_create` or `plan_update`.
+            progress: a function that receives events during the push.
 
         Raises:
             AioAssetsError: as for `create_asset` and `update_asset`.
@@ -366,25 +373,26 @@ class AssetsManager:
         offline: bool | None = None,
         progress: Progress | None = None,
     ) -> FetchedAsset:
-        """Bring a version, or a part of one, to the local disk.
+        """Download a version, or a part of it, to the local cache unless it is already there.
 
-        A complete cached version that the spec names exactly needs no network.
+        No network access is needed if the spec gives an exact version that is cached completely.
 
         Args:
-            spec: `name`, `name:1` or `name:1.2`, each with an optional `[sub/part]`.
-            force_download: download again, and replace files that differ.
-            verify: hash cached files instead of trusting their sizes and times. Damaged ones are downloaded again.
-            offline: resolve among cached versions; `None` for the manager's setting.
-            progress: receives events during the download.
+            spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+            force_download: whether to download again, and replace cached files that differ.
+            verify: whether to hash cached files instead of relying on their sizes and modification times.
+                Damaged files are downloaded again.
+            offline: whether to use only cached versions; `None` for the manager's setting.
+            progress: a function that receives events during the download.
 
         Raises:
-            AssetNotFound: the asset doesn't exist (offline: in the cache).
-            VersionNotFound: the asset has no such version.
-            PartNotFound: no file or folder of the version matches the sub-part.
-            IntegrityError: a file differs from the one that was pushed; nothing was placed.
-            StoreUnavailable: the store can't be reached. The message names cached versions.
-            CacheError: the assets directory can't be used, or is full.
-            AccessDenied: the store or the assets directory refuses access.
+            AssetNotFound: if the asset doesn't exist (in the cache, when offline).
+            VersionNotFound: if the asset has no such version.
+            PartNotFound: if no file or folder of the version matches the part.
+            IntegrityError: if a downloaded file differs from what was pushed. Nothing is added to the cache.
+            StoreUnavailable: if the store can't be reached. The message lists the cached versions.
+            CacheError: if the assets directory can't be used or is full.
+            AccessDenied: if the store or the file system denied access.
         """
         offline = self._session.settings.offline if offline is None else offline
         retrieval = self._retrieval(spec, progress, offline=offline, force_download=force_download, verify=verify)
@@ -393,38 +401,38 @@ class AssetsManager:
     async def verify_asset(
         self, spec: str | AssetSpec, *, cached: bool = False, progress: Progress | None = None
     ) -> Verification:
-        """Check a version, or a part of one, against its manifest: read every file, and keep none.
+        """Read every file of a version, or of a part of it, and compare it with the manifest.
 
-        The result lists all files that differ from what was pushed. They raise no error.
+        Files that differ from what was pushed are listed in the result, and don't raise an exception.
 
         Args:
-            spec: `name`, `name:1` or `name:1.2`, each with an optional `[sub/part]`.
-            cached: check the assets directory, without the network.
-            progress: receives events during the check.
+            spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+            cached: whether to check the cached files, without using the network.
+            progress: a function that receives events during the check.
 
         Raises:
-            AssetNotFound: the asset doesn't exist (`cached`: in the assets directory).
-            VersionNotFound: the asset has no such version.
-            PartNotFound: no file or folder of the version matches the sub-part.
-            StoreUnavailable: the store can't be reached.
+            AssetNotFound: if the asset doesn't exist (in the cache, with `cached`).
+            VersionNotFound: if the asset has no such version.
+            PartNotFound: if no file or folder of the version matches the part.
+            StoreUnavailable: if the store can't be reached.
         """
         cached = cached or self._session.settings.offline
         retrieval = self._retrieval(spec, progress, offline=cached)
         return await self._run(partial(retrieval.check, cached=cached))
 
     async def list_versions(self, name: str) -> list[str]:
-        """Return the versions of an asset, latest first, as its index lists them.
+        """Return the versions in an asset's index, latest first.
 
         Raises:
-            AssetNotFound: the asset doesn't exist.
+            AssetNotFound: if the asset doesn't exist.
         """
         return await self._run(lambda: list_versions(self._session.store, name))
 
     async def list_assets(self, prefix: str = "") -> AsyncIterator[AssetVersions]:
-        """Iterate over the assets whose names begin with `prefix`, sorted by name, with their versions.
+        """Iterate over the assets whose names start with `prefix` and their versions, sorted by name.
 
-        An asset with an unreadable index is listed with the error. The cost grows with the number of
-        assets and versions, not of files.
+        An asset whose index is invalid is listed with the error. The cost grows with the number of
+        assets and versions, but not with the number of files.
         """
         async for found in self._session.lifecycle.each(list_assets(self._session.store, prefix)):
             yield found
@@ -434,22 +442,22 @@ class AssetsManager:
     async def plan_clean(
         self, name: str | None = None, *, older_than: timedelta | None = None, legacy: bool = False
     ) -> CleaningPlan:
-        """Find leftovers of dead pushes in the store, and of dead fetches in the assets directory.
+        """Find leftovers of interrupted pushes in the store, and of interrupted fetches in the assets directory.
 
-        Writes nothing, except for a scratch object if `legacy` has to learn the store's time.
+        Nothing is written, except a temporary scratch object if `legacy` requires the store's time.
 
         Args:
-            name: look at this asset alone.
-            older_than: the age since the last sign of life. `None` takes what is known to be dead: a
-                push whose process is gone from this machine, or that gave no sign for 15 minutes. A
-                short time stops pushes that are under way.
-            legacy: also remove content without a manifest, if it is a day old. No other program, such
-                as modelkit, may be pushing it.
+            name: the asset to search; `None` for all assets.
+            older_than: the minimum time since the last activity. By default, only leftovers that are known
+                to be abandoned are removed: their process on this machine has ended, or they have been
+                inactive for 15 minutes. A short time can break pushes that are in progress.
+            legacy: whether to also remove content that has no manifest and is at least a day old. Make sure
+                that no other program, such as modelkit, is pushing it.
 
         Raises:
-            AssetNotFound: nothing of the asset exists.
-            StoreError: the store failed.
-            AccessDenied: the store refuses these credentials.
+            AssetNotFound: if nothing in the store or the assets directory belongs to the asset.
+            StoreError: if the store failed.
+            AccessDenied: if the store denied access.
         """
         if name is not None:
             parse_name(name)
@@ -460,15 +468,19 @@ class AssetsManager:
         return await self._run(plan)
 
     async def clean(self, plan: CleaningPlan) -> CleaningResult:
-        """Remove the planned leftovers, each only if it still may be removed.
+        """Remove the leftovers in a plan, after checking that each may still be removed.
 
-        If some can't be removed, the others are, and the result names both. Never removes anything of a
-        published version, listed or not. A push that is stopped by this fails, or starts again under
-        another number.
+        No file of a complete version is ever removed, even if the version isn't listed. A push whose claim
+        is removed fails, or starts again with another version number.
+
+        If some leftovers can't be removed, the others still are, and the result lists both.
+
+        Args:
+            plan: a plan from `plan_clean`.
 
         Raises:
-            StoreUnsuitable: the store doesn't honour conditional writes.
-            StoreUnavailable: the store is out of reach.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+            StoreUnavailable: if the store can't be reached.
         """
 
         async def clean() -> CleaningResult:
@@ -477,13 +489,17 @@ class AssetsManager:
         return await self._run(clean)
 
     async def publish_version(self, name: str, version: str) -> None:
-        """List a complete version whose push died before it listed it.
+        """Add a complete version to the index, after its push died just before doing so.
 
-        A version that is listed already is no error.
+        If the version is already listed, nothing changes.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
 
         Raises:
-            VersionNotFound: no version of this number is complete.
-            InvalidVersion: the asset, or the manager, has another versioning scheme.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            InvalidVersion: if the version is partial, or doesn't fit the versioning scheme of the manager or the asset.
         """
         await self._run(lambda: self._session.pushes.publish_version(name, version))
 

@@ -13,10 +13,10 @@ class TransferStarted:
     """Start of a transfer, once its files are known.
 
     Attributes:
-        name: the asset.
-        version: its version.
-        files: number of files to transfer.
-        nbytes: their total size in bytes; `None` if the manifest is modelkit's and has no sizes.
+        name: the asset's name.
+        version: the version being transferred.
+        files: the number of files to transfer.
+        nbytes: their total size in bytes; `None` if unknown because modelkit pushed the version.
     """
 
     name: str
@@ -30,8 +30,8 @@ class BytesTransferred:
     """Transfer of some bytes.
 
     Attributes:
-        name: the asset.
-        nbytes: bytes since the last event; negative if a file is transferred again from its start.
+        name: the asset's name.
+        nbytes: the number of bytes since the last event. It is negative if a file has to be transferred again.
     """
 
     name: str
@@ -43,10 +43,10 @@ class FileTransferred:
     """Completion of one file.
 
     Attributes:
-        name: the asset.
-        path: its path relative to the asset; empty for a file asset.
-        nbytes: its size.
-        skipped: whether the file was already in place and was not transferred.
+        name: the asset's name.
+        path: the file's path relative to the asset; empty for a file asset.
+        nbytes: the file's size in bytes.
+        skipped: whether the file was already in place and wasn't transferred.
     """
 
     name: str
@@ -57,13 +57,13 @@ class FileTransferred:
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """Completion of all files of the asset.
+    """Completion of all files of an asset.
 
-    A push publishes them after this event, perhaps under another version number.
+    A push publishes the version after this event. If it loses the version number, it starts another transfer.
 
     Attributes:
-        name: the asset.
-        version: its version.
+        name: the asset's name.
+        version: the version that was transferred.
     """
 
     name: str
@@ -74,7 +74,7 @@ Event = TransferStarted | BytesTransferred | FileTransferred | TransferFinished
 """Events that a `progress` callback may receive."""
 
 Progress = Callable[[Event], None]
-"""Callback for progress events. It runs on the event loop and must not block. An exception in it ends the call."""
+"""Callback for progress events. It runs on the event loop and must not block. If it raises, the call fails."""
 
 
 def ignore(event: Event) -> None:

@@ -1,4 +1,7 @@
-"""Settings from arguments, environment variables and defaults, in this order. No other module reads `os.environ`."""
+"""Settings from arguments, environment variables and defaults, in this order.
+
+No other module reads `os.environ`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _TEXTS: Final = {
     "assets_dir": ("DIR",),
     "versioning": ("VERSIONING", "MODELKIT_ASSETS_VERSIONING_SYSTEM"),
 }
-"""The variables of each text: the first without its prefix `AIOASSETS_`, then those of modelkit."""
+"""Environment variables for string settings: the name without its prefix `AIOASSETS_`, then names used by modelkit."""
 _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), int),
     **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), float),
@@ -53,20 +56,20 @@ _AZURE_ACCOUNT: Final = {
     "azure.account_key": ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"),
     "azure.sas_token": ("AZURE_STORAGE_SAS_TOKEN",),
 }
-"""Variables of the Azure CLI and SDKs, by option."""
+"""Environment variables of the Azure CLI and SDKs, by option."""
 _SECRET: Final = re.compile(
     r"(?:-o|--storage-option=)?[\w.]*"
     r"(?:secret_access_key|session_token|account_key|storage_key|sas_token|connection_string|client_secret"
     r"|authorization_token)=(.+)",
     re.IGNORECASE | re.DOTALL,
 )
-"""An option or a variable with a secret as its value."""
+"""Option or environment variable whose value is a secret."""
 _SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
-"""A secret in a connection string or in the signature of a URL."""
+"""Secret in a connection string, or signature in a URL."""
 _SECRET_USER: Final = re.compile(
     r"(?:(?:.*=)?[a-z][a-z0-9+.-]*://|\w*_proxy=)([^:@/]*:(.+))@.*", re.IGNORECASE | re.DOTALL
 )
-"""A user and password in a URL. A proxy's URL may lack its scheme, and a password may contain any character."""
+"""User and password in a URL. A proxy URL may lack its scheme, and a password may contain any character."""
 
 
 def _check_positive(name: str, value: float) -> None:
@@ -83,47 +86,47 @@ def _checked_prefix(prefix: str) -> str:
 
 
 def _default_assets_dir() -> Path:
-    from platformdirs import user_cache_path  # noqa: PLC0415 - imported only where it is needed
+    from platformdirs import user_cache_path  # noqa: PLC0415 - only needed for the default
 
     try:
         return user_cache_path("aioassets", appauthor=False)
-    except RuntimeError:  # there is no home directory, which is an error only where the path is used
+    except RuntimeError:  # there is no home directory, which is an error only if the path is used
         return Path("~/.cache/aioassets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of a manager in one value.
+    """All settings of a manager in a single value.
 
     A manager that is given settings reads no environment variables. `Settings.resolve` reads them.
 
     Attributes:
         bucket: a URL (`s3://name`, `file:///path`), a path such as `./store`, or a bare name together with
-            `storage_provider`; `None` for the cache alone.
-        prefix: the beginning of all keys, without outer slashes.
-        storage_provider: the provider of a bare bucket name: `local`, `s3`, `gcs` or `azure`.
-        assets_dir: the folder for fetched assets; the platform's cache folder unless given.
-        versioning: the versioning scheme, or its name: `major_minor` or `simple_date`.
-        max_requests: the most requests in flight.
-        min_requests: the requests in flight that a throttling store can't reduce further. The default
-            also fits a lower `max_requests`.
-        max_bytes: the most bytes in flight.
-        connect_timeout: seconds to wait for a connection.
-        read_timeout: seconds to wait for the next bytes of a response.
-        cleanup_timeout: seconds for a cancelled or failed push to clean up.
-        retry_for: seconds for which a request to a failing store is retried; 0 for no retries.
-        offline: whether to resolve among cached versions, without the network.
+            `storage_provider`; `None` to use only the cache.
+        prefix: the prefix of all keys, without leading or trailing slashes. The default is `assets`.
+        storage_provider: the provider of a bucket given by its bare name: `local`, `s3`, `gcs` or `azure`.
+        assets_dir: the folder for fetched assets. The default is in the user's cache directory.
+        versioning: a versioning scheme, or the name of one: `major_minor` (default) or `simple_date`.
+        max_requests: the maximum number of requests in flight.
+        min_requests: the lower bound to which throttling by the store reduces the requests in flight. The
+            default may exceed `max_requests`, which then takes precedence.
+        max_bytes: the maximum number of bytes in flight.
+        connect_timeout: how many seconds to wait for a connection.
+        read_timeout: how many seconds a response may go without receiving data before the request fails.
+        cleanup_timeout: how many seconds a cancelled push may take to clean up.
+        retry_for: how many seconds to retry a request to a failing store; 0 disables retries.
+        offline: whether to use only cached versions, without the network.
         single_writer: whether only one writer pushes at a time, so that the store needs no conditional writes.
-        record_user: whether manifests and claims name the user.
-        record_host: whether manifests and claims name the machine.
-        storage_options: options of the driver by name, such as `endpoint_url`. A name like `s3.region`
-            applies to one provider.
+        record_user: whether to record the user in manifests and claims.
+        record_host: whether to record the machine in manifests and claims.
+        storage_options: options for the driver by name, such as `endpoint_url`. A name such as `s3.region`
+            applies to only one provider.
 
     Raises:
-        InvalidSetting: a value can't be used.
+        InvalidSetting: if a value is invalid.
     """
 
-    bucket: str | os.PathLike[str] | None = field(default=None, repr=False)  # may hold a secret, and isn't checked yet
+    bucket: str | os.PathLike[str] | None = field(default=None, repr=False)  # unchecked, and may contain a secret
     prefix: str = DEFAULT_PREFIX
     storage_provider: str | None = None
     assets_dir: str | os.PathLike[str] = field(default_factory=_default_assets_dir)
@@ -145,7 +148,7 @@ class Settings:
         for name in _POSITIVE:
             _check_positive(name, getattr(self, name))
         if not self.retry_for >= 0:
-            raise InvalidSetting(f"retry_for must not be negative, but is {self.retry_for}.")
+            raise InvalidSetting(f"retry_for must not be negative, but it is {self.retry_for}.")
         if self.min_requests > self.max_requests and self.min_requests != MIN_REQUESTS:
             raise InvalidSetting(
                 f"min_requests ({self.min_requests}) must not be greater than max_requests ({self.max_requests})."
@@ -154,14 +157,14 @@ class Settings:
 
     @classmethod
     def resolve(cls, *, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
-        """Return the given settings, filled up from environment variables and defaults.
+        """Return the given settings, completed from environment variables and defaults.
 
         Args:
-            environ: the environment variables; those of the process unless given.
-            given: attributes of `Settings`; `None` counts as not given.
+            environ: the environment variables; `None` for those of the current process.
+            given: attributes of `Settings`. A value of `None` is treated as omitted.
 
         Raises:
-            InvalidSetting: a variable or an argument can't be used.
+            InvalidSetting: if an environment variable or argument is invalid.
         """
         env = _Environment(os.environ if environ is None else environ)
         given = {name: value for name, value in given.items() if value is not None}
@@ -170,10 +173,14 @@ class Settings:
         return cls(**{**found, **given}, storage_options={**env.azure_account(options), **options})
 
     def override(self, **given: Any) -> Settings:
-        """Return a copy with other values.
+        """Return a copy with some values replaced.
 
         Args:
-            given: attributes of `Settings`; `None` counts as not given. Storage options are merged by name.
+            given: attributes of `Settings`. A value of `None` is treated as omitted. Storage options are merged by
+                name.
+
+        Raises:
+            InvalidSetting: if a value is invalid.
         """
         given = {name: value for name, value in given.items() if value is not None}
         if "storage_options" in given:
@@ -185,17 +192,17 @@ class Settings:
         """The folder for fetched assets, as an absolute path with `~` expanded.
 
         Raises:
-            InvalidSetting: the path is a URL, or the home or working directory that it needs doesn't exist.
+            InvalidSetting: if the path is a URL, or the home or working directory that it needs doesn't exist.
         """
         folder = os.fspath(self.assets_dir)
         if not isinstance(folder, str):
-            raise InvalidSetting("The assets directory must be text or a path, not bytes.")
+            raise InvalidSetting("The assets directory must be a str or a path-like object, not bytes.")
         check_assets_dir(folder)
         return Path(local_folder("assets directory", folder, "assets_dir, --assets-dir, AIOASSETS_DIR"))
 
     @property
     def fewest_requests(self) -> int:
-        """The lower of `min_requests` and `max_requests`."""
+        """The smaller of `min_requests` and `max_requests`."""
         return min(self.min_requests, self.max_requests)
 
     @property
@@ -203,29 +210,29 @@ class Settings:
         """The versioning scheme.
 
         Raises:
-            InvalidSetting: there is none of this name.
+            InvalidSetting: if there is no scheme with this name.
         """
         return scheme_named(self.versioning) if isinstance(self.versioning, str) else self.versioning
 
     @property
     def location(self) -> Location | None:
-        """The bucket and its provider; `None` without a bucket.
+        """The bucket and its provider; `None` if there is no bucket.
 
         Raises:
-            InvalidSetting: the bucket or the provider can't be used.
+            InvalidSetting: if the bucket or the provider is invalid.
         """
         return Location.parse(self.bucket, self.storage_provider) if self.bucket else None
 
 
 def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether `AIOASSETS_DEBUG` asks for tracebacks."""
+    """Return whether `AIOASSETS_DEBUG` is set to true. Raise `InvalidSetting` if its value is invalid."""
     return _Environment(os.environ if environ is None else environ).parsed("DEBUG", parse_boolean) or False
 
 
 def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
-    """Return the secrets in a command line and the environment: values of secret options, and parts of them.
+    """Return the secrets in command-line arguments and environment variables, or in parts of their values.
 
-    Passwords in URLs are returned with and without their user.
+    A password in a URL is returned both with and without its user.
     """
     environ = os.environ if environ is None else environ
     texts = [*args, *(f"{name}={value}" for name, value in environ.items())]
@@ -242,11 +249,11 @@ class _Environment:
         return bool(self._environ.get(f"AIOASSETS_{name}"))
 
     def text(self, name: str, *fallbacks: str) -> str | None:
-        """Return the variable with the prefix `AIOASSETS_`, else the first fallback; empty counts as unset."""
+        """Return the variable with the prefix `AIOASSETS_`, or the first fallback that is set. Ignore empty ones."""
         return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def settings(self, *, bucket_given: bool, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings from variables, without options of drivers."""
+        """Return the settings in environment variables, except for driver options."""
         texts = {name: self.text(*names) for name, names in _TEXTS.items()}
         of_modelkit = not bucket_given and not self.has("BUCKET") and texts["bucket"] is not None
         if of_modelkit and texts["prefix"] is None:
@@ -264,8 +271,8 @@ class _Environment:
             raise InvalidSetting(f"Invalid value AIOASSETS_{name}={text!r}: {error}.") from None
 
     def storage_options(self) -> dict[str, Any]:
-        """Return the options of drivers: `AIOASSETS_S3_REGION` sets `s3.region`, and so on."""
-        # Other variables, like AIOASSETS_MAX_REQUESTS, become options of providers that don't exist.
+        """Return the driver options in environment variables. For example, `AIOASSETS_S3_REGION` sets `s3.region`."""
+        # Other variables, such as AIOASSETS_MAX_REQUESTS, become options of nonexistent providers, which are ignored.
         options: dict[str, Any] = {
             f"{provider.lower()}.{option.lower()}": value
             for key, value in self._environ.items()
@@ -283,9 +290,9 @@ class _Environment:
         return options
 
     def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """Return the Azure account from variables of the Azure tools, unless the options name an account.
+        """Return the Azure account from the variables of the Azure tools, unless the options specify an account.
 
-        A connection string is complete, so it isn't mixed with variables of another account.
+        A connection string is complete in itself, so it isn't combined with other variables.
         """
         named = {name.removeprefix("azure.") for name in options}
         parts = {option: found for option, names in _AZURE_ACCOUNT.items() if (found := self._first(names))}

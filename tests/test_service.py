@@ -423,7 +423,7 @@ def example() -> ModuleType:
     ("error", "status", "retry_after"),
     [
         (AssetNotFound(MODEL, "memory://store"), 404, None),
-        (AssetExists(MODEL, "another create is under way."), 409, None),
+        (AssetExists(MODEL, "ann@host is already creating it."), 409, None),
         (PushContended(MODEL, 3), 409, None),
         (StoreUnavailable("memory://store", "it is busy."), 503, "5"),
         (StoreUnavailable("memory://store", "it is busy.", retry_after=0.2), 503, "1"),

@@ -1,4 +1,5 @@
 """Removing leftovers of interrupted pushes and fetches.
 
-It deletes content only of versions whose number it has abandoned itself, and imports neither `push` nor `fetch`.
+The modules here delete a version's content only after they have abandoned its claim. They import neither `push`
+nor `fetch`.
 """

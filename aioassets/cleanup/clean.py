@@ -1,4 +1,4 @@
-"""Cleaning of a store and of the assets directory."""
+"""Cleaning up a store and the assets directory."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from aioassets.runtime.threads import in_thread
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-"""Number of leftovers removed concurrently. The budget limits their requests."""
+"""Maximum number of leftovers to remove concurrently. The budget limits their requests."""
 
 
 class CachedLeftovers(Protocol):
-    """Leftovers of fetches in the assets directory. Both methods block."""
+    """Finder and remover of leftovers in the assets directory. Both methods block."""
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
-        """Return the leftovers of one asset, or of all."""
+        """Return the leftovers of one asset, or of all assets if `name` is `None`."""
 
     def remove(self, leftover: Leftover) -> bool:
-        """Remove a leftover; return `False` if it is in use now."""
+        """Remove a leftover. Return `False` if it is in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """Finds and removes leftovers of pushes and fetches.
+    """Cleanup of a store and the assets directory.
 
     Attributes:
-        store: cleans the store; `None` without one.
-        cached: cleans the assets directory.
-        rules: what may be removed.
+        store: the cleanup of the store; `None` if there is no store.
+        cached: the leftovers in the assets directory.
+        rules: the rules for what may be removed.
     """
 
     store: StoreCleaning | None
@@ -44,7 +44,7 @@ class Cleaning:
     rules: CleaningRules
 
     async def plan(self, name: str | None) -> CleaningPlan:
-        """Find leftovers; `AssetsManager.plan_clean` documents it."""
+        """Find leftovers; see `AssetsManager.plan_clean`."""
         cached = await in_thread(self.cached.find, name, self.rules)
         stored: list[Leftover] = []
         if self.store is not None:
@@ -56,7 +56,7 @@ class Cleaning:
         return CleaningPlan(self.rules, (*stored, *cached), name)
 
     async def run(self, plan: CleaningPlan) -> CleaningResult:
-        """Remove leftovers; `AssetsManager.clean` documents it."""
+        """Remove leftovers; see `AssetsManager.clean`."""
         removed: dict[Leftover, bool] = {}
         failed: list[tuple[Leftover, AioAssetsError]] = []
 
@@ -68,7 +68,7 @@ class Cleaning:
             except AioAssetsError as error:
                 failed.append((await self._rest(leftover), error))
             else:
-                outcome = "Removed" if removed[leftover] else "Kept after a change"
+                outcome = "Removed" if removed[leftover] else "Kept because it changed or is in use"
                 logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)
@@ -79,7 +79,7 @@ class Cleaning:
         )
 
     async def _rest(self, leftover: Leftover) -> Leftover:
-        """Return a leftover with the number of files that are left of it, if that can be found out."""
+        """Return a leftover updated with the number of files that remain, or unchanged if that can't be determined."""
         with contextlib.suppress(AioAssetsError):
             if self.store is not None and leftover.version and not leftover.is_cached:
                 return await self.store.count_again(leftover)

@@ -1,4 +1,4 @@
-"""Finder of leftovers in a store. It writes nothing but a scratch object that tells the time."""
+"""Finding leftovers in a store. The only thing written is a scratch object that reveals the store's time."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _Uploads = Mapping[tuple[str, str], Sequence[OpenUpload]]
 
 @dataclass(frozen=True, slots=True)
 class LeftoverFinder:
-    """Finds leftovers of pushes.
+    """Finder of the leftovers of pushes in a store.
 
     Attributes:
-        inspection: inspects the store.
+        inspection: the inspection of the store.
     """
 
     inspection: StoreInspection
@@ -42,10 +42,10 @@ class LeftoverFinder:
         return self.inspection.rules
 
     async def find(self, name: str | None) -> list[Leftover]:
-        """Return the leftovers of one asset, or of all.
+        """Return the leftovers of one asset, or of all assets if `name` is `None`.
 
         Raises:
-            AssetNotFound: the store has nothing of this asset.
+            AssetNotFound: if the store has no objects of the asset.
         """
         prefix = self._store.layout.root if name is None else self._store.layout.folder(name)
         uploads = await self.inspection.uploads_by_version(prefix)
@@ -74,7 +74,7 @@ class LeftoverFinder:
     # Assets
 
     async def _of_asset(self, name: str, uploads: _Uploads) -> list[Leftover] | None:
-        """Return the leftovers of an asset, or `None` if the store has nothing of it."""
+        """Return the leftovers of an asset, or `None` if the store has no objects of it."""
         found: list[Leftover] = []
         listed: Sequence[str] = ()
         numbers = await self._store.numbers(name)
@@ -145,13 +145,13 @@ class LeftoverFinder:
 
     async def _of_sealed_version(self, found: Leftover, manifest: Manifest) -> Leftover | None:
         if found.version in (await self._store.read_index(found.name)).index.versions:
-            return None  # listed meanwhile
+            return None  # listed in the meantime
         return replace(
             found,
             files=len(manifest.files),
             size=manifest.size or 0,
             holder=manifest.pushed_by,
-            advice=f"it is complete: list it with --publish {found.name}:{found.version}",
+            advice=f"it is complete; add it to the index with --publish {found.name}:{found.version}",
         )
 
     async def _of_claim(self, found: Leftover, meta: MetaState, claim: Claim, listed: Sequence[str]) -> Leftover | None:
@@ -161,12 +161,12 @@ class LeftoverFinder:
             return replace(found, kind=LeftoverKind.LIVE_PUSH, advice="its push may still be running")
         is_empty = not (found.files or found.uploads)
         if is_empty and not await self.inspection.may_forget(found.name, found.version, meta, listed):
-            return None  # the `.meta` has to stay, so that the number isn't used again
+            return None  # the `.meta` must stay, so that the version number isn't used again
         removable = self._rules.is_old(meta.age, timedelta(0))
         return replace(found, kind=LeftoverKind.ABANDONED_PUSH, removable=removable)
 
     async def without_manifest(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
-        """Return the content and the open uploads of a version without a `.meta`, or `None` if it has none."""
+        """Return the content and open uploads of a version without a `.meta`, or `None` if it has neither."""
         content = await self.inspection.content(name, version)
         moments = [upload.active for upload in uploads]
         if content.modified is not None:
@@ -185,13 +185,13 @@ class LeftoverFinder:
             uploads=len(uploads),
             age=age,
             removable=removable,
-            advice="" if removable else "another tool may be pushing without claims: --legacy removes it after a day",
+            advice="" if removable else "another tool may be pushing it; --legacy removes it after a day",
         )
 
     # Temporary objects
 
     async def _temporary(self, uploads: Iterable[OpenUpload]) -> AsyncIterator[Leftover]:
-        """Yield temporary files of a folder, and scratch objects of probes."""
+        """Yield leftovers for the temporary files of a local store, and for scratch objects."""
         moments = [upload.active for upload in uploads]
         if moments:
             yield await self._temporary_objects(self._store.driver.url, moments, uploads=len(moments))

@@ -1,4 +1,4 @@
-"""Inspection of a store: the content, open uploads and claims of versions, and their ages."""
+"""Inspecting a store: the content, open uploads and claims of versions, and their ages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ContentSummary:
 
     Attributes:
         files: the number of objects.
-        size: their bytes.
-        modified: when the last one was written; `None` without objects.
+        size: their total size in bytes.
+        modified: when the most recent one was written; `None` if there are none.
     """
 
     files: int = 0
@@ -33,7 +33,7 @@ class ContentSummary:
     modified: datetime | None = None
 
     def add(self, info: ObjectInfo) -> None:
-        """Count an object."""
+        """Add an object to the summary."""
         self.files += 1
         self.size += info.size
         self.modified = info.modified if self.modified is None else max(self.modified, info.modified)
@@ -41,14 +41,14 @@ class ContentSummary:
 
 @dataclass(slots=True)
 class StoreInspection:
-    """Inspects one store for leftovers.
+    """Inspection of one store for leftovers.
 
-    Ages are measured by the store's clock alone, which its responses contain.
+    Ages are measured only by the store's clock, as reported in its responses.
 
     Attributes:
         store: the store.
         scheme: the versioning scheme.
-        rules: what may be removed.
+        rules: the rules for what may be removed.
     """
 
     store: AssetStore
@@ -66,7 +66,7 @@ class StoreInspection:
         return found
 
     async def scratch_objects(self) -> AsyncIterator[ObjectInfo]:
-        """Yield the scratch objects of probes."""
+        """Iterate over the scratch objects."""
         async for item in self.store.driver.list(self.store.layout.scratch()):
             if isinstance(item, ObjectInfo):
                 yield item
@@ -83,7 +83,7 @@ class StoreInspection:
     async def uploads_by_version(self, prefix: str) -> dict[tuple[str, str], list[OpenUpload]]:
         """Return open uploads by asset and version.
 
-        Those without a key have an empty asset and version. Those of other programs are left out.
+        Uploads without a key have an empty asset and version. Uploads by other programs are left out.
         """
         found: dict[tuple[str, str], list[OpenUpload]] = defaultdict(list)
         async for upload in self.store.driver.open_uploads(prefix):
@@ -108,15 +108,15 @@ class StoreInspection:
         return meta
 
     def may_end(self, meta: MetaState, claim: Claim) -> bool:
-        """Return whether a claim may be ended. May block."""
+        """Return whether the rules allow abandoning a claim. May block."""
         return is_dead(meta, claim) if self.rules.older_than is None else meta.age >= self.rules.older_than
 
     async def may_forget(self, name: str, version: str, meta: MetaState, listed: Sequence[str]) -> bool:
         """Return whether the `.meta` of an abandoned version may be removed.
 
-        It keeps pushes from claiming the number again, and a push may count on an index that it read
-        some time ago. So a higher version of the same series must have been complete for longer than
-        any live push waits.
+        It keeps pushes from claiming the number again, and a push may rely on an index that it read some
+        time ago. So a higher version in the same series must have been complete for longer than any live
+        push relies on an index.
         """
         if meta.age < DEAD_AFTER:
             return False
@@ -134,7 +134,7 @@ class StoreInspection:
     # Time
 
     def note_time(self, answered: datetime | None) -> None:
-        """Remember the store's time of a response."""
+        """Remember the time of a response, by the store's clock."""
         if answered is not None:
             self._now = answered
 
@@ -143,7 +143,7 @@ class StoreInspection:
 
         Args:
             moment: when it happened, by the store's clock.
-            ask: write and read a scratch object, if nothing else has told the time.
+            ask: whether to write and read a scratch object if the store's time isn't known yet.
         """
         if self._now is None and ask:
             await self._ask_for_the_time()

@@ -1,8 +1,8 @@
-"""Remover of leftovers in a store.
+"""Removing leftovers from a store.
 
-A version whose `.meta` may still change loses no content. The remover first replaces the `.meta`, at the
-revision that it has read, by an abandoned claim with a new token. No push takes over or releases
-such a claim. If the replacement is refused, nothing is deleted.
+Content is never deleted while the `.meta` of its version may still change. The remover first replaces the
+`.meta` that it has read with an abandoned claim that has a new token. No push takes over or releases such a
+claim. If the store refuses the replacement, nothing is deleted.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from aioassets.store.documents import AssetStore
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 1000
-"""Keys per call of a driver's `delete`."""
+"""Maximum number of keys to pass to a driver's `delete` at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftoverRemover:
-    """Removes leftovers of pushes.
+    """Remover of the leftovers of pushes in a store.
 
     Attributes:
-        inspection: inspects the store.
-        claimant: the holder of the claims that it leaves.
+        inspection: the inspection of the store.
+        claimant: the process to name in abandoned claims.
     """
 
     inspection: StoreInspection
@@ -52,7 +52,7 @@ class LeftoverRemover:
         return self.inspection.rules
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Remove a leftover after a fresh look at it; return `False` if it may not be removed any more."""
+        """Check a leftover again and remove it. Return `False` if it may no longer be removed."""
         match leftover.kind:
             case LeftoverKind.DEAD_PUSH | LeftoverKind.ABANDONED_PUSH:
                 return await self._remove_push(leftover.name, leftover.version)
@@ -92,7 +92,7 @@ class LeftoverRemover:
         return True
 
     async def _seize(self, name: str, version: str, expected: Revision | Expect) -> bool:
-        """Replace a `.meta` by an abandoned claim of this process; return whether that succeeded."""
+        """Replace a `.meta` with an abandoned claim of the current process. Return whether that succeeded."""
         claim = new_claim("clean", "", self.claimant).in_state(ClaimState.ABANDONED)
         try:
             await self._store.driver.write(self._store.layout.meta(name, version), claim.to_json(), expected=expected)
@@ -100,11 +100,11 @@ class LeftoverRemover:
             with contextlib.suppress(ObjectNotFound, StoreCorrupt):
                 return (await self.inspection.read_meta(name, version)).content == claim
             return False
-        logger.info("Abandoned %s:%s in %s: its number is used up", name, version, self._store.url)
+        logger.info("Abandoned %s:%s in %s: this version number will not be used", name, version, self._store.url)
         return True
 
     async def _remove_content(self, name: str, version: str) -> None:
-        """Remove all content of a version that was seized."""
+        """Remove all content of a version whose claim was abandoned by `_seize`."""
         for upload in await self.inspection.uploads_of(name, version):
             await self._store.driver.abort(upload)
         batch: list[str] = []

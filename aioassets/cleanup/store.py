@@ -1,4 +1,4 @@
-"""Cleaning of one store."""
+"""Cleaning up one store."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aioassets.store.documents import AssetStore
 
 
 class StoreCleaning:
-    """Finds and removes leftovers of pushes in one store.
+    """Cleanup of one store.
 
     Args:
         store: the store.
         scheme: the versioning scheme.
-        rules: what may be removed.
-        claimant: the holder of the claims that a removal leaves.
+        rules: the rules for what may be removed.
+        claimant: the process to name in abandoned claims.
     """
 
     def __init__(self, store: AssetStore, scheme: VersioningScheme, rules: CleaningRules, claimant: Claimant) -> None:
@@ -30,15 +30,19 @@ class StoreCleaning:
         self._remover = LeftoverRemover(inspection, claimant)
 
     async def find(self, name: str | None) -> list[Leftover]:
-        """Return the leftovers of one asset, or of all; raise `AssetNotFound` if there is nothing of it."""
+        """Return the leftovers of one asset, or of all assets if `name` is `None`.
+
+        Raises:
+            AssetNotFound: if the store has no objects of the asset.
+        """
         return await self._finder.find(name)
 
     async def count_again(self, leftover: Leftover) -> Leftover:
-        """Return the leftover of a version with its present number of files, their size, and its open uploads."""
+        """Return the leftover of a version, updated with the number and size of its files, and its open uploads."""
         content = await self._inspection.content(leftover.name, leftover.version)
         uploads = await self._inspection.uploads_of(leftover.name, leftover.version)
         return replace(leftover, files=content.files, size=content.size, uploads=len(uploads))
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Remove a leftover; return `False` if it may not be removed any more."""
+        """Remove a leftover. Return `False` if it may no longer be removed."""
         return await self._remover.remove(leftover)

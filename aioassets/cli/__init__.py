@@ -1,4 +1,4 @@
-"""The command line: parse arguments, call the manager, print the outcome.
+"""The command line: parsing arguments, calling the manager and printing the result.
 
-It holds no rules about assets, and only `__main__` may import it.
+The modules here contain no rules about assets, and only `__main__` may import them.
 """

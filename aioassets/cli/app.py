@@ -1,4 +1,4 @@
-"""Commands, arguments and options. The work itself is in `commands`."""
+"""Commands, their arguments and their options. `commands` implements them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 else:
 
     class _LazyModule:
-        """Module that is imported on first use, so that help, completion and usage errors start fast."""
+        """Module that is imported on first use, so that help, completion and usage errors are fast."""
 
         def __init__(self, name: str) -> None:
             self._name = name
@@ -55,11 +55,11 @@ else:
 
 
 Work = Callable[[], Awaitable[int | None]]
-"""The work of a command: runs in an event loop and returns the exit code."""
+"""Coroutine function that runs a command and returns its exit code; `None` means success."""
 
 EPILOG: Final = """
-Each option names the environment variable that it overrides. AIOASSETS_DEBUG=1 shows log
-records and the traceback of an error.
+The environment variable that an option overrides is shown in brackets. Set AIOASSETS_DEBUG=1 to
+see log messages and error tracebacks.
 
 \b
 Exit codes:
@@ -67,27 +67,27 @@ Exit codes:
     1  failure, or confirmation declined
     2  usage error
     3  asset, version or path not found
-    4  conflict: the asset or version exists already
+    4  conflict: the asset or version already exists
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
     8  success, but the result could not be written to standard output
-  129  hung up (SIGHUP), after cleanup
+  129  hangup (SIGHUP), after cleanup
   130  interrupted (SIGINT), after cleanup
   143  terminated (SIGTERM), after cleanup
 
 \b
-To enable shell completion, add this line to .bashrc (for zsh and fish, write zsh_source or
+To enable shell completion, add this line to .bashrc (for zsh or fish, use zsh_source or
 fish_source):
   eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"
 """
 
 
 class _DefinitionOrder(click.Group):
-    """Group that lists its commands in the order of their definition."""
+    """Command group that lists its commands in the order in which they are defined."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands, in the order of their definition."""
+        """Return the command names in the order in which the commands are defined."""
         return list(self.commands)
 
 
@@ -109,26 +109,26 @@ def cli() -> None:
 def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH as the first version of a new asset.
 
-    PATH is a file, a directory, or the URL of an object or a prefix. Shows what will be pushed, asks for
-    confirmation, and prints the new version.
+    PATH is a file, a directory, or the URL of an object or prefix. The command shows what will be pushed,
+    asks for confirmation, and prints the new version.
     """
     parsed = spec.AssetSpec.parse(name)
     if parsed.version is not None or parsed.part is not None:
-        _usage_error(f"A new asset starts at the first version: write {parsed.name} instead of {name}.")
+        _usage_error(f"A new asset always starts at its first version: write {parsed.name} instead of {name}.")
     return partial(commands.new, path, name, push, store)
 
 
 @cli.command(short_help="Push the next version of an asset.")
 @PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
-@click.option("--bump-major", is_flag=True, help="Start the next major version: 2.0 after 1.2.")
+@click.option("--bump-major", is_flag=True, help="Start the next major version, such as 2.0 after 1.2.")
 @grouped(PushOptions, "push", *PUSH)
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
-    """Push PATH as the next version of an asset: 1.3 after 1.2.
+    """Push PATH as the next version of an asset, such as 1.3 after 1.2.
 
-    PATH is a file, a directory, or the URL of an object or a prefix. NAME:0 continues major 0. Shows what
-    will be pushed, asks for confirmation, and prints the new version.
+    PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next version of major 0.
+    The command shows what will be pushed, asks for confirmation, and prints the new version.
     """
     return partial(commands.update, path, _parse_update_spec(name, bump_major), bump_major, push, store)
 
@@ -140,8 +140,8 @@ def update(path: str, name: str, bump_major: bool, push: PushOptions, store: Sto
 def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
     """List assets with their versions, latest first.
 
-    PREFIX selects the assets whose names begin with it. If the versions of an asset cannot be read,
-    the others are still listed, and the exit code is 7.
+    PREFIX limits the list to assets whose names start with it. If the versions of an asset cannot be
+    read, the other assets are still listed, and the exit code is 7.
     """
     return partial(commands.list_assets, prefix, store, as_json=as_json)
 
@@ -157,9 +157,9 @@ def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
 
 @cli.command()
 @click.argument("spec")
-@click.option("--force-download", is_flag=True, help="Download again, and replace files that differ.")
-@click.option("--verify", is_flag=True, help="Verify the digests of cached files, and download damaged ones again.")
-@click.option("--offline", is_flag=True, default=None, help="Use the cache only. [AIOASSETS_OFFLINE]")
+@click.option("--force-download", is_flag=True, help="Download again, and replace cached files that differ.")
+@click.option("--verify", is_flag=True, help="Verify the digests of cached files, and download damaged files again.")
+@click.option("--offline", is_flag=True, default=None, help="Use only the cache. [AIOASSETS_OFFLINE]")
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def fetch(
@@ -167,8 +167,8 @@ def fetch(
 ) -> Work:
     """Download an asset to the local cache, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally with a part: 'NAME:1[weights/w.bin]'. Control
-    characters in the path are escaped on a terminal only.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. Control
+    characters in the path are escaped only on a terminal.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -177,29 +177,29 @@ def fetch(
 
 @cli.command(short_help="Check a version against its manifest.")
 @click.argument("spec")
-@click.option("--cache", "cached", is_flag=True, help="Check the cached files, without the network.")
+@click.option("--cache", "cached", is_flag=True, help="Check the cached files, without using the network.")
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
-    """Read every file of a version and compare it with its manifest, without storing it.
+    """Read every file of a version and compare it with the manifest, without saving it.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally with a part. Reports each damaged or missing file; the
-    exit code is then 5.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part. The command reports each damaged or
+    missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
 
-@cli.command(short_help="Remove leftovers of dead pushes and fetches.")
+@cli.command(short_help="Remove leftovers of interrupted pushes and fetches.")
 @click.argument("name", default="")
 @click.option(
     "--older-than",
     type=Duration(),
-    help="Remove what was inactive for this long, such as 0s or 24h, instead of what is known to be dead. "
-    "A short duration stops running pushes.",
+    help="Remove anything that has been inactive for at least this long (for example 24h or 0s), rather than only "
+    "what is known to be abandoned. Caution: a short duration can break pushes that are in progress.",
 )
-@click.option("--legacy", is_flag=True, help="Also remove content without a manifest that is a day old.")
+@click.option("--legacy", is_flag=True, help="Also remove content that has no manifest and is at least a day old.")
 @click.option(
-    "--publish", metavar="NAME:VERSION", help="Add a complete but unlisted version to the index, and remove nothing."
+    "--publish", metavar="NAME:VERSION", help="Add a complete but unlisted version to the index; remove nothing."
 )
 @YES
 @DRY_RUN
@@ -215,11 +215,11 @@ def clean(
     as_json: bool,
     store: StoreOptions,
 ) -> Work:
-    """Show the leftovers of dead pushes and fetches, ask for confirmation, and remove them.
+    """Show the leftovers of interrupted pushes and fetches, ask for confirmation, and remove them.
 
-    Leftovers in the store are claims, content of unpublished versions, and open uploads. Leftovers in the
-    assets directory are unfinished downloads. NAME restricts the command to one asset. Published versions
-    are never touched. Running pushes aren't either, unless --older-than is shorter than their inactivity.
+    Leftovers in the store are claims, the content of unpublished versions, and open uploads. Leftovers in
+    the assets directory are unfinished downloads. NAME limits the command to one asset. Published versions
+    are never removed. Running pushes are left alone unless they have been inactive for longer than --older-than.
     """
     if publish is not None:
         name, version = _parse_exact_version(publish)
@@ -243,7 +243,7 @@ def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
             f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}."
         )
     if parsed.version is not None and bump_major:
-        _usage_error(f"--bump-major starts the major after the latest: write {parsed.name} instead of {name}.")
+        _usage_error(f"--bump-major always starts a new major version: write {parsed.name} instead of {name}.")
     return parsed
 
 
@@ -251,7 +251,7 @@ def _parse_exact_version(text: str) -> tuple[str, str]:
     """Parse `NAME:VERSION`."""
     parsed = spec.AssetSpec.parse(text)
     if parsed.version is None or parsed.part is not None:
-        _usage_error(f"--publish needs an exact version: write {parsed.name}:1.2, for instance, instead of {text}.")
+        _usage_error(f"--publish requires an exact version: write {parsed.name}:1.2, for example, instead of {text}.")
     return parsed.name, parsed.version
 
 
@@ -259,10 +259,10 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
     """Parse a command line.
 
     Args:
-        args: the arguments without the program's name; `None` for those of this process.
+        args: the arguments without the program name. `None` means those of the current process.
 
     Returns:
-        The work to run; or the exit code, if help, a completion or an error was printed instead.
+        The command to run, or an exit code if help, shell completion or an error was printed instead.
     """
     try:
         work: Work | int = _run_without_loop(cli.main(args, prog_name="aioassets", standalone_mode=False))
@@ -271,12 +271,12 @@ def parse(args: Sequence[str] | None = None) -> Work | int:
         shown = io.StringIO()
         error.show(shown)
         return _print_usage_error(shown.getvalue(), error.exit_code)
-    except OSError as error:  # from standard output, which gets help texts
+    except OSError as error:  # help can't be written to standard output
         output.report_unwritten(error)
         return process.UNWRITTEN
     except click.Abort:
         raise KeyboardInterrupt from None
-    except SystemExit as error:  # completion has ended, or the output pipe is closed
+    except SystemExit as error:  # shell completion has finished, or the output pipe is closed
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         return process.report_error(error, args)
@@ -286,12 +286,12 @@ def _print_usage_error(text: str, code: int) -> int:
     try:
         click.echo(escaped(text, keep="\n"), err=True, nl=False)
     except OSError:
-        output.write_err("\n")  # fails too, and then discards the stream
+        output.write_err("\n")  # this fails as well, and discards the stream
     return code
 
 
 def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that never waits. Importing an event loop would double the start-up time."""
+    """Return the result of a coroutine that never waits. Importing asyncio would double the start-up time."""
     try:
         parsing.send(None)
     except StopIteration as done:
@@ -300,16 +300,16 @@ def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _reserve_standard_descriptors() -> None:
-    """Open the null device in place of closed standard streams, so that no file or socket takes their numbers."""
+    """Replace closed standard streams with the null device, so that no file or socket reuses their descriptors."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free descriptor
 
 
 def main() -> NoReturn:
-    """Run the command line of this process, and exit."""
+    """Run the command line of the current process, and exit."""
     _reserve_standard_descriptors()
     try:
         parsed = parse()
@@ -318,5 +318,5 @@ def main() -> NoReturn:
         code = 128 + signal.SIGINT
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the interpreter shuts down
     gc.disable()
-    gc.freeze()  # skips a garbage collection that takes a tenth of a short command
+    gc.freeze()  # skips a final garbage collection, which takes a tenth of the time of a short command
     sys.exit(code)

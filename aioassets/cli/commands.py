@@ -1,4 +1,4 @@
-"""The work of each command."""
+"""Implementations of the commands."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int
         elif assets:
             print_assets(assets)
         else:
-            echo_err(f"No assets in {manager.url}" + (f" have names that begin with {prefix!r}." if prefix else "."))
+            echo_err(f"No assets in {manager.url}" + (f" have names that start with {prefix!r}." if prefix else "."))
     codes = [report_error(asset.error) for asset in assets if asset.error is not None]
     return codes[0] if codes else DONE
 
@@ -80,12 +80,12 @@ async def fetch(
         echo_err(_repaired_text(fetched))
     if not fetched.verified:
         echo_err(
-            f"{fetched.name}:{fetched.version} was not verified: its manifest has no digest that aioassets supports."
+            f"{fetched.name}:{fetched.version} was not verified: its manifest has no digests that aioassets supports."
         )
     elif store_digests := [algorithm for algorithm in fetched.verified_by if algorithm != SHA256]:
         echo_err(
-            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(store_digests)} that its store "
-            "reported, not by SHA-256."
+            f"{fetched.name}:{fetched.version} was verified by the {' and '.join(store_digests)} digests that the "
+            "store reported, not by SHA-256."
         )
     if as_json:
         echo_json(_fetch_json(fetched))
@@ -135,7 +135,7 @@ async def clean(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Remove the leftovers of dead pushes and fetches."""
+    """Remove the leftovers of interrupted pushes and fetches."""
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
@@ -152,7 +152,7 @@ async def clean(
     if dry_run:
         echo_err("Dry run: nothing was removed.")
     for leftover in result.kept if result else ():
-        echo_err(f"{leftover_label(leftover)} was not removed: it changed since it was listed.")
+        echo_err(f"{leftover_label(leftover)} was not removed: it is in use, or has changed since it was listed.")
     for leftover, error in result.failed if result else ():
         report_error(error)
         echo_err(f"Not removed: {leftover_text(leftover)}")
@@ -168,9 +168,9 @@ async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool
     """Add a complete but unlisted version to the index."""
     label = f"{name}:{version}"
     if dry_run:
-        echo_err(f"Dry run: {label} was not listed.")
+        echo_err(f"Dry run: {label} was not added to the index.")
     else:
-        async with store.manager() as manager, progress_display(f"Listing {label}"):
+        async with store.manager() as manager, progress_display(f"Adding {label} to the index"):
             await manager.publish_version(name, version)
     if as_json:
         echo_json({"name": name, "version": version, "dry_run": dry_run})
@@ -219,7 +219,7 @@ async def _push(
             return FAILED
         result = await _push_plan(manager, plan)
     if result.version != plan.version:
-        echo_err(f"{plan.version} was taken by an earlier or a concurrent push.")
+        echo_err(f"Version {plan.version} was taken by an earlier or concurrent push.")
     if push.as_json:
         echo_json(_push_json(result, dry_run=False))
     else:
@@ -237,7 +237,7 @@ def _dry_run(plan: PushPlan, push: PushOptions) -> int:
 async def _confirmed(question: str) -> bool:
     if not can_ask():
         raise UsageError(
-            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run to preview."
+            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run for a preview."
         )
     return await ask(question)
 
@@ -247,7 +247,7 @@ async def _push_plan(manager: AssetsManager, plan: PushPlan) -> PushResult:
         try:
             return await manager.push(plan, progress=tally.receive)
         except anyio.get_cancelled_exc_class():
-            if tally.finished is not None:  # the cancellation came after sealing
+            if tally.finished is not None:  # cancelled after the version was sealed
                 echo_err(f"{plan.name}:{tally.finished} was published before the interruption.")
             raise
 
@@ -272,7 +272,7 @@ def _repaired_text(fetched: FetchedAsset) -> str:
     paths = [path for path in fetched.repaired if path]
     named = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
     label = f"{fetched.name}:{fetched.version}"
-    return f"Repaired {label} in the cache: {named or 'it'} was damaged or missing, and was downloaded again."
+    return f"Repaired {label} in the cache: downloaded {named or 'it'} again (damaged or missing)."
 
 
 def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The progress display of a terminal."""
+"""The progress display on a terminal."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 DELAY: Final = 0.5
-"""Seconds until the display appears."""
+"""Number of seconds before the display appears."""
 INTERVAL: Final = 0.1
-"""Seconds between two updates of the display."""
+"""Number of seconds between updates of the display."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Progress of one operation, counted from its events.
+    """Progress of one operation, tallied from its events.
 
     Attributes:
-        preparing: label until the transfer starts.
-        verb: verb of the transfer, such as "Uploading".
-        transfer: label of the transfer; `None` until it starts.
-        files: files to transfer.
-        nbytes: bytes to transfer; `None` if unknown.
-        files_done: files transferred.
-        nbytes_done: bytes transferred.
-        finished: the version, once the transfer is complete.
+        preparing: the label before the transfer starts.
+        verb: the verb in the label of the transfer, such as "Uploading".
+        transfer: the label of the transfer; `None` until it starts.
+        files: the number of files to transfer.
+        nbytes: the number of bytes to transfer; `None` if unknown.
+        files_done: the number of files transferred so far.
+        nbytes_done: the number of bytes transferred so far.
+        finished: the version that was transferred; `None` until the transfer is complete.
     """
 
     preparing: str
@@ -53,9 +53,9 @@ class Tally:
     finished: str | None = None
 
     def receive(self, event: Event) -> None:
-        """Count an event. Pass this method as a `Progress` callback."""
+        """Process an event. Pass this method as a `Progress` callback."""
         match event:
-            case TransferStarted():  # again after losing a version number to another push
+            case TransferStarted():  # repeated if a version number was lost to another push
                 self.transfer = f"{self.verb} {event.name}:{event.version}"
                 self.files, self.nbytes = event.files, event.nbytes
                 self.files_done = self.nbytes_done = 0
@@ -70,7 +70,7 @@ class Tally:
 
 @contextlib.asynccontextmanager
 async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
-    """Display the progress of an operation on the terminal, if there is one, once it takes longer than `DELAY`."""
+    """Display the progress of an operation that takes longer than `DELAY`, if standard error is a terminal."""
     tally = Tally(preparing, verb)
     if not is_terminal(sys.stderr):
         yield tally
@@ -109,14 +109,14 @@ async def _draw_until_cancelled(tally: Tally) -> None:
 
 
 def _spinner_and_bar() -> tuple[Progress, Progress]:
-    """Return the displays before and during the transfer. Both are erased when they end."""
-    from rich import progress  # noqa: PLC0415 - slow to import, and needed on terminals only
+    """Return the display for the preparation and the one for the transfer. Both are erased when they end."""
+    from rich import progress  # noqa: PLC0415 - slow to import, and only needed on a terminal
     from rich.console import Console  # noqa: PLC0415
     from rich.constrain import Constrain  # noqa: PLC0415
 
     class Display(progress.Progress):
         def get_renderable(self) -> Constrain:
-            """Leave room for the echoed ^C, which would otherwise wrap to a new line and break the erasing."""
+            """Leave space for the echoed ^C, which would otherwise wrap to a new line and break erasing."""
             return Constrain(super().get_renderable(), console.width - 4)
 
     console = Console(stderr=True)

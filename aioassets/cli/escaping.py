@@ -6,11 +6,11 @@ import traceback
 from typing import Final
 
 LONGEST: Final = 8000
-"""Maximum length of a line on standard error, in characters; the middle of a longer line is left out."""
+"""Maximum length of a line on standard error, in characters. The middle of a longer line is omitted."""
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""Replace each unprintable character by its Python escape, such as `\x1b`.
+    r"""Replace each unprintable character with its Python escape sequence, such as `\x1b`.
 
     Unprintable characters are control characters, line and paragraph separators, spaces other than the
     ASCII space, format characters (bidirectional overrides, zero-width characters) and lone surrogates.
@@ -25,7 +25,7 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def abridged(line: str) -> str:
-    """Return a line, without its middle if it is longer than `LONGEST`."""
+    """Return a line, omitting its middle if it is longer than `LONGEST`."""
     if len(line) <= LONGEST:
         return line
     half = LONGEST // 2
@@ -33,13 +33,13 @@ def abridged(line: str) -> str:
 
 
 def traceback_lines(error: BaseException) -> list[str]:
-    """Return the lines of a traceback. A message of several lines becomes one escaped line.
+    """Return the lines of a traceback. A message with several lines is escaped into a single line.
 
-    In an exception group, all lines are indented, and a message may take several lines.
+    In an exception group, all lines are indented, and messages may span several lines.
     """
     lines: list[str] = []
     for entry in traceback.format_exception(error):
         text = entry.removesuffix("\n")
-        # Frames and separators begin with white space and contain no untrusted text.
+        # Frames and separators start with whitespace and contain no untrusted text.
         lines += map(escaped, text.split("\n") if text[:1].isspace() or not text else [text])
     return lines

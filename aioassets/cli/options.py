@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KeyValue(click.ParamType["tuple[str, str]"]):
-    """Parameter type of `KEY=VALUE`, converted to a pair."""
+    """Parameter type for `KEY=VALUE`, which is converted to a pair."""
 
     name = "KEY=VALUE"
 
@@ -30,12 +30,12 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
             return value
         key, equals, text = str(value).partition("=")
         if not (key and equals):
-            self.fail("Write it as KEY=VALUE.", param, ctx)  # the value may be a secret: don't show it
+            self.fail("The format is KEY=VALUE.", param, ctx)  # the value isn't shown because it may be a secret
         return key, text
 
 
 class Duration(click.ParamType[timedelta]):
-    """Parameter type of durations such as `90s`, `24h` or `1d12h`, converted to `timedelta`."""
+    """Parameter type for durations such as `90s`, `24h` or `1d12h`, which are converted to `timedelta`."""
 
     name = "DURATION"
     _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -46,14 +46,14 @@ class Duration(click.ParamType[timedelta]):
             return value
         text = str(value).strip()
         if not re.fullmatch(r"(?:[0-9]{1,6}[smhd])+", text):
-            self.fail(f"{value!r} is not a duration. Write 0s, 15m, 24h or 7d, for instance.", param, ctx)
+            self.fail(f"{value!r} is not a duration. Examples: 0s, 15m, 24h, 7d.", param, ctx)
         parts = re.findall(r"([0-9]+)([smhd])", text)
         return sum((timedelta(**{self._UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """Options that choose a store. `None` means that the environment decides."""
+    """Options that select a store. `None` means to use the environment variable or the default."""
 
     bucket: str | None = field(repr=False)
     assetsmanager_prefix: str | None
@@ -65,7 +65,7 @@ class StoreOptions:
     single_writer: bool | None = None
 
     def manager(self) -> AssetsManager:
-        """Return a manager of the store."""
+        """Return a manager for the store."""
         from aioassets.manager import AssetsManager  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
         return AssetsManager(
@@ -82,7 +82,7 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class PushOptions:
-    """Options of a push."""
+    """Options for a push."""
 
     message: str | None
     label: tuple[tuple[str, str], ...]
@@ -131,7 +131,7 @@ STORE = (
         "--storage-provider",
         metavar="PROVIDER",
         shell_complete=_completion("local", "s3", "gcs", "azure"),
-        help="Store of a bucket given by name only: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
+        help="Provider of a bucket given only by name: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
     ),
     click.option(
         "--versioning",
@@ -145,12 +145,12 @@ STORE = (
         type=KeyValue(),
         multiple=True,
         help="Option of the store, such as endpoint_url=http://localhost:9000. May be repeated. "
-        "[AIOASSETS_S3_ENDPOINT_URL and so on]",
+        "[AIOASSETS_S3_ENDPOINT_URL etc.]",
     ),
     click.option(
         "--retry-for",
         type=Duration(),
-        help="Time for which a request to a failing store is retried (default: 60s). [AIOASSETS_RETRY_FOR, in seconds]",
+        help="How long to retry a request to a failing store (default: 60s). [AIOASSETS_RETRY_FOR, in seconds]",
     ),
 )
 ASSETS_DIR = click.option(
@@ -163,10 +163,10 @@ SINGLE_WRITER = click.option(
     "--single-writer",
     is_flag=True,
     default=None,
-    help="Assert that no other push is running, for a store without conditional writes. [AIOASSETS_SINGLE_WRITER]",
+    help="Declare that no other push is running, for a store without conditional writes. [AIOASSETS_SINGLE_WRITER]",
 )
 YES = click.option("--yes", "-y", is_flag=True, help="Don't ask for confirmation.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, without changing anything.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 PUSH = (
     click.option("--message", "-m", metavar="TEXT", help="Message to record with the version."),
@@ -178,7 +178,7 @@ PUSH = (
         help="Push only matching files (.gitignore syntax). May be repeated.",
     ),
     click.option(
-        "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (as in .gitignore). May be repeated."
+        "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (.gitignore syntax). May be repeated."
     ),
     click.option("--allow-empty", is_flag=True, help="Push even if there are no files."),
     YES,
@@ -188,7 +188,7 @@ PUSH = (
 
 
 def grouped(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Add options to a command, which receives their values as one `kind` object."""
+    """Return a decorator that adds options to a command, which receives their values as a single `kind` object."""
     names = [each.name for each in fields(kind)]
 
     def decorate(command: F) -> F:

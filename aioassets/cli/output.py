@@ -1,4 +1,4 @@
-"""Lines, paths and JSON documents on the standard streams, escaped.
+"""Printing escaped lines, paths and JSON documents to the standard streams.
 
 Every line that a command prints goes through this module.
 """
@@ -25,13 +25,13 @@ _PACKAGE: Final = logging.getLogger("aioassets")
 
 
 class Unwritten:
-    """Record of whether a result could not be written to standard output."""
+    """Record of a failure to write a result to standard output."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
 
     def reset(self) -> None:
-        """Forget earlier failures, before a command."""
+        """Clear the record before a command runs."""
         self.error = None
 
 
@@ -39,27 +39,27 @@ unwritten: Final = Unwritten()
 
 
 def echo_err(line: str = "", *, end: str = "\n") -> None:
-    """Print one line on standard error. Untrusted text in it is escaped, and a very long line is shortened.
+    """Print a line to standard error. Unprintable characters are escaped, and very long lines are shortened.
 
-    A line that can't be printed is lost. It doesn't end the command.
+    If the line can't be printed, it is lost, but the command continues.
     """
     write_err(abridged(escaped(line)) + end)
 
 
 def echo(*fields: str) -> None:
-    """Print one line of results on standard output: escaped fields, separated by tabs."""
+    """Print one line of results to standard output: escaped fields, separated by tabs."""
     _write("\t".join(map(escaped, fields)) + "\n")
 
 
 def echo_listed(*fields: str) -> None:
-    """Print one line of a listing. When the reader of a pipe has gone, the rest is dropped."""
+    """Print one line of a listing. Once the reader of a pipe has closed it, further lines are discarded."""
     _write("\t".join(map(escaped, fields)) + "\n", is_listing=True)
 
 
 def echo_path(path: Path) -> None:
-    """Print a path on standard output.
+    """Print a path to standard output.
 
-    A terminal gets it escaped. A pipe gets the exact bytes, so that programs can open the path.
+    On a terminal, the path is escaped. Otherwise its exact bytes are written, so that programs can open it.
     """
     if sys.stdout is None or is_terminal(sys.stdout):
         echo(str(path))
@@ -68,17 +68,17 @@ def echo_path(path: Path) -> None:
 
 
 def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
-    """Print a JSON document on standard output, in ASCII."""
+    """Print a JSON document to standard output, in ASCII."""
     _write(json.dumps(document, indent=2) + "\n", is_listing=is_listing)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a standard stream is a terminal. `None` is one that was closed when the process began."""
+    """Return whether a standard stream is a terminal. `None` is a stream that was closed when the process started."""
     return stream is not None and stream.isatty()
 
 
 def write_err(text: str) -> None:
-    """Write text to standard error, unless that can't be written."""
+    """Write text to standard error, and ignore a failure to do so."""
     try:
         click.echo(_encodable(text, sys.stderr), err=True, nl=False)
     except (OSError, ValueError):
@@ -86,14 +86,14 @@ def write_err(text: str) -> None:
 
 
 def report_unwritten(error: Exception) -> None:
-    """Note that standard output can't be written, and say so on standard error."""
+    """Record that standard output can't be written to, and report it on standard error."""
     unwritten.error = error
     _discard(sys.stdout)
     echo_err(f"Cannot write to standard output: {getattr(error, 'strerror', None) or error}.")
 
 
 def _write(content: str | bytes, *, is_listing: bool = False) -> None:
-    """Write a result to standard output, or else to standard error."""
+    """Write a result to standard output or, if that fails, to standard error."""
     if sys.stdout is not None and unwritten.error is None:
         try:
             click.echo(_encodable(content, sys.stdout) if isinstance(content, str) else content, nl=False)
@@ -115,7 +115,7 @@ def _encodable(text: str, stream: TextIO | None) -> str:
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Redirect a standard stream that can't be written to the null device, so that flushing it at exit doesn't fail."""
+    """Redirect a broken standard stream to the null device, so that flushing it at exit doesn't fail."""
     is_replaced = stream is not sys.__stdout__ and stream is not sys.__stderr__
     if stream is None or is_replaced:
         return
@@ -127,13 +127,13 @@ def _discard(stream: TextIO | None) -> None:
 
 @contextlib.contextmanager
 def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Iterator[None]:
-    """Print the log records for users on standard error, escaped and redacted: warnings about leftovers.
+    """Print log messages for users (warnings about leftovers) to standard error, escaped and redacted.
 
-    Also escape the records that Python prints when logging isn't configured.
+    Also escape the log messages that Python prints if logging isn't configured.
 
     Args:
-        args: arguments whose secrets are redacted, besides those of the environment.
-        verbose: print all records of this package from INFO on.
+        args: the arguments whose secrets to redact, in addition to those in environment variables.
+        verbose: whether to print all log messages of this package from level INFO.
     """
     default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING, args)
@@ -152,14 +152,14 @@ def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Itera
 
 
 class _EscapingHandler(logging.Handler):
-    """Handler that prints escaped log records on standard error."""
+    """Handler that prints escaped log messages to standard error."""
 
     def __init__(self, level: int, args: Sequence[str]) -> None:
         super().__init__(level)
         self._args = args
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record and its traceback."""
+        """Print a log message and its traceback."""
         try:
             error = record.exc_info[1] if record.exc_info else None
             secrets = secrets_in(self._args)

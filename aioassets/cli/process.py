@@ -1,4 +1,4 @@
-"""Signals, error messages and exit codes of a command's process."""
+"""Running a command: signals, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 UNWRITTEN: Final = 8
-"""Exit code of a command that succeeded, but could not write its result to standard output."""
+"""Exit code of a command that succeeded but could not write its result to standard output."""
 
 EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
     (UsageError, USAGE),
@@ -44,7 +44,7 @@ EXIT_CODES: Final[tuple[tuple[type[AioAssetsError], int], ...]] = (
     (StoreError, 7),
     (AioAssetsError, FAILED),
 )
-"""Exit codes by error class. The first match counts."""
+"""Exit codes by error class. The first match applies."""
 
 SIGNAL_MESSAGES: Final = {
     signal.SIGINT: "Interrupted",
@@ -54,19 +54,19 @@ SIGNAL_MESSAGES: Final = {
 
 
 def exit_code_of(error: AioAssetsError) -> int:
-    """Return the exit code of an error."""
+    """Return the exit code for an error."""
     return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
 
 
 def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
-    """Run the work of a command and return its exit code.
+    """Run a command and return its exit code.
 
-    SIGINT, SIGTERM and SIGHUP cancel the work. A second signal exits immediately. A SIGHUP that is
-    ignored, as by `nohup`, stays ignored.
+    SIGINT, SIGTERM and SIGHUP cancel the command. A second signal exits immediately. If SIGHUP is
+    ignored, as under `nohup`, it stays ignored.
 
     Args:
-        work: coroutine function that returns the exit code.
-        args: arguments without the program's name; `None` for those of this process.
+        work: a coroutine function that runs the command and returns the exit code.
+        args: the arguments without the program name. `None` means those of the current process.
     """
     codes: list[int] = []
     unwritten.reset()
@@ -78,7 +78,7 @@ def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = 
     with escaped_logging(sys.argv[1:] if args is None else args, verbose=_debug_mode()):
         try:
             anyio.run(main)
-        except RuntimeError as error:  # closing a loop starts a thread to join those of its executor
+        except RuntimeError as error:  # closing the loop starts a thread to shut down its executor
             if not (codes and is_out_of_threads(error)):
                 raise
     return UNWRITTEN if codes[0] == DONE and unwritten.error is not None else codes[0]
@@ -125,7 +125,7 @@ async def _explain_delay() -> None:
 
 
 async def _execute(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
-    """Run the work and report its error. Only a cancellation propagates."""
+    """Run a command and report its error. Only a cancellation propagates."""
     try:
         debug_wanted()  # raises if the variable is invalid
         return await work() or DONE
@@ -138,7 +138,7 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
 
     Args:
         error: the error that ended the command.
-        args: arguments whose secrets are redacted; `None` for those of this process.
+        args: the arguments whose secrets to redact. `None` means those of the current process.
     """
     if is_out_of_threads(error):
         cause, error = error, OutOfThreads()
@@ -153,7 +153,7 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
 
 
 def _debug_mode() -> bool:
-    """Return whether `AIOASSETS_DEBUG` is set; `False` if its value is invalid, which `_execute` reports."""
+    """Return whether `AIOASSETS_DEBUG` is set. If its value is invalid, return `False`; `_execute` reports it."""
     with contextlib.suppress(UsageError):
         return debug_wanted()
     return False
@@ -162,4 +162,4 @@ def _debug_mode() -> bool:
 def _message(error: Exception) -> str:
     if isinstance(error, AioAssetsError):
         return str(error)
-    return f"This is a bug in aioassets: {error!r}. Set AIOASSETS_DEBUG=1 to see its traceback, and report it."
+    return f"This is a bug in aioassets: {error!r}. Set AIOASSETS_DEBUG=1 to see the traceback, and report the bug."

@@ -1,4 +1,4 @@
-"""Questions on the terminal."""
+"""Asking questions on the terminal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def can_ask() -> bool:
 
 
 async def ask(question: str) -> bool:
-    """Ask a yes-or-no question on the terminal. Any answer but "y" or "yes" means no.
+    """Ask a yes-or-no question on the terminal. Any answer other than "y" or "yes" means no.
 
-    Waiting doesn't block the event loop, so it can be cancelled.
+    Waiting for the answer doesn't block the event loop, so it can be cancelled.
     """
     echo_err(f"{question} [y/N] ", end="")
     descriptor = sys.stdin.fileno()
@@ -32,5 +32,5 @@ async def ask(question: str) -> bool:
     except OSError:  # the terminal was closed
         answer = ""
     if not answer.endswith("\n"):
-        echo_err()  # Ctrl-D leaves the cursor after the question
+        echo_err()  # after Ctrl-D, the cursor is still on the line of the question
     return answer.strip().lower() in ("y", "yes")

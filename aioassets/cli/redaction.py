@@ -1,4 +1,4 @@
-"""Removal of secrets from text that SDKs, servers and users wrote."""
+"""Removing secrets from text written by SDKs, servers and users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 6
-"""Minimum length of a secret, in characters. A shorter one would match ordinary words."""
+"""Minimum length of a secret, in characters. Shorter ones could match ordinary words."""
 
 _FIELDS: Final = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|upload_id|uploadid"
@@ -18,12 +18,12 @@ _FIELDS: Final = (
     r"|[\w.]*(?:secret_access_key|session_token|account_key|sas_token|connection_string)"
 )
 _URL: Final = r"\b(?!(?:s3|gs|az)://(?:arn:|[^\s/:'\"]+@))[a-z][a-z0-9+.-]*://"
-"""The beginning of a URL, but not that of a store's identity, which has the endpoint after an `@`."""
+"""Start of a URL, except for store identities, which contain the endpoint after an `@`."""
 _PATTERNS: Final = (
     re.compile(rf"(?P<before>(?<![\w-])(?:{_FIELDS})['\"]?\s*[=:]\s*)['\"]?[^&;,\s'\"<>()]+", re.IGNORECASE),
     re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE),
     re.compile(r"(?P<before>\b(?:bearer|sharedkey)\s+)[^\s'\"]+", re.IGNORECASE),
-    # A password may contain an unescaped `@`, or an unescaped slash unless a port is before it.
+    # A password may contain an unescaped `@`, or an unescaped slash unless a port number precedes the slash.
     re.compile(rf"(?P<before>{_URL})[^\s/'\"]+@", re.IGNORECASE),
     re.compile(rf"(?P<before>{_URL})[^\s/@:'\"]*:(?!\d{{0,5}}/)[^\s'\"@]*@", re.IGNORECASE),
     re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
@@ -31,10 +31,10 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Replace the secrets in a text by `***`.
+    """Replace the secrets in a text with `***`.
 
-    Signatures, tokens and passwords are recognized by the name before them. Known secrets are found
-    anywhere: as they are, URL-encoded, or in base64.
+    Signatures, tokens and passwords are recognised by the text around them. Known secrets are found
+    anywhere, whether verbatim, URL-encoded or in Base64.
 
     Args:
         text: any text.

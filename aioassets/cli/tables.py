@@ -1,4 +1,4 @@
-"""Tables of pushes, leftovers and assets."""
+"""Tables of planned pushes, leftovers and assets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aioassets.push.plan import PushPlan
 
 VERSIONS_SHOWN: Final = 6
-"""Maximum number of versions shown per major."""
+"""Maximum number of versions to show per major."""
 
 
 def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
@@ -26,29 +26,29 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
         f"Asset     {plan.name}",
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
         *_aligned("Existing", _existing_versions(plan.versions)),
-        f"Version   {plan.version} (forecast)",
+        f"Version   {plan.version} (expected)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",
     ]
 
 
 def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
-    """Return one line per leftover, removable ones first."""
+    """Yield a line for each leftover, with removable leftovers first."""
     for title, removable in (("Remove", True), ("Keep", False)):
         rows = [leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
         yield from _aligned(title, rows) if rows else ()
     if not plan.leftovers:
         yield "No leftovers found."
     elif not plan.removable:
-        yield "None of these can be removed now."
+        yield "None of these can be removed at the moment."
 
 
 def leftover_label(leftover: Leftover) -> str:
-    """Return the name and version of a leftover in the store, or else its location."""
+    """Return the name and version of a leftover if it is a version in the store, otherwise its location."""
     return f"{leftover.name}:{leftover.version}" if leftover.version and not leftover.is_cached else leftover.where
 
 
 def leftover_text(leftover: Leftover) -> str:
-    """Describe a leftover: its name or location, kind, holder, age, files and advice."""
+    """Return a description of a leftover: its name or location, kind, holder, age, files and advice."""
     what = leftover.kind.value.replace("_", " ")
     details = [
         f"by {leftover.holder}" if leftover.holder else "",
@@ -66,7 +66,7 @@ def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _existing_versions(versions: Sequence[str]) -> list[str]:
-    """Return the existing versions, latest first, with one line per major."""
+    """Return lines that list the existing versions, latest first, with one line per major."""
     if not versions:
         return ["none"]
     if not all("." in version for version in versions):
@@ -83,7 +83,7 @@ def _version_list(versions: Sequence[str]) -> str:
 
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """Print assets as a table on a terminal, elsewhere as lines of a name and versions, separated by a tab."""
+    """Print assets as a table on a terminal, otherwise as lines with a name, a tab and comma-separated versions."""
     if is_terminal(sys.stdout):
         _print_table(assets)
         return

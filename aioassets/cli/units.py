@@ -1,4 +1,4 @@
-"""Sizes and durations for people."""
+"""Human-readable sizes and durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 
 def human_bytes(nbytes: int) -> str:
-    """Format a size in powers of 1000, such as 1.5 MB."""
+    """Format a size with decimal units, such as 1.5 MB."""
     if nbytes < 1000:
         return f"{nbytes} byte{'' if nbytes == 1 else 's'}"
     size = float(nbytes)
@@ -23,7 +23,7 @@ def human_files(files: int, nbytes: int) -> str:
 
 
 def human_duration(duration: timedelta) -> str:
-    """Format a duration in its largest unit, such as 3 h."""
+    """Format a duration in its largest suitable unit, such as 3 h."""
     seconds = max(0, int(duration.total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:

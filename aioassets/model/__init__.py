@@ -1,4 +1,4 @@
 """Values and rules: names, versions, keys, documents, files.
 
-Modules here do no I/O, don't wait and know no store. They import only `errors` and one another.
+The modules here perform no I/O, never wait, and know nothing about stores. They import only `errors` and one another.
 """

@@ -1,4 +1,4 @@
-"""The claim that reserves a version number, and its JSON."""
+"""The claim that reserves a version number, and its JSON form."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from aioassets.model.pusher import Pusher
 CLAIM_FIELD: Final = "aioassets_claim"
 
 DEAD_AFTER: Final = timedelta(minutes=15)
-"""Time since the last renewal, by the store's clock, after which a claim is dead."""
+"""Time without a renewal, by the store's clock, after which a claim is considered dead."""
 
 
 class ClaimState(enum.Enum):
-    """State of a claim, the content of a `.meta` that isn't sealed."""
+    """State of a claim."""
 
     CLAIMED = "claimed"
     """A push holds the version number, or died while holding it."""
     ABANDONED = "abandoned"
-    """The push gave up. Content may be left, or still arrive."""
+    """The push gave up. It may have left content, and requests still in flight may write more."""
     RELEASED = "released"
-    """The push gave up and left nothing. The number may be claimed again."""
+    """The push gave up and left nothing behind. The version number may be claimed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Claim:
         token: a random identifier of the push.
         operation: `create`, `update` or `bump_major`.
         fingerprint: a digest of the paths, sizes and modification times of the source.
-        machine: a digest that is equal for processes that can see one another.
-        pid: the process id of the pusher on that machine.
-        started: the start time of that process, to recognise reused process ids.
-        holder: the user and host that push, for messages.
+        machine: a digest that identifies the machine, its current boot and the PID namespace.
+        pid: the process ID of the pusher on that machine.
+        started: the start time of that process, to recognise reused process IDs.
+        holder: the user and host that are pushing, for messages.
         state: the state of the claim.
-        renewals: number of renewals, so that no two of them have the same content.
+        renewals: the number of renewals so far, which makes the content of each renewal unique.
     """
 
     token: str
@@ -55,22 +55,22 @@ class Claim:
     renewals: int = 0
 
     def is_of(self, written: Claim) -> bool:
-        """Return whether this is a claim that a push wrote, perhaps renewed, in the state that it wrote.
+        """Return whether this is the claim that a push wrote, or a renewal of it, in the same state.
 
-        The token alone isn't enough: another process may end a claim without changing its token.
+        The token alone isn't enough: another process may abandon a claim without changing its token.
         """
         return (self.token, self.state) == (written.token, written.state)
 
     def renewed(self) -> Claim:
-        """Return the claim as written by its next renewal."""
+        """Return the claim with one more renewal."""
         return replace(self, renewals=self.renewals + 1)
 
     def in_state(self, state: ClaimState) -> Claim:
-        """Return the claim in another state."""
+        """Return the claim in the given state."""
         return replace(self, state=state)
 
     def to_json(self) -> bytes:
-        """Return the claim as stored, without any field by which modelkit recognises a manifest."""
+        """Return the JSON document, which has none of the fields by which modelkit recognises a manifest."""
         claim = {
             "state": self.state.value,
             "token": self.token,
@@ -86,13 +86,13 @@ class Claim:
 
     @classmethod
     def from_value(cls, value: Any) -> Claim:
-        """Return the claim of a parsed JSON value, or raise `ValueError` if it isn't one."""
+        """Return the claim in a parsed JSON value, or raise `ValueError` if it isn't valid."""
         claim = typed(value, dict, "claim")
         holder = typed(claim.get("holder", {}), dict, "holder")
         try:
             state = ClaimState(claim.get("state"))
         except ValueError:
-            raise ValueError("its claim is in an unknown state") from None
+            raise ValueError("its claim has an unknown state") from None
         return cls(
             token=typed(claim.get("token"), str, "token"),
             operation=typed(claim.get("operation"), str, "operation"),

@@ -12,7 +12,7 @@ MD5: Final = "md5"
 CRC32C: Final = "crc32c"
 
 PREFERRED: Final = (SHA256, MD5, CRC32C)
-"""Algorithms to verify a file by, in order of preference."""
+"""Algorithms for verifying a file, in order of preference."""
 
 
 class Hash(Protocol):
@@ -22,16 +22,16 @@ class Hash(Protocol):
         """Add data."""
 
     def hexdigest(self) -> str:
-        """Return the digest of all data so far, in lower-case hex."""
+        """Return the digest of all data added so far, in lowercase hexadecimal."""
 
 
 def best_of(digests: Container[str]) -> str | None:
-    """Return the preferred algorithm among these that can be computed here, or `None`."""
+    """Return the preferred algorithm among those that can be computed on this machine, or `None` if there is none."""
     return next((algorithm for algorithm in PREFERRED if algorithm in digests and _is_known(algorithm)), None)
 
 
 def new_hash(algorithm: str) -> Hash:
-    """Return a new, empty digest."""
+    """Return a new hash object for an algorithm."""
     if algorithm == CRC32C:
         return _Crc32c()
     return hashlib.new(algorithm, usedforsecurity=False)
@@ -39,7 +39,7 @@ def new_hash(algorithm: str) -> Hash:
 
 class _Crc32c:
     def __init__(self) -> None:
-        # An optional dependency, needed only for objects that GCS copied on the server side.
+        # An optional dependency, only needed for objects that GCS copied on the server side.
         self._checksum: Any = import_module("google_crc32c").Checksum()
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:

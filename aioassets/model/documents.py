@@ -10,7 +10,7 @@ from aioassets.model.manifest import Manifest, fields_of
 
 
 def parse_meta(data: bytes, check: Callable[[], None] = no_check) -> Manifest | Claim:
-    """Return the manifest or the claim that a `.meta` holds, or raise `ValueError`."""
+    """Return the manifest or claim in a `.meta` document, or raise `ValueError` if it is invalid."""
     value = fields_of(data, check)
     if CLAIM_FIELD in value:
         return Claim.from_value(value[CLAIM_FIELD])

@@ -1,4 +1,4 @@
-"""Entries of files, and tables that hold a million of them in little memory."""
+"""File entries, and compact tables for up to a million of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FileEntry"]
 T = TypeVar("T")
 
 SHA256_BYTES: Final = 32
-"""Length of a SHA-256 digest."""
+"""Length of a SHA-256 digest in bytes."""
 _NONE: Final = bytes(SHA256_BYTES)
 _UNKNOWN: Final = -1
 
@@ -25,10 +25,10 @@ class FileEntry:
     """Metadata of one file of a version.
 
     Attributes:
-        path: the path relative to the asset, with `/`; empty for a file asset.
+        path: the path relative to the asset, with `/` as the separator; empty for a file asset.
         size: the size in bytes; `None` if modelkit pushed the file.
-        digests: lower-case hex digests by algorithm; empty if modelkit pushed the file.
-        executable: whether the owner may execute the file.
+        digests: lowercase hexadecimal digests by algorithm; empty if modelkit pushed the file.
+        executable: whether the file's owner may execute it.
     """
 
     path: str
@@ -43,10 +43,12 @@ class FileEntry:
 
 
 class DigestColumn:
-    """Digests of many files, by row number. A SHA-256 alone, the usual case, takes 32 bytes.
+    """Digests of many files, by row number.
+
+    A row with only a SHA-256, the usual case, takes 32 bytes.
 
     Args:
-        count: number of rows, initially without digests.
+        count: the number of rows, which have no digests yet.
     """
 
     __slots__ = ("_others", "_sha256")
@@ -92,12 +94,12 @@ class DigestColumn:
 
 
 def _slice_of(number: int) -> slice:
-    """Return the slice of a row in the column of SHA-256 digests."""
+    """Return the slice of the SHA-256 column that belongs to a row."""
     return slice(number * SHA256_BYTES, (number + 1) * SHA256_BYTES)
 
 
 def _packed(digests: Mapping[str, str]) -> bytes | None:
-    """Return the 32 bytes of a row with a SHA-256 alone or no digest, and `None` for any other."""
+    """Return the 32 bytes of a row that has only a SHA-256 or no digest, or `None` for any other row."""
     if not digests:
         return _NONE
     sha256 = digests.get(SHA256, "")
@@ -120,7 +122,7 @@ class _File(Protocol):
 
 
 class Table(Sequence[T]):
-    """Sequence of files, stored in columns. Rows are created on access."""
+    """Sequence of files that is stored in columns. Rows are created on access."""
 
     __slots__ = ("_paths",)
 
@@ -134,7 +136,7 @@ class Table(Sequence[T]):
 
     @abstractmethod
     def _row(self, number: int) -> T:
-        """Return the row of a valid, non-negative number."""
+        """Return the row with this number, which is valid and not negative."""
 
     @overload
     def __getitem__(self, number: int) -> T: ...
@@ -157,7 +159,7 @@ class Table(Sequence[T]):
 
 
 class FileTable(Table[FileEntry]):
-    """Files of a version, stored in columns. A row takes 41 bytes and its path.
+    """Files of a version, stored in columns. A row takes 41 bytes plus its path.
 
     Args:
         entries: the rows.
@@ -176,7 +178,7 @@ class FileTable(Table[FileEntry]):
 
     @classmethod
     def of(cls, files: Iterable[_File], digests: DigestColumn) -> Self:
-        """Return a table of files with the digests of a column."""
+        """Return a table that combines files with a column of their digests."""
         table = cls()
         for file in files:
             table._add(file)
@@ -190,12 +192,12 @@ class FileTable(Table[FileEntry]):
 
     @property
     def sizes(self) -> Iterator[int | None]:
-        """The sizes of all rows in bytes, `None` for unknown ones."""
+        """The file sizes in bytes, `None` for unknown ones."""
         return (None if size == _UNKNOWN else size for size in self._sizes)
 
     @property
     def total(self) -> int | None:
-        """The sum of the sizes in bytes, or `None` if one is unknown."""
+        """The total size in bytes, or `None` if any size is unknown."""
         return None if _UNKNOWN in self._sizes else sum(self._sizes)
 
     @property

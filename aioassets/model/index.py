@@ -11,7 +11,7 @@ from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
 MAX_INDEX: Final = 64 * 1024 * 1024
-"""Maximum bytes of an index. One with a million versions has about 30 MB."""
+"""Maximum size of an index in bytes. An index of a million versions takes about 30 MB."""
 _MAX_VALUES: Final = 4 * MAX_ENTRIES
 """Maximum number of values in an index. As Python objects, they take about 250 MB."""
 
@@ -22,27 +22,27 @@ class VersionIndex:
 
     Attributes:
         versions: the listed versions, latest first.
-        extra: unknown fields, kept when the index is rewritten.
+        extra: unknown fields, which are kept when the index is rewritten.
     """
 
     versions: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
-        """Return the index with other versions."""
+        """Return the index with its versions replaced."""
         return replace(self, versions=tuple(versions))
 
     def to_json(self) -> bytes:
-        """Return the index as stored."""
+        """Return the JSON document."""
         return dump({**self.extra, "versions": list(self.versions)})
 
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> VersionIndex:
-        """Parse an index, or raise `ValueError`."""
+        """Parse an index, or raise `ValueError` if it is invalid."""
         value = load(data, check, _MAX_VALUES)
         if "versions" not in value:
-            raise ValueError("it has no versions")
-        distinct: dict[str, None] = {}  # filled in a loop, because dict.fromkeys may block other threads for long
+            raise ValueError("it has no field 'versions'")
+        distinct: dict[str, None] = {}  # filled in a loop, because dict.fromkeys would block other threads for too long
         for version in texts_of(value.pop("versions"), "versions"):
             if (problem := version_problem(version)) is not None:
                 raise ValueError(f"it lists the version {quoted(version)}: {problem}")

@@ -1,7 +1,7 @@
-"""Incremental reading and writing of JSON, for long and untrusted documents.
+"""Incremental reading and writing of long, untrusted JSON documents.
 
-Both need little more memory than the document itself. Every problem raises a `ValueError` that says
-what is wrong. If a key is repeated, its last value counts, as for modelkit.
+Both need little more memory than the document itself. Invalid documents raise a `ValueError` that
+describes the problem. If a key is repeated, the last value is used, as in modelkit.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from itertools import islice
 from typing import Any, Final
 
 ROWS_PER_CHUNK: Final = 250
-"""Rows to encode at once, while no other thread runs. They are too few objects to trigger a garbage collection."""
+"""Number of rows to encode at once, while no other thread can run. Too few to trigger a garbage collection."""
 _CHUNK: Final = 512 * 1024
-"""Bytes to decode at once. A call into C for so much JSON blocks other threads for a few milliseconds."""
+"""Number of bytes to decode at once. Decoding this much in C blocks other threads for a few milliseconds."""
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
 _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 100
 _MAX_FIELDS: Final = 1000
 _MAX_STRINGS: Final = 32_000_000
-"""Maximum number of strings: several times those of a million files. As Python objects they take some GiB."""
+"""Maximum number of strings: several times as many as a million files need. As Python objects, they take a few GiB."""
 
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
@@ -33,16 +33,16 @@ _SPACE: Final = re.compile(f"[{_SPACES}]*")
 
 
 def no_check() -> None:
-    """Do nothing: the default `check`."""
+    """Do nothing. This is the default for `check`."""
 
 
 class Reader:
-    """Incremental reader of a JSON object. Fields are read one by one, and lists item by item if wanted.
+    """Incremental reader of a JSON object. It reads fields one by one, and arrays item by item on request.
 
     Args:
         data: the document.
-        most: maximum number of values.
-        check: a function called regularly, which may raise to stop the parsing.
+        most: the maximum number of values.
+        check: a function that is called regularly and may raise an exception to stop parsing.
 
     Raises:
         ValueError: if the document isn't a JSON object, or exceeds a limit.
@@ -59,7 +59,7 @@ class Reader:
         self._has_surrogates = b"\\" in data and _SURROGATE.search(data) is not None
 
     def fields(self) -> Iterator[str]:
-        """Iterate over the keys. The caller must read each value before it asks for the next key."""
+        """Iterate over the keys. The caller must read the value of a key before requesting the next key."""
         if self._next() != "{":
             self.value()
             self._end()
@@ -77,7 +77,7 @@ class Reader:
         self._end()
 
     def value(self) -> Any:
-        """Read the next value. A list in a long rest of the document is read item by item."""
+        """Read the next value. An array is read item by item if much of the document remains."""
         if self._next() == "[" and self._is_long():
             return [*self._items()]
         while True:
@@ -100,21 +100,21 @@ class Reader:
     def items(self) -> Iterator[Any] | None:
         """Iterate over the items of a JSON array, or return `None` if the next value isn't one.
 
-        The caller must exhaust the iterator before it reads on.
+        The caller must exhaust the iterator before reading anything else.
         """
         if self._next() != "[":
             return None
         return self._items() if self._is_long() else iter(self.value())
 
     def _is_long(self) -> bool:
-        """Return whether the rest of the document is too long for one call into C."""
+        """Return whether the rest of the document is too long to decode in one call into C."""
         return bool(self._data) or len(self._text) - self._at > _CHUNK
 
     def _items(self) -> Iterator[Any]:
         return (self.value() for _ in self._within("]"))
 
     def _within(self, closing: str) -> Iterator[None]:
-        """Skip the brackets and commas of an array or object, and yield for each element, which the caller reads."""
+        """Skip the brackets and commas of an array or object, and yield before each element for the caller to read."""
         self._at += 1
         if self._next() != closing:
             yield
@@ -130,7 +130,7 @@ class Reader:
             raise _invalid_json("extra data after the end")
 
     def _next(self) -> str:
-        """Skip white space and return the next character, or an empty string at the end."""
+        """Skip whitespace and return the next character, or an empty string at the end."""
         while not (found := self._text[self._at : self._at + 1]) or found in _SPACES:
             if found:
                 self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # always matches
@@ -139,7 +139,7 @@ class Reader:
         return found
 
     def _more(self) -> bool:
-        """Decode more of the document, doubling the unread text; return `False` at the end."""
+        """Decode more of the document, at least doubling the unread text. Return `False` at the end."""
         if not self._data:
             return False
         self._check()
@@ -154,7 +154,7 @@ class Reader:
 
 
 def load(data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STRINGS) -> dict[str, Any]:
-    """Parse a JSON object of at most `most` values."""
+    """Parse a JSON object with at most `most` values."""
     reader = Reader(data, check, most)
     return {key: reader.value() for key in reader.fields()}
 
@@ -162,17 +162,17 @@ def load(data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STR
 def _check_shape(data: bytes, most: int) -> None:
     """Raise `ValueError` if parsing would take too much stack or memory. This check is cheaper than parsing."""
     if data.count(b",") > most or data.count(b'"') > 2 * most:
-        raise ValueError(f"it holds more than {most:,} values")
+        raise ValueError(f"it contains more than {most:,} values")
     data = data.replace(rb"\\", b"").replace(rb"\"", b"")
     nested = b"".join(_brackets(data)).translate(_AS_LISTS)
     for _ in range(_MAX_DEPTH):
         nested = nested.replace(b"[]", b"")
-    if b"[]" in nested or nested.count(b"[") > _MAX_DEPTH:  # any other remainder isn't JSON; the parser says so
-        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if b"[]" in nested or nested.count(b"[") > _MAX_DEPTH:  # any other remainder is invalid JSON; the parser reports it
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
 def _brackets(data: bytes) -> Iterator[bytes]:
-    """Iterate over all brackets outside of strings, chunk by chunk, so that other threads run in between.
+    """Iterate over all brackets outside of strings, chunk by chunk, so that other threads can run in between.
 
     Args:
         data: the document without escaped quotation marks.
@@ -209,7 +209,7 @@ def _invalid_json(reason: str) -> ValueError:
 
 
 def quoted(text: str) -> str:
-    """Return an untrusted text, quoted and shortened, for a message."""
+    """Return untrusted text, quoted and truncated, for use in a message."""
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 

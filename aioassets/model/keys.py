@@ -1,13 +1,13 @@
-"""Keys of objects in a store."""
+"""Object keys in a store."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_KEY_BYTES = 1024
-"""Maximum length of a key in UTF-8, on S3, GCS and Azure alike."""
+"""Maximum length of a key in UTF-8 bytes, on S3, GCS and Azure alike."""
 MAX_SEGMENT_BYTES = 255
-"""Maximum length of a path segment in UTF-8, on nearly every file system."""
+"""Maximum length of a path segment in UTF-8 bytes, on nearly every file system."""
 
 _META = ".meta"
 _VERSIONS = ".versions"
@@ -15,10 +15,10 @@ _VERSIONS = ".versions"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Keys of assets below one prefix, in modelkit's layout.
+    """Keys of assets under one prefix, in modelkit's layout.
 
     Attributes:
-        prefix: the prefix, without outer slashes; may be empty.
+        prefix: the prefix, without leading or trailing slashes; may be empty.
     """
 
     prefix: str
@@ -33,7 +33,7 @@ class Layout:
         return f"{self.root}{name}{_VERSIONS}"
 
     def meta(self, name: str, version: str) -> str:
-        """Return the key of a version's `.meta`: its claim, later its manifest."""
+        """Return the key of a version's `.meta`, which holds its claim and later its manifest."""
         return f"{self.root}{name}/{version}{_META}"
 
     def content(self, name: str, version: str, path: str = "") -> str:
@@ -45,15 +45,15 @@ class Layout:
         return f"{self.root}{name}/"
 
     def scratch(self, token: str = "") -> str:
-        """Return the key of a scratch object that probes the store or, without a token, the prefix of all of them."""
+        """Return the key of a scratch object for probing the store, or their common prefix if no token is given."""
         return f"{self.root}.aioassets-probe/{token}"
 
     def asset_of(self, key: str) -> str | None:
-        """Return the name of the asset whose index has this key, or `None` if the key isn't an index's."""
+        """Return the name of the asset whose index has this key, or `None` if it isn't the key of an index."""
         if not (key.startswith(self.root) and key.endswith(_VERSIONS)):
             return None
         return key[len(self.root) : -len(_VERSIONS)] or None
 
     def version_in(self, folder: str, key: str) -> str | None:
-        """Return the version that a key or common prefix in a folder would belong to."""
+        """Return the version that a key or common prefix in a folder belongs to, judging by its name alone."""
         return key[len(folder) :].partition("/")[0].removesuffix(_META) or None

@@ -1,4 +1,4 @@
-"""Leftovers of dead pushes and fetches, and the rules for removing them."""
+"""Leftovers of interrupted pushes and fetches, and the rules for removing them."""
 
 from __future__ import annotations
 
@@ -14,51 +14,52 @@ from aioassets.model.pusher import Pusher
 __all__ = ["CleaningPlan", "CleaningResult", "CleaningRules", "Leftover", "LeftoverKind"]
 
 LEGACY_AFTER: Final = timedelta(days=1)
-"""Minimum age of content without a `.meta`. Pushes of modelkit, which makes no claims, have ended by then."""
+"""Minimum age for removing content without a `.meta`. By then, a push by modelkit, which doesn't claim its version
+number, has ended."""
 
 
 class LeftoverKind(enum.Enum):
-    """Kind of a leftover."""
+    """Kind of leftover."""
 
     DEAD_PUSH = "dead_push"
-    """Claim of a push that died, with its uploaded content."""
+    """Claim of a push that died, and the content that it uploaded."""
     LIVE_PUSH = "live_push"
-    """Claim of a push that may still be running."""
+    """Claim of a push that may still be running, and the content that it has uploaded."""
     ABANDONED_PUSH = "abandoned_push"
-    """Remainder of a push that gave up its version number."""
+    """Remains of a push that gave up its version number."""
     UNLISTED_VERSION = "unlisted_version"
-    """Complete version that is missing in its index because its push died just before listing it."""
+    """Complete version that isn't in the index because its push died just before listing it."""
     WITHOUT_MANIFEST = "without_manifest"
-    """Content without a `.meta`, perhaps of a running or dead push by modelkit."""
+    """Content without a `.meta`, for example from a running or interrupted push by modelkit."""
     UNREADABLE_DOCUMENT = "unreadable_document"
-    """`.meta` or `.versions` that neither aioassets nor modelkit can read."""
+    """Invalid `.meta` or `.versions` document."""
     OPEN_UPLOADS = "open_uploads"
-    """Unfinished multipart uploads below a published version."""
+    """Unfinished multipart uploads to a published version."""
     TEMPORARY_OBJECTS = "temporary_objects"
-    """Scratch objects and unfinished objects of the store."""
+    """Scratch objects and temporary files in the store."""
     UNFINISHED_DOWNLOAD = "unfinished_download"
-    """Staging folder in the assets directory, or its lock."""
+    """Staging folder in the assets directory, or its lock file."""
     FILES_PUT_ASIDE = "files_put_aside"
-    """Files that were in the place of a version in the assets directory, and differed from it."""
+    """Files that were found at the path of a version in the assets directory but differed from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Remainder of a dead push or fetch.
+    """Remains of a push or fetch in the store or the assets directory.
 
     Attributes:
         kind: the kind of leftover.
         where: its URL, or its path in the assets directory.
-        name: the asset; empty if it belongs to none.
-        version: the version; empty if it belongs to none.
-        files: number of objects or files.
+        name: the asset that it belongs to; empty if none.
+        version: the version that it belongs to; empty if none.
+        files: the number of objects or files.
         size: their total size in bytes.
-        uploads: number of open multipart uploads.
-        age: time since the last sign of life, by the store's clock; `None` if unknown.
+        uploads: the number of open multipart uploads.
+        age: the time since the last activity, by the store's clock; `None` if unknown.
         holder: the user and host that pushed; `None` if unknown.
         removable: whether `clean` would remove it.
-        advice: what to do with it instead, or why `clean` keeps it.
-        is_cached: whether it is in the assets directory instead of the store.
+        advice: why `clean` keeps it, or what to do instead.
+        is_cached: whether it is in the assets directory rather than in the store.
     """
 
     kind: LeftoverKind
@@ -80,7 +81,7 @@ class CleaningRules:
     """Rules for what `clean` may remove.
 
     Attributes:
-        older_than: minimum time since the last sign of life. By default, remains of pushes that are
+        older_than: the minimum time since the last activity. By default, leftovers of pushes that are
             known to be dead are removed at any age, and others after 15 minutes.
         legacy: whether to remove content without a `.meta` that is at least one day old.
     """
@@ -89,22 +90,22 @@ class CleaningRules:
     legacy: bool = False
 
     def is_old(self, age: timedelta | None, default: timedelta = DEAD_AFTER) -> bool:
-        """Return whether a leftover of this age may be removed."""
+        """Return whether a leftover is old enough to be removed."""
         return age is not None and age >= (default if self.older_than is None else self.older_than)
 
     def is_legacy(self, age: timedelta | None) -> bool:
-        """Return whether content of this age without a `.meta` may be removed."""
+        """Return whether content without a `.meta` is old enough to be removed, if the rules allow that at all."""
         return self.legacy and age is not None and age >= max(LEGACY_AFTER, self.older_than or LEGACY_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningPlan:
-    """Plan of a cleaning.
+    """Plan for a cleanup.
 
     Attributes:
-        rules: the rules that it follows.
-        leftovers: all leftovers found, removable or not.
-        name: the only asset that was searched; `None` for all.
+        rules: the rules that the plan follows.
+        leftovers: all leftovers that were found, whether removable or not.
+        name: the asset that was searched; `None` for all assets.
     """
 
     rules: CleaningRules
@@ -113,18 +114,18 @@ class CleaningPlan:
 
     @property
     def removable(self) -> tuple[Leftover, ...]:
-        """The leftovers that the cleaning would remove."""
+        """The leftovers that the cleanup would remove."""
         return tuple(leftover for leftover in self.leftovers if leftover.removable)
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningResult:
-    """Result of a cleaning.
+    """Result of a cleanup.
 
     Attributes:
         removed: the leftovers that were removed.
-        kept: the leftovers that were kept because they changed after they were planned.
-        failed: the leftovers that could not be removed or not completely, as they are now, and the errors.
+        kept: the leftovers that were to be removed, but were kept because they had changed or were in use.
+        failed: the leftovers that couldn't be removed completely, in their current state, with the errors.
     """
 
     removed: tuple[Leftover, ...]

@@ -28,7 +28,7 @@ def _timestamp(text: Any) -> datetime:
         parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
         parsed.astimezone(UTC)  # raises OverflowError outside of the years 1 to 9999
     except (ValueError, OverflowError):
-        raise ValueError("its push_date isn't an ISO 8601 time") from None
+        raise ValueError("its push_date isn't a valid ISO 8601 date and time") from None
     return parsed
 
 
@@ -39,7 +39,7 @@ def _entry(value: Any) -> FileEntry:
         raise ValueError(f"it lists a file size that is {'negative' if size < 0 else '2**63 bytes or more'}")
     digests = typed(entry.get("digests", {}), dict, "digests")
     if not all(_HEX.fullmatch(typed(digest, str, "digest")) for digest in digests.values()):
-        raise ValueError("it lists a digest that isn't lower-case hex")
+        raise ValueError("it lists a digest that isn't lowercase hexadecimal")
     return FileEntry(
         path=typed(entry.get("path"), str, "file path"),
         size=size,
@@ -53,12 +53,12 @@ class Manifest:
     """Description of one complete version: the content of a sealed `.meta`.
 
     Attributes:
-        push_date: the time of sealing by the pusher's clock, with a time zone.
+        push_date: the time at which the version was sealed, by the pusher's clock, with a time zone.
         is_directory: whether the asset is a directory.
-        files: the files, sorted by path; exactly one, with an empty path, for a file asset.
+        files: the files, sorted by path; a file asset has exactly one, with an empty path.
         empty_directories: the relative paths of empty directories, sorted.
         pushed_by: the user and host that pushed, if known.
-        tool: the program that pushed, like `aioassets/0.1.0`; `None` for modelkit.
+        tool: the program that pushed, such as `aioassets/0.1.0`; `None` for modelkit.
         message: the pusher's message.
         labels: the pusher's labels.
         token: a random identifier of the push; `None` for modelkit.
@@ -89,12 +89,12 @@ class Manifest:
 
     @property
     def verifiable(self) -> bool:
-        """Whether every file has a digest that can be verified here."""
+        """Whether every file has a digest that can be verified on this machine."""
         return None not in self._best()
 
     @property
     def verified_by(self) -> tuple[str, ...]:
-        """The algorithms by which the files can be verified here, strongest first."""
+        """The algorithms used to verify the files on this machine, strongest first."""
         used = self._best()
         return tuple(algorithm for algorithm in PREFERRED if algorithm in used)
 
@@ -102,11 +102,11 @@ class Manifest:
         return {best_of(algorithms) for algorithms in self.table.algorithms}
 
     def to_json(self) -> bytes:
-        """Return the manifest as stored. modelkit reads its first three fields."""
+        """Return the JSON document. modelkit reads its first three fields."""
         return dump(self.to_fields())
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields of the JSON document, with iterators for arrays."""
+        """Return the fields of the JSON document, with iterators in place of long arrays."""
         value: dict[str, Any] = {"push_date": self.push_date.isoformat(), "is_directory": self.is_directory}
         if self.is_directory:
             value["contents"] = iter(self.table.paths)
@@ -124,19 +124,19 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> Manifest:
-        """Parse a sealed `.meta`, or raise `ValueError`."""
+        """Parse a sealed `.meta`, or raise `ValueError` if it is invalid."""
         return cls.from_fields(fields_of(data, check))
 
     @classmethod
     def from_fields(cls, value: dict[str, Any]) -> Manifest:
-        """Return the manifest of parsed fields, or raise `ValueError`."""
+        """Return the manifest with the given fields, or raise `ValueError` if they are invalid."""
         is_directory = typed(value.get("is_directory"), bool, "is_directory")
         contents = list(texts_of(value.get("contents", []), "contents")) if is_directory else [""]
         files = value.get("files")
         if files is None:
             files = FileTable(map(FileEntry, contents))
         elif files.paths != contents and sorted(files.paths) != sorted(contents):
-            raise ValueError("its contents and its files don't name the same paths")
+            raise ValueError("its fields 'contents' and 'files' list different paths")
         folders = texts_of(value.get("empty_directories", []), "empty_directories")
         if is_directory:
             check_paths(files.paths, folders)
@@ -158,7 +158,7 @@ class Manifest:
 
 
 def fields_of(data: bytes, check: Callable[[], None] = no_check) -> dict[str, Any]:
-    """Parse the fields of a `.meta`. Its files are parsed one by one into a table, to save memory."""
+    """Parse the fields of a `.meta`. Files are parsed one by one into a table to save memory."""
     reader = Reader(data, check)
     fields: dict[str, Any] = {}
     for key in reader.fields():
@@ -175,7 +175,7 @@ def _files(reader: Reader, contents: Any) -> FileTable:
 
 
 def _entries(rows: Iterator[Any], contents: Sequence[Any]) -> Iterator[FileEntry]:
-    """Parse file entries. A path is the same string object as in `contents`, to save memory."""
+    """Parse file entries. To save memory, paths share their string objects with `contents`."""
     for number, row in enumerate(rows):
         if number == MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES:,} files")

@@ -13,7 +13,7 @@ from aioassets.model.keys import MAX_SEGMENT_BYTES
 __all__ = ["AssetSpec"]
 
 MAX_VERSION: Final = 128
-"""Maximum number of characters of a version. With a suffix, it must fit in a file name."""
+"""Maximum length of a version in characters. A version and a suffix must fit in a file name."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]+")
@@ -23,12 +23,12 @@ _RESERVED_SUFFIXES: Final = (".meta", ".versions")
 
 
 def looks_like_version(segment: str) -> bool:
-    """Return whether a path segment is a version of a built-in scheme."""
+    """Return whether a path segment has the format of a version in a built-in scheme."""
     return _LIKE_A_VERSION.fullmatch(segment) is not None
 
 
 def parse_name(text: str) -> str:
-    """Return the name if an asset of this name can be fetched and listed.
+    """Return the name if it is valid for an asset that is fetched or listed.
 
     A name consists of letters, digits, `.`, `_`, `-` and `/`, and begins and ends with a letter or
     digit. None of its segments is empty, `.`, `..` or longer than 255 characters.
@@ -47,14 +47,14 @@ def parse_name(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether an asset could have this name."""
+    """Return whether this is a valid asset name."""
     with contextlib.suppress(InvalidName):
         return bool(parse_name(text))
     return False
 
 
 def version_problem(text: str) -> str | None:
-    """Return why this can't be a version of any scheme, or `None` if it can."""
+    """Return why this can't be a version in any scheme, or `None` if it can."""
     if len(text) > MAX_VERSION:
         return f"it is longer than {MAX_VERSION} characters"
     if not _VERSION.fullmatch(text):
@@ -65,7 +65,7 @@ def version_problem(text: str) -> str | None:
 
 
 def parse_new_name(text: str) -> str:
-    """Return the name if an asset may be pushed under it.
+    """Return the name if it is valid for an asset that is pushed.
 
     Raises:
         InvalidName: if the name is invalid, or could be confused with a version or an internal object.
@@ -79,7 +79,7 @@ def parse_new_name(text: str) -> str:
 
 
 def parse_part(text: str) -> str:
-    """Return the relative path of a part of an asset, without outer slashes.
+    """Return the relative path of a part of an asset, without leading or trailing slashes.
 
     Raises:
         InvalidSpec: if the path is empty, or has empty, `.` or `..` segments.
@@ -92,11 +92,11 @@ def parse_part(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AssetSpec:
-    """Asset, or a version or part of it, as a user names it: `name[:version][[sub/part]]`.
+    """Reference to an asset, or to a version or part of it: `name[:version][[sub/part]]`.
 
     Attributes:
         name: the asset's name.
-        version: a version, perhaps partial (`1`), or `None` for the latest.
+        version: a version, which may be partial (`1`), or `None` for the latest.
         part: a file or folder in the asset, or `None` for the whole asset.
     """
 
@@ -113,17 +113,17 @@ class AssetSpec:
 
     @classmethod
     def parse(cls, text: str) -> AssetSpec:
-        """Parse `name`, `name:1`, `name:1.2`, each with an optional `[sub/part]`.
+        """Parse `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
 
         Raises:
-            InvalidSpec: if the text has another form.
+            InvalidSpec: if the text doesn't have this format, or the part is invalid.
             InvalidName: if the name is invalid.
-            InvalidVersion: if the version has characters other than letters, digits, `.`, `_` and
-                `-`, or more than 128.
+            InvalidVersion: if the version contains characters other than letters, digits, `.`, `_` and
+                `-`, consists of dots only, or is longer than 128 characters.
         """
         match = _SPEC.fullmatch(text)
         if match is None:
-            raise InvalidSpec(text, "its form must be name[:version][[sub/part]]")
+            raise InvalidSpec(text, "it doesn't have the expected format")
         return cls(match["name"], match["version"], match["part"])
 
     def __str__(self) -> str:

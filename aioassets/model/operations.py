@@ -1,4 +1,4 @@
-"""Kinds of pushes."""
+"""The push operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relative paths in a version: their validation, and their folders."""
+"""Relative paths in a version: validation and parent folders."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def path_problem(path: str) -> str | None:
     if "\\" in path:
         return "it contains a backslash"
     if _DRIVE.match(path):
-        return "it begins like a Windows drive"
+        return "it begins with a Windows drive letter"
     segments = path.split("/")
     if not {"", ".", ".."}.isdisjoint(segments):
-        return "it isn't a relative path without empty, '.' or '..' segments"
+        return "it must be a relative path without empty, '.' or '..' segments"
     try:
         nbytes = len(path.encode())
     except UnicodeEncodeError:
@@ -43,7 +43,7 @@ def check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
         for path in paths:
             if (problem := path_problem(path)) is not None:
                 raise ValueError(f"it lists the {kind} {quoted(path)}: {problem}")
-        is_ascending = all(path < following for path, following in pairwise(paths))  # the usual case, without a set
+        is_ascending = all(path < following for path, following in pairwise(paths))  # the usual case needs no set
         if not is_ascending and len(set(paths)) != len(paths):
             raise ValueError(f"it lists the {kind} {quoted(_repeated(paths))} twice")
     if both := {*folders, *inner_folders(files, folders)}.intersection(files):
@@ -56,7 +56,7 @@ def _repeated(paths: Iterable[str]) -> str:
 
 
 def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set[str]:
-    """Return all folders that aren't empty, or raise `ValueError` for too many files or folders."""
+    """Return all folders that aren't empty, or raise `ValueError` if there are too many files or folders."""
     found: set[str] = set()
     for path in chain(files, empty_directories):
         for folder in parents(path):
@@ -71,7 +71,7 @@ def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set
 
 
 def parents(path: str) -> Iterator[str]:
-    """Iterate over the folders that contain a relative path, innermost first."""
+    """Iterate over the parent folders of a relative path, innermost first."""
     while (cut := path.rfind("/")) > 0:
         path = path[:cut]
         yield path

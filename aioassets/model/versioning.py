@@ -1,4 +1,4 @@
-"""Versioning schemes: the protocol and the two built-in ones."""
+"""Versioning schemes: the protocol and the two built-in schemes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Bump", "MajorMinor", "SimpleDate", "VersioningScheme"]
 
 @dataclass(frozen=True, slots=True)
 class Bump:
-    """Requested increment of the version.
+    """Requested version increment.
 
     Attributes:
-        major: the major whose latest version to increment; `None` for the latest of all.
-        bump_major: whether to start the next major.
+        major: the major whose latest version to increment; `None` for the latest version overall.
+        bump_major: whether to start a new major.
     """
 
     major: str | None = None
@@ -27,43 +27,43 @@ class Bump:
 
     def __post_init__(self) -> None:
         if self.bump_major and self.major is not None:
-            raise UsageError("bump_major starts a new major and can't be combined with major.")
+            raise UsageError("bump_major can't be combined with major, because it starts a new major.")
 
 
 class VersioningScheme(Protocol):
-    """Stateless scheme for the versions of an asset.
+    """Stateless versioning scheme.
 
-    Versions are strings of at most 128 letters, digits, `.`, `_` and `-`.
+    A version is a string of at most 128 characters: letters, digits, `.`, `_` and `-`.
     """
 
     @property
     def name(self) -> str:
-        """The name of the scheme in settings."""
+        """The name of the scheme, as used in settings."""
 
     def is_version(self, text: str) -> bool:
-        """Return whether the text is a complete version of the scheme."""
+        """Return whether the text is a complete version in this scheme."""
 
     def check(self, text: str) -> None:
-        """Raise `InvalidVersion` unless the text is a complete or partial version of the scheme."""
+        """Raise `InvalidVersion` unless the text is a complete or partial version in this scheme."""
 
     def sort_key(self, version: str) -> Any:
-        """Return a key that sorts complete versions, later ones last."""
+        """Return a sort key for a complete version. Later versions have greater keys."""
 
     def select(self, partial: str | None, versions: Iterable[str]) -> Sequence[str]:
-        """Return the versions that match a complete or partial one, or all for `None`; latest first."""
+        """Return the versions that match a complete or partial version (all if `None`), latest first."""
 
     def first(self) -> str:
         """Return the first version of a new asset."""
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
-        """Return the next version after the taken ones, or `None` if none of them has `bump.major`.
+        """Return the version that follows the given ones, or `None` if none of them has the major `bump.major`.
 
         Raises:
             UsageError: if the scheme has no majors.
         """
 
     def series(self, version: str) -> str:
-        """Return the series of a version, within which versions are counted (its major)."""
+        """Return the series within which a version is counted: its major, or "" if the scheme has no majors."""
 
 
 def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str]:
@@ -71,7 +71,7 @@ def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str
 
 
 class MajorMinor(VersioningScheme):
-    """Scheme `MAJOR.MINOR`, counted from `0.0` and sorted numerically: `10.3` comes after `9.0`."""
+    """Scheme `MAJOR.MINOR`, which starts at `0.0` and sorts numerically: `10.3` comes after `9.0`."""
 
     name = "major_minor"  # pyright: ignore[reportAssignmentType] - a constant instead of a property
     _COMPLETE: Final = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
@@ -82,7 +82,7 @@ class MajorMinor(VersioningScheme):
 
     def check(self, text: str) -> None:
         if not (self.is_version(text) or self._MAJOR.fullmatch(text)):
-            raise InvalidVersion(text, "write a major like 1, or major and minor like 1.2")
+            raise InvalidVersion(text, "write a major such as 1, or a major and minor such as 1.2")
 
     def sort_key(self, version: str) -> tuple[int, int]:
         major, minor = version.split(".")
@@ -100,7 +100,7 @@ class MajorMinor(VersioningScheme):
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
         if bump.major is not None and not self._MAJOR.fullmatch(bump.major):
-            raise InvalidVersion(bump.major, "a major is a number like 1")
+            raise InvalidVersion(bump.major, "a major is a number such as 1")
         candidates = self.select(bump.major, versions)
         if not candidates:
             return None if bump.major is not None else self.first()
@@ -109,12 +109,12 @@ class MajorMinor(VersioningScheme):
 
 
 class SimpleDate(VersioningScheme):
-    """Scheme of push times in UTC, like `2026-03-09T17-05-00Z`.
+    """Scheme of push times in UTC, such as `2026-03-09T17-05-00Z`.
 
-    A version is at least one second later than the latest one.
+    A new version is at least one second later than the latest version.
 
     Args:
-        clock: a replacement for the system's clock, for tests.
+        clock: a function that returns the current time. Tests replace it.
     """
 
     name = "simple_date"  # pyright: ignore[reportAssignmentType]
@@ -132,7 +132,7 @@ class SimpleDate(VersioningScheme):
 
     def check(self, text: str) -> None:
         if not self.is_version(text):
-            raise InvalidVersion(text, "write a time in UTC like 2026-03-09T17-05-00Z")
+            raise InvalidVersion(text, "write a time in UTC such as 2026-03-09T17-05-00Z")
 
     def sort_key(self, version: str) -> datetime:
         date, _, time = version.removesuffix("Z").partition("T")
@@ -149,20 +149,20 @@ class SimpleDate(VersioningScheme):
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
         if bump.major is not None or bump.bump_major:
-            raise UsageError("The versioning scheme simple_date has no majors.")
+            raise UsageError("The versioning scheme simple_date has no major versions.")
         latest = max((self.sort_key(v) for v in versions), default=None)
         now = self._clock()
         try:
             return (now if latest is None else max(now, latest + timedelta(seconds=1))).strftime(self._FORMAT)
         except OverflowError:
-            raise UsageError(f"No later version than {latest:{self._FORMAT}} is possible.") from None
+            raise UsageError(f"No version later than {latest:{self._FORMAT}} is possible.") from None
 
 
 SCHEMES: Final[dict[str, Callable[[], VersioningScheme]]] = {"major_minor": MajorMinor, "simple_date": SimpleDate}
 
 
 def scheme_named(name: str) -> VersioningScheme:
-    """Return the built-in scheme of this name.
+    """Return the built-in scheme with this name.
 
     Raises:
         InvalidSetting: if there is no such scheme.
@@ -171,5 +171,5 @@ def scheme_named(name: str) -> VersioningScheme:
         return SCHEMES[name]()
     except KeyError:
         raise InvalidSetting(
-            f"Unknown versioning scheme {name!r}: choose one of {', '.join(sorted(SCHEMES))}."
+            f"Unknown versioning scheme {name!r}. Choose one of {', '.join(sorted(SCHEMES))}."
         ) from None

@@ -1,4 +1,4 @@
-"""Pushing a version: plan, claim, upload, seal, list.
+"""Pushing a version: planning, claiming, uploading, sealing and listing it.
 
-It imports neither `fetch` nor `cleanup`, and names no SDK.
+The modules here import neither `fetch` nor `cleanup`, and don't depend on any SDK.
 """

@@ -1,4 +1,4 @@
-"""Allocation of version numbers: find a free one, and claim it."""
+"""Allocating version numbers: finding a free one and claiming it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from aioassets.store.index import check_exists, next_version
 logger = logging.getLogger(__name__)
 
 READ_AT_ONCE: Final = 16
-"""Number of documents that a survey reads concurrently."""
+"""Maximum number of documents to read concurrently when looking for a free version number."""
 
 
 class VersionAllocation:
-    """The version numbers that one push tries to claim.
+    """Allocation of a version number to one push.
 
     Args:
-        context: the state that pushes of one manager share.
+        context: the state shared by the pushes of one manager.
         plan: the plan of the push.
-        effects: record to note requests with an unknown effect.
+        effects: where to record requests with an unknown effect.
 
     Attributes:
-        index: the index as it was last read.
-        unlisted: complete versions of other pushes that the index doesn't list.
+        index: the index as it was last read; `None` before that.
+        unlisted: complete versions that were pushed by others and may be missing from the index.
     """
 
     def __init__(self, context: PushContext, plan: PushPlan, effects: Effects) -> None:
@@ -62,27 +62,27 @@ class VersionAllocation:
         self.unlisted: set[str] = set()
 
     def lose(self, version: str) -> None:
-        """Note that another process took a claimed number."""
+        """Record that another process took a version number that this push had claimed."""
         self._taken.add(version)
 
     def end(self) -> None:
-        """Note that the push has ended: its reservation is free, and its claims are dead."""
+        """End the allocation: release the reservation, and treat the claims of the push as dead."""
         self.leave()
         for token in self._tokens:
             drop_claim(token)
 
     def leave(self) -> None:
-        """Let other pushes of this manager try to claim the number."""
+        """Release the reservation, so that other pushes of this manager may try to claim the number."""
         if self._reserved is not None:
             self._context.reservations.remove(self._plan.name, self._reserved)
             self._reserved = None
 
     async def take_back(self) -> None:
-        """Abandon a claim that was written but never confirmed."""
+        """Abandon a claim that was sent but not confirmed, if it was written."""
         if self._trying is None:
             return
         version, claim = self._trying
-        with contextlib.suppress(Exception):  # a claim that stays is dead
+        with contextlib.suppress(Exception):  # a claim that remains counts as dead
             meta = await self._store.read_meta(self._plan.name, version)
             found = meta.content
             if isinstance(found, Claim) and found.is_of(claim):
@@ -92,15 +92,16 @@ class VersionAllocation:
                 await held.abandon()
 
     async def claim(self) -> HeldClaim:
-        """Claim the next number, or a later one if that is taken.
+        """Claim the next version number, or a later one if that is taken.
 
         Raises:
-            AssetExists: the asset to create exists, or another process is creating it.
-            AssetNotFound: the asset to update doesn't exist.
-            VersionNotFound: no version of the major version is listed.
+            AssetExists: if the asset to create exists, or another process is creating it.
+            AssetNotFound: if the asset to update doesn't exist.
+            VersionNotFound: if the index has no version with the requested major.
         """
         self.leave()
-        self._taken |= self._context.reservations.of(self._plan.name)  # these may be listed before the index is read
+        # Before the index is read, because a push may list its version and release the reservation after that.
+        self._taken |= self._context.reservations.of(self._plan.name)
         state = await self._present_index()
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
         series = self._scheme.series(version)
@@ -120,9 +121,9 @@ class VersionAllocation:
             version = free.pop(0) if free else self._following(listed, series)
 
     async def _present_index(self) -> IndexState:
-        """Return the index of the plan at the first call if it is fresh, else read the index.
+        """Return the index from the plan, on the first call and if it is fresh; otherwise read the index.
 
-        It is fresh if it was read recently, and since this manager last listed a version of the asset.
+        It is fresh if it was read recently, and after this manager last added a version of the asset.
         """
         state, self._planned = self._planned, None
         if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
@@ -132,19 +133,19 @@ class VersionAllocation:
         return state
 
     async def look_again(self) -> None:
-        """Check that the asset to create still doesn't exist, now that others can see the claim.
+        """Check that the asset to create still doesn't exist, now that other processes can see the claim.
 
         Raises:
-            AssetExists: the asset exists.
+            AssetExists: if the asset exists.
         """
         self.index = await self._store.read_index(self._plan.name)
         check_exists(self.index, CREATE, self._plan.name, self._store.url)
 
     def _reserve(self, version: str) -> bool:
-        """Reserve a number among pushes of this manager; return whether it was free."""
+        """Reserve a version number among the pushes of this manager. Return whether it was available."""
         if version in self._unavailable():
             return False
-        if self._plan.operation != CREATE:  # creates must compete for one number: only one may succeed
+        if self._plan.operation != CREATE:  # creates must compete for the same number, because only one may succeed
             self._context.reservations.add(self._plan.name, version)
             self._reserved = version
         return True
@@ -168,26 +169,29 @@ class VersionAllocation:
         return outcome
 
     async def _exists_already(self, version: str) -> NoReturn:
-        """List a complete version that a create met, since its push may have died before that. Then give way."""
+        """Raise `AssetExists` for a complete version. List it first, because its push may have died before that."""
         await self._context.lister.add(self._store, self._plan.name, {version})
-        logger.info("Listed %s:%s, which another push published", self._plan.name, version)
-        raise AssetExists(self._plan.name, f"its version {version} was just published. Use update to push a new one.")
+        logger.info("Added %s:%s to the index on behalf of another push", self._plan.name, version)
+        raise AssetExists(
+            self._plan.name,
+            f"its version {version} has just been published. Push a new version with `update` (update_asset).",
+        )
 
     def _following(self, listed: Sequence[str], series: str) -> str:
-        """Return the next number after all that are known to be taken."""
+        """Return the version number that follows all numbers known to be taken."""
         taken = [*listed, *self._unavailable()]
         if not self._plan.bump.bump_major:
             taken = [v for v in taken if self._scheme.series(v) == series]
         version = self._scheme.following(self._plan.bump, taken)
-        if version is None:  # not reached: a version of the major version is listed
+        if version is None:  # unreachable: the index has a version with this major
             raise VersionNotFound(self._plan.name, str(self._plan.bump.major), self._store.url, tuple(listed))
         return version
 
     async def _survey(self, listed: Sequence[str], series: str) -> list[str]:
-        """Find all numbers in use by one listing, instead of trying one after the other.
+        """Find all version numbers in use with a single listing, instead of trying one after the other.
 
         Returns:
-            The numbers in use that may be claimed all the same, lowest first.
+            The numbers in use that may be claimed nevertheless, lowest first.
         """
         numbers = await self._store.numbers(self._plan.name)
         known = {*listed, *self._unavailable()}
@@ -200,7 +204,7 @@ class VersionAllocation:
         async def look(version: str) -> None:
             if not numbers[version] or not await self._may_claim(version):
                 self._taken.add(version)
-            elif not self._plan.bump.bump_major:  # its next number follows all taken major versions
+            elif not self._plan.bump.bump_major:  # a new major follows all majors in use
                 free.append(version)
 
         await for_each(above, look, limit=READ_AT_ONCE)
@@ -218,7 +222,7 @@ class VersionAllocation:
         ]
 
     async def _may_claim(self, version: str) -> bool:
-        """Return whether a number in use may be claimed all the same."""
+        """Return whether a version number in use may be claimed nevertheless."""
         try:
             meta = await self._store.read_meta(self._plan.name, version)
         except ObjectNotFound:
@@ -233,24 +237,25 @@ class VersionAllocation:
     # Concurrent creates with different first versions
 
     async def check_other_creates(self, version: str) -> None:
-        """Let only one create succeed, even if concurrent creates claim different numbers, as dates do.
+        """Let only one create succeed, even if concurrent creates claim different numbers, as with `simple_date`.
 
-        This create gives way to a live claim of a lower number. It ends every other number, so that none can
-        be sealed. It ends a lower number in any state, so that it can't be claimed again. It ends the claim of
-        a higher number even if it is live, since its holder may have looked before this claim was there.
+        This create gives way to a live claim on a lower number. It abandons all other claims, so that none of
+        them can be sealed. It abandons lower numbers in any state, so that they can't be claimed again. It
+        abandons even live claims on higher numbers, whose holders may have made this check before this claim
+        was written.
 
         Raises:
-            AssetExists: another create is complete, or has a live claim of a lower number.
+            AssetExists: if another create is complete, or has a live claim on a lower number.
         """
-        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # all creates compete for it
+        if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # all creates compete for this one
             return
         numbers = await self._store.numbers(self._plan.name)
         others = [other for other in numbers if numbers[other] and other != version and self._scheme.is_version(other)]
-        for other in sorted(others, key=self._scheme.sort_key):  # a sealed number is below later ones
+        for other in sorted(others, key=self._scheme.sort_key):  # a sealed number is lower than later ones
             await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
 
     async def _settle(self, other: str, *, lower: bool) -> None:
-        """Give way to another create, or end its number with a claim that has a new token."""
+        """Give way to another create, or replace its claim with an abandoned one that has a new token."""
         key = self._store.layout.meta(self._plan.name, other)
         ended = new_claim(CREATE, "", self._context.claimant).in_state(ClaimState.ABANDONED)
         for _ in range(MAX_ATTEMPTS):
@@ -266,10 +271,10 @@ class VersionAllocation:
                 return
             if lower and is_claimed and not await in_thread(is_dead, meta, claim):
                 raise self._under_way(claim)
-            with contextlib.suppress(PreconditionFailed):  # it was renewed, or another push ended it
+            with contextlib.suppress(PreconditionFailed):  # it was renewed, or another push abandoned it
                 await self._store.driver.write(key, ended.to_json(), expected=meta.revision, effects=self._effects)
                 return
         raise self._under_way(claim)
 
     def _under_way(self, other: Claim) -> AssetExists:
-        return AssetExists(self._plan.name, f"another create is under way, by {other.holder}.")
+        return AssetExists(self._plan.name, f"{other.holder} is already creating it.")

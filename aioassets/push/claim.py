@@ -1,7 +1,7 @@
-"""Claims on version numbers: the life of a `.meta` from a claim to its end.
+"""Claims on version numbers, and the states of a `.meta`.
 
-absent → claimed → sealed | abandoned; abandoned → released → claimed. The first step is
-create-only and every other one a compare-and-swap, so safety doesn't depend on a holder being alive.
+absent → claimed → sealed | abandoned; abandoned → released → claimed. The first step is a
+create-only write and every other step a compare-and-swap, so safety doesn't depend on a holder being alive.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from aioassets.store.documents import AssetStore
 logger = logging.getLogger(__name__)
 
 RENEW_EVERY: Final = 60.0
-"""Seconds between renewals of a claim."""
+"""Number of seconds between renewals of a claim."""
 TRUE_REFUSALS: Final = 3
-"""Refused swaps of the current revision after which the store counts as unsuitable."""
+"""Number of refused writes with the current revision after which a store counts as unsuitable."""
 MAX_ATTEMPTS: Final = 20
-"""Attempts to claim a number whose `.meta` keeps changing."""
+"""Maximum number of attempts to claim a version number whose `.meta` keeps changing."""
 
 
 class ClaimLost(Exception):
-    """Another process holds or ended the number. This exception never leaves this package."""
+    """Raised when another process has taken or abandoned a claimed number. Users of the package never see it."""
 
 
 @dataclass(slots=True, eq=False)
 class HeldClaim:
-    """A version number that this push holds.
+    """Version number that this push has claimed.
 
     Attributes:
         store: the store.
-        name: the asset.
+        name: the asset's name.
         version: the version number.
         claim: the last known content of the `.meta`.
         revision: the last known revision of the `.meta`.
-        effects: record to note requests with an unknown effect.
-        resumed: whether it was taken over from a dead push, which may have left content.
+        effects: where to record requests with an unknown effect.
+        resumed: whether the claim was taken over from a dead push, which may have left content.
     """
 
     store: AssetStore
@@ -68,10 +68,10 @@ class HeldClaim:
     _swapping: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def renew(self) -> None:
-        """Rewrite the claim, to show that its holder is alive.
+        """Rewrite the claim to show that its holder is alive.
 
         Raises:
-            ClaimLost: another process ended the claim.
+            ClaimLost: if another process has taken or abandoned the number.
         """
         async with self._swapping:
             await self._become(self.claim.renewed())
@@ -80,26 +80,31 @@ class HeldClaim:
         """Replace the claim with the manifest, which makes the version complete.
 
         Args:
-            effects: records a swap with an unknown effect.
+            manifest: the encoded manifest.
+            effects: where to record a write with an unknown effect.
 
         Raises:
-            ClaimLost: another process holds or ended the number.
+            ClaimLost: if another process has taken or abandoned the number.
         """
         async with self._swapping:
             await self._swap(manifest, effects)
 
     async def abandon(self) -> None:
-        """Give the number up. Its content may be deleted only after this.
+        """Give up the number. Its content must not be deleted before this.
 
         Raises:
-            ClaimLost: another process holds or ended the number.
-            StoreUnavailable: it is unknown whether the number is abandoned.
+            ClaimLost: if another process has taken or abandoned the number.
+            StoreUnavailable: if it is unknown whether the number is abandoned.
         """
         async with self._swapping:
             await self._become(self.claim.in_state(ClaimState.ABANDONED))
 
     async def release(self) -> None:
-        """Let other pushes claim the number again: it has no content, and none can appear."""
+        """Allow other pushes to claim the number. It must have no content, and no request may still write any.
+
+        Raises:
+            ClaimLost: if another process has taken or abandoned the number.
+        """
         async with self._swapping:
             await self._become(self.claim.in_state(ClaimState.RELEASED))
 
@@ -120,14 +125,15 @@ class HeldClaim:
                 true_refusals += found == self.revision
                 if true_refusals >= TRUE_REFUSALS:
                     raise StoreUnsuitable(
-                        self.store.driver.url, "it refuses to replace an object at the revision that it reports"
+                        self.store.driver.url,
+                        "it refuses a conditional write even with the revision that it has just reported",
                     ) from None
                 self.revision = found
             else:
                 return
 
     async def _present(self, content: bytes | StreamedDocument) -> Revision | None:
-        """Return the revision to try next, or `None` if an earlier attempt succeeded."""
+        """Return the current revision for the next attempt, or `None` if an earlier attempt succeeded."""
         key = self.store.layout.meta(self.name, self.version)
         try:
             found = await self.store.read_document(key)
@@ -145,7 +151,7 @@ class HeldClaim:
 
 
 async def _is(found: bytes, content: bytes | StreamedDocument) -> bool:
-    """Return whether a document has this content."""
+    """Return whether a document has the given content."""
     if isinstance(content, bytes):
         return found == content
     return len(found) == len(content) and (await in_thread(hashlib.sha256, found)).hexdigest() == content.sha256
@@ -153,10 +159,10 @@ async def _is(found: bytes, content: bytes | StreamedDocument) -> bool:
 
 @asynccontextmanager
 async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
-    """Renew a claim every minute while the block runs.
+    """Renew a claim every minute while a `with` block runs.
 
     Raises:
-        ClaimLost: the claim was lost, so the block was cancelled.
+        ClaimLost: if the claim was lost. The block is cancelled in that case.
     """
     lost = False
 
@@ -166,7 +172,7 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
             await sleep(RENEW_EVERY)
             try:
                 await held.renew()
-            except StoreUnavailable as error:  # a claim outlives fourteen missed renewals
+            except StoreUnavailable as error:  # a claim survives fourteen missed renewals
                 logger.warning("Could not renew the claim on %s:%s: %s", held.name, held.version, error)
             except ClaimLost:
                 lost = True
@@ -184,12 +190,12 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClaimAttempt:
-    """The result of an attempt to claim one number.
+    """Result of an attempt to claim a version number.
 
     Attributes:
-        held: the number, if it was claimed.
-        sealed: whether the number is a complete version of another push.
-        live: the claim of another push that is under way.
+        held: the claimed number; `None` if the attempt failed.
+        sealed: whether another push has completed this version.
+        live: the claim of another push that may still be running; `None` if there is none.
     """
 
     held: HeldClaim | None = None
@@ -198,13 +204,13 @@ class ClaimAttempt:
 
 
 async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim, effects: Effects) -> ClaimAttempt:
-    """Try to claim a number, or to take it over from a dead push of the same source.
+    """Try to claim a version number, or to take it over from a dead push of the same source.
 
-    No two writes have the same bytes: where revisions are digests of content, a state that came back
-    would let a stale swap of another push succeed.
+    No two writes have the same content. If a store uses digests of the content as revisions, repeated
+    content would let an outdated write of another push succeed.
 
     Raises:
-        StoreUnavailable: it is unknown whether the number is claimed.
+        StoreUnavailable: if it is unknown whether the number is claimed.
     """
     key = store.layout.meta(name, version)
     took_over = False
@@ -218,7 +224,7 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
         try:
             meta = await store.read_meta(name, version)
         except ObjectNotFound:
-            continue  # removed since the write
+            continue  # removed after the write
         except StoreCorrupt:
             return ClaimAttempt()
         content = meta.content
@@ -234,8 +240,8 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
             except PreconditionFailed:
                 continue  # another push was faster, or the response was lost
             if took_over:
-                logger.info("Took over %s:%s from a dead push by %s", name, version, content.holder)
+                logger.info("Took over %s:%s from an interrupted push by %s", name, version, content.holder)
             return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects, took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
         return ClaimAttempt(live=None if dead else content)
-    raise StoreUnsuitable(store.driver.url, f"it neither created nor replaced {key!r} in {MAX_ATTEMPTS} attempts")
+    raise StoreUnsuitable(store.driver.url, f"it refused to create or replace {key!r} {MAX_ATTEMPTS} times")

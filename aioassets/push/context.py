@@ -1,4 +1,4 @@
-"""Shared state of one manager's pushes, so that they cooperate instead of racing."""
+"""State shared by the pushes of one manager, so that they cooperate instead of racing."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from aioassets.store.index import add_to_index
 
 
 class Reservations:
-    """Version numbers that pushes of one manager hold or try to claim.
+    """Version numbers that pushes of one manager hold or are trying to claim.
 
-    They save requests: without them, each of N concurrent pushes of one asset would be refused up to N times.
+    Reservations save requests: without them, the store would refuse each of N concurrent pushes up to N times.
     """
 
     def __init__(self) -> None:
         self._versions: dict[str, set[str]] = {}
 
     def of(self, name: str) -> frozenset[str]:
-        """Return the reserved numbers of an asset."""
+        """Return the reserved version numbers of an asset."""
         return frozenset(self._versions.get(name, ()))
 
     def add(self, name: str, version: str) -> None:
-        """Reserve a number."""
+        """Reserve a version number."""
         self._versions.setdefault(name, set()).add(version)
 
     def remove(self, name: str, version: str) -> None:
-        """Free a reserved number."""
+        """Remove a reservation."""
         versions = self._versions[name]
         versions.remove(version)
         if not versions:
@@ -52,13 +52,13 @@ class _Batch:
 
 
 class Lister:
-    """Adds versions to indexes for all pushes of a manager.
+    """Writer that adds versions to indexes for all pushes of a manager.
 
-    While one swap of an index is under way, further versions of the asset gather for the next swap.
+    While one write of an index is in progress, further versions of the asset are collected for the next write.
 
     Args:
         scheme: the versioning scheme.
-        retry: the pauses between attempts.
+        retry: the retry policy, which determines the delays between attempts.
     """
 
     def __init__(self, scheme: VersioningScheme, retry: RetryPolicy) -> None:
@@ -69,16 +69,16 @@ class Lister:
         self._listed: dict[str, float] = {}
 
     def is_news(self, name: str, state: IndexState) -> bool:
-        """Return whether an index was read since this manager last listed a version in it.
+        """Return whether an index was read after this manager last added a version to it.
 
-        Only listings of the last minute are remembered.
+        Only additions of the last minute are remembered.
         """
         return state.asked > self._listed.get(name, -math.inf)
 
     async def add(self, store: AssetStore, name: str, versions: set[str], *, known: IndexState | None = None) -> None:
-        """List complete versions of an asset, as `add_to_index` does.
+        """Add complete versions of an asset to its index, as `add_to_index` does.
 
-        A failure fails all pushes of the batch. The next push lists their versions.
+        If this fails, it fails for all pushes in the batch. The next push adds their versions.
         """
         batch = self._gathering.setdefault(name, _Batch())
         batch.versions |= versions
@@ -106,7 +106,7 @@ class Lister:
         batch.done = True
 
     def _note(self, name: str, now: float) -> None:
-        """Remember a listing for as long as a state from before it may count as fresh."""
+        """Remember an addition for as long as an index that was read before it may count as fresh."""
         self._listed.pop(name, None)
         self._listed[name] = now
         while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > INDEX_LIFETIME:
@@ -115,18 +115,18 @@ class Lister:
 
 @dataclass(frozen=True, slots=True)
 class PushContext:
-    """The state that all pushes of a manager share.
+    """State shared by all pushes of a manager.
 
     Attributes:
         store: the store to push to.
         scheme: the versioning scheme.
-        claimant: this process, as claims name it.
+        claimant: the current process, as named in claims.
         tool: the name and version of this program, for the manifest.
-        cleanup_timeout: seconds for a cancelled push to clean up.
-        lister: lists published versions.
-        reservations: keep concurrent pushes apart.
-        sleep: pauses between renewals.
-        now: returns the time, for the manifest.
+        cleanup_timeout: how many seconds a cancelled push may take to clean up.
+        lister: the writer that adds published versions to indexes.
+        reservations: the version numbers in use by concurrent pushes of the manager.
+        sleep: the function that waits between renewals.
+        now: the function that returns the current time, for the manifest.
     """
 
     store: AssetStore

@@ -1,4 +1,4 @@
-"""Sources of pushes: paths on this machine, and objects in stores."""
+"""Locating the source of a push: a local path, or objects in a store."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aioassets.push.stored import scan_store
 
 
 class Sources:
-    """The sources of one manager's pushes, with a driver for each bucket that they are read from.
+    """Sources for the pushes of one manager, with a driver for each bucket that they are read from.
 
-    Each driver has a budget of its own: an upload that holds its share of the store's budget waits for
-    its source, which must not wait for that same budget.
+    Each driver has its own budget. An upload waits for its source while holding a share of the store's
+    budget, so reading the source must not wait for the same budget.
 
     Args:
-        open_driver: makes the driver for a bucket.
+        open_driver: a function that creates the driver for a bucket.
     """
 
     def __init__(self, open_driver: Callable[[Location], Driver]) -> None:
@@ -29,15 +29,16 @@ class Sources:
         self._drivers: dict[Location, Driver] = {}
 
     async def scan(self, request: PushRequest, store_url: str) -> Tree:
-        """Scan a path on this machine, or an object or prefix by its URL.
+        """Scan a local path, or the URL of an object or prefix.
 
         Args:
-            store_url: the URL of the store to push to, which can't be part of the source.
+            request: the push whose source to scan.
+            store_url: the URL of the store to push to, which must not be inside the source.
 
         Raises:
-            UsageError: the source isn't text or a path.
-            SourceNotFound: the source doesn't exist.
-            SourceError: the source can't be pushed as it is.
+            UsageError: if the source isn't a `str` or path-like object.
+            SourceNotFound: if the source doesn't exist.
+            SourceError: if the source can't be pushed.
         """
         text = _text_of(request.source)
         include, exclude = request.include, request.exclude
@@ -63,8 +64,8 @@ def _text_of(source: object) -> str:
     if isinstance(text, str):
         return text
     raise UsageError(
-        f"Cannot push {type(text).__name__}: give the path of a file or directory, or a URL. "
-        "Write content to a file first, and decode a path of bytes with os.fsdecode."
+        f"Cannot push a value of type {type(text).__name__}: pass the path of a file or directory, or a URL. "
+        "Write content to a file first, and decode a bytes path with os.fsdecode."
     )
 
 

@@ -1,4 +1,4 @@
-"""Values of a push: its request, its plan and its result."""
+"""The request, plan and result of a push."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["PushPlan", "PushResult"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushRequest:
-    """A push as a caller asks for it.
+    """Request for a push.
 
     Attributes:
-        source: a path on this machine, or the URL of an object or of a prefix.
-        name: the asset.
-        operation: `create`, `update` or `bump_major`; `None` to create an absent asset and update any other.
-        bump: the part of the version to raise.
+        source: a local path, or the URL of an object or prefix.
+        name: the asset's name.
+        operation: `create`, `update` or `bump_major`; `None` to create the asset, or update it if it exists.
+        bump: the version increment.
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
-        include: gitignore-style patterns of files to push; all if empty.
+        include: gitignore-style patterns of files to push; empty for all files.
         exclude: gitignore-style patterns of files to leave out.
         allow_empty: whether a version without files may be published.
     """
@@ -41,7 +41,7 @@ class PushRequest:
     allow_empty: bool = False
 
     def operation_for(self, *, exists: bool) -> str:
-        """Return the operation for an asset that exists or doesn't."""
+        """Return the requested operation. If there is none, choose it depending on whether the asset exists."""
         if self.operation is None and not exists:
             return CREATE
         return self.operation or (BUMP_MAJOR if self.bump.bump_major else UPDATE)
@@ -49,22 +49,22 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """A forecast of a push. Concurrent pushes may change the version that it gets.
+    """Plan for a push. If other pushes run concurrently, the push may get a different version.
 
     Attributes:
-        name: the asset.
-        version: the version that the push would get now.
+        name: the asset's name.
+        version: the version that the push would currently get.
         operation: `create`, `update` or `bump_major`.
         versions: the listed versions, latest first.
         url: the URL of the version's content.
         files: the number of files to upload.
-        size: the bytes in them.
+        size: the total size of the files in bytes.
         tree: the scanned source.
-        bump: the part of the version to raise.
+        bump: the version increment.
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
-        new_store: whether the push would make the store's folder.
-        index: the index as it was read. A push soon after doesn't read it again.
+        new_store: whether the push would create the store's folder.
+        index: the index as it was read. A push that follows soon doesn't read it again.
     """
 
     name: str
@@ -82,21 +82,21 @@ class PushPlan:
     index: IndexState | None = field(default=None, repr=False, compare=False)
 
     def forecast(self) -> PushResult:
-        """Return the expected result, as `dry_run=True` does."""
+        """Return the expected result, marked as a dry run."""
         return PushResult(self.name, self.version, self.url, self.files, self.size, dry_run=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """The result of a push.
+    """Result of a push.
 
     Attributes:
-        name: the asset.
+        name: the asset's name.
         version: the version that was published.
         url: the URL of the version's content.
-        files: the number of its files.
-        size: the bytes in them.
-        dry_run: whether nothing was written, so that this is only a forecast.
+        files: the number of files in the version.
+        size: the total size of the files in bytes.
+        dry_run: whether this is only the expected result, and nothing was written.
     """
 
     name: str

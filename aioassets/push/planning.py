@@ -1,4 +1,4 @@
-"""Planning a push: scan the source, read the index, and choose the next version."""
+"""Planning a push: scanning the source, reading the index and choosing the next version."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from aioassets.store.index import check_exists, next_version
 
 
 async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningScheme, sources: Sources) -> PushPlan:
-    """Scan the source and read the index concurrently, and return the plan. Writes nothing.
+    """Scan the source and read the index concurrently, and return a plan. Nothing is written.
 
     Raises:
-        AssetExists, AssetNotFound, VersionNotFound: the operation doesn't fit the index.
-        InvalidName: the asset's name can't be used.
-        SourceNotFound, SourceError: the source can't be pushed, or has no files.
+        AssetExists: if the asset to create exists.
+        AssetNotFound: if the asset to update doesn't exist.
+        VersionNotFound: if the index has no version with the requested major.
+        InvalidName: if the asset's name is invalid.
+        SourceNotFound: if the source doesn't exist.
+        SourceError: if the source can't be pushed or has no files.
     """
     parse_new_name(request.name)
     tree, state = await gather2(
@@ -57,16 +60,18 @@ def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tre
 
 
 def _no_files(request: PushRequest, tree: Tree) -> SourceError:
-    problem = "its patterns select no file" if request.include or request.exclude else "it has no files"
+    problem = "no file matches the patterns" if request.include or request.exclude else "it contains no files"
     return SourceError(tree.root, f"{problem}; to publish an empty version, use --allow-empty (allow_empty=True)")
 
 
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
     if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
-        raise InvalidName(name, f"with the prefix, it makes a key of more than {MAX_KEY_BYTES} bytes; shorten them")
+        raise InvalidName(
+            name, f"together with the prefix, it makes keys longer than {MAX_KEY_BYTES} bytes; shorten either of them"
+        )
     longest = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
     if tree.longest_path > longest:
         file = next(file for file in tree.files if len(file.path.encode()) > longest)
         raise SourceError(
-            file.source, f"its path makes a key of more than {MAX_KEY_BYTES} bytes; shorten, exclude or pack it"
+            file.source, f"its path makes the key longer than {MAX_KEY_BYTES} bytes; shorten, exclude or archive it"
         )

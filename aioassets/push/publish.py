@@ -1,4 +1,4 @@
-"""Publishing one version: claim, upload, seal, list."""
+"""Publishing one version: claiming, uploading, sealing and listing it."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from aioassets.store.streamed import encoded
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
-"""Maximum of version numbers that one push claims and loses to other processes."""
+"""Number of version numbers that a push may lose to other processes before it gives up."""
 
 
 class Publication:
-    """One push, from the claim to the listed version.
+    """One push, from claiming the version to listing it.
 
     Args:
-        context: the state that pushes of one manager share.
+        context: the state shared by the pushes of one manager.
         plan: the plan of the push.
-        report: receives events.
+        report: a function that receives progress events.
     """
 
     def __init__(self, context: PushContext, plan: PushPlan, report: Progress) -> None:
@@ -59,11 +59,11 @@ class Publication:
         self._allocation = VersionAllocation(context, plan, self._effects)
 
     async def run(self) -> PushResult:
-        """Publish the version. Clean up if that fails or is cancelled before the version is sealed.
+        """Publish the version. Clean up if this fails or is cancelled before the version is sealed.
 
         Raises:
-            PublicationUncertain: the version is complete, but perhaps not listed.
-            PushContended: the push lost its number to other processes too often.
+            PublicationUncertain: if all files were uploaded, but the version may not be sealed or listed.
+            PushContended: if the push lost its version number to other processes too many times.
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
 
@@ -97,7 +97,7 @@ class Publication:
                 return await self._allocation.claim()
             raise Stopped
         except StoreUnavailable:
-            raise  # a written claim is dead from now on, and a repeated push takes it over
+            raise  # a claim that was written now counts as dead, and a repeated push takes it over
         except BaseException:
             with stop.bounded():
                 await self._allocation.take_back()
@@ -106,23 +106,23 @@ class Publication:
     # Upload
 
     async def _upload(self, held: HeldClaim, stop: StopSignal) -> bytes | StreamedDocument:
-        """Upload all files under a claim, and return the manifest; give the claim up on any failure."""
+        """Upload all files under a claim, and return the manifest. Clean up after a failure."""
         ledger = self._ledger = UploadLedger(self._plan.tree.files)
         try:
             with stop.bounded(0.5), unwrapped():
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
                     manifest = await in_thread(self._manifest, held, ledger)
-                    if self._plan.operation == CREATE:  # as late as possible, because later creates rely on this check
+                    if self._plan.operation == CREATE:  # as late as possible, because later creates rely on it
                         await self._allocation.check_other_creates(held.version)
                     stop.check()
                     return manifest
-            raise Stopped  # the time limit cut the block short
+            raise Stopped  # the time limit cancelled the block
         except ClaimLost:
             raise
         except PreconditionFailed:
             await self._give_up(held, None, stop)
-            raise ClaimLost from None  # other content is under this number
+            raise ClaimLost from None  # this version number has other content
         except AioAssetsError as error:
             if self._can_continue_after(error):
                 _leave(held)
@@ -157,7 +157,7 @@ class Publication:
         return self._store.layout.content(self._plan.name, version, file.path)
 
     async def _look(self, uploader: Uploader) -> None:
-        """Read the index again during the uploads of a create, and end them if the asset exists now."""
+        """Read the index again while a create uploads its files, and stop the uploads if the asset now exists."""
         try:
             await self._allocation.look_again()
         except AioAssetsError as error:
@@ -165,7 +165,7 @@ class Publication:
             raise
 
     async def _present(self, version: str) -> dict[str, ObjectInfo]:
-        """Return the objects that the dead push left, by key."""
+        """Return the objects that the dead push left behind, by key."""
         driver, content = self._store.driver, self._store.layout.content(self._plan.name, version)
         if self._plan.tree.is_directory:
             return {item.key: item async for item in driver.list(f"{content}/") if isinstance(item, ObjectInfo)}
@@ -175,7 +175,7 @@ class Publication:
             return {}
 
     def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | StreamedDocument:
-        """Return the encoded manifest; raise `SourceChanged` if the source changed since the scan."""
+        """Return the encoded manifest, or raise `SourceChanged` if the source has changed since the scan."""
         plan = self._plan
         plan.tree.check_unchanged()
         manifest = Manifest(
@@ -192,17 +192,19 @@ class Publication:
         return encoded(manifest.to_fields)
 
     def _can_continue_after(self, error: Exception) -> bool:
-        """Return whether repeating the push can continue it: the store was out of reach, or the credentials expired."""
+        """Return whether a repeated push can resume: the store was unavailable, or the credentials expired."""
         return isinstance(error, StoreUnavailable) or (isinstance(error, AccessDenied) and self._ledger.has_stored)
 
     async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
-        """Abandon the claim, then delete the objects that this push created. `clean` removes what stays.
+        """Abandon the claim, then delete the objects that this push created. `clean` removes whatever remains.
 
         Args:
+            held: the claim.
             ledger: the uploads to delete; `None` to delete nothing.
+            stop: the signal that limits the time for cleaning up.
 
         Returns:
-            `False` if another process holds or ended the number.
+            `False` if another process has taken or abandoned the number.
         """
         problem: Exception | None = None
         with stop.bounded():
@@ -227,13 +229,17 @@ class Publication:
             with contextlib.suppress(ClaimLost):
                 await held.release()
         else:
-            logger.warning("Burned %s:%s: a request for it may still take effect", held.name, held.version)
+            logger.warning(
+                "Version %s:%s will not be used again: a request for it may still take effect", held.name, held.version
+            )
 
     async def _report_rest(self, held: HeldClaim, problem: Exception | None, stop: StopSignal) -> None:
-        """Log what a failed cleanup leaves.
+        """Log what a failed cleanup leaves behind.
 
         Args:
-            problem: the failure; `None` if the time was over.
+            held: the claim.
+            problem: the failure; `None` if the time limit expired.
+            stop: the signal that limits the time for cleaning up.
         """
         left = "Uploaded files may be"
         if problem is not None and not isinstance(problem, StoreUnavailable):
@@ -274,22 +280,22 @@ class Publication:
         raise PublicationUncertain(held.name, held.version, f"{unconfirmed}.")
 
     async def _list(self, version: str, stop: StopSignal) -> None:
-        """Add the version to the index, and complete versions that other pushes left unlisted."""
+        """Add the version to the index, along with complete versions that other pushes left unlisted."""
         name = self._plan.name
         with stop.bounded():
             try:
                 unlisted = self._allocation.unlisted
                 await self._context.lister.add(self._store, name, {version, *unlisted}, known=self._allocation.index)
                 for other in unlisted:
-                    logger.info("Listed %s:%s, which another push published", name, other)
+                    logger.info("Added %s:%s to the index on behalf of another push", name, other)
             except Exception as error:
                 raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
             return
-        raise PublicationUncertain(name, version, "there was no time left to add it to the index.")
+        raise PublicationUncertain(name, version, "the time limit expired before it was added to the index.")
 
 
 def _leave(held: HeldClaim) -> None:
-    """Leave the claim and the uploads as if the process had been killed, for the same push to take over."""
+    """Leave the claim and the uploads as if the process had been killed, so that a repeated push can resume."""
     logger.warning(
         "Kept the uploads of %s:%s. Repeat the push to resume it, or remove them with `aioassets clean`",
         held.name,

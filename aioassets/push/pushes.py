@@ -1,4 +1,4 @@
-"""The pushes of one manager: one by one, in bulk, or only planned."""
+"""The pushes of one manager: single pushes, bulk updates and plans."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ from aioassets.store.documents import AssetStore
 from aioassets.store.index import add_to_index
 
 ASSETS_AT_ONCE: Final = 64
-"""Maximum of assets pushed concurrently: enough that assets of one file each use the whole budget."""
+"""Maximum number of assets to push concurrently: enough for single-file assets to use the whole budget."""
 
 
 @dataclass(slots=True, eq=False)
 class Pushes:
-    """The pushes of one manager to one store.
+    """Pushes of one manager to one store.
 
     Attributes:
         store: the store to push to.
         scheme: the versioning scheme.
-        retry: the pauses between attempts to change an index.
-        sources: scans the sources.
-        claimant: returns this process, as claims name it.
-        require_suitable: raises `StoreUnsuitable` if the store ignores conditional writes.
-        cleanup_timeout: seconds for a cancelled push to clean up.
+        retry: the retry policy, which determines the delays between attempts to change an index.
+        sources: the scanner of sources.
+        claimant: a function that returns the current process, as named in claims.
+        require_suitable: a function that raises `StoreUnsuitable` if the store doesn't honour conditional writes.
+        cleanup_timeout: how many seconds a cancelled push may take to clean up.
+        lister: the writer that adds published versions to indexes.
+        reservations: the version numbers in use by concurrent pushes.
     """
 
     store: AssetStore
@@ -55,7 +57,7 @@ class Pushes:
         self.lister = Lister(self.scheme, self.retry)
 
     async def plan(self, request: PushRequest) -> PushPlan:
-        """Plan a push. Writes nothing."""
+        """Plan a push without writing anything."""
         return await plan_push(request, self.store, self.scheme, self.sources)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
@@ -64,15 +66,15 @@ class Pushes:
         return await Publication(await self._context(), plan, report).run()
 
     async def run(self, request: PushRequest, report: Progress, *, dry_run: bool = False) -> PushResult:
-        """Plan a push, and carry it out unless this is a dry run."""
+        """Plan a push, and carry it out unless `dry_run` is set."""
         plan = await self.plan(request)
         return plan.forecast() if dry_run else await self.push(plan, report)
 
     async def run_all(self, requests: Sequence[PushRequest], report: Progress) -> dict[str, PushResult]:
-        """Push many assets in parallel; return the results by name.
+        """Push many assets concurrently, and return the results by name.
 
         Raises:
-            BulkUpdateError: some pushes failed.
+            BulkUpdateError: if any push failed.
         """
         published: dict[str, PushResult] = {}
         failed: dict[str, Exception] = {}
@@ -90,16 +92,16 @@ class Pushes:
         return published
 
     async def publish_version(self, name: str, version: str) -> None:
-        """List a complete version.
+        """Add a complete version to the index.
 
         Raises:
-            VersionNotFound: no version of this number is complete.
-            InvalidVersion: the number isn't a whole version of the scheme.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            InvalidVersion: if the version is partial or the scheme doesn't allow it.
         """
         parse_name(name)
         self.scheme.check(version)
         if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "it is a partial version; write an exact one")
+            raise InvalidVersion(version, "it is a partial version; give a complete one")
         if not await self._is_sealed(name, version):
             listed = (await self.store.read_index(name)).index.versions
             raise VersionNotFound(name, version, self.store.url, listed)
@@ -113,7 +115,7 @@ class Pushes:
             return False
 
     async def _create_or_update(self, request: PushRequest, report: Progress) -> PushResult:
-        """Push; a request for either operation becomes an update if another push creates the asset first."""
+        """Push an asset. If no operation is requested and another push creates the asset first, update it."""
         try:
             return await self.run(request, report)
         except AssetExists:

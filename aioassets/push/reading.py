@@ -1,4 +1,4 @@
-"""Reading small local files ahead, several in one thread."""
+"""Read-ahead of small local files, several at a time in one thread."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from aioassets.push.sources import HashedSource, LocalFile, LocalSource, SourceF
 from aioassets.runtime.batches import SMALL, in_batch
 
 FILES_AHEAD: Final = 7
-"""Maximum number of files to read ahead. Starting a thread's work takes longer than reading a small file."""
+"""Maximum number of files to read ahead. A round trip to a thread takes longer than reading a small file."""
 BYTES_AHEAD: Final = 64 * 1024
-"""Maximum bytes to read ahead. The budget doesn't count them."""
+"""Maximum number of bytes to read ahead. They don't count towards the budget."""
 
 
 class ReadAhead:
-    """Opens the files of a push, in about ascending order, and reads small ones before their turn.
+    """Read-ahead for the files of a push, which are opened in roughly ascending order.
 
-    If responses arrive one by one, so do the reads of the next files. Then each thread reads several,
-    instead of being woken for each. What was read ahead is used before more is read ahead.
+    If responses arrive one by one, the following files are also requested one by one. A thread then reads
+    several small files at once instead of being woken for each one. No more files are read ahead until
+    those have been used.
 
     Args:
         files: the files of the push.
@@ -34,7 +35,7 @@ class ReadAhead:
         self._ended = anyio.Event()
 
     def opened(self, number: int, file: SourceFile) -> HashedSource:
-        """Open the file of a number."""
+        """Open the file with this number."""
         self._next = max(self._next, number + 1)
         if number in self._ahead:
             return self._ahead[number]
@@ -43,7 +44,7 @@ class ReadAhead:
         return file.opened()
 
     async def read(self, source: _Source) -> Data:
-        """Return the whole content of a file, and perhaps read others ahead."""
+        """Return the whole content of a file, and read others ahead if none are waiting to be used."""
         if source.number in self._ahead:
             await self._ended.wait()
             del self._ahead[source.number]
@@ -74,12 +75,12 @@ class ReadAhead:
 
 
 class _Source(LocalSource):
-    """A small local file that may be read before its turn.
+    """Small local file that may be read ahead.
 
     Args:
         file: the file as it was scanned.
         number: its position in the push.
-        ahead: reads it.
+        ahead: the reader of the push's files.
     """
 
     def __init__(self, file: LocalFile, number: int, ahead: ReadAhead) -> None:
@@ -106,7 +107,7 @@ class _Source(LocalSource):
         return self._outcome is not None
 
     def take(self) -> Data:
-        """Return the content that was kept, and keep it no longer; raise the error if there was one."""
+        """Return the content and stop keeping it, or raise the error if reading failed."""
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Exception):
             raise outcome

@@ -1,4 +1,4 @@
-"""Scans of local sources."""
+"""Scanning local sources."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH: Final = MAX_KEY_BYTES // 2
-"""Maximum nesting of folders, limited by the length of keys."""
+"""Maximum nesting depth of folders, which follows from the maximum length of keys."""
 MANIFEST_ROW: Final = 512
-"""Bytes of one file's entry in a manifest, without its path but with all digests."""
+"""Maximum size in bytes of one file's entry in a manifest, including all digests but not the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A scanned source.
+    """Scanned source.
 
     Attributes:
         root: the path or URL as it was given.
         is_directory: whether the source is a directory.
         files: the files, sorted by path.
         empty_directories: the relative paths of empty directories, sorted.
-        size: the bytes of all files.
-        longest_path: the bytes of the longest path, in UTF-8.
-        fingerprint: a digest of paths, sizes and modification times. Equal for an unchanged source.
+        size: the total size of the files in bytes.
+        longest_path: the length of the longest path in UTF-8 bytes.
+        fingerprint: a digest of the paths, sizes and modification times (revisions for objects in a store).
     """
 
     root: str
@@ -50,7 +50,7 @@ class Tree:
     fingerprint: str
 
     def check_unchanged(self) -> None:
-        """Raise `SourceChanged` if any file changed since the scan. Blocking."""
+        """Raise `SourceChanged` if any file has changed since the scan. Blocking."""
         for file in self.files:
             check_cancelled()
             if file.changed():
@@ -64,19 +64,19 @@ async def scan(
     exclude: Sequence[str] = (),
     store: str | None = None,
 ) -> Tree:
-    """Scan a file or a directory, in a thread.
+    """Scan a file or directory in a thread.
 
-    Keeps hidden files and empty directories, and follows symbolic links.
+    Hidden files and empty directories are included, and symbolic links are followed.
 
     Args:
-        root: a file or a directory.
-        include: gitignore-style patterns of files to keep; all if empty.
+        root: a file or directory.
+        include: gitignore-style patterns of files to include; empty for all files.
         exclude: gitignore-style patterns of files and folders to leave out.
         store: the folder of the store to push to. The source must not contain it.
 
     Raises:
-        SourceNotFound: `root` doesn't exist.
-        SourceError: a link is broken or part of a loop, an entry can't be read or is neither a file nor
+        SourceNotFound: if `root` doesn't exist.
+        SourceError: if a link is broken or part of a loop, an entry can't be read or is neither a file nor
             a directory, a name can't be stored, or there are too many files for one version.
     """
     return await in_thread(_scan, os.fspath(root), include, exclude, store)
@@ -90,7 +90,9 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
     except OSError as error:
         raise SourceError(root, explained(error)) from error
     except ValueError:
-        raise SourceError(root, "the path contains a NUL character, or text the file system can't encode") from None
+        raise SourceError(
+            root, "the path contains a NUL character, or characters that the file system can't encode"
+        ) from None
     files = LocalFiles(root)
     if stat.S_ISREG(status.st_mode):
         _add(files, "", root, status)
@@ -103,24 +105,29 @@ def _scan(root: str, include: Sequence[str], exclude: Sequence[str], store: str 
 
 
 def tree_of_file(root: str, files: Sequence[SourceFile]) -> Tree:
-    """Return the tree of a file asset: one file with an empty path."""
+    """Return the tree of a file asset, which has one file with an empty path."""
     return _tree(root, False, files, ())
 
 
 def tree_of_directory(
     root: str, files: Sequence[SourceFile], paths: Sequence[str], empty_directories: Iterable[str]
 ) -> Tree:
-    """Return the tree of a directory; raise `SourceError` if it is too large to fetch. Blocking.
+    """Return the tree of a directory asset. Blocking.
 
     Args:
+        root: the path or URL of the directory.
         files: the files, sorted by path.
         paths: the paths of the files.
+        empty_directories: the relative paths of empty directories.
+
+    Raises:
+        SourceError: if the directory has too many files or folders, or its paths are too long.
     """
     folders = tuple(sorted(empty_directories))
     try:
         inner_folders(paths, folders)
     except ValueError as error:
-        raise SourceError(root, f"{error}; push it in several assets, or pack it") from None
+        raise SourceError(root, f"{error}; split it into several assets, or archive it") from None
     return _tree(root, True, files, folders)
 
 
@@ -136,15 +143,15 @@ def _tree(root: str, is_directory: bool, files: Sequence[SourceFile], empty_dire
         in_manifest += 2 * path + MANIFEST_ROW
     fingerprint.update(repr(empty_directories).encode(errors="surrogatepass"))
     if in_manifest > MAX_DOCUMENT:
-        raise SourceError(root, "its paths are too long for one manifest; push it in several assets, or pack it")
+        raise SourceError(root, "its paths are too long for one manifest; split it into several assets, or archive it")
     return Tree(root, is_directory, files, empty_directories, size, longest_path, fingerprint.hexdigest())
 
 
 class Filter:
-    """A selection of the paths of a tree.
+    """Filter for the paths of a tree.
 
     Args:
-        include: gitignore-style patterns of files to select; all if empty.
+        include: gitignore-style patterns of files to include; empty for all files.
         exclude: gitignore-style patterns of files and folders to leave out.
     """
 
@@ -153,24 +160,24 @@ class Filter:
         self._exclude = _patterns(exclude)
 
     def wants_file(self, path: str) -> bool:
-        """Return whether a file is selected."""
+        """Return whether to include a file."""
         if self._exclude is not None and self._exclude.match_file(path):
             return False
         return self._include is None or self._include.match_file(path)
 
     def wants_directory(self, path: str) -> bool:
-        """Return whether to look into a folder."""
+        """Return whether to descend into a folder."""
         return self._exclude is None or not self._exclude.match_file(f"{path}/")
 
     def wants_empty_directory(self, path: str) -> bool:
-        """Return whether an empty folder is selected."""
+        """Return whether to include an empty folder."""
         return self._include is None or self._include.match_file(f"{path}/")
 
 
 def _patterns(patterns: Sequence[str]) -> GitIgnoreSpec | None:
     if not patterns:
         return None
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only where patterns are used
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only needed if patterns are used
 
     return GitIgnoreSpec.from_lines(patterns)
 
@@ -183,7 +190,7 @@ class _Folder(NamedTuple):
 
 @dataclass(slots=True)
 class _Walk:
-    """A walk over a directory in the order of its paths, so that they need no sorting."""
+    """Traversal of a directory in the order of its paths, so that they don't have to be sorted afterwards."""
 
     files: LocalFiles
     wanted: Filter
@@ -194,12 +201,12 @@ class _Walk:
     def visit(self, directory: str, relative: str, status: os.stat_result) -> None:
         identity = (status.st_dev, status.st_ino)
         if identity == self.store:
-            raise SourceError(directory, "it is the store to push to; push other folders, or exclude this one")
+            raise SourceError(directory, "it is the store to push to; push another folder, or exclude this one")
         if identity in self._above:
             raise SourceError(directory, f"it is a link that forms a loop with {self._above[identity]!r}")
         if len(self._above) > MAX_DEPTH:
             raise SourceError(
-                directory[:80] + "…", f"its folders are nested more than {MAX_DEPTH} deep; exclude or pack them"
+                directory[:80] + "…", f"its folders are nested more than {MAX_DEPTH} deep; exclude or archive them"
             )
         self._above[identity] = directory
         check_cancelled()
@@ -218,7 +225,7 @@ class _Walk:
         del self._above[identity]
 
     def _entry(self, source: str, path: str) -> os.stat_result | None:
-        """Add a file; return the status of a folder to visit."""
+        """Add an entry if it is a file, or return its status if it is a folder to visit."""
         try:
             status = _status(source)
         except SourceError:
@@ -261,7 +268,7 @@ def _status(source: str) -> os.stat_result:
 
 
 def checked(source: str, path: str) -> str:
-    """Return the path; raise `SourceError` if a store or a reader of modelkit can't take it."""
+    """Return the path, or raise `SourceError` if stores or modelkit can't handle it."""
     problem = path_problem(path)
     if problem is None and path.endswith(".versions"):
         problem = "its name ends in '.versions', so it would look like the index of an asset"

@@ -1,4 +1,4 @@
-"""Source files of pushes: their interface, and files on this machine."""
+"""Source files of pushes: their interface, and local files."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 
 READ_CHUNK: Final = 8 * 1024 * 1024
-"""Bytes to hash at a time. The work can be cancelled in between."""
+"""Number of bytes to hash at once. Hashing can be cancelled in between."""
 MAPPED: Final = 128 * 1024
-"""Minimum bytes of a read that gets memory pages of its own."""
-MISSTATED: Final = "its size differs from that of its content, as for files in /proc; push a copy of it"
+"""Minimum size in bytes of a read that uses its own memory pages."""
+MISSTATED: Final = "its reported size doesn't match its content, as for files in /proc; push a copy of it"
 _64_BITS: Final = 2**64 - 1
 
 
 def nothing() -> None:
-    """Do nothing: the default `check`."""
+    """Do nothing. This is the default for `check`."""
 
 
 class HashedSource(Source, Protocol):
-    """A `Source` that hashes its content as it is read."""
+    """`Source` that hashes its content as it is read."""
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """Hash the rest of the content.
 
         Args:
-            check: called before each piece; may raise an exception to stop.
+            check: a function that is called before each piece and may raise an exception to stop.
 
         Returns:
             The digests of the whole content.
 
         Raises:
-            SourceChanged: the content changed since the scan.
+            SourceChanged: if the content has changed since the scan.
         """
 
 
 class SourceFile(Protocol):
-    """One file of a source."""
+    """File in a source."""
 
     @property
     def path(self) -> str:
-        """The path relative to the asset, with `/`; empty for a file asset."""
+        """The path relative to the asset, with `/` as the separator; empty for a file asset."""
 
     @property
     def source(self) -> str:
@@ -72,36 +72,38 @@ class SourceFile(Protocol):
 
     @property
     def executable(self) -> bool:
-        """Whether its owner may execute it."""
+        """Whether the file's owner may execute it."""
 
     @property
     def identity(self) -> str:
-        """A text that changes with the content."""
+        """A string that changes when the content changes."""
 
     def opened(self) -> HashedSource:
-        """Open the content, to read it once or more."""
+        """Return a source for reading the content, which may be read several times."""
 
     def changed(self) -> bool:
-        """Return whether the file changed noticeably since the scan. May block."""
+        """Return whether the file is known to have changed since the scan. May block."""
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
-        """Ask the store to copy the file to this key on the server side.
+        """Ask the store to copy the file to a key on the server side.
 
         Args:
-            effects: record to note requests with an unknown effect.
+            driver: the driver of the store.
+            key: the key to copy to.
+            effects: where to record requests with an unknown effect.
 
         Returns:
-            The digests that the store reports, or `None` if the file must be uploaded.
+            The digests of the copy, or `None` if the file must be uploaded.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The state of a file, to notice changes.
+    """State of a file, for detecting changes.
 
     Attributes:
         size: the size in bytes.
-        mtime_ns: the modification time in nanoseconds, modulo 2**64: some file systems exceed that.
+        mtime_ns: the modification time in nanoseconds, modulo 2**64 because some file systems exceed that.
         inode: the inode number.
     """
 
@@ -111,19 +113,19 @@ class Stamp:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """Return the stamp of a file with this status."""
+        """Return the state of a file from its status."""
         return cls(status.st_size, status.st_mtime_ns & _64_BITS, status.st_ino)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """One file on this machine.
+    """Local file.
 
     Attributes:
-        root: the path of the asset on disk.
-        path: the path relative to the asset, with `/`; empty for a file asset.
+        root: the local path of the asset.
+        path: the path relative to the asset, with `/` as the separator; empty for a file asset.
         stamp: the state of the file at the time of the scan.
-        executable: whether its owner may execute it.
+        executable: whether the file's owner may execute it.
     """
 
     root: str
@@ -153,14 +155,14 @@ class LocalFile:
             return True
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
-        """Return `None`: no store can copy a local file."""
+        """Return `None`, because stores can't copy a local file."""
 
 
 class LocalFiles(Table[LocalFile]):
-    """Scanned files in columns. Each takes 25 bytes beside its path.
+    """Scanned files, stored in columns. A row takes 25 bytes plus its path.
 
     Args:
-        root: the path of the asset on disk.
+        root: the local path of the asset.
     """
 
     __slots__ = ("_executable", "_inodes", "_mtimes", "_root", "_sizes")
@@ -172,7 +174,7 @@ class LocalFiles(Table[LocalFile]):
         self._executable = bytearray()
 
     def add(self, path: str, status: os.stat_result) -> None:
-        """Add a file with this status. Files must be added in the order of their paths."""
+        """Add a file with the given status. Files must be added in the order of their paths."""
         stamp = Stamp.of(status)
         self._paths.append(path)
         self._sizes.append(stamp.size)
@@ -186,7 +188,7 @@ class LocalFiles(Table[LocalFile]):
 
 
 class HashingSource(ABC):
-    """A `HashedSource` that hashes bytes that are read in order.
+    """`HashedSource` that hashes the bytes that are read in order.
 
     Args:
         size: the size in bytes.
@@ -207,7 +209,7 @@ class HashingSource(ABC):
 
     @abstractmethod
     async def read(self, offset: int, size: int) -> Data:
-        """Read `size` bytes from `offset`, as `Source.read` does."""
+        """Read `size` bytes at `offset`, as `Source.read` does."""
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         while self._hashed < self.size:
@@ -217,7 +219,7 @@ class HashingSource(ABC):
 
 
 class LocalSource(HashingSource):
-    """A `Source` that reads and hashes a local file, and notices changes.
+    """`Source` that reads and hashes a local file, and detects changes.
 
     Args:
         file: the file as it was scanned.
@@ -261,7 +263,7 @@ class LocalSource(HashingSource):
 
 
 def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
-    """Read `size` bytes, fewer only at the end of the file."""
+    """Read `size` bytes, or fewer if the file ends before that."""
     if size < MAPPED:
         data = os.pread(descriptor, size, offset)
         while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
@@ -275,16 +277,16 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Return memory that goes back to the system when it is freed, unlike that of malloc's arenas."""
+    """Allocate memory that goes back to the system when it is freed, unlike memory from malloc's arenas."""
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(AttributeError, OSError):  # takes a fifth of the time to fill; not all systems have it
+    with contextlib.suppress(AttributeError, OSError):  # not on all systems; filling it takes a fifth of the time
         pages.madvise(mmap.MADV_HUGEPAGE)
     return pages
 
 
 @contextlib.contextmanager
 def _opened(file: LocalFile) -> Iterator[int]:
-    """Open a scanned file, and yield its descriptor; raise `SourceChanged` if it changed."""
+    """Open a scanned file and yield its descriptor. Raise `SourceChanged` if the file has changed."""
     try:
         descriptor = os.open(file.source, READING)
     except OSError as error:
@@ -310,7 +312,7 @@ def _check_unchanged(file: LocalFile, descriptor: int) -> None:
 
 
 def explained(error: OSError) -> str:
-    """Return why a source can't be read, for a message."""
+    """Return the reason why a source can't be read, for a message."""
     if error.errno == errno.ELOOP:
-        return "it is part of a loop of links"
+        return "it is part of a loop of symbolic links"
     return reason(error)

@@ -1,4 +1,4 @@
-"""Sources in stores: an object, or all objects below a prefix."""
+"""Sources in stores: an object, or all objects under a prefix."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from aioassets.runtime.threads import in_thread
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One object to push.
+    """Object to push.
 
     Attributes:
-        path: the path relative to the asset, with `/`; empty for a file asset.
+        path: the path relative to the asset, with `/` as the separator; empty for a file asset.
         driver: the driver of the object's bucket.
-        info: the object, at the revision to push.
+        info: the object, including the revision to push.
     """
 
     path: str
@@ -59,13 +59,13 @@ class StoredFile:
             return None
         except ObjectNotFound as error:
             raise SourceChanged(self.source) from error
-        except PreconditionFailed as error:  # the source or the target isn't as expected
+        except PreconditionFailed as error:  # either the source changed or the target exists
             if await self._is_current():
                 raise
             raise SourceChanged(self.source) from error
         if best_of(copy.checksums) is not None:
             return copy.checksums
-        # The store reports no digest that could be verified later, so read the copy once.
+        # The store reports no digest for verifying the file later, so read the copy once.
         return await StoredSource(StoredFile(self.path, driver, copy)).finish()
 
     async def _is_current(self) -> bool:
@@ -76,7 +76,7 @@ class StoredFile:
 
 
 class StoredSource(HashingSource):
-    """A `HashedSource` that reads an object, pinned to its revision.
+    """`HashedSource` that reads one revision of an object.
 
     Args:
         file: the object as it was listed.
@@ -114,17 +114,17 @@ class StoredSource(HashingSource):
 
 
 async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Tree:
-    """Scan an object, or all objects below a prefix.
+    """Scan an object, or all objects under a prefix.
 
     Args:
         driver: the driver of the bucket.
-        key: the key of an object, or a prefix. A key that is empty or ends in `/` is a prefix.
-        include: gitignore-style patterns of objects to keep; all if empty.
+        key: the key of an object, or a prefix. A key that is empty or ends with `/` is a prefix.
+        include: gitignore-style patterns of objects to include; empty for all objects.
         exclude: gitignore-style patterns of objects to leave out.
 
     Raises:
-        SourceNotFound: no such object or prefix exists.
-        SourceError: a key can't become a path.
+        SourceNotFound: if there is no such object or prefix.
+        SourceError: if a key isn't a valid path, or there are too many files for one version.
     """
     root = f"{driver.url}/{key}"
     if key and not key.endswith("/"):

@@ -1,4 +1,4 @@
-"""Uploading the files of a version in parallel, within the budget."""
+"""Uploading the files of a version concurrently, within the budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
 class UploadLedger:
-    """The state of one push's uploads, also after a failure. It takes 34 bytes per file.
+    """Record of one push's uploads, which remains valid after a failure. It takes 34 bytes per file.
 
     Args:
         files: the files to upload.
@@ -30,11 +30,11 @@ class UploadLedger:
         self._stored = bytearray(len(files))
 
     def note_created(self, number: int) -> None:
-        """Note that this push created the object of a file."""
+        """Record that this push created a file's object."""
         self._created[number] = True
 
     def note_stored(self, number: int, digests: Mapping[str, str]) -> None:
-        """Note that a file is in the store, with these digests."""
+        """Record the digests of a file that is now in the store."""
         self._digests[number] = digests
         self._stored[number] = True
 
@@ -48,7 +48,7 @@ class UploadLedger:
         return (self._files[number] for number in itertools.compress(itertools.count(), self._created))
 
     def entries(self) -> FileTable:
-        """Return all files with their digests; raise `RuntimeError` if one isn't stored."""
+        """Return all files with their digests, or raise `RuntimeError` if any file isn't stored."""
         if not all(self._stored):
             raise RuntimeError("not all files are stored")  # a bug must not seal an incomplete version
         return FileTable.of(self._files, self._digests)
@@ -56,13 +56,13 @@ class UploadLedger:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file to upload.
+    """File to upload.
 
     Attributes:
         number: its position in the push.
         file: the source file.
         key: the key of the object.
-        ahead: opens the file.
+        ahead: the reader of the push's files.
     """
 
     number: int
@@ -72,10 +72,10 @@ class Upload:
 
 
 class _WatchedSource:
-    """A source that reports bytes when they are first read, and stops when the push does.
+    """Source that reports bytes when they are first read, and raises an exception once the push should stop.
 
     Attributes:
-        error: the last error of the source or of a callback, as opposed to one of the store.
+        error: the last error raised by the source or a callback, as opposed to the store.
     """
 
     def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
@@ -121,25 +121,25 @@ class _WatchedSource:
 
 
 def _unreported(nbytes: int) -> None:
-    """Report no bytes."""
+    """Ignore progress. This is the callback for files that are compared and not sent."""
 
 
 @dataclass(slots=True)
 class Uploader:
-    """Uploads the files of one push.
+    """Uploader of the files of one push.
 
-    After a failure or a stop, no further request begins, but those under way end. So their effects are
-    known, and the version number can be released.
+    After a failure or a stop, no further request starts, but those in progress are completed. That way
+    their effects are known, and the version number can be released.
 
     Attributes:
-        driver: the driver to upload by.
-        name: the asset, for events.
-        ledger: records the uploads.
-        effects: record to note requests with an unknown effect.
-        stop: asks the uploads to stop.
-        report: receives events.
-        present: the objects of a resumed push by key; `None` unless a push is resumed.
-        at_once: the maximum of concurrent files.
+        driver: the driver of the store to upload to.
+        name: the asset's name, for progress events.
+        ledger: the record of the uploads.
+        effects: where to record requests with an unknown effect.
+        stop: the signal that asks the uploads to stop.
+        report: a function that receives progress events.
+        present: the objects that the resumed push left, by key; `None` if no push is resumed.
+        at_once: the maximum number of concurrent files.
     """
 
     driver: Driver
@@ -157,12 +157,12 @@ class Uploader:
 
         Args:
             files: the files to upload.
-            key: returns the key for a file.
+            key: a function that returns the key for a file.
 
         Raises:
-            PreconditionFailed: an object with other bytes exists.
-            SourceChanged: a file changed since the scan.
-            Stopped: the push should end.
+            PreconditionFailed: if an object with different contents exists.
+            SourceChanged: if a file has changed since the scan.
+            Stopped: if the push should stop.
         """
         ahead = ReadAhead(files)
 
@@ -176,7 +176,7 @@ class Uploader:
         self.stop.check()
 
     def fail(self, error: Exception) -> None:
-        """Stop, as after a failed upload."""
+        """Stop the uploads, as a failed upload does."""
         self._failure = self._failure or error
 
     def _check(self) -> None:
@@ -208,7 +208,7 @@ class Uploader:
         self.report(BytesTransferred(self.name, nbytes))
 
     def _is_left(self, upload: Upload) -> bool:
-        """Return whether a dead push may have sent the file. It is compared then, and not sent."""
+        """Return whether the dead push may have uploaded the file. If so, it is compared instead of being sent."""
         found = (self.present or {}).get(upload.key)
         return found is not None and found.size == upload.file.size
 
@@ -224,7 +224,7 @@ class Uploader:
         return digests
 
     async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
-        """Upload a file; return whether none of it had to be sent."""
+        """Upload a file. Return whether it was already in the store and didn't have to be sent."""
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
@@ -236,8 +236,8 @@ class Uploader:
             raise
         if uploaded.created:
             self.ledger.note_created(upload.number)
-        else:  # made by an attempt without a response, or by another process: it must not be deleted
+        else:  # created by an attempt whose response was lost, or by another process: it must not be deleted
             self.effects.note_uncertain()
-        if compared and uploaded.created:  # the object was deleted since it was listed
+        if compared and uploaded.created:  # the object was deleted after it was listed
             self._report_bytes(size)
         return compared and not uploaded.created

@@ -1,4 +1,4 @@
 """Infrastructure on top of asyncio: budget, retries, cancellation, threads, disk, clocks.
 
-Modules here know neither assets nor any store.
+The modules here know nothing about assets or any particular store.
 """

@@ -1,4 +1,4 @@
-"""Short blocking jobs, run in threads in batches."""
+"""Short blocking jobs that run in threads, in batches."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from aioassets.runtime.ticks import TickBatcher
 T = TypeVar("T")
 
 BATCH_SIZE: Final = 32
-"""Maximum number of jobs in a batch, so that the first results don't wait for long."""
+"""Maximum number of jobs in a batch, so that the first results aren't delayed for long."""
 SLOW_BATCH: Final = 0.005
-"""Seconds after which waiting jobs no longer wait for the running batch."""
+"""Seconds after which waiting jobs stop waiting for the batch that is running."""
 SMALL: Final = 128 * 1024
-"""Maximum size in bytes of a file that is read or written, and hashed, in a batch."""
+"""Maximum size in bytes of a file that is read or written, and hashed, as part of a batch."""
 
 _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
 
 
 class _Job(Generic[T]):
-    """Short work for a thread, and its outcome."""
+    """Short blocking function call, and its outcome."""
 
     def __init__(self, work: Callable[[], T], outcome: asyncio.Future[T]) -> None:
         self._work = work
@@ -38,7 +38,7 @@ class _Job(Generic[T]):
         self.batch: asyncio.Future[None] | None = None
 
     def is_wanted(self) -> bool:
-        """Return whether the caller still waits for it."""
+        """Return whether the caller is still waiting for the outcome."""
         return not self._outcome.done()
 
     def run(self) -> None:
@@ -48,7 +48,7 @@ class _Job(Generic[T]):
             self._error = error
 
     def deliver(self, failure: BaseException | None) -> None:
-        """Give the caller the result or the error, or `failure` if the job was not run."""
+        """Pass the result or the error to the caller, or `failure` if the job didn't run."""
         error = failure or self._error
         if not self.is_wanted():
             return
@@ -59,7 +59,7 @@ class _Job(Generic[T]):
 
 
 class _Batch:
-    """Short jobs that a thread runs one after the other."""
+    """Jobs that one thread runs one after the other."""
 
     def __init__(self, jobs: Sequence[_Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
         self.jobs = jobs
@@ -80,11 +80,11 @@ class _Batch:
 
 
 class _Batches:
-    """Batches of short jobs of one event loop. Jobs are collected while a thread runs the previous batch.
+    """Batches of short jobs for one event loop. Jobs are collected while a thread runs the previous batch.
 
     A round trip to a thread takes longer than reading or writing a small file. Threads that run short
-    jobs at the same time wait for each other at the GIL, so one thread runs all of them. On slow disks,
-    where a batch takes longer than `SLOW_BATCH`, no job waits for another, as long as there are threads.
+    jobs at the same time compete for the GIL, so a single thread runs all of them. On slow disks, where a
+    batch takes longer than `SLOW_BATCH`, each waiting job runs in a thread of its own if one is available.
     The threads end with the loop.
     """
 
@@ -110,17 +110,17 @@ class _Batches:
             self._start(jobs)
 
     def _begin_apart(self) -> None:
-        """Start a batch for each job, if the running batch takes long."""
+        """Start a separate batch for each waiting job if the running batch is slow."""
         self._timer = None
         slow_at = self._begun_at + SLOW_BATCH
-        if self._waiting and self._loop.time() < slow_at:  # another batch has begun since
+        if self._waiting and self._loop.time() < slow_at:  # another batch has started in the meantime
             self._timer = self._loop.call_at(slow_at, self._begin_apart)
             return
         for job in self._taken(len(self._waiting)):
             self._start([job])
 
     def _taken(self, limit: int) -> list[_Job[Any]]:
-        """Take up to `limit` waiting jobs, without those whose callers were cancelled."""
+        """Remove and return up to `limit` waiting jobs, and drop those whose callers were cancelled."""
         wanted = [job for job in self._waiting if job.is_wanted()]
         self._waiting = wanted[limit:]
         return wanted[:limit]
@@ -141,7 +141,7 @@ class _Batches:
             batch.ended.add_done_callback(partial(self._ended, jobs))
 
     def _submit(self, batch: _Batch) -> None:
-        """Queue a batch for the threads. It stays queued even if no further thread can be started."""
+        """Queue a batch for the threads. It stays queued even if no additional thread can be started."""
         try:
             self._threads.submit(batch.run)
         except RuntimeError as error:
@@ -162,10 +162,10 @@ class _Batches:
 
 
 async def in_batch(work: Callable[..., T], *args: object) -> T:
-    """Run short blocking work in a worker thread, in a batch with other such work. If cancelled, wait for its end.
+    """Run `work(*args)` in a worker thread, batched with other short calls. If cancelled, wait for it to finish.
 
     Raises:
-        OutOfThreads: if no thread is available, not even one of `in_thread`.
+        OutOfThreads: if no thread can be started, not even by `in_thread`.
     """
     if is_threadless():
         return await in_thread(work, *args)
@@ -178,10 +178,10 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
     batches.add(job)
     try:
         return await outcome
-    except OutOfThreads:  # the work was not started
+    except OutOfThreads:  # the work didn't start
         return await in_thread(work, *args)
     except asyncio.CancelledError:
-        with anyio.CancelScope(shield=True):  # the work is short, and must not run on after the call
+        with anyio.CancelScope(shield=True):  # the work is short, and must not outlive the call
             if job.batch is not None:
                 await asyncio.wait([job.batch])
         raise

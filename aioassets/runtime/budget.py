@@ -1,4 +1,4 @@
-"""The budget: the limit of requests and bytes in flight."""
+"""The budget, which limits the requests and bytes in flight."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ __all__ = ["Budget"]
 logger = logging.getLogger(__name__)
 
 MAX_REQUESTS = 256
-"""Default maximum of requests in flight. At a latency of 20 ms, they exceed the request rate of S3, which throttles."""
+"""Default maximum number of requests in flight. At a latency of 20 ms, this many exceed the request rate of S3."""
 MIN_REQUESTS = 4
-"""Default minimum to which throttling reduces the requests in flight."""
+"""Default lower bound to which throttling reduces the number of requests in flight."""
 MAX_BYTES = 32 * 1024 * 1024
-"""Default maximum of bytes in flight: 4 parts of 8 MiB fill a 5 Gbit/s link at 50 ms. Clients copy each about twice."""
+"""Default maximum number of bytes in flight: 4 parts of 8 MiB fill a 5 Gbit/s link at a latency of 50 ms.
+HTTP clients keep about two copies of each."""
 LIGHT_SHARE = 1 / 32
-"""Share of the bytes up to which a request is light: its latency outweighs its transfer."""
+"""Maximum size of a light request, as a share of the byte limit. Its latency matters more than its transfer time."""
 RESERVED_SHARE = 1 / 8
-"""Share of the bytes that heavy requests leave to light ones, and the most that those take while heavy ones wait."""
+"""Share of the byte limit that heavy requests leave to light ones, and that these may use while heavy ones wait."""
 RESERVED_REQUESTS = 4
-"""Requests beyond the maximum, reserved for documents, so that a busy push can still renew its claim."""
+"""Extra requests reserved for documents, so that a busy push can still renew its claim."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,9 +39,9 @@ class _Waiter:
 
 
 class AdaptiveLimit:
-    """Limit of concurrent requests. Throttling halves it, and successful requests slowly increase it.
+    """Limit on concurrent requests. Throttling halves it, and successful requests slowly increase it.
 
-    The limit grows by one after as many successful requests as it allows at once.
+    The limit grows by one after as many successful requests as it allows concurrently.
 
     Args:
         floor: the minimum.
@@ -55,11 +56,11 @@ class AdaptiveLimit:
 
     @property
     def limit(self) -> int:
-        """The present limit."""
+        """The current limit."""
         return int(self._limit)
 
     def begin(self) -> int:
-        """Return a mark of the time at which a request is sent, for `throttled`."""
+        """Return a marker of when a request was sent, to pass to `throttled`."""
         return self._slowed
 
     def answered(self) -> None:
@@ -67,7 +68,7 @@ class AdaptiveLimit:
         self._limit = min(self._ceiling, self._limit + 1 / self._limit)
 
     def throttled(self, begun: int, in_flight: int) -> bool:
-        """Halve the limit after a throttled request, unless that was sent before the last reduction.
+        """Halve the limit after a throttled request, unless the request was sent before the last reduction.
 
         Returns:
             Whether the limit was reduced.
@@ -80,17 +81,17 @@ class AdaptiveLimit:
 
 
 class Budget:
-    """Limit of requests and bytes in flight, shared by all transfers of a manager.
+    """Limit on requests and bytes in flight, shared by all transfers of a manager.
 
-    A request acquires both at once, in order of arrival. Light requests overtake heavy ones that wait
-    for bytes, and heavy ones leave them a share, so that neither delays the other. Throttling by the
-    store reduces the number of requests for a while.
+    Requests acquire both together, in order of arrival. Light requests may overtake heavy ones that are
+    waiting for bytes, and heavy ones leave them a share, so that neither kind delays the other.
+    Throttling by the store temporarily reduces the number of requests.
 
     Args:
-        requests: maximum number of requests in flight.
-        nbytes: maximum number of bytes in flight. A larger request is clamped to it.
-        reserved: number of additional requests that may be in flight if they are urgent.
-        min_requests: minimum to which throttling reduces the number of requests.
+        requests: the maximum number of requests in flight.
+        nbytes: the maximum number of bytes in flight. A larger request counts as this many bytes.
+        reserved: the number of extra requests that may be in flight if they are urgent.
+        min_requests: the lower bound to which throttling reduces the number of requests.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Budget:
         self._urgent_taken = 0
         self._bytes_taken = 0
         self._heavy_bytes_taken = 0
-        self._light_seen = False  # whether a light request came since a heavy one was granted, or waits
+        self._light_seen = False  # whether a light request waits, or arrived since a heavy one started
         self._light_limit = nbytes * LIGHT_SHARE
         self._reserved_for_light = nbytes * RESERVED_SHARE
         self._numbers = itertools.count()
@@ -129,20 +130,20 @@ class Budget:
 
     @property
     def requests_allowed(self) -> int:
-        """The present limit of requests in flight, without urgent ones. Throttling reduces it."""
+        """The current limit on requests in flight, not counting urgent ones. Throttling reduces it."""
         return self._limit.limit
 
     @property
     def max_requests(self) -> int:
-        """The maximum number of requests in flight, urgent ones included."""
+        """The maximum number of requests in flight, including urgent ones."""
         return self._requests + self._reserved
 
     def slot(self, nbytes: int = 0, *, urgent: bool = False) -> _Slot:
-        """Return an async context manager that holds the share of one request."""
+        """Return an async context manager that holds one request's share of the budget."""
         return _Slot(self, min(nbytes, self._nbytes), urgent)
 
     async def acquire(self, nbytes: int, urgent: bool) -> None:
-        """Wait for a share. Prefer `slot`, which releases it."""
+        """Wait for one request's share of the budget. Prefer `slot`, which also releases it."""
         heavy = self._is_heavy(nbytes)
         queue = self._urgent if urgent else self._heavy if heavy else self._light
         self._light_seen |= not urgent and not heavy
@@ -172,12 +173,12 @@ class Budget:
         return urgent or (self._heavy_fits(nbytes) if self._is_heavy(nbytes) else self._light_fits(nbytes, number))
 
     def _heavy_fits(self, nbytes: int) -> bool:
-        """Return whether a heavy request leaves light ones their share. A single heavy request may use it."""
+        """Return whether a heavy request leaves light ones their share. A lone heavy request may use all bytes."""
         taken = self._heavy_bytes_taken
         return not self._light_seen or not taken or taken + nbytes <= self._nbytes - self._reserved_for_light
 
     def _light_fits(self, nbytes: int, number: int) -> bool:
-        """Return whether a light request delays no heavy one that has waited for longer."""
+        """Return whether a light request would not delay a heavy one that has been waiting longer."""
         if not self._heavy or self._heavy[0].number > number:
             return True
         most = min(self._reserved_for_light, self._nbytes - self._heavy[0].nbytes)
@@ -192,7 +193,7 @@ class Budget:
             self._light_seen = bool(self._light)
 
     def release(self, nbytes: int, urgent: bool = False) -> None:
-        """Release a share."""
+        """Release one request's share of the budget."""
         self._requests_taken -= 1
         self._urgent_taken -= urgent
         self._bytes_taken -= nbytes
@@ -201,11 +202,11 @@ class Budget:
         self._grant()
 
     def begin(self) -> int:
-        """Return a mark of the time at which a request is sent, for `learn`."""
+        """Return a marker of when a request was sent, to pass to `learn`."""
         return self._limit.begin()
 
     def learn(self, begun: int, error: BaseException | None) -> None:
-        """Adapt the limit of requests to the outcome of a request that isn't urgent."""
+        """Adapt the request limit to the outcome of a request that wasn't urgent."""
         if error is None:
             self._limit.answered()
         elif (
@@ -222,7 +223,7 @@ class Budget:
             waiter.granted.set()
 
     def _next(self) -> deque[_Waiter] | None:
-        """Choose the queue to serve next: the urgent one, or else the one that has waited longest."""
+        """Choose the queue to serve next: the urgent one, otherwise the one whose first request has waited longest."""
         first, second = self._light, self._heavy
         if first and second and second[0].number < first[0].number:
             first, second = second, first
@@ -247,6 +248,6 @@ class _Slot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._urgent:  # a store may limit writes to one document, which says nothing about others
+        if not self._urgent:  # a store may limit writes to a single document, which says nothing about other requests
             self._budget.learn(self._begun, error)
         self._budget.release(self._nbytes, self._urgent)

@@ -1,4 +1,4 @@
-"""Progress callbacks of applications."""
+"""Validation of progress callbacks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aioassets.progress import Event, Progress, ignore
 
 
 def checked(progress: Progress | None) -> Progress:
-    """Return a callback that raises `UsageError` if `progress` turns out to be asynchronous."""
+    """Return a callback that calls `progress`, and raises `UsageError` if that turns out to be asynchronous."""
     if progress is None:
         return ignore
     if not callable(progress):
-        raise UsageError(f"progress must be a function of one event, not {type(progress).__name__}.")
+        raise UsageError(f"progress must be a function that accepts an event, not {type(progress).__name__}.")
     if inspect.iscoroutinefunction(progress) or inspect.iscoroutinefunction(type(progress).__call__):
         raise _asynchronous()
     receive = cast("Callable[[Event], object]", progress)
@@ -30,4 +30,4 @@ def checked(progress: Progress | None) -> Progress:
 
 
 def _asynchronous() -> UsageError:
-    return UsageError("progress must be a plain function: an `async` one is never awaited.")
+    return UsageError("progress must be a plain function: an `async` function would never be awaited.")

@@ -1,4 +1,4 @@
-"""Graceful cancellation: work is asked to stop, and gets time to clean up."""
+"""Graceful cancellation: an operation is asked to stop and is given time to clean up."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import anyio
 from aioassets.runtime.tasks import T, unwrapped
 
 GRACE: Final = 5.0
-"""Default seconds for cleaning up."""
+"""Default number of seconds for cleaning up."""
 CLEANUP_SHARE: Final = 0.75
-"""Share of the grace period in which stopped work must clean up after its requests."""
+"""Share of the grace period in which a stopped operation must clean up after its requests."""
 
 
 class Stopped(Exception):
-    """Exception that ends work after a stop was requested. It never leaves this package."""
+    """Raised to end an operation after a stop was requested. Users of the package never see it."""
 
 
 class StopSignal:
-    """Request to work to stop within a grace period.
+    """Signal that asks an operation to stop within a grace period.
 
     Args:
-        grace: seconds that the work may take after the request.
+        grace: the number of seconds that the operation may take after the request.
     """
 
     def __init__(self, grace: float) -> None:
@@ -36,16 +36,16 @@ class StopSignal:
 
     @property
     def requested(self) -> bool:
-        """Whether the work should stop."""
+        """Whether the operation should stop."""
         return self._requested_at is not None
 
     def check(self) -> None:
-        """Raise `Stopped` if the work should stop."""
+        """Raise `Stopped` if the operation should stop."""
         if self.requested:
             raise Stopped
 
     def request(self) -> None:
-        """Ask the work to stop."""
+        """Ask the operation to stop."""
         self._requested_at = anyio.current_time()
         for scope, share in self._bounded:
             scope.deadline = min(scope.deadline, self._requested_at + share * self._grace)
@@ -54,11 +54,11 @@ class StopSignal:
     def bounded(
         self, share: float = 1.0, *, limit: float = math.inf, shield: bool = False
     ) -> Iterator[anyio.CancelScope]:
-        """Return a scope that is cancelled at this share of the grace period, once a stop is requested.
+        """Return a scope that, once a stop is requested, is cancelled after a share of the grace period.
 
         Args:
             share: the share of the grace period.
-            limit: seconds after which the scope is cancelled in any case.
+            limit: the number of seconds after which the scope is cancelled in any case.
             shield: whether to shield the scope from outer cancellation.
         """
         scope = anyio.CancelScope(deadline=anyio.current_time() + limit, shield=shield)
@@ -77,18 +77,19 @@ _stop: ContextVar[StopSignal | None] = ContextVar("aioassets_stop", default=None
 
 
 def cleanup_scope() -> contextlib.AbstractContextManager[object]:
-    """Return a shielded scope for cleaning up, of at most 5 seconds, or less in work that was asked to stop."""
+    """Return a shielded scope for cleaning up, for at most 5 seconds, or less if the operation was asked to stop."""
     return (_stop.get() or StopSignal(GRACE)).bounded(CLEANUP_SHARE, limit=GRACE, shield=True)
 
 
 async def stoppable(work: Callable[[StopSignal], Awaitable[T]], *, grace: float = GRACE) -> T:
-    """Run `work` shielded from cancellation. If cancelled, ask it to stop, and raise the cancellation after its end.
+    """Run `work` shielded from cancellation. If cancelled, ask it to stop, wait for it, and raise the cancellation.
 
-    The work limits its phases with `StopSignal.bounded`, cleans up and raises `Stopped`. Nested calls
-    take no longer than the outer one may.
+    `work` should limit its phases with `StopSignal.bounded`, clean up and raise `Stopped`. Nested calls
+    take no longer than the outer call is allowed to.
 
     Args:
-        grace: seconds between the cancellation and the end of the last bounded phase.
+        work: the operation, which receives the signal that asks it to stop.
+        grace: the number of seconds from the cancellation to the end of the last bounded phase.
     """
     stop = StopSignal(grace)
     around = _stop.get()

@@ -1,4 +1,4 @@
-"""Clocks of this machine."""
+"""The clock for measuring elapsed time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def elapsed() -> float:
-    """Return the seconds of a monotonic clock that also runs while the machine sleeps.
+    """Return the time in seconds of a monotonic clock that keeps running while the machine is suspended.
 
-    `time.monotonic` stops in suspend on Linux and macOS, so that old data would look fresh afterwards.
+    On Linux and macOS, `time.monotonic` stops during suspend, so old data would look fresh afterwards.
     """
     return time.clock_gettime(_CLOCK)

@@ -1,4 +1,4 @@
-"""The limit of open files of this process."""
+"""The limit on open files of the current process."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 RESERVED: Final = 64
-"""Descriptors left for threads that read and write files, for cleaning up, and for the rest of the program."""
+"""Number of descriptors reserved for threads that access files, for cleaning up, and for the rest of the program."""
 PER_REQUEST: Final = 4
-"""Descriptors for each request at once: its connection, one to the source's store, an open file, and room."""
+"""Number of descriptors per concurrent request: two connections (one to the source's store), a file and a spare."""
 FEWEST: Final = 2
-"""Minimum of requests at once. A limit of open files that doesn't allow them causes errors."""
+"""Minimum number of concurrent requests. A limit on open files that is too low for them causes errors."""
 MOST: Final = 10_240
-"""Limit of open files to which a command raises its own. macOS allows no more."""
+"""Limit on open files to which commands raise their own limit. macOS doesn't allow a higher one."""
 
 
 def fitting(wanted: int) -> int:
-    """Return the number of requests, or of files that are kept open, that the limit of open files allows.
+    """Return how many concurrent requests, or files kept open, the limit on open files allows.
 
     Args:
-        wanted: the maximum to return.
+        wanted: the maximum number to return.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return wanted
     allowed = max(FEWEST, (limit - _in_use(limit) - RESERVED) // PER_REQUEST)
     if allowed < wanted:
-        logger.info("At most %d requests at once, since the limit of open files is %d (ulimit -n)", allowed, limit)
+        logger.info("Sending at most %d requests at once: the limit on open files is %d (ulimit -n)", allowed, limit)
     return min(wanted, allowed)
 
 
 def raise_limit() -> None:
-    """Raise the limit of open files of this process as far as the system allows. For programs, not for libraries."""
+    """Raise the limit on open files of the current process as far as possible, up to `MOST`.
+
+    Only programs should call this, not libraries.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
     if soft == resource.RLIM_INFINITY or soft >= most:
@@ -43,11 +46,11 @@ def raise_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     except (OSError, ValueError) as error:
-        logger.info("Cannot raise the limit of open files from %d to %d: %s", soft, most, error)
+        logger.info("Cannot raise the limit on open files from %d to %d: %s", soft, most, error)
 
 
 def _in_use(limit: int) -> int:
-    """Return about how many descriptors are open: the system assigns the lowest free number."""
+    """Return the approximate number of open descriptors. The system always assigns the lowest free one."""
     try:
         lowest, other = os.pipe()
     except OSError:

@@ -1,4 +1,4 @@
-"""Hashing of files and buffers without starving the event loop."""
+"""Hashing files and buffers without starving the event loop."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from aioassets.runtime.disk import BUFFER
 from aioassets.runtime.threads import check_cancelled
 
 GIL_HELD_BYTES: Final = 2047
-"""Maximum bytes that `hashlib` hashes without releasing the GIL."""
+"""Maximum number of bytes that `hashlib` hashes without releasing the GIL."""
 SMALL_CONTENT: Final = 16 * 1024
-"""Maximum bytes to hash without releasing the GIL: some ten microseconds."""
+"""Maximum number of bytes to hash without releasing the GIL, which takes about ten microseconds."""
 
 
 def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:
     """Hash the bytes of an open file from `start` up to `stop`. Blocking.
 
     Raises:
-        OSError: if the file can't be read, or is shorter.
+        OSError: if the file can't be read or ends before `stop`.
     """
     buffer = memoryview(bytearray(min(BUFFER, stop - start)))
     while start < stop:
         check_cancelled()
         count = os.preadv(descriptor, [buffer[: stop - start]], start)
         if not count:
-            raise OSError(f"the file shrank to {start} bytes while it was hashed")
+            raise OSError(f"the file shrank to {start} bytes while it was being hashed")
         digest.update(buffer[:count])
         start += count
 
 
 def update_digest(digest: Hash, data: bytes | bytearray | memoryview) -> None:
-    """Hash data, without releasing the GIL if there are few bytes.
+    """Hash data. Small data is hashed in pieces, without releasing the GIL.
 
-    From 2,048 bytes on, `hashlib` releases the GIL. Getting it back takes longer than hashing a few KiB.
+    `hashlib` releases the GIL for 2,048 bytes or more. Reacquiring it takes longer than hashing a few KiB.
     """
     if len(data) > SMALL_CONTENT:
         digest.update(data)

@@ -16,35 +16,35 @@ from aioassets.errors import AccessDenied
 T = TypeVar("T")
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Error numbers of a full disk or an exceeded quota."""
+"""Error numbers for a full disk or an exceeded quota."""
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""Error numbers of denied permissions."""
+"""Error numbers for denied permissions."""
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""Flags to open a file for reading, which don't block if it was replaced by a pipe or terminal."""
+"""Flags for opening a file for reading, which don't block if it was replaced by a pipe or terminal."""
 STALE_TRIES: Final = 3
-"""Attempts of work that fails with `ESTALE`."""
+"""Maximum number of attempts of an operation that fails with `ESTALE`."""
 BUFFER: Final = 1024 * 1024
-"""Bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
+"""Number of bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
 
 _HINTS: Final = {
-    **dict.fromkeys(FULL, "free some space there and try again"),
-    errno.EFBIG: "the file system, or a limit of this process, allows no file of this size",
+    **dict.fromkeys(FULL, "free some disk space and try again"),
+    errno.EFBIG: "the file is larger than the file system, or a limit of the process, allows",
     errno.EIO: "the disk may be failing",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENOLCK: "the file system does not support locks; use another folder",
     **dict.fromkeys(
         (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP),
-        "the file system does not support this (locks or hard links, for instance); use another folder",
+        "the file system does not support this operation (for example, locks or hard links); use another folder",
     ),
-    errno.ESTALE: "the server of this network file system replaced or removed the file; try again",
-    errno.EXDEV: "a part of the folder is on another file system",
+    errno.ESTALE: "the server of the network file system replaced or removed the file; try again",
+    errno.EXDEV: "part of the folder is on another file system",
 }
 
 
 def again_if_stale(work: Callable[..., T], *args: object) -> T:
-    """Run work that is safe to repeat, and repeat it after `ESTALE`: the server has replaced a file since it was found.
+    """Run a function that is safe to repeat, and repeat it after `ESTALE`. Blocking.
 
-    Blocking.
+    The error means that the server of a network file system has replaced the file since it was looked up.
     """
     for _ in range(STALE_TRIES - 1):
         try:
@@ -56,7 +56,7 @@ def again_if_stale(work: Callable[..., T], *args: object) -> T:
 
 
 def open_making_folder(path: str, flags: int) -> int:
-    """Open a file, and make its folder if that is missing."""
+    """Open a file, and create its folder if necessary."""
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags, 0o666)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -64,22 +64,22 @@ def open_making_folder(path: str, flags: int) -> int:
 
 
 def reason(error: OSError) -> str:
-    """Return why an operation failed and, if known, what to do. The text has no full stop."""
+    """Return why an operation failed and, if known, what to do. The text doesn't end with a full stop."""
     why = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0)
     return f"{why}; {hint}" if hint else why
 
 
 def denied(where: str, doing: str, error: OSError) -> AccessDenied:
-    """Return the exception for an error number in `DENIED`."""
+    """Return the exception for an `OSError` whose number is in `DENIED`."""
     advice = "Check its owner and permissions, and those of the folders above it."
     if error.errno == errno.EROFS:
-        advice = "Mount it writable, or use another folder."
+        advice = "Mount it with write access, or use another folder."
     return AccessDenied(where, doing, f"{error.strerror}.", advice)
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the free bytes of a folder's file system, or `None` if it doesn't report them."""
+    """Return the free space of a folder's file system in bytes, or `None` if it isn't reported."""
     status = os.statvfs(folder)
     if not status.f_blocks:
         return None
@@ -89,10 +89,10 @@ def free_bytes(folder: Path) -> int | None:
 def copy_range(source: int, target: int, start: int, stop: int) -> bool:
     """Copy bytes from one open file to the same offset of another. Blocking.
 
-    If possible, the kernel copies them, or lets both files share their blocks.
+    If possible, the kernel copies them or lets both files share the same blocks.
 
     Returns:
-        Whether all bytes were copied. If not, reading and writing them shows the reason.
+        Whether all bytes were copied. If not, the caller can read and write them to find out why.
     """
     try:
         start = _copied_by_system(source, target, start, stop)
@@ -102,7 +102,7 @@ def copy_range(source: int, target: int, start: int, stop: int) -> bool:
 
 
 def _copied_by_system(source: int, target: int, start: int, stop: int) -> int:
-    """Copy in the kernel, as far as it and the file systems support that, and return the new start."""
+    """Copy as much as possible in the kernel, and return the offset of the rest."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             while start < stop and (count := os.copy_file_range(source, target, stop - start, start, start)):
@@ -135,7 +135,7 @@ def write_all_at(descriptor: int, pieces: Iterable[bytes | memoryview], offset: 
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it appears complete or not at all. Blocking."""
+    """Write a file so that it appears either complete or not at all. Blocking."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:

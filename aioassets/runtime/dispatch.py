@@ -1,4 +1,4 @@
-"""Sending of requests within the budget, with retries."""
+"""Sending requests within the budget, with retries."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Sized)
 
 WARN_EVERY: Final = 5.0
-"""Seconds between warnings about retries. Retries in between are logged at INFO."""
+"""Minimum number of seconds between warnings about retries. Retries in between are logged at INFO."""
 
 
 class Dispatcher:
-    """Sender of requests within a budget, with retries.
+    """Sender that limits and retries requests.
 
     Args:
-        budget: the budget that the requests share. By default, one that fits the limit of open files.
+        budget: the budget that the requests share. The default fits the limit on open files.
         retry: the retry policy.
     """
 
@@ -51,12 +51,12 @@ class Dispatcher:
 
         Args:
             request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
-            nbytes: number of bytes that the request keeps in memory.
-            urgent: whether it may use the reserved requests, for documents and cleaning up.
-            effects: a record of each attempt with an unknown effect, even if a later one succeeds.
+            nbytes: the number of bytes that the request keeps in memory.
+            urgent: whether it may use the reserved requests, which are for documents and cleaning up.
+            effects: where to record attempts with an unknown effect, even if a later attempt succeeds.
 
         Raises:
-            AioAssetsError: the failure of the last attempt; its `uncertain` describes that attempt alone.
+            AioAssetsError: if the last attempt failed; `uncertain` describes that attempt alone.
         """
         tries = Tries(self.retry)
         while True:
@@ -78,10 +78,12 @@ class Dispatcher:
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
     ) -> AsyncGenerator[C, None]:
-        """Stream a range, and resume it where the connection broke.
+        """Stream a range of bytes, and resume where it stopped after a failure.
 
         Args:
             open_at: a function that streams from an offset up to `stop`, and raises `StoreUnavailable` if that fails.
+            start: the offset of the first byte.
+            stop: the offset after the last byte.
         """
         tries = Tries(self.retry)
         offset = start
@@ -113,7 +115,7 @@ class Dispatcher:
         return pause
 
     def _level(self, error: StoreUnavailable) -> int:
-        """Return the level of a retry. Hundreds of requests may fail at once, so warnings are rare."""
+        """Return the log level for a retry. Hundreds of requests may fail at once, so only some are warnings."""
         now = self.retry.clock()
         if error.throttled or now - self._warned_at < WARN_EVERY:
             return logging.INFO
@@ -122,7 +124,7 @@ class Dispatcher:
 
 
 def _name_of(request: Any) -> str:
-    """Return the name of a function that sends a request, without its arguments, which may contain secrets."""
+    """Return the name of the function that sends a request, without arguments, which may contain secrets."""
     while isinstance(request, partial):
         request = request.func
     return str(getattr(request, "__qualname__", type(request).__qualname__))

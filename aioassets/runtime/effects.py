@@ -1,4 +1,4 @@
-"""Certainty about the effects of requests."""
+"""A record of whether the effects of requests are known."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from aioassets.errors import is_uncertain
 
 
 class Effects:
-    """Record of whether the effect of every changing request is known.
+    """Record of whether the effect of every write request is known.
 
-    A request with an unknown effect may still take effect later, even if a retry of it succeeded.
+    A request with an unknown effect may still take effect later, even if a retry has succeeded.
 
     Attributes:
         uncertain: whether the effect of any request is unknown.
@@ -20,10 +20,10 @@ class Effects:
         self.uncertain = False
 
     def note_uncertain(self) -> None:
-        """Note a request with an unknown effect."""
+        """Record a request with an unknown effect."""
         self.uncertain = True
 
     def note_error(self, error: BaseException) -> None:
-        """Note the error of a request: its effect is unknown unless the error says otherwise."""
+        """Record a failed request. Its effect is unknown unless the error says otherwise."""
         if is_uncertain(error):
             self.note_uncertain()

@@ -1,4 +1,4 @@
-"""Concurrent work on large and small files."""
+"""Concurrent processing of large and small files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
 FILES_AT_ONCE: Final = 64
-"""Default limit of concurrent files, each for small and for large ones. The budget limits their requests."""
+"""Default maximum number of files in progress, each for small and for large files. The budget limits their requests."""
 LARGE: Final = 1024 * 1024
-"""Size in bytes from which a file counts as large. It may be sent in parts, and one more request hardly matters."""
+"""Minimum size in bytes of a large file. It may be sent in parts, and one more request hardly matters."""
 
 
 async def side_by_side(
@@ -25,9 +25,9 @@ async def side_by_side(
 
     Args:
         sizes: the sizes of the files in bytes, `None` for unknown ones.
-        count: number of files.
-        work: a function that processes the file of a number.
-        limit: maximum number of concurrent files of either kind.
+        count: the number of files.
+        work: a function that processes one file, given its number.
+        limit: the maximum number of files of each kind to process concurrently.
     """
     if count <= limit:
         await for_each(range(count), work, limit=limit)
@@ -40,7 +40,7 @@ async def side_by_side(
 
 
 def _by_size(sizes: Iterable[int | None]) -> tuple[array[int], array[int]]:
-    """Return the numbers of the large files, and those of the small ones."""
+    """Return the numbers of the large files and of the small files."""
     lanes = array("L"), array("L")
     for number, size in enumerate(sizes):
         lanes[(size or 0) < LARGE].append(number)

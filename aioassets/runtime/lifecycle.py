@@ -15,12 +15,12 @@ from aioassets.runtime.tasks import supervised
 
 T = TypeVar("T")
 
-with contextlib.suppress(ImportError):  # anyio would import this private module on the event loop, which takes 15 ms
+with contextlib.suppress(ImportError):  # otherwise anyio imports it on the event loop, which takes 15 ms
     importlib.import_module("anyio._backends._asyncio")
 
 
 class Lifecycle:
-    """The calls of one manager. All run on one event loop, and none starts after the manager was closed."""
+    """Lifecycle of a manager. All its calls run on one event loop, and none can start once it is closed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -29,14 +29,14 @@ class Lifecycle:
 
     @property
     def calls_under_way(self) -> int:
-        """The number of calls that run now."""
+        """The number of calls in progress."""
         return len(self._under_way)
 
     def check(self) -> None:
-        """Bind to the running event loop at the first call.
+        """Bind the manager to the running event loop on the first call.
 
         Raises:
-            ManagerStateError: the manager is closed, or belongs to another event loop.
+            ManagerStateError: if the manager is closed or belongs to another event loop.
         """
         if self._closed:
             raise ManagerStateError("This manager is closed. Create a new one.")
@@ -47,7 +47,7 @@ class Lifecycle:
             raise ManagerStateError("This manager belongs to another event loop. Create one manager for each loop.")
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run a call in a task of its own."""
+        """Run a call in its own task."""
         self.check()
         ended = anyio.Event()
         self._under_way.add(ended)
@@ -58,13 +58,13 @@ class Lifecycle:
             ended.set()
 
     async def each(self, batches: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
-        """Iterate over the items of batches, each of which is made by a call."""
+        """Iterate over the items of batches. Each batch is produced by a call of its own."""
         while (batch := await self.run(lambda: anext(batches, None))) is not None:
             for item in batch:
                 yield item
 
     async def close(self) -> None:
-        """Refuse further calls, and wait for those under way to end."""
+        """Reject further calls, and wait for those in progress."""
         self._closed = True
         if self._loop is _running_loop():  # calls on another loop may never end
             for ended in tuple(self._under_way):
@@ -76,5 +76,5 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise ManagerStateError(
-            "No event loop of asyncio is running here. Call aioassets in asyncio.run(); trio isn't supported."
+            "No asyncio event loop is running. Call aioassets inside asyncio.run(); trio isn't supported."
         ) from None

@@ -1,4 +1,4 @@
-"""Locks by key."""
+"""A lock for each key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KeyedLock:
 
     @contextlib.asynccontextmanager
     async def holding(self, key: Hashable) -> AsyncIterator[None]:
-        """Acquire the lock of a key, and release it at the end of the block."""
+        """Hold the lock of a key for the duration of a `with` block."""
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)
         try:

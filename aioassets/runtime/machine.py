@@ -1,4 +1,4 @@
-"""Identity of this process and its machine, and the liveness of other processes."""
+"""Identity of the current process and its machine, and the liveness of other processes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Final
 from aioassets.model.pusher import Pusher
 
 _ENDED: Final = ("Z", "X")
-"""States of processes that have ended, but whose parent hasn't waited for them."""
+"""States of processes that have ended but whose parent hasn't waited for them."""
 
 
 @functools.cache
 def machine_id() -> str:
-    """Return a digest that is equal for processes on the same host, boot and pid namespace."""
+    """Return a digest that identifies this machine, its current boot and the PID namespace."""
     parts = (
         platform.node(),
         _contents("/proc/sys/kernel/random/boot_id"),
@@ -32,12 +32,12 @@ def machine_id() -> str:
 
 
 def process_started(pid: int) -> str:
-    """Return the start time of a process of this machine, in the system's format; empty if unknown."""
+    """Return the start time of a process on this machine, in the system's format; empty if unknown."""
     return _process(pid)[1]
 
 
 def process_is_gone(pid: int, started: str) -> bool:
-    """Return whether a process of this machine has ended. Its pid may be in use again."""
+    """Return whether a process on this machine has ended, even if its PID has been reused."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -50,7 +50,7 @@ def process_is_gone(pid: int, started: str) -> bool:
 
 def _process(pid: int) -> tuple[str, str]:
     """Return the state and the start time of a process, both empty if unknown."""
-    # The name in the second field may contain spaces and parentheses. The start time is the 20th field after it.
+    # The name, the second field, may contain spaces and parentheses. The start time is the 20th field after it.
     fields = _contents(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
 
@@ -60,9 +60,9 @@ class Claimant:
     """Process that claims version numbers.
 
     Attributes:
-        machine: a digest that is equal for processes that can see one another.
-        pid: the process id on that machine.
-        started: the start time of the process, to recognise reused process ids.
+        machine: a digest that identifies the machine, its current boot and the PID namespace.
+        pid: the process ID on that machine.
+        started: the start time of the process, to recognise reused process IDs.
         holder: the user and host, for messages.
     """
 
@@ -73,31 +73,31 @@ class Claimant:
 
 
 class Machine:
-    """Machine of this process, and the processes visible from it. Simulations replace it.
+    """Machine that the current process runs on, and the processes visible there. Simulations replace it.
 
     Attributes:
-        live_claims: tokens of the claims that pushes of this process hold or try to get.
+        live_claims: the tokens of claims that pushes of the current process hold or are trying to acquire.
     """
 
     def __init__(self) -> None:
         self.live_claims: set[str] = set()
 
     def this_process(self, *, user: bool, host: bool) -> Claimant:
-        """Return this process, with its user and host as far as requested. Blocking."""
+        """Return the current process, with its user and host if requested. Blocking."""
         name = None
         if user:
-            with contextlib.suppress(OSError, KeyError):  # users without a name exist in containers
+            with contextlib.suppress(OSError, KeyError):  # in containers, users may have no name
                 name = getpass.getuser()
         holder = Pusher(name, platform.node() or None if host else None)
         pid = os.getpid()
         return Claimant(machine_id(), pid, process_started(pid), holder)
 
     def is_gone(self, machine: str, pid: int, started: str) -> bool:
-        """Return whether a process of this machine has ended; `False` for other machines. Blocking."""
+        """Return whether a process is known to have ended, which is only possible on this machine. Blocking."""
         return machine == machine_id() and process_is_gone(pid, started)
 
     def is_this_process(self, machine: str, pid: int, started: str) -> bool:
-        """Return whether a process is this one. Blocking."""
+        """Return whether the given process is the current one. Blocking."""
         return pid == os.getpid() and (machine, started) == (machine_id(), process_started(pid))
 
 
@@ -105,13 +105,13 @@ _machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine(
 
 
 def current_machine() -> Machine:
-    """Return the machine of this process, or the simulated one."""
+    """Return the machine of the current process, or the simulated one."""
     return _machine.get()
 
 
 @contextlib.contextmanager
 def on_machine(machine: Machine) -> Iterator[None]:
-    """Replace the machine for this block and the tasks that it starts."""
+    """Replace the machine within a `with` block and the tasks that it starts."""
     token = _machine.set(machine)
     try:
         yield
@@ -120,7 +120,7 @@ def on_machine(machine: Machine) -> Iterator[None]:
 
 
 def this_process(*, user: bool, host: bool) -> Claimant:
-    """Return this process, with its user and host as far as requested. Blocking."""
+    """Return the current process, with its user and host if requested. Blocking."""
     return current_machine().this_process(user=user, host=host)
 
 

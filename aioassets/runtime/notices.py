@@ -1,4 +1,4 @@
-"""Mark of log records for the user of a command, not only for its log."""
+"""Marking log messages that are meant for the user of a command, not only for a log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 NOTICE: Final[Mapping[str, Any]] = {"aioassets_notice": True}
-"""The `extra` of a warning that the command line always prints, such as one about leftovers."""
+"""The `extra` argument for a warning that the command line always prints, such as one about leftovers."""
 
 
 def is_notice(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Retry policy of requests."""
+"""Retry policy for requests."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["RetryPolicy"]
 
 
 RETRY_FOR: Final = 60.0
-"""Default seconds for which a failing request is retried. Failovers and restarts of stores are mostly shorter."""
+"""Default number of seconds for which to retry a failing request. Most failovers and restarts of stores are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Retry policy by time, with exponential backoff and jitter.
+    """Time-based retry policy with exponential backoff and jitter.
 
     Attributes:
-        retry_for: seconds after the first failure in which further attempts may start; 0 for no retries. A pause
-            counts with its intended length if it was shorter by the clock.
-        first_delay: seconds before the second attempt, doubled for each further one.
-        max_delay: maximum seconds between attempts. A store's Retry-After may exceed it, up to `retry_for`.
-        sleep: the function that pauses, for tests to replace.
-        clock: a monotonic clock in seconds that also runs while the machine sleeps.
+        retry_for: how many seconds after the first failure further attempts may start; 0 disables retries. Delays
+            count with at least their intended length, even if less time has passed by the clock.
+        first_delay: the delay before the second attempt in seconds. It doubles for each further attempt.
+        max_delay: the maximum delay in seconds. A store's Retry-After may exceed it, up to `retry_for`.
+        sleep: the function that waits between attempts. Tests replace it.
+        clock: a monotonic clock in seconds that keeps running while the machine is suspended.
         jitter: a function that returns a random number in [0, 1).
     """
 
@@ -41,14 +41,14 @@ class RetryPolicy:
     jitter: Callable[[], float] = random.random
 
     def pause(self, attempt: int, *, at_least: float | None = None) -> float:
-        """Return the seconds to wait after an attempt (counted from 1), with exponential backoff and equal jitter."""
+        """Return the delay in seconds after an attempt (counted from 1), with exponential backoff and equal jitter."""
         doublings = min(attempt - 1, 1000)  # a larger exponent overflows
         pause = min(self.max_delay, self.first_delay * 2.0**doublings)
         return max(pause * (0.5 + 0.5 * self.jitter()), at_least or 0.0)
 
 
 class Tries:
-    """Consecutive failures of one request."""
+    """Counter of the consecutive failures of one request."""
 
     def __init__(self, retry: RetryPolicy) -> None:
         self._retry = retry
@@ -58,7 +58,7 @@ class Tries:
         """The number of consecutive failures."""
 
     def succeed(self) -> None:
-        """Reset the failures."""
+        """Reset the counter."""
         self.failed = 0
 
     def pause_after(self, error: StoreUnavailable) -> float | None:
@@ -75,4 +75,4 @@ class Tries:
 
 
 NO_RETRY = RetryPolicy(retry_for=0.0)
-"""Policy without retries, for tests."""
+"""Policy that disables retries, for tests."""

@@ -1,4 +1,4 @@
-"""Structured concurrency: bounded fan-out, two concurrent calls, supervised tasks."""
+"""Structured concurrency: bounded fan-out, pairs of calls, supervised tasks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ U = TypeVar("U")
 
 
 TASKS_PER_TICK: Final = 16
-"""Tasks to start or resume in one iteration of the event loop. Each may run for some tenths of a millisecond."""
+"""Number of tasks to start or resume per event loop iteration. Each may run for a few tenths of a millisecond."""
 
 
 @contextlib.contextmanager
 def unwrapped() -> Iterator[None]:
-    """Replace an exception group by its first exception that isn't a cancellation."""
+    """Raise the first exception of an exception group instead of the group."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -34,9 +34,9 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, limit: int) -> None:
-    """Run `work` on each item, at most `limit` at a time. Items are taken lazily and in order.
+    """Run `work` on each item, at most `limit` at a time. Items are consumed lazily and in order.
 
-    The first exception cancels the rest and is raised without an exception group.
+    The first exception cancels the rest, and is raised without an exception group.
     """
     remaining = iter(items)
 
@@ -54,7 +54,7 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
 
 
 async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
-    """Run two functions concurrently and return both results. If both fail, raise the error of the first."""
+    """Run two functions concurrently and return both results. If both fail, raise the first function's error."""
     results: dict[int, Any] = {}
     errors: dict[int, Exception] = {}
 
@@ -75,8 +75,8 @@ async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaita
 async def supervised(work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` in a child task.
 
-    A native `Task.cancel()` ignores anyio's shields. Here it cancels the child's scope instead, which
-    respects them.
+    A native `Task.cancel()` ignores anyio's shields. Here it cancels the scope of the child task instead,
+    which respects them.
     """
     result: list[T] = []
 

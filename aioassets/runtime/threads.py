@@ -1,4 +1,4 @@
-"""Blocking work in threads. A cancelled call waits for the end of its thread."""
+"""Blocking functions in threads. A cancelled call waits until the function returns."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ T = TypeVar("T")
 THREADS = 16
 """Maximum number of threads for reading, hashing and writing files: enough to keep a disk queue busy."""
 MAX_FILES: Final = 256
-"""Maximum number of files that one event loop keeps open, if the limit of open files allows so many."""
+"""Maximum number of files that one event loop keeps open, if the limit on open files allows it."""
 CHUNK_SIZE: Final = 1024 * 1024
-"""Bytes to hash or write at once: half a millisecond, enough for another thread to wake up."""
+"""Number of bytes to hash or write at once, in half a millisecond: long enough for another thread to wake up."""
 POLL: Final = 0.05
 """Seconds between checks for cancellation in a thread."""
 
 _REFUSED: Final = "can't start new thread"
-"""CPython's message if the system refuses to start a thread."""
+"""CPython's error message when the system can't start a thread."""
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
 _files: RunVar[anyio.Semaphore] = RunVar("aioassets_files")
@@ -40,7 +40,7 @@ _threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False
 
 @contextlib.contextmanager
 def without_threads() -> Iterator[None]:
-    """Run blocking work on the event loop, in this block and in the tasks that it starts.
+    """Run blocking functions on the event loop, within a `with` block and the tasks that it starts.
 
     Simulations need this to be deterministic.
     """
@@ -52,12 +52,12 @@ def without_threads() -> Iterator[None]:
 
 
 def is_threadless() -> bool:
-    """Return whether blocking work runs on the event loop here."""
+    """Return whether blocking functions currently run on the event loop (see `without_threads`)."""
     return _threadless.get()
 
 
 def is_out_of_threads(error: BaseException) -> bool:
-    """Return whether an error of another library was caused by the failure to start a thread."""
+    """Return whether another library's error was caused by a failure to start a thread."""
     cause: BaseException | None = None if isinstance(error, AioAssetsError) else error
     while cause is not None:
         if isinstance(cause, OutOfThreads) or (isinstance(cause, RuntimeError) and _REFUSED in f"{cause}"):
@@ -67,14 +67,14 @@ def is_out_of_threads(error: BaseException) -> bool:
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
-    """Run `work(*args)` in a worker thread. If cancelled, wait for its end.
+    """Run `work(*args)` in a worker thread. If cancelled, wait for it to finish.
 
-    Long work should call `check_cancelled`. If the system refuses another thread, wait for a busy one.
+    Long-running functions should call `check_cancelled`. If no further thread can be started, wait for a busy one.
 
     Raises:
-        OutOfThreads: if no thread is available.
+        OutOfThreads: if there is no thread and none can be started.
     """
-    # anyio's default limiter is shared with the application, whose slow threads would delay transfers.
+    # The application shares anyio's default limiter, so its slow threads would delay transfers.
     if is_threadless():
         await checkpoint()
         return work(*args)
@@ -108,7 +108,7 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 class LoopThreads(Executor):
     """Executor that uses the threads of `in_thread`. Submit from the event loop only.
 
-    As an async context manager, it waits at its end for all submitted work, also for work whose caller was cancelled.
+    On exit, the async context manager waits for all submitted calls, even if their callers were cancelled.
     """
 
     def __init__(self) -> None:
@@ -144,9 +144,9 @@ class LoopThreads(Executor):
 
 @contextlib.asynccontextmanager
 async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
-    """Open and close a file in threads, and yield its descriptor. Wait first if too many files are open this way.
+    """Open a file in a thread, yield its descriptor, and close it in a thread. Wait first if too many files are open.
 
-    Don't call this inside of itself, nor while holding a share of the budget.
+    Only files opened by this function count. Don't nest calls, and don't call it while holding a share of the budget.
     """
     async with _open_files():
         descriptor = await in_thread(opening)
@@ -169,9 +169,9 @@ def _open_files() -> anyio.Semaphore:
 
 
 def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join pieces to chunks of a MiB, to be hashed or written in a thread, and check for cancellation.
+    """Join pieces into chunks of at least 1 MiB (except the last), and check for cancellation in between.
 
-    Hashing or writing a chunk releases the GIL for long enough that other threads wake up. After shorter
+    Hashing or writing a chunk releases the GIL for long enough that other threads wake up. With shorter
     releases they wouldn't run at all, because each release restarts Python's switch interval of 5 ms.
     """
     held: list[bytes] = []
@@ -188,13 +188,16 @@ def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def check_cancelled() -> None:
-    """Raise the cancellation of the call that this worker thread runs for. Other threads are never cancelled."""
-    with contextlib.suppress(RuntimeError):  # not a worker thread of anyio
+    """Raise an exception if the call that this worker thread runs was cancelled. Do nothing in other threads."""
+    with contextlib.suppress(RuntimeError):  # not an anyio worker thread
         anyio.from_thread.check_cancelled()
 
 
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine that may block, on a new event loop in a worker thread, until it ends or is cancelled."""
+    """Run `work` on a new event loop in the current thread, where it may block.
+
+    If the call of this worker thread is cancelled, so is `work`.
+    """
 
     async def watched() -> T:
         task = asyncio.ensure_future(work())

@@ -1,4 +1,4 @@
-"""Distribution of callbacks over several iterations of the event loop."""
+"""Spreading callbacks over several iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from aioassets.runtime.tasks import TASKS_PER_TICK
 
 
 class TickBatcher:
-    """Queue of callbacks that runs a few in each iteration of the event loop, so that others get their turn."""
+    """Queue that runs a few callbacks per event loop iteration, so that other tasks can run in between."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
         self._scheduled = False
 
     def add(self, action: Callable[[], None]) -> None:
-        """Call `action` when its turn comes, perhaps immediately."""
+        """Call `action` as soon as possible: immediately if nothing is queued, otherwise in a later iteration."""
         self._waiting.append(action)
         if not self._scheduled:
             self._run_some()

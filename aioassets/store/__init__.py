@@ -1,4 +1,4 @@
-"""Documents of a store: indexes, claims and manifests, and the probe of conditional writes.
+"""Documents in a store: indexes, claims and manifests. Also the probe for conditional writes.
 
-Modules here use drivers through their protocol only, and transfer no content of assets.
+The modules here use drivers only through their protocol, and don't transfer the content of assets.
 """

@@ -1,4 +1,4 @@
-"""Creation of claims, and the liveness of their holders."""
+"""Creating claims, and checking whether their holders are alive."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from aioassets.store.documents import MetaState
 
 
 def keep_claim(token: str) -> None:
-    """Count a claim of this process as live until `drop_claim`."""
+    """Treat a claim of the current process as live until `drop_claim` is called."""
     current_machine().live_claims.add(token)
 
 
 def drop_claim(token: str) -> None:
-    """Count a claim of this process as dead: its push has ended."""
+    """Treat a claim of the current process as dead, because its push has ended."""
     current_machine().live_claims.discard(token)
 
 
@@ -33,7 +33,7 @@ def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
 
 
 def is_dead(meta: MetaState, claim: Claim) -> bool:
-    """Return whether the holder of a claim is known to be dead, or hasn't renewed it for too long."""
+    """Return whether the holder of a claim is known to be dead, or hasn't renewed it for 15 minutes."""
     here = current_machine()
     if here.is_gone(claim.machine, claim.pid, claim.started):
         return True
@@ -43,7 +43,10 @@ def is_dead(meta: MetaState, claim: Claim) -> bool:
 
 
 def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
-    """Return whether a push may take over a claim: it was released, or its dead holder pushed the same source."""
+    """Return whether a push may take over a claim.
+
+    It may if the claim was released, or if the claim's holder died while pushing the same source.
+    """
     if claim.state is ClaimState.RELEASED:
         return True
     same = (claim.operation, claim.fingerprint) == (operation, fingerprint)

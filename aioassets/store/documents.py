@@ -1,4 +1,4 @@
-"""Reading and writing of indexes, claims and manifests."""
+"""Reading and writing indexes, claims and manifests."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Parse = Callable[[bytes, Callable[[], None]], T]
-"""Function that parses bytes, and regularly calls another function, which raises if the call was cancelled."""
+"""Function that parses bytes, and regularly calls its second argument, which raises an exception on cancellation."""
 
 INLINE: Final = 16 * 1024
-"""Maximum bytes of JSON to parse on the event loop, in a few milliseconds. More are parsed in a thread."""
+"""Maximum number of bytes of JSON to parse on the event loop, in a few milliseconds. More are parsed in a thread."""
 LISTED_AT_ONCE: Final = 64
 """Maximum number of concurrent listings."""
 LARGE_AT_ONCE: Final = 64 * 1024 * 1024
-"""Maximum bytes of large documents that are read and parsed concurrently. Parsed, they take several times as much
-memory. A larger document is read alone."""
+"""Maximum total size in bytes of large documents to read and parse concurrently. A larger document is read alone.
+Once parsed, documents take several times as much memory."""
 INDEX_LIFETIME: Final = 60.0
-"""Seconds for which a push may rely on an index that was read. `clean` waits many times longer."""
+"""Number of seconds for which a push may rely on an index after reading it. `clean` waits many times longer."""
 
 
 async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what: str) -> T:
-    """Read a document with a limit of 1 MiB, and a larger one again, with its size as the limit.
+    """Read a document with a limit of 1 MiB. If it is larger, read it again with its size as the limit.
 
-    Only the first response tells how large it is.
+    The size of a document is only known from the first response.
 
     Args:
-        read: a function that reads it, with a limit in bytes.
+        read: a function that reads the document, given a limit in bytes.
         limit: the maximum size in bytes.
-        what: the kind of document, for the message.
+        what: the kind of document, for the error message.
 
     Raises:
-        StoreCorrupt: if it is larger than `limit`.
+        StoreCorrupt: if the document is larger than `limit`.
     """
     try:
         return await read(SMALL_DOCUMENT)
@@ -69,8 +69,8 @@ async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what
         error.__traceback__ = None  # its frames are in a reference cycle, and would keep the document in memory
         size = error.size or limit
         if size > limit:
-            raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes that {what} may have") from None
-    return await read(min(limit, size + SMALL_DOCUMENT))  # the document may grow in the meantime
+            raise StoreCorrupt(error.where, f"it is larger than the {limit:,} bytes allowed for {what}") from None
+    return await read(min(limit, size + SMALL_DOCUMENT))  # the document may have grown in the meantime
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class IndexState:
         revision: the revision; `Expect.ABSENT` if the index doesn't exist.
         store: its `AssetStore`.
         asked: the time of the request, by the clock of its `AssetStore`.
-        new_store: whether the bucket or folder doesn't exist yet and the first write creates it.
-        answered: the time of the response, by the store's clock; `None` if the index doesn't exist.
+        new_store: whether the bucket or folder doesn't exist yet and the first write will create it.
+        answered: the time of the response, by the store's clock; `None` if the index was absent or written.
     """
 
     index: VersionIndex
@@ -117,20 +117,20 @@ class MetaState:
 
     @property
     def age(self) -> timedelta:
-        """The time since the last write. Stores round the time of a response down, so it may precede the write."""
+        """The time since the last write. It is never negative, although stores round response times down."""
         return max(timedelta(), self.answered - self.modified)
 
 
 @dataclass(frozen=True, slots=True)
 class AssetStore:
-    """Assets below one prefix of a driver.
+    """Assets under one prefix of a store.
 
     Attributes:
         driver: the driver of the bucket.
         layout: the layout of keys.
-        clock: a monotonic clock in seconds that also runs while the machine sleeps.
-        files_at_once: maximum number of concurrent files of one call.
-        large: the budget of bytes for large documents in memory.
+        clock: a monotonic clock in seconds that keeps running while the machine is suspended.
+        files_at_once: the maximum number of files that one call processes concurrently.
+        large: the budget for large documents in memory.
     """
 
     driver: Driver
@@ -146,7 +146,7 @@ class AssetStore:
 
     @property
     def identity(self) -> str:
-        """An identifier of the place of the assets, as `Driver.identity` is one of the bucket. Blocking."""
+        """The identifier of the bucket and the prefix; see `Driver.identity`. Blocking."""
         return f"{self.driver.identity}/{self.layout.prefix}"
 
     def url_of(self, name: str, version: str) -> str:
@@ -154,12 +154,14 @@ class AssetStore:
         return f"{self.driver.url}/{self.layout.content(name, version)}"
 
     async def read_index(self, name: str, *, creating: bool = False) -> IndexState:
-        """Read an asset's index, which may be absent.
+        """Read an asset's index. If it doesn't exist, return an empty one.
 
         Args:
-            creating: whether the bucket or folder may be absent as well, if the first write creates it.
+            name: the asset's name.
+            creating: whether to accept a missing bucket or folder that the first write creates.
 
         Raises:
+            BucketNotFound: if the bucket or folder doesn't exist.
             StoreCorrupt: if the document isn't a valid index.
         """
         key = self.layout.versions(name)
@@ -187,14 +189,14 @@ class AssetStore:
         return IndexState(index, revision, self, asked)
 
     def is_fresh(self, state: IndexState) -> bool:
-        """Return whether a state is of this store and recent enough for a push to rely on it."""
+        """Return whether a state belongs to this store and is recent enough for a push to rely on."""
         return state.store is self and self.clock() - state.asked <= INDEX_LIFETIME
 
     async def read_meta(self, name: str, version: str) -> MetaState:
         """Read the `.meta` of a version.
 
         Raises:
-            ObjectNotFound: if there is none.
+            ObjectNotFound: if it doesn't exist.
             StoreCorrupt: if it is neither a valid claim nor a valid manifest.
         """
         key = self.layout.meta(name, version)
@@ -202,16 +204,17 @@ class AssetStore:
         return MetaState(content, found.revision, found.modified, found.answered)
 
     async def read_document(self, key: str) -> Document:
-        """Read a document of any size, as it is.
+        """Read a document of any valid size without parsing it.
 
         Raises:
-            ObjectNotFound: there is none.
+            ObjectNotFound: if it doesn't exist.
+            StoreCorrupt: if it is too large.
         """
         found, _ = await self._read(key, lambda data, check: None, MAX_DOCUMENT, "a document")
         return found
 
     async def _read(self, key: str, parse: _Parse[T], limit: int, what: str) -> tuple[Document, T]:
-        """Read and parse a document. A large one waits for its share of memory."""
+        """Read and parse a document. Wait for a share of the memory budget if it is large."""
 
         async def read(size: int) -> tuple[Document, T]:
             async with self.large.slot(size) if size > SMALL_DOCUMENT else contextlib.nullcontext():
@@ -228,7 +231,7 @@ class AssetStore:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
 
     async def numbers(self, name: str) -> dict[str, bool]:
-        """Return all versions with objects in the store, listed or not, and whether each has a `.meta`."""
+        """Return all versions that have objects in the store, listed or not, and whether each has a `.meta`."""
         folder = self.layout.folder(name)
         found: dict[str, bool] = {}
         async for item in self.driver.list(folder, delimiter="/"):
@@ -238,7 +241,7 @@ class AssetStore:
         return found
 
     async def content(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
-        """Iterate over the content objects of a version, whatever its `.meta` contains."""
+        """Iterate over a version's content objects, regardless of its `.meta`."""
         key = self.layout.content(name, version)
         with contextlib.suppress(ObjectNotFound):
             yield await self.driver.stat(key)
@@ -247,7 +250,7 @@ class AssetStore:
                 yield item
 
     async def names_in_use(self, is_version: Callable[[str], bool]) -> set[str]:
-        """Return the names of all assets with objects in the store, listed or not, without listing their content."""
+        """Return the names of all assets that have objects in the store, without listing the content of versions."""
         found: set[str] = set()
 
         def look(folder: str, item: ObjectInfo | CommonPrefix) -> bool:
@@ -265,7 +268,7 @@ class AssetStore:
         return found - {""}
 
     async def asset_names(self, prefix: str) -> list[str]:
-        """Return the sorted names of assets that begin with `prefix`, without listing the content of versions."""
+        """Return the names of assets that start with `prefix`, sorted, without listing the content of versions."""
         root = self.layout.root
         found: list[str] = []
 
@@ -281,9 +284,10 @@ class AssetStore:
         return sorted(found)
 
     async def _descend(self, prefix: str, look: Callable[[str, ObjectInfo | CommonPrefix], bool]) -> None:
-        """Traverse the folders below a prefix level by level, listing those of one level concurrently.
+        """Traverse the folders under a prefix level by level, listing the folders of each level concurrently.
 
         Args:
+            prefix: the prefix to start from.
             look: a function that receives a folder and an item in it, and returns whether to descend into the item.
         """
         inner: list[str] = []

@@ -1,4 +1,4 @@
-"""The next version of an asset, and the addition of versions to its index."""
+"""Choosing the next version of an asset, and adding versions to its index."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from aioassets.store.documents import AssetStore, IndexState
 logger = logging.getLogger(__name__)
 
 MAX_REFUSALS: Final = 5
-"""Number of consecutive swaps refused at an unchanged revision after which the store is unsuitable."""
+"""Number of consecutive refused writes, with an unchanged revision, after which a store counts as unsuitable."""
 
 
 def check_index(state: IndexState, scheme: VersioningScheme, name: str) -> None:
-    """Raise `InvalidVersion` if an index contains versions of another scheme."""
+    """Raise `InvalidVersion` if an index contains a version of another scheme."""
     for version in state.index.versions:
         if not scheme.is_version(version):
             raise InvalidVersion(
                 version,
                 f"asset {name!r} does not use the versioning scheme {scheme.name}; "
-                "select its scheme (versioning=…, --versioning, AIOASSETS_VERSIONING)",
+                "select the scheme that it uses (versioning=…, --versioning, AIOASSETS_VERSIONING)",
             )
 
 
@@ -39,8 +39,8 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
     """Return the next version after those in an index.
 
     Raises:
-        InvalidVersion: if the index has another versioning scheme.
-        VersionNotFound: if the index has no version of the requested major.
+        InvalidVersion: if the index uses another versioning scheme.
+        VersionNotFound: if the index has no version with the requested major.
     """
     check_index(state, scheme, name)
     version = scheme.following(plan_bump, state.index.versions)
@@ -50,10 +50,12 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:
-    """Raise if an asset exists on `create`, or doesn't exist on another operation."""
+    """Raise `AssetExists` if an asset to create exists, or `AssetNotFound` if an asset to update doesn't."""
     if operation == CREATE and state.exists:
         latest = f" (its latest version is {state.index.versions[0]})" if state.index.versions else ""
-        raise AssetExists(name, f"it exists in {where}{latest}. Push a new version with `update` (update_asset).")
+        raise AssetExists(
+            name, f"it already exists in {where}{latest}. Push a new version with `update` (update_asset)."
+        )
     if operation != CREATE and not state.exists:
         raise AssetNotFound(name, where, "Push its first version with `new` (create_asset).")
 
@@ -67,20 +69,24 @@ async def add_to_index(
     retry: RetryPolicy,
     known: IndexState | None = None,
 ) -> IndexState:
-    """Add versions to an index by compare-and-swap, and retry as long as others change it.
+    """Add versions to an index by compare-and-swap, retrying as long as other writers change it.
 
-    Versions that are listed already are no error.
+    Versions that are already listed are not an error.
 
     Args:
-        retry: the policy that determines the pauses between attempts.
-        known: a state of the index to try first, instead of reading it.
+        store: the store.
+        scheme: the versioning scheme.
+        name: the asset's name.
+        versions: the versions to add.
+        retry: the retry policy, which determines the delays between attempts.
+        known: a state of the index to try first, instead of reading the index.
 
     Returns:
-        The index with the versions.
+        The index that contains the versions.
 
     Raises:
-        InvalidVersion: if the index has another versioning scheme.
-        StoreUnsuitable: if the store refuses swaps at the revision that it reports.
+        InvalidVersion: if the index uses another versioning scheme.
+        StoreUnsuitable: if the store refuses conditional writes even with the current revision.
     """
     attempt = refusals = 0
     refused: object = None
@@ -90,7 +96,9 @@ async def add_to_index(
             return state
         refusals = refusals + 1 if state.revision == refused else 0
         if refusals >= MAX_REFUSALS:
-            raise StoreUnsuitable(store.driver.url, "it refuses to replace an object at the revision that it reports")
+            raise StoreUnsuitable(
+                store.driver.url, "it refuses a conditional write even with the revision that it has just reported"
+            )
         check_index(state, scheme, name)
         merged = scheme.select(None, {*state.index.versions, *versions})
         try:

@@ -12,17 +12,17 @@ from aioassets.runtime.tasks import for_each
 from aioassets.store.documents import AssetStore
 
 INDEXES_AT_ONCE: Final = 64
-"""Number of indexes that a listing reads concurrently."""
+"""Maximum number of indexes that a listing reads concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssetVersions:
-    """An asset in a listing.
+    """Asset in a listing.
 
     Attributes:
-        name: the asset.
-        versions: the versions in its index, latest first; none if the index can't be read.
-        error: the reason why the index can't be read, if it can't.
+        name: the asset's name.
+        versions: the versions in its index, latest first; empty if the index is invalid.
+        error: the reason why the index is invalid; `None` if it is valid.
     """
 
     name: str
@@ -34,7 +34,7 @@ async def list_versions(store: AssetStore, name: str) -> list[str]:
     """Return the versions in an asset's index, latest first.
 
     Raises:
-        AssetNotFound: the asset doesn't exist.
+        AssetNotFound: if the asset doesn't exist.
     """
     parse_name(name)
     state = await store.read_index(name)
@@ -44,13 +44,13 @@ async def list_versions(store: AssetStore, name: str) -> list[str]:
 
 
 async def list_assets(store: AssetStore, prefix: str) -> AsyncIterator[Sequence[AssetVersions]]:
-    """Yield the assets whose names begin with `prefix`, sorted by name, in batches.
+    """Yield the assets whose names start with `prefix`, sorted by name, in batches.
 
     Raises:
-        InvalidName: the prefix has `..` segments.
+        InvalidName: if the prefix has `..` segments.
     """
     if ".." in prefix.split("/"):
-        raise InvalidName(prefix, "a prefix of names must not have '..' segments")
+        raise InvalidName(prefix, "a name prefix must not have '..' segments")
     names = await store.asset_names(prefix)
     for start in range(0, len(names), INDEXES_AT_ONCE):
         yield await _read_indexes(store, names[start : start + INDEXES_AT_ONCE])

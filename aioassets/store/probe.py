@@ -1,4 +1,4 @@
-"""Probe of a store for conditional writes."""
+"""Probing a store for conditional writes."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from aioassets.store.scratch import remove_scratch
 logger = logging.getLogger(__name__)
 
 PROBE_LIFETIME: Final = 7 * 24 * 3600.0
-"""Seconds for which a successful probe of a store is remembered."""
+"""Number of seconds for which a successful probe of a store is remembered."""
 
 
 async def probe(driver: Driver, layout: Layout) -> None:
-    """Check with a scratch object that the store honours the conditions of writes.
+    """Check with a scratch object that a store honours conditional writes.
 
-    This can't check whether it does so atomically.
+    This can't check whether they are atomic.
 
     Raises:
-        StoreUnsuitable: if it doesn't.
+        StoreUnsuitable: if the store doesn't honour them.
     """
     key = layout.scratch(secrets.token_hex(16))
     logger.info("Probing %s for conditional writes", driver.url)
     try:
         first = await _must_succeed(driver, key, b"1", Expect.ABSENT, "create a new object")
         await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it created an object that already existed")
-        await _must_succeed(driver, key, b"3", first, "replace an object at the revision that it had returned")
-        await _must_be_refused(driver, key, b"4", first, "it replaced an object at another revision than requested")
+        await _must_succeed(driver, key, b"3", first, "replace an object with the revision that it had returned")
+        await _must_be_refused(driver, key, b"4", first, "it replaced an object despite an outdated revision")
     finally:
         await remove_scratch(driver, key)
 
 
 class ProbeCache:
-    """Record of suitable stores, kept in files for a week.
+    """Record of stores that were found suitable, kept in files for a week.
 
     Args:
-        folder: the folder of the files. Nothing is remembered if it isn't writable, or `None`.
-        now: a clock in seconds since the epoch.
+        folder: the folder for the files. If it is `None` or not writable, the record lasts as long as this object.
+        now: a function that returns the current Unix time in seconds.
     """
 
     def __init__(self, folder: Path | None, *, now: Callable[[], float] = time.time) -> None:
@@ -61,10 +61,10 @@ class ProbeCache:
         self._probing = anyio.Lock()
 
     async def require(self, driver: Driver, layout: Layout) -> None:
-        """Probe a store, unless it was found suitable recently.
+        """Probe a store unless it was found suitable recently.
 
         Raises:
-            StoreUnsuitable: if it doesn't honour the conditions of writes.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
         """
         identity = await in_thread(lambda: f"{driver.identity}/{layout.prefix}")
         async with self._probing:
@@ -96,14 +96,14 @@ class ProbeCache:
             data = json.dumps({"store": identity, "probed": self._now()}).encode()
             write_atomically(note, lambda file: file.write(data))
         except OSError as error:
-            logger.info("Cannot remember in %s that the store is suitable: %s", note.parent, error)
+            logger.info("Cannot save in %s that the store is suitable: %s", note.parent, error)
 
 
 async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> Revision:
     try:
         return await driver.write(key, data, expected=expected)
     except PreconditionFailed:
-        # This may be the response to a retry after a write that succeeded, but whose response was lost.
+        # The write may have succeeded with its response lost, so that only the retry was refused.
         with contextlib.suppress(ObjectNotFound):
             found = await driver.read(key, limit=SMALL_DOCUMENT)
             if found.data == data:

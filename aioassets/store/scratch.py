@@ -1,4 +1,4 @@
-"""Removal of scratch objects."""
+"""Removing scratch objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 async def remove_scratch(driver: Driver, key: str) -> None:
-    """Delete a scratch object. A failure is logged, since the result of its use matters more."""
+    """Delete a scratch object. A failure is only logged, because the result that it was used for matters more."""
     problem: object = "it took too long."
     with cleanup_scope():
         try:

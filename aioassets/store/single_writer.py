@@ -1,4 +1,4 @@
-"""Driver for stores without conditional writes."""
+"""A driver for stores that don't support conditional writes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from aioassets.store.documents import read_small_first
 
 
 class SingleWriter:
-    """Driver for stores without conditional writes, which checks the conditions before it writes.
+    """Driver for stores that don't support conditional writes. It checks the conditions itself before each write.
 
-    This is safe only while there is no other writer, as the user has declared.
+    This is safe only as long as there is no other writer, as the user has declared.
 
     Args:
         driver: the driver of the store.
@@ -55,7 +55,7 @@ class SingleWriter:
         return await self._driver.write(key, data, expected=Expect.ANYTHING, effects=effects)
 
     async def _revision(self, key: str) -> Revision | Expect:
-        """Return the revision of a document, or `Expect.ABSENT`. The revision of `stat` may be another one."""
+        """Return the revision of a document, or `Expect.ABSENT`. `stat` may return a different kind of revision."""
 
         async def read(size: int) -> Document:
             return await self._driver.read(key, limit=size)

@@ -1,4 +1,4 @@
-"""Long JSON documents, encoded each time they are sent, to save memory."""
+"""Long JSON documents that are encoded each time they are sent, to save memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aioassets.runtime.threads import coalesced
 
 @dataclass(frozen=True, slots=True)
 class StreamedJson:
-    """JSON document that is encoded whenever it is read.
+    """JSON document that is encoded each time it is read.
 
     Attributes:
-        fields: a function that returns the object, equal each time, with iterators for arrays.
+        fields: a function that returns the fields, the same ones each time, with iterators in place of long arrays.
         size: the size of the JSON in bytes.
-        sha256: its SHA-256 in lower-case hex.
+        sha256: its SHA-256 in lowercase hexadecimal.
     """
 
     fields: Callable[[], Mapping[str, Any]]
@@ -36,7 +36,7 @@ class StreamedJson:
 
 
 def encoded(fields: Callable[[], Mapping[str, Any]]) -> bytes | StreamedJson:
-    """Encode an object as JSON, streamed if it is larger than a MiB."""
+    """Encode an object as JSON. Return a streamed document if it is larger than 1 MiB."""
     size, digest, short = 0, hashlib.sha256(), b""
     for chunk in coalesced(dump_chunks(fields())):
         short = b"" if size else chunk

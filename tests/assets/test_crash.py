@@ -135,7 +135,7 @@ async def test_a_killed_creation_is_in_nobodys_way(
     assert [asset async for asset in manager.list_assets()] == []
     if moment == "sealed":
         for name in ("resumed", "passed"):
-            with pytest.raises(AssetExists, match=r"0\.0 was just published"):
+            with pytest.raises(AssetExists, match=r"0\.0 has just been published"):
                 await manager.create_asset(source if name == "resumed" else files("other"), name)
             assert await manager.list_versions(name) == ["0.0"]
             assert contents((await manager.fetch_asset(name)).path) == contents(source)

@@ -97,13 +97,13 @@ def nested(depth: int) -> Any:
     [
         (
             folder(entry("../../../escaped", b"x")),
-            r"the path '\.\./\.\./\.\./escaped': it isn't a relative path without",
+            r"the path '\.\./\.\./\.\./escaped': it must be a relative path without",
         ),
-        (folder(entry("a/../../../../escaped", b"x")), "it isn't a relative path without empty"),
-        (folder(entry("/tmp/escaped", b"x")), "it isn't a relative path without empty"),
+        (folder(entry("a/../../../../escaped", b"x")), "it must be a relative path without empty"),
+        (folder(entry("/tmp/escaped", b"x")), "it must be a relative path without empty"),
         (folder(entry("..\\escaped", b"x")), "it contains a backslash"),
-        (folder(entry("C:/escaped", b"x")), "it begins like a Windows drive"),
-        (folder(entry("c:escaped", b"x")), "it begins like a Windows drive"),
+        (folder(entry("C:/escaped", b"x")), "it begins with a Windows drive letter"),
+        (folder(entry("c:escaped", b"x")), "it begins with a Windows drive letter"),
         (folder(entry("a\0b", b"x")), "it contains a control character"),
         (folder(entry("a\x1b[31mb", b"x")), "it contains a control character"),
         (folder(entry("a\udc80", b"x")), "surrogates not allowed"),
@@ -112,21 +112,21 @@ def nested(depth: int) -> Any:
         (folder(entry("a", b"x"), entry("a/b", b"x")), "'a' both as a file and as a folder"),
         (folder(entry("a", b"x"), empty_directories=["a"]), "'a' both as a file and as a folder"),
         (folder(entry("a", b"x"), empty_directories=["../../escaped"]), r"the folder '\.\./\.\./escaped'"),
-        (folder(entry("a", b"x"), contents=["b"]), "don't name the same paths"),
+        (folder(entry("a", b"x"), contents=["b"]), "list different paths"),
         (folder(entry("a", b"x", size=-1)), "negative"),
         (folder(entry("a", b"x", size=2**63)), r"2\*\*63 bytes or more"),
         (folder(entry("a", b"x", size=10**5000 // 10**4900)), "more than 100 digits"),
         (folder(entry("a", b"x", size=True)), "file size must be an integer"),
         (folder(entry("a", b"x", size="1")), "file size must be an integer"),
         (folder(entry("a", b"x", digests={"sha256": ["x"]})), "digest must be a string"),
-        ({**FILE, "files": [entry("../escaped", b"x")]}, "its contents and its files don't name the same paths"),
+        ({**FILE, "files": [entry("../escaped", b"x")]}, "its fields 'contents' and 'files' list different paths"),
         ({**FILE, "empty_directories": ["/tmp/escaped"]}, "it describes a single file, but lists empty folders"),
-        ({**FILE, "push_date": "a long time ago"}, "push_date isn't an ISO 8601 time"),
-        ({**FILE, "push_date": 10**90}, "push_date isn't an ISO 8601 time"),
+        ({**FILE, "push_date": "a long time ago"}, "push_date isn't a valid ISO 8601 date and time"),
+        ({**FILE, "push_date": 10**90}, "push_date isn't a valid ISO 8601 date and time"),
         ({**FILE, "labels": {"a": 1}}, "label must be a string"),
         ({**FILE, "labels": ["a"]}, "labels must be an object"),
-        ({**FILE, "extra": nested(33)}, "nested deeper than 32 levels"),
-        (b'{"a":' * 200_000, "nested deeper than 32 levels"),
+        ({**FILE, "extra": nested(33)}, "nested more than 32 levels deep"),
+        (b'{"a":' * 200_000, "nested more than 32 levels deep"),
         (json.dumps(FILE).encode()[:-1], "it isn't valid JSON"),
         (b"", "it isn't valid JSON"),
         (b"\x80\x04", "it isn't valid JSON"),
@@ -174,10 +174,10 @@ async def test_a_manifest_just_within_the_limits_is_fetched(
         ({"versions": {"0.0": 1}}, "its versions must be a list"),
         ({"versions": None}, "its versions must be a list"),
         ({"versions": ["0"] * 1_000_001}, "it has more than 1,000,000 versions"),
-        ({}, "it has no versions"),
+        ({}, "it has no field 'versions'"),
         (b'{"versions": ["0.0"]', "it isn't valid JSON"),
         (b'{"versions": ["0.0"], "x": 1e999}', "'1e999' is not a finite number"),
-        (b'{"versions": [' + b"[" * 100 + b"]" * 100 + b"]}", "nested deeper than 32 levels"),
+        (b'{"versions": [' + b"[" * 100 + b"]" * 100 + b"]}", "nested more than 32 levels deep"),
         (b"<html>Sign in</html>", "it isn't valid JSON"),
     ],
     ids=range(13),
@@ -211,7 +211,7 @@ async def test_versions_of_another_scheme_raise_an_error_that_names_the_setting(
     await put(memory, INDEX, {"versions": ["0.0", "2026-05-06T07-08-09Z"]})
     manager = make_manager(memory)
     for call in (lambda: manager.fetch_asset("model"), lambda: manager.update_asset(files("a"), "model")):
-        with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*select its scheme"):
+        with pytest.raises(InvalidVersion, match=r"'2026-05-06T07-08-09Z'.*select the scheme that it uses"):
             await call()
     assert await manager.list_versions("model") == ["0.0", "2026-05-06T07-08-09Z"]
 

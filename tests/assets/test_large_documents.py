@@ -94,7 +94,9 @@ async def test_an_index_that_is_too_long_is_not_read(
     await make_manager(driver).create_asset(files("a"), "model")
     with open(tmp_path / "store" / "assets" / name, "r+b") as file:
         file.truncate(limit + 1)
-    with pytest.raises(StoreCorrupt, match=f"{name} is invalid: it is larger than the {limit:,} bytes that {what} "):
+    with pytest.raises(
+        StoreCorrupt, match=f"{name} is invalid: it is larger than the {limit:,} bytes allowed for {what}"
+    ):
         await make_manager(driver).fetch_asset("model")
 
 

@@ -108,7 +108,7 @@ async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
         await manager.fetch_asset(spec)
     where = small_disk.path / "cache"
     assert str(caught.value).startswith(f"Cannot use '{where}/memory-")
-    assert str(caught.value).endswith(": Read-only file system. Mount it writable, or use another folder.")
+    assert str(caught.value).endswith(": Read-only file system. Mount it with write access, or use another folder.")
 
 
 async def test_verification_finds_damage_in_a_read_only_assets_directory(

@@ -550,7 +550,7 @@ async def test_a_cleaning_logs_what_it_removes(
     await cleaned(manager)
 
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
-        "Abandoned model:0.1 in memory://memory/assets: its number is used up",
+        "Abandoned model:0.1 in memory://memory/assets: this version number will not be used",
         "Removed: dead_push at 'memory://memory/assets/model/0.1'",
     ]
 
@@ -567,5 +567,5 @@ async def test_a_cleaning_logs_what_has_changed_and_is_kept(
     await manager.clean(plan)
 
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
-        "Kept after a change: dead_push at 'memory://memory/assets/model/0.1'",
+        "Kept because it changed or is in use: dead_push at 'memory://memory/assets/model/0.1'",
     ]

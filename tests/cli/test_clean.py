@@ -103,7 +103,7 @@ def test_older_than_decides_which_pushes_are_dead(dead_push: Path, invoke: Invok
 def test_an_invalid_duration_is_refused(invoke: Invoke, duration: str) -> None:
     ran = invoke("clean", "--older-than", duration)
     assert ran.code == 2
-    assert "Write 0s, 15m, 24h or 7d, for instance." in ran.err
+    assert "Examples: 0s, 15m, 24h, 7d." in ran.err
 
 
 def test_publish_lists_an_unlisted_version(spawn: Spawn, invoke: Invoke, source: Path) -> None:

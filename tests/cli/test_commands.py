@@ -52,7 +52,7 @@ def test_a_push_shows_its_plan(invoke: Invoke, listed: Listed, source: Path, tmp
         f"Store     {(tmp_path / 'store' / 'assets').as_uri()}",
         "Existing  major 1: 1.1, 1.0",
         "          major 0: 0.1",
-        "Version   1.2 (forecast)",
+        "Version   1.2 (expected)",
         f"Upload    2 files, 11 bytes, from {source}",
     ]
 
@@ -109,14 +109,14 @@ def test_a_push_reports_when_its_version_differs_from_the_forecast(
     monkeypatch.setattr(AssetsManager, "plan_update", overtaken)
     ran = invoke("update", source, "name", "--yes")
     assert ran.out == "name:0.2\n"
-    assert ran.err.endswith("0.1 was taken by an earlier or a concurrent push.\n")
+    assert ran.err.endswith("Version 0.1 was taken by an earlier or concurrent push.\n")
 
 
 def test_without_a_terminal_a_push_needs_yes(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.endswith(
-        "Error: Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run to preview.\n"
+        "Error: Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run for a preview.\n"
     )
     assert not (tmp_path / "store").exists()
 
@@ -133,7 +133,7 @@ def test_list_reports_when_no_asset_matches(invoke: Invoke, listed: Listed) -> N
     listed("name", "0.0")
     ran = invoke("list", "nix")
     assert (ran.code, ran.out) == (0, "")
-    assert ran.err.endswith(" have names that begin with 'nix'.\n")
+    assert ran.err.endswith(" have names that start with 'nix'.\n")
 
 
 def test_list_prints_json(invoke: Invoke, listed: Listed) -> None:
@@ -195,7 +195,7 @@ def test_fetch_names_the_files_that_it_repairs(invoke: Invoke, source: Path, arg
     path = Path(invoke("fetch", "name").out.strip())
     (path / "b").write_bytes(b"damage")
     ran = invoke("fetch", "name", *args)
-    assert ran.err == "Repaired name:0.0 in the cache: 'b' was damaged or missing, and was downloaded again.\n"
+    assert ran.err == "Repaired name:0.0 in the cache: downloaded 'b' again (damaged or missing).\n"
     assert Path(ran.out.strip()) == path
     assert invoke("fetch", "name", *args).err == ""
 
@@ -229,7 +229,7 @@ def test_fetch_reports_content_without_a_supported_digest(invoke: Invoke, listed
     (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
     ran = invoke("fetch", "name")
     assert Path(ran.out.strip()).read_bytes() == b"from elsewhere"
-    assert ran.err == "name:0.0 was not verified: its manifest has no digest that aioassets supports.\n"
+    assert ran.err == "name:0.0 was not verified: its manifest has no digests that aioassets supports.\n"
     assert invoke("fetch", "name", "--json").document["verified"] is False
 
 
@@ -242,7 +242,7 @@ def test_fetch_reports_verification_by_a_digest_of_the_store(invoke: Invoke, lis
     meta = {"push_date": "2024-01-01T00:00:00", "is_directory": False, "files": files}
     (tmp_path / "store" / "assets" / "name" / "0.0.meta").write_text(json.dumps(meta))
     ran = invoke("fetch", "name")
-    assert ran.err == "name:0.0 was verified by the md5 that its store reported, not by SHA-256.\n"
+    assert ran.err == "name:0.0 was verified by the md5 digests that the store reported, not by SHA-256.\n"
     (tmp_path / "store" / "assets" / "name" / "0.0").write_bytes(b"Copied")
     assert invoke("fetch", "name", "--force-download").code == 5
 

@@ -51,8 +51,8 @@ def test_1_failure(invoke: Invoke, source: Path) -> None:
         (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
         (["updat", ".", "name"], "No such command 'updat'."),
         (["list", "--colour"], "No such option"),
-        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': Write it as KEY=VALUE."),
-        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': Write it as KEY=VALUE."),
+        (["list", "-o", "region"], "Invalid value for '--storage-option' / '-o': The format is KEY=VALUE."),
+        (["new", ".", "name", "--label", "=x"], "Invalid value for '--label': The format is KEY=VALUE."),
     ],
 )
 def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
@@ -68,7 +68,7 @@ def test_2_usage(invoke: Invoke, args: list[str], message: str) -> None:
         (["new", ".", "team/1.0", "-y"], "Error: 'team/1.0' is not a valid asset name: its segment '1.0' looks like"),
         (["fetch", "name:"], "Error: '' is not a valid version: "),
         (["list", "--storage-provider", "ftp"], "Error: Unknown storage provider 'ftp'. "),
-        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman': "),
+        (["list", "--versioning", "roman"], "Error: Unknown versioning scheme 'roman'. "),
         (["list", "--bucket", ""], "Error: No bucket is set. "),
     ],
 )
@@ -113,7 +113,7 @@ def test_3_a_missing_part(invoke: Invoke, source: Path) -> None:
     ran = invoke("fetch", "name[c]")
     assert (ran.code, ran.err) == (
         3,
-        "Error: name:0.0 has no file or folder 'c'. A part matches whole path segments.\n",
+        "Error: name:0.0 has no file or folder 'c'. A part must match whole path segments.\n",
     )
 
 
@@ -122,7 +122,7 @@ def test_4_conflict(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (4, "")
     assert ran.err == (
-        f"Error: Cannot create asset 'name': it exists in {(tmp_path / 'store' / 'assets').as_uri()} "
+        f"Error: Cannot create asset 'name': it already exists in {(tmp_path / 'store' / 'assets').as_uri()} "
         "(its latest version is 0.0). Push a new version with `update` (update_asset).\n"
     )
 
@@ -136,8 +136,8 @@ def test_4_text_from_a_store_is_escaped(invoke: Invoke, source: Path, tmp_path: 
     ran = invoke("new", source, "name", "--yes")
     assert ran.code == 4
     assert ran.err.splitlines()[-1] == (
-        "Error: Cannot create asset 'name': another create is under way, by "
-        r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m'."
+        "Error: Cannot create asset 'name': "
+        r"'\x1b[2Jann\nError: none'@'\u202emoc\x9b31m' is already creating it."
     )
 
 
@@ -216,7 +216,7 @@ def test_an_unexpected_exception_is_reported_as_a_bug(invoke: Invoke, monkeypatc
     assert ran.code == 1
     assert ran.err == (
         "Error: This is a bug in aioassets: RuntimeError('oops'). "
-        "Set AIOASSETS_DEBUG=1 to see its traceback, and report it.\n"
+        "Set AIOASSETS_DEBUG=1 to see the traceback, and report the bug.\n"
     )
 
 

@@ -28,7 +28,7 @@ del sys.argv[1]
 """
 MAIN = "from aioassets.cli.app import main; main()"
 PROBE = "import threading; threading.Thread(target=int).start()"
-ERROR = "Error: Cannot start a thread: the system's limit is reached. "
+ERROR = "Error: Cannot start a thread: the system limit was reached. "
 
 
 def run_limited(threads: int, code: str, *args: object) -> subprocess.CompletedProcess[str]:

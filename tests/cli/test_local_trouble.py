@@ -80,7 +80,7 @@ def test_7_a_full_store(invoke: Invoke, source: Path, small_disk: SmallDisk, mon
     small_disk.fill()
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (7, "")
-    assert ran.err.endswith("can't be used: No space left on device; free some space there and try again.\n")
+    assert ran.err.endswith("can't be used: No space left on device; free some disk space and try again.\n")
 
 
 def test_1_a_full_assets_directory(

@@ -287,7 +287,7 @@ class TestStaleHandles:
         await driver.write("key", b"first", expected=Expect.ABSENT)
         with (
             stale("os.open", times=99),
-            pytest.raises(Exception, match="Stale file handle; the server of this network file system"),
+            pytest.raises(Exception, match="Stale file handle; the server of the network file system"),
         ):
             await driver.read("key")
 

@@ -20,7 +20,7 @@ from aioassets.errors import AioAssetsError
 from aioassets.fetch.placement import Placement
 from aioassets.runtime.threads import in_thread
 
-NO_SPACE = r"No space left on device; free some space there and try again\."
+NO_SPACE = r"No space left on device; free some disk space and try again\."
 
 
 class At:
@@ -257,7 +257,7 @@ async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
     """A write fails halfway here even where no small disk can be mounted."""
     manager = make_manager(memory)
     await manager.create_asset(large, "model")
-    with pytest.raises(CacheError, match="File too large; the file system, or a limit"):
+    with pytest.raises(CacheError, match="File too large; the file is larger than the file system, or a limit"):
         await manager.fetch_asset("model")
     assert not any((tmp_path / "cache").glob("*/model"))
     assert left_in(tmp_path / "cache") == ["stores"]
@@ -279,7 +279,7 @@ async def test_a_file_that_is_too_large_for_a_store_is_not_pushed(
 FAULTS = [
     (errno.EDQUOT, "Disk quota exceeded; free some"),
     (errno.EIO, "Input/output error; the disk may be failing"),
-    (errno.EMFILE, "Too many open files; raise the limit of open files"),
+    (errno.EMFILE, "Too many open files; raise the limit on open files"),
 ]
 
 

@@ -91,7 +91,7 @@ def test_invalid_times_are_not_versions(text: str) -> None:
 
 
 def test_no_version_follows_the_last_possible_time() -> None:
-    with pytest.raises(UsageError, match="No later version than 9999-12-31T23-59-59Z"):
+    with pytest.raises(UsageError, match="No version later than 9999-12-31T23-59-59Z"):
         SimpleDate().following(Bump(), ["9999-12-31T23-59-59Z"])
 
 

@@ -87,7 +87,7 @@ async def test_a_create_that_meets_a_live_claim_names_its_holder(
     driver: Driver, make_manager: ManagerFactory, files: Files
 ) -> None:
     await put_claim(driver, await live_claim("create"), "assets/model/0.0.meta")
-    with pytest.raises(AssetExists, match="another create is under way, by ann@host"):
+    with pytest.raises(AssetExists, match="ann@host is already creating it"):
         await make_manager(driver).create_asset(files("a"), "model")
 
 
@@ -467,7 +467,7 @@ async def test_a_create_that_meets_a_sealed_version_lists_it_and_gives_way(
     with pytest.raises(PublicationUncertain):
         await failing.create_asset(files("a"), "model")
     manager = make_manager(driver)
-    with pytest.raises(AssetExists, match=r"0\.0 was just published"):
+    with pytest.raises(AssetExists, match=r"0\.0 has just been published"):
         await manager.create_asset(files("b"), "model")
     assert await manager.list_versions("model") == ["0.0"]
 
@@ -482,7 +482,7 @@ async def test_creates_of_different_seconds_have_one_winner(
     second = make_manager(memory, versioning=SimpleDate(lambda: late))
     creation = asyncio.ensure_future(first.create_asset(files("a"), "model"))
     await gate.reached.wait()
-    with pytest.raises(AssetExists, match="another create is under way"):
+    with pytest.raises(AssetExists, match="is already creating it"):
         await second.create_asset(files("b"), "model")
     gate.go_on.set()
     created = await creation
@@ -600,7 +600,7 @@ async def test_a_create_that_gives_up_beside_two_others_lets_one_of_them_succeed
     await asyncio.wait([third])
     sealing.go_on.set()
     assert (await second).version == "0.1"
-    with pytest.raises(AssetExists, match="another create is under way"):
+    with pytest.raises(AssetExists, match="is already creating it"):
         await third
     assert await manager.list_versions("model") == ["0.1"]
 

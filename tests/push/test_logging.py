@@ -42,7 +42,7 @@ async def test_a_takeover_names_the_holder(
     await manager.create_asset(files("a"), "model")
     await put_claim(memory, await dead_claim(fingerprint=(await scan(tree)).fingerprint))
     await manager.update_asset(tree, "model")
-    assert messages(log) == [("INFO", "Took over model:0.1 from a dead push by ann@host")]
+    assert messages(log) == [("INFO", "Took over model:0.1 from an interrupted push by ann@host")]
 
 
 async def test_a_burned_number_is_a_warning(
@@ -52,7 +52,9 @@ async def test_a_burned_number_is_a_warning(
     failing = make_manager(Interposer(memory, Fail("after", "upload", "/x.bin", failure(uncertain=True))))
     with pytest.raises(StoreError):
         await failing.update_asset(tree, "model")
-    assert messages(log) == [("WARNING", "Burned model:0.1: a request for it may still take effect")]
+    assert messages(log) == [
+        ("WARNING", "Version model:0.1 will not be used again: a request for it may still take effect")
+    ]
 
 
 async def test_a_cleanup_that_fails_is_a_warning(
@@ -91,7 +93,7 @@ async def test_a_version_listed_for_another_push_is_named(
     with pytest.raises(PublicationUncertain):
         await failing.update_asset(files("b"), "model")
     await manager.update_asset(files("c"), "model")
-    assert messages(log) == [("INFO", "Listed model:0.1, which another push published")]
+    assert messages(log) == [("INFO", "Added model:0.1 to the index on behalf of another push")]
 
 
 async def test_a_renewal_that_fails_is_a_warning(memory: MemoryDriver, log: pytest.LogCaptureFixture) -> None:

@@ -108,7 +108,7 @@ async def test_a_path_like_a_windows_drive_is_refused(tmp_path: Path, name: str)
     (tmp_path / "inner" / name).parent.mkdir(parents=True)
     (tmp_path / "inner" / name).write_text("x")
     assert names((await scan(tmp_path)).files) == [f"inner/{name}"]
-    with pytest.raises(SourceError, match=f"Cannot push '.*inner/{name}': it begins like a Windows drive; rename"):
+    with pytest.raises(SourceError, match=f"Cannot push '.*inner/{name}': it begins with a Windows drive letter; "):
         await scan(tmp_path / "inner")
     assert names((await scan(tmp_path / "inner", exclude=[name])).files) == []
 
@@ -121,7 +121,7 @@ async def test_files_that_could_not_be_fetched_again_are_refused(
     limit_entries(monkeypatch, 2)
     assert (await scan(tmp_path)).empty_directories == ("b",)
     limit_entries(monkeypatch, 1)
-    with pytest.raises(SourceError, match=f"Cannot push '{tmp_path}': it has more than 1 files or folders; push it"):
+    with pytest.raises(SourceError, match=f"Cannot push '{tmp_path}': it has more than 1 files or folders; split it"):
         await scan(tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("aioassets.push.scan.MAX_DOCUMENT", 500)

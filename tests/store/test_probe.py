@@ -64,8 +64,8 @@ async def test_a_suitable_store_passes_and_is_left_clean() -> None:
     ("driver", "observed"),
     [
         (Ignoring("create"), "it created an object that already existed"),
-        (Ignoring("swap"), "it replaced an object at another revision"),
-        (Refusing(), "it refused to replace an object at the revision that it had returned"),
+        (Ignoring("swap"), "it replaced an object despite an outdated revision"),
+        (Refusing(), "it refused to replace an object with the revision that it had returned"),
     ],
 )
 async def test_an_unsuitable_store_is_refused_with_the_reason(driver: MemoryDriver, observed: str) -> None:
