@@ -16,6 +16,11 @@ from tools.inspection import contents, keys
 FILES = 1500
 LARGE = 300
 """Files that are kept open while they are written."""
+on_stores_that_open_files = pytest.mark.parametrize(
+    "place",
+    ["local", *(pytest.param(kind, marks=pytest.mark.servers) for kind in ("s3", "azure", "gcs"))],
+    indirect=True,
+)
 
 LIMITED = """
 import asyncio, json, resource, sys
@@ -53,12 +58,6 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def only_stores_with_descriptors(place: dict[str, Any]) -> None:
-    if place["kind"] == "memory":
-        pytest.skip("it opens nothing")
-
-
 async def limited(place: dict[str, Any], source: Path, cache: Path, failing: str = "") -> str:
     process = await asyncio.create_subprocess_exec(
         *map(str, (sys.executable, "-c", LIMITED, json.dumps(place), source, cache, failing)),
@@ -71,11 +70,13 @@ async def limited(place: dict[str, Any], source: Path, cache: Path, failing: str
     return out.decode().strip()
 
 
+@on_stores_that_open_files
 async def test_many_files_are_pushed_and_fetched(place: dict[str, Any], source: Path, tmp_path: Path) -> None:
     path = await limited(place, source, tmp_path / "cache")
     assert contents(Path(path)) == contents(source)
 
 
+@on_stores_that_open_files
 async def test_a_failing_push_has_descriptors_left_to_clean_up(
     place: dict[str, Any], source: Path, tmp_path: Path
 ) -> None:
@@ -85,9 +86,9 @@ async def test_a_failing_push_has_descriptors_left_to_clean_up(
     await driver.aclose()
 
 
+@pytest.mark.parametrize("place", ["local"], indirect=True)
 async def test_large_files_are_not_all_open_at_once(place: dict[str, Any], tmp_path: Path) -> None:
-    if place["kind"] != "local":
-        pytest.skip("only a folder keeps files open while they are pushed")
+    """Only a folder store keeps files open while they are pushed."""
     folder = tmp_path / "large"
     folder.mkdir()
     for number in range(LARGE):
