@@ -198,13 +198,13 @@ def test_a_missing_sign_in_of_sso_is_missing_credentials(
         ("AWS_CA_BUNDLE", "/not/there.pem", 2, "'/not/there.pem': No such file or directory."),
         ("AWS_CA_BUNDLE", "/dev/null", 2, "'/dev/null': it contains no certificate."),
         ("AIOASSETS_S3_CA_BUNDLE", "/not/there.pem", 2, "'/not/there.pem': No such file or directory."),
-        ("AIOASSETS_S3_ENDPOINT_URL", "http://minio_server:9000", 2, "endpoint_url has an underscore"),
+        ("AIOASSETS_S3_ENDPOINT_URL", "http://minio_server:9000", 2, "endpoint_url contains an underscore"),
         ("AIOASSETS_S3_ADDRESSING_STYLE", "bent", 2, "S3 addressing style bent is invalid."),
         ("AWS_DEFAULTS_MODE", "none", 2, "invalid defaults mode: none."),
         ("AIOASSETS_S3_SECRET_ACCESS_KEY", "line\nbreak", 2, "The option secret_access_key contains a line break"),
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE\n", 6, "the access key id contains a line break"),
         ("AWS_SECRET_ACCESS_KEY", "example\rkey", 6, "the secret access key contains a line break"),
-        ("AWS_SESSION_TOKEN", " token", 6, "or begins or ends with a blank"),
+        ("AWS_SESSION_TOKEN", " token", 6, "or begins or ends with whitespace"),
     ],
 )
 @pytest.mark.usefixtures("aws")
