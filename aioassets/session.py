@@ -1,4 +1,4 @@
-"""The parts of one manager, made from its settings."""
+"""The objects that a manager creates from its settings."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from aioassets.store.single_writer import SingleWriter
 
 
 class Session:
-    """Everything that the calls of one manager share.
+    """The objects shared by all calls of a manager: store, drivers, pushes, locks and lifecycle.
 
     Args:
         settings: the settings of the manager.
-        driver: the driver to use in place of the bucket; it isn't closed.
-        retry: the retry policy of drivers that are made here, in place of the one in the settings.
+        driver: the driver to use instead of the configured bucket. The session never closes it.
+        retry: the retry policy for the session's own drivers and pushes, instead of one based on the settings.
 
     Raises:
-        InvalidSetting: the settings can't be used.
+        InvalidSetting: a setting is invalid.
     """
 
     def __init__(self, settings: Settings, driver: Driver | None, retry: RetryPolicy | None) -> None:
@@ -60,28 +60,29 @@ class Session:
 
     @property
     def cache_folder(self) -> Path:
-        """The assets directory; raises `InvalidSetting` if its path can't be used."""
+        """The assets directory. Raises `InvalidSetting` if its path can't be used."""
         return self._cache or self.settings.cache_folder
 
     @property
     def store(self) -> AssetStore:
-        """The store; raises `InvalidSetting` without one."""
+        """The store. Raises `InvalidSetting` if there is none."""
         if self.store_if_any is None:
             raise _no_bucket()
         return self.store_if_any
 
     @property
     def pushes(self) -> Pushes:
-        """The pushes to the store; raises `InvalidSetting` without one."""
+        """The object that runs pushes to the store. Raises `InvalidSetting` if there is no store."""
         if self._pushes is None:
             raise _no_bucket()
         return self._pushes
 
     async def cleaning(self, rules: CleaningRules, *, changing: bool = False) -> Cleaning:
-        """Return a cleaning of the store and the assets directory.
+        """Return an object that cleans up the store and the assets directory.
 
         Args:
-            changing: whether it will remove anything, so that the store must honour conditional writes.
+            rules: the rules that determine what may be removed.
+            changing: whether anything will be removed. If so, the store must honour conditional writes.
         """
         if changing:
             await self.require_suitable()
@@ -91,7 +92,7 @@ class Session:
         return Cleaning(stored, CacheCleaning(self.cache_folder, self.scheme.is_version), rules)
 
     async def require_suitable(self) -> None:
-        """Probe the store, unless that was done recently or only one writer is declared.
+        """Probe the store, unless this was done recently or the user has declared a single writer.
 
         Raises:
             StoreUnsuitable: the store doesn't honour conditional writes.
@@ -100,7 +101,7 @@ class Session:
             await self._probes.require(self.store_if_any.driver, self.store_if_any.layout)
 
     async def claimant(self) -> Claimant:
-        """Return this process, as claims name it."""
+        """Return the current process's identity, as recorded in claims."""
         if self._claimant is None:
             settings = self.settings
             self._claimant = await in_thread(
@@ -109,7 +110,7 @@ class Session:
         return self._claimant
 
     async def aclose(self) -> None:
-        """Wait for the calls under way, then close the drivers that were made here."""
+        """Wait for calls in progress, then close the drivers that this session created."""
         try:
             await self.lifecycle.close()
         finally:
@@ -158,7 +159,7 @@ class Session:
 
 
 def _usable_cache(settings: Settings) -> Path | None:
-    """Return the assets directory, or `None` if its path can't be used. Pushes don't need it."""
+    """Return the assets directory, or `None` if its path can't be used, which doesn't prevent pushes."""
     try:
         return settings.cache_folder
     except InvalidSetting:
@@ -168,5 +169,5 @@ def _usable_cache(settings: Settings) -> Path | None:
 def _no_bucket() -> InvalidSetting:
     return InvalidSetting(
         "No bucket is set. Name one with --bucket, AIOASSETS_BUCKET or AssetsManager(bucket=…). "
-        "The quickest is a folder: --bucket ./store."
+        "The easiest option is a local folder: --bucket ./store."
     )

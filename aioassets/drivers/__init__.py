@@ -1,8 +1,8 @@
-"""Drivers, each for one kind of object store, and the lookup of the driver for a URL.
+"""Drivers for the supported object stores, and the function that finds the driver for a URL.
 
-A driver knows keys, bytes and its SDK. It knows nothing of assets.
+A driver deals with keys, bytes and its SDK. It knows nothing about assets.
 
-The names in `__all__` are the public API for authors of drivers: see `docs/drivers.md`.
+The names in `__all__` are the public API for driver authors: see `docs/drivers.md`.
 """
 
 from __future__ import annotations
@@ -114,24 +114,24 @@ _PROVIDERS: Final = {
     "azure": _Provider("aioassets.drivers.azure.driver", "AzureDriver", "az"),
 }
 _ALIASES: Final = {"az": "azure"}
-"""Names that modelkit uses for providers."""
+"""The names that modelkit uses for providers, and our names for them."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
 _ARN: Final = re.compile(
     r"(?P<bucket>arn:[\w-]+:s3[\w-]*:[\w-]*:\d*:(?:outpost[/:][\w-]+[/:])?accesspoint[/:][\w.-]+)(?:/(?P<key>.*))?",
     re.DOTALL,
 )
-"""An access point of S3, whose name has a slash, and a key in it."""
-_ADVICE: Final = "Name one like ./store, file:///path, s3://name, gs://name or az://container."
+"""The ARN of an S3 access point, whose name contains a slash, optionally followed by a key."""
+_ADVICE: Final = "Use one like ./store, file:///path, s3://name, gs://name or az://container."
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One bucket of one provider.
+    """A provider, and the bucket to use.
 
     Attributes:
         provider: `local`, `s3`, `gcs`, `azure`, `memory`, or the scheme of a plug-in.
-        bucket: the bucket's name, or the folder's path.
+        bucket: the bucket name, or the path of the folder.
     """
 
     provider: str
@@ -143,8 +143,8 @@ class Location:
 
         Args:
             bucket: `s3://name`, `file:///path`, a path, or a bare name.
-            storage_provider: the provider of a bare name. Without one, a bare name must be that of a folder
-                that exists.
+            storage_provider: the provider to use for a bare name. If `None`, a bare name must be the name of an
+                existing folder.
 
         Raises:
             InvalidSetting: the URL is malformed or misspelt, the name is ambiguous, or the provider is unknown.
@@ -156,7 +156,7 @@ class Location:
             )
         text = os.fspath(bucket)
         if not isinstance(text, str):
-            raise InvalidSetting("The bucket must be text or a path, not bytes.")
+            raise InvalidSetting("The bucket must be a string or a path, not bytes.")
         if not (storage_provider == "s3" and text.startswith("arn:")):
             check_location(text)
         if SCHEME.match(text):
@@ -173,9 +173,9 @@ class Location:
             parts = urlsplit(url)
         except ValueError:
             raise InvalidSetting(f"The bucket's URL is malformed. {_ADVICE}") from None
-        # A password with a slash in it looks like a path, so no message shows the URL.
+        # A password that contains a slash looks like a path, so the messages never include the URL.
         if parts.query or parts.fragment or "@" in parts.netloc:
-            raise InvalidSetting(f"The bucket's URL must not have credentials, a query or a fragment. {_ADVICE}")
+            raise InvalidSetting(f"The bucket's URL must not contain credentials, a query or a fragment. {_ADVICE}")
         scheme = parts.scheme.lower()
         provider = _BY_SCHEME.get(scheme, scheme)
         if not _is_provider(provider):
@@ -183,7 +183,7 @@ class Location:
             raise InvalidSetting(f"No driver is installed for {scheme}:// URLs. {advice}")
         if provider == "local":
             if parts.netloc not in ("", "localhost") or not parts.path:
-                raise InvalidSetting(f"{url!r} does not name a folder on this machine. Write file:///path.")
+                raise InvalidSetting(f"{url!r} does not refer to a folder on this machine. Use file:///path.")
             return cls(provider, unquote(parts.path))
         if provider == "s3" and (arn := _ARN.fullmatch(url.partition("://")[2].rstrip("/"))) and not arn["key"]:
             return cls(provider, arn["bucket"])
@@ -201,13 +201,14 @@ def make_driver(
     options: Mapping[str, Any] | None = None,
     timeouts: Mapping[str, float] | None = None,
 ) -> Driver:
-    """Create the driver for a location. It connects at its first request.
+    """Create the driver for a location. It connects when it sends its first request.
 
     Args:
-        dispatcher: the budget and the retry policy to share.
-        options: keyword arguments of the driver. An option that is written `provider.option` is
-            passed to that provider only.
-        timeouts: `connect_timeout` and `read_timeout`, in seconds, for drivers that have them.
+        location: the provider and the bucket.
+        dispatcher: the dispatcher that limits and retries requests.
+        options: keyword arguments for the driver. An option named `provider.option` is passed to that
+            provider only.
+        timeouts: `connect_timeout` and `read_timeout` in seconds, for drivers that have these options.
 
     Raises:
         InvalidSetting: the driver has no such option, or its extra is not installed.
@@ -233,24 +234,25 @@ def local_folder(what: str, path: str, option: str = "") -> str:
     """Return the absolute path of a folder, with `~` expanded.
 
     Args:
-        what: the folder's role, for messages.
-        path: the path as given.
-        option: the ways to give another path, for messages.
+        what: what the folder is for, as named in error messages.
+        path: the path that the user specified.
+        option: how the user can specify a different path, as named in error messages.
 
     Raises:
-        InvalidSetting: the home directory is unknown, or the working directory was removed.
+        InvalidSetting: the home directory is unknown, or the working directory has been removed.
     """
     advice = "an absolute path" + (f" ({option})" if option else "")
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         raise InvalidSetting(
-            f"Cannot use the {what} {path!r}: the home directory is unknown. Set HOME, or give {advice}."
+            f"Cannot use the {what} {path!r}: the home directory is unknown. Set HOME, or specify {advice}."
         )
     try:
         return str(Path(expanded).absolute())
     except FileNotFoundError:
         raise InvalidSetting(
-            f"Cannot use the {what} {path!r}: it is relative, and the working directory was removed. Give {advice}."
+            f"Cannot use the {what} {path!r}: it is relative, and the working directory has been removed. "
+            f"Specify {advice}."
         ) from None
 
 
@@ -260,7 +262,7 @@ def split_url(url: str) -> tuple[Location, str] | None:
     The key is not decoded.
 
     Raises:
-        InvalidSetting: the URL's scheme is unknown, or it names no bucket.
+        InvalidSetting: the URL has an unknown scheme, or doesn't contain a bucket name.
     """
     if not SCHEME.match(url) or url.lower().startswith("file:"):
         return None
@@ -272,7 +274,7 @@ def split_url(url: str) -> tuple[Location, str] | None:
 
 
 def _is_folder(bucket: str | os.PathLike[str]) -> bool:
-    """Return whether a name that may be that of a bucket means a folder."""
+    """Return whether a name that could be a bucket name refers to a folder."""
     text = os.fspath(bucket)
     return not isinstance(bucket, str) or "/" in text.rstrip("/") or text.startswith(".") or os.path.isdir(text)
 
@@ -282,13 +284,13 @@ def _is_provider(name: str) -> bool:
 
 
 def _plugins(provider: str) -> EntryPoints:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and few have any
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and few users have plug-ins
 
     return entry_points(group=PLUGINS, name=provider)
 
 
 def _factory(provider: str) -> Callable[..., Any]:
-    """Return the class or function that creates a provider's drivers. No other provider is loaded."""
+    """Return the class or function that creates drivers for a provider. Other providers are not loaded."""
     if (built_in := _PROVIDERS.get(provider)) is not None:
         return cast("Callable[..., Any]", getattr(importlib.import_module(built_in.module), built_in.factory))
     (plugin, *_) = _plugins(provider)
@@ -299,7 +301,7 @@ def _factory(provider: str) -> Callable[..., Any]:
 
 
 def _parsed(option: str, value: Any, annotation: str) -> Any:
-    """Convert the text of an option, from the environment or the command line, to the annotated type."""
+    """Convert an option from the environment or the command line to its annotated type."""
     if not isinstance(value, str):
         return value
     for kind, parse in (("bool", parse_boolean), ("int", int), ("float", float)):
@@ -312,7 +314,7 @@ def _parsed(option: str, value: Any, annotation: str) -> Any:
 
 
 def parse_boolean(text: str) -> bool:
-    """Parse `true`, `1`, `yes`, `on` and their opposites; raise `ValueError` otherwise."""
+    """Parse `true`, `1`, `yes`, `on` or one of their opposites. Raise `ValueError` for anything else."""
     if (word := text.strip().lower()) in ("true", "1", "yes", "on"):
         return True
     if word in ("false", "0", "no", "off"):

@@ -1,4 +1,4 @@
-"""Bodies of requests, and ranges of objects."""
+"""Request bodies, and reading ranges of objects."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from aioassets.runtime.threads import in_thread
 
 MIB: Final = 1024 * 1024
 CHUNK: Final = MIB
-"""Bytes per piece that a reader yields. Each piece costs a round trip to a thread."""
+"""Size in bytes of the chunks that a reader yields. Each chunk costs a round trip to a thread."""
 WHOLE: Final = 64 * 1024
-"""Maximum bytes of a body that is written to the socket in one piece."""
+"""Maximum size in bytes of a body that is written to the socket in one piece."""
 
 
 class Share(TypedDict):
-    """A request's share of the budget, as arguments of `Dispatcher.send`."""
+    """A request's share of the budget, as keyword arguments for `Dispatcher.send`."""
 
     nbytes: int
     urgent: bool
 
 
 class PastEnd(Exception):
-    """Raised if an object ends before the range begins."""
+    """Raised if the requested range begins beyond the end of the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Part:
 
     Attributes:
         pieces: the body.
-        revision: the revision of the object, if the store sends it.
-        ranged: whether the body is the requested range instead of the whole object.
-        length: the length of the body in bytes, if the store declares it.
+        revision: the revision of the object, or `None` if the store doesn't send it.
+        ranged: whether the body is the requested range rather than the whole object.
+        length: the length of the body in bytes, or `None` if the store doesn't declare it.
     """
 
     pieces: AsyncIterator[Data]
@@ -50,7 +50,7 @@ class Part:
 
 
 OpenRange = Callable[[str, int, int, Revision | None], contextlib.AbstractAsyncContextManager[Part]]
-"""Function that requests a range of an object, of a given revision or any. It raises `PastEnd`."""
+"""Function that requests a range of an object, optionally at a given revision. It may raise `PastEnd`."""
 
 
 async def read_range(
@@ -62,7 +62,7 @@ async def read_range(
     stop: int,
     revision: Revision | None,
 ) -> AsyncGenerator[Data, None]:
-    """Implement `Driver.read_range` with a function that requests a single range."""
+    """Implement `Driver.read_range`, given a function that requests a single range."""
     if stop <= start:  # HTTP has no empty range, but the object must still be checked
         if (await driver.stat(key)).revision != revision and revision is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
@@ -87,7 +87,7 @@ async def read_range(
 
 def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
     if not part.ranged and (start or part.length is None or part.length > stop):
-        raise StoreError(f"Cannot read a range of {url}: the store sends the whole object.")
+        raise StoreError(f"Cannot read a range of {url}: the store returned the whole object.")
 
 
 async def _in_chunks(pieces: AsyncIterator[Data]) -> AsyncGenerator[Data, None]:
@@ -123,8 +123,8 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
     Args:
         pieces: the body.
         length: the length that the store declares, if any.
-        limit: maximum number of bytes in the document.
-        url: the document's URL, for errors.
+        limit: the maximum size of the document in bytes.
+        url: the document's URL, for error messages.
 
     Raises:
         DocumentTooLarge: the document is larger than `limit`.
@@ -144,7 +144,7 @@ def share_of(limit: int) -> Share:
 
 
 async def joined(data: Data | StreamedDocument) -> Data:
-    """Return a document as one piece of bytes."""
+    """Return the whole document as a single bytes-like object."""
     return data if isinstance(data, Data) else await in_thread(bytes, data)
 
 
@@ -155,7 +155,7 @@ def check_document(size: int, limit: int, url: str) -> None:
 
 
 class Stream(io.BytesIO):
-    """A body that is read in pieces, with a limit on the time between two reads."""
+    """A body that is read in pieces, with a limit on the time between reads."""
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
@@ -171,16 +171,16 @@ class Stream(io.BytesIO):
 
 @contextlib.contextmanager
 def body_of(data: Data) -> Iterator[bytes | Stream]:
-    """Yield a request body that aiohttp sends in pieces. It would copy one large piece on the event loop."""
+    """Yield a body that aiohttp sends in pieces. It would copy a large `bytes` object on the event loop."""
     if len(data) <= WHOLE:
         yield bytes(data)
         return
     body = Stream(data)
     del data  # aiohttp copies the stream, so the original must not be kept
-    with body:  # closed, since reference cycles keep the SDK's requests until the next collection
+    with body:  # close it, since reference cycles keep the SDK's requests alive until the next garbage collection
         yield body
 
 
 def being_sent(body: object, patience: float) -> contextlib.AbstractContextManager[None]:
-    """Fail a request whose body makes no progress for `patience` seconds."""
+    """Return a context manager that raises `TimeoutError` if sending a body stalls for `patience` seconds."""
     return body.watch.patient_for(patience) if isinstance(body, Stream) else contextlib.nullcontext()

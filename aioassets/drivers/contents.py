@@ -1,4 +1,4 @@
-"""Comparison of objects in a store with sources and with each other."""
+"""Comparing objects in a store with sources, and with each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.runtime.threads import in_thread
 
 STEP: Final = 8 * MIB
-"""Bytes per request when an object is read to be hashed, so that other requests aren't delayed."""
+"""Bytes per request when an object is read for hashing: small enough not to delay other requests."""
 
 Send = Callable[[str, Source, Expect], Awaitable[None]]
 Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
@@ -32,24 +32,24 @@ async def upload_by(
     look_first: bool,
     compare: Compare | None = None,
 ) -> Uploaded:
-    """Upload a source. It is no error if the store already has the same contents.
+    """Upload a source. It is not an error if the object already exists with the same contents.
 
     Args:
-        send: writes the object, or raises `PreconditionFailed`.
+        send: function that writes the object, or raises `PreconditionFailed`.
         driver: the store.
         key: the object's key.
-        source: the content.
-        expected: the state to replace.
-        look_first: whether to check for an object before sending. Some stores ignore the condition
+        source: the content to upload.
+        expected: the expected current state of the object.
+        look_first: whether to check for an existing object before sending. Some stores ignore the condition
             when a multipart upload is completed.
-        compare: compares an object with the source; `has_bytes_of` by default.
+        compare: function that compares an object with the source; `has_bytes_of` by default.
     """
     found = await present(driver, key) if look_first and expected is Expect.ABSENT else None
     try:
         if found is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
         await send(key, source, expected)
-    except PreconditionFailed:  # may be the response to an earlier attempt of this request
+    except PreconditionFailed:  # an earlier attempt of this request may have created the object
         if expected is not Expect.ABSENT or not await holds(driver, key, source, compare, found=found):
             raise
         return Uploaded(created=False)
@@ -57,7 +57,7 @@ async def upload_by(
 
 
 async def present(driver: Driver, key: str) -> ObjectInfo | None:
-    """Return the object of a key, or `None`."""
+    """Return the metadata of the object with a key, or `None` if there is none."""
     try:
         return await driver.stat(key)
     except ObjectNotFound:
@@ -71,14 +71,14 @@ async def present(driver: Driver, key: str) -> ObjectInfo | None:
 async def holds(
     driver: Driver, key: str, source: Source, compare: Compare | None = None, *, found: ObjectInfo | None = None
 ) -> bool:
-    """Return whether the key has an object with the same contents as the source.
+    """Return whether there is an object with this key and the same contents as the source.
 
     Args:
         driver: the store.
         key: the object's key.
-        source: the content.
-        compare: compares an object with the source; `has_bytes_of` by default.
-        found: the object, if it is known.
+        source: the content to compare with.
+        compare: function that compares an object with the source; `has_bytes_of` by default.
+        found: the object's metadata, if already known.
     """
     found = found or await present(driver, key)
     try:
@@ -90,10 +90,10 @@ async def holds(
 async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> bool:
     """Return whether an object and a source have the same contents.
 
-    Compare the best digest that the store verified. If there is none, read the object.
+    Compare the best digest that the store vouches for. If there is none, read the object.
 
     Raises:
-        ObjectNotFound, PreconditionFailed: the object was deleted or replaced.
+        ObjectNotFound, PreconditionFailed: the object has been deleted or replaced in the meantime.
     """
     if found.size != source.size:
         return False
@@ -102,19 +102,19 @@ async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> boo
 
 
 async def copied_before(source: Driver, info: ObjectInfo, target: Driver, look: Look) -> ObjectInfo:
-    """Return the object at the target of a refused copy if it has the same contents as the original.
+    """Return the existing object that a copy was refused for, if it has the same contents as the original.
 
-    Compare the best digest that both stores verified. If there is none, read both objects.
+    Compare the best digest that both stores vouch for. An object without that digest is read.
 
     Args:
-        source: the store of the original.
-        info: the original.
-        target: the store of the copy.
-        look: function that returns the object at the target.
+        source: the store that contains the original.
+        info: the metadata of the original.
+        target: the store that contains the copy.
+        look: function that returns the metadata of the object at the target.
 
     Raises:
-        PreconditionFailed: the contents differ, or the original is at another revision.
-        ObjectNotFound: one of the objects was deleted.
+        PreconditionFailed: the contents differ, or the original has a different revision.
+        ObjectNotFound: one of the objects has been deleted.
     """
     original = await source.stat(info.key)
     if original.revision != info.revision:

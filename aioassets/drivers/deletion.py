@@ -1,4 +1,4 @@
-"""Deletion of many objects, one request each."""
+"""Deleting many objects with one request each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 async def delete_each(items: Iterable[T], delete: Callable[[T], Awaitable[None]], *, limit: int) -> None:
-    """Run `delete` on each item, at most `limit` at a time. A failure of one doesn't keep the others.
+    """Run `delete` on each item, at most `limit` at a time. If one fails, the others are still deleted.
 
     Raises:
-        StoreUnavailable: the store is out of reach. The rest is not tried.
-        AioAssetsError: the first of the other failures, after all items were tried.
+        StoreUnavailable: the store is unreachable. The remaining items are not tried.
+        AioAssetsError: the first of any other failures, raised after all items have been tried.
     """
     failed: list[AioAssetsError] = []
 

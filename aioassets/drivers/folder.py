@@ -1,4 +1,4 @@
-"""A folder as a key-value store, by blocking calls. `local` makes it a driver."""
+"""A blocking key-value store in a folder. `local` wraps it in a driver."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from aioassets.runtime.disk import READING, again_if_stale, open_making_folder
 from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
-"""The folder for temporary files and locks. It is on the same file system, and never listed."""
+"""The subfolder for temporary files and locks. It is on the same file system, and is never listed."""
 JITTER_NS: Final = 1_000_000
-"""Nanoseconds by which modification times are spread, since the clocks of file systems tick every few milliseconds."""
+"""Maximum nanoseconds added to modification times to make them unique. File system clocks tick every few ms."""
 RETRIES: Final = 100
-"""Attempts to create a file whose folder other processes keep removing."""
+"""Maximum attempts to create a file if other processes keep removing its folder."""
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
-"""Error numbers of hard links on file systems without them. They may have other causes."""
+"""Error numbers of `link` on file systems without hard links. They can also have other causes."""
 _BEFORE_DIGEST: Final = "-sha256:"
 
 
 class Folder:
-    """Files by key below one folder.
+    """A folder that stores objects as files, whose relative paths are the keys.
 
-    Creating uses `link(2)`, which fails if the name is taken. Swapping and deleting hold a
-    `flock(2)`. Unconditional writes need neither. Methods raise `OSError`; `FileExistsError` means
-    that the condition is not met.
+    Objects are created with `link(2)`, which fails if the name is taken. Replacing and deleting them
+    holds an `flock(2)` lock, which is optional except for conditional writes. Methods raise `OSError`;
+    `FileExistsError` means that the condition is not met.
 
     Args:
         root: the absolute path of the folder.
@@ -69,7 +69,7 @@ class Folder:
         """Return the path of an object."""
         segments = key.split("/")
         if not {"", ".", ".."}.isdisjoint(segments) or segments[0] == OURS:
-            raise OSError(errno.EINVAL, "the key has an empty or reserved segment")
+            raise OSError(errno.EINVAL, "the key contains an empty or reserved segment")
         return os.path.join(self.root, *segments)
 
     def temporary_path(self) -> str:
@@ -86,14 +86,15 @@ class Folder:
         return found
 
     def remove_temporary(self, name: str) -> None:
-        """Remove a temporary file by its name in `temporaries`."""
+        """Remove a temporary file, given its ID from `temporaries`."""
         unlink(os.path.join(self._temporary_folder, os.path.basename(name)))
 
     def read(self, key: str, check: Callable[[int], None]) -> Document:
-        """Read an object whole.
+        """Read a whole object.
 
         Args:
-            check: called with the size before reading; may raise.
+            key: the object's key.
+            check: function that is called with the size before reading, and may raise an exception.
         """
         with open(self.path(key), "rb", opener=opener) as file:
             status = os.fstat(file.fileno())
@@ -103,18 +104,18 @@ class Folder:
         return Document(data, revision, _time(status.st_mtime), self._now())
 
     def stat(self, key: str) -> ObjectInfo:
-        """Describe an object."""
+        """Return the metadata of an object."""
         path = self.path(key)
         status = os.stat(path)
         _check_regular(status)
         return _info(key, status)
 
     def create(self, temporary: str) -> int:
-        """Create a temporary file, and return its descriptor for reading and writing."""
+        """Create a temporary file, and return a descriptor that is open for reading and writing."""
         return open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
 
     def append(self, temporary: str, data: Data | StreamedDocument) -> None:
-        """Append to a temporary file; create it if necessary."""
+        """Append to a temporary file, creating it if necessary."""
         with contextlib.suppress(FileNotFoundError):
             return _append(temporary, data)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
@@ -124,7 +125,7 @@ class Folder:
         """Write an object if its current state is the expected one.
 
         Raises:
-            StoreUnsuitable: the file system can't keep two writers apart.
+            StoreUnsuitable: the file system doesn't support the locks or hard links that this needs.
         """
         if expected is not Expect.ANYTHING:
             self._locks.require()
@@ -151,7 +152,7 @@ class Folder:
         return _document_revision(status, digest)
 
     def place(self, temporary: str, key: str, expected: Expect) -> bool:
-        """Turn a temporary file into an object; return `False` if an object with the same bytes exists."""
+        """Turn a temporary file into an object, or return `False` if it already exists with the same contents."""
         if expected is Expect.ANYTHING:
             with self._locks.holding(key, optional=True):
                 os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
@@ -167,7 +168,7 @@ class Folder:
         return True
 
     def delete(self, keys: Iterable[str]) -> tuple[str, OSError] | None:
-        """Delete objects, and folders that become empty. Return the first key that can't be deleted, and why."""
+        """Delete objects, and folders that become empty. Return the first key that can't be deleted and its error."""
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         failed: list[tuple[str, OSError]] = []
@@ -185,7 +186,12 @@ class Folder:
         self._prune(os.path.dirname(path))
 
     def walk(self, prefix: str, *, deep: bool) -> Iterator[ObjectInfo | CommonPrefix]:
-        """Iterate over keys in ascending order, in full or folded at the next `/`."""
+        """Iterate over objects in ascending order of their keys.
+
+        Args:
+            prefix: the prefix of the keys.
+            deep: whether to list all objects. If not, keys are grouped by common prefix up to the next `/`.
+        """
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         base, slash, start = prefix.rpartition("/")
@@ -213,7 +219,7 @@ class Folder:
         for _ in range(RETRIES):
             try:
                 os.link(temporary, path)
-            except FileNotFoundError:  # the folder does not exist, or another process just removed it
+            except FileNotFoundError:  # the folder does not exist, or another process has just removed it
                 if not os.path.lexists(temporary):
                     raise
             except OSError as error:
@@ -226,7 +232,7 @@ class Folder:
         raise OSError(errno.EAGAIN, "other processes keep removing its folder")
 
     def _check_links(self, temporary: str, error: OSError) -> None:
-        """Raise `StoreUnsuitable` if a link failed because there are no hard links on the file system."""
+        """Raise `StoreUnsuitable` if creating a link failed because the file system has no hard links."""
         other = self.temporary_path()
         if error.errno not in _NO_LINKS:
             return
@@ -247,23 +253,23 @@ class Folder:
             present = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             if expected is not Expect.ANYTHING:
-                raise FileExistsError(errno.EEXIST, "it is gone") from None
+                raise FileExistsError(errno.EEXIST, "it no longer exists") from None
             os.makedirs(os.path.dirname(path), exist_ok=True)
         else:
             if not isinstance(expected, Expect) and not _is_at(path, present, expected):
-                raise FileExistsError(errno.EEXIST, "it is at another revision")
+                raise FileExistsError(errno.EEXIST, "it has a different revision")
             status = _touch(temporary, after=present.st_mtime_ns)
         os.replace(temporary, path)
         return status
 
     def _prune(self, directory: str) -> None:
-        with contextlib.suppress(OSError):  # not empty, or another process removed it
+        with contextlib.suppress(OSError):  # not empty, or another process has removed it
             while directory.startswith(self.root + os.sep):
                 os.rmdir(directory)
                 directory = os.path.dirname(directory)
 
     def _now(self) -> datetime:
-        """Return the file system's time, which may differ from this machine's; on a read-only one, the machine's."""
+        """Return the file system's current time, or this machine's if the file system isn't writable."""
         probe = self.temporary_path()
         try:
             descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -277,23 +283,23 @@ class Folder:
 
 
 def revision_of(status: os.stat_result) -> Revision:
-    """Return the revision of a file for `stat` and listings, which do not read it."""
+    """Return the revision of a file that `stat` and listings report without reading the file."""
     return Revision(f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
 
 
 def is_pinned_to(status: os.stat_result, revision: Revision) -> bool:
-    """Return whether a file is at a revision of either kind."""
+    """Return whether a file has the given revision, in either of the two formats."""
     return revision.partition(_BEFORE_DIGEST)[0] == revision_of(status)
 
 
 def _document_revision(status: os.stat_result, sha256: str) -> Revision:
-    """Return the revision of a document. It is unique to the content."""
+    """Return the revision of a document, which includes a digest of its contents."""
     return Revision(f"{revision_of(status)}{_BEFORE_DIGEST}{sha256}")
 
 
 def _is_at(path: str, status: os.stat_result, expected: Revision) -> bool:
     if not is_pinned_to(status, expected):
-        return False  # most refusals need no reading
+        return False  # in most cases, the file need not be read
     with open(path, "rb", opener=opener) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return _document_revision(status, digest) == expected
@@ -317,7 +323,7 @@ def _append(path: str, data: Data | StreamedDocument) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """Open a regular file for reading, without waiting for other kinds of files."""
+    """Open a regular file for reading. Don't block if it is another kind of file, such as a pipe."""
     descriptor = os.open(path, flags | READING)
     try:
         _check_regular(os.fstat(descriptor))
@@ -333,7 +339,7 @@ def _check_regular(status: os.stat_result) -> None:
 
 
 def _touch(path: str, *, after: int) -> os.stat_result:
-    """Set a unique modification time later than `after`, so that the revision of the file is unique."""
+    """Set a unique modification time later than `after`, so that the file's revision is unique."""
     status = os.stat(path)
     mtime = max(status.st_mtime_ns, after) + 1 + secrets.randbelow(JITTER_NS)
     os.utime(path, ns=(status.st_atime_ns, mtime))

@@ -1,4 +1,4 @@
-"""The driver for a local folder: objects are files below it."""
+"""The driver for a local folder, which stores objects as files."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ T = TypeVar("T")
 
 CHUNK: Final = 1024 * 1024
 PIECE: Final = 8 * CHUNK
-"""Bytes that the system copies in one call; cancellation takes effect between calls."""
+"""Bytes that the system copies in one call. Cancellation takes effect between calls."""
 PAGE: Final = 1000
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 
 
 class LocalDriver:
-    """A folder as a store, safe for any number of processes that share it.
+    """A store in a local folder. Any number of processes can share it safely.
 
-    The file system must support hard links, and locks that other processes and machines can see. The
-    first conditional write raises `StoreUnsuitable` if it doesn't. The first write creates the folder.
-    Files and folders get the modes that the umask allows, whatever the modes of their sources are.
-    Restrict access by the umask, or by the mode of the folder.
+    The file system must support hard links, and locks that other processes and machines can see.
+    If it doesn't, conditional writes raise `StoreUnsuitable`. The first write creates the folder.
+    The umask determines the modes of files and folders; the modes of the sources are ignored.
+    To restrict access, set the umask or the mode of the folder.
 
     Args:
-        path: the folder; a leading `~` stands for the user's home.
-        dispatcher: limits and retries the requests.
+        path: the folder. A leading `~` is expanded to the user's home directory.
+        dispatcher: the dispatcher whose budget limits the requests.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, dispatcher: Dispatcher | None = None) -> None:
@@ -77,7 +77,7 @@ class LocalDriver:
 
     @property
     def identity(self) -> str:
-        """The URL, and the path that it leads to if there are links in it. Blocking."""
+        """The URL, followed by the real path if the folder's path contains symbolic links. Blocks."""
         real = Path(os.path.realpath(self._folder.root)).as_uri()
         return self.url if real == self.url else f"{self.url}@{real}"
 
@@ -133,7 +133,7 @@ class LocalDriver:
             return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
         finally:
             with anyio.CancelScope(shield=True):
-                with contextlib.suppress(OutOfThreads):  # only the removal failed; the object may be in place
+                with contextlib.suppress(OutOfThreads):  # only the removal failed; the object may exist
                     await in_thread(unlink, temporary)
 
     async def _write_large(self, key: str, source: Source, temporary: str) -> None:
@@ -185,9 +185,9 @@ class LocalDriver:
         raise NotSameStore(f"{source.url}/{info.key}")
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """List keys; the only delimiter is `/`. See `Driver.list`."""
+        """List objects; see `Driver.list`. The only supported delimiter is `/`."""
         if delimiter not in (None, "/"):
-            raise ValueError("the only delimiter of a folder is '/'")
+            raise ValueError("the only delimiter that a folder supports is '/'")
         walk = self._folder.walk(prefix, deep=delimiter is None)
         while page := await self._listed(prefix, walk):
             for item in page:
@@ -208,13 +208,13 @@ class LocalDriver:
         await self._small("delete", upload.id, self._folder.remove_temporary, upload.id)
 
     async def aclose(self) -> None:
-        """Do nothing: no connection is open."""
+        """Do nothing: there are no connections to close."""
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
 
     async def _small(self, doing: str, key: str, work: Callable[..., T], *args: object) -> T:
-        """Do short work that is safe to repeat."""
+        """Run a short function that is safe to repeat."""
         async with self._budget.slot(urgent=True):
             return await self._run(doing, key, again_if_stale, work, *args)
 
@@ -242,7 +242,7 @@ class LocalDriver:
 @contextlib.asynccontextmanager
 async def _opened(path: str) -> AsyncIterator[AsyncBufferedReader]:
     async with LoopThreads() as threads:
-        # Cancelling aiofiles while it opens or closes a file would leak the file that its thread has opened.
+        # Cancelling aiofiles while it opens or closes a file would leak the file that its thread opened.
         with anyio.CancelScope(shield=True):
             file = await aiofiles.open(path, "rb", opener=opener, executor=threads)
         try:

@@ -1,4 +1,4 @@
-"""Locks of a folder store, and whether they hold."""
+"""Locks for a folder store, and the check that they work on its file system."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from aioassets.errors import StoreUnsuitable
 from aioassets.runtime.disk import again_if_stale, open_making_folder, reason
 
 STRIPES: Final = 64
-"""The number of lock files. A key always maps to the same one, and none is ever removed."""
+"""The number of lock files. A key always maps to the same one, and they are never removed."""
 MOUNTS: Final = "/proc/self/mountinfo"
-"""The mounts of this process on Linux; see proc_pid_mountinfo(5)."""
+"""The file systems that the current process sees on Linux; see proc_pid_mountinfo(5)."""
 
 _UNSUPPORTED: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _REFUSED: Final = frozenset({errno.EWOULDBLOCK, errno.EACCES})
-"""Error numbers of a lock that another descriptor holds."""
+"""Error numbers if another descriptor holds the lock."""
 _NFS: Final = frozenset({"nolock", "local_lock=flock", "local_lock=all"})
 _NODE_LOCAL: Final = {
     "nfs": _NFS,
@@ -34,9 +34,9 @@ _NODE_LOCAL: Final = {
     "cifs": frozenset({"nobrl"}),
     "smb3": frozenset({"nobrl"}),
 }
-"""Mount options, by type of shared file system, with which `flock` excludes only processes of the same machine."""
+"""Mount options of shared file systems with which `flock` excludes only processes on the same machine."""
 _NEEDED: Final = {"lustre": "flock"}
-"""Mount options without which `flock` doesn't exclude processes of other machines."""
+"""Mount options of shared file systems without which `flock` doesn't exclude processes on other machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Mount:
     Attributes:
         point: where it is mounted.
         kind: its type, such as `ext4`.
-        options: the options of the mount and of the file system.
+        options: the options of the mount and the file system.
     """
 
     point: str
@@ -55,20 +55,20 @@ class Mount:
 
     @classmethod
     def parse(cls, line: str) -> Mount:
-        """Parse a line of mountinfo."""
+        """Parse a line of a mountinfo file."""
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
         _, _, _, _, point, own, *_ = fields.split(" ")
-        # Blanks, tabs, line breaks and backslashes are octal: \040.
+        # Spaces, tabs, line breaks and backslashes are escaped in octal, such as \040.
         return cls(_unescaped(point), kind, frozenset(f"{own},{options}".strip().split(",")))
 
     def holds(self, path: str) -> bool:
-        """Return whether a path without links is at or below the mount point."""
+        """Return whether a path without symbolic links is at or below the mount point."""
         return path == self.point or path.startswith(f"{self.point.rstrip('/')}/")
 
     @property
     def flaw(self) -> str:
-        """The reason why locks don't exclude processes of other machines; empty if they may."""
+        """The reason why locks don't exclude processes on other machines; empty if none is known."""
         found = sorted(_NODE_LOCAL.get(self.kind, frozenset()) & self.options)
         needed = _NEEDED.get(self.kind)
         if found:
@@ -77,7 +77,12 @@ class Mount:
 
 
 def mount_of(path: str, mounts: str) -> Mount | None:
-    """Return the mount that a path without links is on, by the text of mountinfo. Later mounts hide earlier ones."""
+    """Return the mount that contains a path without symbolic links, or `None`. Later mounts hide earlier ones.
+
+    Args:
+        path: the path.
+        mounts: the content of a mountinfo file.
+    """
     found: Mount | None = None
     for line in mounts.splitlines():
         with contextlib.suppress(ValueError):
@@ -88,7 +93,7 @@ def mount_of(path: str, mounts: str) -> Mount | None:
 
 
 def current_mount(path: str) -> Mount | None:
-    """Return the mount that a path is on, or `None` where the system doesn't tell."""
+    """Return the mount that contains a path, or `None` if the system doesn't provide this information."""
     try:
         mounts = Path(MOUNTS).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -97,7 +102,7 @@ def current_mount(path: str) -> Mount | None:
 
 
 class FolderLocks:
-    """Locks of the keys of one folder store, by `flock(2)`.
+    """Locks for the keys of a folder store, which use `flock(2)`.
 
     Methods block and raise `OSError`.
 
@@ -113,10 +118,11 @@ class FolderLocks:
 
     @contextlib.contextmanager
     def holding(self, key: str, *, optional: bool = False) -> Iterator[None]:
-        """Hold the lock of a key.
+        """Hold the lock for a key.
 
         Args:
-            optional: go on without a lock if the file system has none.
+            key: the key.
+            optional: continue without a lock if the file system doesn't support locks.
         """
         descriptor = again_if_stale(self._locked, key, optional)
         try:
@@ -136,10 +142,10 @@ class FolderLocks:
         return descriptor
 
     def require(self) -> None:
-        """Check that locks hold, once.
+        """Check that locks work, unless this has already been done.
 
         Raises:
-            StoreUnsuitable: they don't, or other machines can't see them.
+            StoreUnsuitable: they don't work, or don't exclude processes on other machines.
         """
         if self._checked:
             return
@@ -148,18 +154,18 @@ class FolderLocks:
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-            raise self._unsuitable(f"its locks fail: {reason(error)}") from error
+            raise self._unsuitable(f"locking a file fails: {reason(error)}") from error
         if not holds:
-            raise self._unsuitable("its locks don't hold: one file could be locked twice")
+            raise self._unsuitable("its locks don't work: the same file could be locked twice")
         mount = current_mount(self._root)
         if mount is not None and mount.flaw:
             raise self._unsuitable(
-                f"its locks don't reach other machines ({mount.kind} at {mount.point!r}, {mount.flaw})"
+                f"its locks don't exclude other machines ({mount.kind} at {mount.point!r}, {mount.flaw})"
             )
         self._checked = True
 
     def _excludes(self) -> bool:
-        """Return whether a second lock of the same file is refused. This needs two open file descriptions."""
+        """Return whether a second lock on the same file is refused. The check needs two open file descriptions."""
         path = os.path.join(self._own_folder, "tmp", secrets.token_hex(16))
         first = open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
         try:

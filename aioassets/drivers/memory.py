@@ -1,4 +1,4 @@
-"""The driver for objects in memory, for tests and examples."""
+"""The in-memory driver, for tests and examples."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class _Object:
 
 
 class MemoryDriver(NoLocalFiles, NoOpenUploads):
-    """A store in memory that lasts as long as this object.
+    """An in-memory store that lives as long as this object.
 
     Args:
         name: the name in the URL, `memory://name`.
-        dispatcher: limits and retries the requests.
+        dispatcher: the dispatcher whose budget limits uploads and reads.
     """
 
     def __init__(self, name: str = "memory", *, dispatcher: Dispatcher | None = None) -> None:
         self.url = f"memory://{name}"
-        self.identity = f"{self.url}#{secrets.token_hex(8)}"  # an address may occur again in another process
+        self.identity = f"{self.url}#{secrets.token_hex(8)}"  # an `id` could recur in another process
         self._dispatcher = dispatcher or Dispatcher()
         self._objects: dict[str, _Object] = {}
         self._generations = itertools.count(1)
@@ -121,11 +121,11 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
                 yield found.data[offset : min(offset + CHUNK, stop)]
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """Copy between memory drivers; see `Driver.copy`."""
+        """Copy an object between memory drivers; see `Driver.copy`."""
         await checkpoint()
         if not isinstance(source, MemoryDriver):
             raise NotSameStore(f"{source.url}/{info.key}")
-        original = source._get(info.key)  # noqa: SLF001 - of the same class
+        original = source._get(info.key)  # noqa: SLF001 - an instance of the same class
         if original.revision != info.revision:
             raise PreconditionFailed(f"{source.url}/{info.key}")
         present = self._objects.get(key)
@@ -153,7 +153,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
             self._objects.pop(key, None)
 
     async def aclose(self) -> None:
-        """Do nothing: the objects stay."""
+        """Do nothing: the objects are kept."""
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"

@@ -1,4 +1,4 @@
-"""Skeleton of uploads in parts: open, send the parts, complete, tidy up."""
+"""The skeleton of a multipart upload: open, send the parts, complete, tidy up."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 UPLOADS: Final = 3
-"""Attempts to upload one object in parts, if the store drops the upload."""
+"""Maximum attempts at a multipart upload, if the store drops it."""
 
 
 class UploadDropped(Exception):
-    """Raised if the store dropped an upload, which must be restarted."""
+    """Raised if the store has dropped an upload, which must be restarted."""
 
 
 class PartSize:
-    """Bytes of a part, which become less when requests are refused because of their size.
+    """The size of upload parts, which is reduced when requests are rejected because of their size.
 
     Args:
-        size: the bytes at first.
-        least: the store's minimum.
+        size: the initial size in bytes.
+        least: the minimum size in bytes.
     """
 
     def __init__(self, size: int, least: int) -> None:
@@ -40,14 +40,14 @@ class PartSize:
         self._least = least
 
     async def fit(self, nbytes: int, upload: Callable[[], Awaitable[T]]) -> T:
-        """Run an upload, and again with smaller parts as long as its requests are too large.
+        """Run an upload, and repeat it with smaller parts as long as its requests are too large.
 
         Args:
-            nbytes: bytes of the source.
-            upload: uploads in parts of the present size, or in one request if there are no more bytes.
+            nbytes: the size of the source in bytes.
+            upload: function that uploads in parts of the current size, or in one request if that is enough.
 
         Raises:
-            RequestTooLarge: smaller parts are not possible.
+            RequestTooLarge: the parts can't be made any smaller.
         """
         while True:
             used = min(self.size, nbytes)
@@ -62,30 +62,30 @@ class PartSize:
                     self.size = smaller
 
     def _hopeless(self, error: RequestTooLarge, used: int) -> RequestTooLarge:
-        option = f"; {used:,} bytes were refused, and part_size can't be less than {self._least:,} here."
+        option = f"; a request of {used:,} bytes was rejected, and part_size can't be less than {self._least:,}."
         return RequestTooLarge(error.reason, uncertain=error.uncertain, option=option)
 
 
 class PartedUpload(abc.ABC, Generic[T]):
-    """Upload of one object in parts, which the last request completes. Run it once.
+    """A multipart upload of one object, which the last request completes. Run it only once.
 
-    Only that request can create the object. So only its errors can be uncertain, and only it needs the
-    record of effects.
+    Only the last request can create the object. So only its errors can be uncertain, and only its effect
+    needs to be recorded.
     """
 
     @property
     def is_resumable(self) -> bool:
-        """Whether a later upload can continue with the parts in the store, so that an outage doesn't remove them."""
+        """Whether a later upload can continue with the stored parts, so that they are kept if the store fails."""
         return False
 
     async def run(self) -> T:
-        """Upload everything.
+        """Upload the whole object.
 
         Returns:
-            The result of the completion.
+            The result of completing the upload.
 
         Raises:
-            UploadDropped: the store dropped the upload, or completed it in an attempt without a response.
+            UploadDropped: the store dropped the upload, or completed it in an attempt whose response was lost.
         """
         try:
             await self._open()
@@ -104,15 +104,17 @@ class PartedUpload(abc.ABC, Generic[T]):
 
     @abc.abstractmethod
     async def _send_parts(self) -> None:
-        """Send all parts but those that the completion sends."""
+        """Send all parts except those that `_complete` sends."""
 
     @abc.abstractmethod
     async def _complete(self) -> T:
-        """Create the object."""
+        """Complete the upload, which creates the object."""
 
     async def _tidy_up(self, *, completed: bool) -> None:
         problem: object = "it took too long."
-        extra: Mapping[str, Any] | None = None  # without time or a store, the push tells itself what it leaves
+        extra: Mapping[str, Any] | None = (
+            None  # after a timeout or an outage, the push itself reports what it leaves behind
+        )
         with cleanup_scope():
             try:
                 await self._remove_rest(completed=completed)
@@ -125,21 +127,25 @@ class PartedUpload(abc.ABC, Generic[T]):
         logger.warning("Could not remove the parts of an upload (see `aioassets clean`): %s", problem, extra=extra)
 
     async def _remove_rest(self, *, completed: bool) -> None:
-        """Remove what the upload leaves in the store. By default, nothing is left, or it can't be removed."""
+        """Remove what the upload left in the store. By default, do nothing."""
 
 
 async def restarted(
     upload: Callable[[int], PartedUpload[T]], is_stored: Callable[[], Awaitable[bool]], url: str
 ) -> T | None:
-    """Run an upload, and start it again each time the store drops it.
+    """Run an upload, and restart it if the store drops it, up to `UPLOADS` attempts.
 
     Args:
-        upload: returns the upload for an attempt, counted from 0.
-        is_stored: returns whether the object exists with the right content: the response to a completion may be lost.
-        url: the URL of the object, for the error.
+        upload: function that returns the upload for an attempt, counted from 0.
+        is_stored: function that returns whether the object exists with the same contents. It is called after an
+            upload was dropped, since the response to its completion may have been lost.
+        url: the URL of the object, for error messages.
 
     Returns:
-        The result, or `None` if the object was there.
+        The result, or `None` if the object already exists with the same contents.
+
+    Raises:
+        StoreUnavailable: the store dropped the upload in every attempt.
     """
     cause: UploadDropped | None = None
     for attempt in range(UPLOADS):
@@ -155,14 +161,15 @@ async def restarted(
 async def send_in_order(
     size: int, part_size: int, send: Callable[[int, int, Callable[[], None]], Awaitable[None]]
 ) -> None:
-    """Send parts in parallel. Each is read after the one before.
+    """Send parts in parallel, but read them one after another.
 
-    So the source is read in order, and the budget bounds the parts in memory.
+    This way, the source is read in order, and the budget limits how many parts are held in memory.
 
     Args:
-        size: bytes of the source.
-        part_size: bytes of each part but the last.
-        send: sends the part of a number (from 0) at an offset, and calls the function when it has been read.
+        size: the size of the source in bytes.
+        part_size: the size in bytes of each part except the last.
+        send: function that sends the part with the given zero-based number and offset. It calls its last argument
+            when it has read the part.
     """
 
     async def sent(number: int, offset: int, has_read: anyio.Event) -> None:

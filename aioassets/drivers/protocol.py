@@ -1,7 +1,7 @@
-"""The protocol of drivers. A driver keeps objects by key in one bucket, container or folder.
+"""The driver protocol. A driver stores objects by key in a single bucket, container or folder.
 
 *Documents* are small and written conditionally. *Blobs* are large and streamed.
-A driver knows keys, bytes and its SDK. It knows nothing of assets.
+A driver deals with keys, bytes and its SDK. It knows nothing about assets.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from aioassets.runtime.effects import Effects
 __all__ = ["Driver"]
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
-"""Bytes of the largest document that is read. The manifest of a million files takes a fraction of it."""
+"""Maximum size in bytes of a document to read. The manifest of a million files is much smaller."""
 SMALL_DOCUMENT: Final = 1024 * 1024
-"""Bytes of a document up to which reading takes no bytes of the budget: a manifest of some 4,000 files."""
+"""Documents up to this size in bytes don't count against the budget when they are read.
+
+It is enough for a manifest of about 4,000 files.
+"""
 
 Revision = NewType("Revision", str)
-"""A driver's opaque token for one state of one object, such as an ETag or a generation.
+"""A driver's opaque token for a particular state of an object, such as an ETag or a generation.
 
 Pass revisions from `read` and `write` to `write`. Pass revisions from `stat` and listings to
 `read_range` and `copy`. The two may differ for the same state.
 """
 
 Data = bytes | bytearray | memoryview
-"""Bytes in memory. A view may be of mapped pages, which are released with it."""
+"""Bytes in memory. A `memoryview` may refer to memory-mapped pages, which are released with it."""
 
 
 class Expect(enum.Enum):
-    """The expected state of an object that is not a `Revision`."""
+    """An expected state of an object, other than a particular `Revision`."""
 
     ABSENT = "absent"
-    """There is no object. The write creates it, or is refused."""
+    """The object doesn't exist. A write creates it, or is refused."""
     ANYTHING = "anything"
-    """Any state. The write is unconditional."""
+    """Any state. A write is unconditional."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,10 @@ class Document:
     """A small object in memory.
 
     Attributes:
-        data: the bytes.
-        revision: the state that was read.
-        modified: the time of the write, by the store's clock.
-        answered: the time of the response, by the same clock.
+        data: the contents.
+        revision: the revision that was read.
+        modified: when it was last written, by the store's clock.
+        answered: when the store sent its response, by the same clock.
     """
 
     data: bytes
@@ -64,10 +67,10 @@ class ObjectInfo:
 
     Attributes:
         key: the full key.
-        size: bytes.
-        revision: the current state; empty in a listing that does not include it.
-        modified: the time of the write, by the store's clock.
-        checksums: digests of the whole content that the store vouches for, from algorithm to lower-case hex.
+        size: the size in bytes.
+        revision: the current revision; empty in a listing that does not include it.
+        modified: when it was last written, by the store's clock.
+        checksums: digests of the whole content that the store vouches for, in lower-case hex, by algorithm.
     """
 
     key: str
@@ -79,59 +82,59 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class CommonPrefix:
-    """All keys with one prefix, as one row of a listing. The prefix ends with the delimiter."""
+    """All keys that share a prefix, as a single row of a listing. The prefix ends with the delimiter."""
 
     prefix: str
 
 
 class Source(Protocol):
-    """Bytes to upload.
+    """The contents to upload.
 
-    The driver reads every byte at least once. It reads them in ascending order without gaps the
-    first time, so that the source can hash them, and may then read again from any offset.
+    The driver reads every byte at least once. The first time, it reads in ascending order without
+    gaps, so that the source can hash the bytes. It may then read again from any offset.
     """
 
     @property
     def size(self) -> int:
-        """The number of bytes."""
+        """The size in bytes."""
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """The `sha256` of the whole content, and perhaps other digests, from algorithm to lower-case hex.
+        """The `sha256` and possibly other digests of the whole content, in lower-case hex, by algorithm.
 
-        Empty until all bytes were read or copied once.
+        Empty until all bytes have been read or copied once.
         """
 
     async def read(self, offset: int, size: int) -> Data:
         """Read exactly `size` bytes from `offset`.
 
         Raises:
-            SourceChanged: the file changed since it was scanned.
+            SourceChanged: the file has changed since it was scanned.
         """
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        """Let the system copy `size` bytes from `offset` to the same offset of an open file.
+        """Let the operating system copy `size` bytes from `offset` to the same offset in an open file.
 
-        The bytes are hashed from the target, so the descriptor must be open for reading, too.
+        The bytes are then hashed from the target, so the descriptor must also be open for reading.
 
         Returns:
-            `False` if the system can't copy them. Call `read` instead, which may raise the reason.
+            `False` if the system can't copy them. If so, call `read`, which may raise an error with the reason.
 
         Raises:
-            SourceChanged: the file changed since it was scanned.
+            SourceChanged: the file has changed since it was scanned.
             OSError: the file can't be read.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class OpenUpload:
-    """A multipart upload that was neither completed nor aborted.
+    """A multipart upload that has been neither completed nor aborted.
 
     Attributes:
         key: the key of the object to create; empty if the store does not list it.
-        id: the store's identifier.
+        id: the store's identifier for the upload.
         active: the time of the last known activity, by the store's clock. S3 lists only the
-            time of the start.
+            start time.
     """
 
     key: str
@@ -144,59 +147,60 @@ class Uploaded:
     """The result of an upload.
 
     Attributes:
-        created: `False` if the object existed already with the same bytes.
+        created: `False` if the object already existed with the same contents.
     """
 
     created: bool
 
 
 class StreamedDocument(Protocol):
-    """A long document that is generated in pieces. Each iteration gives the same bytes."""
+    """A long document that is generated in pieces. Each iteration yields the same bytes."""
 
     @property
     def sha256(self) -> str:
-        """The digest of the whole document, in lower-case hex."""
+        """The SHA-256 digest of the whole document, in lower-case hex."""
 
     def __len__(self) -> int:
-        """Return the number of bytes."""
+        """Return the size in bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Iterate over the pieces. Each has some tens of KiB, and takes about a millisecond to generate."""
+        """Iterate over the pieces. Each is some tens of KiB long, and takes about a millisecond to generate."""
 
     def __bytes__(self) -> bytes:
         """Return the whole document."""
 
 
 class Driver(Protocol):
-    """One bucket, container or folder.
+    """Access to a single bucket, container or folder.
 
     Every method may raise `AccessDenied`, `BucketNotFound` or `StoreUnavailable`. A 403 or a 503
-    is never `ObjectNotFound`. Requests that are safe to repeat are retried before
-    `StoreUnavailable` is raised.
+    response is never reported as `ObjectNotFound`. Requests that are safe to repeat are retried
+    before `StoreUnavailable` is raised.
 
-    Methods that change objects take `effects`, which records requests with an unknown effect. Pass it
+    Methods that change objects take `effects`, which records requests whose effect is unknown. Pass it
     to `Dispatcher.send` with each request that creates, replaces or deletes an object. Call its
-    `note_uncertain` if an object may change later although the call succeeds.
+    `note_uncertain` if an object may still change later even though the call succeeds.
     """
 
     @property
     def url(self) -> str:
-        """The URL for people, without a trailing slash: `s3://models`."""
+        """The URL to show to users, without a trailing slash: `s3://models`."""
 
     @property
     def identity(self) -> str:
-        """The URL, followed by what distinguishes stores with the same URL, such as the endpoint.
+        """The URL, followed by whatever distinguishes stores with the same URL, such as the endpoint.
 
-        It is the same in every process. Reading it sends no request, but may block, for example to read the
-        SDK's configuration.
+        It is the same in every process. Accessing it sends no request, but may block, for example to read
+        the SDK's configuration.
         """
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
         """Read a document.
 
         Args:
-            limit: the maximum size in bytes. Of a larger document, no more is kept in memory. A limit
-                above `SMALL_DOCUMENT` is taken from the budget.
+            key: the document's key.
+            limit: the maximum size in bytes. No more than this is held in memory, even if the document
+                is larger. A limit above `SMALL_DOCUMENT` counts against the budget.
 
         Raises:
             ObjectNotFound: the document does not exist.
@@ -211,16 +215,18 @@ class Driver(Protocol):
         Documents are written with headers that forbid caching.
 
         Args:
-            data: the bytes, or a streamed document, which has more than a MiB. A driver that can't
+            key: the document's key.
+            data: the contents, or a streamed document if they are larger than 1 MiB. A driver that can't
                 send it in pieces begins with `await in_thread(bytes, data)`.
-            expected: the state to replace, as a revision from `read` or `write`.
+            expected: the expected current state: a revision from `read` or `write`, or an `Expect`.
+            effects: records requests whose effect is unknown.
 
         Returns:
             The new revision.
 
         Raises:
-            PreconditionFailed: the document is in another state or does not exist. After a lost
-                response, an earlier attempt may have caused this: compare the content.
+            PreconditionFailed: the document is in a different state or does not exist. If a response
+                was lost, an earlier attempt of the same call may have caused this: compare the contents.
         """
 
     async def stat(self, key: str) -> ObjectInfo:
@@ -239,55 +245,63 @@ class Driver(Protocol):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """Upload a blob. Succeed without writing if the object exists with the same bytes.
+        """Upload a blob. Succeed without writing if the object already exists with the same contents.
 
-        A multipart upload is refused if the object exists with other bytes. Of racing multipart
-        uploads, the store may accept more than one, but never mixes their bytes.
+        A multipart upload is refused if the object already exists with different contents. If multipart
+        uploads race, the store may accept more than one of them, but it never mixes their bytes.
 
-        If this raises or is cancelled, it aborts its multipart upload, as long as the store
-        responds.
+        If the call fails or is cancelled, its multipart upload is aborted, provided that the store responds.
 
         Args:
-            resume: an upload of the same source may have been killed. Check first, and send only
-                what is missing, including parts of an open upload if the store lists them.
+            key: the object's key.
+            source: the contents.
+            expected: `Expect.ABSENT` to create the object, or `Expect.ANYTHING` to overwrite it.
+            resume: whether an earlier upload of the same source may have been killed. If so, first check
+                what is stored, and send only what is missing. Parts of an open upload are used if the
+                store lists them.
+            effects: records requests whose effect is unknown.
 
         Raises:
-            PreconditionFailed: the object exists with other bytes.
-            StoreUnavailable: `uncertain` is set if the object may appear later.
+            PreconditionFailed: the object already exists with different contents.
+            StoreUnavailable: the store is unavailable. `uncertain` is set if the object may still appear later.
         """
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
-        """Stream the bytes from `start` up to `stop`, or up to the end of a shorter object.
+        """Stream the bytes from `start` up to `stop`, or up to the end if the object is shorter.
 
-        Close the iterator with `contextlib.aclosing` unless it is exhausted. A broken connection
-        is resumed at the same offset.
+        Close the iterator with `contextlib.aclosing` unless it is exhausted. If the connection breaks,
+        reading resumes at the same offset.
 
         Args:
-            revision: the only state to read.
+            key: the object's key.
+            start: the offset of the first byte.
+            stop: the offset after the last byte.
+            revision: the required revision, or `None` to read any revision.
 
         Raises:
             ObjectNotFound: the object does not exist.
-            PreconditionFailed: the object is at another revision.
+            PreconditionFailed: the object has a different revision.
         """
 
     def local_path(self, key: str) -> str | None:
         """Return the path of the local file that stores an object, or `None` if objects are not local files.
 
-        The file need not exist.
+        The file doesn't have to exist.
         """
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """Copy an object inside the store, without transferring its bytes.
+        """Copy an object within the store, without transferring its bytes.
 
-        The copy is create-only if the store supports that. Succeed without writing if the target
-        exists with the same size and digest.
+        If the store supports it, the copy never overwrites an object. Succeed without writing if the
+        target already exists with the same size and digest.
 
         Args:
-            source: the driver of the bucket to copy from; may be this driver.
-            info: the object to copy, at this revision only.
+            source: the driver for the bucket to copy from; may be this driver.
+            info: the object to copy. Only this revision is copied.
             key: the key of the copy.
+            effects: records requests whose effect is unknown.
 
         Returns:
             The metadata of the copy, with the checksums that the store vouches for.
@@ -295,20 +309,21 @@ class Driver(Protocol):
         Raises:
             NotSameStore: this store can't copy from that store. Stream the bytes instead.
             ObjectNotFound: the source object does not exist.
-            PreconditionFailed: the source is at another revision, or the target has other bytes.
+            PreconditionFailed: the source has a different revision, or the target has different contents.
         """
 
     def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """List the objects whose keys begin with `prefix`, in the store's order.
 
         Args:
-            delimiter: group keys that contain it after the prefix into one `CommonPrefix` per group.
+            prefix: the prefix of the keys.
+            delimiter: if given, keys that contain it after the prefix are grouped into `CommonPrefix` rows.
         """
 
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
-        """Delete objects, in batches if the store supports them. Ignore missing keys.
+        """Delete objects, in batches if the store supports that. Ignore missing keys.
 
-        Unless the store is out of reach, try all of them before raising the error of one.
+        If an object can't be deleted, raise the error after trying the others, unless the store is unreachable.
         """
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
@@ -321,18 +336,18 @@ class Driver(Protocol):
         """Abort an open upload and delete its parts. Ignore an upload that no longer exists."""
 
     async def aclose(self) -> None:
-        """Close connections. May be called twice."""
+        """Close the connections. It is safe to call this more than once."""
 
 
 class NoLocalFiles:
-    """Base class of drivers whose objects are not local files."""
+    """Base class for drivers whose objects are not local files."""
 
     def local_path(self, key: str) -> str | None:
-        """Return `None`."""
+        """Return `None`, because objects are not local files."""
 
 
 class NoOpenUploads:
-    """Base class of drivers whose store can't list open uploads."""
+    """Base class for drivers whose store can't list open uploads."""
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """Yield nothing."""

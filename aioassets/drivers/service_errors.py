@@ -1,4 +1,4 @@
-"""Errors of stores, and the errors of this package for them."""
+"""Error responses from stores, and their translation into aioassets' own exceptions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from aioassets.errors import (
 from aioassets.runtime.threads import is_out_of_threads
 
 REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
-"""Statuses of redirects. None is followed, since that would send credentials and content to another host."""
+"""Redirect statuses. Redirects are never followed, since credentials and content would go to another host."""
 UNAVAILABLE: Final = 503
-"""The status of an overloaded server, whatever its error code."""
-SET_CLOCK: Final = "The clock of this machine is wrong. Set it, for example by NTP, and try again."
-RETAINED: Final = "A retention policy or a hold protects the object. Try again after its end, or change it."
+"""The status of an overloaded server, whatever the error code."""
+SET_CLOCK: Final = "This machine's clock is wrong. Set it (for example with NTP), and try again."
+RETAINED: Final = "A retention policy or a hold protects the object. Try again when it has ended, or change it."
 
 CHANGING: Final = frozenset({"write", "copy", "delete"})
-"""Verbs of the requests that can change objects."""
+"""Verbs that denote requests that can change objects."""
 
 
 class Kind(enum.Enum):
-    """The meaning of a store's error."""
+    """The meaning of an error response from a store."""
 
     MISSING = enum.auto()
     NO_BUCKET = enum.auto()
@@ -44,28 +44,28 @@ class Kind(enum.Enum):
     REFUSED = enum.auto()
     """Temporary. The request had no effect."""
     THROTTLED = enum.auto()
-    """Temporary, because of too many requests. The request had no effect."""
+    """Temporary: there were too many requests. The request had no effect."""
     FAILED = enum.auto()
     """Temporary. The request may have had an effect."""
     TOO_LARGE = enum.auto()
-    """Refused because of its size, mostly by a proxy or gateway in front of the store."""
+    """The request was too large, usually for a proxy or gateway in front of the store."""
     UNSUPPORTED = enum.auto()
     REDIRECTED = enum.auto()
-    """A redirect. The request may have had an effect."""
+    """A redirect, which is not followed. The request may have had an effect."""
     OTHER = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a store, for errors.
+    """A request to a store, as described in error messages.
 
     Attributes:
         bucket: the bucket's URL.
-        verb: the operation in words: one of `CHANGING`, or another one that changes no object, such as `read`.
-        key: the object's key; empty where the request is about many.
-        conditional: whether the request carried a condition.
-        needs_only_bucket: whether "not found" can only mean the bucket.
-        server: the URL of the server; empty where the SDK chooses it.
+        verb: the operation: one of `CHANGING`, or an operation that changes no objects, such as `read`.
+        key: the object's key; empty if the request doesn't concern a single object.
+        conditional: whether the write is conditional.
+        needs_only_bucket: whether "not found" can only refer to the bucket.
+        server: the server's URL; empty if the SDK chooses it.
     """
 
     bucket: str
@@ -82,27 +82,27 @@ class Request:
 
     @property
     def changes(self) -> bool:
-        """Return whether the request can change objects. A part of an upload can't."""
+        """Return whether the request can change objects. Uploading a part can't."""
         return self.verb in CHANGING
 
     @property
     def doing(self) -> str:
-        """Return the request in words."""
+        """Return a description of the request, such as `read 'key'`."""
         return f"{self.verb} {self.key!r}" if self.key else self.verb
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceError:
-    """An error that a store responded with.
+    """An error response from a store.
 
     Attributes:
         kind: the meaning of the error.
-        code: the store's code; empty where the response has none.
-        message: the store's message. It never contains a signature or a secret.
-        status: the HTTP status; 0 where it is unknown.
-        retry_after: seconds that the store asked to wait.
+        code: the store's error code; empty if the response has none.
+        message: the store's error message. It never contains a signature or a secret.
+        status: the HTTP status; 0 if it is unknown.
+        retry_after: how many seconds the store asked clients to wait, or `None`.
         location: the target of a redirect.
-        advice: a sentence that says what to do; empty for the default one of the kind.
+        advice: a sentence that tells the user what to do; empty to use the default for this kind of error.
     """
 
     kind: Kind
@@ -120,11 +120,11 @@ class ServiceError:
 
     @property
     def is_the_stores(self) -> bool:
-        """Return whether the error has a code of the store, not only a status, which a proxy may send as well."""
+        """Return whether the error has a code from the store, rather than only a status, which a proxy could send."""
         return bool(self.code) and not self.code.isdecimal()
 
     def translate(self, request: Request) -> AioAssetsError:
-        """Return the error of this package."""
+        """Return the corresponding aioassets exception."""
         match self.kind:
             case Kind.MISSING:
                 return BucketNotFound(request.bucket) if request.needs_only_bucket else ObjectNotFound(request.url)
@@ -152,8 +152,8 @@ class ServiceError:
     def _too_large(self, request: Request) -> RequestTooLarge:
         reason = (
             f"{request.bucket} can't {request.doing}: the request is too large for a proxy or gateway in front of the "
-            f"store, or for the store itself ({self.sentence[:-1]}). Raise its limit (client_max_body_size of nginx, "
-            f"for example)"
+            f"store, or for the store itself ({self.sentence[:-1]}). Raise its limit (for example, "
+            f"client_max_body_size in nginx)"
         )
         return RequestTooLarge(reason, uncertain=request.changes and not self.is_the_stores)
 
@@ -161,9 +161,9 @@ class ServiceError:
         server = origin(request.server) or "the store's server"
         target = origin(self.location) or "another address"
         return (
-            f"{request.bucket} can't {request.doing}: {server} answered with a redirect to {target} ({self.status}). "
+            f"{request.bucket} can't {request.doing}: {server} responded with a redirect to {target} ({self.status}). "
             f"Redirects are not followed, because that would send credentials there. Check the URL of the store, and "
-            f"whether a proxy or a sign-in page responds in its place."
+            f"whether a proxy or a sign-in page responds instead of the store."
         )
 
     def _unavailable(self, request: Request, *, uncertain: bool) -> StoreUnavailable:
@@ -177,26 +177,26 @@ class ServiceError:
 
 
 class RequestTooLarge(StoreError):
-    """Request body that a proxy or the store refused because of its size.
+    """Raised when a proxy or the store rejects a request because of its size.
 
     Args:
-        reason: the message without its end, which names the option that helps.
+        reason: the message, without its ending.
         uncertain: whether the request may have taken effect.
-        option: the end of the message.
+        option: the ending of the message, which names the option to change.
     """
 
     def __init__(
-        self, reason: str, *, uncertain: bool = False, option: str = "; for files, a smaller part_size helps, too."
+        self, reason: str, *, uncertain: bool = False, option: str = "; for files, a smaller part_size also helps."
     ) -> None:
         self.reason = reason
         super().__init__(f"{reason}{option}", uncertain=uncertain)
 
 
 class ServiceErrorRaised(Exception):
-    """Raised for an error of a store where no SDK raises one.
+    """Raised for an error response that was not received through an SDK operation.
 
     Attributes:
-        refusal: the error.
+        refusal: the error response.
     """
 
     def __init__(self, refusal: ServiceError) -> None:
@@ -205,23 +205,23 @@ class ServiceErrorRaised(Exception):
 
 
 class ForeignAnswer(Exception):
-    """Raised for a success that the API of the store does not define. Something else responded."""
+    """Raised for a successful response that doesn't match the store's API, so that something else responded."""
 
 
 def foreign_answer(request: Request, whose: str, advice: str) -> StoreError:
-    """Return the error for an unrecognizable response. A change may have taken effect.
+    """Return the error for an unrecognizable response. The request may have taken effect.
 
     Args:
         request: the request.
-        whose: the store in the possessive, as in "S3's".
-        advice: a sentence that says what to check.
+        whose: the name of the store or API as a possessive, such as "S3's".
+        advice: a sentence that tells the user what to check.
     """
-    told = f"{request.bucket} gave an answer that isn't {whose} to: {request.doing}. {advice}"
+    told = f"{request.bucket} can't {request.doing}: the response is not {whose}. {advice}"
     return StoreError(told, uncertain=request.changes)
 
 
 def origin(url: str) -> str:
-    """Return the scheme, host and port of a URL, without secrets; empty for another text."""
+    """Return the scheme, host and port of a URL, without secrets, or an empty string if it isn't a valid URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -233,24 +233,24 @@ def origin(url: str) -> str:
 
 
 def code_of(error: BaseException) -> str:
-    """Return the store's code behind a translated `ServiceErrorRaised`; empty where there is none."""
+    """Return the store's error code from the cause of a translated error, or an empty string if there is none."""
     return error.__cause__.refusal.code if isinstance(error.__cause__, ServiceErrorRaised) else ""
 
 
 def status_of(error: BaseException) -> int:
-    """Return the HTTP status behind a translated `ServiceErrorRaised`; 0 where there was no response."""
+    """Return the HTTP status from the cause of a translated error, or 0 if there was no response."""
     return error.__cause__.refusal.status if isinstance(error.__cause__, ServiceErrorRaised) else 0
 
 
 def by_status(status: int, kinds: Mapping[int, Kind]) -> Kind:
-    """Return the kind of an error that has only a status. Unlisted statuses from 500 are failures."""
+    """Return the kind of an error that has only a status. By default, a status of 500 or above is a failure."""
     if status in REDIRECTS:
         return Kind.REDIRECTED
     return kinds.get(status) or (Kind.FAILED if status >= 500 else Kind.OTHER)
 
 
 def retry_after(value: str | None, date: str | None) -> float | None:
-    """Parse `Retry-After`, in seconds. A date is measured against the store's own clock."""
+    """Parse a `Retry-After` header into seconds. A date is compared with the response's own `Date` header."""
     if value is None:
         return None
     with contextlib.suppress(ValueError):
@@ -264,12 +264,12 @@ def retry_after(value: str | None, date: str | None) -> float | None:
 def translating(
     translate: Callable[[Exception, Request], Exception], request: Request, *, secret: bool = False
 ) -> Iterator[None]:
-    """Raise the errors of an SDK as errors of this package.
+    """Translate exceptions that are raised inside the block into aioassets' own.
 
     Args:
-        translate: returns the error of this package, or the same error.
+        translate: function that returns the translated exception, or the same one if it isn't translated.
         request: the request.
-        secret: whether errors of the SDK may contain a credential, and are not kept as causes.
+        secret: whether the original exceptions may contain a credential. If so, they are not kept as causes.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Detection of misspelt URLs, which would otherwise be taken for paths of new folders."""
+"""Detecting misspelt URLs, which would otherwise be taken for paths of new folders."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LIKE_A_PATH: Final = re.compile(r"(?:/|\./|\.\./|~|\.\.?$)")
 _FIRST_SEGMENT: Final = re.compile(r"[\w.][\w .+-]*")
 """The first segment of a relative path that can't be mistaken for a URL."""
 _SLIP: Final = re.compile(r"\W*(?P<scheme>[A-Za-z][A-Za-z0-9+-]*)\W*?[^\w\s.+-]\W*(?P<rest>.*)", re.DOTALL)
-"""A URL with anything but `://` after its scheme."""
+"""A URL that has something other than `://` after its scheme."""
 _SHOWABLE: Final = re.compile(r"[\w ./~+-]*")
-"""Text that contains neither credentials nor a signature."""
+"""Text that can't contain credentials or a signature, so that messages may quote it."""
 _NEVER_IN_A_NAME: Final = re.compile(r"[\s\"'`\\{}<>;,|\u201c\u201d\u2018\u2019\ufeff\u200b]")
 _SCHEMES: Final = {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az", "wasb": "az", "s3a": "s3", "s3n": "s3"}
-"""Schemes that other tools use, and the equivalent ones of this package."""
+"""URL schemes that other tools use, and aioassets' equivalents."""
 _OURS: Final = ("s3", "gs", "az", "file", "memory")
 
 
@@ -32,13 +32,13 @@ def is_like_a_path(text: str) -> bool:
 
 
 def check_edges(what: str, text: str) -> None:
-    """Raise `InvalidSetting` if the text is surrounded by quotes or blanks, which `docker --env-file` keeps."""
+    """Raise `InvalidSetting` if the text has quotes or whitespace around it, which `docker --env-file` keeps."""
     if (plain := _plain(text)) != text:
-        raise InvalidSetting(f"{what} is surrounded by quotes or blanks. {_suggestion(_mended(plain))}")
+        raise InvalidSetting(f"{what} has quotes or whitespace around it. {_suggestion(_mended(plain))}")
 
 
 def check_location(text: str) -> None:
-    """Raise `InvalidSetting` if the location is quoted, or resembles a URL and isn't clearly a path."""
+    """Raise `InvalidSetting` if the location is quoted, or looks like a misspelt URL."""
     check_edges("The bucket", text)
     if SCHEME.match(text):
         _check_name(text)
@@ -47,7 +47,7 @@ def check_location(text: str) -> None:
 
 
 def check_assets_dir(text: str) -> None:
-    """Raise `InvalidSetting` if the assets directory is quoted, or is or resembles a URL."""
+    """Raise `InvalidSetting` if the assets directory is quoted, or looks like a URL."""
     check_edges("The assets directory", text)
     if not is_like_a_path(text) and (SCHEME.match(text) or _resembles_a_url(text)):
         raise InvalidSetting(
@@ -56,16 +56,16 @@ def check_assets_dir(text: str) -> None:
 
 
 def which(name: str) -> InvalidSetting:
-    """Return the error for a name that may refer to a bucket or a folder."""
+    """Return the error for a name that could be either a bucket or a folder."""
     shown = name if _SHOWABLE.fullmatch(name) else "name"
     return InvalidSetting(
-        f"The bucket {shown!r} may be a folder or a bucket, and no such folder exists. "
-        f"Write ./{shown} for a folder, s3://{shown} (or gs://, az://) for a bucket, or give the storage provider."
+        f"The bucket {shown!r} could be a folder or a bucket, and no such folder exists. "
+        f"Write ./{shown} for a folder, s3://{shown} (or gs://, az://) for a bucket, or specify the storage provider."
     )
 
 
 def renamed(scheme: str) -> str | None:
-    """Return this package's scheme for one that other tools use."""
+    """Return aioassets' equivalent of a URL scheme that other tools use, or `None`."""
     return _SCHEMES.get(scheme.lower())
 
 

@@ -1,4 +1,4 @@
-"""Fetching a version: resolve, download, verify, place it in the cache.
+"""Fetching a version: resolve it, then download, verify and place its files in the cache.
 
-It writes nothing to a store, and imports neither `push` nor `cleanup`.
+The modules here never write to a store, and import neither `push` nor `cleanup`.
 """

@@ -1,4 +1,4 @@
-"""Adoption of payloads without a usable record."""
+"""Adopting payloads that have no usable record."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def adopt(entry: CacheEntry, record: Record) -> bool:
-    """Record a payload if it is the version; put any other payload aside. Blocking.
+    """Record a payload if it matches the version, otherwise put it aside unless it has a record. Blocking.
 
     Returns:
-        Whether the version is cached now.
+        Whether the payload was recorded, so that the version is now cached.
     """
     if not entry.payload.exists():
         return False
@@ -28,14 +28,14 @@ def adopt(entry: CacheEntry, record: Record) -> bool:
             entry.try_set_aside(entry.payload, difference)
         return False
     entry.write_record(record)
-    logger.info("Adopted %r as %s, without a download", str(entry.payload), entry.label)
+    logger.info("Adopted %r as %s without a download", str(entry.payload), entry.label)
     return True
 
 
 def _difference(entry: CacheEntry, manifest: Manifest) -> str | None:
-    """Return how a payload differs from a version, or `None` if it doesn't."""
+    """Return a description of how a payload differs from a version, or `None` if it doesn't."""
     if not manifest.verifiable:
-        return "the manifest doesn't record a digest of each file"
+        return "the manifest doesn't record a digest for every file"
     if entry.payload.is_dir() != manifest.is_directory:
         return f"it is {'not ' if manifest.is_directory else ''}a directory"
     try:

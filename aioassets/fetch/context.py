@@ -1,4 +1,4 @@
-"""Context that all fetches of a manager share."""
+"""The context that all fetches of a manager share."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from aioassets.store.documents import AssetStore
 
 @dataclass(frozen=True, slots=True)
 class FetchContext:
-    """Shared parts of fetches.
+    """The context of a fetch.
 
     Attributes:
-        store: the store to fetch from; `None` where only the cache is used.
-        origin: the store that cached files must come from; `None` without a bucket.
+        store: the store to fetch from; `None` if only the cache is used.
+        origin: the store that cached files must come from; `None` if no bucket is set.
         assets_dir: the directory to fetch to.
         scheme: the versioning scheme.
-        locks: keep concurrent fetches of one version apart.
-        sleep: pauses while another process holds a lock.
+        locks: the locks that serialize fetches of the same version.
+        sleep: the function that waits while another process holds a lock.
     """
 
     store: AssetStore | None

@@ -1,4 +1,4 @@
-"""Digests of single files, by the strongest algorithm that the manifest records for each file."""
+"""Digests of individual files, computed with the strongest algorithm that the manifest records for each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioassets.runtime.digests import update_digest
 from aioassets.runtime.threads import check_cancelled
 
 READ: Final = 1024 * 1024
-"""Bytes to read from the disk at a time."""
+"""Number of bytes to read from the disk at a time."""
 
 
 def hash_for(entry: FileEntry) -> Hash | None:
@@ -25,9 +25,9 @@ def check_digest(label: str, entry: FileEntry, found: str) -> None:
     """Raise `IntegrityError` if a digest differs from the one in the manifest.
 
     Args:
-        label: the name of the file in errors.
-        entry: the file's row in the manifest.
-        found: the digest by the algorithm of `hash_for`.
+        label: the name of the file for error messages.
+        entry: the file's entry in the manifest.
+        found: the digest, computed with the algorithm that `hash_for` selects.
     """
     algorithm = best_of(entry.digests)
     if algorithm is not None and entry.digests[algorithm] != found:
@@ -35,7 +35,7 @@ def check_digest(label: str, entry: FileEntry, found: str) -> None:
 
 
 def digest_of_content(data: bytes, entry: FileEntry) -> str:
-    """Return the digest of a file's content by the algorithm of `hash_for`, or an empty string."""
+    """Hash a file's content with the algorithm that `hash_for` selects; return an empty string if none."""
     if (digest := hash_for(entry)) is None:
         return ""
     update_digest(digest, data)
@@ -43,7 +43,7 @@ def digest_of_content(data: bytes, entry: FileEntry) -> str:
 
 
 def digest_of_file(path: Path, entry: FileEntry) -> str:
-    """Return the digest of a file on disk by the algorithm of `hash_for`, or an empty string. Blocking."""
+    """Hash a file on disk with the algorithm that `hash_for` selects; return an empty string if none. Blocking."""
     digest = hash_for(entry)
     if digest is None:
         return ""
@@ -55,7 +55,7 @@ def digest_of_file(path: Path, entry: FileEntry) -> str:
 
 
 def verify_file(path: Path, entry: FileEntry, label: str) -> None:
-    """Compare the size and digest of a file on disk with those that the manifest records. Blocking.
+    """Check the size and digest of a file on disk against its manifest entry. Blocking.
 
     Raises:
         IntegrityError: the file is missing or differs.

@@ -1,4 +1,4 @@
-"""Downloads of many files into one folder, in parallel."""
+"""Downloading many files into one folder in parallel."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ async def download(
     """Download and verify files.
 
     Args:
-        reader: reads files from the store.
+        reader: the reader of the store's files.
         files: the files to download.
-        locate: returns the location of a file in the store.
-        root: the folder to write to, in which all necessary folders exist. For a file asset, the path of the file.
+        locate: a function that returns the location of a file in the store.
+        root: the folder to write to, whose subfolders must already exist. For a file asset, the path of the file.
         at_once: maximum number of concurrent downloads.
 
     Raises:
-        IntegrityError: a file differs from its manifest.
+        IntegrityError: a file is missing or differs from its manifest.
     """
 
     async def download_one(number: int) -> None:

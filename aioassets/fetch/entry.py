@@ -1,4 +1,4 @@
-"""Entries of the assets directory: one version each, with its records and its lock."""
+"""Entries in the assets directory, one for each version: paths, records and lock."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """Place of one version of one store in the assets directory, whether it is cached or not.
+    """The entry for one version from one store in the assets directory, whether or not it is cached.
 
     Methods block and raise `OSError`.
 
     Attributes:
         root: the folder of the store.
-        name: the asset.
+        name: the asset's name.
         version: the version.
     """
 
@@ -38,69 +38,69 @@ class CacheEntry:
 
     @property
     def label(self) -> str:
-        """Name of the version in errors and logs."""
+        """The name of the version for error messages and logs."""
         return version_label(self.name, self.version)
 
     def file_label(self, file: FileEntry) -> str:
-        """Return the name of a file in errors and logs."""
+        """Return the name of a file for error messages and logs."""
         return file_label(self.name, self.version, file.path)
 
     # Paths
 
     @property
     def payload(self) -> Path:
-        """The usual place of the whole version."""
+        """The usual path of the whole version."""
         return self.root / self.name / self.version
 
     @property
     def parts(self) -> Path:
-        """Usual folder of single files of the version."""
+        """The usual folder for individual files of the version."""
         return self.own_path(directory.PARTS)
 
     @property
     def record_file(self) -> Path:
-        """File of the record of the whole version."""
+        """The file with the record of the whole version."""
         return self.own_path(directory.RECORD)
 
     @property
     def parts_record_file(self) -> Path:
-        """File of the record of single files."""
+        """The file with the record of individual files."""
         return self.own_path(directory.PARTS_RECORD)
 
     @property
     def lock_file(self) -> Path:
-        """File that is locked while any of the others changes."""
+        """The file that is locked while any of the others is changed."""
         return self.own_path(directory.LOCK)
 
     def own_path(self, suffix: str) -> Path:
-        """Return a path beside the records, such as that of a payload that is not in its usual place."""
+        """Return a path next to the records, such as that of a payload that isn't in its usual place."""
         return self.root / directory.OWN_FOLDER / self.name / f"{self.version}{suffix}"
 
     def new_path(self, kind: str) -> Path:
-        """Return a path beside the records that no other process uses, such as that of a staging folder."""
+        """Return a path next to the records that no other process uses, such as that of a new staging folder."""
         return self.own_path(new_suffix(kind))
 
     def payload_of(self, payload: str) -> Path:
-        """Return the place of the whole version by the field `payload` of its record.
+        """Return the path of the whole version, given the `payload` field of its record.
 
-        A payload that is missing there was moved to its usual place, and its record not written yet.
+        If nothing is at the recorded path, the payload was moved to its usual place but its record not yet updated.
         """
         spare = self.own_path(payload)
         return spare if payload and spare.exists() else self.payload
 
     def parts_of(self, record: Record) -> Path:
-        """Return the folder of single files by their record."""
+        """Return the folder of individual files, given their record."""
         return self.own_path(record.payload or directory.PARTS)
 
     # Records
 
     def record(self) -> Record | None:
         """Return the record of the whole version, or `None` if it isn't cached."""
-        record = self.last_record()  # before `exists`, which hides that a folder can't be read
+        record = self.last_record()  # before `exists`, which would hide that a folder can't be read
         return record if record is not None and self.payload_of(record.payload).exists() else None
 
     def last_record(self) -> Record | None:
-        """Return the record of the whole version, even if its payload was removed since."""
+        """Return the record of the whole version, even if its payload has since been removed."""
         return self._load(self.record_file)
 
     def source(self) -> str | None:
@@ -109,7 +109,7 @@ class CacheEntry:
         return head[0] if head is not None and self.payload_of(head[1]).exists() else None
 
     def payloads_in_use(self) -> set[str]:
-        """Return the field `payload` of both records, as far as there are any."""
+        """Return the `payload` fields of the records that exist."""
         heads = (self._head(self.record_file), self._head(self.parts_record_file))
         return {head[1] for head in heads if head is not None}
 
@@ -121,24 +121,24 @@ class CacheEntry:
             return None
 
     def recorded_at(self) -> int:
-        """Return the time at which the record of the whole version was written, in nanoseconds."""
+        """Return the modification time of the whole version's record in nanoseconds."""
         return self.record_file.stat().st_mtime_ns
 
     def confirm(self) -> None:
-        """Note that the payload was verified now, if the directory can be written."""
+        """Update the record's modification time after verifying the payload, if the directory is writable."""
         with contextlib.suppress(OSError):
             os.utime(self.record_file)
 
     def parts_record(self) -> Record | None:
-        """Return the record of single files, or `None` if none are cached."""
+        """Return the record of individual files, or `None` if none are cached."""
         return self._load(self.parts_record_file)
 
     def write_record(self, record: Record) -> None:
-        """Declare the payload complete."""
+        """Write the record of the whole version, which declares its payload complete."""
         write_atomically(self.record_file, record.write_to)
 
     def write_parts_record(self, record: Record) -> None:
-        """Declare which version the single files belong to."""
+        """Write the record of individual files, which declares which version they belong to."""
         write_atomically(self.parts_record_file, record.write_to)
 
     def _load(self, path: Path) -> Record | None:
@@ -155,23 +155,23 @@ class CacheEntry:
     # Files
 
     def set_aside(self, path: Path, why: str) -> None:
-        """Move a payload or single files of other content out of the way, and log the reason."""
+        """Move a payload or individual files with unexpected content out of the way, and log why."""
         aside = self.new_path(directory.ASIDE)
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.rename(path, aside)
         logger.warning("Put %r aside as %r: %s", str(path), str(aside), why)
 
     def try_set_aside(self, path: Path, why: str) -> None:
-        """Move a payload or single files out of the way unless the file system refuses that, as overlayfs may."""
+        """Move a payload or individual files out of the way if the file system allows it. Overlayfs may refuse."""
         try:
             self.set_aside(path, why)
         except OSError as error:
-            logger.warning("Leaving %r in its place, because it can't be moved: %s", str(path), reason(error))
+            logger.warning("Leaving %r where it is, because it can't be moved: %s", str(path), reason(error))
 
     # Locking
 
     def try_lock(self) -> int | None:
-        """Take the lock. Return a descriptor for `unlock`, or `None` if another holder has it."""
+        """Try to take the lock. Return a descriptor to pass to `unlock`, or `None` if the lock is already held."""
         path = self.lock_file
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -186,17 +186,17 @@ class CacheEntry:
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # its last holder removed the file after it was opened here
+            os.close(descriptor)  # the previous holder removed the file after it was opened above
 
     def unlock(self, descriptor: int) -> None:
-        """Release the lock and remove its file."""
+        """Release the lock and remove the lock file."""
         with contextlib.suppress(OSError):
             os.unlink(self.lock_file)
         os.close(descriptor)
 
 
 def new_suffix(kind: str) -> str:
-    """Return the suffix of a new staging folder, a payload that is not in its usual place, or one put aside."""
+    """Return a unique suffix for a new staging folder, a payload outside its usual place, or one put aside."""
     return f"{kind}{secrets.token_hex(4)}"
 
 

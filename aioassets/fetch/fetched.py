@@ -1,4 +1,4 @@
-"""Fetched assets: the results of fetches."""
+"""Results of fetches."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class FetchedAsset(os.PathLike[str]):
 
     Attributes:
         path: the file or directory.
-        name: the asset.
+        name: the asset's name.
         version: the version that the spec resolved to.
-        part: the sub-part of the spec, or `None`.
-        from_cache: whether it was cached already, so that nothing was downloaded.
-        verified: whether every file was verified by a digest; `False` for versions that modelkit pushed.
+        part: the sub-part in the spec, or `None`.
+        from_cache: whether it was already cached, so that nothing was downloaded.
+        verified: whether every file was verified against a digest; `False` for versions pushed by modelkit.
         verified_by: the algorithms of these digests, strongest first: `sha256` for content that
-            passed through aioassets, the store's own where the store copied it.
+            passed through aioassets, and the store's own algorithm for content that the store copied.
         manifest: the manifest of the version.
-        repaired: the paths of cached files that were damaged or missing, and were downloaded again.
+        repaired: the paths of damaged or missing cached files that were downloaded again.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Detection of paths that a file system treats as equal, because it folds case or Unicode forms."""
+"""Detecting paths that a file system treats as equal because it folds case or Unicode normalization forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ADVICE: Final = "use an assets directory on another file system (assets_dir, AIO
 
 
 def twin_of(path: str, manifest: Manifest) -> str | None:
-    """Return another path of a version that folds to the same name, or `None`.
+    """Return another path in a version that folds to the same name, or `None` if there is none.
 
     Folding differs among file systems, so use this only after a file system has refused a path.
     """

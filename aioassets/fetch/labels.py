@@ -1,4 +1,4 @@
-"""Names of versions and files in errors and logs."""
+"""Names of versions and files for error messages and logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ def version_label(name: str, version: str) -> str:
 
 
 def file_label(name: str, version: str, path: str) -> str:
-    """Return the name of a file, such as `model:1.0[weights/w.bin]`. For a file asset, it is that of the version."""
+    """Return the name of a file, such as `model:1.0[weights/w.bin]`. A file asset has the name of its version."""
     label = version_label(name, version)
     return f"{label}[{path}]" if path else label

@@ -1,4 +1,4 @@
-"""Leftovers of interrupted fetches in the assets directory."""
+"""Leftovers from interrupted fetches in the assets directory."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 
 @dataclass(frozen=True, slots=True)
 class CacheCleaning:
-    """Finds and removes leftovers of fetches in the assets directory.
+    """Finds and removes leftovers from fetches in the assets directory.
 
     Attributes:
         assets_dir: the assets directory.
-        is_version: tells versions from other names.
+        is_version: a function that distinguishes versions from other names.
     """
 
     assets_dir: Path
     is_version: Callable[[str], bool]
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
-        """Return the leftovers of one asset, or of all. Blocking."""
+        """Return the leftovers of one asset, or of all if `name` is `None`. Blocking."""
         found: list[Leftover] = []
         for root in (self.assets_dir, *all_folders(self.assets_dir)):
             found += [*self._unfinished_downloads(root, name), *self._untidy_files(root, name, rules)]
         return found
 
     def remove(self, leftover: Leftover) -> bool:
-        """Remove a leftover; return `False` if it is in use now. Blocking."""
+        """Remove a leftover. Return `False` if it is now in use. Blocking."""
         if leftover.kind is LeftoverKind.TEMPORARY_OBJECTS:
             Path(leftover.where).unlink(missing_ok=True)
             return True
@@ -78,7 +78,7 @@ class CacheCleaning:
             try:
                 age = timedelta(seconds=time.time() - path.stat().st_mtime)
                 files, size = _measured(path)
-            except FileNotFoundError:  # removed by its writer meanwhile
+            except FileNotFoundError:  # removed by its writer in the meantime
                 continue
             is_temporary = kind is LeftoverKind.TEMPORARY_OBJECTS
             yield Leftover(
@@ -94,22 +94,22 @@ class CacheCleaning:
 
 
 def _entry_of(path: Path, name: str, version: str) -> CacheEntry:
-    """Return the place of a version from the path of an item beside its records."""
+    """Return the entry for a version, given the path of an item next to its records."""
     root = str(path.parent).removesuffix(f"{OWN_FOLDER}/{name}")
     return CacheEntry(Path(root), name, version)
 
 
 def _is_in_use(root: Path, name: str, item: str) -> bool:
-    """Return whether a record refers to an item beside it."""
+    """Return whether a record refers to an item next to it."""
     spare = IS_SPARE.search(item)
     return spare is not None and spare[0] in CacheEntry(root, name, item[: spare.start()]).payloads_in_use()
 
 
 def _is_stale(entry: CacheEntry) -> bool:
-    """Return whether no process holds the lock. Removes a lock file that is not held."""
+    """Return whether no process holds the lock, and remove its file in this case."""
     try:
         descriptor = entry.try_lock()
-    except OSError:  # a folder that can't be written can't be cleaned
+    except OSError:  # a folder that isn't writable can't be cleaned up
         return False
     if descriptor is None:
         return False
@@ -118,6 +118,6 @@ def _is_stale(entry: CacheEntry) -> bool:
 
 
 def _measured(path: Path) -> tuple[int, int]:
-    """Return the number of files at or below a path, and their bytes."""
+    """Return the number of files at or below a path and their total size in bytes."""
     files = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
     return len(files), sum(file.stat().st_size for file in files)

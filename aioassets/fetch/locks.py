@@ -1,4 +1,4 @@
-"""Locks of versions in the assets directory."""
+"""Locks for versions in the assets directory."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from aioassets.runtime.threads import in_thread
 logger = logging.getLogger(__name__)
 
 POLL: Final = 0.05
-"""Average seconds between attempts to take a lock that another process holds."""
+"""Average number of seconds between attempts to take a lock that another process holds."""
 
 
 class Locks:
-    """One lock for each version, within this process and among processes."""
+    """A set of locks, one for each version, that exclude both other tasks and other processes."""
 
     def __init__(self) -> None:
         self._locks = KeyedLock()
 
     @contextlib.asynccontextmanager
     async def holding(self, entry: CacheEntry, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
-        """Hold a version's lock. A process that is killed loses its locks at once.
+        """Hold a version's lock for the duration of a `with` block. If the process is killed, its locks are released.
 
         Args:
-            entry: the version.
-            sleep: function that pauses while another process holds the lock.
+            entry: the version's entry.
+            sleep: the function that waits while another process holds the lock.
         """
         async with self._locks.holding(entry):
             descriptor = await _acquire(entry, sleep)
@@ -48,6 +48,6 @@ async def _acquire(entry: CacheEntry, sleep: Callable[[float], Awaitable[None]])
     if descriptor is None:
         logger.info("Waiting for another fetch of %s, which holds the lock %r", entry.label, str(entry.lock_file))
     while descriptor is None:
-        await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - spreads waiters
+        await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - so that waiters don't retry in step
         descriptor = await in_thread(entry.try_lock)
     return descriptor

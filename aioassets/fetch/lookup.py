@@ -1,4 +1,4 @@
-"""Lookups in the assets directory, which take no lock and write nothing."""
+"""Looking up versions in the assets directory without taking a lock or changing files."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class CachedFiles:
     """Selected files of one version in the assets directory.
 
     Attributes:
-        entry: the place of the version.
-        root: the payload, or the folder of single files.
+        entry: the entry for the version.
+        root: the payload, or the folder of individual files.
         record: the record of the version.
-        selection: the files and folders.
-        is_whole: whether the whole version is cached, not only single files.
+        selection: the selected files and folders.
+        is_whole: whether the whole version is cached, rather than individual files.
     """
 
     entry: CacheEntry
@@ -50,22 +50,22 @@ class CachedFiles:
 
     @property
     def is_uncertain(self) -> bool:
-        """Whether the payload may be another one than was recorded, because it was moved since."""
+        """Whether the payload may differ from the recorded one because it has been moved since."""
         return self.is_whole and bool(self.record.payload) and self.root == self.entry.payload
 
     def problems(self, files: Iterable[FileEntry] | None = None) -> Iterator[IntegrityError]:
-        """Verify files, all by default, and yield the errors of damaged and missing ones. Blocking."""
+        """Verify files (by default all selected ones) and yield an error for each damaged or missing file. Blocking."""
         for file in self.selection.files if files is None else files:
             if (error := self.problem_of(file)) is not None:
                 logger.warning("Damaged in the assets directory: %s", error)
                 yield error
 
     def first_problem(self, *, verify: bool) -> IntegrityError | None:
-        """Return the error of the first damaged or missing file, or `None`. Blocking.
+        """Return the error for the first damaged or missing file, or `None`. Blocking.
 
         Args:
-            verify: whether to hash all files. Otherwise files of the right size are hashed only if they were
-                modified since the version was recorded.
+            verify: whether to hash all files. Otherwise, files of the right size are only hashed if they have
+                been modified since the version was recorded.
         """
         if verify or self.is_uncertain:
             return next(self.problems(), None)
@@ -78,7 +78,7 @@ class CachedFiles:
         return problem
 
     def problem_of(self, file: FileEntry) -> IntegrityError | None:
-        """Return the error of a file if it is damaged or missing. Blocking."""
+        """Return an error if a file is damaged or missing, otherwise `None`. Blocking."""
         try:
             verify_file(self.root / file.path, file, self.entry.file_label(file))
         except IntegrityError as error:
@@ -117,7 +117,7 @@ class Lookup:
     Attributes:
         assets_dir: the assets directory.
         spec: the spec to look up.
-        store: the store that files must come from. Without one, they come from the only store that is cached.
+        store: the store that files must come from. If `None`, only one store may be cached, and that one is used.
     """
 
     assets_dir: Path
@@ -125,19 +125,19 @@ class Lookup:
     store: AssetStore | None
 
     def entry(self, store: AssetStore, version: str) -> CacheEntry:
-        """Return the place of a version of a store."""
+        """Return the entry for a version in a store."""
         return CacheEntry(folder_of(self.assets_dir, store), self.spec.name, version)
 
     def where(self) -> str:
-        """Return the folder to look in, for messages."""
+        """Return the folder in which the asset is looked up, for error messages."""
         return str(self.assets_dir if self.store is None else folder_of(self.assets_dir, self.store))
 
     def find(self, version: str) -> CachedFiles | None:
         """Return the cached files that the spec asks for, or `None`.
 
         Raises:
-            PartNotFound: the version is cached, and has no such part.
-            InvalidSetting: without a store, several are cached.
+            PartNotFound: the version is cached but has no such part.
+            InvalidSetting: no store was given, and the version is cached from several.
         """
         found: list[CachedFiles] = []
         missing: PartNotFound | None = None
@@ -154,10 +154,10 @@ class Lookup:
         return found[0] if found else None
 
     def versions(self) -> set[str]:
-        """Return the versions of the asset that are cached as far as the spec asks for them.
+        """Return the versions of the asset of which everything that the spec asks for is cached.
 
         Raises:
-            InvalidSetting: without a store, several are cached.
+            InvalidSetting: no store was given, and the asset is cached from several.
         """
         found = {row for root in self._roots() for row in self._rows(root)}
         self._check_sources({source for _, source in found})
@@ -214,12 +214,12 @@ class Lookup:
 
 
 def has_parts(root: Path, files: Iterable[FileEntry], folders: Iterable[str]) -> bool:
-    """Return whether all these files and folders are below a folder. Blocking."""
+    """Return whether all given files and folders exist below a folder. Blocking."""
     return all(has_part(root, file) for file in files) and all((root / folder).is_dir() for folder in folders)
 
 
 def has_part(root: Path, file: FileEntry) -> bool:
-    """Return whether a file is below a folder, with the size that its manifest records. Blocking."""
+    """Return whether a file exists below a folder and has the size recorded in the manifest. Blocking."""
     path = root / file.path
     try:
         return path.is_file() and file.size in (None, path.stat().st_size)

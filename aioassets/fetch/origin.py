@@ -1,4 +1,4 @@
-"""Folders of stores in the assets directory."""
+"""Folders for stores in the assets directory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from aioassets.fetch.directory import OWN_FOLDER
 from aioassets.store.documents import AssetStore
 
 _READABLE: Final = 40
-"""Maximum number of characters of a store's name in that of its folder. The last ones are the most specific."""
+"""Maximum number of characters from a store's URL in its folder's name. The last ones are the most specific."""
 
 
 def folder_of(assets_dir: Path, store: AssetStore) -> Path:
-    """Return the folder for what comes from a store, such as `s3-models-assets-1a2b3c4d`. Blocking."""
+    """Return the folder for versions from a store, such as `s3-models-assets-1a2b3c4d`. Blocking."""
     scheme, _, place = store.url.lower().partition("://")
     words = re.sub(r"[^a-z0-9]+", "-", place).strip("-")
     if len(words) > _READABLE:
@@ -30,7 +30,7 @@ def all_folders(assets_dir: Path, name: str = "") -> list[Path]:
 
     Args:
         assets_dir: the assets directory.
-        name: only folders with files of this asset.
+        name: an asset name. If given, only folders that contain this asset are returned.
     """
     try:
         with os.scandir(assets_dir) as found:

@@ -1,4 +1,4 @@
-"""Owners of staging folders: processes, by which a folder of a dead fetch is recognized."""
+"""Owners of staging folders. A folder is abandoned once the process that owns it has ended."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from aioassets.runtime.machine import current_machine
 
 OWNER: Final = "owner"
 ABANDONED_AFTER: Final = 3600.0
-"""Seconds without a write after which the folder of an unknown process is abandoned. Requests time out much earlier."""
+"""Seconds without a write after which an unknown process's folder counts as abandoned. Requests time out earlier."""
 
 
 def create_owned(folder: Path) -> None:
-    """Create a staging folder, and note that it belongs to this process. Blocking."""
+    """Create a staging folder and record that it belongs to the current process. Blocking."""
     folder.mkdir(parents=True)
     me = current_machine().this_process(user=False, host=False)
-    with contextlib.suppress(OSError):  # a full disk is reported when the download needs it
+    with contextlib.suppress(OSError):  # a full disk is reported later, when the download needs space
         (folder / OWNER).write_text(json.dumps([me.machine, me.pid, me.started]), encoding="utf-8")
 
 
 def is_abandoned(folder: Path, now: float) -> bool:
-    """Return whether the process that created a staging folder has ended, as far as this machine can tell. Blocking.
+    """Return whether a staging folder's owner is known to have ended or hasn't written for an hour. Blocking.
+
+    Symbolic links always count as abandoned. So do folders without a unique name, which early releases
+    only used while they held the lock.
 
     Args:
-        folder: the folder. Early versions used one for all fetches of a version, whose owner held the lock.
-        now: the time, in seconds since the epoch.
+        folder: the folder.
+        now: the current Unix time in seconds.
     """
     if STAGING not in folder.name or folder.is_symlink():
         return True
@@ -43,7 +46,7 @@ def is_abandoned(folder: Path, now: float) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if there is one. A link in its place is removed, not followed. Blocking."""
+    """Remove a file or folder if it exists. Symbolic links are removed, not followed. Blocking."""
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
     elif path.exists():
@@ -51,7 +54,7 @@ def remove(path: Path) -> None:
 
 
 def _last_write(folder: Path) -> float:
-    """Return the time of the last write in a folder, in seconds since the epoch."""
+    """Return the latest modification time in a folder, as Unix time in seconds."""
     inner = (os.path.join(base, name) for base, folders, files in os.walk(folder) for name in (*folders, *files))
     times = [0.0]
     for path in (str(folder), *inner):

@@ -1,4 +1,4 @@
-"""Placement of staged files, so that readers never see an incomplete version, and keep the one they have."""
+"""Placing staged files so that readers never see an incomplete version or lose the one that they are reading."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from aioassets.runtime.threads import check_cancelled
 logger = logging.getLogger(__name__)
 
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
-"""Error numbers of a rename to a place that another payload has taken."""
+"""Error numbers of a rename to a path that is taken by another payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Moves staged files to their places.
+    """Moves staged files to their final places.
 
-    A record is replaced when the new payload is complete, by one rename, and the former payload is moved only after
-    that. Whatever fails, one of them is served. Methods block and raise `OSError`.
+    Once the new payload is complete, a single rename replaces the record. Only then is the former payload moved, so
+    whatever fails, one of the two is served. Methods block and raise `OSError`.
 
     Attributes:
-        staging: the verified files, and their record.
+        staging: the verified files and their record.
     """
 
     staging: Staging
 
     def place_version(self) -> Path:
-        """Place a whole version, and return its path.
+        """Place a whole version and return its path.
 
-        If the same version is there already, only files that differ are replaced, because others may be
-        reading it. Any other payload is put aside.
+        If the same version is already there, only files that differ are replaced, because other processes
+        may be reading it. Any other payload is put aside.
         """
         entry, last = self.staging.entry, self.staging.entry.last_record()
         if last is None:
@@ -55,7 +55,7 @@ class Placement:
         return self._supersede(last)
 
     def _place_first(self) -> Path:
-        """Place a payload that is the first with a record. If another fetch was faster, use its payload."""
+        """Place the first payload that gets a record. If another fetch was faster, use its payload."""
         staging, entry = self.staging, self.staging.entry
         if os.path.lexists(entry.payload):
             if adopt(entry, staging.record):
@@ -76,7 +76,7 @@ class Placement:
         return entry.payload
 
     def _supersede(self, last: Record | None) -> Path:
-        """Place a payload beside another one, switch to it, and then move it to the place of the other one."""
+        """Place a payload next to the existing one, switch to it, and then move it to the usual place."""
         entry, suffix = self.staging.entry, new_suffix(SPARE)
         self._record_at(suffix, entry.record_file)
         former = [entry.payload, *([entry.own_path(last.payload)] if last is not None and last.payload else [])]
@@ -84,7 +84,7 @@ class Placement:
             self._move_to_usual_place(suffix, former)
         except OSError as error:
             logger.warning(
-                "Serving %s from %r, because it can't be moved to its usual place: %s",
+                "Serving %s from %r because it can't be moved to its usual place: %s",
                 entry.label,
                 str(entry.payload_of(suffix)),
                 reason(error),
@@ -94,7 +94,7 @@ class Placement:
     def _move_to_usual_place(self, suffix: str, former: Iterable[Path]) -> None:
         entry = self.staging.entry
         if suffix not in entry.payloads_in_use():
-            return  # another fetch has switched to its own payload since
+            return  # another fetch has since switched to its own payload
         for path in filter(os.path.lexists, former):
             entry.set_aside(path, f"it differs from the downloaded {entry.label}")
         entry.payload.parent.mkdir(parents=True, exist_ok=True)
@@ -102,14 +102,14 @@ class Placement:
         entry.write_record(self.staging.record)
 
     def _record_at(self, suffix: str, record_file: Path) -> None:
-        """Move the staged payload beside the records, and replace a record by one that refers to it."""
+        """Move the staged payload next to the records, and replace a record with one that refers to it."""
         staging, spare = self.staging, self.staging.entry.own_path(suffix)
         self._write_record(replace(staging.record, payload=suffix))
         try:
             _move_payload(staging.payload, spare)
             os.replace(staging.record_file, record_file)
         except OSError:
-            if suffix not in self.staging.entry.payloads_in_use():  # a rename on NFS may succeed and report an error
+            if suffix not in self.staging.entry.payloads_in_use():  # on NFS, a rename may succeed but report an error
                 remove(spare)
             raise
 
@@ -118,7 +118,7 @@ class Placement:
             record.write_to(file)
 
     def _replace(self, cached: Record) -> Path:
-        """Replace the files of the same version that differ."""
+        """Replace those files of a cached version that differ from the staged ones, and return the version's path."""
         staging, root = self.staging, self.staging.entry.payload_of(cached.payload)
         manifest = staging.record.manifest
         differing = [file for file in manifest.files if not _is_same_file(staging.path_of(file), root / file.path)]
@@ -133,7 +133,7 @@ class Placement:
         return root
 
     def place_parts(self) -> Path:
-        """Place single files, and return their folder; put those of another version with this name aside."""
+        """Place individual files and return their folder. Put files aside if their record doesn't match."""
         staging, entry = self.staging, self.staging.entry
         staging.check_distinct()
         cached = entry.parts_record()
@@ -164,7 +164,7 @@ class Placement:
             os.replace(self.staging.path_of(file), target)
 
     def _make_way(self, target: Path, root: Path) -> None:
-        """Put aside a folder where the version has a file, and a file where it has a folder."""
+        """Put aside a folder that is in the place of a file, and a file that is in the place of a folder."""
         if target != root and target.is_dir() and not target.is_symlink():
             self.staging.entry.set_aside(target, "the version has a file at this path")
         for folder in target.parents:
@@ -175,7 +175,7 @@ class Placement:
 
 
 def _move_payload(source: Path, target: Path) -> None:
-    """Rename a payload; file by file if the file system can't rename folders, as overlayfs in a user namespace."""
+    """Rename a payload, file by file if the file system can't rename folders (overlayfs in a user namespace)."""
     try:
         os.rename(source, target)
     except OSError as error:
@@ -189,7 +189,7 @@ def _move_payload(source: Path, target: Path) -> None:
 
 
 def _is_same_file(new: Path, old: Path) -> bool:
-    """Compare the bytes and the executable bits of two files."""
+    """Return whether two files have the same contents and the same executable bit."""
     try:
         this, that = new.stat(), old.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Download plans: the missing files, and their total size."""
+"""Download plans: the missing files and their total size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aioassets.model.files import FileTable
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """Files to download.
+    """The files to download.
 
     Attributes:
         files: the files.
@@ -22,6 +22,6 @@ class DownloadPlan:
 
     @classmethod
     def of(cls, files: FileTable, staged: AbstractSet[str] = frozenset()) -> DownloadPlan:
-        """Plan the download of all files whose paths aren't staged yet. Blocking."""
+        """Plan the download of all files whose paths aren't already staged. Blocking."""
         missing = FileTable(file for file in files if file.path not in staged) if staged else files
         return cls(missing, missing.total)

@@ -1,4 +1,4 @@
-"""A reader that verifies single files from the store while it passes them to a sink."""
+"""A reader that passes individual files from the store to a sink and verifies them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Destination for the bytes of a file."""
+    """A destination for the contents of files."""
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
-        """Read all of a file.
+        """Read a whole file.
 
         Returns:
-            Its digest by the algorithm of `hash_for`, or an empty string if there is none.
+            Its digest, computed with the algorithm that `hash_for` selects, or an empty string if there is none.
         """
 
     async def discard(self) -> None:
@@ -33,12 +33,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """Reads files of one asset from a driver, and verifies them.
+    """Reads and verifies the files of one asset.
 
     Attributes:
-        driver: the store to read from.
+        driver: the driver to read from.
         asset: the asset's name, for events.
-        report: receives events.
+        report: the callback that receives events.
     """
 
     driver: Driver
@@ -49,7 +49,7 @@ class FileReader:
         """Read a file into a sink and verify it. If it arrives damaged, read it once more.
 
         Raises:
-            IntegrityError: the file differed from its manifest both times.
+            IntegrityError: the file differed from its manifest both times, or doesn't exist.
         """
         try:
             try:
@@ -61,21 +61,21 @@ class FileReader:
         except ObjectNotFound as error:
             raise IntegrityError(file.label, f"{file.size} bytes", "nothing") from error
         except PreconditionFailed as error:
-            raise IntegrityError(file.label, f"revision {file.revision}", "another one") from error
+            raise IntegrityError(file.label, f"revision {file.revision}", "a different revision") from error
         self.report(FileTransferred(self.asset, file.entry.path, file.size))
 
     async def _read_once(self, file: RemoteFile, sink: Sink) -> None:
         check_digest(file.label, file.entry, await sink.consume(self, file))
 
     async def content(self, file: RemoteFile, start: int, stop: int) -> bytes:
-        """Return the bytes of a range."""
+        """Return a range of bytes."""
         async with contextlib.aclosing(self.chunks(file, start, stop)) as chunks:
             return b"".join([chunk async for chunk in chunks])
 
     async def chunks(self, file: RemoteFile, start: int, stop: int) -> AsyncGenerator[Data, None]:
-        """Yield exactly the bytes of a range, or raise an error.
+        """Yield exactly the bytes in a range, or raise an error.
 
-        The last range of a file requests one extra byte, to detect objects that are too long.
+        For the last range of a file, one extra byte is requested to detect objects that are too long.
         """
         offset = start
         last = stop + 1 if stop == file.size else stop
@@ -92,5 +92,5 @@ class FileReader:
             raise IntegrityError(file.label, f"{file.size} bytes", found)
 
     def report_bytes(self, nbytes: int) -> None:
-        """Report bytes that have arrived."""
+        """Report the number of bytes that have arrived."""
         self.report(BytesTransferred(self.asset, nbytes))

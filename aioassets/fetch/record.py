@@ -1,4 +1,4 @@
-"""Records of the assets directory: the metadata of cached versions."""
+"""Records in the assets directory: metadata of cached versions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aioassets.model.manifest import Manifest
 from aioassets.runtime.threads import check_cancelled, coalesced
 
 _MANIFEST: Final = b',"manifest":'
-"""Text before the manifest. It can't occur in a JSON string, where a backslash precedes each quotation mark."""
+"""The text before the manifest. It can't occur inside a JSON string, where quotation marks are escaped."""
 _HEAD: Final = 64 * 1024
-"""Bytes that are read to find the manifest. All that precedes it is much shorter."""
+"""Number of bytes to read to find the manifest. The fields before it are much shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Record:
     """Metadata of one cached version.
 
     Attributes:
-        source: the identity of the store that it came from.
+        source: the identity of the store that the version came from.
         manifest: the manifest of the version.
-        label: name and version; empty in records of early releases.
-        payload: suffix of the payload in the own folder, if it is not in its usual place; usually empty.
+        label: the asset's name and version; empty in records from early releases.
+        payload: the suffix of the payload's path below `OWN_FOLDER`; empty if it is in its usual place.
     """
 
     source: str
@@ -43,10 +43,10 @@ class Record:
 
     @staticmethod
     def head_in(file: BinaryIO) -> tuple[str, str]:
-        """Return the source and the payload of a record, without reading its manifest. Blocking.
+        """Return the `source` and `payload` of a record without reading its manifest. Blocking.
 
         Raises:
-            ValueError: the file holds no record.
+            ValueError: the file doesn't contain a record.
         """
         value, _ = _read_head(file)
         return value["source"], value["payload"]
@@ -56,7 +56,7 @@ class Record:
         """Parse a record. Blocking.
 
         Raises:
-            ValueError: the file holds no record.
+            ValueError: the file doesn't contain a valid record.
         """
         value, begin = _read_head(file)
         end = file.seek(0, os.SEEK_END) - 1
@@ -66,12 +66,12 @@ class Record:
 
 
 def _read_head(file: BinaryIO) -> tuple[dict[str, Any], int]:
-    """Return the fields before the manifest, and the offset at which that begins."""
+    """Return the fields before the manifest and the offset at which the manifest begins."""
     head, _, rest = file.read(_HEAD).partition(_MANIFEST)
     value = json.loads(head + b"}") if rest else None
     if not isinstance(value, dict) or not isinstance(value.get("source"), str):
-        raise ValueError("it isn't a record")  # noqa: TRY004 - the type of data, not of an argument
+        raise ValueError("it isn't a record")  # noqa: TRY004 - invalid data, not a wrong argument type
     payload = value.setdefault("payload", "")
     if payload != "" and not (isinstance(payload, str) and IS_SPARE.fullmatch(payload)):
-        raise ValueError("its payload isn't in the own folder")
+        raise ValueError("its payload has an invalid name")
     return value, len(head) + len(_MANIFEST)

@@ -1,4 +1,4 @@
-"""Complete versions in the store, and their files."""
+"""Complete versions in the store and their files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class RemoteFile:
     """One file of a version in the store.
 
     Attributes:
-        entry: its row in the manifest.
+        entry: its entry in the manifest.
         key: the key of its object.
-        label: its name in errors and logs: asset, version and path.
-        size: in bytes.
-        revision: the revision to read if the manifest records no size.
+        label: its name for error messages and logs: asset, version and path.
+        size: its size in bytes.
+        revision: the revision to read if the manifest doesn't record a size.
     """
 
     entry: FileEntry
@@ -39,10 +39,10 @@ class RemoteVersion:
 
     Attributes:
         store: the store.
-        name: the asset.
+        name: the asset's name.
         version: the version.
         manifest: its manifest.
-        listed: its objects by key, if the manifest records no sizes.
+        listed: its objects by key, if the manifest doesn't record sizes.
     """
 
     store: AssetStore
@@ -56,8 +56,8 @@ class RemoteVersion:
         """Read the manifest of a version.
 
         Raises:
-            AssetNotFound: there is no such asset.
-            VersionNotFound: there is no such version, or it isn't complete.
+            AssetNotFound: the asset doesn't exist.
+            VersionNotFound: the version doesn't exist or isn't complete.
             StoreCorrupt: the index lists the version, but it has no manifest.
         """
         content = await _meta_content(store, name, version)
@@ -79,7 +79,7 @@ class RemoteVersion:
         raise VersionNotFound(name, version, store.url, state.index.versions)
 
     async def with_sizes(self) -> RemoteVersion:
-        """List the objects if the manifest records no sizes, because modelkit pushed the version."""
+        """Return the version with its objects listed, which provides sizes that modelkit's manifests don't record."""
         listed = {info.key: info async for info in self.store.content(self.name, self.version)}
         return replace(self, listed=listed)
 
@@ -87,7 +87,7 @@ class RemoteVersion:
         """Return a file of the version.
 
         Raises:
-            IntegrityError: the manifest doesn't record its size, and there is no such object.
+            IntegrityError: the manifest doesn't record the file's size and its object doesn't exist.
         """
         key = self.store.layout.content(self.name, self.version, entry.path)
         label = file_label(self.name, self.version, entry.path)

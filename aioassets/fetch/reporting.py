@@ -1,4 +1,4 @@
-"""Progress reports of one call, and errors of the assets directory."""
+"""Progress reports for one call, and translation of errors in the assets directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioassets.runtime.disk import DENIED, denied, reason
 
 
 class Reporter:
-    """Forwards events to a progress callback, and distinguishes its errors from those of the disk.
+    """Forwards events to a progress callback, and distinguishes its errors from disk errors.
 
     Args:
         progress: the callback.
@@ -34,7 +34,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def transfer(self, name: str, version: str, files: int, nbytes: int | None) -> Iterator[None]:
-        """Report the start of a transfer, and its end if it succeeds."""
+        """Report the start of a transfer and, if it succeeds, its end."""
         self(TransferStarted(name, version, files, nbytes))
         yield
         self(TransferFinished(name, version))
@@ -44,7 +44,7 @@ class Reporter:
         """Translate an `OSError` unless the callback raised it.
 
         Raises:
-            AccessDenied: the file system refused permission.
+            AccessDenied: the file system denied access.
             CacheError: the assets directory can't be used for another reason.
         """
         try:

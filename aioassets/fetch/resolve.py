@@ -1,4 +1,4 @@
-"""Resolution of a spec to one version, by the store's index or by the assets directory."""
+"""Resolving a spec to one version, using the store's index or the assets directory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Resolver:
     """Resolves a spec.
 
     Attributes:
-        store: the store with the index; `None` resolves among cached versions.
-        lookup: looks the spec up in the assets directory.
+        store: the store whose index to use. If `None`, only cached versions are considered.
+        lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
     """
 
@@ -28,10 +28,10 @@ class Resolver:
     scheme: VersioningScheme
 
     async def resolve(self) -> str:
-        """Return the latest version that the spec matches, or the version that it names exactly.
+        """Return the version that the spec names exactly, or the latest one that matches it.
 
         Raises:
-            AssetNotFound: there is no such asset.
+            AssetNotFound: the asset doesn't exist.
             VersionNotFound: no version matches.
             StoreUnavailable: the index can't be read.
         """

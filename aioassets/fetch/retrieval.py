@@ -1,4 +1,4 @@
-"""Retrieval of one version: resolve, look up, download, verify, place, record."""
+"""Retrieving one version: resolve, look up, download, verify, place and record it."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 
 READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
-"""Errors of an assets directory that can't be written."""
+"""Error numbers of an assets directory that isn't writable."""
 
 
 class Retrieval:
-    """One fetch, or one check.
+    """A single fetch or check.
 
     Args:
-        context: shared with other fetches.
-        spec: the version, or the part of one.
-        report: receives events.
-        force_download: download cached files again, and replace those that differ.
-        verify: hash cached files.
+        context: the context that all fetches share.
+        spec: the version or part of a version.
+        report: the callback that receives events.
+        force_download: whether to download cached files again and replace those that differ.
+        verify: whether to hash all cached files.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Retrieval:
         self._repaired: tuple[str, ...] = ()
 
     async def run(self) -> FetchedAsset:
-        """Fetch the version; `AssetsManager.fetch_asset` documents it."""
+        """Fetch the version. See `AssetsManager.fetch_asset`."""
         try:
             return await self._run()
-        except CacheError as error:  # the server of a network file system replaced a file since it was found
+        except CacheError as error:  # a network file system's server has replaced a file since it was found
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
                 raise
         return await self._run()
@@ -75,7 +75,7 @@ class Retrieval:
         store = self._context.store
         if self._force and store is None:
             raise InvalidSetting(
-                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and switch offline mode off."
+                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn off offline mode."
             )
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -89,10 +89,10 @@ class Retrieval:
             except OSError as error:
                 if self._problem is None or error.errno not in READ_ONLY:
                     raise
-                raise self._problem from error  # damage in an assets directory that can't be repaired
+                raise self._problem from error  # report the damage, which can't be repaired in a read-only directory
 
     async def check(self, *, cached: bool) -> Verification:
-        """Check every file, and keep none; `AssetsManager.verify_asset` documents it."""
+        """Check every file without storing any. See `AssetsManager.verify_asset`."""
         store = self._context.store
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -124,7 +124,7 @@ class Retrieval:
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt what is there. The lock is held, but others may have been granted it too."""
+        """Download the version, or adopt an existing payload. On some file systems, others may hold the same lock."""
         remote = await RemoteVersion.find(store, entry.name, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
@@ -169,7 +169,7 @@ class Retrieval:
         return plan
 
     def _reused(self, staging: Staging) -> set[str]:
-        """Stage files that are in the assets directory already, and return their paths."""
+        """Stage files that are already in the assets directory, and return their paths."""
         if self._force:
             return set()
         if self._damaged is None:

@@ -14,7 +14,7 @@ from aioassets.runtime.threads import in_thread
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Files and empty folders of a version.
+    """Selected files and empty folders of a version.
 
     Attributes:
         files: the files.
@@ -26,10 +26,10 @@ class Selection:
 
     @classmethod
     def of(cls, manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
-        """Select the whole version, or everything at or below the path of a sub-part. Blocking.
+        """Select the whole version, or everything at or below the path of the spec's sub-part. Blocking.
 
         Raises:
-            PartNotFound: nothing matches.
+            PartNotFound: nothing matches the sub-part.
         """
         if spec.part is None:
             return cls(manifest.table, manifest.empty_directories)
@@ -43,12 +43,12 @@ class Selection:
         return cls(files, folders)
 
     def all_folders(self) -> list[str]:
-        """Return every folder that must exist, parents first."""
+        """Return all folders that must exist, parents first."""
         return sorted({*self.folders, *inner_folders(self.files.paths, self.folders)})
 
 
 async def select(manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
-    """Return `Selection.of`. A thread computes it if it compares all paths."""
+    """Return the result of `Selection.of`, computed in a thread if all paths have to be compared."""
     if spec.part is None:
         return Selection.of(manifest, spec, version)
     return await in_thread(Selection.of, manifest, spec, version)

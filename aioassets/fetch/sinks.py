@@ -1,4 +1,4 @@
-"""Sinks of a file reader: a new file on the disk, or nothing."""
+"""Sinks for a file reader: a new file on disk, or nothing."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread, opened
 
 RANGE: Final = 8 * 1024 * 1024
-"""Bytes per range of a file. Transferring it takes much longer than a round trip."""
+"""Number of bytes in a range of a file. Transferring a range takes much longer than a round trip."""
 RANGES_AT_ONCE: Final = 8
-"""Maximum number of ranges of one file that are in progress, so that other files aren't delayed."""
+"""Maximum number of concurrent ranges of one file, so that other files aren't delayed."""
 RANGES_IN_MEMORY: Final = 4
-"""Ranges of all files in memory that wait to be hashed: 32 MiB in addition to the budget."""
+"""Maximum number of ranges, of all files, held in memory until they are hashed: 32 MiB in addition to the budget."""
 WRITE: Final = 1024 * 1024
-"""Bytes to write to the disk at a time."""
+"""Number of bytes to write to the disk at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSink:
-    """A new file on the disk.
+    """A new file on disk.
 
     Attributes:
-        target: its path. Its folder exists.
+        target: the path of the file. Its folder must exist.
     """
 
     target: str
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
-        """Write a file, and return the digest of what was written."""
+        """Write a file and return the digest of what was written."""
         return await (self._small(reader, file) if file.size <= SMALL else self._large(reader, file))
 
     async def discard(self) -> None:
@@ -59,7 +59,7 @@ class DiskSink:
         return await in_batch(_write_new, self.target, data, file.entry)
 
     async def _large(self, reader: FileReader, file: RemoteFile) -> str:
-        """Write ranges in parallel, and hash them in order from the page cache."""
+        """Write ranges in parallel and hash them in order, reading from the page cache."""
         async with opened(partial(_create, self.target, file.entry.executable)) as descriptor:
             hashing = _InOrderHash(descriptor, file.size, hash_for(file.entry))
             path = reader.driver.local_path(file.key) if file.revision is None else None
@@ -85,7 +85,7 @@ class NullSink:
     in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
-        """Hash a file."""
+        """Hash a file and return its digest."""
         if file.size > SMALL:
             return await self._large(reader, file)
         data = await reader.content(file, 0, file.size)
@@ -95,7 +95,7 @@ class NullSink:
         """Do nothing."""
 
     async def _large(self, reader: FileReader, file: RemoteFile) -> str:
-        """Read ranges in parallel, and hash them in order."""
+        """Read ranges in parallel and hash them in order."""
         digest = await in_thread(hash_for, file.entry)
         turns: defaultdict[int, anyio.Event] = defaultdict(anyio.Event)
         turns[0].set()
@@ -115,7 +115,7 @@ class NullSink:
 
 
 class _InOrderHash:
-    """Hashes the ranges of a file in order, each as soon as it and all earlier ones are on the disk."""
+    """Hashes the ranges of a file in order, each as soon as it and all earlier ones have been written."""
 
     def __init__(self, descriptor: int, size: int, digest: Hash | None) -> None:
         self._descriptor = descriptor
@@ -145,7 +145,7 @@ def _range_end(start: int, size: int) -> int:
 
 
 async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
-    """Let the system copy a range of an object that is a local file. Return `False` if it must be read instead."""
+    """Copy a range from an object that is a local file. Return `False` if it must be read by the driver instead."""
     copied = await in_thread(_copy_range_of, path, size, start, stop, descriptor)
     if copied:
         reader.report_bytes(stop - start)

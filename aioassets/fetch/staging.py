@@ -1,4 +1,4 @@
-"""Staging folders, where downloads are assembled."""
+"""Staging folders, in which downloads are assembled."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from aioassets.runtime.disk import free_bytes
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """Staging folder of one download, which no other download uses.
+    """The staging folder of a single download.
 
     Methods block and raise `OSError`.
 
     Attributes:
-        entry: the place of the version in the assets directory.
+        entry: the entry for the version in the assets directory.
         record: the record to place with the files.
-        selection: the files and folders of the download.
+        selection: the files and folders to download.
         folder: the staging folder.
     """
 
@@ -41,17 +41,17 @@ class Staging:
 
     @classmethod
     def of(cls, entry: CacheEntry, record: Record, selection: Selection) -> Staging:
-        """Return a staging folder with an unused name. `create` creates it."""
+        """Return a staging folder with an unused name, without creating it yet."""
         return cls(entry, record, selection, entry.new_path(STAGING))
 
     @property
     def payload(self) -> Path:
-        """File or folder of the staged payload."""
+        """The staged payload, a file or a folder."""
         return self.folder / "payload"
 
     @property
     def record_file(self) -> Path:
-        """File of the staged record."""
+        """The file with the staged record."""
         return self.folder / "record"
 
     def path_of(self, file: FileEntry) -> Path:
@@ -59,23 +59,23 @@ class Staging:
         return self.payload / file.path
 
     def create(self) -> None:
-        """Create the staging folder. Remove those of dead fetches."""
+        """Create the staging folder, and remove abandoned ones."""
         create_owned(self.folder)
         now = self.folder.stat().st_mtime
         for other in staging_folders(self.folder.parent, self.entry.version):
-            with contextlib.suppress(OSError):  # of another user
+            with contextlib.suppress(OSError):  # another user's folder
                 if other != self.folder and is_abandoned(other, now):
                     remove(other)
 
     def prepare(self) -> None:
-        """Create all folders of the selection."""
+        """Create all folders in the selection."""
         if self.record.manifest.is_directory:
             self.payload.mkdir()
             for folder in self.selection.all_folders():
                 (self.payload / folder).mkdir(parents=True, exist_ok=True)
 
     def reuse_parts(self) -> set[str]:
-        """Stage all files that are cached as single files of this version; return their paths."""
+        """Stage all files that are individually cached from this version, and return their paths."""
         record = self.entry.parts_record()
         if record is None or record != self.record:
             return set()
@@ -83,7 +83,7 @@ class Staging:
         return {file.path for file in self.selection.files if self._reuse_part(root, file)}
 
     def reuse_intact(self, damaged: CachedFiles) -> set[str]:
-        """Stage all files of a damaged cached version that match their digests; return their paths."""
+        """Stage all files of a damaged cached version that match their digests, and return their paths."""
         intact = [file for file in self.selection.files if file.digests and damaged.problem_of(file) is None]
         for file in intact:
             _link_or_copy(damaged.root / file.path, self.path_of(file))
@@ -96,7 +96,7 @@ class Staging:
         return True
 
     def check_free_space(self, nbytes: int) -> None:
-        """Raise `CacheError` if a download is larger than the free space of its file system."""
+        """Raise `CacheError` if a download is larger than the free space on its file system."""
         free = free_bytes(self.folder)
         if free is not None and nbytes > free:
             raise CacheError(
@@ -106,7 +106,7 @@ class Staging:
             )
 
     def check_distinct(self) -> None:
-        """Check that no path of an unselected file leads to a staged one, which would later be served for it.
+        """Check that no unselected file's path leads to a staged file, which would later be served in its place.
 
         Raises:
             FileExistsError: the file system treats two paths of the version as one.
@@ -117,7 +117,7 @@ class Staging:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
     def folding_error(self, error: OSError) -> CacheError | None:
-        """Return the error for a path that folds to another path of the version, or `None` if none does."""
+        """Return the error for a path that folds to another path in the version, or `None` if it doesn't."""
         target = os.fspath(error.filename or "")
         for root in (self.payload, self.entry.parts):
             path = target.removeprefix(f"{root}/")
@@ -137,6 +137,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except FileExistsError as error:
         raise FileExistsError(error.errno, error.strerror, str(target)) from None
     except OSError:
-        if os.path.lexists(target):  # file systems without links refuse them before they look at the target
+        if os.path.lexists(target):  # file systems without hard links fail before they check the target
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         shutil.copy2(source, target)

@@ -1,4 +1,4 @@
-"""Verification of a version against its manifest, in the store or in the assets directory."""
+"""Verifying a version against its manifest, in the store or in the assets directory."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["Verification"]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Result of a check.
+    """The result of a check.
 
     Attributes:
-        name: the asset.
+        name: the asset's name.
         version: the version that the spec resolved to.
-        part: the sub-part of the spec, or `None`.
+        part: the sub-part in the spec, or `None`.
         files: the number of files that were checked.
-        size: their total size in bytes, as recorded in the manifest; `None` for versions that modelkit pushed.
+        size: their total size in bytes, as recorded in the manifest; `None` for versions pushed by modelkit.
         verified_by: the algorithms of the digests that were compared, strongest first.
         unverifiable: the number of files without a known digest. Only their presence and size were checked.
-        problems: the errors of damaged and missing files, in the order of the files.
+        problems: the errors for damaged and missing files, in manifest order.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """`True` if no problem was found."""
+        """Whether no problems were found."""
         return not self.problems
 
     @classmethod
@@ -56,11 +56,11 @@ class Verification:
         """Return the result of a check. Blocking.
 
         Args:
-            name: the asset.
+            name: the asset's name.
             version: the version.
-            part: the sub-part of the spec, or `None`.
-            manifest: a manifest of only the checked files.
-            problems: the errors of damaged and missing files.
+            part: the sub-part in the spec, or `None`.
+            manifest: a manifest that contains only the checked files.
+            problems: the errors for damaged and missing files.
         """
         return cls(
             name=name,
@@ -81,7 +81,7 @@ def check_cached(found: CachedFiles, part: str | None) -> Verification:
 
 
 async def check_stored(remote: RemoteVersion, files: FileTable, part: str | None, report: Reporter) -> Verification:
-    """Verify files in the store without storing them."""
+    """Verify files in the store without saving them to disk."""
     checked = replace(remote.manifest, files=files)
     if checked.size is None:
         remote = await remote.with_sizes()
@@ -91,7 +91,7 @@ async def check_stored(remote: RemoteVersion, files: FileTable, part: str | None
 
 
 async def _problems(remote: RemoteVersion, files: FileTable, report: Reporter) -> dict[str, IntegrityError]:
-    """Read and verify files. Return the errors of damaged and missing files by path."""
+    """Read and verify files. Return the errors for damaged and missing files by path."""
     problems: dict[str, IntegrityError] = {}
     reader = FileReader(remote.store.driver, remote.name, report)
     sink = NullSink()

@@ -20,7 +20,7 @@ T = TypeVar("T")
 BATCH_SIZE: Final = 32
 """Maximum number of jobs in a batch, so that the first results aren't delayed for long."""
 SLOW_BATCH: Final = 0.005
-"""Seconds after which waiting jobs stop waiting for the batch that is running."""
+"""How many seconds waiting jobs wait for the running batch before they are run in separate threads."""
 SMALL: Final = 128 * 1024
 """Maximum size in bytes of a file that is read or written, and hashed, as part of a batch."""
 
@@ -28,7 +28,7 @@ _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakr
 
 
 class _Job(Generic[T]):
-    """Short blocking function call, and its outcome."""
+    """A short blocking function call and its outcome."""
 
     def __init__(self, work: Callable[[], T], outcome: asyncio.Future[T]) -> None:
         self._work = work
@@ -59,7 +59,7 @@ class _Job(Generic[T]):
 
 
 class _Batch:
-    """Jobs that one thread runs one after the other."""
+    """Jobs that a single thread runs one after another."""
 
     def __init__(self, jobs: Sequence[_Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
         self.jobs = jobs
@@ -84,7 +84,7 @@ class _Batches:
 
     A round trip to a thread takes longer than reading or writing a small file. Threads that run short
     jobs at the same time compete for the GIL, so a single thread runs all of them. On slow disks, where a
-    batch takes longer than `SLOW_BATCH`, each waiting job runs in a thread of its own if one is available.
+    batch takes longer than `SLOW_BATCH`, each waiting job runs in a separate thread if one is available.
     The threads end with the loop.
     """
 
@@ -178,10 +178,10 @@ async def in_batch(work: Callable[..., T], *args: object) -> T:
     batches.add(job)
     try:
         return await outcome
-    except OutOfThreads:  # the work didn't start
+    except OutOfThreads:  # `work` was never called
         return await in_thread(work, *args)
     except asyncio.CancelledError:
-        with anyio.CancelScope(shield=True):  # the work is short, and must not outlive the call
+        with anyio.CancelScope(shield=True):  # `work` is short, and must not outlive this call
             if job.batch is not None:
                 await asyncio.wait([job.batch])
         raise

@@ -17,16 +17,16 @@ __all__ = ["Budget"]
 logger = logging.getLogger(__name__)
 
 MAX_REQUESTS = 256
-"""Default maximum number of requests in flight. At a latency of 20 ms, this many exceed the request rate of S3."""
+"""Default maximum number of requests in flight. At a latency of 20 ms, this exceeds S3's request rate."""
 MIN_REQUESTS = 4
 """Default lower bound to which throttling reduces the number of requests in flight."""
 MAX_BYTES = 32 * 1024 * 1024
 """Default maximum number of bytes in flight: 4 parts of 8 MiB fill a 5 Gbit/s link at a latency of 50 ms.
-HTTP clients keep about two copies of each."""
+HTTP clients keep about two copies of each part in memory."""
 LIGHT_SHARE = 1 / 32
 """Maximum size of a light request, as a share of the byte limit. Its latency matters more than its transfer time."""
 RESERVED_SHARE = 1 / 8
-"""Share of the byte limit that heavy requests leave to light ones, and that these may use while heavy ones wait."""
+"""Share of the byte limit reserved for light requests. They may not use more than this while heavy requests wait."""
 RESERVED_REQUESTS = 4
 """Extra requests reserved for documents, so that a busy push can still renew its claim."""
 
@@ -39,13 +39,13 @@ class _Waiter:
 
 
 class AdaptiveLimit:
-    """Limit on concurrent requests. Throttling halves it, and successful requests slowly increase it.
+    """A limit on concurrent requests. Throttling halves it, and successful requests slowly increase it.
 
-    The limit grows by one after as many successful requests as it allows concurrently.
+    After as many successful requests as the limit allows concurrently, it increases by one.
 
     Args:
-        floor: the minimum.
-        ceiling: the maximum and initial value.
+        floor: the minimum limit.
+        ceiling: the maximum and initial limit.
     """
 
     def __init__(self, floor: int, ceiling: int) -> None:
@@ -60,7 +60,7 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def begin(self) -> int:
-        """Return a marker of when a request was sent, to pass to `throttled`."""
+        """Return a marker for the time at which a request is sent, to pass to `throttled`."""
         return self._slowed
 
     def answered(self) -> None:
@@ -81,9 +81,9 @@ class AdaptiveLimit:
 
 
 class Budget:
-    """Limit on requests and bytes in flight, shared by all transfers of a manager.
+    """A limit on requests and bytes in flight, shared by all transfers of a manager.
 
-    Requests acquire both together, in order of arrival. Light requests may overtake heavy ones that are
+    Each request acquires its share of both at once, in arrival order. Light requests may overtake heavy ones that are
     waiting for bytes, and heavy ones leave them a share, so that neither kind delays the other.
     Throttling by the store temporarily reduces the number of requests.
 
@@ -202,7 +202,7 @@ class Budget:
         self._grant()
 
     def begin(self) -> int:
-        """Return a marker of when a request was sent, to pass to `learn`."""
+        """Return a marker for the time at which a request is sent, to pass to `learn`."""
         return self._limit.begin()
 
     def learn(self, begun: int, error: BaseException | None) -> None:

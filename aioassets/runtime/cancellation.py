@@ -15,7 +15,7 @@ from aioassets.runtime.tasks import T, unwrapped
 GRACE: Final = 5.0
 """Default number of seconds for cleaning up."""
 CLEANUP_SHARE: Final = 0.75
-"""Share of the grace period in which a stopped operation must clean up after its requests."""
+"""Share of the grace period within which a stopped operation must clean up after its requests."""
 
 
 class Stopped(Exception):
@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """Signal that asks an operation to stop within a grace period.
+    """A signal that asks an operation to stop within a grace period.
 
     Args:
         grace: the number of seconds that the operation may take after the request.

@@ -16,11 +16,11 @@ PER_REQUEST: Final = 4
 FEWEST: Final = 2
 """Minimum number of concurrent requests. A limit on open files that is too low for them causes errors."""
 MOST: Final = 10_240
-"""Limit on open files to which commands raise their own limit. macOS doesn't allow a higher one."""
+"""Maximum to which commands raise their limit on open files. macOS doesn't allow a higher limit."""
 
 
 def fitting(wanted: int) -> int:
-    """Return how many concurrent requests, or files kept open, the limit on open files allows.
+    """Return how many concurrent requests (or open files) the limit on open files allows.
 
     Args:
         wanted: the maximum number to return.

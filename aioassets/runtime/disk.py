@@ -22,7 +22,7 @@ DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """Flags for opening a file for reading, which don't block if it was replaced by a pipe or terminal."""
 STALE_TRIES: Final = 3
-"""Maximum number of attempts of an operation that fails with `ESTALE`."""
+"""Maximum number of attempts for an operation that fails with `ESTALE`."""
 BUFFER: Final = 1024 * 1024
 """Number of bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
 
@@ -44,7 +44,7 @@ _HINTS: Final = {
 def again_if_stale(work: Callable[..., T], *args: object) -> T:
     """Run a function that is safe to repeat, and repeat it after `ESTALE`. Blocking.
 
-    The error means that the server of a network file system has replaced the file since it was looked up.
+    The error means that a network file system's server has replaced the file since it was looked up.
     """
     for _ in range(STALE_TRIES - 1):
         try:
@@ -79,7 +79,7 @@ def denied(where: str, doing: str, error: OSError) -> AccessDenied:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the free space of a folder's file system in bytes, or `None` if it isn't reported."""
+    """Return the free space on a folder's file system in bytes, or `None` if it isn't reported."""
     status = os.statvfs(folder)
     if not status.f_blocks:
         return None

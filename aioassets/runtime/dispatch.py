@@ -27,7 +27,7 @@ WARN_EVERY: Final = 5.0
 
 
 class Dispatcher:
-    """Sender that limits and retries requests.
+    """Sends requests within a budget, and retries them.
 
     Args:
         budget: the budget that the requests share. The default fits the limit on open files.
@@ -53,7 +53,7 @@ class Dispatcher:
             request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
             nbytes: the number of bytes that the request keeps in memory.
             urgent: whether it may use the reserved requests, which are for documents and cleaning up.
-            effects: where to record attempts with an unknown effect, even if a later attempt succeeds.
+            effects: where to record attempts whose effect is unknown, even if a later attempt succeeds.
 
         Raises:
             AioAssetsError: if the last attempt failed; `uncertain` describes that attempt alone.

@@ -6,7 +6,7 @@ from aioassets.errors import is_uncertain
 
 
 class Effects:
-    """Record of whether the effect of every write request is known.
+    """A record of whether the effect of every write request is known.
 
     A request with an unknown effect may still take effect later, even if a retry has succeeded.
 
@@ -20,7 +20,7 @@ class Effects:
         self.uncertain = False
 
     def note_uncertain(self) -> None:
-        """Record a request with an unknown effect."""
+        """Record a request whose effect is unknown."""
         self.uncertain = True
 
     def note_error(self, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
 FILES_AT_ONCE: Final = 64
-"""Default maximum number of files in progress, each for small and for large files. The budget limits their requests."""
+"""Default maximum number of concurrent files of each kind, small and large. The budget limits their requests."""
 LARGE: Final = 1024 * 1024
 """Minimum size in bytes of a large file. It may be sent in parts, and one more request hardly matters."""
 
@@ -26,7 +26,7 @@ async def side_by_side(
     Args:
         sizes: the sizes of the files in bytes, `None` for unknown ones.
         count: the number of files.
-        work: a function that processes one file, given its number.
+        work: a function that processes one file, given its index.
         limit: the maximum number of files of each kind to process concurrently.
     """
     if count <= limit:
@@ -40,7 +40,7 @@ async def side_by_side(
 
 
 def _by_size(sizes: Iterable[int | None]) -> tuple[array[int], array[int]]:
-    """Return the numbers of the large files and of the small files."""
+    """Return the indexes of the large files and those of the small files."""
     lanes = array("L"), array("L")
     for number, size in enumerate(sizes):
         lanes[(size or 0) < LARGE].append(number)

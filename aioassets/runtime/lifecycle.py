@@ -20,7 +20,7 @@ with contextlib.suppress(ImportError):  # otherwise anyio imports it on the even
 
 
 class Lifecycle:
-    """Lifecycle of a manager. All its calls run on one event loop, and none can start once it is closed."""
+    """The lifecycle of a manager. All its calls run on one event loop, and none can start once it is closed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -36,7 +36,7 @@ class Lifecycle:
         """Bind the manager to the running event loop on the first call.
 
         Raises:
-            ManagerStateError: if the manager is closed or belongs to another event loop.
+            ManagerStateError: if the manager is closed or belongs to a different event loop.
         """
         if self._closed:
             raise ManagerStateError("This manager is closed. Create a new one.")
@@ -58,7 +58,7 @@ class Lifecycle:
             ended.set()
 
     async def each(self, batches: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
-        """Iterate over the items of batches. Each batch is produced by a call of its own."""
+        """Iterate over the items in batches. Each batch is produced by a separate call."""
         while (batch := await self.run(lambda: anext(batches, None))) is not None:
             for item in batch:
                 yield item

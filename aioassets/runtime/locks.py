@@ -1,4 +1,4 @@
-"""A lock for each key."""
+"""Locks that are identified by keys."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import anyio
 
 
 class KeyedLock:
-    """Set of fair locks, one for each key. Unused locks are removed."""
+    """A set of fair locks, one for each key. Unused locks are removed."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[anyio.Lock, int]] = {}
 
     @contextlib.asynccontextmanager
     async def holding(self, key: Hashable) -> AsyncIterator[None]:
-        """Hold the lock of a key for the duration of a `with` block."""
+        """Hold the lock for a key for the duration of a `with` block."""
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)
         try:

@@ -1,4 +1,4 @@
-"""Identity of the current process and its machine, and the liveness of other processes."""
+"""Identifying the current process and its machine, and checking whether other processes are alive."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _process(pid: int) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Process that claims version numbers.
+    """A process that claims version numbers.
 
     Attributes:
         machine: a digest that identifies the machine, its current boot and the PID namespace.
@@ -73,7 +73,7 @@ class Claimant:
 
 
 class Machine:
-    """Machine that the current process runs on, and the processes visible there. Simulations replace it.
+    """The machine that the current process runs on, and the processes on it. Simulations replace it.
 
     Attributes:
         live_claims: the tokens of claims that pushes of the current process hold or are trying to acquire.

@@ -1,4 +1,4 @@
-"""Marking log messages that are meant for the user of a command, not only for a log."""
+"""Marking log messages that are meant for the user of a command, not just for the log."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["RetryPolicy"]
 
 
 RETRY_FOR: Final = 60.0
-"""Default number of seconds for which to retry a failing request. Most failovers and restarts of stores are shorter."""
+"""Default number of seconds for which to retry a failing request. Most store failovers and restarts take less time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class RetryPolicy:
     """Time-based retry policy with exponential backoff and jitter.
 
     Attributes:
-        retry_for: how many seconds after the first failure further attempts may start; 0 disables retries. Delays
-            count with at least their intended length, even if less time has passed by the clock.
+        retry_for: how many seconds after the first failure further attempts may start; 0 disables retries. Each
+            delay counts as at least its intended length, even if less time has passed according to the clock.
         first_delay: the delay before the second attempt in seconds. It doubles for each further attempt.
         max_delay: the maximum delay in seconds. A store's Retry-After may exceed it, up to `retry_for`.
         sleep: the function that waits between attempts. Tests replace it.
@@ -48,7 +48,7 @@ class RetryPolicy:
 
 
 class Tries:
-    """Counter of the consecutive failures of one request."""
+    """A counter of a request's consecutive failures."""
 
     def __init__(self, retry: RetryPolicy) -> None:
         self._retry = retry
@@ -75,4 +75,4 @@ class Tries:
 
 
 NO_RETRY = RetryPolicy(retry_for=0.0)
-"""Policy that disables retries, for tests."""
+"""A policy that disables retries, for tests."""

@@ -75,8 +75,8 @@ async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaita
 async def supervised(work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` in a child task.
 
-    A native `Task.cancel()` ignores anyio's shields. Here it cancels the scope of the child task instead,
-    which respects them.
+    A native `Task.cancel()` ignores anyio's shields. Here, it cancels the scope of the child task instead,
+    and the scope respects shields.
     """
     result: list[T] = []
 

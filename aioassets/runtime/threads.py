@@ -1,4 +1,4 @@
-"""Blocking functions in threads. A cancelled call waits until the function returns."""
+"""Running blocking functions in threads. A cancelled call waits until the function returns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THREADS = 16
 MAX_FILES: Final = 256
 """Maximum number of files that one event loop keeps open, if the limit on open files allows it."""
 CHUNK_SIZE: Final = 1024 * 1024
-"""Number of bytes to hash or write at once, in half a millisecond: long enough for another thread to wake up."""
+"""Number of bytes to hash or write at once: for half a millisecond, long enough for another thread to wake up."""
 POLL: Final = 0.05
 """Seconds between checks for cancellation in a thread."""
 
@@ -106,7 +106,7 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 
 
 class LoopThreads(Executor):
-    """Executor that uses the threads of `in_thread`. Submit from the event loop only.
+    """An executor that uses the threads of `in_thread`. Submit from the event loop only.
 
     On exit, the async context manager waits for all submitted calls, even if their callers were cancelled.
     """
@@ -196,7 +196,7 @@ def check_cancelled() -> None:
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` on a new event loop in the current thread, where it may block.
 
-    If the call of this worker thread is cancelled, so is `work`.
+    If the call that the current worker thread runs is cancelled, so is `work`.
     """
 
     async def watched() -> T:

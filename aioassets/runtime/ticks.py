@@ -10,7 +10,7 @@ from aioassets.runtime.tasks import TASKS_PER_TICK
 
 
 class TickBatcher:
-    """Queue that runs a few callbacks per event loop iteration, so that other tasks can run in between."""
+    """A queue that runs a few callbacks per event loop iteration, so that other tasks can run in between."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()

@@ -40,14 +40,14 @@ _Parse = Callable[[bytes, Callable[[], None]], T]
 """Function that parses bytes, and regularly calls its second argument, which raises an exception on cancellation."""
 
 INLINE: Final = 16 * 1024
-"""Maximum number of bytes of JSON to parse on the event loop, in a few milliseconds. More are parsed in a thread."""
+"""Maximum size in bytes of JSON parsed on the event loop (a few milliseconds). Larger documents use a thread."""
 LISTED_AT_ONCE: Final = 64
 """Maximum number of concurrent listings."""
 LARGE_AT_ONCE: Final = 64 * 1024 * 1024
 """Maximum total size in bytes of large documents to read and parse concurrently. A larger document is read alone.
 Once parsed, documents take several times as much memory."""
 INDEX_LIFETIME: Final = 60.0
-"""Number of seconds for which a push may rely on an index after reading it. `clean` waits many times longer."""
+"""Number of seconds for which a push may rely on an index after reading it. `clean` waits many times as long."""
 
 
 async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what: str) -> T:
@@ -75,15 +75,16 @@ async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """State of an index when it was read or written.
+    """The state of an index when it was read or written.
 
     Attributes:
         index: the content; empty if the index doesn't exist.
         revision: the revision; `Expect.ABSENT` if the index doesn't exist.
-        store: its `AssetStore`.
-        asked: the time of the request, by the clock of its `AssetStore`.
+        store: the `AssetStore` that the index belongs to.
+        asked: the time of the request, according to the clock of that `AssetStore`.
         new_store: whether the bucket or folder doesn't exist yet and the first write will create it.
-        answered: the time of the response, by the store's clock; `None` if the index was absent or written.
+        answered: the time of the response, according to the store's clock; `None` if the index didn't exist or was
+            written.
     """
 
     index: VersionIndex
@@ -101,13 +102,13 @@ class IndexState:
 
 @dataclass(frozen=True, slots=True)
 class MetaState:
-    """State of a `.meta` when it was read.
+    """The state of a `.meta` object when it was read.
 
     Attributes:
         content: the claim or manifest.
         revision: the revision.
-        modified: the time of its last write, by the store's clock.
-        answered: the time of the response, by the same clock.
+        modified: the time of its last write, according to the store's clock.
+        answered: the time of the response, according to the same clock.
     """
 
     content: Manifest | Claim
@@ -123,11 +124,11 @@ class MetaState:
 
 @dataclass(frozen=True, slots=True)
 class AssetStore:
-    """Assets under one prefix of a store.
+    """The assets under one prefix in a store.
 
     Attributes:
         driver: the driver of the bucket.
-        layout: the layout of keys.
+        layout: the layout of the keys.
         clock: a monotonic clock in seconds that keeps running while the machine is suspended.
         files_at_once: the maximum number of files that one call processes concurrently.
         large: the budget for large documents in memory.
@@ -193,7 +194,7 @@ class AssetStore:
         return state.store is self and self.clock() - state.asked <= INDEX_LIFETIME
 
     async def read_meta(self, name: str, version: str) -> MetaState:
-        """Read the `.meta` of a version.
+        """Read the `.meta` object of a version.
 
         Raises:
             ObjectNotFound: if it doesn't exist.

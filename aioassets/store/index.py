@@ -21,11 +21,11 @@ from aioassets.store.documents import AssetStore, IndexState
 logger = logging.getLogger(__name__)
 
 MAX_REFUSALS: Final = 5
-"""Number of consecutive refused writes, with an unchanged revision, after which a store counts as unsuitable."""
+"""Number of consecutive refused writes, at an unchanged revision, after which a store counts as unsuitable."""
 
 
 def check_index(state: IndexState, scheme: VersioningScheme, name: str) -> None:
-    """Raise `InvalidVersion` if an index contains a version of another scheme."""
+    """Raise `InvalidVersion` if an index contains a version that doesn't belong to the given scheme."""
     for version in state.index.versions:
         if not scheme.is_version(version):
             raise InvalidVersion(
@@ -39,8 +39,8 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
     """Return the next version after those in an index.
 
     Raises:
-        InvalidVersion: if the index uses another versioning scheme.
-        VersionNotFound: if the index has no version with the requested major.
+        InvalidVersion: if the index uses a different versioning scheme.
+        VersionNotFound: if the index has no version with the requested major number.
     """
     check_index(state, scheme, name)
     version = scheme.following(plan_bump, state.index.versions)
@@ -50,7 +50,7 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:
-    """Raise `AssetExists` if an asset to create exists, or `AssetNotFound` if an asset to update doesn't."""
+    """Raise `AssetExists` if an asset to create already exists, or `AssetNotFound` if an asset to update doesn't."""
     if operation == CREATE and state.exists:
         latest = f" (its latest version is {state.index.versions[0]})" if state.index.versions else ""
         raise AssetExists(
@@ -79,13 +79,13 @@ async def add_to_index(
         name: the asset's name.
         versions: the versions to add.
         retry: the retry policy, which determines the delays between attempts.
-        known: a state of the index to try first, instead of reading the index.
+        known: a known state of the index to try first, instead of reading the index.
 
     Returns:
         The index that contains the versions.
 
     Raises:
-        InvalidVersion: if the index uses another versioning scheme.
+        InvalidVersion: if the index uses a different versioning scheme.
         StoreUnsuitable: if the store refuses conditional writes even with the current revision.
     """
     attempt = refusals = 0

@@ -17,12 +17,12 @@ INDEXES_AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class AssetVersions:
-    """Asset in a listing.
+    """An asset in a listing.
 
     Attributes:
         name: the asset's name.
         versions: the versions in its index, latest first; empty if the index is invalid.
-        error: the reason why the index is invalid; `None` if it is valid.
+        error: the error for an invalid index; `None` if the index is valid.
     """
 
     name: str
@@ -47,7 +47,7 @@ async def list_assets(store: AssetStore, prefix: str) -> AsyncIterator[Sequence[
     """Yield the assets whose names start with `prefix`, sorted by name, in batches.
 
     Raises:
-        InvalidName: if the prefix has `..` segments.
+        InvalidName: if the prefix contains `..` segments.
     """
     if ".." in prefix.split("/"):
         raise InvalidName(prefix, "a name prefix must not have '..' segments")

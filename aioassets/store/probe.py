@@ -1,4 +1,4 @@
-"""Probing a store for conditional writes."""
+"""Probing whether a store supports conditional writes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PROBE_LIFETIME: Final = 7 * 24 * 3600.0
 
 
 async def probe(driver: Driver, layout: Layout) -> None:
-    """Check with a scratch object that a store honours conditional writes.
+    """Check, using a scratch object, that a store honours conditional writes.
 
-    This can't check whether they are atomic.
+    The probe can't check whether they are atomic.
 
     Raises:
         StoreUnsuitable: if the store doesn't honour them.
@@ -47,7 +47,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
 
 
 class ProbeCache:
-    """Record of stores that were found suitable, kept in files for a week.
+    """A record of the stores that were found suitable, kept in files for a week.
 
     Args:
         folder: the folder for the files. If it is `None` or not writable, the record lasts as long as this object.
@@ -96,14 +96,14 @@ class ProbeCache:
             data = json.dumps({"store": identity, "probed": self._now()}).encode()
             write_atomically(note, lambda file: file.write(data))
         except OSError as error:
-            logger.info("Cannot save in %s that the store is suitable: %s", note.parent, error)
+            logger.info("Could not record in %s that the store is suitable: %s", note.parent, error)
 
 
 async def _must_succeed(driver: Driver, key: str, data: bytes, expected: Revision | Expect, what: str) -> Revision:
     try:
         return await driver.write(key, data, expected=expected)
     except PreconditionFailed:
-        # The write may have succeeded with its response lost, so that only the retry was refused.
+        # The write may have succeeded but its response been lost, so that only the retry was refused.
         with contextlib.suppress(ObjectNotFound):
             found = await driver.read(key, limit=SMALL_DOCUMENT)
             if found.data == data:

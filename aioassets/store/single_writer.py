@@ -25,7 +25,7 @@ from aioassets.store.documents import read_small_first
 
 
 class SingleWriter:
-    """Driver for stores that don't support conditional writes. It checks the conditions itself before each write.
+    """A driver for stores that don't support conditional writes. It checks the conditions itself before each write.
 
     This is safe only as long as there is no other writer, as the user has declared.
 

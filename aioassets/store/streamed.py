@@ -13,7 +13,7 @@ from aioassets.runtime.threads import coalesced
 
 @dataclass(frozen=True, slots=True)
 class StreamedJson:
-    """JSON document that is encoded each time it is read.
+    """A JSON document that is encoded each time it is read.
 
     Attributes:
         fields: a function that returns the fields, the same ones each time, with iterators in place of long arrays.

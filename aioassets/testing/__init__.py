@@ -1,4 +1,4 @@
-"""Conformance tests for drivers, to be inherited by the test suites of their authors.
+"""Conformance tests for drivers, which driver authors inherit in their own test suites.
 
 ::
 
@@ -8,8 +8,8 @@
             async with MyDriver(fresh_bucket()) as driver:
                 yield driver
 
-They need pytest, and pytest-asyncio in its auto mode. Call
-`pytest.register_assert_rewrite("aioassets.testing")` in a `conftest.py` for detailed failures.
+They require pytest, and pytest-asyncio in auto mode. For detailed assertion messages, call
+`pytest.register_assert_rewrite("aioassets.testing")` in `conftest.py`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["BytesSource", "DriverConformance"]
 
 
 class DriverConformance(DocumentConformance, UploadConformance, RangeConformance, ListingConformance, CopyConformance):
-    """Tests of what `aioassets.drivers.protocol.Driver` promises.
+    """Tests for the guarantees of `aioassets.drivers.protocol.Driver`.
 
-    A subclass provides the fixture `driver`: a new driver over an empty bucket.
+    A subclass provides the fixture `driver`: a new driver for an empty bucket.
 
     Attributes:
-        part_size: size in bytes above which the driver uploads a blob in several parts. The default is
-            the minimum of S3. A driver without multipart uploads may set a smaller one.
+        part_size: the size in bytes above which the driver uploads a blob in several parts. The default is
+            the minimum part size in S3. For a driver without multipart uploads, it can be smaller.
     """
 
     part_size = 5 * 1024 * 1024

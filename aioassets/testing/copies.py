@@ -1,4 +1,4 @@
-"""Conformance tests of server-side copies."""
+"""Conformance tests for server-side copies."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aioassets.testing.sources import BytesSource
 
 
 class CopyConformance(PartSized):
-    """Tests of server-side copies."""
+    """Tests for server-side copies."""
 
     async def test_an_object_is_copied_on_the_server_side(self, driver: Driver) -> None:
-        """The copy has the checksums that the store reports."""
+        """The copy has the same checksums as the original."""
         data = b"content" * 100
         await driver.upload("source", BytesSource(data))
         info = await driver.stat("source")
@@ -31,7 +31,7 @@ class CopyConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_copy_overwrites_nothing(self, driver: Driver, parts: float) -> None:
-        """The same contents count as success, and different ones are refused, whatever checksums the store reports."""
+        """A copy succeeds if the target has the same contents, and is refused if they differ."""
         data = self._content(parts)
         other = data[:-1] + b"!"
         for key in ("source", "same"):
@@ -47,7 +47,7 @@ class CopyConformance(PartSized):
         assert await read_all(driver, "other", 0, len(data)) == other
 
     async def test_a_copy_is_pinned_to_its_revision(self, driver: Driver) -> None:
-        """An object that has been changed or deleted in the meantime isn't copied."""
+        """An object is not copied if it has been changed or deleted in the meantime."""
         await driver.upload("source", BytesSource(b"before"))
         info = await driver.stat("source")
         await driver.upload("source", BytesSource(b"after!"), expected=Expect.ANYTHING)

@@ -1,4 +1,4 @@
-"""Conformance tests of documents."""
+"""Conformance tests for documents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aioassets.testing.sources import BytesSource, RandomDocument
 
 
 class DocumentConformance(PartSized):
-    """Tests of reading, writing and describing documents."""
+    """Tests for reading and writing documents, and for `stat`."""
 
     async def test_a_written_document_is_read_back(self, driver: Driver) -> None:
         revision = await driver.write("team/model.versions", b'{"versions": []}', expected=Expect.ABSENT)
@@ -38,7 +38,7 @@ class DocumentConformance(PartSized):
             await driver.read("nothing/here")
 
     async def test_a_document_above_the_limit_is_refused(self, driver: Driver) -> None:
-        """A large document must not fill the memory. A document of exactly the limit is read."""
+        """A large document must not fill the memory. A document whose size equals the limit can be read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
         with pytest.raises(DocumentTooLarge, match="key is invalid: it is larger than the 999 bytes") as caught:
@@ -76,7 +76,7 @@ class DocumentConformance(PartSized):
             await driver.read("key")
 
     async def test_a_long_document_is_created_once_and_swapped_at_its_revision(self, driver: Driver) -> None:
-        """The same conditions hold for a `StreamedDocument`."""
+        """Conditions work in the same way for a `StreamedDocument`."""
         first, second = RandomDocument(), RandomDocument()
         revision = await driver.write("key", first, expected=Expect.ABSENT)
         with pytest.raises(PreconditionFailed, match="key"):
@@ -131,7 +131,7 @@ class DocumentConformance(PartSized):
             await driver.stat("nothing/here")
 
     async def test_reported_checksums_are_right(self, driver: Driver) -> None:
-        """A store need not report any. Those that it reports are digests of the whole content."""
+        """A store doesn't have to report checksums. Those that it reports are digests of the whole content."""
         await driver.upload("key", BytesSource(b"data"))
         checksums = (await driver.stat("key")).checksums
         assert checksums.get("sha256") in (None, hashlib.sha256(b"data").hexdigest())

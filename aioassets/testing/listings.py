@@ -1,4 +1,4 @@
-"""Conformance tests of listing, keys and deletion."""
+"""Conformance tests for listings, unusual keys and deletion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aioassets.testing.sources import BytesSource
 
 
 class ListingConformance(PartSized):
-    """Tests of listings, unusual keys, deletion and closing."""
+    """Tests for listings, unusual keys, deletion and closing."""
 
     async def test_listing_without_matching_keys_is_empty(self, driver: Driver) -> None:
         assert await list_keys(driver, "") == []
@@ -28,7 +28,7 @@ class ListingConformance(PartSized):
         assert await list_keys(driver, "key/") == []
 
     async def test_keys_are_listed_by_prefix(self, driver: Driver) -> None:
-        """A prefix needn't be a folder, and keys are in ascending order."""
+        """A prefix doesn't have to end at a folder, and keys are listed in ascending order."""
         keys = ["team/a", "team/model.versions", "team/model/1.0.meta", "team/model/1.0/x", "teams/b", "z"]
         await write_all(driver, reversed(keys))
         assert await list_keys(driver, "") == keys
@@ -38,7 +38,7 @@ class ListingConformance(PartSized):
         assert await list_keys(driver, "team/model/1.0") == keys[2:4]
 
     async def test_a_delimiter_folds_keys(self, driver: Driver) -> None:
-        """Each folder is one row, in order among the keys."""
+        """Each folder is a single row, sorted among the keys."""
         await write_all(driver, ["a/1", "a/2/x", "b", "c/1", "d/e/f"])
         assert await list_rows(driver, "", "/") == ["a/...", "b", "c/...", "d/..."]
         assert await list_rows(driver, "a/", "/") == ["a/1", "a/2/..."]
@@ -46,7 +46,7 @@ class ListingConformance(PartSized):
         assert await list_rows(driver, "d/e/", "/") == ["d/e/f"]
 
     async def test_a_listing_describes_its_objects(self, driver: Driver) -> None:
-        """Size and time equal those of `stat`, and so does the revision if the listing contains it."""
+        """The metadata agrees with `stat`. A listing may omit the revision."""
         await driver.write("key", b"data", expected=Expect.ABSENT)
         (row,) = [row async for row in driver.list("")]
         assert isinstance(row, ObjectInfo)
@@ -56,7 +56,7 @@ class ListingConformance(PartSized):
         assert abs(row.modified - info.modified) < CLOCK_TOLERANCE
 
     async def test_many_keys_are_written_listed_and_deleted(self, driver: Driver) -> None:
-        """They exceed what a store lists or deletes in one request."""
+        """There are more keys than a store lists or deletes in a single request."""
         keys = [f"many/{n:05}" for n in range(MANY)]
         await write_all(driver, keys)
         assert await list_keys(driver, "many/") == keys
@@ -100,7 +100,7 @@ class ListingConformance(PartSized):
         assert await list_keys(driver, "") == []
 
     async def test_deleting_a_key_keeps_its_neighbours(self, driver: Driver) -> None:
-        """A key is not a prefix."""
+        """A key that is deleted is not treated as a prefix."""
         await write_all(driver, ["a/b", "a/bc", "a/c/d"])
         await driver.delete(["a/b", "a/c"])
         assert await list_keys(driver, "") == ["a/bc", "a/c/d"]

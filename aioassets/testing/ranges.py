@@ -1,4 +1,4 @@
-"""Conformance tests of ranges."""
+"""Conformance tests for reading ranges."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from aioassets.testing.sources import BytesSource
 
 
 class RangeConformance(PartSized):
-    """Tests of reading ranges."""
+    """Tests for reading ranges."""
 
     async def test_ranges_are_read(self, driver: Driver) -> None:
-        """The whole object, its middle, its end, one byte, and none."""
+        """Read the whole object, its middle, its end, a single byte, and an empty range."""
         data = bytes(range(256)) * 16
         await driver.upload("blob", BytesSource(data))
         for start, stop in ((0, 4096), (100, 300), (4000, 4096), (4095, 4096), (7, 7)):
             assert await read_all(driver, "blob", start, stop) == data[start:stop]
 
     async def test_a_range_ends_at_the_end_of_the_object(self, driver: Driver) -> None:
-        """Bytes beyond the end are not an error."""
+        """A range that extends or begins beyond the end of the object is not an error."""
         await driver.upload("blob", BytesSource(b"0123456789"))
         assert await read_all(driver, "blob", 6, 100) == b"6789"
         assert await read_all(driver, "blob", 10, 20) == b""
@@ -39,14 +39,14 @@ class RangeConformance(PartSized):
         assert await read_all(driver, "blob", 0, 0) == b""
 
     async def test_a_range_of_a_large_blob_is_read(self, driver: Driver) -> None:
-        """The range crosses the boundaries of its parts."""
+        """The range crosses the boundaries between parts."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         start, stop = self.part_size - 10, 2 * self.part_size + 10
         assert await read_all(driver, "blob", start, stop) == data[start:stop]
 
     async def test_a_range_of_a_pinned_revision_is_read(self, driver: Driver) -> None:
-        """It is refused once the object is at another revision."""
+        """The read is refused once the object has a different revision."""
         revision = await driver.write("key", b"first", expected=Expect.ABSENT)
         assert await read_all(driver, "key", 0, 5, revision=revision) == b"first"
         await driver.write("key", b"other", expected=revision)
@@ -54,7 +54,7 @@ class RangeConformance(PartSized):
             await read_all(driver, "key", 0, 5, revision=revision)
 
     async def test_a_range_of_a_missing_object_is_not_found(self, driver: Driver) -> None:
-        """With or without a revision."""
+        """The same applies if a revision is given."""
         revision = await driver.write("key", b"data", expected=Expect.ABSENT)
         with pytest.raises(ObjectNotFound):
             await read_all(driver, "nothing", 0, 10)
@@ -63,7 +63,7 @@ class RangeConformance(PartSized):
             await read_all(driver, "key", 0, 10, revision=revision)
 
     async def test_a_range_can_be_closed_early(self, driver: Driver) -> None:
-        """The driver still works after its iterator is closed."""
+        """The driver still works after the iterator has been closed."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         async with contextlib.aclosing(driver.read_range("blob", 0, len(data))) as chunks:

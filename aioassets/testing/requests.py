@@ -1,4 +1,4 @@
-"""Helpers for requests, shared by conformance tests."""
+"""Helpers for sending requests, which the conformance tests share."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from aioassets.testing.sources import BytesSource
 
 RACERS = 20
 MANY = 1100
-"""Number of keys that exceeds one page of a listing and one batch of deletions."""
+"""More keys than fit in one page of a listing or one batch of deletions."""
 CLOCK_TOLERANCE = timedelta(seconds=5)
 
 
 class PartSized:
-    """Base of tests with content of several parts.
+    """Base class for tests that upload content in several parts.
 
     Attributes:
-        part_size: size in bytes above which the driver uploads a blob in several parts.
+        part_size: the size in bytes above which the driver uploads a blob in several parts.
     """
 
     part_size = 5 * 1024 * 1024
 
     def _content(self, parts: float, *, salt: int = 0) -> bytes:
-        """Return bytes that differ from part to part, to detect parts in the wrong order."""
+        """Return content that differs from part to part, so that parts in the wrong order are detected."""
         size = int(parts * self.part_size)
         block = b"".join((n + salt).to_bytes(4, "big") for n in range(16 * 1024))
         blocks = (n.to_bytes(4, "big") + block for n in range(-(-size // len(block))))
@@ -38,7 +38,7 @@ class PartSized:
 
 
 async def race(attempt: Callable[[int], Awaitable[Any]], racers: int = RACERS) -> Sequence[Any]:
-    """Run all racers concurrently. Return the result of each, or its `PreconditionFailed`."""
+    """Run all racers concurrently. Return the result of each one, or the `PreconditionFailed` that it raised."""
     results: list[Any] = [None] * racers
 
     async def run(number: int) -> None:
@@ -63,23 +63,23 @@ async def read_all(driver: Driver, key: str, start: int, stop: int, *, revision:
 
 
 async def open_uploads(driver: Driver, prefix: str) -> list[OpenUpload]:
-    """List the open uploads of a prefix."""
+    """Return the open uploads with a prefix."""
     return [upload async for upload in driver.open_uploads(prefix)]
 
 
 async def upload_until_aborted(driver: Driver, key: str, source: BytesSource) -> None:
-    """Upload a blob whose upload another task aborts."""
-    with contextlib.suppress(AioAssetsError):  # a part was sent after the upload was aborted
+    """Upload a blob, ignoring the errors that occur when another task aborts the upload."""
+    with contextlib.suppress(AioAssetsError):  # a part may be sent after the upload has been aborted
         await driver.upload(key, source)
 
 
 async def list_keys(driver: Driver, prefix: str) -> list[str]:
-    """List the keys of a prefix."""
+    """Return the keys that begin with a prefix."""
     return [row.key async for row in driver.list(prefix) if isinstance(row, ObjectInfo)]
 
 
 async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
-    """Return keys, and common prefixes followed by an ellipsis."""
+    """Return the keys and the common prefixes in a listing. An ellipsis marks each common prefix."""
     return [
         row.prefix + "..." if isinstance(row, CommonPrefix) else row.key
         async for row in driver.list(prefix, delimiter=delimiter)
@@ -87,7 +87,7 @@ async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
 
 
 async def write_all(driver: Driver, keys: Iterable[str]) -> None:
-    """Write a document to each key, with the key as its content."""
+    """Write a document to each key, using the key as its content."""
 
     async def write(key: str) -> None:
         await driver.write(key, key.encode(), expected=Expect.ABSENT)
@@ -96,7 +96,7 @@ async def write_all(driver: Driver, keys: Iterable[str]) -> None:
 
 
 async def assert_empty(driver: Driver, key: str) -> None:
-    """Assert that the object doesn't exist, nor any other."""
+    """Assert that there are no objects, and no open uploads for the key."""
     with pytest.raises(ObjectNotFound):
         await driver.stat(key)
     with pytest.raises(ObjectNotFound):

@@ -11,10 +11,10 @@ import anyio
 
 
 class BytesSource:
-    """`Source` over bytes in memory.
+    """A `Source` that holds its contents in memory.
 
     Args:
-        data: the content.
+        data: the contents.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -44,7 +44,7 @@ class BytesSource:
 
 
 class FailingSource(BytesSource):
-    """Source that raises when its second half is read."""
+    """A source that raises `BrokenSource` when its second half is read."""
 
     async def read(self, offset: int, size: int) -> bytes:
         if offset + size > self.size // 2:
@@ -53,7 +53,7 @@ class FailingSource(BytesSource):
 
 
 class StuckSource(BytesSource):
-    """Source that sets `stuck` and blocks forever when its second half is read."""
+    """A source that sets `stuck` and blocks forever when its second half is read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -67,7 +67,7 @@ class StuckSource(BytesSource):
 
 
 class RandomDocument:
-    """`StreamedDocument` with random content."""
+    """A `StreamedDocument` with random content."""
 
     def __init__(self) -> None:
         self._piece = os.urandom(300_000)
@@ -84,4 +84,4 @@ class RandomDocument:
 
 
 class BrokenSource(Exception):
-    """Error raised by a source of this suite."""
+    """Raised by `FailingSource`."""

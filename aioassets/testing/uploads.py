@@ -1,4 +1,4 @@
-"""Conformance tests of uploads."""
+"""Conformance tests for uploads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aioassets.testing.sources import BrokenSource, BytesSource, FailingSource, 
 
 
 class UploadConformance(PartSized):
-    """Tests of uploading and resuming blobs."""
+    """Tests for uploading blobs and resuming uploads."""
 
     @pytest.mark.parametrize("parts", [0, 0.001, 1, 2.5], ids=["empty", "small", "one part", "several parts"])
     async def test_a_blob_is_stored(self, driver: Driver, parts: float) -> None:
@@ -44,7 +44,7 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_blob_is_never_overwritten(self, driver: Driver, parts: float) -> None:
-        """Different contents of any size are refused."""
+        """An upload with different contents of any size is refused."""
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         for other in (data[:-1] + b"!", data + b"!", b""):
@@ -61,10 +61,10 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_of_racing_uploads_of_different_bytes_one_wins(self, driver: Driver, parts: float) -> None:
-        """The bytes of several uploads are never mixed.
+        """The bytes of different uploads are never mixed.
 
-        Some stores don't check the condition of a multipart completion atomically. That is harmless,
-        because no two pushes upload to the same key.
+        Some stores don't check the condition atomically when a multipart upload is completed, so more than
+        one upload may succeed. That is harmless, because no two pushes upload to the same key.
         """
         blobs = [self._content(parts, salt=n) for n in range(4)]
         results = await race(lambda n: driver.upload("blob", BytesSource(blobs[n])), racers=4)
@@ -74,14 +74,14 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_an_upload_whose_source_fails_leaves_nothing(self, driver: Driver, parts: float) -> None:
-        """The error of the source is raised unchanged, and no object exists."""
+        """The source's error is raised unchanged, and no object exists."""
         with pytest.raises(BrokenSource):
             await driver.upload("blob", FailingSource(self._content(parts)))
         await assert_empty(driver, "blob")
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_cancelled_upload_leaves_nothing(self, driver: Driver, parts: float) -> None:
-        """No object exists, and the next upload of the key succeeds."""
+        """No object exists, and the next upload to the key succeeds."""
         data = self._content(parts)
         source = StuckSource(data)
         async with anyio.create_task_group() as tasks:
@@ -118,7 +118,7 @@ class UploadConformance(PartSized):
         assert await read_all(driver, "blob", 0, len(data)) == data
 
     async def test_an_open_upload_is_listed_until_it_is_aborted(self, driver: Driver) -> None:
-        """A store that can't list them yields none, and one that doesn't know their keys yields empty ones."""
+        """A store that can't list open uploads yields none. The keys are empty if the store doesn't know them."""
         await driver.write("clock", b"", expected=Expect.ABSENT)
         now = (await driver.read("clock")).answered
         await driver.delete(["clock"])
@@ -137,14 +137,14 @@ class UploadConformance(PartSized):
         await assert_empty(driver, "team/blob")
 
     async def test_aborting_an_upload_that_does_not_exist_is_no_error(self, driver: Driver) -> None:
-        """Another process may have aborted it. Other objects stay untouched."""
+        """Another process may already have aborted it. Other objects are not affected."""
         await driver.upload("blob", BytesSource(b"data"))
         for key in ("blob", "nothing"):
             await driver.abort(OpenUpload(key, "a0b1c2d3e4f5", datetime.now(UTC)))
         assert await read_all(driver, "blob", 0, 10) == b"data"
 
     async def test_a_finished_upload_is_not_open(self, driver: Driver) -> None:
-        """This holds for uploads that were completed, refused, or found the same contents."""
+        """This applies to uploads that were completed or refused, or that found the same contents."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         await driver.upload("blob", BytesSource(data))

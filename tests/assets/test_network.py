@@ -319,7 +319,7 @@ def served(tmp_path: Path) -> list[Path]:
 
 def silent(wire: Wire) -> str:
     """Return a pattern for the message about a silent store."""
-    return re.escape(f"{wire.direct.url} is unavailable: it was silent for too long.")
+    return re.escape(f"{wire.direct.url} is unavailable: the request timed out.")
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_6_missing_credentials(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) ->
     process = spawn("list", "--bucket", "s3://name", "-o", "endpoint_url=http://127.0.0.1:1", "-o", "region=us-east-1")
     out, err = process.communicate()
     assert (process.returncode, out) == (6, "")
-    assert err.startswith("Error: Found no usable credentials for s3://name: the AWS SDK located none. Set AWS_ACC")
+    assert err.startswith("Error: Found no usable credentials for s3://name: the AWS SDK did not find any. Set AWS_ACC")
     assert err.count("\n") == 1
 
 

@@ -116,11 +116,11 @@ def at(kind: str, url: str) -> list[str]:
         ("s3", 403, "AccessDenied", "", 6, "Check that the credentials allow s3:GetObject and s3:ListBucket."),
         ("s3", 403, "InvalidAccessKeyId", "", 6, "Check the credentials and their permissions."),
         ("s3", 403, "InvalidObjectState", "", 7, "Restore it"),
-        ("s3", 403, "RequestTimeTooSkewed", "", 7, "The clock of this machine is wrong."),
+        ("s3", 403, "RequestTimeTooSkewed", "", 7, "This machine's clock is wrong."),
         ("azure", 403, "AuthorizationPermissionMismatch", "", 6, "Check the credentials and their permissions."),
         ("azure", 403, "AuthenticationFailed", "Signature did not match: date header", 6, "Check the credentials"),
         ("azure", 403, "AuthenticationFailed", "Signature not valid in the specified time frame: Start", 6, "(SAS)"),
-        ("azure", 403, "AuthenticationFailed", "Request date header too old: 'Fri'", 7, "The clock of this machine"),
+        ("azure", 403, "AuthenticationFailed", "Request date header too old: 'Fri'", 7, "This machine's clock"),
         ("azure", 409, "BlobArchived", "", 7, "set-tier"),
         ("azure", 409, "BlobBeingRehydrated", "", 7, "is being restored from the archive"),
         ("azure", 412, "LeaseIdMissing", "", 6, "Break the lease"),
@@ -146,7 +146,7 @@ def test_each_refusal_has_its_own_advice_and_exit_code(
     ("status", "code", "message", "advice"),
     [
         (403, "AccessDenied", "Not authorized.", "Check the role"),
-        (403, "SignatureDoesNotMatch", "Signature expired: it is now later.", "The clock of this machine is wrong."),
+        (403, "SignatureDoesNotMatch", "Signature expired: it is now later.", "This machine's clock is wrong."),
         (400, "InvalidIdentityToken", "No provider.", "Check the role"),
         (400, "ExpiredTokenException", "Too old.", "sign in again"),
     ],
@@ -196,15 +196,15 @@ def test_a_missing_sign_in_of_sso_is_missing_credentials(
         ("AWS_DEFAULT_REGION", "us-east-1\n", 2, "The region contains a line break"),
         ("AWS_PROFILE", "", 2, "The profile is empty. Set AWS_PROFILE"),
         ("AWS_CA_BUNDLE", "/not/there.pem", 2, "'/not/there.pem': No such file or directory."),
-        ("AWS_CA_BUNDLE", "/dev/null", 2, "'/dev/null': it contains no certificate."),
+        ("AWS_CA_BUNDLE", "/dev/null", 2, "'/dev/null': it contains no certificates."),
         ("AIOASSETS_S3_CA_BUNDLE", "/not/there.pem", 2, "'/not/there.pem': No such file or directory."),
-        ("AIOASSETS_S3_ENDPOINT_URL", "http://minio_server:9000", 2, "endpoint_url has an underscore"),
+        ("AIOASSETS_S3_ENDPOINT_URL", "http://minio_server:9000", 2, "endpoint_url contains an underscore"),
         ("AIOASSETS_S3_ADDRESSING_STYLE", "bent", 2, "S3 addressing style bent is invalid."),
         ("AWS_DEFAULTS_MODE", "none", 2, "invalid defaults mode: none."),
         ("AIOASSETS_S3_SECRET_ACCESS_KEY", "line\nbreak", 2, "The option secret_access_key contains a line break"),
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE\n", 6, "the access key id contains a line break"),
         ("AWS_SECRET_ACCESS_KEY", "example\rkey", 6, "the secret access key contains a line break"),
-        ("AWS_SESSION_TOKEN", " token", 6, "or begins or ends with a blank"),
+        ("AWS_SESSION_TOKEN", " token", 6, "or begins or ends with whitespace"),
     ],
 )
 @pytest.mark.usefixtures("aws")
@@ -247,7 +247,7 @@ def test_an_unusable_proxy_is_a_usage_error_without_its_password(
         monkeypatch.setenv(name, proxy)
     ran = invoke("versions", "name", *at(kind, "https://host:9"))
     assert ran.code == 2
-    assert "\nError: The URL of the proxy cannot be used." in ran.err
+    assert "\nError: The proxy URL is invalid." in ran.err
     assert PASSWORD not in ran.err
 
 
@@ -272,5 +272,5 @@ def test_a_failing_proxy_is_reported_without_its_password(
         assert f"the proxy 127.0.0.1:{port} refuse" in ran.err
     else:
         assert ran.code == 2
-        assert "The URL of the proxy has no scheme." in ran.err
+        assert "The proxy URL has no scheme." in ran.err
     assert PASSWORD not in ran.err

@@ -66,8 +66,8 @@ def _removed(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["list", "--bucket", "./store"], 2, "the working directory was removed"),
-        (["fetch", "name", "--assets-dir", "cache"], 2, "the working directory was removed"),
+        (["list", "--bucket", "./store"], 2, "the working directory has been removed"),
+        (["fetch", "name", "--assets-dir", "cache"], 2, "the working directory has been removed"),
         (["new", "file", "name", "--yes"], 3, "Cannot push 'file': no such file or directory."),
     ],
 )

@@ -201,7 +201,7 @@ class TestErrors:
             return answer_of(200, b"<html><p>Please sign in.</html>", x_ms_request_id="1")
 
         intercept(page)
-        with pytest.raises(StoreError, match=r"gave an answer that isn't Azure's to: list\. Check the account's URL"):
+        with pytest.raises(StoreError, match=r"can't list: the response is not Azure's\. Check the account's URL"):
             await anext(aiter(driver.list("")))
 
     async def test_a_throttled_write_waits_as_long_as_the_store_asks(

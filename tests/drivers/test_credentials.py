@@ -648,7 +648,7 @@ class TestAzure:
         signature = signature_for(azurite, container, timedelta(minutes=-5))
         async with AzureDriver(container, account_url=azurite.account_url, sas_token=signature) as driver:
             for attempt in (driver.write("key", b"", expected=Expect.ABSENT), driver.stat("key")):
-                with pytest.raises(AccessDenied, match=r"signature has expired, at 20\d\d-.*Z\."):
+                with pytest.raises(AccessDenied, match=r"signature expired at 20\d\d-.*Z\."):
                     await attempt
 
 

@@ -84,7 +84,7 @@ class TestLocks:
     async def test_locks_that_always_succeed_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("fcntl.flock", lambda *_: None)
         driver = LocalDriver(tmp_path)
-        with pytest.raises(StoreUnsuitable, match="its locks don't hold: one file could be locked twice"):
+        with pytest.raises(StoreUnsuitable, match="its locks don't work: the same file could be locked twice"):
             await driver.write("key", b"data", expected=Expect.ABSENT)
         assert await keys(driver) == []
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -94,7 +94,9 @@ class TestLocks:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
         monkeypatch.setattr("fcntl.flock", failing(number))
-        with pytest.raises(StoreUnsuitable, match=f"its locks fail: {os.strerror(number)}; the file system does not"):
+        with pytest.raises(
+            StoreUnsuitable, match=f"locking a file fails: {os.strerror(number)}; the file system does not"
+        ):
             await LocalDriver(tmp_path).write("key", b"data", expected=Expect.ABSENT)
 
     @pytest.mark.parametrize("mount", UNSAFE.values(), ids=UNSAFE)
@@ -104,7 +106,7 @@ class TestLocks:
         mounts(mount)
         driver = LocalDriver(tmp_path / "store")
         for _ in range(2):
-            with pytest.raises(StoreUnsuitable, match="its locks don't reach other machines") as caught:
+            with pytest.raises(StoreUnsuitable, match="its locks don't exclude other machines") as caught:
                 await driver.write("key", b"data", expected=Expect.ABSENT)
         kind = mount.partition(" - ")[2].split(" ", maxsplit=1)[0]
         assert f"({kind} at '{tmp_path}', mounted with" in str(caught.value)

@@ -172,7 +172,7 @@ async def test_no_redirect_is_followed(kind: str, status: int) -> None:
                     assert isinstance(error, StoreError)  # the status has another meaning there
                     continue
                 assert type(error) is StoreError, name
-                assert f"{store.url} answered with a redirect to {target.url} ({status})" in str(error)
+                assert f"{store.url} responded with a redirect to {target.url} ({status})" in str(error)
                 assert "signature" not in str(error)
                 assert error.uncertain is (name in CHANGES), name
     assert target.asked == []
@@ -184,7 +184,7 @@ async def test_a_redirect_without_a_usable_target_is_reported(kind: str, headers
     redirect = http(307, {**headers, "x-ms-request-id": "1"})
     async with Server(lambda _: redirect).running() as store, driver_of(kind, store.url) as driver:
         error = await outcome(CHANGES["write"], driver)
-    assert "answered with a redirect to another address (307)" in str(error) or isinstance(error, StoreUnavailable)
+    assert "responded with a redirect to another address (307)" in str(error) or isinstance(error, StoreUnavailable)
     assert str(error).isprintable()
     assert len(store.asked) == 1
 
@@ -200,7 +200,7 @@ async def test_requests_for_tokens_follow_no_redirects() -> None:
             Server(lambda _: redirect).running() as service,
             aiohttp.ClientSession(trace_configs=[unredirected()]) as session,
         ):
-            with pytest.raises(aiohttp.ClientResponseError, match="answered with a redirect"):
+            with pytest.raises(aiohttp.ClientResponseError, match="responded with a redirect"):
                 await session.post(service.url, data=b"assertion")
     assert target.asked == []
 
@@ -298,7 +298,7 @@ async def test_a_web_page_is_not_an_empty_listing() -> None:
     page = http(200, {}, b"<html><p>Please sign in.</p></html>")
     async with Server(lambda _: page).running() as store, driver_of("s3", store.url) as driver:
         for attempt in (listed, open_uploads):
-            with pytest.raises(StoreError, match="isn't S3's"):
+            with pytest.raises(StoreError, match="is not S3's"):
                 await attempt(driver)
 
 

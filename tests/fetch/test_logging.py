@@ -79,7 +79,7 @@ async def test_an_adopted_payload_is_logged(
     CacheEntry(store_folder(tmp_path / "cache"), "model", "0.0").record_file.unlink()
     await manager.fetch_asset("model")
 
-    assert lines(log) == [("INFO", f"Adopted {str(fetched.path)!r} as model:0.0, without a download")]
+    assert lines(log) == [("INFO", f"Adopted {str(fetched.path)!r} as model:0.0 without a download")]
 
 
 def damage(payload: Path) -> None:

@@ -56,4 +56,4 @@ async def test_a_result_that_can_not_be_remembered_is_logged(caplog: pytest.LogC
     caplog.set_level(logging.INFO, "aioassets.store")
     (tmp_path / "file").touch()
     await ProbeCache(tmp_path / "file" / "stores").require(MemoryDriver(), LAYOUT)
-    assert caplog.messages[-1].startswith(f"Cannot save in {tmp_path / 'file' / 'stores'} that the store is")
+    assert caplog.messages[-1].startswith(f"Could not record in {tmp_path / 'file' / 'stores'} that the store is")

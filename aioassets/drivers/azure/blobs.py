@@ -1,4 +1,4 @@
-"""Requests for the blobs of one container, each sent once."""
+"""Requests for the blobs in a container. Each request is sent only once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aioassets.errors import StoreError, StoreUnavailable
 
 
 class Blobs:
-    """The blobs of a container.
+    """The blobs in a container.
 
     Args:
-        url: the container's URL, for errors.
-        client: sends the requests.
+        url: the container's URL, for error messages.
+        client: the client that sends the requests.
     """
 
     def __init__(self, url: str, client: AzureClient) -> None:
@@ -40,7 +40,7 @@ class Blobs:
 
     @contextlib.asynccontextmanager
     async def open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        """Read a range of a blob.
+        """Request a range of a blob. The body can be read until the block ends.
 
         Raises:
             PastEnd: the blob ends before the range begins.
@@ -63,16 +63,16 @@ class Blobs:
         return self.info_of(key, await self.head(key))
 
     async def head(self, key: str) -> Mapping[str, str]:
-        """Return a blob's metadata as the headers of the response."""
+        """Return the response headers that describe a blob."""
         return await self._client.call("HEAD", key, verb="read")
 
     def info_of(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
-        """Return a blob's metadata from the headers of a response."""
+        """Return a blob's metadata, given the response headers that describe it."""
         with self._client.reading("read", key):
             return info_of(key, headers)
 
     async def put(self, key: str, data: Data, headers: Mapping[str, str]) -> Revision:
-        """Write a blob in one request. The store verifies the MD5 and stores it."""
+        """Write a blob in one request. The store verifies its MD5 and keeps it as metadata."""
         whole = {
             "content-md5": await off_the_loop(md5_of, data),
             "content-type": "application/octet-stream",
@@ -84,13 +84,13 @@ class Blobs:
             return revision_of(response.headers)
 
     async def delete(self, key: str) -> None:
-        """Delete a blob together with its snapshots, since a blob with snapshots can't be deleted alone."""
+        """Delete a blob together with its snapshots. A blob with snapshots can't be deleted on its own."""
         await self._client.call("DELETE", key, verb="delete", headers={"x-ms-delete-snapshots": "include"})
 
     async def list(
         self, prefix: str, delimiter: str | None, marker: str | None
     ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
-        """Return one page of a listing, and the marker of the next page, if there is one."""
+        """Return a page of a listing, and the marker for the next page, which is empty at the end."""
         query = {"restype": "container", "comp": "list", "include": "metadata", "prefix": prefix}
         query |= given(delimiter=delimiter, marker=marker)
         rows, following = await self._client.ask(parse_listing, verb="list", query=query)

@@ -1,4 +1,4 @@
-"""Block uploads: blocks are read in order, sent in parallel, and committed by one conditional request."""
+"""Block uploads: blocks are read in order, sent in parallel, and committed with one conditional request."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 MAX_BLOCKS: Final = 50_000
-"""The limit of Azure for one blob."""
+"""Azure's limit on the number of blocks in a blob."""
 
 
 class BlockUpload(PartedUpload[None]):
-    """One block upload.
+    """A block upload.
 
     There is nothing to abort. Uncommitted blocks are invisible, and the store discards them after
     a week, or when the blob is written.
 
     Args:
-        client: sends requests.
-        dispatcher: limits and retries the requests.
-        block_size: bytes per block; increased if there would be too many blocks.
-        headers: headers of the request that commits the blocks: its condition.
-        effects: records a commit with an unknown effect.
-        resume: whether to skip blocks that an earlier attempt sent.
+        client: the client that sends the requests.
+        dispatcher: the dispatcher that limits and retries requests.
+        key: the blob's key.
+        source: the contents.
+        block_size: the size of a block in bytes. It is increased if there would be too many blocks.
+        headers: the condition, as headers for the request that commits the blocks.
+        effects: records a commit whose effect is unknown.
+        resume: whether to skip blocks that an earlier upload has already sent.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class BlockUpload(PartedUpload[None]):
         await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
 
     async def _list_blocks(self) -> Set[str]:
-        """Return the IDs of all uncommitted blocks of this key."""
+        """Return the IDs of all uncommitted blocks for this key."""
         query = {"comp": "blocklist", "blocklisttype": "uncommitted"}
         return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
 
@@ -98,7 +100,7 @@ class BlockUpload(PartedUpload[None]):
         await self._dispatcher.send(put, nbytes=size)
 
     def _hash(self, offset: int, data: Data) -> bytes:
-        """Return the MD5 of a block. Add the block to the MD5 of the blob when it is read for the first time."""
+        """Return a block's MD5. When the block is first read, also add it to the MD5 of the blob."""
         if offset == self._hashed:
             self._whole.update(data)
             self._hashed += len(data)
@@ -122,20 +124,20 @@ class BlockUpload(PartedUpload[None]):
 
 
 def block_id(md5: bytes, number: int) -> str:
-    """Return the ID of a block. It depends on the content, so that racing uploads never mix their blocks.
+    """Return the ID of a block. It depends on the contents, so that racing uploads never mix their blocks.
 
-    A resumed upload also recognizes the blocks of an earlier one by their IDs. All blocks of a key must
-    have IDs of the same length, including those of earlier uploads. This is the length of the IDs that
+    A resumed upload also recognizes the blocks of an earlier one by their IDs. All block IDs for a key must
+    have the same length, including those from earlier uploads. The length used here is that of the IDs that
     the SDK currently creates.
 
     Args:
-        md5: the MD5 of the block, which the store verified.
+        md5: the MD5 of the block, which the store verifies.
         number: the zero-based position of the block in the blob.
     """
     return base64.b64encode(f"{md5.hex()}{number:016}".encode()).decode()
 
 
 def fitting_block_size(size: int, block_size: int) -> int:
-    """Return a size for all blocks but the last that results in at most `MAX_BLOCKS` blocks."""
+    """Return `block_size`, or a larger block size if the upload would otherwise need more than `MAX_BLOCKS` blocks."""
     least = -(-size // MAX_BLOCKS)
     return block_size if least <= block_size else -(-least // MIB) * MIB

@@ -1,4 +1,4 @@
-"""Requests to one container of Azure Blob Storage."""
+"""Requests to an Azure Blob Storage container."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Data)
 
 INLINE: Final = 64 * 1024
-"""Maximum bytes to hash or parse on the event loop. A thread processes longer data."""
+"""Maximum size in bytes of data to hash or parse on the event loop. Longer data is processed in a thread."""
 
 
 class AzureClient:
-    """A container, accessed through the REST API.
+    """A client for the REST API of a container.
 
-    Requests that read or write blobs and blocks use this package's own connections. The SDK sends all
-    others. If a client is given, it sends all requests.
+    Requests that transfer blobs and blocks use aioassets' own connections. The SDK sends all others.
+    If a client is given, it sends all requests.
 
     Args:
-        url: the container's URL, for errors.
-        container: its name.
-        connecting: options for a new client; `None` if one is given.
-        client: a `ContainerClient` to use instead. It is never closed here.
-        read_timeout: seconds after which a request fails if the server does not receive its body.
+        url: the container's URL, for error messages.
+        container: the container's name.
+        connecting: options for creating a client; `None` if one is given.
+        client: an existing `ContainerClient` to use instead. The driver never closes it.
+        read_timeout: how many seconds sending a request body may stall before the request fails.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class AzureClient:
         self._sdk = SDKClient(url, container, connecting, client, read_timeout=read_timeout)
 
     async def account(self) -> str:
-        """Return the account's host, which identifies the account."""
+        """Return the account's host name, which identifies the account."""
         return str((await self._sdk.opened()).primary_hostname)
 
     async def blob_url(self, key: str) -> str:
@@ -67,14 +67,16 @@ class AzureClient:
         body: Data | None = None,
         direct: bool = False,
     ) -> Mapping[str, str]:
-        """Send one request once, and return the headers of its response.
+        """Send a request once, and return the headers of its response.
 
         Args:
-            verb: the operation to name in errors: `read`, `write`, `list` or `delete`.
-            query: unencoded query parameters, with names in lower case.
-            headers: headers with names in lower case.
-            body: the body, which is sent with its length.
-            direct: whether to use this package's own connections if possible.
+            method: the HTTP method.
+            key: the blob's key; empty for a request to the container.
+            verb: the operation, as named in error messages, such as `read` or `write`.
+            query: the query parameters, not encoded, with lower-case names.
+            headers: the headers, with lower-case names.
+            body: the request body. Its length is sent as a header.
+            direct: whether to use aioassets' own connections if possible.
         """
         async with self.stream(
             method, key, verb=verb, query=query, headers=headers, body=body, direct=direct
@@ -83,11 +85,11 @@ class AzureClient:
             return response.headers
 
     def reading(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
-        """Translate errors that occur while a response is parsed."""
+        """Return a context manager that translates errors that occur while a response is parsed."""
         return translating(translate, Request(self.url, verb, key))
 
     async def ask(self, parse: Callable[[Data], T], key: str = "", *, verb: str, query: Mapping[str, str]) -> T:
-        """Send one request once, and parse its response. A thread parses a long one."""
+        """Send a request once, and parse its response. A long response is parsed in a thread."""
         async with self.stream("GET", key, verb=verb, query=query) as response:
             return await off_the_loop(parse, await response.content(MAX_ANSWER, None))
 
@@ -103,7 +105,7 @@ class AzureClient:
         body: Data | None = None,
         direct: bool = False,
     ) -> AsyncIterator[AnyResponse]:
-        """Send one request once, and yield its response, which is open until the block ends."""
+        """Send a request once, and yield its response, which remains open until the block ends."""
         await self._sdk.opened()
         headers = headers or {}
         conditional = "if-match" in headers or "if-none-match" in headers
@@ -117,7 +119,7 @@ class AzureClient:
                 yield response
 
     async def aclose(self) -> None:
-        """Close the connections, and the client if this object created it."""
+        """Close the connections. Close the client, too, if this object created it."""
         await self._sdk.aclose()
 
     async def _send(
@@ -139,10 +141,10 @@ class AzureClient:
         body = await response.content(MAX_ERROR, self._read_timeout)
         refusal = read_service_error(response.status, response.headers, bytes(body))
         if refusal.kind is Kind.DENIED and (since := expiry(self._sdk.url, answered_at(response.headers))):
-            refusal = replace(refusal, message=f"The shared access signature has expired, at {since}")
+            refusal = replace(refusal, message=f"The shared access signature expired at {since}")
         return ServiceErrorRaised(refusal)
 
 
 async def off_the_loop(work: Callable[[D], T], data: D) -> T:
-    """Run `work(data)`. Long data is processed in a thread."""
+    """Run `work(data)`, in a thread if the data is long."""
     return work(data) if len(data) <= INLINE else await in_thread(work, data)

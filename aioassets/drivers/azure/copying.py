@@ -1,4 +1,4 @@
-"""Server-side copies of blobs, which may continue after the store has accepted them."""
+"""Server-side copies of blobs. A copy may still be in progress after the store has accepted it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 
 FIRST_LOOK: Final = 0.1
-"""Seconds before the first check of a copy; within an account, most finish at once."""
+"""Seconds before the first check of a copy. Within an account, most copies finish immediately."""
 MAX_LOOK: Final = 5.0
-"""Maximum number of seconds between two checks of a copy."""
+"""Maximum number of seconds between checks of a copy."""
 PATIENCE: Final = 120.0
 """Seconds without progress after which a copy is abandoned."""
 
 
 class Copy:
-    """A copy to a key that has no blob yet.
+    """A server-side copy to a key that doesn't exist yet.
 
     Args:
-        client: sends the requests.
-        blobs: the blobs of the same container.
-        dispatcher: limits and retries the requests.
+        client: the client that sends the requests.
+        blobs: the blobs in the same container.
+        dispatcher: the dispatcher that limits and retries requests.
         key: the key of the copy.
     """
 
@@ -45,9 +45,9 @@ class Copy:
         """Ask the store to copy one revision of a blob.
 
         Args:
-            url: the URL of the original, which the store can read.
-            info: the original.
-            effects: records a copy with an unknown effect.
+            url: the URL from which the store can read the original.
+            info: the metadata of the original.
+            effects: records a copy whose effect is unknown.
         """
         headers = {
             "x-ms-copy-source": url,
@@ -58,16 +58,16 @@ class Copy:
         await self._dispatcher.send(request, effects=effects)
 
     async def finish(self, effects: Effects | None) -> ObjectInfo:
-        """Wait for the copy that `begin` started. The store may complete it after its response."""
+        """Wait for the copy that `begin` started, and return its metadata."""
         try:
             return await self._finish()
         except AioAssetsError:
             if effects is not None:
-                effects.note_uncertain()  # the store accepted the copy, which may still appear
+                effects.note_uncertain()  # the store has accepted the copy, which may still appear
             raise
 
     async def waited_for(self) -> ObjectInfo:
-        """Wait for a copy that another process may have started, and so must not be aborted or deleted."""
+        """Wait for a copy without aborting or deleting it, since another process may have started it."""
         return self._blobs.info_of(self._key, await self._wait(await self._head()))
 
     async def _finish(self) -> ObjectInfo:
@@ -80,7 +80,7 @@ class Copy:
                 raise
         if headers.get("x-ms-copy-status") in ("failed", "aborted"):
             await self._delete()  # a failed copy leaves an empty blob
-            what = headers.get("x-ms-copy-status-description") or "without a reason"
+            what = headers.get("x-ms-copy-status-description") or "no reason given"
             raise StoreUnavailable(self._client.url, f"it abandoned the copy to {self._key!r}: {printable(what)}.")
         return self._blobs.info_of(self._key, headers)
 

@@ -1,4 +1,4 @@
-"""Requests for single blobs on this package's own connections."""
+"""Requests for single blobs over aioassets' own connections."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNAUTHORIZED: Final = 401
 
 
 class DirectClient:
-    """A container of Azure Blob Storage, accessed without the SDK.
+    """A client for an Azure Blob Storage container that doesn't use the SDK.
 
     Args:
-        host: sends the requests.
-        url: the container's URL, with the shared access signature if there is one.
-        authorization: a key or tokens; `None` for a shared access signature or anonymous access.
+        host: the connections to the server.
+        url: the container's URL, including the shared access signature if there is one.
+        authorization: the account key or the tokens; `None` for a shared access signature or anonymous access.
     """
 
     def __init__(self, host: Host, url: str, authorization: SharedKey | Tokens | None) -> None:
@@ -33,10 +33,10 @@ class DirectClient:
     async def send(
         self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: Data | None
     ) -> Response | None:
-        """Send one request once.
+        """Send a request once.
 
         Returns:
-            The response, or `None` if the service rejected the token. The SDK may be able to answer its challenge.
+            The response, or `None` if the service rejected the token. The SDK may be able to respond to its challenge.
         """
         path = f"{self._path}/{encoded_key(key)}"
         sent = {"x-ms-version": API_VERSION, "x-ms-date": date_now(), **headers}

@@ -1,4 +1,4 @@
-"""The driver for Azure Blob Storage, on azure-storage-blob."""
+"""The driver for Azure Blob Storage, which uses azure-storage-blob."""
 
 from __future__ import annotations
 
@@ -53,41 +53,43 @@ from aioassets.runtime.effects import Effects
 __all__ = ["AzureDriver"]
 
 PART_SIZE: Final = 8 * MIB
-"""Bytes. Above 4 MiB Azure writes blocks at its full rate, and the overhead of a request is small."""
+"""Default block size in bytes. Azure reaches its full rate with blocks above 4 MiB, and requests cost little."""
 SMALLEST_PART: Final = 64 * 1024
-"""Bytes of the smallest parts that are tried where requests are refused because of their size."""
+"""Minimum block size in bytes to try if requests are rejected because of their size."""
 MAX_PART_SIZE: Final = 4000 * MIB
-"""Bytes: the limit of Azure."""
+"""Azure's limit on the size of a block, in bytes."""
 DELETIONS: Final = 32
-"""Concurrent deletions. Emulators and scoped signatures do not support Azure's request for 256 at once."""
+"""Maximum concurrent deletions. Emulators and scoped signatures don't support Azure's batches of 256 deletions."""
 
 
 class AzureDriver(NoLocalFiles, NoOpenUploads):
-    """One container of Azure Blob Storage.
+    """An Azure Blob Storage container.
 
-    The first request opens the SDK's client, in a worker thread, because its import takes most
-    of a second. Blobs and blocks are read and written on the project's own connections, and
-    everything else by the SDK. The driver honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
-    Without a credential, it asks azure-identity, which reads variables of its own.
+    The first request creates the SDK client, in a worker thread, because importing the SDK takes most
+    of a second. Blobs and blocks are transferred over aioassets' own connections; everything else goes
+    through the SDK. The driver honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. If no credential is
+    given, azure-identity is used, which reads its own environment variables.
 
     Args:
         container: the container's name.
-        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
-        connection_string: the account and a key or signature in one, as the portal shows it. Not
-            used if `account_url` or `account_name` is given.
-        account_url: the account's blob endpoint, perhaps with a signature after `?`.
-        account_name: stands for `https://{account_name}.blob.core.windows.net`.
+        dispatcher: the dispatcher that limits and retries requests. The SDK's own retries are disabled.
+        connection_string: the connection string that the Azure portal shows, which contains the account
+            and a key or signature. Ignored if `account_url` or `account_name` is given.
+        account_url: the account's blob endpoint, optionally followed by `?` and a signature.
+        account_name: short for the account URL `https://{account_name}.blob.core.windows.net`.
         account_key: the account's key.
-        sas_token: a shared access signature, for this container or the account.
-        credential: an asynchronous token credential, for example of azure-identity. It is not closed.
-        anonymous: use no credential, for a public container.
+        sas_token: a shared access signature for this container or the account.
+        credential: an asynchronous token credential, for example from azure-identity. The driver never
+            closes it.
+        anonymous: use no credentials, for a public container.
         verify: whether to verify the server's TLS certificate.
-        ca_bundle: a file of certificate authorities to trust instead of those of the system.
-        part_size: bytes; larger blobs are uploaded in blocks of this size.
-        connect_timeout: seconds.
-        read_timeout: seconds that a request may go without receiving data before it fails.
-        client: a `ContainerClient` of `azure.storage.blob.aio` that sends all requests, instead of
-            all of the above. It is not closed. Create it with `retry_total=0`.
+        ca_bundle: a file of certificate authorities to trust instead of the system's.
+        part_size: the size of a block in bytes. Larger blobs are uploaded in blocks.
+        connect_timeout: the connection timeout in seconds.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
+        client: an `azure.storage.blob.aio.ContainerClient` that sends all requests. The options for the
+            account and the connection are then ignored. Create it with `retry_total=0`. The driver never
+            closes it.
 
     Raises:
         InvalidSetting: a value is invalid.
@@ -113,7 +115,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         client: Any = None,
     ) -> None:
         if not container:
-            raise InvalidSetting("An Azure container needs a name.")
+            raise InvalidSetting("The Azure container name must not be empty.")
         if not 0 < part_size <= MAX_PART_SIZE:
             raise InvalidSetting(f"part_size={part_size} is not between 1 and Azure's limit of {MAX_PART_SIZE} bytes.")
         self.url = f"az://{container}"
@@ -165,7 +167,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
             return await self._dispatcher.send(
                 lambda: self._blobs.put(key, content, headers), urgent=True, effects=effects
             )
-        except ObjectNotFound as error:  # the store looks for the object before it checks the condition
+        except ObjectNotFound as error:  # the store checks that the object exists before it checks the condition
             raise PreconditionFailed(self._url(key)) from error
 
     async def stat(self, key: str) -> ObjectInfo:
@@ -198,14 +200,14 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         return read_range(self, self._dispatcher, self._blobs.open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """Copy between containers of one account, with the credentials of this driver; see `Driver.copy`."""
+        """Copy an object within an account, using this driver's credentials; see `Driver.copy`."""
         if not isinstance(source, AzureDriver) or not await self._is_of_the_account_of(source):
             raise NotSameStore(f"{source.url}/{info.key}")
-        url = await source._client.blob_url(info.key)  # noqa: SLF001 - of the same class
+        url = await source._client.blob_url(info.key)  # noqa: SLF001 - an instance of the same class
         copy = Copy(self._client, self._blobs, self._dispatcher, key)
         try:
             await copy.begin(url, info, effects)
-        except PreconditionFailed:  # of the source or the target, or the response to a retry
+        except PreconditionFailed:  # on the source or the target, or an earlier attempt succeeded
             return await copied_before(source, info, self, copy.waited_for)
         except ObjectNotFound as error:
             raise ObjectNotFound(f"{source.url}/{info.key}") from error
@@ -255,14 +257,14 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
                 resume=resume and attempt == 0,
             )
 
-        # Another writer that completes the blob discards all other blocks.
+        # If another writer completes the blob, the store discards all other blocks.
         await restarted(upload, partial(holds, self, key, source), self._url(key))
 
     async def _is_of_the_account_of(self, other: AzureDriver) -> bool:
         return await self._client.account() == await other._client.account()
 
     async def _explain_refused_copy(self, source: AzureDriver, info: ObjectInfo, error: AioAssetsError) -> None:
-        """Raise `ObjectNotFound` if the source is missing, or `NotSameStore` if the store may not read it."""
+        """Raise `ObjectNotFound` if the source is missing, or `NotSameStore` if the store can't read it."""
         if code_of(error) in ("CannotVerifyCopySource", "CopyAcrossAccountsNotSupported"):
             await source.stat(info.key)
             raise NotSameStore(f"{source.url}/{info.key}") from error

@@ -1,4 +1,4 @@
-"""Errors of Azure Blob Storage and its SDK, and their translation."""
+"""Errors from Azure Blob Storage and its SDK, and their translation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "ResourceNotFound": Kind.NO_BUCKET,  # also for anonymous requests to a private container
     "BlobAlreadyExists": Kind.CONDITION,
     "ConditionNotMet": Kind.CONDITION,
-    "InvalidBlobOrBlock": Kind.CONDITION,  # another client sent blocks for the key, with ids of another length
+    "InvalidBlobOrBlock": Kind.CONDITION,  # another client has sent blocks for this key with IDs of a different length
     "SourceConditionNotMet": Kind.CONDITION,
     "TargetConditionNotMet": Kind.CONDITION,
-    "LeaseIdMissing": Kind.DENIED,  # like the next, a 412 because of a lease, not of the content
+    "LeaseIdMissing": Kind.DENIED,  # like the next one, a 412 because of a lease, not because of the contents
     "LeaseIdMismatchWithBlobOperation": Kind.DENIED,
     "BlobImmutableDueToLegalHold": Kind.DENIED,
     "BlobImmutableDueToPolicy": Kind.DENIED,
@@ -57,36 +57,36 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""Kinds by status, for other codes. A 404 or a 412 is ambiguous without its code."""
-_LEASED: Final = "Another client holds a lease on the blob. Break the lease, or try again after its end."
+"""Kinds by status, for all other codes. A 404 or 412 is ambiguous without a code."""
+_LEASED: Final = "Another client holds a lease on the blob. Break the lease, or try again when it has ended."
 _ADVICE: Final[Mapping[str, str]] = {
-    "BlobArchived": "Move the blob to an online tier (`az storage blob set-tier`), and try again then.",
-    "BlobBeingRehydrated": "The blob is being restored from the archive, which may take hours. Try again then.",
+    "BlobArchived": "Move the blob to an online tier (`az storage blob set-tier`), and then try again.",
+    "BlobBeingRehydrated": "The blob is being restored from the archive, which may take hours. Try again later.",
     "BlobImmutableDueToLegalHold": RETAINED,
     "BlobImmutableDueToPolicy": RETAINED,
     "LeaseIdMissing": _LEASED,
     "LeaseIdMismatchWithBlobOperation": _LEASED,
 }
-"""Advice by code, where the advice of the kind is wrong."""
+"""Advice by code, if the default advice for the kind would be wrong."""
 _SKEWED: Final = re.compile(rb"<AuthenticationErrorDetail>[^<:]*\bdate header\b")
 _EXPIRED: Final = re.compile(rb"<AuthenticationErrorDetail>[^<:]*\bnot valid in the specified (key )?time frame\b")
-_RENEW: Final = "The signature (SAS) has expired, or is not valid yet. Create another one, or check the clock."
+_RENEW: Final = "The signature (SAS) has expired, or is not valid yet. Create a new one, or check this machine's clock."
 
 _ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _MESSAGE: Final = re.compile(rb"<Message>([^<\r\n]*)")
-"""The message of an error document, without the lines with ids that follow it."""
+"""The message in an error document, without the lines that follow it, which contain IDs."""
 
 
 def service_error_of(
     code: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """Return an error by its code, which Azure also sends as a header where a response has no body."""
+    """Return the error with a given code, which Azure also sends as a header if the response has no body."""
     kind = _BY_CODE.get(code) or by_status(status, _BY_STATUS)
     return ServiceError(kind, code, message, status, wait, location, _ADVICE.get(code, ""))
 
 
 def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
-    """Read an error response. Other elements of its body than the message may repeat the signed text."""
+    """Parse an error response. Only the message is kept, because other elements may repeat the signed text."""
     wait = retry_after(headers.get("retry-after"), headers.get("date"))
     stated = _MESSAGE.search(body)
     message = _unescaped(stated[1].decode("utf-8", "replace")) if stated else ""
@@ -98,15 +98,15 @@ def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> 
 
 
 def _unescaped(text: str) -> str:
-    """Replace the predefined entities of XML, the ampersand last."""
+    """Replace XML's predefined entities, the ampersand last."""
     for entity, character in _ENTITIES.items():
         text = text.replace(entity, character)
     return text
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """Return the error of this package for one of the SDK or the connection; any other error as it is."""
-    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+    """Return aioassets' own exception for an SDK or connection error. Return any other exception unchanged."""
+    import aiohttp  # noqa: PLC0415 - optional, and already imported if its errors are raised
     from azure.core import exceptions as sdk  # noqa: PLC0415
 
     match error:
@@ -118,9 +118,9 @@ def translate(error: Exception, request: Request) -> Exception:
             return foreign_answer(request, "Azure's", "Check the account's URL.")
         case sdk.ServiceRequestError() | sdk.ServiceResponseError() | sdk.IncompleteReadError():
             return _unavailable(error, request)
-        case sdk.ClientAuthenticationError():  # a credential got no token, or cannot sign
+        case sdk.ClientAuthenticationError():  # a credential could not get a token, or cannot sign
             return MissingCredentials(
-                request.bucket, f"{_first_line(error)}. Check the key or signature, or sign in with Azure."
+                request.bucket, f"{_first_line(error)}. Check the key or signature, or sign in to Azure."
             )
         case sdk.AzureError():
             return StoreError(
@@ -134,10 +134,10 @@ def translate(error: Exception, request: Request) -> Exception:
 
 
 def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
-    # The SDK reports a broken connection as a request that was not sent, so only the inner exception counts.
+    # The SDK reports a broken connection as if the request had not been sent, so use the inner exception.
     return unavailable(request, getattr(error, "inner_exception", None) or error, advice=PRIVATE_CA)
 
 
 def _first_line(error: Exception) -> str:
-    """Return the message without further lines, on which the SDK adds request ids and the signed text."""
+    """Return the first line of the message. The SDK adds request IDs and the signed text on further lines."""
     return printable((f"{error}".strip().splitlines() or [type(error).__name__])[0]).rstrip(".")

@@ -1,4 +1,4 @@
-"""The SDK's client of one container, and requests by it."""
+"""The SDK client for a single container, and the requests made through it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _SIGN_IN: Final = "https://login.microsoftonline.com"
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """Options for connecting without a given client.
+    """Options for creating an SDK client.
 
     Attributes:
-        account: the account, with its key or signature.
-        credential: a token credential of the SDK, instead of a key or signature.
-        anonymous: use no credential at all.
-        verify: whether to verify the server's certificate.
-        ca_bundle: certificate authorities to trust instead of those of the system.
-        connect_timeout: seconds.
-        read_timeout: seconds without a byte.
-        connections: the most at once.
+        account: the account, with its key or signature if there is one.
+        credential: an SDK token credential to use instead of a key or signature.
+        anonymous: use no credentials.
+        verify: whether to verify the server's TLS certificate.
+        ca_bundle: a file of certificate authorities to trust instead of the system's.
+        connect_timeout: the connection timeout in seconds.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
+        connections: the maximum number of concurrent connections.
     """
 
     account: Account
@@ -60,16 +60,16 @@ class Connecting:
 
 
 class SDKClient:
-    """A `ContainerClient` of the SDK, opened at the first request.
+    """The SDK's `ContainerClient`, created at the first request.
 
-    Requests go through its pipeline, because its operations hash and copy whole bodies on the event loop.
+    Requests go through the client's pipeline, because its methods hash and copy whole bodies on the event loop.
 
     Args:
-        url: the container's URL, for errors.
-        container: its name.
-        connecting: options for a new client; `None` if one is given.
-        client: a `ContainerClient` to use instead. It is not closed.
-        read_timeout: seconds after which a request fails if the server does not receive its body.
+        url: the container's URL, for error messages.
+        container: the container's name.
+        connecting: options for creating a client; `None` if one is given.
+        client: an existing `ContainerClient` to use instead. It is never closed.
+        read_timeout: how many seconds sending a request body may stall before the request fails.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class SDKClient:
         self._credential: Any = None
         self._opening = anyio.Lock()
         self.url = "" if client is None else str(client.url)
-        """The container's URL, with the signature where access is by one; set when the client is opened."""
+        """The container's URL, including the shared access signature if one is used. Set when the client is opened."""
         self.direct: DirectClient | None = None
-        """The same container on the project's own connections, if they can authorize requests to it."""
+        """A client for the same container that uses aioassets' own connections, or `None` if it can't be used."""
 
     async def opened(self) -> Any:
-        """Return the SDK's client."""
+        """Return the SDK client, creating it if necessary."""
         if self._client is None and self._connecting is not None:
             async with self._opening:
                 if self._client is None:
@@ -98,7 +98,7 @@ class SDKClient:
     async def send(
         self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: Data | None
     ) -> SDKResponse:
-        """Send one request, once."""
+        """Send a request once."""
         from azure.core.rest import HttpRequest  # noqa: PLC0415 - loaded with the client
 
         if body is not None:
@@ -112,18 +112,18 @@ class SDKClient:
             )
 
             def rewind(_: Any) -> None:
-                """Rewind the body, which the SDK sends again after a refused token."""
+                """Rewind the body, because the SDK resends it if a token is rejected."""
                 if isinstance(content, BytesIO) and not content.closed:
                     content.seek(0)
 
-            # The pipeline of all operations, which has no public name.
+            # The pipeline behind all of the client's methods, which has no public name.
             pipeline = self._client._pipeline  # noqa: SLF001
             answer = await pipeline.run(request, stream=True, raw_response_hook=rewind, permit_redirects=False)
         response = answer.http_response
         return SDKResponse(response.status_code, response.headers, response.iter_raw(), response.close)
 
     async def aclose(self) -> None:
-        """Close the connections, and a client that was opened here."""
+        """Close the connections, and the SDK client if this object created it."""
         with cleanup_scope():
             async with self._opening:
                 if self._connecting is None or self._client is None:
@@ -140,7 +140,7 @@ class SDKClient:
         client, transport, tls, proxy = await in_thread(self._make_client, how)
         import aiohttp  # noqa: PLC0415 - loaded by now
 
-        # Like the SDK's own session, but with a connection for each request of the budget.
+        # Like the SDK's own session, but with as many connections as the budget allows requests.
         transport.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=how.connections, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -148,7 +148,7 @@ class SDKClient:
             trust_env=True,
         )
         send_once(transport.session)
-        self.url = client.url  # a property that the SDK composes each time
+        self.url = client.url  # a property that the SDK computes on each access
         self.direct = self._make_direct(how, tls, proxy)
         return client
 
@@ -164,7 +164,7 @@ class SDKClient:
         elif how.account.key and not how.anonymous:
             try:
                 authorization = SharedKey(f"{how.account.name}", how.account.key)
-            except ValueError:  # the SDK reports it
+            except ValueError:  # the SDK reports the invalid key
                 return None
         host = Host(self.url, tls=tls, connect_timeout=how.connect_timeout, read_timeout=how.read_timeout, proxy=proxy)
         return DirectClient(host, self.url, authorization)
@@ -185,7 +185,7 @@ class SDKClient:
             raise InvalidSetting(
                 "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
             ) from error
-        # The SDK logs what it raises; without a handler, that would appear on standard error.
+        # The SDK logs the errors that it raises. Without a handler, they would appear on standard error.
         logging.getLogger("azure").addHandler(logging.NullHandler())
         check_session_proxies(how.account.url, *([_SIGN_IN] if how.signs_in else []))
         transport = AioHttpTransport(
@@ -201,7 +201,7 @@ class SDKClient:
                 transport=transport,
                 retry_total=0,  # the dispatcher retries
             )
-        except ValueError as error:  # for example a token over plain HTTP
+        except ValueError as error:  # for example, a token with plain HTTP
             raise InvalidSetting(f"Cannot use {self._url}: {error}") from error
         cafile = None if how.ca_bundle is None else os.fspath(how.ca_bundle)
         return client, transport, tls_context(cafile, verify=how.verify), environment_proxy(how.account.url)

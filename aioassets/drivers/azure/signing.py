@@ -1,4 +1,4 @@
-"""Authorization of requests to Azure Blob Storage: account keys and tokens."""
+"""Authorizing requests to Azure Blob Storage with account keys or tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import anyio
 from aioassets.drivers.azure.values import seconds_left
 
 SCOPE: Final = "https://storage.azure.com/.default"
-"""The scope of tokens for all storage accounts."""
+"""The token scope that covers all storage accounts."""
 MARGIN: Final = 300.0
-"""Seconds before its expiry at which a token is renewed, as in the SDK."""
+"""How many seconds before its expiry a token is renewed, as in the SDK."""
 _SIGNED: Final = (
     "content-encoding",
     "content-language",
@@ -28,19 +28,19 @@ _SIGNED: Final = (
     "if-unmodified-since",
     "range",
 )
-"""The headers of the string to sign, in this order:
+"""The headers in the string to sign, in this order:
 https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key"""
 
 
 class SharedKey:
-    """The key of a storage account, which signs each request.
+    """A storage account's key, which signs each request.
 
     Args:
         account: the account's name.
-        key: the key in base64.
+        key: the key, encoded in base64.
 
     Raises:
-        ValueError: the key is not base64.
+        ValueError: the key is not valid base64.
     """
 
     def __init__(self, account: str, key: str) -> None:
@@ -48,12 +48,13 @@ class SharedKey:
         self._key = base64.b64decode(key, validate=True)
 
     async def authorize(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-        """Return the `Authorization` header of a request.
+        """Return the `Authorization` header for a request.
 
         Args:
-            path: the encoded path, as it is sent.
-            query: unencoded query parameters, with names in lower case.
-            headers: all headers, with names in lower case. The service ignores a `content-length` of 0.
+            method: the HTTP method.
+            path: the encoded path, as sent.
+            query: the query parameters, not encoded, with lower-case names.
+            headers: all headers, with lower-case names. A `content-length` of 0 is signed as an empty string.
         """
         listed = [headers.get(name, "") for name in _SIGNED]
         if headers.get("content-length") == "0":
@@ -67,7 +68,7 @@ class SharedKey:
 
 
 class Tokens:
-    """The tokens of an SDK credential, renewed before they expire.
+    """Tokens from an SDK credential, which are renewed before they expire.
 
     Args:
         credential: an `AsyncTokenCredential`.
@@ -79,7 +80,7 @@ class Tokens:
         self._renewing = anyio.Lock()
 
     async def authorize(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-        """Return the `Authorization` header of any request."""
+        """Return the `Authorization` header, which is the same for all requests."""
         if not self._is_fresh():
             async with self._renewing:
                 if not self._is_fresh():

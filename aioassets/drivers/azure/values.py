@@ -1,4 +1,4 @@
-"""Conversion between values and the headers, URLs and XML of Azure Blob Storage, without any I/O."""
+"""Pure conversions (no I/O) between the driver's own types and Azure Blob Storage's headers, URLs and XML."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, R
 from aioassets.errors import InvalidSetting
 
 API_VERSION: Final = "2021-12-02"
-"""The version of the REST API that all requests are written against; old enough for installed emulators."""
+"""The REST API version that all requests use. It is old enough for the emulators in use."""
 _EMULATOR: Final = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""The key of Azurite, published in its documentation, for `UseDevelopmentStorage=true`."""
+"""Azurite's documented key, for `UseDevelopmentStorage=true`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Account:
     """A storage account and its credentials.
 
     Attributes:
-        url: its blob endpoint, without a query.
-        name: its name, for the key.
-        key: its key.
-        sas: a shared access signature.
+        url: the account's blob endpoint, without a query.
+        name: the account's name, which is needed to sign requests with the key.
+        key: the account's key, if any.
+        sas: a shared access signature, if any.
     """
 
     url: str
@@ -52,10 +52,10 @@ class Account:
         account_key: str | None = None,
         sas_token: str | None = None,
     ) -> Account:
-        """Return the account that the options of a driver describe. Errors never contain secrets.
+        """Return the account that the driver's options specify. Error messages never contain secrets.
 
         Raises:
-            InvalidSetting: no account is named, or a value is invalid.
+            InvalidSetting: no account is specified, or a value is invalid.
         """
         given = cls("")
         if connection_string and not (account_url or account_name):
@@ -69,7 +69,7 @@ class Account:
         parts = server_url("account_url", url, query=True)
         sas = (sas_token or parts.query or given.sas or "").strip().lstrip("?")
         if not sas.isprintable() or " " in sas:
-            raise InvalidSetting("The shared access signature (sas_token) contains a line break or a blank.")
+            raise InvalidSetting("The shared access signature (sas_token) contains a line break or a space.")
         name = account_name or given.name or _name_in(parts.netloc, parts.path)
         return cls(
             f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/"), name, account_key or given.key, sas or None
@@ -87,22 +87,22 @@ class Account:
             protocol = said.get("DEFAULTENDPOINTSPROTOCOL", "https")
             url = f"{protocol}://{name}.blob.{said.get('ENDPOINTSUFFIX', 'core.windows.net')}"
         if not url:
-            raise InvalidSetting("The Azure connection string names no account: it needs AccountName or BlobEndpoint.")
+            raise InvalidSetting("The Azure connection string must contain AccountName or BlobEndpoint.")
         return cls(url, name, said.get("ACCOUNTKEY"), said.get("SHAREDACCESSSIGNATURE"))
 
 
 def _name_in(host: str, path: str) -> str:
-    """Return the account's name: the first segment of the path on an emulator, else the first label of the host."""
+    """Return the account name: the first segment of an emulator's path, or otherwise the first label of the host."""
     return path.strip("/").partition("/")[0] or host.partition(".")[0]
 
 
 def encoded_key(key: str) -> str:
-    """Return a key as it stands in the path of a URL."""
+    """Return a key, encoded for the path of a URL."""
     return quote(key, safe="~/")
 
 
 def with_query(url: str, query: Mapping[str, str], signature: str) -> str:
-    """Return a URL with parameters and a signature, which is encoded already."""
+    """Return a URL with query parameters and a signature, which is already encoded."""
     if not query:
         return f"{url}?{signature}" if signature else url
     fields = urlencode(query, quote_via=quote)
@@ -110,53 +110,55 @@ def with_query(url: str, query: Mapping[str, str], signature: str) -> str:
 
 
 def target(url: str, key: str, query: Mapping[str, str]) -> str:
-    """Return the URL of a blob, or of the container where the key is empty.
+    """Return the URL of a blob, or of the container if the key is empty.
 
     Args:
-        url: the container's, perhaps with a signature.
+        url: the container's URL, optionally followed by `?` and a signature.
+        key: the blob's key.
+        query: the query parameters, not encoded.
     """
     base, _, signature = url.partition("?")
     return with_query(f"{base}/{encoded_key(key)}" if key else base, query, signature)
 
 
 def given(**headers: str | None) -> dict[str, str]:
-    """Return the headers that have a value, with dashes for underscores."""
+    """Return the arguments that are not `None`, with underscores in their names replaced by hyphens."""
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
 
 
 def quoted(revision: Revision) -> str:
-    """Return a revision as an ETag in a header."""
+    """Return a revision as an ETag, which is quoted in headers."""
     return f'"{revision}"'
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """Return the headers of a conditional write."""
+    """Return the headers that make a write conditional on the expected state."""
     if expected is Expect.ABSENT:
         return {"if-none-match": "*"}
     return {} if isinstance(expected, Expect) else {"if-match": quoted(expected)}
 
 
 def md5_of(data: Data) -> str:
-    """Return the MD5 of data in base64, as in headers."""
+    """Return the MD5 of data, encoded in base64 as in headers."""
     return in_base64(hashlib.md5(data, usedforsecurity=False).digest())
 
 
 def in_base64(digest: bytes) -> str:
-    """Return a digest in base64, as in headers."""
+    """Return a digest, encoded in base64 as in headers."""
     return base64.b64encode(digest).decode()
 
 
 def revision_of(headers: Mapping[str, str]) -> Revision:
-    """Return the ETag without its quotes.
+    """Return the ETag from response headers, without its quotes.
 
     Raises:
-        KeyError, ValueError: there is none.
+        KeyError, ValueError: there is no ETag, or it is invalid.
     """
     return Revision(entity_tag(headers["etag"]))
 
 
 def date_now() -> str:
-    """Return the current time as a date of HTTP."""
+    """Return the current time as an HTTP date."""
     return _http_date(int(time.time()))
 
 
@@ -166,12 +168,12 @@ def _http_date(second: int) -> str:
 
 
 def seconds_left(expires_on: float) -> float:
-    """Return how many seconds there are until a time in seconds since 1970."""
+    """Return the number of seconds until a Unix timestamp."""
     return expires_on - time.time()
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """Return the time of a response by the store's clock, or by the local one if it has no date."""
+    """Return the time of a response by the store's clock, or the local time if the response has no valid date."""
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):
@@ -179,7 +181,7 @@ def answered_at(headers: Mapping[str, str]) -> datetime:
 
 
 def expiry(url: str, now: datetime) -> str:
-    """Return when the shared access signature in a URL expired; empty if it did not, or is unknown."""
+    """Return when the shared access signature in a URL expired, or an empty string if it has not or is unknown."""
     (expires, *_) = parse_qs(urlsplit(url).query).get("se", [""])
     try:
         then = datetime.fromisoformat(expires)
@@ -189,10 +191,10 @@ def expiry(url: str, now: datetime) -> str:
 
 
 def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    """Return the object that headers, or the properties in a listing, describe.
+    """Return the metadata of a blob, given response headers or the properties in a listing.
 
-    The store computes the MD5 of a blob that it receives in one request. For a blob in blocks, which
-    it verifies block by block, it is the value that the writer stated.
+    If a blob was uploaded in one request, the store has computed its MD5. If it was uploaded in blocks,
+    the store has verified each block, but the MD5 of the whole blob is the value that the writer sent.
     """
     md5 = headers.get("content-md5")
     checksums = {"md5": base64.b64decode(md5).hex()} if md5 else {}
@@ -202,19 +204,19 @@ def info_of(key: str, headers: Mapping[str, str]) -> ObjectInfo:
 
 
 def block_list(ids: Sequence[str]) -> bytes:
-    """Return the document that commits blocks; only uncommitted ones, which no other blob uses."""
+    """Return the document that commits blocks. It lists them as uncommitted, so that no other blocks are used."""
     rows = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in ids)
     return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{rows}</BlockList>'.encode()
 
 
 def parse_block_list(body: Data) -> Set[str]:
-    """Return the ids of uncommitted blocks."""
+    """Return the IDs of the uncommitted blocks in a block list."""
     return {row.text or "" for row in ET.fromstring(body).iterfind("UncommittedBlocks/Block/Name")}  # noqa: S314
 
 
 def parse_listing(body: Data) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:
-    """Return objects and folded prefixes of one page in ascending order, and the marker of the next page."""
-    page = ET.fromstring(body)  # noqa: S314 - of the store itself
+    """Return a page's objects and common prefixes in ascending order, and the marker for the next page."""
+    page = ET.fromstring(body)  # noqa: S314 - the document comes from the store itself
     rows = {row.prefix if isinstance(row, CommonPrefix) else row.key: row for row in _rows(page)}
     return [row for _, row in sorted(rows.items())], page.findtext("NextMarker") or ""
 
@@ -229,7 +231,7 @@ def _rows(page: ET.Element) -> Iterable[ObjectInfo | CommonPrefix]:
 
 
 def _name(row: ET.Element) -> str:
-    """Return the name of a row, which is percent-encoded where XML cannot represent it."""
+    """Return the name of a row. Names that XML can't represent are percent-encoded."""
     name = row.find("Name")
     if name is None or not name.text:
         raise ValueError("a row has no name")

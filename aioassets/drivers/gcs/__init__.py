@@ -1,4 +1,4 @@
 """The driver for Google Cloud Storage.
 
-It knows keys and bytes, nothing of assets.
+It deals with keys and bytes, and knows nothing about assets.
 """

@@ -1,4 +1,4 @@
-"""Requests to one bucket of Google Cloud Storage, each sent once."""
+"""Requests to a Google Cloud Storage bucket. Each request is sent only once."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from aioassets.runtime.cancellation import cleanup_scope
 from aioassets.runtime.threads import in_thread
 
 _AS_STORED: Final = {"accept-encoding": "gzip"}
-"""Without this header, the store decompresses objects with gzip encoding and ignores the requested range."""
+"""Without this header, the store decompresses gzip-encoded objects and ignores the requested range."""
 
 
 class Bucket:
-    """A bucket of Google Cloud Storage.
+    """A Google Cloud Storage bucket.
 
     Args:
         name: the bucket's name.
         root: the URL of the API.
-        connection: sends the requests.
+        connection: the connection that sends the requests.
     """
 
     def __init__(self, name: str, root: str, connection: Connection) -> None:
@@ -48,7 +48,7 @@ class Bucket:
         self._root = root
 
     async def open(self) -> None:
-        """Import the SDK and find credentials, unless this has been done."""
+        """Import the SDK and find credentials, unless this has already been done."""
         await self.connection.open()
 
     async def aclose(self) -> None:
@@ -56,7 +56,7 @@ class Bucket:
         await self.connection.aclose()
 
     async def content(self, key: str, limit: int) -> tuple[bytes, str | None]:
-        """Return the bytes of a document, and its generation if the response includes it."""
+        """Return the contents of a document, and its generation if the response includes it."""
         async with self._media(key, None) as response:
             headers = response.headers
             data = await read_whole(pieces_of(response), _length(headers), limit, self.url_of(key))
@@ -75,7 +75,7 @@ class Bucket:
 
     @contextlib.asynccontextmanager
     async def open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        """Read a range of an object.
+        """Request a range of an object. The body can be read until the block ends.
 
         Raises:
             PastEnd: the object ends before the range begins.
@@ -97,7 +97,7 @@ class Bucket:
     async def list(
         self, prefix: str, delimiter: str | None, token: str | None
     ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
-        """Return one page of a listing, and the token of the next page, if there is one."""
+        """Return a page of a listing, and the token for the next page, or `None` at the end."""
         url = self.address("o", prefix=prefix, delimiter=delimiter, pageToken=token)
         page = await self.connection.ask(Request(self.url, "list", needs_only_bucket=True), "GET", url)
         with translating(translate, Request(self.url, "list")):
@@ -111,7 +111,7 @@ class Bucket:
         expected: Revision | Expect,
         **metadata: str,
     ) -> ObjectInfo:
-        """Write an object in one request. The store verifies the content, and the driver the response."""
+        """Write an object in one request. The store verifies the contents, and the driver verifies the response."""
         condition = condition_for(expected)
         swapping = not isinstance(expected, Expect)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=not swapping)
@@ -123,7 +123,7 @@ class Bucket:
         return await self.verified(key, resource, len(data), checksum)
 
     async def delete(self, key: str, revision: Revision | None = None) -> None:
-        """Delete an object, or only a given revision of it."""
+        """Delete an object. If a revision is given, delete the object only if it has that revision."""
         url = self.address("o", key, ifGenerationMatch=revision)
         request = Request(self.url, "delete", key)
         answer = await self.connection.call(request, "DELETE", url)
@@ -131,18 +131,18 @@ class Bucket:
             self.connection.parsed(request, answer)
 
     def address(self, *path: str, upload: bool = False, **params: str | None) -> str:
-        """Return the URL of a path in the bucket, with the parameters that are not `None`."""
+        """Return the URL for a path in the bucket, with the parameters that are not `None`."""
         service = ("upload", "storage") if upload else ("storage",)
         return address(self._root, *service, "v1", "b", self.name, *path, **params)
 
     async def verified(self, key: str, resource: Mapping[str, Any], size: int, checksum: Checksum) -> ObjectInfo:
-        """Return the object that an upload created, or delete it if its contents differ from what was sent.
+        """Return the metadata of an uploaded object, or delete it if its contents differ from what was sent.
 
         Raises:
             IntegrityError: the contents differ.
         """
         request = Request(self.url, "write", key)
-        # Some implementations do not describe a finished upload, and some omit the size of an empty object.
+        # Some implementations don't describe the object after an upload, and some omit the size of an empty one.
         if "generation" not in resource or ("size" not in resource and size):
             info = await self._made(request)
         else:
@@ -158,32 +158,32 @@ class Bucket:
         )
 
     async def _made(self, request: Request) -> ObjectInfo:
-        """Request the metadata of an object, because the response that created it has none."""
+        """Request the metadata of an object, because the response to its upload didn't include it."""
         try:
             info, _ = await self.describe(request.key)
         except ObjectNotFound as error:
             raise translate(ForeignAnswer(), request) from error
         except StoreUnavailable as error:
-            detail = f"it wrote {request.key!r}, but doesn't describe it: {error}"
+            detail = f"it stored {request.key!r}, but its metadata can't be read: {error}"
             raise StoreUnavailable(self.url, detail, retry_after=error.retry_after) from error
         except AioAssetsError as error:
             raise StoreError(f"{request.url} was written, but can't be read: {error}", uncertain=True) from error
         return info
 
     def url_of(self, key: str) -> str:
-        """Return the URL of an object, for errors."""
+        """Return the URL of an object, for error messages."""
         return f"{self.url}/{key}"
 
 
 @lru_cache(maxsize=8)
 def _insert_address(root: str, bucket: str, generation: str | None) -> str:
-    """Return the URL for inserts, which is the same for all files of a push."""
+    """Return the URL for inserting objects, which is the same for all files in a push."""
     path = ("upload", "storage", "v1", "b", bucket, "o")
     return address(root, *path, uploadType="multipart", ifGenerationMatch=generation)
 
 
 async def checksum_of(data: Data) -> Checksum:
-    """Return the checksum of data. A thread computes that of long data."""
+    """Return the checksum of data. It is computed in a thread if the data is long."""
     return await in_thread(Checksum.of, data) if len(data) > CHUNK else Checksum.of(data)
 
 
@@ -192,6 +192,6 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 
 def described(request: Request, resource: Mapping[str, Any]) -> ObjectInfo:
-    """Return an object's metadata from a response, or raise the error for a response that isn't Google's."""
+    """Return an object's metadata from a response. Raise an error if the response didn't come from Google."""
     with translating(translate, request):
         return info_of(resource, request.key)

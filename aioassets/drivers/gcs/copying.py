@@ -1,4 +1,4 @@
-"""Server-side copies of objects, in as many requests as necessary."""
+"""Server-side copies of objects. A large copy takes several requests."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from aioassets.runtime.effects import Effects
 async def rewrite(
     source: Bucket, info: ObjectInfo, bucket: Bucket, key: str, dispatcher: Dispatcher, effects: Effects | None
 ) -> ObjectInfo:
-    """Copy one generation of an object to a key that has no object yet.
+    """Copy one generation of an object to a key that doesn't exist yet, and return the copy's metadata.
 
     Args:
-        source: the bucket of the original.
-        info: the original.
-        bucket: the bucket of the copy; it sends the requests.
+        source: the bucket that contains the original.
+        info: the metadata of the original.
+        bucket: the bucket for the copy, whose connection sends the requests.
         key: the key of the copy.
-        dispatcher: limits and retries the requests.
-        effects: records a copy with an unknown effect.
+        dispatcher: the dispatcher that limits and retries requests.
+        effects: records a copy whose effect is unknown.
     """
     request = Request(bucket.url, "copy", key, conditional=True)
     token: str | None = None
@@ -43,5 +43,5 @@ async def rewrite(
         with translating(translate, request):
             token = token_of(step, "rewriteToken")
         if not token:
-            told = f"{bucket.url} did not finish copying {info.key!r}, and returned no token to continue."
+            told = f"{bucket.url} did not finish copying {info.key!r}, and returned no token to continue with."
             raise StoreError(told, uncertain=True)

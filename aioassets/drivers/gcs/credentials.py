@@ -1,4 +1,4 @@
-"""Tokens for Google Cloud Storage, from gcloud-aio's credentials."""
+"""Tokens for Google Cloud Storage, obtained through gcloud-aio."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TOKEN_SERVICES: Final = ("https://oauth2.googleapis.com", "http://metadata.googl
 """The services that issue tokens."""
 UNAUTHORIZED: Final = 401
 NO_REFUSALS: Final = (407, 429)
-"""Statuses of a proxy that refuses, and of too many requests."""
+"""Statuses that don't mean that the credentials were rejected: proxy authentication, and too many requests."""
 ADVICE: Final = (
-    "Name a service account's file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
-    "`gcloud auth application-default login`, or ask for anonymous access."
+    "Specify a service account file (GOOGLE_APPLICATION_CREDENTIALS), log in with "
+    "`gcloud auth application-default login`, or enable anonymous access."
 )
 
 
 class Tokens:
-    """The tokens of one credential.
+    """The access tokens for a credential.
 
     Args:
-        url: the bucket's URL, for errors.
+        url: the bucket's URL, for error messages.
         token: a `gcloud.aio.auth.Token`.
     """
 
@@ -46,32 +46,36 @@ class Tokens:
         """Return a valid token.
 
         Raises:
-            MissingCredentials: there is none.
+            MissingCredentials: the credentials are missing or were rejected.
             StoreUnavailable: the token service can't be reached.
         """
         try:
-            # Others may wait for the same token: cancelling one of them must not cancel its acquisition.
+            # Several tasks may be waiting for the same token. Cancelling one of them must not cancel the renewal.
             token: str = await asyncio.shield(asyncio.ensure_future(self._token.get()))
         except Exception as error:
             raise self._without_token(error) from error
         return token
 
     def judge(self, token: str, status: int) -> None:
-        """Note the response to a token; replace once a token that worked before and is refused.
+        """Record how the store responded to a token. Discard it if the store used to accept it and now rejects it.
+
+        Args:
+            token: the token.
+            status: the status of the response.
 
         Raises:
-            StoreUnavailable: the token is replaced, so a retry may succeed.
+            StoreUnavailable: the token has been rejected and will be replaced, so a retry may succeed.
         """
         if status != UNAUTHORIZED:
             self._proven = token
             return
         if token == self._proven == getattr(self._token, "access_token", None):
-            self._proven = self._token.access_token = None  # makes the SDK request another one
+            self._proven = self._token.access_token = None  # makes the SDK request a new one
         if getattr(self._token, "access_token", token) != token:
-            raise StoreUnavailable(self._url, "it refuses a token that it accepted before.", uncertain=False)
+            raise StoreUnavailable(self._url, "it rejected a token that it had accepted before.", uncertain=False)
 
     def stop(self) -> None:
-        """Cancel a renewal by the SDK in the background."""
+        """Cancel the SDK's background renewal of the token, if one is in progress."""
         if (renewal := getattr(self._token, "acquiring", None)) is not None:
             renewal.cancel()
 
@@ -83,25 +87,25 @@ class Tokens:
         if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status not in NO_REFUSALS:
             stated = read_service_error(error.status, {}, error.message.partition(": ")[2].encode()).sentence
             advice = SET_CLOCK if "reasonable timeframe" in error.message else ADVICE
-            return MissingCredentials(self._url, f"they are refused ({stated.rstrip('.')}). {advice}")
+            return MissingCredentials(self._url, f"they were rejected ({stated.rstrip('.')}). {advice}")
         if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
         if "metadata" in str(getattr(self._token, "token_type", "")).lower():
-            return MissingCredentials(self._url, f"none are set up, and this is no machine of Google's. {ADVICE}")
+            return MissingCredentials(self._url, f"none are set up, and this machine is not on Google Cloud. {ADVICE}")
         detail = f"its token service can't be reached: {trouble(error)}."
         return StoreUnavailable(self._url, detail, uncertain=False)
 
 
 def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any) -> Any:
-    """Create the SDK's token from the credentials. Blocks.
+    """Create the SDK's `Token` object for the credentials. Blocks.
 
     Args:
-        url: the bucket's URL, for errors.
-        service_file: a file of credentials; `None` for application-default credentials.
-        session: requests tokens.
+        url: the bucket's URL, for error messages.
+        service_file: a credentials file; `None` for application-default credentials.
+        session: the aiohttp session that requests tokens.
 
     Raises:
-        MissingCredentials: they are invalid.
+        MissingCredentials: the credentials are invalid.
     """
     from gcloud.aio.auth import Token  # noqa: PLC0415
 
@@ -109,13 +113,15 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
         token: Any = Token(service_file=_content_of(service_file), session=session, scopes=[SCOPE])
     except OSError as error:
         if "{" in f"{error.filename}":  # the credentials themselves, which must not be shown
-            raise MissingCredentials(url, f"what was given is their content, not a file's path. {ADVICE}") from None
+            raise MissingCredentials(
+                url, f"they were given directly, instead of the path of a file. {ADVICE}"
+            ) from None
         detail = f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
         raise MissingCredentials(url, detail) from error
     except Exception as error:  # the SDK has no class for invalid credentials
-        detail = f"the file of credentials is of no known kind ({type(error).__name__}: {error}). {ADVICE}"
+        detail = f"the credentials file has an unknown format ({type(error).__name__}: {error}). {ADVICE}"
         raise MissingCredentials(url, detail) from error
-    # The dispatcher retries; the SDK's own retries would multiply its attempts.
+    # The dispatcher already retries. The SDK's own retries would multiply the number of attempts.
     acquire = inspect.unwrap(type(token).acquire_access_token)
 
     async def acquire_once() -> None:
@@ -128,7 +134,7 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
 
 
 def _content_of(service_file: str | os.PathLike[str] | None) -> io.StringIO | None:
-    """Return the content of a file of credentials; the SDK would ignore one that isn't JSON."""
+    """Return the content of a credentials file. Raise an error if it isn't JSON, which the SDK would ignore."""
     if service_file is None:
         return None
     text = Path(service_file).expanduser().read_text(encoding="utf-8")
@@ -137,6 +143,6 @@ def _content_of(service_file: str | os.PathLike[str] | None) -> io.StringIO | No
 
 
 def _retrieved(task: asyncio.Task[None]) -> None:
-    """Retrieve the error of a renewal in the background; the next request renews again."""
+    """Mark the error of a background renewal as retrieved, for asyncio. The next request renews the token again."""
     if not task.cancelled():
         task.exception()

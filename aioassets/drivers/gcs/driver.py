@@ -1,4 +1,4 @@
-"""The driver for Google Cloud Storage, by its JSON API, on gcloud-aio-storage."""
+"""The driver for Google Cloud Storage, which uses its JSON API through gcloud-aio-storage."""
 
 from __future__ import annotations
 
@@ -57,35 +57,35 @@ __all__ = ["GCSDriver"]
 T = TypeVar("T")
 
 PART_SIZE: Final = 8 * MIB
-"""Bytes, as in Google's own tools: the overhead of a request is small."""
+"""Default chunk size in bytes, as in Google's own tools. Requests of this size have little overhead."""
 DELETES: Final = 32
-"""Concurrent deletions. Other implementations do not support the API's batches."""
+"""Maximum concurrent deletions. Other implementations of the API don't support batch requests."""
 READS: Final = 20
-"""Attempts to read a document that other writers keep replacing."""
+"""Maximum attempts to read a document that other writers keep replacing."""
 
 
 class GCSDriver(NoLocalFiles, NoOpenUploads):
-    """One bucket of Google Cloud Storage, or of another implementation of its JSON API.
+    """A Google Cloud Storage bucket, or a bucket in another implementation of its JSON API.
 
-    The first request opens the SDK's session, in a worker thread. Objects and chunks are read and
-    written on the project's own connections, and everything else by the session. The driver
-    honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. Without credentials, the SDK reads
+    The first request imports the SDK and finds credentials, in a worker thread. Objects and chunks are
+    transferred over aioassets' own connections; everything else goes through the SDK's session. The
+    driver honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. If no credentials are given, the SDK reads
     `GOOGLE_APPLICATION_CREDENTIALS`, `CLOUDSDK_CONFIG` and `GCE_METADATA_HOST`.
 
     Args:
         bucket: the bucket's name.
-        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
-        api_root: the scheme and host of another implementation of the API. Over plain `http`, as with
-            emulators, credentials are sent only if they are given here.
-        service_file: a file of credentials (of a service account, a user, an external account);
-            by default, application-default credentials.
+        dispatcher: the dispatcher that limits and retries requests. The SDK's own retries are disabled.
+        api_root: the scheme and host of another implementation of the API. Over plain `http`, which
+            emulators use, credentials are sent only if `service_file` or `client` is given.
+        service_file: a credentials file for a service account, a user or an external account. The default
+            is application-default credentials.
         anonymous: send no credentials, for public buckets and emulators.
         verify: whether to verify the server's TLS certificate.
-        ca_bundle: a file of certificate authorities to trust instead of those of the system.
-        part_size: bytes, a multiple of 256 KiB; larger blobs are uploaded in chunks of this size.
-        connect_timeout: seconds.
-        read_timeout: seconds that a request may go without receiving data before it fails.
-        client: a `gcloud.aio.storage.Storage` whose session sends all requests. It is not closed.
+        ca_bundle: a file of certificate authorities to trust instead of the system's.
+        part_size: the size of a chunk in bytes, a multiple of 256 KiB. Larger blobs are uploaded in chunks.
+        connect_timeout: the connection timeout in seconds.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
+        client: a `gcloud.aio.storage.Storage` whose session sends all requests. The driver never closes it.
 
     Raises:
         InvalidSetting: a value is invalid.
@@ -107,7 +107,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         client: Any = None,
     ) -> None:
         if not bucket:
-            raise InvalidSetting("A bucket of Google Cloud Storage needs a name.")
+            raise InvalidSetting("The Google Cloud Storage bucket name must not be empty.")
         if part_size < CHUNK_UNIT or part_size % CHUNK_UNIT:
             raise InvalidSetting(f"part_size={part_size} is not a multiple of {CHUNK_UNIT} bytes, as the API requires.")
         self.url = f"gs://{bucket}"
@@ -139,7 +139,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         await self.aclose()
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> Document:
-        # The bytes of a generation and its time are in two responses, requested at the same time.
+        # No single response has both the contents and the times, so send two requests concurrently.
         for _ in range(READS):
             (data, generation), (info, answered) = await gather2(
                 lambda: self._dispatcher.send(partial(self._bucket.content, key, limit), **share_of(limit)),
@@ -149,7 +149,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             told = info.checksums.get(checksum.algorithm, checksum.hex)
             if generation in (None, info.revision) and checksum.hex == told:
                 return Document(data, info.revision, info.modified, answered)
-        raise StoreUnavailable(self.url, f"{key!r} kept changing while it was read.", uncertain=False)
+        raise StoreUnavailable(self.url, f"{key!r} kept changing while it was being read.", uncertain=False)
 
     async def write(
         self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
@@ -184,12 +184,12 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """Store a blob; see `Driver.upload`.
+        """Upload a blob; see `Driver.upload`.
 
-        Only whole objects are resumed: the session of a killed upload cannot be found, and expires by itself.
+        A partial upload can't be resumed: its session can't be found again, and eventually expires.
 
         Raises:
-            IntegrityError: the store kept other bytes than were sent, which were deleted again.
+            IntegrityError: the stored contents differed from what was sent, so the object was deleted.
         """
         await self._bucket.open()
         return await self._parts.fit(
@@ -211,13 +211,13 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         return read_range(self, self._dispatcher, self._bucket.open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """Copy between buckets of the same API; see `Driver.copy`."""
+        """Copy an object between buckets with the same API root; see `Driver.copy`."""
         original = f"{source.url}/{info.key}"
         if not isinstance(source, GCSDriver) or source._root != self._root:  # noqa: SLF001 - of the same class
             raise NotSameStore(original)
         try:
             return await rewrite(source._bucket, info, self._bucket, key, self._dispatcher, effects)  # noqa: SLF001
-        except AccessDenied as error:  # perhaps only the other driver's credentials can read the source
+        except AccessDenied as error:  # the source may need its driver's credentials
             if source is self:
                 raise
             raise NotSameStore(original) from error
@@ -244,7 +244,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         await self._bucket.aclose()
 
     async def _check(self, key: str, expected: Revision | Expect) -> None:
-        """Raise `PreconditionFailed` after a 429 if the condition cannot be met any more."""
+        """Raise `PreconditionFailed` if the condition is no longer met. Called after a 429 response."""
         found: Revision | None = None
         try:
             info, _ = await self._bucket.describe(key)

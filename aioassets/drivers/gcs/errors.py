@@ -1,4 +1,4 @@
-"""Errors of Google Cloud Storage and its SDK, and their translation."""
+"""Errors from Google Cloud Storage and its SDK, and their translation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from aioassets.drivers.service_errors import (
 from aioassets.errors import AioAssetsError, StoreError
 
 TOO_MANY: Final = 429
-"""The status for exceeded rates, such as one write per second to an object."""
+"""The status when a rate limit is exceeded, such as one write per second to the same object."""
 LONGEST_MESSAGE: Final = 500
 
 
 _BY_REASON: Final[Mapping[str, Kind]] = {
     "conditionNotMet": Kind.CONDITION,
-    "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, like conditions that are not met
+    "orgPolicyConstraintFailed": Kind.DENIED,  # a 412, like a condition that is not met
     "accountDisabled": Kind.OTHER,  # a 403 that is not about credentials
-    "dailyLimitExceeded": Kind.REFUSED,  # these four may come with a 403
+    "dailyLimitExceeded": Kind.REFUSED,  # this and the next three may have status 403
     "quotaExceeded": Kind.REFUSED,
     "rateLimitExceeded": Kind.THROTTLED,
     "userRateLimitExceeded": Kind.THROTTLED,
@@ -50,15 +50,15 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     TOO_MANY: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""Kinds by status, for other reasons and for implementations without reasons."""
+"""Kinds by status, for all other reasons and for implementations that don't give reasons."""
 _ADVICE: Final[Mapping[str, str]] = {
     "accountDisabled": "Check the billing account of the bucket's project.",
     "objectUnderActiveHold": RETAINED,
     "retentionPolicyNotMet": RETAINED,
 }
-"""Advice by reason, where the advice of the kind is wrong."""
+"""Advice by reason, if the default advice for the kind would be wrong."""
 
-# "No such object: bucket/key" contains the word too, so only a sentence about the bucket counts.
+# "No such object: bucket/key" may contain the word too, so match only a sentence about the bucket.
 _NO_BUCKET: Final = re.compile(r"(the |specified )*bucket\b.*(not exist|not found)", re.IGNORECASE | re.DOTALL)
 _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|calculated)", re.IGNORECASE | re.DOTALL)
 
@@ -66,13 +66,14 @@ _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|cal
 def service_error_of(
     reason: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """Return an error by its reason, message and status.
+    """Return the error with a given reason, message and status.
 
     Args:
         reason: the API's name for the error; empty if the response has none.
-        message: the store's sentence.
-        status: of the HTTP answer.
-        wait: seconds that the store asked to wait.
+        message: the store's error message.
+        status: the HTTP status.
+        wait: how many seconds the store asked clients to wait.
+        location: the target of a redirect.
     """
     if status == 404 and _NO_BUCKET.match(message):
         kind = Kind.NO_BUCKET
@@ -86,10 +87,13 @@ def service_error_of(
 def read_service_error(
     status: int, headers: Mapping[str, str], body: bytes, *, secret: str | None = None
 ) -> ServiceError:
-    """Read an error response, in the documented form or any other one.
+    """Parse an error response, whether or not it has the documented format.
 
     Args:
-        secret: the URL of an upload's session, which must not appear in the message.
+        status: the HTTP status.
+        headers: the headers, with lower-case names.
+        body: the response body.
+        secret: the URL of an upload session, which must not appear in the message.
     """
     reason, message = _stated(body.decode("utf-8", "replace"))
     if secret:
@@ -99,8 +103,8 @@ def read_service_error(
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """Return the error of this package for one of the SDK or the connection; any other error as it is."""
-    import aiohttp  # noqa: PLC0415 - optional, and loaded already where its errors are raised
+    """Return aioassets' own exception for an SDK or connection error. Return any other exception unchanged."""
+    import aiohttp  # noqa: PLC0415 - optional, and already imported if its errors are raised
 
     match error:
         case AioAssetsError():
@@ -108,9 +112,7 @@ def translate(error: Exception, request: Request) -> Exception:
         case ServiceErrorRaised():
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            told = (
-                f"{request.bucket} can't {request.doing}: the address of the store is not an HTTP URL. Check api_root."
-            )
+            told = f"{request.bucket} can't {request.doing}: the store's address is not an HTTP URL. Check api_root."
             return StoreError(told, uncertain=request.changes)
         case ForeignAnswer():
             return foreign_answer(request, "Google's JSON API's", "Check api_root.")
@@ -122,7 +124,7 @@ def translate(error: Exception, request: Request) -> Exception:
 
 
 def _stated(text: str) -> tuple[str, str]:
-    """Return the reason and message in the body of an error."""
+    """Return the reason and the message from an error document."""
     try:
         error = json.loads(text)
     except (ValueError, RecursionError):
@@ -134,6 +136,6 @@ def _stated(text: str) -> tuple[str, str]:
     first = listed[0] if isinstance(listed, list) and listed else {}
     details: dict[str, Any] = first if isinstance(first, dict) else {}
     message = f"{error.get('message') or details.get('message') or ''}"
-    if message.startswith("{"):  # Google's test bench nests the documented error in another one
+    if message.startswith("{"):  # Google's test bench nests the documented error inside another one
         return _stated(message)
     return f"{details.get('reason') or ''}", message[:LONGEST_MESSAGE]

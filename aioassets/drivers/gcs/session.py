@@ -1,4 +1,4 @@
-"""Requests to Google Cloud Storage, by the SDK's session or on the project's own connections."""
+"""Requests to Google Cloud Storage, sent through the SDK's session or over aioassets' own connections."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ RESUME_INCOMPLETE: Final = 308
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, read whole.
+    """A response that has been read completely.
 
     Attributes:
         status: the HTTP status.
-        headers: by names in lower case.
-        body: the content.
+        headers: the headers, with lower-case names.
+        body: the response body.
     """
 
     status: int
@@ -50,22 +50,22 @@ class Answer:
 
 
 class Connection:
-    """The requests of a driver.
+    """The connection to the API, which sends a driver's requests.
 
-    The first request opens it, the blocking parts in a worker thread. The session of a given client sends
-    all requests.
+    The first request opens it; the blocking parts run in a worker thread. If a client is given, its
+    session sends all requests.
 
     Args:
-        url: the bucket's URL, for errors.
+        url: the bucket's URL, for error messages.
         root: the URL of the API.
-        service_file: a file of credentials; `None` for the environment's (application-default credentials).
+        service_file: a credentials file; `None` for application-default credentials.
         anonymous: send no credentials.
         verify: whether to verify the server's TLS certificate.
-        ca_bundle: a file of certificate authorities to trust instead of those of the system.
-        connect_timeout: seconds.
-        read_timeout: seconds that a request may go without receiving data before it fails.
-        max_connections: the most connections of the session.
-        client: a `gcloud.aio.storage.Storage` whose session to use. It is not closed.
+        ca_bundle: a file of certificate authorities to trust instead of the system's.
+        connect_timeout: the connection timeout in seconds.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
+        max_connections: the maximum number of connections that the SDK's session opens.
+        client: an existing `gcloud.aio.storage.Storage` whose session to use. It is never closed.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Connection:
         self._timeout: Any = None
 
     async def open(self) -> None:
-        """Import the SDK and find credentials, unless that was done."""
+        """Import the SDK and find credentials, unless this has already been done."""
         if self._timeout is None:
             async with self._opening:
                 if self._timeout is None:
                     await self._open()
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here."""
+        """Close the connections that this object opened."""
         with cleanup_scope():
             async with self._opening:
                 self._timeout = None
@@ -130,10 +130,10 @@ class Connection:
         secret: bool = False,
         direct: bool = False,
     ) -> Answer:
-        """Send one request once, and read its response.
+        """Send a request once, and read the whole response; see `exchange`.
 
         Raises:
-            AioAssetsError: the store refused it, or is unreachable.
+            AioAssetsError: the store returned an error, or is unreachable.
         """
         async with self.exchange(
             request, method, url, headers=headers, body=body, secret=secret, direct=direct
@@ -143,11 +143,11 @@ class Connection:
             return Answer(response.status, response.headers, await response.content(MAX_ANSWER, None))
 
     async def ask(self, request: Request, method: str, url: str) -> Any:
-        """Send one request once, and return the JSON of its response."""
+        """Send a request once, and return the JSON object in its response."""
         return self.parsed(request, await self.call(request, method, url))
 
     def parsed(self, request: Request, answer: Answer) -> Any:
-        """Return the JSON of a response."""
+        """Return the JSON object in a response."""
         with translating(translate, request):
             found = json.loads(bytes(answer.body))
             if not isinstance(found, dict):
@@ -155,7 +155,7 @@ class Connection:
         return found
 
     async def refusal(self, response: AnyResponse, *, secret: str | None = None) -> ServiceErrorRaised:
-        """Read an error response."""
+        """Read an error response, and return the exception for it."""
         body = await response.content(MAX_ERROR, self._read_timeout)
         return ServiceErrorRaised(read_service_error(response.status, response.headers, bytes(body), secret=secret))
 
@@ -171,16 +171,19 @@ class Connection:
         secret: bool = False,
         direct: bool = False,
     ) -> AsyncIterator[AnyResponse]:
-        """Send one request once; the response is open until the block ends.
+        """Send a request once, and yield its response, which remains open until the block ends.
 
         Args:
-            headers: with names in lower case.
-            body: sent with its length.
-            secret: whether the URL is a credential, which no error may contain; no token is sent with it.
-            direct: whether to use the project's own connections, if possible.
+            request: the request, as described in error messages.
+            method: the HTTP method.
+            url: the URL.
+            headers: the headers, with lower-case names.
+            body: the request body.
+            secret: whether the URL is a credential. If so, errors don't contain it, and no token is sent.
+            direct: whether to use aioassets' own connections if possible.
 
         Raises:
-            AioAssetsError: the request, or the block, failed.
+            AioAssetsError: the request failed, or the body could not be read.
         """
         await self.open()
         token = await self._tokens.current() if self._tokens is not None and not secret else None
@@ -215,7 +218,7 @@ class Connection:
                     URL(url, encoded=True),
                     dict(headers),
                     auto_raise_for_status=False,
-                    allow_redirects=False,  # in a session, 308 is no redirect
+                    allow_redirects=False,  # in an upload session, 308 is not a redirect
                     timeout=self._timeout,
                     **options,
                 )
@@ -227,7 +230,7 @@ class Connection:
 
     async def _open(self) -> None:
         aiohttp = await in_thread(self._import)
-        # No total timeout: a large chunk may take long as long as bytes are sent.
+        # There is no total timeout, since a large chunk may take a long time to transfer.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=self._read_timeout)
         if self._client is None:
             tls, proxy = await in_thread(self._route)

@@ -1,4 +1,4 @@
-"""Resumable uploads to Google Cloud Storage. Bytes that the store has received are never sent again."""
+"""Resumable uploads to Google Cloud Storage. Bytes that the store has already received are never resent."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
 CHUNK_UNIT: Final = 256 * 1024
-"""Bytes. The size of every chunk but the last must be a multiple of this."""
+"""The size in bytes of every chunk except the last must be a multiple of this."""
 GONE: Final = (404, 410)
-"""Statuses of responses about an unknown session."""
+"""Statuses of a response if the session is unknown."""
 
 
 class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
-    """One upload in consecutive chunks. It returns the new object's resource and the source's checksum.
+    """An upload in consecutive chunks. It returns the new object's resource and the source's checksum.
 
-    Chunks end at multiples of `part_size`, even after an incomplete one, so that the source is read
-    in order the first time. The last chunk completes the upload.
+    Chunks end at multiples of `part_size`, even if the store kept only part of a chunk, so that the source is
+    read in order the first time. The last chunk completes the upload.
 
     Args:
-        connection: sends requests.
-        dispatcher: limits and retries the requests.
-        request: the request that creates the object, for errors.
-        url: the URL that begins the session, with the condition.
-        source: the content, which must not be empty.
-        part_size: bytes per chunk.
-        effects: records a last chunk with an unknown effect.
+        connection: the connection that sends the requests.
+        dispatcher: the dispatcher that limits and retries requests.
+        request: the request that creates the object, as described in error messages.
+        url: the URL for starting a session, including the condition.
+        source: the contents, which must not be empty.
+        part_size: the size of a chunk in bytes.
+        effects: records a last chunk whose effect is unknown.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
             raise StoreError(f"{self._request.bucket} does not support resumable uploads. Check api_root.")
 
     async def _advance(self) -> None:
-        """Send the next chunk. If it is unknown how much the store has received, ask first."""
+        """Send the next chunk. If it isn't known how much the store has received, ask it first."""
         if self._must_look:
             await self._look()
             if self._resource is not None:
@@ -144,23 +144,23 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
             self._resource = self._connection.parsed(request, answer)
 
     async def _end_session(self) -> None:
-        await self._in_session(self._step("abort an upload of"), "DELETE", {})  # 499 means success here
+        await self._in_session(self._step("abort an upload of"), "DELETE", {})  # a 499 means success
 
     async def _in_session(
         self, request: Request, method: str, headers: Mapping[str, str], body: Data | None = None
     ) -> Answer:
-        assert self._session is not None  # noqa: S101 - it was begun
+        assert self._session is not None  # noqa: S101 - set by `_begin`
         return await self._connection.call(
             request, method, self._session, headers=headers, body=body, secret=True, direct=method == "PUT"
         )
 
     def _step(self, verb: str) -> Request:
-        """Return a request of the upload that can't create the object."""
+        """Return the description of a request that is part of the upload but can't create the object."""
         return replace(self._request, verb=verb)
 
     def _stuck(self) -> StoreUnavailable:
         self._must_look = True
         return StoreUnavailable(
             self._request.bucket,
-            f"it keeps only {self._offset} of {self._source.size} bytes of {self._request.key!r}.",
+            f"it has stored only {self._offset} of {self._source.size} bytes of {self._request.key!r}.",
         )

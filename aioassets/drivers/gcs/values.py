@@ -1,4 +1,4 @@
-"""Conversion between values and the JSON, headers and URLs of Google's API, without any I/O."""
+"""Pure conversions (no I/O) between the driver's own types and the JSON, headers and URLs of Google's API."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from aioassets.model.digests import CRC32C, MD5, Hash, new_hash
 
 GOOGLE: Final = "https://storage.googleapis.com"
 SLICE: Final = 1024 * 1024
-"""Bytes to hash in one call. google-crc32c accepts only `bytes`, so each slice is copied."""
+"""Maximum bytes to hash in one call. google-crc32c accepts only `bytes`, so each slice is copied."""
 PIECE: Final = 256 * 1024
-"""Bytes per piece of a request body."""
+"""Maximum size in bytes of the pieces of a request body."""
 
 _FIELDS: Final = {CRC32C: "crc32c", MD5: "md5Hash"}
-"""The fields of digests in an object's resource."""
+"""The fields of an object's resource that contain digests."""
 _RECEIVED: Final = re.compile(r"(?:bytes[= ])?0-([0-9]{1,18})")
 
 
 class Checksum:
-    """The CRC32C of data in order, or its MD5 if `google-crc32c` is not installed.
+    """A running CRC32C, or MD5 if `google-crc32c` is not installed.
 
     Attributes:
         algorithm: the name of the algorithm.
-        seen: the number of bytes added.
+        seen: the number of bytes added so far.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Checksum:
 
     @property
     def field(self) -> dict[str, str]:
-        """Return the field of an object's resource that lets the store verify the content."""
+        """Return the field of an object's resource that lets the store verify the contents."""
         return {_FIELDS[self.algorithm]: self._encoded}
 
     @property
     def header(self) -> dict[str, str]:
-        """Return a header for the last chunk of a resumable upload."""
+        """Return the header for the last chunk of a resumable upload, which lets the store verify the contents."""
         return {"x-goog-hash": f"{self.algorithm}={self._encoded}"}
 
     @property
@@ -66,7 +66,7 @@ class Checksum:
         return base64.b64encode(bytes.fromhex(self.hex)).decode()
 
     def take(self, offset: int, data: Data) -> None:
-        """Add the data at an offset, without bytes that were already added."""
+        """Add the data at an offset, ignoring bytes that have already been added."""
         for start in range(self.seen - offset, len(data), SLICE):
             self._hash.update(bytes(data[start : start + SLICE]))
         self.seen = max(self.seen, offset + len(data))
@@ -80,10 +80,10 @@ def _best_hash() -> tuple[str, Hash]:
 
 
 def normal_root(api_root: str | None) -> str:
-    """Return the URL of the API. If the scheme is missing, as often in `STORAGE_EMULATOR_HOST`, add `http://`.
+    """Return the URL of the API. If the scheme is missing, as is common in `STORAGE_EMULATOR_HOST`, add `http://`.
 
     Raises:
-        InvalidSetting: the URL is not that of a server, or contains credentials.
+        InvalidSetting: the URL is not a valid HTTP URL, or contains credentials.
     """
     root = (api_root or GOOGLE).rstrip("/")
     root = root if "://" in root else f"http://{root}"
@@ -99,18 +99,18 @@ def address(root: str, *path: str, **params: str | None) -> str:
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """Return the parameters of a conditional write."""
+    """Return the query parameters that make a write conditional on the expected state."""
     if expected is Expect.ABSENT:
         return {"ifGenerationMatch": "0"}
     return {} if isinstance(expected, Expect) else {"ifGenerationMatch": expected}
 
 
 class Multipart:
-    """An upload body that contains metadata and content. They are sent without being copied into one buffer.
+    """A multipart request body that contains an object's metadata and contents, without copying the contents.
 
     Args:
         resource: the object's metadata.
-        data: its content.
+        data: the object's contents.
     """
 
     def __init__(self, resource: Mapping[str, str], data: Data) -> None:
@@ -137,26 +137,26 @@ class Multipart:
 
 
 def received(headers: Mapping[str, str]) -> int:
-    """Return the number of bytes of a resumable upload that the store has received, or 0 without the header."""
+    """Return how many bytes of a resumable upload the store has received: 0 if the `Range` header is missing."""
     found = _RECEIVED.fullmatch(headers.get("range", "").strip())
     return int(found[1]) + 1 if found else 0
 
 
 def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
-    """Return the object that a resource describes.
+    """Return the metadata of the object that a resource describes.
 
-    Implementations that follow protobuf's JSON omit values that are zero or empty, or set them to null: an object
-    without a size has no bytes.
+    Implementations that follow protobuf's JSON mapping omit values that are zero or empty, or set them to null.
+    So a resource without a size describes an empty object.
 
     Args:
         resource: the JSON value.
-        key: the object's key; `None` means the resource's name.
+        key: the object's key; `None` to use the name in the resource.
 
     Raises:
-        ValueError: the value is not an object's resource.
+        ValueError: the value is not a valid object resource.
     """
     fields = resource if isinstance(resource, dict) else {}
-    # `updated` also changes with the metadata; the content is as old as the generation.
+    # `updated` also changes with the metadata, so prefer the time at which the generation was created.
     created = fields.get("timeCreated") or fields.get("updated")
     return ObjectInfo(
         _text(fields.get("name")) if key is None else key,
@@ -174,50 +174,50 @@ def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
 def parse_page(
     page: Mapping[str, Any], token: str | None = None
 ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
-    """Return the objects and common prefixes of one page in ascending order, and the token of the next page.
+    """Return a page's objects and common prefixes in ascending order, and the token for the next page.
 
     Args:
-        page: the JSON value.
+        page: the JSON object.
         token: the token that this page was requested with.
 
     Raises:
-        ValueError: the value is not a page of a listing, or the listing never ends.
+        ValueError: the JSON object is not a page of a listing, or the next page would be the same one.
     """
     prefixes = map(_text, _list(page.get("prefixes")))
     rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes}
     rows |= {info.key: info for info in map(info_of, _list(page.get("items")))}
     following = token_of(page, "nextPageToken")
     if following is not None and following == token:
-        raise ValueError("the nextPageToken leads to the same page")
+        raise ValueError("the nextPageToken refers to the same page")
     return [row for _, row in sorted(rows.items())], following
 
 
 def token_of(answer: Mapping[str, Any], field: str) -> str | None:
-    """Return the token of the next page or step, or `None` at the end; raise `ValueError` if it has another type."""
+    """Return the token for the next page or step, or `None` at the end. Raise `ValueError` if it isn't a string."""
     return _text(answer[field]) if answer.get(field) else None
 
 
 def _generation(value: Any) -> Revision:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError("a generation has another type")  # noqa: TRY004 - the type of data, not of an argument
+        raise ValueError("the generation has the wrong type")  # noqa: TRY004 - the type of data, not of an argument
     return Revision(entity_tag(f"{value}"))
 
 
 def _list(value: Any) -> list[Any]:
     if value is not None and not isinstance(value, list):
-        raise ValueError("a list has another type")
+        raise ValueError("a field that should be a list has the wrong type")
     return value or []
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("a text is empty or has another type")
+        raise ValueError("a field that should be a string is empty or has the wrong type")
     value.encode()  # raises for a lone surrogate
     return value
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """Return the time of a response by the store's clock, or the local time if the response has no date."""
+    """Return the time of a response by the store's clock, or the local time if the response has no valid date."""
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections for the hot requests of drivers.
+"""HTTP/1.1 connections for the drivers' most frequent requests.
 
-They know hosts and bytes. They know no store.
+This package deals with hosts and bytes. It knows nothing about stores.
 """

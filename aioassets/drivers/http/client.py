@@ -1,8 +1,8 @@
-"""An HTTP/1.1 client on asyncio's transports, for thousands of small requests.
+"""An HTTP/1.1 client based on asyncio transports, for thousands of small requests.
 
 A general-purpose HTTP client spends several times the cost of sending a request on redirects, cookies,
-URL and header objects, and a timer for each request. This one sends a request by one write to a pooled
-connection, and parses the response with llhttp.
+URL and header objects, and a timer for each request. This one sends a small request with a single write
+to a pooled connection, and parses the response with llhttp.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from aioassets.drivers.protocol import Data
 from aioassets.runtime.ticks import TickBatcher
 
 RESOLVED: Final = 10.0
-"""Seconds to cache the resolved addresses of a host."""
+"""Seconds for which the resolved addresses of a host are cached."""
 EYEBALLS: Final = 0.25
-"""Seconds to wait before another address of a host is tried concurrently (RFC 8305)."""
+"""Seconds to wait before also trying the next address of a host (RFC 8305)."""
 
 _log = logging.getLogger(__name__)
 
 
 def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Return the request line and headers of a request, as sent.
+    """Return the request line and headers as sent.
 
     Raises:
-        ValueError: one of them contains a line break.
+        ValueError: one of them contains a line break or a null character.
     """
     lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
     text = "\r\n".join(lines)
@@ -48,12 +48,12 @@ def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 class Connections:
-    """A pool of connections to one server, one for each concurrent request.
+    """A pool of connections to one server, with one connection per concurrent request.
 
     Args:
         tls: the TLS context; `None` for plain HTTP.
-        connect_timeout: seconds.
-        read_timeout: seconds that a request may go without receiving data before it fails.
+        connect_timeout: the connection timeout in seconds.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
         proxy: the proxy that all connections go through.
     """
 
@@ -74,19 +74,19 @@ class Connections:
         self._resolved_server: Server | None = None
         self._resolved_until = 0.0
         self.buffer = memoryview(bytearray(PIECE))
-        """The receive buffer of all connections, since received data is parsed at once."""
+        """The receive buffer that all connections share, since received data is parsed immediately."""
 
     async def request(self, server: Server, head: bytes, body: Data | Body = b"") -> Response:
         """Send a request once, and wait for the head of its response.
 
         Args:
-            server: the server. Only connections to the latest one are kept.
-            head: the request line and headers, as sent.
+            server: the server. Only connections to the most recent one are kept.
+            head: the request line and headers as sent.
             body: the request body.
 
         Raises:
-            NotConnected: nothing was sent.
-            OSError: the connection broke, or the read timeout passed.
+            NotConnected: no connection could be established, so nothing was sent.
+            OSError: the connection broke, or the read timeout expired.
         """
         if server != self._server:
             self._move_to(server)
@@ -99,7 +99,7 @@ class Connections:
             return await connection.exchange(head, body)
         except BaseException as error:
             if isinstance(error, OSError):
-                _log.info("request to %s:%d failed: %r", *server, error)
+                _log.info("Request to %s:%d failed: %r", *server, error)
             connection.abort()
             raise
 
@@ -118,7 +118,7 @@ class Connections:
         self._batcher.add(partial(_resolve, waiting))
 
     def put_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for the next request, or close it if the server has changed."""
         self._busy.discard(connection)
         if connection.server == self._server:
             self._idle.append(connection)
@@ -126,7 +126,7 @@ class Connections:
             connection.abort()
 
     def drop(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection from the pool."""
         self._busy.discard(connection)
         with contextlib.suppress(ValueError):
             self._idle.remove(connection)
@@ -137,7 +137,7 @@ class Connections:
         self._server = server
 
     def _taken(self) -> Connection | None:
-        """Take the most recently used idle connection, so that surplus ones expire."""
+        """Return the most recently used idle connection, so that surplus ones expire, or `None`."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_fresh():
@@ -154,7 +154,7 @@ class Connections:
             async with asyncio.timeout(self._connect_timeout):
                 return await self._connected(server, loop)
         except TimeoutError:
-            problem: Exception = NotConnected("connecting took too long")
+            problem: Exception = NotConnected("the connection attempt timed out")
         except ConnectionRefusedError:
             problem = NotConnected(f"{self._peer(server)} refuses connections")
         except NotConnected as error:
@@ -162,7 +162,7 @@ class Connections:
         except OSError as error:
             is_tls = isinstance(error, ssl.SSLError)
             problem = NotConnected(f"{self._peer(server)} can't be reached: {error}", is_tls)
-        _log.info("no connection to %s:%d: %s", *server, problem)
+        _log.info("Could not connect to %s:%d: %s", *server, problem)
         raise problem
 
     def _peer(self, server: Server) -> str:
@@ -190,8 +190,8 @@ class Connections:
         return connection
 
     async def _encrypt(self, tunnel: Tunnel, transport: asyncio.Transport, connection: Connection) -> None:
-        """Open a tunnel through the proxy, and start TLS with the server behind it."""
-        assert self._tls is not None  # noqa: S101 - only requests by TLS go through tunnels
+        """Open a tunnel through the proxy, and start TLS with the server at the other end."""
+        assert self._tls is not None  # noqa: S101 - only TLS connections go through tunnels
         try:
             await tunnel.open(transport)
             encrypted = await connection.loop.start_tls(
@@ -200,11 +200,11 @@ class Connections:
         except BaseException:
             transport.abort()
             raise
-        assert encrypted is not None  # noqa: S101 - the transport was not closed before
+        assert encrypted is not None  # noqa: S101 - only `None` if the transport is already closed
         connection.connection_made(encrypted)
 
     async def _resolved(self, server: Server, loop: asyncio.AbstractEventLoop) -> list[Any]:
-        """Return the addresses of a server, starting with a different one each time."""
+        """Return the server's addresses, starting with a different one each time."""
         async with self._resolving:
             if self._resolved_server != server or loop.time() >= self._resolved_until:
                 self._addresses = deque(await loop.getaddrinfo(*server, type=socket.SOCK_STREAM))
@@ -217,7 +217,7 @@ class Connections:
             self._watch = loop.call_later(self._read_timeout, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fail the requests whose read timeout has passed, and schedule the next check."""
+        """Fail the requests whose read timeout has expired, and schedule the next check."""
         self._watch = None
         silent_since = loop.time() - self._read_timeout
         for connection in [each for each in self._busy if each.is_silent(silent_since)]:

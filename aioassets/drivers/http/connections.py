@@ -1,4 +1,4 @@
-"""Limits and errors of connections, the own ones and those of aiohttp, which the SDKs use."""
+"""Limits and errors for aioassets' own connections, and for those of aiohttp, which the SDKs use."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from aioassets.drivers.service_errors import Request
 from aioassets.errors import StoreUnavailable
 
 PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
-"""Advice for certificate errors, of drivers with this option."""
+"""Advice for certificate errors, for drivers that have this option."""
 
 
 MAX_ERROR: Final = 1024 * 1024
-"""Limit of a response that only states success or failure, in bytes. A few hundred are usual."""
+"""Maximum size in bytes of a response that only states success or failure. Most have a few hundred bytes."""
 MAX_ANSWER: Final = 64 * 1024 * 1024
-"""Limit of any other response that is read whole, in bytes. The longest listings have some MB."""
+"""Maximum size in bytes of any other response that is read as a whole. The longest listings have a few MB."""
 
 
 class NotConnected(ConnectionError):
-    """Raised if no connection was made, so that nothing was sent.
+    """Raised if no connection could be established, so that nothing was sent.
 
     Attributes:
-        certificate: whether TLS was the cause.
+        certificate: whether a TLS error was the cause.
     """
 
     def __init__(self, words: str, certificate: bool = False) -> None:
@@ -37,7 +37,7 @@ class NotConnected(ConnectionError):
 
 
 class Watch:
-    """A limit of the time without progress while a body is sent. aiohttp limits only the wait for the response."""
+    """A timeout for sending a request body, which restarts with each piece. aiohttp has only a response timeout."""
 
     def __init__(self) -> None:
         self._patience = math.inf
@@ -45,7 +45,7 @@ class Watch:
 
     @contextlib.contextmanager
     def patient_for(self, seconds: float) -> Iterator[None]:
-        """Raise `TimeoutError` after so many seconds without progress."""
+        """Raise `TimeoutError` if the block makes no progress for the given number of seconds."""
         self._patience = seconds
         with self._scope:
             yield
@@ -53,22 +53,22 @@ class Watch:
             raise TimeoutError
 
     def taken(self, *, last: bool) -> None:
-        """Record that a piece of the body was read."""
-        # After the last piece come its way to the socket, and the response, which aiohttp limits.
+        """Record that a piece of the body has been read."""
+        # Allow twice the time after the last piece: it must still be sent, and aiohttp limits the wait for a response.
         self._scope.deadline = anyio.current_time() + self._patience * (2 if last else 1)
 
 
 async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | None = None) -> bytes:
-    """Read the body of a response.
+    """Read the whole body of a response.
 
     Args:
         pieces: the body.
-        limit: maximum number of bytes.
-        seconds: how long it may take. Without it, only the read timeout of the session applies.
+        limit: the maximum size in bytes.
+        seconds: the maximum duration. If `None`, only the session's read timeout applies.
 
     Raises:
-        ConnectionError: the body is longer.
-        TimeoutError: reading took longer.
+        ConnectionError: the body exceeds the limit.
+        TimeoutError: reading took too long.
     """
     kept = bytearray()
     async with asyncio.timeout(seconds):
@@ -80,13 +80,16 @@ async def received(pieces: AsyncIterator[bytes], limit: int, seconds: float | No
 
 
 def unredirected() -> Any:
-    """Return a trace configuration for an aiohttp session that raises an error at redirects."""
-    import aiohttp  # noqa: PLC0415 - optional, and already imported where sessions are made
+    """Return a trace configuration that makes an aiohttp session raise an error instead of following redirects."""
+    import aiohttp  # noqa: PLC0415 - optional, and already imported if there is a session
 
     async def refuse(_: object, __: object, redirect: Any) -> None:
         redirect.response.close()
         raise aiohttp.ClientResponseError(
-            redirect.response.request_info, (), status=redirect.response.status, message=": it answered with a redirect"
+            redirect.response.request_info,
+            (),
+            status=redirect.response.status,
+            message=": it responded with a redirect",
         )
 
     config = aiohttp.TraceConfig()
@@ -95,22 +98,22 @@ def unredirected() -> Any:
 
 
 def send_once(session: Any) -> None:
-    """Switch off the silent retry of an aiohttp session after a kept connection broke.
+    """Disable an aiohttp session's silent retries, which happen if a reused connection breaks.
 
-    The first request may have taken effect, and callers would not learn of the second.
+    The first request may have taken effect, and callers would not know that there was a second one.
     """
     session._retry_connection = False  # noqa: SLF001 - aiohttp has no public option
 
 
 def unavailable(request: Request, error: Exception, *, advice: str = "") -> StoreUnavailable:
-    """Return the error of this package for an error of a connection.
+    """Return aioassets' own exception for a connection error.
 
     Args:
         request: the request.
-        error: the error of aiohttp or the system.
-        advice: appended to errors of certificates.
+        error: the exception raised by aiohttp or the operating system.
+        advice: advice to append to certificate errors.
     """
-    import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
+    import aiohttp  # noqa: PLC0415 - optional, and already imported if its errors are raised
 
     never_sent = (
         NotConnected | aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
@@ -128,18 +131,18 @@ def _is_of_certificates(error: Exception) -> bool:
 
 
 def trouble(error: Exception) -> str:
-    """Describe an error of a connection. URLs are left out, since they may hold credentials."""
+    """Return a description of a connection error. It contains no URLs, since they may contain credentials."""
     import aiohttp  # noqa: PLC0415
 
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return "connecting took too long"
+            return "the connection attempt timed out"
         case TimeoutError():
-            return "it was silent for too long"
-        case aiohttp.InvalidURL():  # of a proxy
-            return "the URL of a proxy can't be used"
+            return "the request timed out"
+        case aiohttp.InvalidURL():  # a proxy's URL
+            return "the proxy URL is invalid"
         case aiohttp.ClientHttpProxyError():
-            return f"the proxy refused: {printable(f'{error.status} {error.message}')}"
+            return f"the proxy refused the request: {printable(f'{error.status} {error.message}')}"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             return f"{error.host}:{error.port} refuses connections"
         case aiohttp.ClientConnectorError():

@@ -1,4 +1,4 @@
-"""URLs of servers in options."""
+"""Server URLs in options."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def normal_endpoint(url: str) -> str:
-    """Return a URL of a server in a form that is equal for all its spellings, without a user or a password.
+    """Return a server's URL in a normalized form, without a user name or password.
 
-    The scheme and the host are in lower case. A default port and a final slash are left out. Other slashes of the
+    The scheme and the host are in lower case. A default port and a trailing slash are removed. The slashes in the
     path are encoded, so that a path can be appended.
 
     Raises:
@@ -28,15 +28,15 @@ def normal_endpoint(url: str) -> str:
 
 
 def server_url(option: str, url: str, *, query: bool = False) -> SplitResult:
-    """Check and parse the URL of a server, which appears in errors and records.
+    """Check and parse a server's URL, which may appear in error messages and be recorded.
 
     Args:
         option: the name of the option.
-        url: the URL. Errors do not show it, since it may contain a password.
+        url: the URL. Error messages don't include it, since it may contain a password.
         query: whether a query is allowed.
 
     Raises:
-        InvalidSetting: it is no HTTP URL, or contains credentials.
+        InvalidSetting: the value is not an HTTP URL, or contains credentials, a fragment or a disallowed query.
     """
     try:
         parts = urlsplit(url)
@@ -47,7 +47,7 @@ def server_url(option: str, url: str, *, query: bool = False) -> SplitResult:
         raise InvalidSetting(f"The option {option} must be an HTTP URL such as https://host:9000.")
     if "@" in url.partition("?")[0] or parts.fragment or (parts.query and not query):
         raise InvalidSetting(
-            f"The URL in the option {option} must not contain a user, password, query or fragment. "
+            f"The URL in the option {option} must not contain a user name, password, query or fragment. "
             "Use the options for credentials."
         )
     return parts

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 connection, which carries one exchange at a time."""
+"""An HTTP/1.1 connection, which handles one request at a time."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ EARLY: Final = "it closed the connection before the response was complete"
 Server = tuple[str, int]
 """A host name or address, and a port."""
 PIECE: Final = 256 * 1024
-"""Maximum bytes to pass to a socket, or receive from one, at a time."""
+"""Maximum bytes to pass to a socket or receive from one at a time."""
 BLOCK: Final = 1024 * 1024
-"""Bytes per buffer that a large body is received into."""
+"""Maximum size in bytes of the buffers into which a large body is received."""
 TOGETHER: Final = 64 * 1024
-"""Maximum bytes of a body that is copied behind the head, so that one write sends both."""
+"""Maximum size in bytes of a body that is appended to the head, so that both are sent with one write."""
 BREATH: Final = 1024 * 1024
-"""Bytes of a body to receive before other tasks run."""
+"""Bytes of a request body to send before other tasks may run."""
 IDLE: Final = 12.0
-"""Maximum idle seconds of a connection that is used again. Stores close idle connections after 15 or 20."""
+"""Seconds after which an idle connection isn't reused. Stores close idle connections after 15 or 20 seconds."""
 MAX_HEAD: Final = 64 * 1024
-"""Maximum bytes of a response without its body. A few hundred are usual, and S3 allows 8 KiB."""
+"""Maximum size in bytes of a response without its body. A few hundred are usual, and S3 allows 8 KiB."""
 MAX_HEADERS: Final = 256
 """Maximum number of headers in a response."""
 SWITCHING: Final = 101
-"""Status of a response that switches to another protocol."""
+"""Status of a response that switches to a different protocol."""
 MAX_INTERIM: Final = 16
 """Maximum number of interim (1xx) responses to one request."""
 FRAMING: Final = 16
-"""Maximum bytes of framing per byte of a chunked body. A chunk of one byte has five."""
+"""Maximum bytes received per byte of a chunked body. A chunk that contains one byte takes up six."""
 
 
 class Body(Protocol):
-    """A request body in pieces; a `StreamedDocument` is one."""
+    """A request body in pieces, such as a `StreamedDocument`."""
 
     def __len__(self) -> int:
-        """Return the total number of bytes."""
+        """Return the total size in bytes."""
 
     def __iter__(self) -> Iterator[Data]:
         """Iterate over the pieces."""
 
     def __bytes__(self) -> bytes:
-        """Return all bytes. Only called for a short body."""
+        """Return the whole body. Only called if the body is short."""
 
 
 class Pool(Protocol):
@@ -57,21 +57,21 @@ class Pool(Protocol):
     buffer: memoryview
 
     def wake(self, waiting: asyncio.Future[None]) -> None:
-        """Resolve a future in this turn of the event loop or a later one."""
+        """Resolve a future in this iteration of the event loop or a later one."""
 
     def put_back(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
 
     def drop(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection from the pool."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection that carries one exchange at a time.
+    """A connection that handles one request at a time.
 
     Attributes:
-        touched: the time of the last progress. A head counts twice, when it begins and when it is
-            complete, so receiving it may take no longer than the read timeout.
+        touched: when the connection last made progress. Receiving the head of a response counts only when
+            its first data arrives and when it is complete, so it may not take longer than the read timeout.
     """
 
     def __init__(self, pool: Pool, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -134,22 +134,22 @@ class Connection(asyncio.BufferedProtocol):
         self._sending = False
 
     def resume(self) -> None:
-        """Receive more data."""
+        """Resume receiving data if it was paused."""
         if not self._reading:
             self._reading = True
             self.touched = self.loop.time()
             self._transport.resume_reading()
 
     def is_fresh(self) -> bool:
-        """Return whether the connection may be used again."""
+        """Return whether the connection may be reused."""
         return self.loop.time() - self.touched < IDLE and not self._transport.is_closing()
 
     def is_silent(self, since: float) -> bool:
-        """Return whether there has been no progress since the given time although the reader was waiting for data."""
+        """Return whether there has been no progress since the given time, although receiving was not paused."""
         return self._reading and self.touched <= since
 
     def abort(self) -> None:
-        """Close the connection immediately, and fail the exchange in progress."""
+        """Close the connection immediately. A request that is in progress fails."""
         self._pool.drop(self)
         self._transport.abort()
 
@@ -159,7 +159,7 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
 
     def _settle(self) -> None:
-        """Make the connection available for the next exchange, or close it."""
+        """Make the connection available for the next request, or close it."""
         if self._keep_alive and not self._cut_off:
             self.resume()
             self._pool.put_back(self)
@@ -219,17 +219,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _skip_body(self) -> None:
         """End the response to a HEAD request, whose headers describe a body that is not sent."""
-        self._parser = httptools.HttpResponseParser(self)  # the old future waits for the body
+        self._parser = httptools.HttpResponseParser(self)  # the old parser still expects the body
         self.on_message_complete()
 
     def _fill(self, nbytes: int) -> None:
-        """Receive more of a large body, in buffers that are passed on without being copied."""
+        """Receive more of a large body, in buffers that are passed on without copying."""
         self._filled += nbytes
         self._left -= nbytes
         if self._filled == len(self._block):
             self.on_body(self._block)
             if not self._left:
-                self._parser = httptools.HttpResponseParser(self)  # the old future waits for the body
+                self._parser = httptools.HttpResponseParser(self)  # the old parser still expects the body
                 self.on_message_complete()
 
     def pause_writing(self) -> None:
@@ -247,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end(None if ends_answers else error or ConnectionResetError(EARLY))
         self.closed.set_result(None)
 
-    # Called by the parser. It stops at an exception.
+    # Called by the parser, which stops at an exception.
 
     def on_message_begin(self) -> None:
         if self._response is None:

@@ -1,4 +1,4 @@
-"""An HTTP server, accessed on this package's own connections."""
+"""An HTTP server, accessed over aioassets' own connections."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Host:
     Args:
         url: any URL on the server.
         tls: the TLS context; unused for plain HTTP.
-        connect_timeout: seconds.
-        read_timeout: seconds that a request may go without receiving data before it fails.
+        connect_timeout: the connection timeout in seconds.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
         proxy: the proxy that all requests go through.
     """
 
@@ -48,13 +48,14 @@ class Host:
         """Send a request once, and wait for the head of its response.
 
         Args:
+            method: the HTTP method.
             target: the encoded path and query.
-            headers: headers with names in lower case.
-            body: the body, which is sent with its length; `None` if there is none.
+            headers: the headers, with lower-case names.
+            body: the request body, or `None` if there is none. Its length is sent as a header.
 
         Raises:
-            NotConnected: nothing was sent.
-            OSError: the connection broke, or the read timeout passed.
+            NotConnected: no connection could be established, so nothing was sent.
+            OSError: the connection broke, or the read timeout expired.
         """
         sent = {**self._headers, **headers}
         if body is not None:

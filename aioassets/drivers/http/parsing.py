@@ -1,4 +1,4 @@
-"""Parsers of numbers, times and texts from servers, which may send anything."""
+"""Parsers for numbers, times and text from servers, which may send anything."""
 
 from __future__ import annotations
 
@@ -16,84 +16,84 @@ UNREADABLE: Final = (
     TypeError,
     ValueError,
 )
-"""Errors of parsers, of SDKs and of the standard library, for malformed responses."""
+"""Exceptions that parsers in SDKs and the standard library raise for malformed responses."""
 LONGEST: Final = 500
-"""Characters of a server's text that are shown."""
+"""Maximum number of characters of a server's text to show."""
 WEAK: Final = "W/"
-"""The mark of a weak ETag, which proxies that compress responses add."""
+"""The prefix of a weak ETag, which proxies add when they compress a response."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""Adding a lease to later times, or converting their zone, would overflow."""
+"""The latest time accepted. Adding a lease to later times, or converting their time zone, could overflow."""
 
 
 def number(text: object) -> int:
-    """Parse a non-negative integer in ASCII digits.
+    """Parse a non-negative integer that consists of ASCII digits.
 
     Raises:
-        ValueError: it is invalid, or has more than 18 digits.
+        ValueError: the value is not such a number, or has more than 18 digits.
     """
     if (
         isinstance(text, bool)
         or not isinstance(text, str | int)
         or not _NUMBER.fullmatch(digits := f"{text}".strip(" \t"))
     ):
-        raise ValueError("a server's number isn't one")
+        raise ValueError("the server sent an invalid number")
     return int(digits)
 
 
 def entity_tag(text: str) -> str:
-    """Parse an ETag, without its quotes and without the mark `WEAK`.
+    """Parse an ETag. Return it without its quotes and without the prefix `WEAK`.
 
     Raises:
-        ValueError: it is empty, or invalid in a header.
+        ValueError: the ETag is empty, too long, or contains characters that are not allowed in a header.
     """
     tag = text.removeprefix(WEAK).strip('"')
     if not tag or len(tag) > LONGEST or not tag.isascii() or not tag.isprintable():
-        raise ValueError("a server's ETag isn't one")
+        raise ValueError("the server sent an invalid ETag")
     return tag
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Convert a time to UTC, which is also the default zone, and clamp it to the years 1970 to 9000.
+    """Convert a time to UTC, and clamp it to between 1970 and 9000. A time without a time zone is taken as UTC.
 
     Raises:
-        ValueError: no such time can be represented.
+        ValueError: the time can't be represented in UTC.
     """
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     try:
         return min(max(aware.astimezone(UTC), _EARLIEST), _LATEST)
     except OverflowError as error:
-        raise ValueError("a server's time can't be represented") from error
+        raise ValueError("the server sent a time that can't be represented") from error
 
 
 def http_time(text: str) -> datetime:
-    """Parse an HTTP date, in UTC.
+    """Parse an HTTP date, and convert it to UTC.
 
     Raises:
-        ValueError: it is invalid.
+        ValueError: the date is invalid.
     """
     try:
         return in_utc(parsedate_to_datetime(text))
     except UNREADABLE as error:
-        raise ValueError("a server's date isn't one") from error
+        raise ValueError("the server sent an invalid date") from error
 
 
 def iso_time(text: str) -> datetime:
-    """Parse an RFC 3339 time, in UTC.
+    """Parse an RFC 3339 time, and convert it to UTC.
 
     Raises:
-        ValueError: it is invalid.
+        ValueError: the time is invalid.
     """
     try:
         return in_utc(datetime.fromisoformat(text))
     except UNREADABLE as error:
-        raise ValueError("a server's time isn't one") from error
+        raise ValueError("the server sent an invalid time") from error
 
 
 def printable(text: str) -> str:
-    """Return a server's text as one line of limited length, with unprintable characters escaped."""
+    """Return text from a server as a single line of limited length, with unprintable characters escaped."""
     shortened = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     line = " ".join(shortened.split())
     return line if line.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)

@@ -1,4 +1,4 @@
-"""HTTP proxies between here and a store."""
+"""HTTP proxies in front of a store."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Proxy:
     """An HTTP proxy.
 
     Attributes:
-        server: its host and port.
-        tls: how to encrypt the connection to the proxy itself; `None` for plain HTTP.
-        authorization: the value of `Proxy-Authorization`; empty without credentials.
+        server: the proxy's host and port.
+        tls: the TLS context for the connection to the proxy itself; `None` for plain HTTP.
+        authorization: the value of the `Proxy-Authorization` header; empty if there are no credentials.
     """
 
     server: Server
@@ -36,17 +36,17 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str, ca_bundle: str | None = None, *, verify: bool = True) -> Self:
-        """Parse the URL of a proxy, as `HTTPS_PROXY` holds it; without a scheme it is `http://`.
+        """Parse a proxy URL, such as the value of `HTTPS_PROXY`. The default scheme is `http`.
 
-        Reads files where the proxy is encrypted.
+        If the proxy uses TLS, this reads files.
 
         Args:
             url: the URL.
-            ca_bundle: a file of certificate authorities for an encrypted proxy.
-            verify: whether to verify the certificate of an encrypted proxy.
+            ca_bundle: a file of certificate authorities for a proxy that uses TLS.
+            verify: whether to verify the certificate of a proxy that uses TLS.
 
         Raises:
-            InvalidSetting: the URL is invalid. The message leaves it out, since it may hold a password.
+            InvalidSetting: the URL is invalid. The message doesn't include it, since it may contain a password.
         """
         parts = _split(url)
         if parts.scheme not in DEFAULT_PORTS:
@@ -63,7 +63,7 @@ class Proxy:
         return f"{self.server[0]}:{self.server[1]}"
 
     def forwarded(self, head: bytes, origin: Server) -> bytes:
-        """Return the head of a plain HTTP request in the form that a proxy expects."""
+        """Return the head of a plain HTTP request, rewritten as proxies expect it."""
         method, _, rest = head.partition(b" ")
         line, _, headers = rest.partition(b"\r\n")
         lines = [method + b" http://" + _host_and_port(origin, 80).encode() + line]
@@ -81,11 +81,11 @@ class Proxy:
 
 
 class Tunnel(asyncio.Protocol):
-    """The opening of a tunnel through a proxy.
+    """A protocol that opens a tunnel through a proxy.
 
     Args:
         proxy: the proxy.
-        origin: the server at the other end.
+        origin: the server at the other end of the tunnel.
     """
 
     def __init__(self, proxy: Proxy, origin: Server) -> None:
@@ -95,10 +95,10 @@ class Tunnel(asyncio.Protocol):
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def open(self, transport: Any) -> None:
-        """Ask the proxy for the tunnel.
+        """Ask the proxy to open the tunnel.
 
         Raises:
-            NotConnected: the proxy refused.
+            NotConnected: the proxy refused, or closed the connection.
         """
         transport.write(self._proxy.connect_head(self._origin))
         await self._opened
@@ -125,33 +125,33 @@ class Tunnel(asyncio.Protocol):
 
 
 def environment_proxy(url: str) -> Proxy | None:
-    """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for a URL. May block.
+    """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` specify for a URL, or `None`. May block.
 
     Raises:
-        InvalidSetting: the URL of a proxy is invalid.
+        InvalidSetting: a proxy URL is invalid.
     """
     found = _environment_url(url)
     return Proxy.parse(found) if found else None
 
 
 def check_session_proxies(*urls: str) -> None:
-    """Check the environment's proxies that an aiohttp session uses for URLs. May block.
+    """Check the proxies from the environment that an aiohttp session would use for the given URLs. May block.
 
     Raises:
-        InvalidSetting: the URL of a proxy is invalid, or lacks its scheme. aiohttp's errors would show its password.
+        InvalidSetting: a proxy URL is invalid or has no scheme. aiohttp's own errors would reveal its password.
     """
     if any("://" not in (_environment_url(url) or "://") for url in urls):
         raise InvalidSetting(
-            "The URL of the proxy has no scheme. Write http://host:3128. Check HTTPS_PROXY and HTTP_PROXY."
+            "The proxy URL has no scheme. Use a URL like http://host:3128. Check HTTPS_PROXY and HTTP_PROXY."
         )
 
 
 def check_proxies() -> dict[str, str]:
-    """Return the URLs of the environment's proxies, by the scheme of requests. May block.
+    """Return the proxy URLs from the environment, by the scheme of the requests that use them. May block.
 
     Raises:
-        InvalidSetting: one is invalid, even if no request to the store would use it. Requests for
-            credentials may, and the errors of SDKs would show its password.
+        InvalidSetting: a proxy URL is invalid, even if no request to the store would use it. Requests for
+            credentials may use it, and the SDKs' errors would reveal its password.
     """
     proxies = {scheme: proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
     for proxy in proxies.values():
@@ -169,8 +169,8 @@ def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext
     """Create a TLS context for clients. Reads files.
 
     Args:
-        ca_bundle: a file of certificate authorities; without it, those of the system.
-        verify: whether to verify the certificates of servers.
+        ca_bundle: a file of certificate authorities; `None` to use the system's.
+        verify: whether to verify server certificates.
 
     Raises:
         InvalidSetting: the file cannot be read.
@@ -186,13 +186,13 @@ def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext
 
 
 def check_authorities(ca_bundle: str) -> None:
-    """Raise `InvalidSetting` if a file has no certificate authorities. Loading them would take longer."""
+    """Raise `InvalidSetting` if a file contains no certificates. This is faster than loading them."""
     try:
         text = Path(ca_bundle).read_bytes()
     except OSError as error:
         raise _unreadable(ca_bundle, error.strerror) from error
     if b"-----BEGIN " not in text:
-        raise _unreadable(ca_bundle, "it contains no certificate")
+        raise _unreadable(ca_bundle, "it contains no certificates")
 
 
 def _unreadable(ca_bundle: str | None, reason: object) -> InvalidSetting:
@@ -200,10 +200,10 @@ def _unreadable(ca_bundle: str | None, reason: object) -> InvalidSetting:
 
 
 def _split(url: str) -> SplitResult:
-    """Split the URL of a proxy; the default scheme is `http`.
+    """Split a proxy URL. The default scheme is `http`.
 
     Raises:
-        InvalidSetting: it is malformed, for example because its password has an unescaped `#` or `/`.
+        InvalidSetting: the URL is malformed, for example because the password contains an unescaped `#` or `/`.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url.removeprefix('//')}")
@@ -217,8 +217,8 @@ def _split(url: str) -> SplitResult:
 
 def _unusable() -> InvalidSetting:
     return InvalidSetting(
-        "The URL of the proxy cannot be used. Write http://host:3128, with user:password@ before the host if the proxy "
-        "wants them, and with %23 for # and %2F for / in the password. Check HTTPS_PROXY and HTTP_PROXY."
+        "The proxy URL is invalid. Use a URL like http://host:3128, with user:password@ before the host if the proxy "
+        "requires it, and with %23 for # and %2F for / in the password. Check HTTPS_PROXY and HTTP_PROXY."
     )
 
 

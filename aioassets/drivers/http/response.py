@@ -12,7 +12,7 @@ from aioassets.drivers.protocol import Data
 
 TOO_LONG: Final = "the response is too long"
 AHEAD: Final = 1024 * 1024
-"""Maximum bytes of a body to buffer before they are read."""
+"""Bytes of a body to buffer before receiving is paused."""
 
 
 class Channel(Protocol):
@@ -20,25 +20,25 @@ class Channel(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop of the connection."""
+        """Return the connection's event loop."""
 
     def resume(self) -> None:
-        """Receive more data."""
+        """Resume receiving data if it was paused."""
 
     def abort(self) -> None:
         """Close the connection immediately."""
 
 
 def text_of(value: bytes) -> str:
-    """Decode a header's value."""
+    """Decode the value of a header."""
     return value.decode("utf-8", "surrogateescape")
 
 
 class Headers(Mapping[str, str]):
-    """The headers of a response. Most are never read, so each is decoded on access.
+    """Response headers. Most are never read, so each one is decoded on access.
 
     Args:
-        raw: the headers as received, with names in lower case.
+        raw: the headers as received, except that names are in lower case.
     """
 
     __slots__ = ("_raw",)
@@ -61,10 +61,10 @@ class Response:
 
     Attributes:
         status: the HTTP status.
-        raw_headers: the headers as received, with names in lower case.
+        raw_headers: the headers as received, except that names are in lower case.
         begun: a future that is done when the head is complete.
         complete: whether the whole body has been received.
-        received: bytes of the body received so far.
+        received: how many bytes of the body have been received so far.
     """
 
     __slots__ = (
@@ -99,16 +99,16 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        """Discard the rest of the body. Close the connection if the body was incomplete."""
+        """Discard the rest of the body. Close the connection if the body is incomplete."""
         self._pieces.clear()
         if not self.complete:
             self._connection.abort()
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """Return the next bytes of the body: up to `size`, or all that remain by default; empty only at the end.
+        """Return the next bytes of the body: up to `size`, or by default all that remain. Empty only at the end.
 
         Raises:
-            OSError: the connection broke. Bytes that arrived before are returned first.
+            OSError: the connection broke. If `size` is given, bytes that arrived before are returned first.
         """
         while self._size < size and not self.over:
             await self._more()
@@ -120,8 +120,8 @@ class Response:
         """Return the whole body, which must be short.
 
         Args:
-            limit: maximum number of bytes.
-            seconds: maximum duration in seconds; `None` for no limit.
+            limit: the maximum size in bytes.
+            seconds: the maximum duration; `None` for no limit.
 
         Raises:
             OSError: the connection broke, or the body exceeds a limit.
@@ -135,7 +135,7 @@ class Response:
         return await self.read()
 
     async def _more(self) -> None:
-        """Wait until more of the body has arrived, or it has ended."""
+        """Wait until more of the body has arrived or the body has ended."""
         self._connection.resume()
         self._waiting = self._connection.loop.create_future()
         await self._waiting
@@ -154,7 +154,7 @@ class Response:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Return whether only the end of the connection marks the end of the body."""
+        """Return whether the body ends when the connection is closed."""
         return self.status > 0 and not {b"content-length", b"transfer-encoding"} & self.raw_headers.keys()
 
     @property
@@ -165,7 +165,7 @@ class Response:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the headers, with names in lower case. Each is decoded on access."""
+        """Return the headers, with lower-case names. Each one is decoded on access."""
         return Headers(self.raw_headers)
 
     def took(self, piece: Data) -> bool:
@@ -182,7 +182,7 @@ class Response:
         return self.complete or self._error is not None
 
     def end(self, error: Exception | None = None) -> None:
-        """Mark the end of the body, or the error that ended it early."""
+        """Mark the end of the body. If it was cut short, `error` is the reason."""
         self.complete = error is None
         self._error = error
         self._wake()

@@ -1,4 +1,4 @@
-"""Common interface of responses received by this package's own connections or by an SDK."""
+"""The common interface of responses received over aioassets' own connections or through an SDK."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from aioassets.drivers.http.connections import received
 from aioassets.drivers.protocol import Data
 
 PIECE = 1024 * 1024
-"""Bytes to read from a response at a time."""
+"""Maximum bytes to read from a response at a time."""
 
 
 class AnyResponse(Protocol):
-    """The interface of `aioassets.drivers.http.client.Response` that drivers use."""
+    """The part of the `aioassets.drivers.http.response.Response` interface that drivers use."""
 
     @property
     def status(self) -> int:
@@ -22,27 +22,27 @@ class AnyResponse(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the headers, with names in lower case."""
+        """Return the headers, with lower-case names."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """Return the next bytes of the body, at most `size`; empty only at its end."""
+        """Return the next bytes of the body, or the whole body if `size` is omitted. Empty only at the end."""
 
     async def content(self, limit: int, seconds: float | None) -> Data:
-        """Return the whole body, of at most `limit` bytes, within `seconds`."""
+        """Return the whole body. Raise an error if it exceeds `limit` bytes, or takes longer than `seconds`."""
 
 
 class SDKResponse:
-    """A response that an SDK received.
+    """A response received through an SDK.
 
     Args:
         status: the HTTP status.
-        headers: a mapping with case-insensitive names.
+        headers: the headers; names are case-insensitive.
         pieces: the body.
-        close: releases the connection.
+        close: function that releases the connection.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SDKResponse:
         await self._close()
 
     async def read(self, size: int = sys.maxsize) -> Data:
-        """Return the next piece of the body, of any size; or the whole body if `size` is omitted."""
+        """Return the next piece of the body, of any size, or the whole body if `size` is omitted."""
         if size == sys.maxsize:
             return await self.content(sys.maxsize, None)
         return await anext(self._pieces, b"")

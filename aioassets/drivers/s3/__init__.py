@@ -1,4 +1,4 @@
 """The driver for S3 and compatible stores.
 
-It knows keys and bytes. It knows nothing of assets.
+It only deals with keys and bytes, and knows nothing about assets.
 """

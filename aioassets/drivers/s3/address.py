@@ -1,4 +1,4 @@
-"""Addresses of buckets: the server to send requests to, and the region to sign them for."""
+"""Bucket addresses: the server to send requests to, and the region to sign them for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioassets.drivers.http.proxies import DEFAULT_PORTS
 from aioassets.drivers.s3.signing import encoded_key, host_of
 
 PROBE: Final = "key"
-"""The key in the presigned URL that an address is parsed from."""
+"""The key in the presigned URL from which an address is parsed."""
 
 _GLOBAL: Final = ".s3.amazonaws.com"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -27,7 +27,7 @@ class Address:
         scheme: `http` or `https`.
         server: the host and port to connect to.
         host: the value of the `Host` header.
-        path: the encoded path before a key, with a trailing slash.
+        path: the encoded path that precedes each key, with a trailing slash.
         region: the region to sign requests for.
     """
 
@@ -39,16 +39,16 @@ class Address:
 
     @classmethod
     def parse(cls, presigned: str, bucket: str, endpoint: str) -> Self | None:
-        """Read the address of a bucket from the presigned URL of its key `PROBE`.
+        """Parse the address of a bucket from a presigned URL for the key `PROBE`.
 
         Args:
-            presigned: the URL.
+            presigned: the presigned URL.
             bucket: the bucket's name.
             endpoint: the URL of the service that the SDK sends requests to.
 
         Returns:
-            The address, or `None` if requests need another kind of signature (S3 Express, multi-region
-            access points, signature version 2).
+            The address, or `None` if requests need a different kind of signature (S3 Express,
+            multi-region access points, signature version 2).
         """
         url = urlsplit(presigned)
         query = parse_qs(url.query)
@@ -63,5 +63,5 @@ class Address:
         return cls(url.scheme, server, host_of(url), url.path.removesuffix(PROBE), scope["region"])
 
     def path_of(self, key: str) -> str:
-        """Return the encoded path of a key."""
+        """Return the encoded URL path for a key."""
         return self.path + encoded_key(key)

@@ -1,4 +1,4 @@
-"""Requests to one bucket, each sent once, with errors translated."""
+"""Requests to a single bucket, each sent once, with their errors translated."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 class Bucket:
-    """A bucket of S3.
+    """An S3 bucket.
 
-    The client is opened at the first request, in a worker thread, because the SDK's import and its
-    client take most of a second.
+    The client is opened in a worker thread at the first request, because importing the SDK and
+    creating a client take most of a second.
 
     Args:
-        options: the options of its client.
-        sdk: an SDK client to use in place of one with the options; it is not closed.
+        options: the options for the client.
+        sdk: an SDK client to use instead of creating one from the options. The bucket never closes it.
     """
 
     def __init__(self, options: Options, sdk: Any = None) -> None:
@@ -65,7 +65,7 @@ class Bucket:
         self._opening = anyio.Lock()
 
     def place(self) -> str:
-        """Return the place in which the bucket's name is unique, as `place_of` does. The first call may block."""
+        """Return the place in which the bucket's name is unique (see `place_of`). The first call may block."""
         if self._place is None:
             with self._opened():
                 self._place = place_of(configured_endpoint(self._options, self._sdk))
@@ -74,13 +74,13 @@ class Bucket:
     async def request(
         self, send: Callable[[Client], Awaitable[T]], verb: str, key: str, *, conditional: bool = False
     ) -> T:
-        """Send a request once, or a second time where the bucket turns out to be in another region.
+        """Send a request once, or a second time if the bucket turns out to be in another region.
 
         Args:
-            send: sends it by a client.
-            verb: the verb of its errors.
-            key: the object's key; empty where the request is about many.
-            conditional: whether it has a condition.
+            send: sends the request through a client.
+            verb: the verb that describes the request in error messages.
+            key: the object's key; empty if the request concerns several objects.
+            conditional: whether the request has a condition.
         """
         client = self._client or await self.client()
         credentials = self.credentials
@@ -93,7 +93,7 @@ class Bucket:
                     result = await send(await self._move(client, moved))
         except AioAssetsError as error:
             if credentials is not None and code_of(error) in REFUSED and await credentials.replaced(used):
-                detail = f"it refused credentials that have been replaced since: {error}"
+                detail = f"it rejected credentials that have since been replaced: {error}"
                 raise StoreUnavailable(self.url, detail, uncertain=False) from error
             raise
         if credentials is not None:
@@ -101,7 +101,7 @@ class Bucket:
         return result
 
     async def call(self, operation: str, key: str = "", **params: Any) -> Any:
-        """Call an operation of the SDK's client, and return its checked response."""
+        """Call an operation of the SDK client, check the response and return it."""
         target = {"Bucket": self.name, "Key": key} if key else {"Bucket": self.name}
 
         async def send(client: Client) -> Any:
@@ -116,7 +116,7 @@ class Bucket:
     async def get(
         self, key: str, *, span: tuple[int, int] | None = None, revision: Revision | None = None
     ) -> AsyncIterator[Content]:
-        """Read an object, as `HotRequests.get` does."""
+        """Read an object. See `HotRequests.get`."""
         content = await self.request(
             lambda client: client.hot.get(key, span=span, revision=revision),
             "read",
@@ -147,7 +147,7 @@ class Bucket:
     def put(
         self, key: str, body: Payload, expected: Revision | Expect, sha256: str | None, *, is_document: bool = False
     ) -> Awaitable[Revision]:
-        """Write an object, as `HotRequests.put` does."""
+        """Write an object. See `HotRequests.put`."""
         return self.request(
             lambda client: client.hot.put(key, body, expected=expected, sha256=sha256, is_document=is_document),
             "write",
@@ -156,11 +156,11 @@ class Bucket:
         )
 
     async def delete(self, key: str) -> None:
-        """Delete an object. S3 doesn't tell whether there was one."""
+        """Delete an object. S3 doesn't report whether it existed."""
         await self.call("delete_object", key)
 
     async def delete_batch(self, keys: Iterable[str]) -> None:
-        """Delete up to 1,000 objects. Missing ones are no error."""
+        """Delete up to 1,000 objects. Missing objects are ignored."""
         objects = [{"Key": key} for key in keys]
         answer = await self.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
         for row in answer.get("Errors", ()):
@@ -169,7 +169,7 @@ class Bucket:
                 raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
 
     async def client(self) -> Client:
-        """Return the client, opened if necessary."""
+        """Return the client, and open it first if necessary."""
         if self._client is None:
             async with self._opening:
                 if self._client is None:
@@ -177,7 +177,7 @@ class Bucket:
         return self._client
 
     async def aclose(self) -> None:
-        """Close the clients; the next request would open one again."""
+        """Close the clients. A later request opens a new one."""
         async with self._opening:
             clients = [*self._left, *([] if self._client is None else [self._client])]
             self._client = None
@@ -190,13 +190,13 @@ class Bucket:
     def translating(
         self, verb: str, key: str = "", *, conditional: bool = False
     ) -> contextlib.AbstractContextManager[None]:
-        """Raise errors of S3 and the SDK as errors of this package."""
+        """Return a context manager that translates errors from S3 and the SDK to this package's errors."""
         client = self._client
         server = self._options.endpoint_url or (client.sdk.meta.endpoint_url if client is not None else "")
         return translating(translate, Request(self.url, verb, key, conditional, server=server))
 
     async def _move(self, client: Client, moved: BucketMoved) -> Client:
-        """Open a client in the region of the bucket.
+        """Open a client for the region that the bucket is in.
 
         Raises:
             ServiceErrorRaised: there is no other region to try.
@@ -212,15 +212,15 @@ class Bucket:
         return await self.client()
 
     def _open_client(self, region: str | None = None) -> Client:
-        """Import the SDK and open a client, which blocks: call this in a worker thread.
+        """Import the SDK and open a client. This blocks, so call it in a worker thread.
 
-        An event loop of its own awaits the credentials. The client runs on any loop, since its
-        connections and locks are bound to a loop when they are first used.
+        The credentials are awaited on a separate event loop. The client can be used on any loop, since
+        its connections and locks are bound to a loop only when they are first used.
         """
         with self._opened():
             from aioassets.drivers.s3.opening import adopt, open_client  # noqa: PLC0415 - imports the SDK
 
-            # The SDK logs what it raises. Without a handler, Python would print that to standard error.
+            # The SDK logs the errors that it raises. Without a handler, Python would print them to standard error.
             logging.getLogger("aiobotocore").addHandler(_QUIET)
             if self._sdk is not None:
                 return adopt(self._sdk, self._options)
@@ -228,21 +228,21 @@ class Bucket:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
-        """Raise the errors of importing the SDK and creating a client as errors of this package."""
+        """Translate errors from importing the SDK and creating a client to this package's errors."""
         with self.translating(OPEN):
             try:
                 yield
             except AioAssetsError:
                 raise
             except ImportError as error:
-                raise InvalidSetting("S3 needs the package aiobotocore: pip install 'aioassets[s3]'.") from error
-            except ValueError as error:  # raised for an invalid endpoint, which may hold a password
+                raise InvalidSetting("S3 requires the aiobotocore package: pip install 'aioassets[s3]'.") from error
+            except ValueError as error:  # raised for an invalid endpoint, which may contain a password
                 if _is_of_sdk(error):
                     raise
                 raise InvalidSetting(
                     f"Cannot open {self.url}: the endpoint in the SDK's configuration is not an HTTP URL, or its "
-                    f"host has an underscore. Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and endpoint_url in its "
-                    f"configuration files."
+                    f"host name contains an underscore. Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and "
+                    f"endpoint_url in the AWS configuration files."
                 ) from None
 
 

@@ -1,7 +1,7 @@
-"""Hot requests by the SDK's client, where they can't be sent directly.
+"""Hot requests through the SDK client, for cases in which they can't be sent directly.
 
-S3 Express and multi-region access points have signatures of their own, and a client that the user
-passed is used for everything.
+S3 Express and multi-region access points need special signatures, and a client passed by the user is
+used for all requests.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _ROOTS: Final[Mapping[Any, tuple[bytes, ...]]] = {
     **dict.fromkeys(("DeleteObjects", "ListMultipartUploads", "ListObjectsV2", "ListParts"), _RESULT),
     "DeleteObject": (b"Error",),
 }
-"""Endings of the root elements by operation, where only they tell a response from a foreign document: it may lack every
-field, or has no body. Some stores name the root elements of other responses differently."""
+"""Endings of the root element's name, for operations whose responses may have no fields or no body, so that only the
+root distinguishes them from another server's document. Some stores name the roots of other responses differently."""
 
 
 class SDKRequests:
-    """Hot requests that the SDK sends.
+    """Hot requests sent through the SDK.
 
     Args:
-        client: an aiobotocore client for S3; not closed here.
+        client: an aiobotocore client for S3. It is never closed by this object.
         bucket: the bucket's name.
-        patience: seconds without progress after which the sending of a body fails, where the client
-            has no such limit itself.
-        encryption: the parameters that ask for server-side encryption.
+        patience: how many seconds sending a body may go without progress before it fails; `None` if the
+            client has its own limit.
+        encryption: the parameters that request server-side encryption.
     """
 
     def __init__(self, client: Any, bucket: str, *, patience: float | None, encryption: Mapping[str, str]) -> None:
@@ -98,10 +98,10 @@ class SDKRequests:
 
 
 def guard(client: Any) -> None:
-    """Let an SDK client fail on responses that are not S3's, and not wait for `100 Continue`.
+    """Make an SDK client reject responses that are not S3's, and not wait for `100 Continue`.
 
-    Waiting costs a round trip for each part, and never ends with some stores. DeleteObjects gets a
-    `Content-MD5`, which some stores demand beside or in place of the CRC32 that the SDK sends.
+    Waiting costs a round trip for each part, and never ends with some stores. DeleteObjects requests get
+    a `Content-MD5`, which some stores require in addition to, or instead of, the CRC32 that the SDK sends.
     """
     client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
     client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5, unique_id="aioassets-add-md5")
@@ -111,11 +111,11 @@ def guard(client: Any) -> None:
 def _check_response(response_dict: Mapping[str, Any], **_: Any) -> None:
     """Check a response before the SDK parses it.
 
-    The SDK takes any document for an empty success, and follows redirects in circles.
+    The SDK would treat any document as an empty success, and follow redirects in a loop.
 
     Raises:
-        ServiceErrorRaised: it is a redirect that S3 does not send.
-        ForeignAnswer: it is a success that S3 does not send.
+        ServiceErrorRaised: the response is a redirect that S3 would not send.
+        ForeignAnswer: the response is a success that S3 would not send.
     """
     status, body = response_dict["status_code"], response_dict.get("body")
     if not isinstance(body, bytes):

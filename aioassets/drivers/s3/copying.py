@@ -1,4 +1,4 @@
-"""Server-side copies of objects, in one request or in parts."""
+"""Server-side object copies, in a single request or in parts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 
 MAX_COPY: Final = 5 * 1024 * MIB
-"""S3's limit for one CopyObject, in bytes. Larger objects are copied in parts."""
+"""S3's size limit for a single CopyObject request, in bytes. Larger objects are copied in parts."""
 COPY_PART: Final = 256 * MIB
-"""Bytes per part of a copy in parts."""
+"""Part size of a multipart copy, in bytes."""
 
 
 async def copy_object(
@@ -34,17 +34,17 @@ async def copy_object(
     """Copy one revision of an object to a key that has no object yet.
 
     Args:
-        source: the name of the bucket of the original.
+        source: the name of the bucket that contains the original.
         info: the original.
-        bucket: the bucket of the copy.
-        key: the key of the copy.
-        dispatcher: limits and retries the requests.
-        created_with: parameters of the request that creates the object, such as its encryption.
-        checksums: whether the store should compute a SHA-256 of the copy.
-        effects: records a copy with an unknown effect.
+        bucket: the bucket to copy to.
+        key: the key to copy to.
+        dispatcher: the dispatcher that limits and retries the requests.
+        created_with: parameters for the request that creates the object, such as its encryption.
+        checksums: whether the store should compute the SHA-256 of the copy.
+        effects: records a copy whose outcome is unknown.
 
     Raises:
-        PreconditionFailed: the original is at another revision, or there is an object at the key.
+        PreconditionFailed: the original has a different revision, or there is already an object at the key.
     """
     pinned = {"CopySource": {"Bucket": source, "Key": info.key}, "CopySourceIfMatch": info.revision}
     absent = condition_for(Expect.ABSENT)

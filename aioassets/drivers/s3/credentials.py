@@ -1,4 +1,4 @@
-"""Credentials of the SDK's provider chain, renewed in a worker thread."""
+"""Credentials from the SDK's provider chain, renewed in a worker thread."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from aioassets.runtime.tasks import supervised
 from aioassets.runtime.threads import in_thread, run_async
 
 REFUSED: Final = frozenset({"400", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
-"""Error codes for credentials that ended before their time. `400` is the response to HEAD, which has no code."""
+"""Error codes for credentials rejected before they expired. `400` is for HEAD, whose responses have no code."""
 MARGIN: Final = 60
-"""Seconds before the expiry from which requests wait for new credentials. The renewal begins 15 minutes before it."""
+"""How many seconds before expiry requests begin to wait for new credentials. Renewal begins 15 minutes before it."""
 PAUSE: Final = 5.0
-"""Seconds between two renewals while the old credentials are valid."""
+"""Minimum time between renewals while the old credentials are still valid, in seconds."""
 TIME_LIMIT: Final = 60.0
-"""Limit of a renewal, in seconds."""
+"""Time limit for a renewal, in seconds."""
 _NAMES: Final = {"access_key": "access key id", "secret_key": "secret access key", "token": "session token"}
-"""Names of credentials, by attribute."""
+"""Names of the credentials in error messages, by attribute."""
 
 _log = logging.getLogger(__name__)
 
 Find = Callable[[], Awaitable[Any]]
-"""Asks the SDK's provider chain from the beginning."""
+"""Function that queries the SDK's provider chain from the beginning."""
 
 
 class Credentials:
-    """Credentials that are renewed while requests go on with the old ones.
+    """Credentials that are renewed while requests continue to use the old ones.
 
-    The SDK renews on the event loop at the request that needs it, partly by blocking calls. If that
-    fails, it fails every request in the last ten minutes before the expiry.
+    The SDK would renew credentials on the event loop, partly with blocking calls, when a request needs
+    it. If that failed, it would fail every request in the last ten minutes before expiry.
 
     Attributes:
-        current: the credentials to sign with; `None` where there are none.
+        current: the credentials to sign with; `None` if there are none.
 
     Args:
-        url: the bucket's URL, for errors.
+        url: the bucket's URL, for error messages.
     """
 
     def __init__(self, url: str) -> None:
@@ -54,10 +54,10 @@ class Credentials:
         self.current: Any = None
 
     async def load(self, find: Find) -> Any:
-        """Find the first credentials, and return them.
+        """Find the initial credentials and return them.
 
         Args:
-            find: asks the SDK's provider chain, now and at renewals.
+            find: queries the SDK's provider chain, now and when credentials are replaced.
 
         Raises:
             MissingCredentials: the chain failed in an unexpected way.
@@ -70,7 +70,7 @@ class Credentials:
                 await self._load()
         except (AioAssetsError, BotoCoreError, ClientError):
             raise
-        except Exception as error:  # programs and files of the chain may fail in any way
+        except Exception as error:  # the programs and files that the chain uses may fail in any way
             raise MissingCredentials(self._url, f"Reading them failed: {_summary(error)}") from error
         return self.current
 
@@ -90,11 +90,11 @@ class Credentials:
         return self.current
 
     def accept(self, used: Any) -> None:
-        """Note credentials that the store accepted."""
+        """Record that the store accepted these credentials."""
         self._accepted = used
 
     async def replaced(self, refused: Any) -> bool:
-        """Look for other credentials than those that the store refused, and return whether there are any.
+        """Look for new credentials after the store rejected some, and return whether there are any.
 
         Credentials that the store never accepted are not replaced.
         """
@@ -102,23 +102,23 @@ class Credentials:
             if self._renewal is not None:
                 await asyncio.shield(self._renewal)
             if self.current == refused:
-                _log.info("%s refused its credentials before they expired", self._url)
+                _log.info("%s rejected the credentials before they expired", self._url)
                 await asyncio.shield(self._renewing(self._load))
         return bool(refused == self._accepted != self.current)
 
     async def aclose(self) -> None:
-        """Cancel a renewal."""
+        """Cancel any renewal in progress."""
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
 
     def _expires(self, within: float | None = None) -> bool:
-        """Return whether the credentials expire within some seconds, by default within the SDK's 15 minutes."""
-        needed = getattr(self._source, "refresh_needed", None)  # missing from credentials that do not expire
+        """Return whether the credentials expire within this many seconds, by default the SDK's 15 minutes."""
+        needed = getattr(self._source, "refresh_needed", None)  # missing if the credentials do not expire
         return needed is not None and bool(needed(within))
 
     def _renewing(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Exception | None]:
-        """Return the renewal that all requests wait for. It goes on when one of them is cancelled."""
+        """Return the renewal that all requests wait for. It continues even if one of them is cancelled."""
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.ensure_future(self._attempt(work))
         return self._renewal
@@ -127,11 +127,11 @@ class Credentials:
         try:
             await supervised(lambda: in_thread(_run, work))
         except Exception as error:
-            _log.info("renewing the credentials of %s failed: %s", self._url, _summary(error))
+            _log.info("renewing the credentials for %s failed: %s", self._url, _summary(error))
             return error
         finally:
             self._renewed_at = time.monotonic()
-        _log.info("renewed the credentials of %s", self._url)
+        _log.info("renewed the credentials for %s", self._url)
         return None
 
     async def _renew(self) -> None:
@@ -145,18 +145,18 @@ class Credentials:
     def _checked(self, found: Any) -> Any:
         for attribute, name in _NAMES.items():
             if problem := problem_of(getattr(found, attribute)):
-                detail = f"the {name} {problem}. Check the environment variables and files of AWS."
+                detail = f"the {name} {problem}. Check the AWS environment variables and configuration files."
                 raise MissingCredentials(self._url, detail)
         return found
 
 
 def _run(work: Callable[[], Awaitable[None]]) -> None:
-    """Run work that may block, in a worker thread, on an event loop of its own."""
+    """Run a coroutine function that may block, on a new event loop. Called in a worker thread."""
     run_async(lambda: asyncio.wait_for(work(), TIME_LIMIT))
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Return whether renewing the credentials failed in a way that a retry doesn't mend."""
+    """Return whether renewing the credentials failed in a way that a retry would not fix."""
     from botocore.exceptions import ClientError, SSOError, TokenRetrievalError  # noqa: PLC0415 - already imported
 
     if isinstance(error, ClientError):

@@ -1,4 +1,4 @@
-"""Deletion of objects, in batches where the store supports them."""
+"""Object deletion, in batches if the store supports them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 
 BATCH: Final = 1000
-"""S3's limit of keys for one DeleteObjects request."""
+"""S3's limit on the number of keys in a DeleteObjects request."""
 SINGLE_DELETIONS: Final = 64
-"""Requests at once where each deletes one object. The budget limits them, too."""
+"""Maximum number of concurrent requests that each delete one object. The budget limits them as well."""
 
 logger = logging.getLogger(__name__)
 
 
 class Deletion:
-    """Deletes objects of a bucket in batches, or one by one from the first batch on that the store refuses.
+    """Deletes objects from a bucket in batches, or one by one once the store has refused a batch.
 
-    Some stores have no DeleteObjects, and some demand headers of it that others refuse.
+    Some stores don't support DeleteObjects, and some require headers with it that others refuse.
 
     Args:
         bucket: the bucket.
-        dispatcher: sends the requests.
+        dispatcher: the dispatcher that limits and retries the requests.
     """
 
     def __init__(self, bucket: Bucket, dispatcher: Dispatcher) -> None:
@@ -40,7 +40,7 @@ class Deletion:
         self._has_batches = True
 
     async def run(self, keys: Iterable[str], effects: Effects | None) -> None:
-        """Delete objects, all of them even if some can't be deleted. Missing ones are no error."""
+        """Delete objects. Try all of them even if some can't be deleted, and ignore missing ones."""
         await delete_each(_batches(keys), partial(self._delete, effects=effects), limit=1)
 
     async def _delete(self, batch: tuple[str, ...], effects: Effects | None) -> None:
@@ -49,10 +49,10 @@ class Deletion:
                 await self._dispatcher.send(partial(self._bucket.delete_batch, batch), urgent=True, effects=effects)
             except (StoreUnavailable, BucketNotFound):
                 raise
-            except (StoreError, ObjectNotFound) as error:  # a bare 404 can only be about the operation
-                if not code_of(error):  # it is about single keys, or something else than S3 responded
+            except (StoreError, ObjectNotFound) as error:  # a plain 404 can only concern the operation
+                if not code_of(error):  # it concerns individual keys, or it isn't a response from S3
                     raise
-                logger.info("Deleting objects one by one: %s", error)
+                logger.info("Bulk deletion is unavailable, so deleting objects one by one: %s", error)
                 self._has_batches = False
             else:
                 return

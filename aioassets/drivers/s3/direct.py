@@ -1,7 +1,7 @@
-"""Hot requests on the project's own HTTP connections.
+"""Hot requests over aioassets' own HTTP connections.
 
-For a small request, the SDK spends several times the cost of sending it on endpoint rules, events,
-and models of parameters and responses.
+For a small request, the SDK's endpoint rules, events and models of parameters and responses cost
+several times as much as sending it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _log = logging.getLogger(__name__)
 
 
 class DirectRequests:
-    """Hot requests that are signed and sent here.
+    """Hot requests that are signed and sent without the SDK.
 
     Args:
         address: the bucket's address.
-        connections: the connections to send by; not closed here.
-        credentials: returns the credentials of the next request.
-        patience: seconds that the body of an error may take.
-        encryption: the headers that ask for server-side encryption.
-        headers: sent with every request.
+        connections: the connections to send requests over. They are never closed by this object.
+        credentials: returns the credentials for the next request.
+        patience: how many seconds reading the body of an error response may take.
+        encryption: the headers that request server-side encryption.
+        headers: headers to send with every request.
         adds_checksums: whether every upload carries a checksum.
     """
 
@@ -104,7 +104,7 @@ class DirectRequests:
         return etag.removeprefix(WEAK)
 
     async def _etag_of(self, response: Response) -> str:
-        """Return the ETag of the response to an upload."""
+        """Return the ETag from the response to an upload."""
         if response.status >= 300 or not response.complete or response.received:
             async with response:
                 await self._refuse(response)
@@ -130,7 +130,7 @@ class DirectRequests:
         return response
 
     async def _refuse(self, response: Response) -> None:
-        """Raise the error that a response states; return for an empty success."""
+        """Raise the error that a response describes. Return if the response is an empty success."""
         status, headers = response.status, response.headers
         body = await response.content(MAX_ERROR, self._patience)
         if status < 300 and not bytes(body).strip():
@@ -167,7 +167,7 @@ def _content(response: Response) -> Content:
 
 
 async def _with_checksum(headers: dict[str, str], body: Payload) -> Data:
-    """Add a checksum to headers that have none, and return the body in memory."""
+    """Add a checksum to the headers if they have none, and return the body in memory."""
     data = await joined(body)
     if not any(name.startswith("x-amz-checksum-") for name in headers):
         headers["x-amz-checksum-crc32"] = await crc32(data)
@@ -176,5 +176,5 @@ async def _with_checksum(headers: dict[str, str], body: Payload) -> Data:
 
 @lru_cache(maxsize=1)
 def _stamp(moment: int) -> str:
-    """Return a time in the notation of signatures."""
+    """Format a Unix timestamp as signatures require."""
     return strftime("%Y%m%dT%H%M%SZ", gmtime(moment))

@@ -1,4 +1,4 @@
-"""Amazon S3 and compatible stores."""
+"""The driver for Amazon S3 and compatible stores."""
 
 from __future__ import annotations
 
@@ -54,45 +54,47 @@ from aioassets.runtime.threads import in_thread
 __all__ = ["S3Driver"]
 
 PART_SIZE: Final = 8 * MIB
-"""Bytes of a part, as in the AWS tools."""
+"""Default part size in bytes, as in the AWS tools."""
 MIN_PART_SIZE: Final = 5 * MIB
-"""S3's minimum for all parts but the last, in bytes."""
+"""S3's minimum size for all parts but the last, in bytes."""
 
 
 class S3Driver(NoLocalFiles):
-    """A bucket of S3 or of a compatible store.
+    """The driver for a bucket on S3 or a compatible store.
 
     For options that are not given, the SDK reads its environment variables (credentials, region,
     profile, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and its
-    configuration files. `identity` names the endpoint that results. It imports the SDK only if the
-    files mention an endpoint or a region outside the partition `aws`.
+    configuration files. `identity` depends on the resulting endpoint. It imports the SDK only if the
+    files mention an endpoint or a region outside the `aws` partition.
 
     Args:
         bucket: the bucket's name.
-        dispatcher: limits and retries the requests. The SDK's own retries are disabled.
+        dispatcher: the dispatcher that limits and retries requests. The SDK's own retries are disabled.
         endpoint_url: the URL of the store, if it is not AWS.
         region: the bucket's region.
-        profile: a profile of the AWS configuration files.
-        access_key_id: static credentials. Without them, the SDK's provider chain finds credentials.
-            They are renewed before they expire, and when the store no longer accepts them.
-        secret_access_key: the secret of `access_key_id`.
-        session_token: the token of `access_key_id`, for temporary credentials.
+        profile: a profile in the AWS configuration files.
+        access_key_id: the access key ID of static credentials. If not given, the SDK's provider chain
+            finds credentials, which are renewed before they expire and when the store no longer
+            accepts them.
+        secret_access_key: the secret access key that belongs to `access_key_id`.
+        session_token: the session token that belongs to `access_key_id`, for temporary credentials.
         addressing_style: `path`, `virtual` or `auto`; the default is `auto`.
         sse: server-side encryption: `AES256`, `aws:kms` or `aws:kms:dsse`.
-        sse_kms_key_id: the key for `aws:kms`.
+        sse_kms_key_id: the KMS key ID, for `aws:kms` and `aws:kms:dsse`.
         checksums: whether to send digests for the store to verify (SHA-256 of whole objects,
-            CRC32 of parts). Switch them off for a store that refuses them.
-        request_checksum_calculation: `when_required` or `when_supported`: whether requests without
-            another checksum carry a CRC32. Many stores refuse it.
+            CRC32 of parts). Disable this for stores that reject them.
+        request_checksum_calculation: `when_required` or `when_supported`. With `when_supported`, uploads
+            without any other checksum include a CRC32, which many stores reject.
         verify: whether to verify the server's TLS certificate.
-        ca_bundle: a file of certificate authorities to trust instead of the default ones.
-        anonymous: send unsigned requests, for public buckets, even if there are credentials.
-        requester_pays: agree to pay for requests and transfers, which requester-pays buckets require.
-        part_size: bytes; larger blobs are uploaded in parts of this size.
-        connect_timeout: seconds.
-        read_timeout: seconds that a request may go without receiving data before it fails.
-        client: an aiobotocore S3 client to use for all requests, which is never closed. Configure it
-            with `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`.
+        ca_bundle: the path of a file of certificate authorities to trust instead of the default ones.
+        anonymous: whether to send unsigned requests (for public buckets), even if credentials exist.
+        requester_pays: whether to agree to pay for requests and transfers, as requester-pays buckets
+            require.
+        part_size: the part size in bytes. Larger blobs are uploaded in parts of this size.
+        connect_timeout: how many seconds to wait for a connection.
+        read_timeout: how many seconds a request may go without receiving data before it fails.
+        client: an aiobotocore S3 client to use for all requests. The driver never closes it. Configure
+            it with `retries={"total_max_attempts": 1}` and `s3={"payload_signing_enabled": False}`.
 
     Raises:
         InvalidSetting: an option is invalid.
@@ -124,9 +126,9 @@ class S3Driver(NoLocalFiles):
         client: Any = None,
     ) -> None:
         if not bucket:
-            raise InvalidSetting("An S3 bucket needs a name.")
+            raise InvalidSetting("The S3 bucket name must not be empty.")
         if part_size < MIN_PART_SIZE:
-            raise InvalidSetting(f"part_size={part_size} is below S3's limit of {MIN_PART_SIZE} bytes.")
+            raise InvalidSetting(f"part_size={part_size} is below S3's minimum of {MIN_PART_SIZE} bytes.")
         if endpoint_url is not None:
             server_url("endpoint_url", endpoint_url)
         self.url = f"s3://{bucket}"
@@ -157,7 +159,7 @@ class S3Driver(NoLocalFiles):
 
     @property
     def identity(self) -> str:
-        """The URL, and another partition than `aws` or the endpoint. The first access may read configuration files."""
+        """The URL, plus the endpoint or partition unless it is `aws`. The first access may read files."""
         place = self._bucket.place()
         return self.url if place == AWS else f"{self.url}@{place}"
 
@@ -189,7 +191,7 @@ class S3Driver(NoLocalFiles):
         put = partial(self._bucket.put, key, data, expected, sha256, is_document=True)
         try:
             return await self._dispatcher.send(put, urgent=True, effects=effects)
-        except ObjectNotFound as error:  # AWS's response to a swap of a missing object
+        except ObjectNotFound as error:  # AWS's response if the object to replace is missing
             raise PreconditionFailed(self._url(key)) from error
 
     async def stat(self, key: str) -> ObjectInfo:
@@ -213,7 +215,7 @@ class S3Driver(NoLocalFiles):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        """Upload a blob. A resumed upload keeps the encryption that it was begun with."""
+        """Upload a blob. A resumed upload keeps the encryption settings that it was started with."""
         upload = partial(self._upload, key, source, expected, resume=resume, effects=effects)
         return await self._parts.fit(source.size, upload)
 
@@ -236,23 +238,23 @@ class S3Driver(NoLocalFiles):
         return read_range(self, self._dispatcher, self._bucket.open_range, key, start, stop, revision)
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        """Copy an object between buckets of one endpoint, with the credentials of this driver."""
+        """Copy an object between buckets on the same endpoint, using this driver's credentials."""
         if not isinstance(source, S3Driver) or not await in_thread(self._is_beside, source):
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
             await self._copy(source, info, key, effects)
-        except PreconditionFailed:  # of the original, of the target, or after an earlier attempt
+        except PreconditionFailed:  # on the original or the target, or because an earlier attempt succeeded
             return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
         return replace(copy, checksums={**vouched, **copy.checksums})
 
     def _is_beside(self, other: S3Driver) -> bool:
-        """Return whether two buckets are in the same place, so that the store can copy between them. Blocking."""
+        """Return whether both buckets are in the same place, so that the store can copy between them. Blocking."""
         return self._bucket.place() == other._bucket.place()
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """List objects in ascending order on S3. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
+        """List objects, on S3 in ascending order. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
         async for row in list_objects(self._bucket, self._dispatcher, prefix, delimiter):
             yield row
 
@@ -260,7 +262,7 @@ class S3Driver(NoLocalFiles):
         await self._deletion.run(keys, effects)
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
-        """List open uploads in any order. MinIO lists only those of one key, which must be the whole prefix."""
+        """List open uploads in any order. MinIO lists only uploads whose key equals the prefix."""
         return open_uploads(self._bucket, self._dispatcher, prefix)
 
     async def abort(self, upload: OpenUpload) -> None:
@@ -298,14 +300,14 @@ class S3Driver(NoLocalFiles):
         await restarted(upload, partial(holds, self, key, source, self._has_bytes_of), self._url(key))
 
     async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
-        """Compare an object with a source, by its ETag if possible, which avoids reading it."""
+        """Compare an object with a source, using its ETag if possible to avoid reading the object."""
         vague = found.size == source.size and not found.checksums
         if vague and await is_etag_of(found.revision, source, self._parts.size):
             return True
         return await has_bytes_of(self, found, source)
 
     async def _copy(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> None:
-        if await present(self, key) is not None:  # some stores ignore the condition of copies
+        if await present(self, key) is not None:  # some stores ignore conditions on copies
             raise PreconditionFailed(self._url(key))
         await copy_object(
             source._bucket.name,

@@ -1,4 +1,4 @@
-"""Errors of S3 and its SDK, and the errors of this package for them."""
+"""Translation of errors from S3 and its SDK to this package's errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "SlowDownWrite": Kind.THROTTLED,
     "Throttling": Kind.THROTTLED,
     "TooManyRequests": Kind.THROTTLED,
-    "IDPCommunicationError": Kind.FAILED,  # of STS
+    "IDPCommunicationError": Kind.FAILED,  # sent by STS
     "InternalError": Kind.FAILED,
     "RequestTimeout": Kind.FAILED,
     "ServiceUnavailable": Kind.FAILED,
@@ -70,22 +70,22 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""Kinds of other codes, and of responses to HEAD, which have only a status."""
-_RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), and try again then."
+"""Kinds for other codes, and for responses to HEAD, which have only a status."""
+_RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), then try again."
 _ADVICE: Final[Mapping[str, str]] = {
     "InvalidObjectState": _RESTORE,
     "ObjectNotInActiveTierError": _RESTORE,
     "RequestTimeTooSkewed": SET_CLOCK,
 }
-"""Advice by code, where the advice of the kind is wrong."""
+"""Advice by error code, for codes to which the advice for their kind doesn't apply."""
 _SET_CREDENTIALS: Final = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or set anonymous=true for a public bucket."
 )
 _SIGN_IN: Final = "Check the role and its trust policy, or sign in again (`aws sso login`)."
 _OTHER_TIMES: Final = ("Signature expired", "Signature not yet current")
-"""Beginnings of STS's messages about a clock, whose code is that of any wrong signature."""
+"""Beginnings of STS's messages about a wrong clock. Their code is the same as for any invalid signature."""
 _UNPERMITTED: Final = frozenset({"AccessDenied", "403"})
-"""Codes for a missing permission."""
+"""Error codes for a missing permission."""
 _PERMISSIONS: Final[Mapping[str, str]] = {
     "list": "s3:ListBucket",
     "list open uploads": "s3:ListBucketMultipartUploads",
@@ -97,11 +97,11 @@ _PERMISSIONS: Final[Mapping[str, str]] = {
     "not exist",
     "write": "s3:PutObject",
 }
-"""Permissions by the verb of a request."""
+"""Required permissions, by the verb of the request."""
 OPEN: Final = "open"
-"""The verb of opening a client, which sends requests for credentials only."""
+"""The verb for opening a client, which only sends requests for credentials."""
 ELSEWHERE: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
-"""Codes of a bucket in another region, besides redirects."""
+"""Error codes, besides redirects, for a bucket in another region."""
 _REGIONAL: Final = frozenset({301, 302, 307})
 """The redirects that S3 sends for a bucket in another region."""
 _REGION: Final = re.compile("[a-z0-9-]{1,40}")
@@ -114,13 +114,13 @@ _FIELD: Final = re.compile(rb"<(?:[\w.-]+:)?(Code|Message|Region)>([^<]*)</")
 def service_error_of(
     code: str, message: str, status: int = 0, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """Return the service error for a response of S3.
+    """Return the service error for a response from S3.
 
     Args:
-        code: S3's name of the error; the status, as text, where the response had no body.
-        message: S3's sentence. Signatures and secrets are only in other fields.
-        status: the HTTP status; 0 where it is unknown.
-        wait: seconds that the store asked to wait.
+        code: S3's error code, or the status as a string if the response had no body.
+        message: S3's error message. Only other fields may contain signatures and secrets.
+        status: the HTTP status; 0 if unknown.
+        wait: how many seconds the store asked to wait.
         location: the target of a redirect.
     """
     kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
@@ -128,22 +128,22 @@ def service_error_of(
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: Data) -> tuple[ServiceError, str]:
-    """Parse a response that is an error, whatever its status.
+    """Parse an error response, whatever its status.
 
     Returns:
-        The error, and the bucket's region where the response names it.
+        The error, and the bucket's region, which is empty if the response doesn't name it.
     """
     found = {name: _unescaped(text) for name, text in _FIELD.findall(body)}
     fields = found if is_document(body, b"Error") else {}
     code = fields.get(b"Code", "") if fields else f"{status}"
     wait = retry_after(headers.get("retry-after"), headers.get("date"))
-    failed = status if status >= 300 else 500  # S3 may send a success before it fails
+    failed = status if status >= 300 else 500  # S3 may send a success status before it fails
     error = service_error_of(code, fields.get(b"Message", ""), failed, wait, headers.get("location", ""))
     return error, region_in(headers) or _region(fields.get(b"Region", ""))
 
 
 def region_in(headers: Mapping[str, str]) -> str:
-    """Return the bucket's region that a response names in its headers; empty where it names none."""
+    """Return the bucket's region from response headers, or an empty string if they don't name it."""
     return _region(headers.get("x-amz-bucket-region", ""))
 
 
@@ -159,18 +159,18 @@ def _region(text: str) -> str:
 
 
 def is_document(body: Data, *roots: bytes) -> bool:
-    """Return whether a body is XML with a root element whose name ends with one of these."""
+    """Return whether a body is XML whose root element has a name that ends with one of `roots`."""
     root = _ROOT.search(body)
     return root is not None and root[1].endswith(roots)
 
 
 def is_regional(status: int, headers: Mapping[str, str], body: Data) -> bool:
-    """Return whether a response is S3's own redirect, of a bucket in another region."""
+    """Return whether a response is the redirect that S3 sends for a bucket in another region."""
     return status in _REGIONAL and ("x-amz-bucket-region" in headers or is_document(body, b"Error"))
 
 
 def read_service_error(response: Mapping[str, Any]) -> ServiceError:
-    """Return the service error of the parsed response in a botocore `ClientError`."""
+    """Return the service error for the parsed response of a botocore `ClientError`."""
     error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
     headers = meta.get("HTTPHeaders", {})
     return service_error_of(
@@ -183,7 +183,7 @@ def read_service_error(response: Mapping[str, Any]) -> ServiceError:
 
 
 def code_of(error: BaseException) -> str:
-    """Return S3's code behind a translated error; empty where there is none."""
+    """Return the S3 error code behind a translated error, or an empty string if there is none."""
     response = getattr(error.__cause__, "response", None)  # `None` in some errors of the SDK
     return read_service_error(response).code if response else service_code_of(error)
 
@@ -195,21 +195,21 @@ def _refused(error: ServiceError, request: Request) -> AioAssetsError:
 
 
 def is_lasting(error: ServiceError) -> bool:
-    """Return whether a service for credentials refused, and would do so again."""
+    """Return whether a credential service's refusal is permanent, so that a retry would fail again."""
     return error.kind not in (Kind.FAILED, Kind.THROTTLED, Kind.REFUSED)
 
 
 def _without_credentials(error: ServiceError, request: Request) -> AioAssetsError:
-    """Return the error for a response of a service for credentials, which is all that opening asks."""
+    """Return the error for a credential service's response. Opening a client sends no other requests."""
     if not is_lasting(error):
         return error.translate(request)
     advice = SET_CLOCK if error.message.startswith(_OTHER_TIMES) else error.advice or _SIGN_IN
-    detail = f"the service for credentials refused ({error.sentence.rstrip('.')}). {advice}"
+    detail = f"the credential service refused the request ({error.sentence.rstrip('.')}). {advice}"
     return MissingCredentials(request.bucket, detail)
 
 
 def _misused(error: Exception, request: Request) -> AioAssetsError:
-    """Return the error for one that the SDK raises by itself. When it is opened, that is because of its settings."""
+    """Return the error for one raised by the SDK itself. While a client is opened, the settings are the cause."""
     from botocore import exceptions as sdk  # noqa: PLC0415 - optional, and already imported
 
     if request.verb == OPEN or isinstance(
@@ -220,7 +220,7 @@ def _misused(error: Exception, request: Request) -> AioAssetsError:
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """Return the error of this package for one of S3's or the SDK's, or the same error where it is neither."""
+    """Translate an error from S3 or the SDK to one of this package's. Return any other error unchanged."""
     import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
     from botocore import exceptions as sdk  # noqa: PLC0415
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
@@ -234,7 +234,7 @@ def translate(error: Exception, request: Request) -> Exception:
             found = read_service_error(error.response)
             return (_without_credentials if request.verb == OPEN else _refused)(found, request)
         case sdk.NoCredentialsError():
-            return MissingCredentials(request.bucket, f"the AWS SDK located none. {_SET_CREDENTIALS}")
+            return MissingCredentials(request.bucket, f"the AWS SDK did not find any. {_SET_CREDENTIALS}")
         case (
             sdk.PartialCredentialsError()
             | sdk.CredentialRetrievalError()
@@ -247,7 +247,7 @@ def translate(error: Exception, request: Request) -> Exception:
         ):
             return MissingCredentials(request.bucket, f"{error}".rstrip(".") + ".")
         case sdk.ConnectionError() | sdk.HTTPClientError() | sdk.IncompleteReadError() | sdk.FlexibleChecksumError():
-            # The messages of the SDK contain whole URLs.
+            # The SDK's messages contain complete URLs.
             return unavailable(request, error.kwargs.get("error") or error, advice=PRIVATE_CA)
         case sdk.BotoCoreError():
             return _misused(error, request)

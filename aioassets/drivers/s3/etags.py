@@ -1,4 +1,4 @@
-"""Comparing sources with ETags and checksums of S3."""
+"""Comparison of sources with S3's ETags and checksums."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from aioassets.drivers.s3.values import crc32
 from aioassets.runtime.threads import in_thread
 
 MAX_PARTS: Final = 10_000
-"""S3's limit of parts for one upload."""
+"""S3's limit on the number of parts in an upload."""
 Part = Mapping[str, Any]
-"""A part as the store lists it."""
+"""A part, as listed by the store."""
 
 _md5: Final = partial(hashlib.md5, usedforsecurity=False)
 
 
 def fitting_part_size(size: int, part_size: int) -> int:
-    """Return the size of all parts but the last, large enough to stay within `MAX_PARTS`."""
+    """Return the size of all parts but the last, increased if necessary to stay within `MAX_PARTS`."""
     least = -(-size // MAX_PARTS)
     return part_size if least <= part_size else -(-least // MIB) * MIB
 
 
 async def part_has_bytes(part: Part, body: Data) -> bool:
-    """Return whether a listed part has these bytes."""
+    """Return whether a listed part consists of the given bytes."""
     if crc := part.get("ChecksumCRC32"):
         return bool(crc == await crc32(body))
     return bool(entity_tag(part["ETag"]) == (await in_thread(_md5, body)).hexdigest())
 
 
 async def is_etag_of(etag: str, source: Source, part_size: int) -> bool:
-    """Return whether an ETag is that of the source, uploaded in parts of this size.
+    """Return whether an ETag matches the source, if it was uploaded in parts of this size.
 
-    An ETag is the MD5 of the content, or the MD5 of the parts' MD5s followed by their number.
-    Stores that encrypt with KMS keys make it in another way, so `False` proves nothing.
+    An ETag is the MD5 of the content, or the MD5 of the parts' MD5s followed by the number of parts.
+    Stores that encrypt with KMS keys compute it differently, so `False` proves nothing.
     """
     part_size = fitting_part_size(source.size, part_size)
     starts = range(0, source.size, part_size) or (0,)

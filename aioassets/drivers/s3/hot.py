@@ -20,26 +20,26 @@ Payload = Data | StreamedDocument
 
 
 class Body(Protocol):
-    """The body of a response, in pieces."""
+    """A response body that is read piece by piece."""
 
     async def read(self, size: int) -> Data:
-        """Return up to `size` bytes; none only at the end."""
+        """Return up to `size` bytes. Return no bytes only at the end."""
 
     def close(self) -> None:
-        """Discard the rest."""
+        """Discard the rest of the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An object, or a range of it, whose body is still to be read and closed.
+    """An object, or a range of one, whose body has yet to be read and closed.
 
     Attributes:
-        body: its bytes.
-        revision: the state of the object.
-        modified: when the object was written, by the store's clock.
-        answered: when the store responded, by the same clock.
-        length: bytes of the body, where the store declares them.
-        ranged: whether the body is the requested range, not the whole object.
+        body: the response body.
+        revision: the revision of the object.
+        modified: when the object was written, according to the store's clock.
+        answered: when the store responded, according to the same clock.
+        length: the length of the body in bytes, or `None` if the store doesn't declare it.
+        ranged: whether the body is the requested range rather than the whole object.
         checksums: base64 digests of the whole object, by algorithm.
     """
 
@@ -57,10 +57,10 @@ class Content:
             yield piece
 
     async def verify(self, data: bytes) -> None:
-        """Compare the whole object with a checksum that the store declared.
+        """Compare the whole object with a checksum that the store declared, if it declared any.
 
         Raises:
-            ConnectionError: they differ.
+            ConnectionError: the checksums differ.
         """
         algorithm = next((name for name in _DIGESTS if name in self.checksums), None)
         if algorithm is None:
@@ -72,7 +72,7 @@ class Content:
 
 
 class HotRequests(Protocol):
-    """Sends the hot requests to one bucket, each of them once.
+    """Sends hot requests to a single bucket, each of them once.
 
     Methods raise `ServiceErrorRaised`, `BucketMoved`, an error of the SDK or an `OSError`.
     """
@@ -82,41 +82,41 @@ class HotRequests(Protocol):
 
         Args:
             key: the object's key.
-            span: the first byte and the one behind the last; without it, the whole object with its checksums.
-            revision: read only this state.
+            span: the start and the exclusive end of a byte range. `None` reads the whole object, with its checksums.
+            revision: the revision to read; `None` reads any.
         """
 
     async def put(
         self, key: str, body: Payload, *, expected: Revision | Expect, sha256: str | None, is_document: bool
     ) -> Revision:
-        """Write an object, and return its revision.
+        """Write an object and return its revision.
 
         Args:
             key: the object's key.
-            body: its bytes.
-            expected: the state to replace.
-            sha256: the digest for the store to verify, in hex.
+            body: the content.
+            expected: the revision to replace, or the condition on the object.
+            sha256: the digest for the store to verify, in hex; `None` sends none.
             is_document: whether caches must not keep the object.
         """
 
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:
-        """Upload a part, and return its ETag as the store wrote it, without the mark of a proxy.
+        """Upload a part, and return its ETag as sent by the store, without the weak prefix that a proxy may add.
 
         Args:
             key: the object's key.
-            upload: the id of the multipart upload.
-            number: the part's number, from 1.
-            body: its bytes.
-            crc32: the checksum for the store to verify, in base64.
+            upload: the ID of the multipart upload.
+            number: the part number, starting at 1.
+            body: the content of the part.
+            crc32: the checksum for the store to verify, in base64; `None` sends none.
         """
 
 
 class BucketMoved(Exception):
-    """Raised if the bucket is in another region.
+    """Raised when the bucket is in another region.
 
     Attributes:
-        region: the region that the store named; empty if it named none.
-        refusal: the store's response.
+        region: the region that the store named, or an empty string if it named none.
+        refusal: the store's error response.
     """
 
     def __init__(self, region: str, refusal: ServiceError) -> None:
@@ -126,7 +126,7 @@ class BucketMoved(Exception):
 
 
 def is_whole(checksum: str) -> bool:
-    """Return whether a checksum is of the whole object; one of parts ends with their number."""
+    """Return whether a checksum covers the whole object. Checksums of parts end with the number of parts."""
     return "-" not in checksum
 
 

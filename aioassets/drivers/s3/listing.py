@@ -1,4 +1,4 @@
-"""Listings of the objects of a bucket."""
+"""Listing the objects in a bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multipart uploads and copies. Parts are sent in parallel, and no upload is left open."""
+"""Multipart uploads and copies. Parts are sent in parallel, and failed uploads are aborted."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 
 COPIES_AT_ONCE: Final = 8
-"""Number of parts that the store copies concurrently."""
+"""Maximum number of parts that the store copies concurrently."""
 
 
 class Multipart(PartedUpload[None]):
     """A single attempt to upload or copy an object in parts.
 
     Args:
-        bucket: sends each request once.
-        dispatcher: limits and retries the requests.
+        bucket: the bucket to send requests to.
+        dispatcher: the dispatcher that limits and retries the requests.
         key: the object's key.
-        created_with: parameters of CreateMultipartUpload.
-        completed_with: parameters of CompleteMultipartUpload: the condition.
-        effects: records a completion with an unknown effect.
+        created_with: parameters for CreateMultipartUpload.
+        completed_with: parameters for CompleteMultipartUpload, which make it conditional.
+        effects: records a completion whose outcome is unknown.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Multipart(PartedUpload[None]):
                 answer = await self._bucket.call("create_multipart_upload", self._key, **self._created_with)
                 self._upload_id = answer["UploadId"]
 
-        # Wait for the response even if cancelled. Otherwise, the upload would have to be found by listing.
+        # Wait for the response even when cancelled. Otherwise, the upload would have to be found by listing.
         try:
             await stoppable(ask)
         except BaseException as error:
@@ -82,7 +82,7 @@ class Multipart(PartedUpload[None]):
 
     @abc.abstractmethod
     async def _send_parts(self) -> None:
-        """Send all parts, and add them to `_sent`."""
+        """Send all parts and add them to `_sent`."""
 
     async def _complete(self) -> None:
         await self._dispatcher.send(self._request_completion, urgent=True, effects=self._effects)
@@ -103,7 +103,7 @@ class Multipart(PartedUpload[None]):
             raise
 
     async def _remove_rest(self, *, completed: bool) -> None:
-        """Abort this upload, and any that was begun by a request without a response."""
+        """Abort this upload unless it was completed, and any upload created by a request that got no response."""
         try:
             if self._upload_id is not None and not completed:
                 await self._dispatcher.send(partial(abort_once, self._bucket, self._key, self._upload_id), urgent=True)
@@ -113,13 +113,13 @@ class Multipart(PartedUpload[None]):
 
 
 class MultipartUpload(Multipart):
-    """An object uploaded in parts.
+    """An upload of an object in parts.
 
     Args:
-        source: the content.
-        part_size: bytes per part; increased if there would be too many parts.
+        source: the content to upload.
+        part_size: the part size in bytes; increased if there would otherwise be too many parts.
         checksums: whether to send a CRC32 with each part.
-        resume: whether to continue an open upload of the key, and to abort all others.
+        resume: whether to continue an open upload of the key and abort all others.
     """
 
     def __init__(
@@ -154,14 +154,14 @@ class MultipartUpload(Multipart):
         try:
             await super().run()
         except StoreError as error:
-            # For example, the earlier upload was begun with other checksums.
+            # For example, the earlier upload was created with different checksums.
             if self._kept and type(error) is StoreError and not error.uncertain:
                 raise UploadDropped from error
             raise
 
     async def _open(self) -> None:
         if self._resume:
-            with contextlib.suppress(AccessDenied, StoreError):  # without these permissions, nothing is resumed
+            with contextlib.suppress(AccessDenied, StoreError):  # without the required permissions, nothing is resumed
                 await self._take_up()
         if self._upload_id is None:
             await super()._open()
@@ -178,7 +178,7 @@ class MultipartUpload(Multipart):
                 await abort(self._bucket, self._dispatcher, upload)
 
     async def _fitting_parts(self, upload: OpenUpload) -> Mapping[int, Part]:
-        """Return the parts of an open upload that have the expected sizes."""
+        """Return the parts of an open upload whose sizes are as expected, by part number."""
         fitting: dict[int, Part] = {}
         marker: dict[str, int] = {}
         while True:
@@ -221,12 +221,12 @@ class MultipartUpload(Multipart):
 
 
 class MultipartCopy(Multipart):
-    """An object that the store copies in parts.
+    """A server-side copy of an object in parts.
 
     Args:
         size: the size of the original in bytes.
         copied_from: parameters that name the original and pin its revision.
-        part_size: bytes per part.
+        part_size: the part size in bytes; increased if there would otherwise be too many parts.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Opening of S3 clients. Imports the SDK, so it is itself imported only in a worker thread."""
+"""Opening S3 clients. This module imports the SDK, so it is itself only imported in a worker thread."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from aioassets.drivers.s3.transport import Transport
 from aioassets.errors import InvalidSetting
 
 _SIGNED_OTHERWISE: Final = ("--x-s3", "--xa-s3")
-"""Endings of the names of S3 Express buckets and their access points, which have sessions of their own."""
+"""Name endings of S3 Express buckets and their access points, which use a different kind of signature."""
 
 _LOADERS: Final[WeakValueDictionary[str | None, Loader]] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An open client of one bucket.
+    """An open client for a single bucket.
 
     Attributes:
-        sdk: the SDK's client.
-        hot: sends the hot requests.
-        region: the region that requests are signed for.
-        resources: closes what was opened.
+        sdk: the SDK client.
+        hot: the object that sends the hot requests.
+        region: the region that requests are signed for; empty if unknown.
+        resources: the resources to close with the client.
     """
 
     sdk: Any
@@ -49,11 +49,11 @@ class Client:
     resources: AsyncExitStack
 
     async def aclose(self) -> None:
-        """Close what was opened."""
+        """Close the resources that were opened for this client."""
         await self.resources.aclose()
 
     async def bucket_region(self, bucket: str) -> str:
-        """Ask S3 for the region of a bucket; empty where it names none."""
+        """Ask S3 for a bucket's region. Return an empty string if the response doesn't name it."""
         try:
             answer = await self.sdk.head_bucket(Bucket=bucket)
         except ClientError as error:
@@ -62,14 +62,14 @@ class Client:
 
 
 async def open_client(options: Options, credentials: Credentials | None, region: str | None) -> Client:
-    """Open a client. Blocks in part.
+    """Open a client. Some of the calls block.
 
-    The client may be used on another event loop than the one that opened it.
+    The client may be used on a different event loop from the one that opened it.
 
     Args:
-        options: what the user configured.
-        credentials: renewed credentials; `None` for those in the options.
-        region: the bucket's region; `None` for the configured one.
+        options: the options configured by the user.
+        credentials: credentials that are renewed automatically. `None` uses those in the options, if any.
+        region: the bucket's region. `None` uses the configured one.
     """
     check_proxies()
     session = _session(options, region)
@@ -103,7 +103,7 @@ async def open_client(options: Options, credentials: Credentials | None, region:
 
 
 def adopt(sdk: Any, options: Options) -> Client:
-    """Use an SDK client of the caller, which is never closed, for all requests."""
+    """Return a client that sends all requests through the caller's SDK client and never closes it."""
     guard(sdk)
     _add_headers(sdk, options.headers)
     encryption = options.encryption_params
@@ -112,7 +112,7 @@ def adopt(sdk: Any, options: Options) -> Client:
 
 
 def _add_headers(sdk: Any, headers: Mapping[str, str]) -> None:
-    """Let an SDK client send headers with each request."""
+    """Make an SDK client send headers with each request."""
 
     def add(params: dict[str, Any], **_: Any) -> None:
         params["headers"].update(headers)
@@ -122,20 +122,20 @@ def _add_headers(sdk: Any, headers: Mapping[str, str]) -> None:
 
 
 def _session(options: Options, region: str | None = None) -> AioSession:
-    """Create a session. Reads files.
+    """Create a session. Blocking, because it reads files.
 
     Raises:
-        InvalidSetting: the profile or the region is empty or damaged, or certificate authorities cannot be read.
-            The errors of the SDK do not name them.
+        InvalidSetting: the profile or region is empty or malformed, or the certificate authorities cannot be read.
+            The SDK's own errors would not name them.
     """
     session = AioSession(profile=options.profile)
     _check("profile", session.profile, "AWS_PROFILE or AWS_DEFAULT_PROFILE")
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
-    if region or options.region:  # which credential services may need
+    if region or options.region:  # credential services may need it
         session.set_config_variable("region", region or options.region)
     _check("region", session.get_config_variable("region"), "AWS_DEFAULT_REGION")
     if authorities := session.get_config_variable("ca_bundle") if options.verify is None else options.verify:
-        check_authorities(f"{authorities}")  # requests for credentials use them, too
+        check_authorities(f"{authorities}")  # requests for credentials use them as well
     return session
 
 
@@ -145,7 +145,7 @@ def _check(option: str, value: str | None, variables: str) -> None:
 
 
 def _loader(data_path: str | None) -> Loader:
-    """Return the loader of the SDK's models, which all clients share while there are any."""
+    """Return the loader of the SDK's models, which is shared by all clients for as long as any of them exists."""
     found = _LOADERS.get(data_path)
     if found is None:
         found = _LOADERS[data_path] = create_loader(data_path)
@@ -161,7 +161,7 @@ def _config(options: Options, transport: Any) -> AioConfig:
         retries={"total_max_attempts": 1, "mode": "standard"},
         request_checksum_calculation=options.request_checksum_calculation,
         response_checksum_validation="when_required",
-        s3={"payload_signing_enabled": False, **style},  # a signed payload would be hashed on the event loop
+        s3={"payload_signing_enabled": False, **style},  # otherwise, payloads would be hashed on the event loop
         user_agent_extra=AGENT,
         **({"signature_version": UNSIGNED} if options.anonymous else {}),
     )
@@ -185,10 +185,10 @@ async def _hot(
 
 
 async def _address(sdk: Any, bucket: str) -> Address | None:
-    """Read the bucket's address from a URL that the SDK presigns, for which it sends nothing.
+    """Read the bucket's address from a URL presigned by the SDK, which doesn't send a request for it.
 
     Returns:
-        The address, or `None` where only the SDK can sign requests to the bucket, or nobody can.
+        The address, or `None` if only the SDK can sign requests to the bucket, or if even the SDK can't.
     """
     if bucket.endswith(_SIGNED_OTHERWISE):
         return None
@@ -196,7 +196,7 @@ async def _address(sdk: Any, bucket: str) -> Address | None:
     sdk.meta.events.register_first(event, _version_4)
     try:
         url = await sdk.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": PROBE})
-    except BotoCoreError:  # as for every request, which tells the caller
+    except BotoCoreError:  # every later request fails in the same way and reports the error to the caller
         return None
     finally:
         sdk.meta.events.unregister(event, _version_4)
@@ -204,26 +204,26 @@ async def _address(sdk: Any, bucket: str) -> Address | None:
 
 
 def _version_4(signature_version: Any, **_: Any) -> str | None:
-    """Presign as requests are signed. By default the SDK presigns with the outdated version 2."""
+    """Select signature version 4 for presigning. By default, the SDK presigns with the outdated version 2."""
     return "s3v4-query" if signature_version in ("v4-query", "s3v4-query") else None
 
 
 class _NoProvider:
-    """The provider of a session without credentials."""
+    """The credential provider for a session without credentials."""
 
     async def load_credentials(self) -> None:
-        """Return `None`, so that no service is asked for credentials."""
+        """Return `None`, so that the SDK doesn't query any credential service."""
 
 
 class _Provider:
-    """The provider of a session's credentials, in place of the SDK's chain, which it asks."""
+    """The credential provider for a session. It replaces the SDK's chain and queries it for credentials."""
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
         self._credentials = credentials
         self._options = options
 
     async def load_credentials(self) -> AioCredentials | None:
-        """Return the first credentials; `None` where there are none."""
+        """Return credentials that are renewed automatically, or `None` if there are none."""
         current = await self._credentials.load(lambda: _session(self._options).get_credentials())
         return None if current is None else _RenewedCredentials(self._credentials)
 

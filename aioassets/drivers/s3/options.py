@@ -1,4 +1,4 @@
-"""Options of S3 clients."""
+"""Options for S3 clients."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from aioassets.errors import InvalidSetting
 
 
 def problem_of(text: str | None) -> str:
-    """Return what is wrong with a credential or a name, without showing it; empty if nothing is."""
+    """Return what is wrong with a credential or name, without quoting it, or an empty string if it is valid."""
     text = text or ""
     if text.isprintable() and text == text.strip():
         return ""
-    return "contains a line break or another control character, or begins or ends with a blank"
+    return "contains a line break or another control character, or begins or ends with whitespace"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of the clients of one bucket, as `S3Driver` documents them.
+    """Options for the clients of a bucket, as documented by `S3Driver`.
 
     Attributes:
-        anonymous: whether requests are not signed.
+        anonymous: whether to send unsigned requests.
         requester_pays: whether the caller pays for requests and transfers.
-        verify: the file of certificate authorities, `False` for no verification, or `None` for the SDK's default.
+        verify: the path of a file of certificate authorities; `False` disables verification, and `None` uses the SDK's
+            default.
     """
 
     bucket: str
@@ -45,7 +46,7 @@ class Options:
     requester_pays: bool = False
 
     def __post_init__(self) -> None:
-        """Check the credentials and the endpoint. No error shows them.
+        """Check the credentials and the endpoint. Error messages never contain them.
 
         Raises:
             InvalidSetting: one of them is invalid.
@@ -55,27 +56,27 @@ class Options:
                 raise InvalidSetting(f"The option {name} {problem}.")
         if "_" in (urlsplit(self.endpoint_url or "").hostname or ""):
             raise InvalidSetting(
-                "The host in the option endpoint_url has an underscore, which the AWS SDK does not accept. "
-                "Use another name of the host, or its IP address."
+                "The host name in the option endpoint_url contains an underscore, which the AWS SDK does not accept. "
+                "Use a different name for the host, or its IP address."
             )
 
     @property
     def needs_credentials(self) -> bool:
-        """Return whether the SDK has to find credentials."""
+        """Whether the SDK has to find credentials."""
         return self.access_key_id is None and not self.anonymous
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers of all requests."""
+        """Headers to send with every request."""
         return {"x-amz-request-payer": "requester"} if self.requester_pays else {}
 
     @property
     def encryption_params(self) -> dict[str, str]:
-        """Return the SDK's parameters that ask for server-side encryption."""
+        """SDK parameters that request server-side encryption."""
         return given(ServerSideEncryption=self.sse, SSEKMSKeyId=self.sse_kms_key_id)
 
     @property
     def encryption_headers(self) -> dict[str, str]:
-        """Return the headers that ask for server-side encryption."""
+        """Headers that request server-side encryption."""
         header = "x-amz-server-side-encryption"
         return given(**{header: self.sse, f"{header}-aws-kms-key-id": self.sse_kms_key_id})

@@ -1,4 +1,4 @@
-"""Places of buckets: a partition of AWS, or the endpoint of another store. Names of buckets are unique in a place."""
+"""Places in which bucket names are unique: an AWS partition, or the endpoint of another store."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _AWS_ENDPOINT: Final = re.compile(
     r"\.amazonaws\.com(?P<china>\.cn)?"
 )
 _FILES: Final = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-"""Files of the SDK's configuration: the variables that name them, and their default paths."""
+"""The SDK's configuration files: the environment variables that name them, and their default paths."""
 _UNUSUAL: Final = re.compile(r"endpoint_url|data_path|\bcn-|us-gov-|-iso|eusc-", re.IGNORECASE)
-"""Text of configuration files that may lead to another place than `aws`: endpoints, and regions of other partitions."""
+"""Text in configuration files that may indicate a place other than `aws`: endpoints and other partitions' regions."""
 _UNUSUAL_VARIABLES: Final = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_DATA_PATH")
 _UNUSED: Final = "unused"
 _ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""Variables that take precedence over the files, in this order."""
+"""Environment variables that take precedence over the files, in this order."""
 
 
 def place_of(endpoint: str) -> str:
-    """Return where bucket names are unique: `aws`, another partition, or the URL of an endpoint.
+    """Return the place in which an endpoint's bucket names are unique: a partition such as `aws`, or a URL.
 
-    Endpoints of AWS that serve several partitions, or a part of one, count as places of their own.
+    AWS endpoints that aren't recognized, such as those of other partitions, count as places of their own.
     """
     normal = normal_endpoint(endpoint)
     found = _AWS_ENDPOINT.fullmatch(normal)
@@ -41,13 +41,13 @@ def place_of(endpoint: str) -> str:
 
 
 def configured_endpoint(options: Options, sdk: Any = None) -> str:
-    """Return the endpoint of a bucket, without a request. Blocking.
+    """Return the endpoint of a bucket without sending a request. Blocking.
 
-    The SDK is imported only if its configuration files mention an endpoint or a region of another partition.
+    The SDK is imported only if its configuration mentions an endpoint or a region in another partition.
 
     Args:
-        options: what the user configured.
-        sdk: a client of the SDK that is used in place of one with the options.
+        options: the options configured by the user.
+        sdk: an SDK client that is used instead of one created from the options.
     """
     if sdk is not None:
         return str(sdk.meta.endpoint_url)
@@ -55,7 +55,7 @@ def configured_endpoint(options: Options, sdk: Any = None) -> str:
 
 
 def _plain_endpoint(region: str | None) -> str | None:
-    """Return the endpoint if it can be told without the SDK."""
+    """Return the endpoint if it can be determined without the SDK, otherwise `None`."""
     files = [_variable(name) or path for name, path in _FILES.items()]
     if any(map(_variable, _UNUSUAL_VARIABLES)) or any(_UNUSUAL.search(_text(path)) for path in files):
         return None
@@ -65,12 +65,12 @@ def _plain_endpoint(region: str | None) -> str | None:
 
 
 def _variable(name: str) -> str:
-    """Return an environment variable of the SDK; empty if it isn't set."""
+    """Return one of the SDK's environment variables, or an empty string if it isn't set."""
     return os.environ.get(name, "")
 
 
 def _text(path: str) -> str:
-    """Return the content of a configuration file; empty if it can't be read, as for the SDK."""
+    """Return the contents of a configuration file, or an empty string if it can't be read (the SDK ignores it too)."""
     try:
         with open(os.path.expanduser(os.path.expandvars(path)), encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -79,7 +79,7 @@ def _text(path: str) -> str:
 
 
 def _asked(options: Options) -> str:
-    """Return the endpoint of a new client of the SDK. Credentials would be looked up unless given, and aren't used."""
+    """Return the endpoint of a new SDK client. Dummy credentials are given so that the SDK doesn't look for any."""
     from botocore.session import Session  # noqa: PLC0415 - optional, and slow
 
     session = Session(profile=options.profile)

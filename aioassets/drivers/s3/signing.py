@@ -1,6 +1,6 @@
 """AWS Signature Version 4 for S3, without I/O.
 
-The signature covers the URL's path as sent, and all headers except those that a proxy may change.
+The signature covers the method, the path and query as sent, and all headers except those that a proxy may change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote
 from aioassets.drivers.http.proxies import DEFAULT_PORTS
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
-"""Value sent instead of the SHA-256 of the body, which the store verifies by a checksum header."""
+"""The value sent instead of the SHA-256 of the body. A checksum header protects the body instead."""
 UNSIGNED: Final = frozenset(
     {
         "baggage",
@@ -33,12 +33,12 @@ UNSIGNED: Final = frozenset(
         "x-amzn-trace-id",
     }
 )
-"""Headers that are not signed, as in the SDK."""
+"""Headers that are not signed. They are the same as in the SDK."""
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
 class Credentials(Protocol):
-    """Credentials, as a snapshot that the SDK makes."""
+    """A snapshot of credentials, as returned by the SDK."""
 
     @property
     def access_key(self) -> str:
@@ -50,11 +50,11 @@ class Credentials(Protocol):
 
     @property
     def token(self) -> str | None:
-        """Return the session token; `None` for long-lived keys."""
+        """Return the session token, or `None` for long-lived keys."""
 
 
 class _Key(NamedTuple):
-    """The signing key for one day. Deriving it takes as long as the rest of a signature."""
+    """The signing key for one day. Deriving it takes as long as the rest of signing a request."""
 
     secret: str
     day: str
@@ -62,7 +62,7 @@ class _Key(NamedTuple):
 
 
 class Signer:
-    """A signer of requests to S3.
+    """Signs requests to S3.
 
     Args:
         region: the bucket's region.
@@ -121,18 +121,18 @@ class Signer:
 
 
 def host_of(url: SplitResult) -> str:
-    """Return the host and, unless it is the default, the port."""
+    """Return the host of a URL, followed by the port unless it is the default."""
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else f"{url.hostname}"
     return host if url.port in (None, DEFAULT_PORTS.get(url.scheme)) else f"{host}:{url.port}"
 
 
 def encoded_key(key: str) -> str:
-    """Encode a key for the path of a URL."""
+    """Percent-encode a key for use in a URL's path."""
     return quote(key, safe="/~")
 
 
 def encoded_query(parameters: Mapping[str, str]) -> str:
-    """Encode parameters for the query of a URL."""
+    """Encode parameters as the query of a URL."""
     return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in parameters.items())
 
 

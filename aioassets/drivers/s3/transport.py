@@ -25,19 +25,19 @@ from aioassets.drivers.protocol import Data
 from aioassets.drivers.s3.signing import host_of
 
 _DROPPED: Final = frozenset({"expect", "transfer-encoding"})
-"""Headers that are not sent. Waiting for `100 Continue` costs a round trip per part, and bodies have a length."""
+"""Headers that are never sent. Waiting for `100 Continue` costs a round trip per part, and the length is known."""
 
 _log = logging.getLogger(__name__)
 
 
 class Transport:
-    """An HTTP session of the SDK that sends each request once and follows no redirects.
+    """An HTTP session for the SDK that sends each request once and doesn't follow redirects.
 
     Args:
-        timeout: seconds to wait for a connection, and for the next byte.
+        timeout: how many seconds to wait for a connection, and for more data.
         verify: whether to verify certificates, or a file of certificate authorities to trust.
         proxies: proxy URLs by scheme.
-        ignored: options of aiohttp sessions, which have no effect here.
+        ignored: options for aiohttp sessions, which have no effect.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Transport:
         return self._pools[scheme]
 
     async def send(self, request: Any) -> AioAWSResponse:
-        """Send a prepared request of the SDK."""
+        """Send a request that the SDK has prepared, and return its response."""
         url = urlsplit(request.url)
         body = await _bytes(request.body)
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
@@ -106,10 +106,10 @@ class Transport:
 
 
 class _Raw:
-    """A response as the SDK reads it, with limits.
+    """A raw response with the interface that the SDK expects. It limits the size of the body.
 
     Attributes:
-        content: the stream of its bytes.
+        content: the stream of the body's bytes.
         url: the URL of the request.
     """
 
@@ -121,7 +121,7 @@ class _Raw:
         self.content = _Stream(response)
 
     async def load(self) -> bytes:
-        """Read the whole body."""
+        """Return the whole body."""
         if self._loaded is None:
             failed = self._response.status >= 300
             limit, seconds = (MAX_ERROR, self._patience) if failed else (MAX_ANSWER, None)
@@ -137,7 +137,7 @@ class _Raw:
 
 
 class _Stream:
-    """The stream of a response's bytes, as the SDK reads it."""
+    """A stream of a response's bytes with the interface that the SDK expects."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -152,7 +152,7 @@ class _Stream:
 
 
 async def _bytes(body: Any) -> Data:
-    """Return the bytes of a request body, which the SDK holds as bytes, an in-memory file, or a wrapper of one."""
+    """Return a request body as bytes. The SDK passes a string, bytes, an in-memory file or a wrapper of one."""
     if body is None:
         return b""
     if isinstance(body, str):

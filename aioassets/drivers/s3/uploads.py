@@ -1,4 +1,4 @@
-"""Open multipart uploads: listing and aborting them."""
+"""Listing and aborting open multipart uploads."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ async def open_uploads(bucket: Bucket, dispatcher: Dispatcher, prefix: str) -> A
             partial(bucket.call, "list_multipart_uploads", Prefix=prefix, **position), urgent=True
         )
         for row in page.get("Uploads", ()):
-            if row["Key"].startswith(prefix):  # checked, since callers may abort what is listed
+            if row["Key"].startswith(prefix):  # checked because callers may abort the listed uploads
                 yield OpenUpload(row["Key"], row["UploadId"], in_utc(row["Initiated"]))
-        # SeaweedFS sorts by upload IDs, and sends no key marker.
+        # SeaweedFS sorts by upload ID and sends no key marker.
         markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
         before, position = position, {name: marker for name, marker in markers.items() if marker}
         if not page.get("IsTruncated") or position == before:
@@ -39,7 +39,7 @@ async def open_uploads_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> A
 
 
 async def abort(bucket: Bucket, dispatcher: Dispatcher, upload: OpenUpload) -> None:
-    """Abort an open upload. It is no error if it no longer exists."""
+    """Abort an open upload. Do nothing if it no longer exists."""
     await dispatcher.send(partial(abort_once, bucket, upload.key, upload.id), urgent=True)
 
 
@@ -51,7 +51,7 @@ async def abort_all_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> None
 
 
 async def abort_once(bucket: Bucket, key: str, upload_id: str) -> None:
-    """Send the request that aborts an upload, once."""
+    """Send a single request to abort an upload, without retries. Do nothing if the upload no longer exists."""
     try:
         await bucket.call("abort_multipart_upload", key, UploadId=upload_id)
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""Conversions between values of drivers and the parameters and responses of the SDK, without I/O."""
+"""Pure conversions (no I/O) between the driver's own types and the SDK's parameters and responses."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ALWAYS_THERE: Final[Mapping[str, frozenset[str]]] = {
     "copy_object": frozenset({"ETag"}),
     "upload_part_copy": frozenset({"ETag"}),
 }
-"""Fields of every response from S3. A response without them comes from another server."""
+"""Fields that every S3 response to an operation has. A response without them doesn't come from S3."""
 _INSIDE: Final = {"copy_object": "CopyObjectResult", "upload_part_copy": "CopyPartResult"}
-"""The field that contains them, if they are not at the top level."""
+"""The field that contains these fields, if they are not at the top level."""
 _ROWS: Final = {
     "list_multipart_uploads": ("Uploads", frozenset({"Key", "UploadId", "Initiated"})),
     "list_parts": ("Parts", frozenset({"PartNumber", "Size", "ETag"})),
 }
-"""Fields of every row of a listing."""
+"""The name of the rows in a listing, and the fields that every row has."""
 
 
 response_time: Final = lru_cache(maxsize=128)(http_time)
@@ -40,7 +40,7 @@ response_time: Final = lru_cache(maxsize=128)(http_time)
 
 
 def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
-    """Check that a response has the fields of every response from S3.
+    """Check that a response has the fields that every S3 response to this operation has.
 
     Raises:
         ForeignAnswer: a field is missing.
@@ -65,14 +65,14 @@ def given(**params: str | None) -> dict[str, str]:
 
 
 def condition_for(expected: Revision | Expect) -> dict[str, str]:
-    """Return the parameters that make a write conditional."""
+    """Return the parameters that make a write conditional on the expected state."""
     if expected is Expect.ABSENT:
         return {"IfNoneMatch": "*"}
     return {} if isinstance(expected, Expect) else {"IfMatch": expected}
 
 
 def sha256_of(data: bytes) -> str:
-    """Return the SHA-256 of data, in hex."""
+    """Return the SHA-256 digest of data in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -87,7 +87,7 @@ def revision_of(answer: Mapping[str, Any]) -> Revision:
     All stores accept this form in a condition, and Ceph accepts no other.
 
     Raises:
-        ValueError: it is invalid.
+        ValueError: the ETag is invalid.
     """
     return Revision(entity_tag(answer["ETag"]))
 
@@ -101,7 +101,7 @@ def answered_at(date: str | None) -> datetime:
 
 
 def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of the whole object. Ignore composite digests, which end with the number of parts."""
+    """Return the whole object's SHA-256, if declared. Ignore composite digests, which end with the number of parts."""
     value = answer.get("ChecksumSHA256", "")
     if not value or "-" in value or answer.get("ChecksumType") == "COMPOSITE":
         return {}
@@ -109,7 +109,7 @@ def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
-    """Return the objects and common prefixes of a page in ascending order."""
+    """Return the objects and common prefixes on a page of a listing, in ascending order."""
     prefixes = (row.get("Prefix", "") for row in page.get("CommonPrefixes", ()))
     rows: dict[str, ObjectInfo | CommonPrefix] = {prefix: CommonPrefix(prefix) for prefix in prefixes if prefix}
     for row in page.get("Contents", ()):
