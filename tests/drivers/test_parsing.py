@@ -42,7 +42,7 @@ def test_numbers_may_be_texts_or_numbers() -> None:
 )
 def test_invalid_times_are_refused(text: str) -> None:
     for parse in (http_time, iso_time):
-        with pytest.raises(ValueError, match=r"server's (date|time)"):
+        with pytest.raises(ValueError, match=r"server sent an invalid (date|time)"):
             parse(text)
 
 

@@ -348,7 +348,7 @@ async def test_credentials_in_place_of_their_file_are_not_shown(
     options: dict[str, Any] = {"service_file": account} if given == "service_file" else {}
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", account)
     async with GCSDriver("bucket", **options) as driver:
-        with pytest.raises(MissingCredentials, match="content, not a file's path") as caught:
+        with pytest.raises(MissingCredentials, match="instead of the path of a file") as caught:
             await driver.stat("key")
     shown += rendered(caught.value)
 
