@@ -36,7 +36,7 @@ Data = bytes | bytearray | memoryview
 
 
 class Expect(enum.Enum):
-    """An expected state of an object, other than a particular `Revision`."""
+    """What a conditional request can expect of an object, instead of a particular `Revision`."""
 
     ABSENT = "absent"
     """The object doesn't exist. A write creates it, or is refused."""

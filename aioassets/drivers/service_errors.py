@@ -124,7 +124,7 @@ class ServiceError:
         return bool(self.code) and not self.code.isdecimal()
 
     def translate(self, request: Request) -> AioAssetsError:
-        """Return the corresponding aioassets exception."""
+        """Return the aioassets exception that corresponds to this service error."""
         match self.kind:
             case Kind.MISSING:
                 return BucketNotFound(request.bucket) if request.needs_only_bucket else ObjectNotFound(request.url)

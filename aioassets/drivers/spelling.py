@@ -51,7 +51,7 @@ def check_assets_dir(text: str) -> None:
     check_edges("The assets directory", text)
     if not is_like_a_path(text) and (SCHEME.match(text) or _resembles_a_url(text)):
         raise InvalidSetting(
-            "The assets directory must be a path on this machine, but looks like a URL (assets_dir, AIOASSETS_DIR)."
+            "The assets directory (assets_dir, AIOASSETS_DIR) must be a local path, but looks like a URL."
         )
 
 

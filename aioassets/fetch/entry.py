@@ -42,7 +42,7 @@ class CacheEntry:
         return version_label(self.name, self.version)
 
     def file_label(self, file: FileEntry) -> str:
-        """Return the name of a file for error messages and logs."""
+        """Return the label that identifies a file in error messages and logs."""
         return file_label(self.name, self.version, file.path)
 
     # Paths
@@ -121,7 +121,7 @@ class CacheEntry:
             return None
 
     def recorded_at(self) -> int:
-        """Return the modification time of the whole version's record in nanoseconds."""
+        """Return the modification time, in nanoseconds, of the record that covers the whole version."""
         return self.record_file.stat().st_mtime_ns
 
     def confirm(self) -> None:

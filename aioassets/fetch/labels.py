@@ -9,6 +9,6 @@ def version_label(name: str, version: str) -> str:
 
 
 def file_label(name: str, version: str, path: str) -> str:
-    """Return the name of a file, such as `model:1.0[weights/w.bin]`. A file asset has the name of its version."""
+    """Return a file's label, such as `model:1.0[weights/w.bin]`; for a single-file asset, just `model:1.0`."""
     label = version_label(name, version)
     return f"{label}[{path}]" if path else label

@@ -26,10 +26,11 @@ def create_owned(folder: Path) -> None:
 
 
 def is_abandoned(folder: Path, now: float) -> bool:
-    """Return whether a staging folder's owner is known to have ended or hasn't written for an hour. Blocking.
+    """Return whether the process that created a staging folder has exited. Blocking.
 
-    Symbolic links always count as abandoned. So do folders without a unique name, which early releases
-    only used while they held the lock.
+    If that is unknown, the folder is abandoned after an hour without a write. Symbolic links always count as
+    abandoned. So do folders without a unique name: only early releases used them, and only while they held
+    the lock, which the caller holds now.
 
     Args:
         folder: the folder.

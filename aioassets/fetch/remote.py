@@ -79,7 +79,7 @@ class RemoteVersion:
         raise VersionNotFound(name, version, store.url, state.index.versions)
 
     async def with_sizes(self) -> RemoteVersion:
-        """Return the version with its objects listed, which provides sizes that modelkit's manifests don't record."""
+        """List the version's objects, and return the version with their sizes, which modelkit doesn't record."""
         listed = {info.key: info async for info in self.store.content(self.name, self.version)}
         return replace(self, listed=listed)
 

@@ -123,7 +123,7 @@ class AssetSpec:
         """
         match = _SPEC.fullmatch(text)
         if match is None:
-            raise InvalidSpec(text, "it doesn't have the expected format")
+            raise InvalidSpec(text, "expected name or name:version, optionally followed by [sub/part]")
         return cls(match["name"], match["version"], match["part"])
 
     def __str__(self) -> str:

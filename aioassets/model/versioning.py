@@ -132,7 +132,7 @@ class SimpleDate(VersioningScheme):
 
     def check(self, text: str) -> None:
         if not self.is_version(text):
-            raise InvalidVersion(text, "write a time in UTC such as 2026-03-09T17-05-00Z")
+            raise InvalidVersion(text, "expected a UTC time such as 2026-03-09T17-05-00Z")
 
     def sort_key(self, version: str) -> datetime:
         date, _, time = version.removesuffix("Z").partition("T")

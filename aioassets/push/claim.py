@@ -41,7 +41,7 @@ MAX_ATTEMPTS: Final = 20
 
 
 class ClaimLost(Exception):
-    """Raised when another process has taken or abandoned a claimed number. Users of the package never see it."""
+    """Raised when another process has taken over this push's number or ended its claim. Never leaves the package."""
 
 
 @dataclass(slots=True, eq=False)
@@ -206,8 +206,8 @@ class ClaimAttempt:
 async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim, effects: Effects) -> ClaimAttempt:
     """Try to claim a version number, or to take it over from a dead push of the same source.
 
-    No two writes have the same content. If a store uses digests of the content as revisions, repeated
-    content would let an outdated write of another push succeed.
+    Every write has unique content. Some stores use a digest of the content as the revision, so repeated
+    content would let an outdated write by another push succeed.
 
     Raises:
         StoreUnavailable: if it is unknown whether the number is claimed.

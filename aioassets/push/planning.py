@@ -67,7 +67,8 @@ def _no_files(request: PushRequest, tree: Tree) -> SourceError:
 def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
     if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
         raise InvalidName(
-            name, f"together with the prefix, it makes keys longer than {MAX_KEY_BYTES} bytes; shorten either of them"
+            name,
+            f"keys from the prefix and this name exceed {MAX_KEY_BYTES} bytes; shorten one of them",
         )
     longest = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
     if tree.longest_path > longest:

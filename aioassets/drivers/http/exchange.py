@@ -70,8 +70,8 @@ class Connection(asyncio.BufferedProtocol):
     """A connection that handles one request at a time.
 
     Attributes:
-        touched: when the connection last made progress. Receiving the head of a response counts only when
-            its first data arrives and when it is complete, so it may not take longer than the read timeout.
+        touched: when the connection last made progress. While the head of a response is received, only its
+            first data and its completion count, so the whole head must arrive within the read timeout.
     """
 
     def __init__(self, pool: Pool, server: Server, loop: asyncio.AbstractEventLoop) -> None:

@@ -65,7 +65,7 @@ def in_utc(moment: datetime) -> datetime:
     try:
         return min(max(aware.astimezone(UTC), _EARLIEST), _LATEST)
     except OverflowError as error:
-        raise ValueError("the server sent a time that can't be represented") from error
+        raise ValueError("the server sent a time that is out of range") from error
 
 
 def http_time(text: str) -> datetime:

@@ -65,7 +65,7 @@ class Bucket:
         self._opening = anyio.Lock()
 
     def place(self) -> str:
-        """Return the place in which the bucket's name is unique (see `place_of`). The first call may block."""
+        """Return the scope within which the bucket's name is unique (see `place_of`). The first call may block."""
         if self._place is None:
             with self._opened():
                 self._place = place_of(configured_endpoint(self._options, self._sdk))
