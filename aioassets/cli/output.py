@@ -25,14 +25,21 @@ _PACKAGE: Final = logging.getLogger("aioassets")
 
 
 class Unwritten:
-    """Record of a failure to write a result to standard output."""
+    """Record of failures to write to the standard streams.
+
+    Attributes:
+        error: the error that kept a result from standard output.
+        is_stderr_broken: whether a line could not be written to standard error.
+    """
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.is_stderr_broken = False
 
     def reset(self) -> None:
         """Clear the record before a command runs."""
         self.error = None
+        self.is_stderr_broken = False
 
 
 unwritten: Final = Unwritten()
@@ -77,12 +84,14 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def write_err(text: str) -> None:
-    """Write text to standard error, and ignore a failure to do so."""
+def write_err(text: str) -> bool:
+    """Write text to standard error. Return whether that succeeded."""
     try:
         click.echo(_encodable(text, sys.stderr), err=True, nl=False)
     except (OSError, ValueError):
         _discard(sys.stderr)
+        unwritten.is_stderr_broken = True
+    return sys.stderr is not None and not unwritten.is_stderr_broken
 
 
 def report_unwritten(error: Exception) -> None:
@@ -106,7 +115,9 @@ def _write(content: str | bytes, *, is_listing: bool = False) -> None:
         else:
             return
     if not (is_listing and isinstance(unwritten.error, BrokenPipeError)):
-        write_err(content if isinstance(content, str) else escaped(os.fsdecode(content), keep="\n"))
+        text = content if isinstance(content, str) else escaped(os.fsdecode(content), keep="\n")
+        if not write_err(text) and unwritten.error is None:  # standard output was closed from the start
+            unwritten.error = OSError("standard output and standard error can't be written to")
 
 
 def _encodable(text: str, stream: TextIO | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import ssl
 import traceback
@@ -324,7 +325,8 @@ class TestDrivers:
             found = await failures(driver_of(kind, 9, f"{tmp_path / 'ca.pem'}"))
         for error in found:
             assert isinstance(error, StoreUnavailable)
-            assert re.search("the proxy .*refused.*: 407 Who are you", str(error))
+            assert re.search("the proxy .*refused.*: 407 Who are you .check the user and password", str(error))
+            assert error.retry_after == math.inf
             assert "cr3t" not in "".join(traceback.format_exception(error))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -17,7 +18,10 @@ from aioassets.errors import StoreUnavailable
 PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
 """Advice for certificate errors, for drivers that have this option."""
 
-
+_LOGIN: Final = re.compile(r"\bproxy .*: 407\b")
+"""A proxy's refusal of the user and password in its URL."""
+_LASTING: Final = re.compile(f"CERTIFICATE_VERIFY_FAILED|{_LOGIN.pattern}")
+"""Errors that a retry doesn't mend."""
 MAX_ERROR: Final = 1024 * 1024
 """Maximum size in bytes of a response that only states success or failure. Most have a few hundred bytes."""
 MAX_ANSWER: Final = 64 * 1024 * 1024
@@ -119,8 +123,10 @@ def unavailable(request: Request, error: Exception, *, advice: str = "") -> Stor
         NotConnected | aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
     )
     detail = trouble(error) + (advice if _is_of_certificates(error) else "")
+    if _LOGIN.search(detail):
+        detail += " (check the user and password in HTTPS_PROXY or HTTP_PROXY)"
     uncertain = request.changes and not isinstance(error, never_sent)
-    retry_after = math.inf if "CERTIFICATE_VERIFY_FAILED" in detail else None
+    retry_after = math.inf if _LASTING.search(detail) else None
     return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain, retry_after=retry_after)
 
 

@@ -29,13 +29,18 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "NoSuchKey": Kind.MISSING,
     "NoSuchBucket": Kind.NO_BUCKET,
     "NoSuchUpload": Kind.OTHER,  # a 404 that is not about the object
-    "InvalidObjectState": Kind.OTHER,  # a 403 that is not about credentials, like the next two
+    "AccountProblem": Kind.OTHER,  # a 403 that is not about credentials, like the next nine
+    "AllAccessDisabled": Kind.OTHER,
+    "InvalidObjectState": Kind.OTHER,
+    "InvalidPayer": Kind.OTHER,
+    "KMS.DisabledException": Kind.OTHER,
+    "NotSignedUp": Kind.OTHER,
     "ObjectNotInActiveTierError": Kind.OTHER,
+    "QuotaExceeded": Kind.OTHER,
+    "RequestExpired": Kind.OTHER,
     "RequestTimeTooSkewed": Kind.OTHER,
     "PreconditionFailed": Kind.CONDITION,
     "AccessDenied": Kind.DENIED,
-    "AccountProblem": Kind.DENIED,
-    "AllAccessDisabled": Kind.DENIED,
     "ExpiredToken": Kind.DENIED,
     "InvalidAccessKeyId": Kind.DENIED,
     "InvalidToken": Kind.DENIED,
@@ -72,9 +77,17 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 }
 """Kinds for other codes, and for responses to HEAD, which have only a status."""
 _RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), then try again."
+_ACCOUNT: Final = "Check the state of the account with the provider, such as its billing."
 _ADVICE: Final[Mapping[str, str]] = {
+    "AccountProblem": _ACCOUNT,
+    "AllAccessDisabled": _ACCOUNT,
     "InvalidObjectState": _RESTORE,
+    "InvalidPayer": _ACCOUNT,
+    "KMS.DisabledException": "Enable the key that encrypts the objects, or choose another one (sse_kms_key_id).",
+    "NotSignedUp": _ACCOUNT,
     "ObjectNotInActiveTierError": _RESTORE,
+    "QuotaExceeded": "Remove objects that are no longer needed, or raise the quota.",
+    "RequestExpired": SET_CLOCK,
     "RequestTimeTooSkewed": SET_CLOCK,
 }
 """Advice by error code, for codes to which the advice for their kind doesn't apply."""
