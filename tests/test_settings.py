@@ -94,7 +94,7 @@ def test_invalid_variables_are_refused(variable: str, text: str) -> None:
         ("tape:/models", "tape://models"),
         ("file:/srv/models", "file://"),
         ("s3:/user:secret@host", "s3://name"),
-        (" ", "blank"),
+        (" ", "whitespace"),
     ],
 )
 @pytest.mark.parametrize("provider", [None, "s3", "local"])
