@@ -20,9 +20,9 @@ BYTES_AHEAD: Final = 64 * 1024
 class ReadAhead:
     """Read-ahead for the files of a push, which are opened in roughly ascending order.
 
-    If responses arrive one by one, the following files are also requested one by one. A thread then reads
-    several small files at once instead of being woken for each one. No more files are read ahead until
-    those have been used.
+    If responses arrive one by one, so do the reads of the files that follow. A thread then reads several
+    small files in one go instead of being woken for each one. No more files are read ahead until those
+    have been used.
 
     Args:
         files: the files of the push.

@@ -13,6 +13,7 @@ import pytest
 from aiofiles.threadpool.binary import AsyncBufferedReader
 from tools.factories import Files, ManagerFactory
 from tools.inspection import keys
+from tools.oserrors import failing
 
 from aioassets import AccessDenied, LocalDriver, PreconditionFailed, StoreUnsuitable
 from aioassets.drivers.locking import Mount, mount_of
@@ -45,21 +46,6 @@ SAFE = {
     "gpfs": "rw - gpfs gpfs0 rw",
     "smb": "rw - cifs //server/share rw,vers=3.0",
 }
-
-
-def failing(number: int, times: float = float("inf"), real: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Return a function that raises this error some times, and then calls the real one."""
-    left = times
-
-    def call(*args: Any, **options: Any) -> Any:
-        nonlocal left
-        if left > 0:
-            left -= 1
-            raise OSError(number, os.strerror(number))
-        assert real is not None
-        return real(*args, **options)
-
-    return call
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Identities of buckets on S3: two stores that share a name are told apart by what the SDK resolves."""
+"""Identities of buckets on S3: what the SDK resolves distinguishes two stores with one name."""
 
 from __future__ import annotations
 

@@ -5,30 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tools.factories import ManagerFactory
 from tools.inspection import contents
+from tools.oserrors import failing
 
 from aioassets import CacheError, MemoryDriver
-
-
-def failing(times: float, real: Callable[..., Any], number: int = errno.ESTALE) -> Callable[..., Any]:
-    """Return a function that raises this error some times, and then calls the real one."""
-    left = times
-
-    def call(*args: Any, **options: Any) -> Any:
-        nonlocal left
-        if left > 0:
-            left -= 1
-            raise OSError(number, os.strerror(number))
-        return real(*args, **options)
-
-    return call
-
 
 CALLS = ["fcntl.flock", "os.open", "os.stat", "os.rename", "os.replace", "os.pwrite", "os.mkdir", "io.open"]
 
@@ -40,7 +24,9 @@ async def test_one_stale_handle_ends_no_fetch(
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
     module, _, function = name.partition(".")
-    monkeypatch.setattr(name, failing(1, getattr({"os": os, "io": io}.get(module) or __import__(module), function)))
+    monkeypatch.setattr(
+        name, failing(errno.ESTALE, 1, getattr({"os": os, "io": io}.get(module) or __import__(module), function))
+    )
     fetched = await manager.fetch_asset("model")
     assert contents(fetched.path) == contents(tree)
 
@@ -51,6 +37,6 @@ async def test_an_error_that_stays_comes_with_a_hint(
 ) -> None:
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
-    monkeypatch.setattr("fcntl.flock", failing(99, bool, number))
+    monkeypatch.setattr("fcntl.flock", failing(number, 99, bool))
     with pytest.raises(CacheError, match=rf"{os.strerror(number)}; .*file system"):
         await manager.fetch_asset("model")
