@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from tools.relay import Clock, settled
+from tools.tcp import listening
 
 from aioassets.drivers.http.connections import Watch, send_once
 
@@ -65,11 +66,9 @@ async def test_aiohttp_repeats_no_request_after_a_kept_connection_broke(once: bo
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         received += 1
-        writer.close()
 
-    server = await asyncio.start_server(answer_every_other, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, aiohttp.ClientSession() as session:
+    async with listening(answer_every_other) as port, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{port}"
         if once:
             send_once(session)
         async with session.get(url):

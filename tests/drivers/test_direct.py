@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tools.relay import Relay
 from tools.servers import AzureServer, GCSServer
+from tools.tcp import listening
 
 from aioassets import AzureDriver, Dispatcher, Driver, GCSDriver
 from aioassets.drivers.azure.signing import SharedKey
@@ -250,18 +251,16 @@ class SecureStore:
         self.shown: list[str] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
-                headers = dict(line.split(": ", 1) for line in head[1:] if line)
-                await reader.readexactly(int(headers.get("content-length", 0)))
-                self.shown.append(headers["authorization"].removeprefix("bearer "))
-                fine = self.shown[-1] in self.accepted
-                status = "201 Created" if fine else "401 Unauthorized"
-                answer = ["ETag: 1", "x-ms-request-id: 1", "Content-Length: 0", "", ""]
-                challenge = [] if fine else [f"WWW-Authenticate: {self.CHALLENGE}"]
-                writer.write("\r\n".join([f"HTTP/1.1 {status}", *challenge, *answer]).encode())
-        writer.close()
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in head[1:] if line)
+            await reader.readexactly(int(headers.get("content-length", 0)))
+            self.shown.append(headers["authorization"].removeprefix("bearer "))
+            fine = self.shown[-1] in self.accepted
+            status = "201 Created" if fine else "401 Unauthorized"
+            answer = ["ETag: 1", "x-ms-request-id: 1", "Content-Length: 0", "", ""]
+            challenge = [] if fine else [f"WWW-Authenticate: {self.CHALLENGE}"]
+            writer.write("\r\n".join([f"HTTP/1.1 {status}", *challenge, *answer]).encode())
 
 
 @pytest.fixture
@@ -273,10 +272,9 @@ async def store(tmp_path: Path) -> AsyncIterator[tuple[SecureStore, dict[str, An
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     served = SecureStore()
     served.accepted = {"first", "second"}
-    server = await asyncio.start_server(served.serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/{ACCOUNT}"
-        yield served, {"account_url": url, "ca_bundle": tmp_path / "ca.pem", "dispatcher": Dispatcher(retry=NO_RETRY)}
+    options = {"ca_bundle": tmp_path / "ca.pem", "dispatcher": Dispatcher(retry=NO_RETRY)}
+    async with listening(served.serve, tls=tls) as port:
+        yield served, {"account_url": f"https://127.0.0.1:{port}/{ACCOUNT}", **options}
 
 
 async def test_a_token_is_shown_until_it_is_about_to_expire(
@@ -315,11 +313,9 @@ async def test_all_requests_go_through_a_proxy(kind: str, sent: list[str], monke
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readline())
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        writer.close()
 
-    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    async with listening(refuse) as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         for variable in ("NO_PROXY", "no_proxy", "http_proxy"):
             monkeypatch.delenv(variable, raising=False)
         async with _driver_of(kind, "http://store.invalid") as driver:

@@ -27,6 +27,7 @@ from gcloud.aio.storage import Storage
 from tools.claims import dead_claim, put_claim
 from tools.relay import Exchange, Relay, Reply
 from tools.servers import GCSServer, free_ports
+from tools.tcp import listening, tunnel
 
 from aioassets import AssetsManager, MemoryDriver
 from aioassets.drivers.gcs.credentials import Tokens
@@ -237,23 +238,21 @@ class TestErrors:
 
     async def test_a_silent_store_times_out(self) -> None:
         """Only silence is limited, not the duration of a transfer."""
-        over = anyio.Event()
 
-        async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await over.wait()
-            writer.close()
+        async def be_silent(*_: object) -> None:
+            await anyio.sleep_forever()
 
-        server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
-        root = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        dispatcher = Dispatcher(retry=NO_RETRY)
-        async with server, GCSDriver("bucket", api_root=root, read_timeout=0.1, dispatcher=dispatcher) as driver:
+        options: dict[str, Any] = {"read_timeout": 0.1, "dispatcher": Dispatcher(retry=NO_RETRY)}
+        async with (
+            listening(be_silent) as port,
+            GCSDriver("bucket", api_root=f"http://127.0.0.1:{port}", **options) as driver,
+        ):
             for attempt in (
                 driver.stat("key"),
                 driver.upload("key", BytesSource(LARGE * 8)),
             ):  # more than socket buffers hold
                 with pytest.raises(StoreUnavailable, match="the request timed out"):
                     await attempt
-            over.set()
 
     async def test_the_answer_of_another_kind_of_server_is_an_error(self, gcs: GCSServer, bucket: str) -> None:
         async with Relay(gcs.api_root) as relay, GCSDriver(bucket, api_root=relay.url) as driver:
@@ -940,20 +939,11 @@ async def secure(gcs: GCSServer, tmp_path: Path) -> AsyncIterator[dict[str, Any]
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     parts = urlsplit(gcs.api_root)
 
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+    async def forward(*client: *tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        await tunnel(client, parts.hostname or "", parts.port or 0)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection(parts.hostname, parts.port)
-        await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
-        root = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield {"api_root": root, "anonymous": True, "ca_bundle": tmp_path / "ca.pem"}
+    async with listening(forward, tls=tls) as port:
+        yield {"api_root": f"https://127.0.0.1:{port}", "anonymous": True, "ca_bundle": tmp_path / "ca.pem"}
 
 
 @servers

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools.tcp import listening
 
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, Driver, GCSDriver, S3Driver, StoreError
 from aioassets.drivers.http.connections import MAX_ERROR
@@ -99,33 +100,18 @@ class Server:
         self.answer = answer
         self.asked: list[bytes] = []
         self.url = ""
-        self._serving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._serving.add(asyncio.ensure_future(self._serve(reader, writer)))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with listening(self._serve) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            server.close()
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
-            await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.asked.append(head + await reader.readexactly(_length(head)))
-                writer.write(self.answer(head))
-                await writer.drain()
-        finally:
-            writer.close()
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head + await reader.readexactly(_length(head)))
+        writer.write(self.answer(head))
+        await writer.drain()
 
 
 def _length(head: bytes) -> int:

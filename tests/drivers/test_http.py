@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tools.factories import Streamed
 from tools.relay import Clock, settled
+from tools.tcp import listening
 
 from aioassets.drivers.http.client import Connections, head_of
 from aioassets.drivers.http.connections import NotConnected
@@ -76,36 +77,24 @@ class Store:
 
     def __init__(self, *scripts: Script) -> None:
         self._scripts = list(scripts)
-        self._following: set[asyncio.Task[None]] = set()
         self.connections = self.closed = 0
         self.address: Server = ("", 0)
 
     @contextlib.asynccontextmanager
     async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._following.add(asyncio.ensure_future(self._follow(reader, writer)))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-        self.address = ("localhost" if tls else "127.0.0.1", server.sockets[0].getsockname()[1])
-        try:
+        async with listening(self._follow, tls=tls) as port:
+            self.address = ("localhost" if tls else "127.0.0.1", port)
             yield
-        finally:
-            server.close()
-            for task in self._following:
-                task.cancel()
-            await asyncio.gather(*self._following, return_exceptions=True)
-            await server.wait_closed()
 
     async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         script = self._scripts[min(self.connections, len(self._scripts) - 1)]
         self.connections += 1
         peer = Peer(reader, writer)
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            try:
-                await script(peer)
-            finally:
-                await peer.close()
-                self.closed += 1
+        try:
+            await script(peer)
+        finally:
+            await peer.close()
+            self.closed += 1
 
 
 async def always_ok(peer: Peer) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 from tools.servers import free_ports
+from tools.tcp import listening, tunnel
 
 from aioassets import AioAssetsError, AzureDriver, Dispatcher, GCSDriver, S3Driver
 from aioassets.drivers.http.client import Connections
@@ -51,48 +52,21 @@ class Forwarder:
         self.answer = answer
         self.heads: list[bytes] = []
         self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Forwarder]:
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._tasks.add(asyncio.ensure_future(self._serve(reader, writer)))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with listening(self._serve, tls=tls) as self.port:
             yield self
-        finally:
-            server.close()
-            await asyncio.gather(*self._tasks)
-            await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.heads.append(head)
-                if head.startswith(b"CONNECT "):
-                    writer.write(self.answer)
-                    await self._tunnel(head, reader, writer)
-                    break
-                writer.write(OK)
-        writer.close()
-
-    async def _tunnel(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if b" 200 " not in self.answer:
-            return
-        host, _, port = head.split()[1].decode().rpartition(":")
-        there = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+        while not (head := await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT "):
+            self.heads.append(head)
+            writer.write(OK)
+        self.heads.append(head)
+        writer.write(self.answer)
+        if b" 200 " in self.answer:
+            host, _, port = head.split()[1].decode().rpartition(":")
+            await tunnel((reader, writer), host, int(port))
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +91,12 @@ async def store(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve the same object to every request; yield the port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(OK.removesuffix(b"data") if head.startswith(b"HEAD ") else OK)
-        writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK.removesuffix(b"data") if head.startswith(b"HEAD ") else OK)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with listening(serve, tls=tls) as port:
+        yield port
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from aiohttp import web
 from tools.factories import long_text
 from tools.s3 import client_of
 from tools.servers import S3Server
+from tools.tcp import listening, tunnel
 
 from aioassets.drivers.protocol import Expect
 from aioassets.drivers.s3.address import Address
@@ -323,27 +324,12 @@ class TestTLS:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
         store = urlsplit(seaweedfs.endpoint_url)
-        tasks: set[asyncio.Task[None]] = set()
 
-        async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while data := await reader.read(65536):
-                    writer.write(data)
-                    await writer.drain()
-            writer.close()
+        async def forward(*client: *tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+            await tunnel(client, store.hostname or "", store.port or 0)
 
-        async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there = await asyncio.open_connection(store.hostname, store.port)
-            await asyncio.gather(pass_on(reader, there[1]), pass_on(there[0], writer))
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            tasks.add(asyncio.ensure_future(join(reader, writer)))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        yield {**seaweedfs.options, "endpoint_url": f"https://localhost:{port}", "part_size": MIN_PART_SIZE}
-        server.close()
-        await asyncio.gather(*tasks)
+        async with listening(forward, tls=context) as port:
+            yield {**seaweedfs.options, "endpoint_url": f"https://localhost:{port}", "part_size": MIN_PART_SIZE}
 
     async def test_requests_work_as_in_plain_http(
         self, bucket: str, options: dict[str, Any], ca_bundle: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, UnauthorizedSSOTokenError
 from tools.s3 import client_of
+from tools.tcp import listening
 
 from aioassets import AioAssetsError, Dispatcher, InvalidSetting, S3Driver
 from aioassets.cli.process import exit_code_of
@@ -128,19 +129,16 @@ async def bucket() -> AsyncIterator[tuple[str, list[bytes]]]:
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                heads.append(head := await reader.readuntil(b"\r\n\r\n"))
-                length = b"0" if head.startswith(b"PUT ") else b"4"
-                writer.write(
-                    b'HTTP/1.1 200 OK\r\nETag: W/"1"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n'
-                    b"Content-Length: " + length + b"\r\n\r\n" + (b"data" if head.startswith(b"GET ") else b"")
-                )
-        writer.close()
+        while True:
+            heads.append(head := await reader.readuntil(b"\r\n\r\n"))
+            length = b"0" if head.startswith(b"PUT ") else b"4"
+            writer.write(
+                b'HTTP/1.1 200 OK\r\nETag: W/"1"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n'
+                b"Content-Length: " + length + b"\r\n\r\n" + (b"data" if head.startswith(b"GET ") else b"")
+            )
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
+    async with listening(serve) as port:
+        yield f"http://127.0.0.1:{port}", heads
 
 
 async def heads_of(**options: Any) -> list[bytes]:
