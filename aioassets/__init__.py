@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from aioassets.fetch.fetched import *
     from aioassets.fetch.verify import *
     from aioassets.manager import *
+    from aioassets.model.aliases import *
     from aioassets.model.files import *
     from aioassets.model.leftovers import *
     from aioassets.model.manifest import *
+    from aioassets.model.marks import *
     from aioassets.model.names import *
+    from aioassets.model.origin import *
     from aioassets.model.pusher import *
     from aioassets.model.versioning import *
     from aioassets.progress import *
@@ -38,10 +41,13 @@ _MODULES = (
     "aioassets.manager",
     "aioassets.fetch.fetched",
     "aioassets.fetch.verify",
+    "aioassets.model.aliases",
     "aioassets.model.files",
     "aioassets.model.leftovers",
     "aioassets.model.manifest",
+    "aioassets.model.marks",
     "aioassets.model.names",
+    "aioassets.model.origin",
     "aioassets.model.pusher",
     "aioassets.model.versioning",
     "aioassets.push.plan",

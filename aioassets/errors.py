@@ -6,15 +6,22 @@
     ├── UsageError                 invalid call (also a ValueError)
     │   ├── InvalidName            invalid asset name
     │   ├── InvalidVersion         version that the versioning scheme doesn't allow
+    │   ├── InvalidAlias           invalid alias
     │   ├── InvalidSpec            invalid asset spec
     │   └── InvalidSetting         invalid or missing argument, environment variable or extra
     ├── NotFound
     │   ├── AssetNotFound
     │   ├── VersionNotFound
+    │   │   └── VersionDeleted     the version was deleted
+    │   ├── AliasNotFound
     │   ├── PartNotFound
     │   └── SourceNotFound         the source to push doesn't exist
     ├── Conflict
     │   ├── AssetExists
+    │   ├── AliasMoved             the alias doesn't point at the expected version
+    │   ├── VersionInUse           an alias points at the version to yank or delete
+    │   ├── VersionYanked          the version to point an alias at is yanked
+    │   ├── VersionDiffers         the version to copy exists with different content
     │   └── PushContended          lost the version number to concurrent pushes too many times
     ├── SourceError                the source can't be pushed
     │   └── SourceChanged          the source changed during the push
@@ -42,11 +49,14 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 __all__ = [
     "AccessDenied",
     "AioAssetsError",
+    "AliasMoved",
+    "AliasNotFound",
     "AssetExists",
     "AssetNotFound",
     "BucketNotFound",
@@ -55,6 +65,7 @@ __all__ = [
     "Conflict",
     "DocumentTooLarge",
     "IntegrityError",
+    "InvalidAlias",
     "InvalidName",
     "InvalidSetting",
     "InvalidSpec",
@@ -78,7 +89,11 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnsuitable",
     "UsageError",
+    "VersionDeleted",
+    "VersionDiffers",
+    "VersionInUse",
     "VersionNotFound",
+    "VersionYanked",
 ]
 
 
@@ -129,6 +144,18 @@ class InvalidVersion(UsageError):
     def __init__(self, version: str, reason: str) -> None:
         self.version = version
         super().__init__(f"{version!r} is not a valid version: {reason}.")
+
+
+class InvalidAlias(UsageError):
+    """Raised when an alias is invalid.
+
+    Attributes:
+        alias: the alias as given.
+    """
+
+    def __init__(self, alias: str, reason: str) -> None:
+        self.alias = alias
+        super().__init__(f"{alias!r} is not a valid alias: {reason}.")
 
 
 class InvalidSpec(UsageError):
@@ -186,6 +213,41 @@ class VersionNotFound(NotFound):
         )
 
 
+class VersionDeleted(VersionNotFound):
+    """Raised when the requested version was deleted.
+
+    Attributes:
+        date: when it was deleted, by the clock of the process that deleted it.
+        reason: why it was deleted, if a reason was given.
+    """
+
+    def __init__(self, name: str, version: str, where: str, date: datetime, by: object, reason: str | None) -> None:
+        super().__init__(name, version, where)
+        self.date = date
+        self.reason = reason
+        because = f": {reason.rstrip('.')}" if reason else ""
+        self.args = (f"{name}:{version} was deleted from {where} on {date:%Y-%m-%d %H:%M %Z} by {by}{because}.",)
+
+
+class AliasNotFound(NotFound):
+    """Raised when an asset has no such alias.
+
+    Attributes:
+        name: the asset's name.
+        alias: the alias.
+        available: the existing aliases, sorted.
+    """
+
+    def __init__(self, name: str, alias: str, where: str, available: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.alias = alias
+        self.available = available
+        listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
+        super().__init__(
+            f"Asset {name!r} has no alias {alias!r} in {where}." + (f" Its aliases: {listed}." if listed else "")
+        )
+
+
 class PartNotFound(NotFound):
     """Raised when a part matches no file or folder of the version.
 
@@ -228,6 +290,79 @@ class AssetExists(Conflict):
     def __init__(self, name: str, detail: str) -> None:
         self.name = name
         super().__init__(f"Cannot create asset {name!r}: {detail}")
+
+
+class AliasMoved(Conflict):
+    """Raised when an alias doesn't point at the expected version, for example because another process moved it.
+
+    Attributes:
+        name: the asset's name.
+        alias: the alias.
+        expected: the expected version; `None` if the alias was expected not to exist.
+        found: the version that it points at; `None` if the alias doesn't exist.
+    """
+
+    def __init__(self, name: str, alias: str, expected: str | None, found: str | None) -> None:
+        self.name = name
+        self.alias = alias
+        self.expected = expected
+        self.found = found
+        state = "doesn't exist" if found is None else f"points at {found}"
+        wanted = "not to exist" if expected is None else f"to point at {expected}"
+        super().__init__(f"The alias {name}@{alias} {state}, but was expected {wanted}. Nothing was changed.")
+
+
+class VersionInUse(Conflict):
+    """Raised when a version can't be yanked or deleted because an alias points at it.
+
+    Attributes:
+        name: the asset's name.
+        version: the version.
+        aliases: the aliases that point at it.
+    """
+
+    def __init__(self, name: str, version: str, aliases: tuple[str, ...], action: str) -> None:
+        self.name = name
+        self.version = version
+        self.aliases = aliases
+        named = ", ".join(f"{name}@{alias}" for alias in aliases)
+        super().__init__(f"Cannot {action} {name}:{version}: {named} points at it. Move or remove the alias first.")
+
+
+class VersionYanked(Conflict):
+    """Raised when an alias can't point at a version because the version is yanked.
+
+    Attributes:
+        name: the asset's name.
+        version: the version.
+        reason: why it was yanked, if a reason was given.
+    """
+
+    def __init__(self, name: str, version: str, reason: str | None) -> None:
+        self.name = name
+        self.version = version
+        self.reason = reason
+        because = f" ({reason.rstrip('.')})" if reason else ""
+        super().__init__(
+            f"{name}:{version} is yanked{because}, so no alias can point at it. Choose another version, or unyank it."
+        )
+
+
+class VersionDiffers(Conflict):
+    """Raised when a version can't be copied because the target has that version with different content.
+
+    Attributes:
+        name: the asset's name in the target.
+        version: the version.
+    """
+
+    def __init__(self, name: str, version: str, where: str) -> None:
+        self.name = name
+        self.version = version
+        super().__init__(
+            f"{name}:{version} exists in {where} with different content. "
+            "Copy it under the next free number with renumber=True (--renumber)."
+        )
 
 
 class SourceError(AioAssetsError):

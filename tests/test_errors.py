@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -16,15 +17,19 @@ import aioassets
 from aioassets import errors
 from aioassets.errors import AioAssetsError
 
+DELETED: Final = datetime(2026, 11, 27, tzinfo=UTC)
 CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] = {
     errors.AccessDenied: lambda: errors.AccessDenied("s3://b", "read 'k'", "403: no.", "Ask an administrator."),
     errors.AssetExists: lambda: errors.AssetExists("team/m", "it has version 0.0."),
     errors.AssetNotFound: lambda: errors.AssetNotFound("team/m", "s3://b", "Create it with `new`."),
     errors.BucketNotFound: lambda: errors.BucketNotFound("s3://b", creatable=True),
     errors.BulkUpdateError: lambda: errors.BulkUpdateError({"a": 1}, {"b": errors.SourceChanged("f")}),
+    errors.AliasMoved: lambda: errors.AliasMoved("m", "prod", None, "0.0"),
+    errors.AliasNotFound: lambda: errors.AliasNotFound("m", "prod", "s3://b", ("test",)),
     errors.CacheError: lambda: errors.CacheError("/assets", "it is a file"),
     errors.DocumentTooLarge: lambda: errors.DocumentTooLarge("s3://b/k", None, 1000),
     errors.IntegrityError: lambda: errors.IntegrityError("m:0.0", "1 byte", "2 bytes"),
+    errors.InvalidAlias: lambda: errors.InvalidAlias("1", "it is a number"),
     errors.InvalidName: lambda: errors.InvalidName("a b", "it has a blank"),
     errors.InvalidSpec: lambda: errors.InvalidSpec("a:b", "'b' is no version"),
     errors.InvalidVersion: lambda: errors.InvalidVersion("b", "it is no number"),
@@ -41,6 +46,10 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
         "s3://b", "503.", uncertain=False, retry_after=1.5, throttled=True
     ),
     errors.StoreUnsuitable: lambda: errors.StoreUnsuitable("s3://b", "it ignores conditions"),
+    errors.VersionDeleted: lambda: errors.VersionDeleted("m", "0.7", "s3://b", DELETED, "ann", "it is broken"),
+    errors.VersionDiffers: lambda: errors.VersionDiffers("m", "0.7", "s3://b"),
+    errors.VersionInUse: lambda: errors.VersionInUse("m", "0.7", ("prod",), "delete"),
+    errors.VersionYanked: lambda: errors.VersionYanked("m", "0.7", None),
     errors.VersionNotFound: lambda: errors.VersionNotFound("m", "0.7", "s3://b", ("0.1", "0.0")),
 }
 """An error for each class with a constructor of its own. All others take one text."""

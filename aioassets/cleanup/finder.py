@@ -13,6 +13,7 @@ from aioassets.errors import AssetNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore, MetaState
@@ -139,6 +140,8 @@ class LeftoverFinder:
         )
         if isinstance(meta.content, Manifest):
             return await self._of_sealed_version(found, meta.content)
+        if isinstance(meta.content, Tombstone):
+            return None
         content = await self.inspection.content(name, version)
         found = replace(found, files=content.files, size=content.size, holder=meta.content.holder)
         return await self._of_claim(found, meta, meta.content, listed)

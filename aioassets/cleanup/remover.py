@@ -17,9 +17,8 @@ from aioassets.cleanup.finder import LeftoverFinder
 from aioassets.cleanup.inspection import StoreInspection
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreCorrupt
-from aioassets.model.claim import ClaimState
+from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
-from aioassets.model.manifest import Manifest
 from aioassets.runtime.machine import Claimant
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import new_claim
@@ -69,7 +68,7 @@ class LeftoverRemover:
             meta = await self.inspection.read_meta(name, version)
         except (ObjectNotFound, StoreCorrupt):
             return False
-        if isinstance(meta.content, Manifest):
+        if not isinstance(meta.content, Claim):
             return False
         if meta.content.state is ClaimState.CLAIMED:
             over = await in_thread(self.inspection.may_end, meta, meta.content)

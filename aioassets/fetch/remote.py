@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from aioassets.drivers.protocol import ObjectInfo, Revision
-from aioassets.errors import AssetNotFound, IntegrityError, ObjectNotFound, StoreCorrupt, VersionNotFound
+from aioassets.errors import (
+    AssetNotFound,
+    IntegrityError,
+    ObjectNotFound,
+    StoreCorrupt,
+    VersionDeleted,
+    VersionNotFound,
+)
 from aioassets.fetch.labels import file_label
 from aioassets.model.claim import Claim
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import Tombstone
 from aioassets.store.documents import AssetStore
 
 
@@ -58,11 +66,15 @@ class RemoteVersion:
         Raises:
             AssetNotFound: the asset doesn't exist.
             VersionNotFound: the version doesn't exist or isn't complete.
+            VersionDeleted: the version was deleted.
             StoreCorrupt: the index lists the version, but it has no manifest.
         """
         content = await _meta_content(store, name, version)
         if isinstance(content, Manifest):
             return cls(store, name, version, content)
+        if isinstance(content, Tombstone):
+            deleted = content.deleted
+            raise VersionDeleted(name, version, store.url, deleted.date, deleted.by, deleted.reason)
         state = await store.read_index(name)
         if not state.exists:
             raise AssetNotFound(name, store.url)
@@ -99,7 +111,7 @@ class RemoteVersion:
         return RemoteFile(entry, key, label, info.size, info.revision or None)
 
 
-async def _meta_content(store: AssetStore, name: str, version: str) -> Manifest | Claim | None:
+async def _meta_content(store: AssetStore, name: str, version: str) -> Manifest | Claim | Tombstone | None:
     try:
         return (await store.read_meta(name, version)).content
     except ObjectNotFound:

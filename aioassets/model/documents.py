@@ -1,4 +1,4 @@
-"""Parsing of `.meta` documents, which hold a claim or a manifest."""
+"""Parsing of `.meta` documents, which hold a claim, a manifest or a tombstone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable
 from aioassets.model.claim import CLAIM_FIELD, Claim
 from aioassets.model.jsontext import no_check
 from aioassets.model.manifest import Manifest, fields_of
+from aioassets.model.tombstone import TOMBSTONE_FIELD, Tombstone
 
 
-def parse_meta(data: bytes, check: Callable[[], None] = no_check) -> Manifest | Claim:
-    """Return the manifest or claim in a `.meta` document, or raise `ValueError` if it is invalid."""
+def parse_meta(data: bytes, check: Callable[[], None] = no_check) -> Manifest | Claim | Tombstone:
+    """Return the manifest, claim or tombstone in a `.meta` document, or raise `ValueError` if it is invalid."""
     value = fields_of(data, check)
     if CLAIM_FIELD in value:
         return Claim.from_value(value[CLAIM_FIELD])
+    if TOMBSTONE_FIELD in value:
+        return Tombstone.from_value(value[TOMBSTONE_FIELD])
     return Manifest.from_fields(value)

@@ -6,6 +6,7 @@ Documents come from a store and are untrusted. Invalid ones raise a `ValueError`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 MAX_ENTRIES: Final = 1_000_000
@@ -32,3 +33,14 @@ def optional_text(value: Mapping[str, Any], key: str) -> str | None:
     """Return the string in a field, or `None` if it is absent or null. Raise `ValueError` for any other type."""
     item = value.get(key)
     return None if item is None else str(typed(item, str, key))
+
+
+def timestamp(value: Any, what: str) -> datetime:
+    """Return the time in an ISO 8601 string, in UTC if it has no time zone, or raise `ValueError`."""
+    try:
+        parsed = datetime.fromisoformat(typed(value, str, what))
+        parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        parsed.astimezone(UTC)  # raises OverflowError outside of the years 1 to 9999
+    except (ValueError, OverflowError):
+        raise ValueError(f"its {what} isn't a valid ISO 8601 date and time") from None
+    return parsed

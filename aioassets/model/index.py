@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from aioassets.model.fields import MAX_ENTRIES, texts_of
+from aioassets.model.fields import MAX_ENTRIES, texts_of, typed
 from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
@@ -16,25 +17,54 @@ _MAX_VALUES: Final = 4 * MAX_ENTRIES
 """Maximum number of values in an index. As Python objects, they take about 250 MB."""
 
 
+class Fence(enum.StrEnum):
+    """Reason why an index must not list a version."""
+
+    YANKED = "yanked"
+    """The version was yanked, and may be restored."""
+    DELETED = "deleted"
+    """The version was deleted. This is final."""
+
+
 @dataclass(frozen=True, slots=True)
 class VersionIndex:
     """Content of a `.versions` document.
 
     Attributes:
         versions: the listed versions, latest first.
+        fences: the versions that must not be listed, and why.
         extra: unknown fields, which are kept when the index is rewritten.
     """
 
     versions: tuple[str, ...] = ()
+    fences: Mapping[str, Fence] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """All versions that the index names, listed or fenced. None of their numbers may be used again."""
+        return (*self.versions, *(version for version in self.fences if version not in self.versions))
+
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
-        """Return the index with its versions replaced."""
+        """Return the index with its versions replaced. The fences stay."""
         return replace(self, versions=tuple(versions))
+
+    def fenced(self, version: str, fence: Fence) -> VersionIndex:
+        """Return the index without a version, and with a fence for it. A fence for a deleted version stays."""
+        versions = tuple(other for other in self.versions if other != version)
+        final = Fence.DELETED if self.fences.get(version) is Fence.DELETED else fence
+        return replace(self, versions=versions, fences={**self.fences, version: final})
+
+    def unfenced(self, version: str) -> VersionIndex:
+        """Return the index without the fence for a version, unless the version was deleted."""
+        if self.fences.get(version) is not Fence.YANKED:
+            return self
+        return replace(self, fences={other: why for other, why in self.fences.items() if other != version})
 
     def to_json(self) -> bytes:
         """Return the JSON document."""
-        return dump({**self.extra, "versions": list(self.versions)})
+        fences = {"fences": {version: str(fence) for version, fence in self.fences.items()}} if self.fences else {}
+        return dump({**self.extra, **fences, "versions": list(self.versions)})
 
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> VersionIndex:
@@ -47,4 +77,13 @@ class VersionIndex:
             if (problem := version_problem(version)) is not None:
                 raise ValueError(f"it lists the version {quoted(version)}: {problem}")
             distinct[version] = None
-        return cls(tuple(distinct), value)
+        return cls(tuple(distinct), _fences(value.pop("fences", {})), value)
+
+
+def _fences(value: Any) -> dict[str, Fence]:
+    fences = {}
+    for version, fence in typed(value, dict, "fences").items():
+        if fence not in list(Fence) or version_problem(version) is not None:
+            raise ValueError(f"it has an invalid fence for the version {quoted(version)}")
+        fences[version] = Fence(fence)
+    return fences

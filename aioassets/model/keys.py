@@ -11,6 +11,7 @@ MAX_SEGMENT_BYTES = 255
 
 _META = ".meta"
 _VERSIONS = ".versions"
+_ALIASES = ".aliases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class Layout:
     def versions(self, name: str) -> str:
         """Return the key of an asset's index."""
         return f"{self.root}{name}{_VERSIONS}"
+
+    def aliases(self, name: str) -> str:
+        """Return the key of an asset's aliases."""
+        return f"{self.root}{name}{_ALIASES}"
 
     def meta(self, name: str, version: str) -> str:
         """Return the key of a version's `.meta`, which holds its claim and later its manifest."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 from aioassets.model.claim import CLAIM_FIELD
 from aioassets.model.digests import PREFERRED, best_of
-from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, typed
+from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, timestamp, typed
 from aioassets.model.files import FileEntry, FileTable
 from aioassets.model.jsontext import Reader, dump, no_check
+from aioassets.model.marks import Mark
+from aioassets.model.origin import Origin
 from aioassets.model.paths import check_paths
 from aioassets.model.pusher import Pusher
 
@@ -20,16 +22,14 @@ __all__ = ["Manifest"]
 
 _MAX_SIZE: Final = 2**63 - 1
 _HEX: Final = re.compile(r"[0-9a-f]{0,256}")
-
-
-def _timestamp(text: Any) -> datetime:
-    try:
-        parsed = datetime.fromisoformat(typed(text, str, "push_date"))
-        parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        parsed.astimezone(UTC)  # raises OverflowError outside of the years 1 to 9999
-    except (ValueError, OverflowError):
-        raise ValueError("its push_date isn't a valid ISO 8601 date and time") from None
-    return parsed
+_STATES: Final = {True: "yanked", False: "restored"}
+_KNOWN: Final = frozenset(
+    (
+        *("push_date", "is_directory", "contents", "files", "empty_directories", "pushed_by", "tool", "message"),
+        *("labels", "token", "content_digest", "origin", "mark"),
+    )
+)
+"""Fields that this version of aioassets understands."""
 
 
 def _entry(value: Any) -> FileEntry:
@@ -62,6 +62,11 @@ class Manifest:
         message: the pusher's message.
         labels: the pusher's labels.
         token: a random identifier of the push; `None` for modelkit.
+        content_digest: the content digest (see `content_digest` in `model.content`); `None` if any file has no SHA-256.
+        origin: the version that this one was copied from; `None` if it was pushed.
+        mark: who last yanked or restored the version; `None` if it was never yanked.
+        is_yanked: whether the version is yanked.
+        extra: unknown fields, which are kept when the manifest is rewritten.
     """
 
     push_date: datetime
@@ -73,6 +78,11 @@ class Manifest:
     message: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     token: str | None = None
+    content_digest: str | None = None
+    origin: Origin | None = None
+    mark: Mark | None = field(default=None, compare=False)
+    is_yanked: bool = field(default=False, compare=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", self.table)
@@ -119,8 +129,18 @@ class Manifest:
             "message": self.message,
             "labels": dict(self.labels),
             "token": self.token,
+            "content_digest": self.content_digest,
+            "origin": None if self.origin is None else self.origin.to_json(),
+            "mark": self._mark_json(),
         }
-        return value | {key: item for key, item in optional.items() if item}
+        return value | {key: item for key, item in optional.items() if item} | dict(self.extra)
+
+    def _mark_json(self) -> dict[str, Any] | None:
+        return None if self.mark is None else {"state": _STATES[self.is_yanked], **self.mark.to_json()}
+
+    def marked(self, mark: Mark, *, yanked: bool) -> Manifest:
+        """Return the manifest of the version after it was yanked or restored."""
+        return replace(self, mark=mark, is_yanked=yanked)
 
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> Manifest:
@@ -130,6 +150,7 @@ class Manifest:
     @classmethod
     def from_fields(cls, value: dict[str, Any]) -> Manifest:
         """Return the manifest with the given fields, or raise `ValueError` if they are invalid."""
+        mark, is_yanked = _mark(value.get("mark"))
         is_directory = typed(value.get("is_directory"), bool, "is_directory")
         contents = list(texts_of(value.get("contents", []), "contents")) if is_directory else [""]
         files = value.get("files")
@@ -145,7 +166,7 @@ class Manifest:
         pushed_by = typed(value.get("pushed_by", {}), dict, "pushed_by")
         labels = typed(value.get("labels", {}), dict, "labels")
         return cls(
-            push_date=_timestamp(value.get("push_date")),
+            push_date=timestamp(value.get("push_date"), "push_date"),
             is_directory=is_directory,
             files=files,
             empty_directories=folders,
@@ -154,7 +175,21 @@ class Manifest:
             message=optional_text(value, "message"),
             labels={key: typed(item, str, "label") for key, item in labels.items()},
             token=optional_text(value, "token"),
+            content_digest=optional_text(value, "content_digest"),
+            origin=None if value.get("origin") is None else Origin.from_value(value["origin"]),
+            mark=mark,
+            is_yanked=is_yanked,
+            extra={key: item for key, item in value.items() if key not in _KNOWN},
         )
+
+
+def _mark(value: Any) -> tuple[Mark | None, bool]:
+    if value is None:
+        return None, False
+    state = typed(value, dict, "mark").get("state")
+    if state not in _STATES.values():
+        raise ValueError("its mark has an unknown state")
+    return Mark.from_value(value, "mark"), state == _STATES[True]
 
 
 def fields_of(data: bytes, check: Callable[[], None] = no_check) -> dict[str, Any]:

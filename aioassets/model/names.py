@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from aioassets.errors import InvalidName, InvalidSpec, InvalidVersion
+from aioassets.errors import InvalidAlias, InvalidName, InvalidSpec, InvalidVersion
 from aioassets.model.keys import MAX_SEGMENT_BYTES
 
 __all__ = ["AssetSpec"]
@@ -17,9 +17,12 @@ MAX_VERSION: Final = 128
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]+")
-_SPEC: Final = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<version>[^\[\]]*))?(?:\[(?P<part>.*)\])?", re.DOTALL)
+_ALIAS: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_SPEC: Final = re.compile(
+    r"(?P<name>[^:@\[\]]+)(?::(?P<version>[^@\[\]]*))?(?:@(?P<alias>[^:@\[\]]*))?(?:\[(?P<part>.*)\])?", re.DOTALL
+)
 _LIKE_A_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z")
-_RESERVED_SUFFIXES: Final = (".meta", ".versions")
+_RESERVED_SUFFIXES: Final = (".meta", ".versions", ".aliases", ".chunks", ".fragments")
 
 
 def looks_like_version(segment: str) -> bool:
@@ -64,6 +67,26 @@ def version_problem(text: str) -> str | None:
     return None
 
 
+def alias_problem(text: str) -> str | None:
+    """Return why this can't be an alias, or `None` if it can."""
+    if len(text) > MAX_VERSION:
+        return f"it is longer than {MAX_VERSION} characters"
+    if not _ALIAS.fullmatch(text):
+        return "use letters, digits, '.', '_' and '-', begin with a letter, and end with a letter or digit"
+    return "it always means the latest version, which needs no alias" if text == "latest" else None
+
+
+def parse_alias(text: str) -> str:
+    """Return the alias if it is valid.
+
+    Raises:
+        InvalidAlias: if it isn't.
+    """
+    if (problem := alias_problem(text)) is not None:
+        raise InvalidAlias(text, problem)
+    return text
+
+
 def parse_new_name(text: str) -> str:
     """Return the name if it is valid for an asset that is pushed.
 
@@ -92,41 +115,49 @@ def parse_part(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AssetSpec:
-    """Reference to an asset, or to a version or part of it: `name[:version][[sub/part]]`.
+    """Reference to an asset, or to a version or part of it: `name[:version | @alias][[sub/part]]`.
 
     Attributes:
         name: the asset's name.
         version: a version, which may be partial (`1`), or `None` for the latest.
         part: a file or folder in the asset, or `None` for the whole asset.
+        alias: an alias that points at a version, instead of a version.
     """
 
     name: str
     version: str | None = None
     part: str | None = None
+    alias: str | None = None
 
     def __post_init__(self) -> None:
         parse_name(self.name)
         if self.version is not None and (problem := version_problem(self.version)) is not None:
             raise InvalidVersion(self.version, problem)
+        if self.alias is not None:
+            parse_alias(self.alias)
+            if self.version is not None:
+                raise InvalidSpec(str(self), "give either a version or an alias, not both")
         if self.part is not None:
             object.__setattr__(self, "part", parse_part(self.part))
 
     @classmethod
     def parse(cls, text: str) -> AssetSpec:
-        """Parse `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+        """Parse `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
 
         Raises:
             InvalidSpec: if the text doesn't have this format, or the part is invalid.
             InvalidName: if the name is invalid.
+            InvalidAlias: if the alias is invalid.
             InvalidVersion: if the version contains characters other than letters, digits, `.`, `_` and
                 `-`, consists of dots only, or is longer than 128 characters.
         """
         match = _SPEC.fullmatch(text)
         if match is None:
-            raise InvalidSpec(text, "expected name or name:version, optionally followed by [sub/part]")
-        return cls(match["name"], match["version"], match["part"])
+            raise InvalidSpec(text, "expected name, name:version or name@alias, optionally followed by [sub/part]")
+        return cls(match["name"], match["version"], match["part"], match["alias"])
 
     def __str__(self) -> str:
         version = f":{self.version}" if self.version is not None else ""
+        version += f"@{self.alias}" if self.alias is not None else ""
         part = f"[{self.part}]" if self.part is not None else ""
         return f"{self.name}{version}{part}"

@@ -17,6 +17,7 @@ from aioassets.errors import (
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
+from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import MajorMinor
 from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim, attempt_claim
 from aioassets.push.context import PushContext
@@ -229,8 +230,11 @@ class VersionAllocation:
             return True
         except StoreCorrupt:
             return False
+        if isinstance(meta.content, Tombstone):
+            return False
         if isinstance(meta.content, Manifest):
-            self.unlisted.add(version)
+            if not meta.content.is_yanked:
+                self.unlisted.add(version)
             return False
         return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._plan.tree.fingerprint)
 
@@ -262,6 +266,8 @@ class VersionAllocation:
             try:
                 meta = await self._store.read_meta(self._plan.name, other)
             except (ObjectNotFound, StoreCorrupt):
+                return
+            if isinstance(meta.content, Tombstone):
                 return
             if isinstance(meta.content, Manifest):
                 await self._exists_already(other)

@@ -228,8 +228,8 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
         except StoreCorrupt:
             return ClaimAttempt()
         content = meta.content
-        if isinstance(content, Manifest):
-            return ClaimAttempt(sealed=True)
+        if not isinstance(content, Claim):
+            return ClaimAttempt(sealed=isinstance(content, Manifest) and not content.is_yanked)
         if content.is_of(claim):  # the response to this write was lost
             return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, effects, took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):

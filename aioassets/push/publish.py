@@ -17,6 +17,7 @@ from aioassets.errors import (
     PushContended,
     StoreUnavailable,
 )
+from aioassets.model.content import content_digest
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
 from aioassets.progress import Progress, TransferFinished, TransferStarted
@@ -178,16 +179,18 @@ class Publication:
         """Return the encoded manifest, or raise `SourceChanged` if the source has changed since the scan."""
         plan = self._plan
         plan.tree.check_unchanged()
+        entries = ledger.entries()
         manifest = Manifest(
             push_date=self._context.now(),
             is_directory=plan.tree.is_directory,
-            files=ledger.entries(),
+            files=entries,
             empty_directories=plan.tree.empty_directories,
             pushed_by=self._context.claimant.holder,
             tool=self._context.tool,
             message=plan.message,
             labels=plan.labels,
             token=held.claim.token,
+            content_digest=content_digest(entries, plan.tree.empty_directories),
         )
         return encoded(manifest.to_fields)
 

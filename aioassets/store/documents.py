@@ -20,6 +20,7 @@ from aioassets.drivers.protocol import (
     Revision,
 )
 from aioassets.errors import BucketNotFound, DocumentTooLarge, ObjectNotFound, StoreCorrupt
+from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
 from aioassets.model.index import MAX_INDEX, VersionIndex
@@ -27,6 +28,7 @@ from aioassets.model.jsontext import no_check
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import is_name, looks_like_version
+from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.clocks import elapsed
 from aioassets.runtime.lanes import FILES_AT_ONCE
@@ -105,13 +107,13 @@ class MetaState:
     """The state of a `.meta` object when it was read.
 
     Attributes:
-        content: the claim or manifest.
+        content: the claim, manifest or tombstone.
         revision: the revision.
         modified: the time of its last write, according to the store's clock.
         answered: the time of the response, according to the same clock.
     """
 
-    content: Manifest | Claim
+    content: Manifest | Claim | Tombstone
     revision: Revision
     modified: datetime
     answered: datetime
@@ -120,6 +122,19 @@ class MetaState:
     def age(self) -> timedelta:
         """The time since the last write. It is never negative, although stores round response times down."""
         return max(timedelta(), self.answered - self.modified)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasState:
+    """The state of an asset's aliases when they were read or written.
+
+    Attributes:
+        table: the aliases; empty if the document doesn't exist.
+        revision: the revision; `Expect.ABSENT` if the document doesn't exist.
+    """
+
+    table: AliasTable
+    revision: Revision | Expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +213,37 @@ class AssetStore:
 
         Raises:
             ObjectNotFound: if it doesn't exist.
-            StoreCorrupt: if it is neither a valid claim nor a valid manifest.
+            StoreCorrupt: if it is not a valid claim, manifest or tombstone.
         """
         key = self.layout.meta(name, version)
         found, content = await self._read(key, parse_meta, MAX_DOCUMENT, "a manifest")
         return MetaState(content, found.revision, found.modified, found.answered)
+
+    async def read_aliases(self, name: str) -> AliasState:
+        """Read an asset's aliases. If the document doesn't exist, return an empty table.
+
+        Raises:
+            StoreCorrupt: if the document isn't valid.
+        """
+        key = self.layout.aliases(name)
+        try:
+            found, table = await self._read(
+                key, lambda data, check: AliasTable.from_json(data), MAX_DOCUMENT, "a list of aliases"
+            )
+        except ObjectNotFound:
+            return AliasState(AliasTable(), Expect.ABSENT)
+        return AliasState(table, found.revision)
+
+    async def swap_aliases(self, name: str, state: AliasState, table: AliasTable) -> AliasState:
+        """Replace an asset's aliases by compare-and-swap.
+
+        Raises:
+            PreconditionFailed: if the aliases are no longer in the given state.
+        """
+        key = self.layout.aliases(name)
+        revision = await self.driver.write(key, table.to_json(), expected=state.revision)
+        logger.debug("Wrote %s/%s, now at revision %s", self.driver.url, key, revision)
+        return AliasState(table, revision)
 
     async def read_document(self, key: str) -> Document:
         """Read a document of any valid size without parsing it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from aioassets.errors import (
@@ -26,7 +27,7 @@ MAX_REFUSALS: Final = 5
 
 def check_index(state: IndexState, scheme: VersioningScheme, name: str) -> None:
     """Raise `InvalidVersion` if an index contains a version that doesn't belong to the given scheme."""
-    for version in state.index.versions:
+    for version in state.index.numbers:
         if not scheme.is_version(version):
             raise InvalidVersion(
                 version,
@@ -43,10 +44,23 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
         VersionNotFound: if the index has no version with the requested major number.
     """
     check_index(state, scheme, name)
-    version = scheme.following(plan_bump, state.index.versions)
+    version = scheme.following(plan_bump, _numbers(state, scheme, plan_bump))
     if version is None:
         raise VersionNotFound(name, str(plan_bump.major), where, state.index.versions)
     return version
+
+
+def _numbers(state: IndexState, scheme: VersioningScheme, bump: Bump) -> Sequence[str]:
+    """Return the listed versions, and the fenced ones whose numbers the next version must follow.
+
+    Those are all of them if a major is given or bumped, and otherwise the ones in the series of the latest listed
+    version, or of the latest fenced one if none is listed.
+    """
+    index = state.index
+    if not (index.fences and index.versions) or bump.major is not None or bump.bump_major:
+        return index.numbers
+    series = scheme.series(scheme.select(None, index.versions)[0])
+    return [v for v in index.numbers if v in index.versions or scheme.series(v) == series]
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:
@@ -71,7 +85,7 @@ async def add_to_index(
 ) -> IndexState:
     """Add versions to an index by compare-and-swap, retrying as long as other writers change it.
 
-    Versions that are already listed are not an error.
+    Versions that are already listed are not an error. Fenced versions are left out.
 
     Args:
         store: the store.
@@ -82,7 +96,7 @@ async def add_to_index(
         known: a known state of the index to try first, instead of reading the index.
 
     Returns:
-        The index that contains the versions.
+        The index that contains the versions, apart from fenced ones.
 
     Raises:
         InvalidVersion: if the index uses a different versioning scheme.
@@ -92,7 +106,7 @@ async def add_to_index(
     refused: object = None
     while True:
         state = known or await store.read_index(name)
-        if versions <= set(state.index.versions):
+        if versions <= set(state.index.numbers):
             return state
         refusals = refusals + 1 if state.revision == refused else 0
         if refusals >= MAX_REFUSALS:
@@ -100,7 +114,7 @@ async def add_to_index(
                 store.driver.url, "it refuses a conditional write even with the revision that it has just reported"
             )
         check_index(state, scheme, name)
-        merged = scheme.select(None, {*state.index.versions, *versions})
+        merged = scheme.select(None, {*state.index.versions, *versions} - state.index.fences.keys())
         try:
             return await store.swap_index(name, state, merged)
         except PreconditionFailed:

@@ -90,7 +90,7 @@ class Judge:
                 self._owners.setdefault(found.token, self.network.acting)
                 if found.state is ClaimState.RELEASED:
                     self._release(asset, version)
-            else:
+            elif isinstance(found, Manifest):
                 self._seal(asset, version, after, found)
 
     def _claim(self, asset: str, version: str, claim: Claim) -> None:

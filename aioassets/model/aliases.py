@@ -1,0 +1,106 @@
+"""The aliases of an asset, and their JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from aioassets.model.fields import MAX_ENTRIES, optional_text, typed
+from aioassets.model.jsontext import dump, load
+from aioassets.model.marks import Mark
+from aioassets.model.names import alias_problem, version_problem
+
+__all__ = ["AliasMove"]
+
+MAX_MOVES: Final = 100
+"""Number of moves that an asset's history keeps, by the design of the store format."""
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One change of an alias.
+
+    Attributes:
+        alias: the alias.
+        version: the version that it points at since; `None` if the alias was removed.
+        previous: the version that it pointed at before; `None` if the alias was new.
+        mark: who changed it, when and why.
+    """
+
+    alias: str
+    version: str | None
+    previous: str | None
+    mark: Mark
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the move as a JSON value."""
+        return {"alias": self.alias, "version": self.version, "previous": self.previous, **self.mark.to_json()}
+
+    @classmethod
+    def from_value(cls, value: Any) -> AliasMove:
+        """Return the move in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        move = typed(value, dict, "alias move")
+        alias = typed(move.get("alias"), str, "alias")
+        versions = optional_text(move, "version"), optional_text(move, "previous")
+        problems = [alias_problem(alias), *(version_problem(version) for version in versions if version is not None)]
+        if (problem := next(filter(None, problems), None)) is not None:
+            raise ValueError(f"it has an invalid alias move: {problem}")
+        return cls(alias, *versions, Mark.from_value(move, "alias move"))
+
+
+@dataclass(frozen=True, slots=True)
+class AliasTable:
+    """Content of an `.aliases` document.
+
+    Attributes:
+        current: the latest move of each existing alias.
+        history: the most recent moves of all aliases, latest first.
+        extra: unknown fields, which are kept when the document is rewritten.
+    """
+
+    current: Mapping[str, AliasMove] = field(default_factory=dict)
+    history: tuple[AliasMove, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def target(self, alias: str) -> str | None:
+        """Return the version that an alias points at, or `None` if the alias doesn't exist."""
+        move = self.current.get(alias)
+        return None if move is None else move.version
+
+    def of(self, version: str) -> tuple[str, ...]:
+        """Return the aliases that point at a version, sorted."""
+        return tuple(sorted(alias for alias, move in self.current.items() if move.version == version))
+
+    def moved(self, alias: str, version: str | None, mark: Mark) -> AliasTable:
+        """Return the table after a change of an alias.
+
+        Args:
+            alias: the alias.
+            version: the new target; `None` to remove the alias.
+            mark: who changes it, when and why.
+        """
+        move = AliasMove(alias, version, self.target(alias), mark)
+        current = {other: at for other, at in self.current.items() if other != alias}
+        if version is not None:
+            current[alias] = move
+        return replace(self, current=current, history=(move, *self.history)[:MAX_MOVES])
+
+    def to_json(self) -> bytes:
+        """Return the JSON document."""
+        current = {alias: move.to_json() for alias, move in sorted(self.current.items())}
+        return dump({**self.extra, "aliases": current, "history": [move.to_json() for move in self.history]})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> AliasTable:
+        """Parse a document, or raise `ValueError` if it is invalid."""
+        value = load(data)
+        current = {}
+        for alias, item in typed(value.pop("aliases", None), dict, "aliases").items():
+            current[alias] = move = AliasMove.from_value(item)
+            if move.alias != alias or move.version is None:
+                raise ValueError(f"its entry for the alias {alias!r} describes something else")
+        history = typed(value.pop("history", []), list, "history")
+        if len(current) + len(history) > MAX_ENTRIES:
+            raise ValueError(f"it has more than {MAX_ENTRIES:,} aliases and moves")
+        return cls(current, tuple(map(AliasMove.from_value, history)), value)

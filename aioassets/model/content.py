@@ -1,0 +1,42 @@
+"""The content digest, which identifies what a version contains, whatever it is called and wherever it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from aioassets.model.digests import SHA256
+from aioassets.model.files import FileEntry
+
+_HEADER: Final = b"aioassets content 1\n"
+
+
+def content_digest(files: Sequence[FileEntry], empty_directories: Iterable[str]) -> str | None:
+    r"""Return the SHA-256 of a canonical listing of files and empty directories, in lowercase hexadecimal.
+
+    The listing consists of the line `aioassets content 1`, a line for each file in ascending order of the UTF-8 bytes
+    of its path, and a line for each empty directory in the same order:
+
+        file \0 <path> \0 <size in bytes> \0 <SHA-256> \0 <x if executable, else -> \n
+        directory \0 <path> \n
+
+    Returns:
+        The digest; `None` if the size or SHA-256 of any file is unknown.
+    """
+    listing = hashlib.sha256(_HEADER)
+    for file in _sorted(files):
+        sha256 = file.digests.get(SHA256)
+        if file.size is None or sha256 is None:
+            return None
+        mode = "x" if file.executable else "-"
+        listing.update(f"file\0{file.path}\0{file.size}\0{sha256}\0{mode}\n".encode())
+    for folder in sorted(empty_directories):
+        listing.update(f"directory\0{folder}\n".encode())
+    return listing.hexdigest()
+
+
+def _sorted(files: Sequence[FileEntry]) -> Iterable[FileEntry]:
+    """Return the files in order of their paths, without a copy if they are sorted, as a million of them usually are."""
+    paths = [file.path for file in files]
+    return files if all(map(str.__le__, paths, paths[1:])) else sorted(files, key=lambda file: file.path)

@@ -1,0 +1,53 @@
+"""Marks in a sealed `.meta`: who yanked or restored a version, when and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aioassets.model.fields import optional_text, timestamp, typed
+from aioassets.model.pusher import Pusher
+
+__all__ = ["Mark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Record of a change to a version or an alias.
+
+    Attributes:
+        token: a random identifier of the change, so that no two states of a document have equal bytes.
+        date: the time of the change, by the clock of the process that made it, with a time zone.
+        by: the user and host that made the change, if known.
+        reason: free text, if given.
+    """
+
+    token: str
+    date: datetime
+    by: Pusher = field(default_factory=Pusher)
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the mark as a JSON value."""
+        value: dict[str, Any] = {"token": self.token, "date": self.date.isoformat()}
+        if by := self.by.to_json():
+            value["by"] = by
+        return {**value, "reason": self.reason} if self.reason else value
+
+    @classmethod
+    def from_value(cls, value: Any, what: str) -> Mark:
+        """Return the mark in a parsed JSON value, or raise `ValueError` if it isn't valid.
+
+        Args:
+            value: the JSON value.
+            what: the name of the field, for the error message.
+        """
+        mark = typed(value, dict, what)
+        by = typed(mark.get("by", {}), dict, f"{what} by")
+        return cls(
+            token=typed(mark.get("token"), str, f"{what} token"),
+            date=timestamp(mark.get("date"), f"{what} date"),
+            by=Pusher(optional_text(by, "user"), optional_text(by, "host")),
+            reason=optional_text(mark, "reason"),
+        )

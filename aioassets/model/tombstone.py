@@ -1,0 +1,36 @@
+"""The tombstone of a deleted version, and its JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aioassets.model.fields import optional_text, typed
+from aioassets.model.jsontext import dump
+from aioassets.model.marks import Mark
+
+TOMBSTONE_FIELD: Final = "aioassets_deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Content of the `.meta` of a deleted version. It stays for good, so that the number isn't used again.
+
+    Attributes:
+        deleted: who deleted the version, when and why.
+        content_digest: the content digest of the version; `None` if its manifest had none.
+    """
+
+    deleted: Mark
+    content_digest: str | None = None
+
+    def to_json(self) -> bytes:
+        """Return the JSON document, which has none of the fields by which modelkit recognises a manifest."""
+        value = self.deleted.to_json()
+        return dump({TOMBSTONE_FIELD: {**value, "content_digest": self.content_digest}})
+
+    @classmethod
+    def from_value(cls, value: Any) -> Tombstone:
+        """Return the tombstone in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        fields = typed(value, dict, "tombstone")
+        return cls(Mark.from_value(fields, "tombstone"), optional_text(fields, "content_digest"))
