@@ -212,6 +212,7 @@ class TestClocks:
 
         assert readers == {
             "fetch.leftovers",
+            "store.marks",
             "store.probe",
             "push.context",
             "drivers.azure.values",
