@@ -27,6 +27,7 @@ from aioassets.errors import (
 )
 from aioassets.model.aliases import AliasMove, AliasTable
 from aioassets.model.manifest import Manifest
+from aioassets.model.marks import Mark
 from aioassets.model.names import parse_alias, parse_name
 from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
