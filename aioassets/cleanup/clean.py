@@ -16,11 +16,11 @@ from aioassets.runtime.threads import in_thread
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-"""Maximum number of leftovers to remove concurrently. The budget limits their requests."""
+"""Maximum number of leftovers to remove concurrently. The budget limits the requests that this takes."""
 
 
 class CachedLeftovers(Protocol):
-    """Finder and remover of leftovers in the assets directory. Both methods block."""
+    """An object that finds and removes leftovers in the assets directory. Both methods block."""
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
         """Return the leftovers of one asset, or of all assets if `name` is `None`."""
@@ -31,11 +31,11 @@ class CachedLeftovers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """Cleanup of a store and the assets directory.
+    """A cleanup of a store and the assets directory.
 
     Attributes:
         store: the cleanup of the store; `None` if there is no store.
-        cached: the leftovers in the assets directory.
+        cached: the object that finds and removes leftovers in the assets directory.
         rules: the rules for what may be removed.
     """
 

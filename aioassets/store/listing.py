@@ -44,7 +44,7 @@ async def list_versions(store: AssetStore, name: str) -> list[str]:
 
 
 async def list_assets(store: AssetStore, prefix: str) -> AsyncIterator[Sequence[AssetVersions]]:
-    """Yield the assets whose names start with `prefix`, sorted by name, in batches.
+    """Yield batches of the assets whose names start with `prefix`, sorted by name.
 
     Raises:
         InvalidName: if the prefix contains `..` segments.
