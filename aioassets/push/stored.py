@@ -18,7 +18,7 @@ from aioassets.runtime.threads import in_thread
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Object to push.
+    """An object to push.
 
     Attributes:
         path: the path relative to the asset, with `/` as the separator; empty for a file asset.
@@ -76,7 +76,7 @@ class StoredFile:
 
 
 class StoredSource(HashingSource):
-    """`HashedSource` that reads one revision of an object.
+    """A `HashedSource` that reads one revision of an object.
 
     Args:
         file: the object as it was listed.
