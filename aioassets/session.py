@@ -40,7 +40,7 @@ class Session:
         retry: the retry policy for the session's own drivers and pushes, instead of one based on the settings.
 
     Raises:
-        InvalidSetting: a setting is invalid.
+        InvalidSetting: if a setting is invalid.
     """
 
     def __init__(self, settings: Settings, driver: Driver | None, retry: RetryPolicy | None) -> None:
@@ -95,7 +95,7 @@ class Session:
         """Probe the store, unless this was done recently or the user has declared a single writer.
 
         Raises:
-            StoreUnsuitable: the store doesn't honour conditional writes.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
         """
         if self.store_if_any is not None and not self.settings.single_writer:
             await self._probes.require(self.store_if_any.driver, self.store_if_any.layout)
