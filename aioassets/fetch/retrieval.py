@@ -124,7 +124,7 @@ class Retrieval:
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt an existing payload. Another process may be doing the same at the same time."""
+        """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
         remote = await RemoteVersion.find(store, entry.name, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)

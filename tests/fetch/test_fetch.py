@@ -521,5 +521,5 @@ async def test_versions_of_modelkit_are_fetched_unverified(
 
 
 def test_the_assets_directory_must_not_be_the_store(make_manager: ManagerFactory, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match="Use another folder"):
+    with pytest.raises(InvalidSetting, match="Use a different folder"):
         make_manager(LocalDriver(tmp_path), assets_dir=tmp_path)
