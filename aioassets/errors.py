@@ -217,8 +217,8 @@ class VersionDeleted(VersionNotFound):
     """Raised when the requested version was deleted.
 
     Attributes:
-        date: when it was deleted, by the clock of the process that deleted it.
-        reason: why it was deleted, if a reason was given.
+        date: when the version was deleted, by the clock of the process that deleted it.
+        reason: why the version was deleted; `None` if no reason was given.
     """
 
     def __init__(self, name: str, version: str, where: str, date: datetime, by: object, reason: str | None) -> None:
@@ -300,7 +300,7 @@ class AliasMoved(Conflict):
         name: the asset's name.
         alias: the alias.
         expected: the expected version; `None` if the alias was expected not to exist.
-        found: the version that it points at; `None` if the alias doesn't exist.
+        found: the version that the alias points at; `None` if the alias doesn't exist.
     """
 
     def __init__(self, name: str, alias: str, expected: str | None, found: str | None) -> None:
@@ -319,7 +319,7 @@ class VersionInUse(Conflict):
     Attributes:
         name: the asset's name.
         version: the version.
-        aliases: the aliases that point at it.
+        aliases: the aliases that point at the version.
     """
 
     def __init__(self, name: str, version: str, aliases: tuple[str, ...], action: str) -> None:
@@ -327,7 +327,9 @@ class VersionInUse(Conflict):
         self.version = version
         self.aliases = aliases
         named = ", ".join(f"{name}@{alias}" for alias in aliases)
-        super().__init__(f"Cannot {action} {name}:{version}: {named} points at it. Move or remove the alias first.")
+        super().__init__(
+            f"Cannot {action} {name}:{version} while aliases point at it: {named}. Move or remove them first."
+        )
 
 
 class VersionYanked(Conflict):
@@ -336,7 +338,7 @@ class VersionYanked(Conflict):
     Attributes:
         name: the asset's name.
         version: the version.
-        reason: why it was yanked, if a reason was given.
+        reason: why the version was yanked; `None` if no reason was given.
     """
 
     def __init__(self, name: str, version: str, reason: str | None) -> None:
@@ -345,12 +347,13 @@ class VersionYanked(Conflict):
         self.reason = reason
         because = f" ({reason.rstrip('.')})" if reason else ""
         super().__init__(
-            f"{name}:{version} is yanked{because}, so no alias can point at it. Choose another version, or unyank it."
+            f"{name}:{version} has been yanked{because}, so no alias can point at it. "
+            "Choose a different version, or unyank this one."
         )
 
 
 class VersionDiffers(Conflict):
-    """Raised when a version can't be copied because the target has that version with different content.
+    """Raised when a version can't be copied because it exists in the target with different content.
 
     Attributes:
         name: the asset's name in the target.
