@@ -101,7 +101,7 @@ class AioAssetsError(Exception):
     """Base class for all exceptions that aioassets raises deliberately.
 
     Attributes:
-        uncertain: whether the request that failed may nevertheless have taken effect.
+        uncertain: whether the request may have taken effect even though it failed.
     """
 
     uncertain: bool = False
@@ -431,7 +431,7 @@ class StoreError(AioAssetsError):
     """Raised when a store fails. Base class for more specific store errors.
 
     Attributes:
-        uncertain: whether the request that failed may nevertheless have taken effect.
+        uncertain: whether the request may have taken effect even though it failed.
     """
 
     def __init__(self, message: str, *, uncertain: bool = False) -> None:
@@ -450,7 +450,11 @@ class BucketNotFound(StoreError):
     def __init__(self, where: str, *, creatable: bool = False) -> None:
         self.where = where
         self.creatable = creatable
-        advice = "Check the path, or create it with `new`." if creatable else "Check the name, or create it first."
+        advice = (
+            "Check the path, or create the store by pushing an asset with `new`."
+            if creatable
+            else "Check the name, or create it first."
+        )
         super().__init__(f"{where} doesn't exist. {advice}")
 
 
@@ -459,7 +463,7 @@ class StoreUnavailable(StoreError):
 
     Attributes:
         where: the store's URL.
-        uncertain: whether the request that failed may nevertheless have taken effect.
+        uncertain: whether the request may have taken effect even though it failed.
         retry_after: the number of seconds that the store asked clients to wait, or `None` if it didn't. Infinite if
             retrying is pointless, for example because a certificate isn't trusted.
         throttled: whether the store rejected the request because of its rate limit.

@@ -165,8 +165,8 @@ class AssetsManager:
             name: the new asset's name.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
@@ -216,15 +216,15 @@ class AssetsManager:
             major: the major version to continue; `None` to continue that of the latest version.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            VersionNotFound: if the asset has no version with this major version.
+            VersionNotFound: if the asset doesn't have this major version.
             UsageError: if both `bump_major` and `major` are given.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
@@ -266,8 +266,8 @@ class AssetsManager:
             bump_major: whether to start the next major version of assets that exist.
             message: free text for each manifest.
             labels: key-value pairs for each manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish versions even if they have no files.
             progress: a function that receives the events of all pushes.
 
@@ -449,8 +449,8 @@ class AssetsManager:
         Args:
             name: the asset to search; `None` for all assets.
             older_than: the minimum time since the last activity. By default, leftovers are removed if they
-                have been inactive for 15 minutes, or if their push is known to have died or given up. A short
-                time can break pushes that are in progress.
+                have been inactive for 15 minutes, or if their push or fetch is known to have ended. A short time
+                can break pushes that are in progress.
             legacy: whether to also remove content that has no `.meta` and is at least one day old. Make sure
                 that no other program, such as modelkit, is still pushing it.
 
@@ -471,9 +471,9 @@ class AssetsManager:
         """Remove the leftovers in a plan, after checking that each may still be removed.
 
         No file of a complete version is ever removed, even if the version isn't listed. If a push is still
-        running when its leftovers are removed, it fails or starts again with another version number.
+        running when its leftovers are removed, the push fails or starts again with another version number.
 
-        If some leftovers can't be removed, the others are removed nevertheless. The result lists both.
+        If some leftovers can't be removed, the others are still removed. The result lists both.
 
         Args:
             plan: a plan from `plan_clean`.

@@ -74,8 +74,7 @@ Event = TransferStarted | BytesTransferred | FileTransferred | TransferFinished
 """An event that a `progress` callback can receive."""
 
 Progress = Callable[[Event], None]
-"""A callback for progress events. It runs on the event loop and must not block. If it raises an exception, the fetch
-or push fails."""
+"""A callback for progress events. It runs on the event loop and must not block. If it raises, so does the call."""
 
 
 def ignore(event: Event) -> None:

@@ -16,7 +16,7 @@ from aioassets.runtime.threads import in_thread
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-"""Maximum number of leftovers to remove concurrently. The budget limits the requests that this takes."""
+"""Maximum number of leftovers to remove concurrently. The budget limits their requests separately."""
 
 
 class CachedLeftovers(Protocol):
@@ -68,7 +68,7 @@ class Cleaning:
             except AioAssetsError as error:
                 failed.append((await self._rest(leftover), error))
             else:
-                outcome = "Removed" if removed[leftover] else "Kept because it changed or is in use"
+                outcome = "Removed" if removed[leftover] else "Kept because it has changed or is in use"
                 logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)

@@ -169,7 +169,7 @@ class LeftoverFinder:
         return replace(found, kind=LeftoverKind.ABANDONED_PUSH, removable=removable)
 
     async def without_manifest(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
-        """Return the content and open uploads of a version without a `.meta`, or `None` if it has neither."""
+        """Return a leftover for the content and uploads of a version without a `.meta`, or `None` if it has neither."""
         content = await self.inspection.content(name, version)
         moments = [upload.active for upload in uploads]
         if content.modified is not None:

@@ -1,4 +1,4 @@
-"""Inspecting the versions in a store: their content, open uploads and claims, and the ages of these."""
+"""Inspecting a store: the content, open uploads and claims of its versions, and how old these are."""
 
 from __future__ import annotations
 

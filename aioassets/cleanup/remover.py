@@ -36,7 +36,7 @@ class LeftoverRemover:
 
     Attributes:
         inspection: the inspection of the store.
-        claimant: the current process, to be named in the abandoned claims that are written.
+        claimant: the identity of the current process, to be recorded in abandoned claims.
     """
 
     inspection: StoreInspection
@@ -51,7 +51,7 @@ class LeftoverRemover:
         return self.inspection.rules
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Check a leftover again and remove it. Return `False` if the rules no longer allow that."""
+        """Check a leftover again and remove it. Return `False` if it must not be removed after all."""
         match leftover.kind:
             case LeftoverKind.DEAD_PUSH | LeftoverKind.ABANDONED_PUSH:
                 return await self._remove_push(leftover.name, leftover.version)

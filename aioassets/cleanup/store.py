@@ -20,7 +20,7 @@ class StoreCleaning:
         store: the store.
         scheme: the versioning scheme.
         rules: the rules for what may be removed.
-        claimant: the current process, to be named in the abandoned claims that are written.
+        claimant: the identity of the current process, to be recorded in abandoned claims.
     """
 
     def __init__(self, store: AssetStore, scheme: VersioningScheme, rules: CleaningRules, claimant: Claimant) -> None:
@@ -38,11 +38,11 @@ class StoreCleaning:
         return await self._finder.find(name)
 
     async def count_again(self, leftover: Leftover) -> Leftover:
-        """Return a version's leftover with its files and open uploads counted again."""
+        """Count the files and open uploads of a version's leftover again, and return the updated leftover."""
         content = await self._inspection.content(leftover.name, leftover.version)
         uploads = await self._inspection.uploads_of(leftover.name, leftover.version)
         return replace(leftover, files=content.files, size=content.size, uploads=len(uploads))
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Check a leftover again and remove it. Return `False` if the rules no longer allow that."""
+        """Check a leftover again and remove it. Return `False` if it must not be removed after all."""
         return await self._remover.remove(leftover)

@@ -35,7 +35,7 @@ def check_digest(label: str, entry: FileEntry, found: str) -> None:
 
 
 def digest_of_content(data: bytes, entry: FileEntry) -> str:
-    """Return the digest of a file's content, using the algorithm that `hash_for` selects, or "" if there is none."""
+    """Return the digest of a file's content. If `hash_for` selects no algorithm, return an empty string."""
     if (digest := hash_for(entry)) is None:
         return ""
     update_digest(digest, data)
@@ -43,7 +43,7 @@ def digest_of_content(data: bytes, entry: FileEntry) -> str:
 
 
 def digest_of_file(path: Path, entry: FileEntry) -> str:
-    """Return the digest of a file on disk, using the algorithm that `hash_for` selects, or "" if none. Blocking."""
+    """Return the digest of a file on disk. If `hash_for` selects no algorithm, return an empty string. Blocking."""
     digest = hash_for(entry)
     if digest is None:
         return ""

@@ -17,7 +17,7 @@ assets directory.
 Locks only avoid duplicate downloads. Correctness doesn't depend on them, because some file systems grant every lock.
 
 The umask determines the file modes. Of the source's modes, only the executable bit is preserved. If a file is cached
-both individually and as part of the whole version, the two may be hard links to the same data.
+both individually and as part of the whole version, both paths may be hard links to the same data.
 
 Symbolic links in the directory are followed, except for staging folders, which are always newly created.
 
@@ -49,7 +49,7 @@ IS_SPARE: Final = re.compile(r"\.payload-[0-9a-f]{8}$")
 _TEMPORARY: Final = ".tmp"
 _IS_ASIDE: Final = re.compile(r"\.(?:aside|payload)-[0-9a-f]{8}$")
 _IS_STAGING: Final = re.compile(r"(?P<version>.*)\.staging(?:-[0-9a-f]{8})?")
-"""Matches staging folders. Early releases used a single folder per version, without digits."""
+"""Matches the name of a staging folder. Early releases used a single folder per version, without digits in its name."""
 _IS_FOLDER_OF_VERSION: Final = re.compile(r"\.(?:parts|staging|(?:staging|aside|payload)-[0-9a-f]{8})$")
 
 
@@ -76,7 +76,8 @@ def unfinished_versions(root: Path, name: str | None, is_version: Callable[[str]
     Args:
         root: the folder of a store.
         name: the asset to search; `None` for all assets.
-        is_version: a function that distinguishes versions from assets whose names end with these suffixes.
+        is_version: a function that returns whether a text is a version. It excludes assets whose names end like
+            the names of staging folders or lock files.
     """
     found = {(asset, _unfinished(item)) for asset, item in _own_items(root, name)}
     return sorted((asset, version) for asset, version in found if version and is_version(version))

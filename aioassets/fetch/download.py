@@ -11,7 +11,7 @@ from aioassets.model.files import FileEntry, FileTable
 from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 
 Locate = Callable[[FileEntry], RemoteFile]
-"""Function that returns the location of a file in the store, or raises `IntegrityError` if it is missing."""
+"""A function that returns the location of a file in the store, or raises `IntegrityError` if the file is missing."""
 
 
 async def download(

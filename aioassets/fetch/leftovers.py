@@ -21,7 +21,7 @@ class CacheCleaning:
 
     Attributes:
         assets_dir: the assets directory.
-        is_version: a function that distinguishes versions from other names.
+        is_version: a function that returns whether a text is a version.
     """
 
     assets_dir: Path

@@ -117,7 +117,7 @@ class Lookup:
     Attributes:
         assets_dir: the assets directory.
         spec: the spec to look up.
-        store: the store that files must come from. If `None`, only one store may be cached, and that one is used.
+        store: the store that files must come from. If `None`, any store will do, unless files are cached from several.
     """
 
     assets_dir: Path
@@ -133,7 +133,7 @@ class Lookup:
         return str(self.assets_dir if self.store is None else folder_of(self.assets_dir, self.store))
 
     def find(self, version: str) -> CachedFiles | None:
-        """Return the cached files that the spec refers to, or `None` if any of them isn't cached.
+        """Return the cached files that the spec refers to, or `None` if they aren't all cached.
 
         Raises:
             PartNotFound: if the version is cached but has no such part.

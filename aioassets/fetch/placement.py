@@ -33,7 +33,7 @@ class Placement:
     """The placement of staged files in their final locations.
 
     Once the new payload is complete, a single rename replaces the record. The former payload is moved only after
-    that, so one of the two payloads can be served whatever fails. Methods block, and may raise `OSError`.
+    that. So whatever fails, one of the two payloads can be served. Methods block, and may raise `OSError`.
 
     Attributes:
         staging: the verified files and their record.

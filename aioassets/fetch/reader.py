@@ -33,7 +33,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """A reader that verifies the files of one asset.
+    """A reader for the files of one asset. It verifies what it reads.
 
     Attributes:
         driver: the driver to read from.
@@ -73,7 +73,7 @@ class FileReader:
             return b"".join([chunk async for chunk in chunks])
 
     async def chunks(self, file: RemoteFile, start: int, stop: int) -> AsyncGenerator[Data, None]:
-        """Yield the bytes in a range of a file, in chunks. Raise `IntegrityError` if there are too few or too many.
+        """Yield a range of a file in chunks. Raise `IntegrityError` if there are too few or too many bytes.
 
         For the last range of a file, one extra byte is requested to detect objects that are too long.
         """

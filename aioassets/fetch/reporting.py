@@ -12,7 +12,7 @@ from aioassets.runtime.disk import DENIED, denied, reason
 
 
 class Reporter:
-    """A reporter that forwards events to a progress callback, and tells the callback's errors from disk errors.
+    """A reporter that forwards events to a progress callback, and can tell its errors from disk errors.
 
     Args:
         progress: the callback.

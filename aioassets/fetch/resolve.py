@@ -68,7 +68,7 @@ class Resolver:
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
-        advice = f"Request a cached version exactly: {', '.join(cached)}." if cached else "No version of it is cached."
+        advice = f"Request a cached version exactly: {', '.join(cached)}." if cached else "No version is cached."
         detail = f"{self.lookup.spec} can't be resolved without the store. {advice} ({error})"
         return StoreUnavailable(error.where, detail, uncertain=False)
 

@@ -75,7 +75,7 @@ class Retrieval:
         store = self._context.store
         if self._force and store is None:
             raise InvalidSetting(
-                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn off offline mode."
+                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn offline mode off."
             )
         with self._report.disk_errors():
             version = await self._resolver.resolve()

@@ -1,4 +1,4 @@
-"""Sinks for a file reader: one writes a new file on disk, the other one stores nothing."""
+"""Sinks for a file reader. One writes a new file on disk; the other only hashes the content."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Staging:
             )
 
     def check_distinct(self) -> None:
-        """Check that the path of an unselected file doesn't lead to a staged file, which would be served instead of it.
+        """Check that the path of no unselected file leads to a staged file, which would later be served for that path.
 
         Raises:
             FileExistsError: if the file system treats two paths of the version as one.

@@ -19,7 +19,7 @@ MAX_MOVES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One change of an alias.
+    """One change to an alias.
 
     Attributes:
         alias: the alias.

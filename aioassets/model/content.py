@@ -1,4 +1,4 @@
-"""The content digest, which identifies a version's content regardless of its name, number and location."""
+"""The content digest, which identifies the content of a version regardless of the version's name and location."""
 
 from __future__ import annotations
 

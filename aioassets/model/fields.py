@@ -38,7 +38,7 @@ def optional_text(value: Mapping[str, Any], key: str) -> str | None:
 
 
 def timestamp(value: Any, what: str) -> datetime:
-    """Return the time in an ISO 8601 string, or raise `ValueError`. Without a time zone, the string is taken as UTC."""
+    """Return the time in an ISO 8601 string, or raise `ValueError`. A time without a time zone is taken to be UTC."""
     try:
         parsed = datetime.fromisoformat(typed(value, str, what))
         parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

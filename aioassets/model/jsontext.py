@@ -1,8 +1,8 @@
 """Incremental reading and writing of long JSON documents.
 
-Reading and writing need little more memory than the document itself. Documents that are read are untrusted:
-for an invalid one, a `ValueError` that describes the problem is raised. If a key is repeated, the last value
-is used, as in modelkit.
+Reading and writing need little more memory than the document itself. Documents to read are untrusted. Reading an
+invalid one raises a `ValueError` that describes the problem. If a key is repeated, the last value is used, as in
+modelkit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Final
 
 ROWS_PER_CHUNK: Final = 250
-"""Number of rows to encode at once. Meanwhile, no other thread can run. They are too few to trigger a garbage
+"""Number of rows to encode at once, while no other thread can run. It is small enough not to trigger a garbage
 collection."""
 _CHUNK: Final = 512 * 1024
 """Number of bytes to decode at once. Decoding this much in C blocks other threads for a few milliseconds."""

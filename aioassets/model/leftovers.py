@@ -56,7 +56,7 @@ class Leftover:
         files: the number of objects or files.
         size: their total size in bytes.
         uploads: the number of open multipart uploads.
-        age: the time since the last activity, measured in the store by the store's clock; `None` if unknown.
+        age: the time since the last activity (in the store, by the store's clock); `None` if unknown.
         holder: the user and host that pushed; `None` if unknown.
         removable: whether `clean` would remove it.
         advice: why `clean` keeps it, or what to do instead.

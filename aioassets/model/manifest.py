@@ -139,7 +139,7 @@ class Manifest:
         return None if self.mark is None else {"state": _STATES[self.is_yanked], **self.mark.to_json()}
 
     def marked(self, mark: Mark, *, yanked: bool) -> Manifest:
-        """Return the manifest that the version has after it has been yanked or restored."""
+        """Return a copy of the manifest that marks the version as yanked or restored."""
         return replace(self, mark=mark, is_yanked=yanked)
 
     @classmethod

@@ -31,7 +31,7 @@ def looks_like_version(segment: str) -> bool:
 
 
 def parse_name(text: str) -> str:
-    """Return the name if it is a valid asset name. Names to push to must also satisfy `parse_new_name`.
+    """Return the name if it is a valid asset name. Pushes also require `parse_new_name` to accept it.
 
     A name consists of letters, digits, `.`, `_`, `-` and `/`, and begins and ends with a letter or
     digit. None of its segments is empty, `.`, `..` or longer than 255 characters.
@@ -121,7 +121,7 @@ class AssetSpec:
         name: the asset's name.
         version: a version, which may be partial (`1`), or `None` for the latest.
         part: a file or folder in the asset, or `None` for the whole asset.
-        alias: an alias that points at a version; `None` unless it is given instead of a version.
+        alias: an alias to use instead of a version, or `None`.
     """
 
     name: str

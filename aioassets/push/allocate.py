@@ -41,7 +41,7 @@ class VersionAllocation:
     Args:
         context: the state shared by the pushes of one manager.
         plan: the plan of the push.
-        effects: where to record requests with an unknown effect.
+        effects: the record of requests whose effect is unknown.
 
     Attributes:
         index: the index as it was last read; `None` if it hasn't been read yet.
@@ -63,7 +63,7 @@ class VersionAllocation:
         self.unlisted: set[str] = set()
 
     def lose(self, version: str) -> None:
-        """Record that another process took a version number that this push had claimed."""
+        """Record that another process has taken a version number that this push had claimed."""
         self._taken.add(version)
 
     def end(self) -> None:
@@ -179,7 +179,7 @@ class VersionAllocation:
         )
 
     def _following(self, listed: Sequence[str], series: str) -> str:
-        """Return the version number that follows all numbers known to be taken."""
+        """Return the version number that follows all numbers that are known to be taken."""
         taken = [*listed, *self._unavailable()]
         if not self._plan.bump.bump_major:
             taken = [v for v in taken if self._scheme.series(v) == series]

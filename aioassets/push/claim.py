@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 RENEW_EVERY: Final = 60.0
 """Number of seconds between renewals of a claim."""
 TRUE_REFUSALS: Final = 3
-"""Number of writes that are refused, despite the current revision, before a store counts as unsuitable."""
+"""Number of writes that are refused, despite the correct revision, before a store counts as unsuitable."""
 MAX_ATTEMPTS: Final = 20
 """Maximum number of attempts to claim a version number whose `.meta` keeps changing."""
 
@@ -54,8 +54,8 @@ class HeldClaim:
         version: the version number.
         claim: the last known content of the `.meta`.
         revision: the last known revision of the `.meta`.
-        effects: where to record requests with an unknown effect.
-        resumed: whether the claim was taken over from a dead push, which may have left content.
+        effects: the record of requests whose effect is unknown.
+        resumed: whether the claim was taken over from an interrupted push, which may have left content behind.
     """
 
     store: AssetStore
@@ -81,7 +81,7 @@ class HeldClaim:
 
         Args:
             manifest: the encoded manifest.
-            effects: where to record a write with an unknown effect.
+            effects: the record of requests whose effect is unknown, for this write only.
 
         Raises:
             ClaimLost: if another process has taken over or abandoned the claim.
@@ -206,7 +206,7 @@ class ClaimAttempt:
 
 
 async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim, effects: Effects) -> ClaimAttempt:
-    """Try to claim a version number, or to take it over from a dead push of the same source.
+    """Try to claim a version number, or to take it over from an interrupted push of the same source.
 
     Every write has unique content. Some stores use a digest of the content as the revision, so repeated
     content would let an outdated write by another push succeed.

@@ -120,7 +120,7 @@ class PushContext:
     Attributes:
         store: the store to push to.
         scheme: the versioning scheme.
-        claimant: the current process, as named in claims.
+        claimant: the identity of the current process, as recorded in claims.
         tool: the name and version of this program, for the manifest.
         cleanup_timeout: how many seconds a cancelled push may take to clean up.
         lister: the writer that adds published versions to indexes.

@@ -25,8 +25,8 @@ class PushRequest:
         bump: the version increment.
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
-        include: gitignore-style patterns of files to push; empty for all files.
-        exclude: gitignore-style patterns of files to leave out.
+        include: gitignore-style patterns for files to push; empty for all files.
+        exclude: gitignore-style patterns for files to leave out.
         allow_empty: whether a version without files may be published.
     """
 

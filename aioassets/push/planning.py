@@ -68,7 +68,7 @@ def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
     if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
         raise InvalidName(
             name,
-            f"keys with the prefix and this name exceed {MAX_KEY_BYTES} bytes; shorten one of them",
+            f"keys with the prefix and this name exceed {MAX_KEY_BYTES} bytes; shorten the prefix or the name",
         )
     longest = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
     if tree.longest_path > longest:

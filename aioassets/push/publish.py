@@ -63,7 +63,7 @@ class Publication:
         """Publish the version. Clean up if this fails or is cancelled before the version is sealed.
 
         Raises:
-            PublicationUncertain: if all files were uploaded, but the version may not be sealed or listed.
+            PublicationUncertain: if all files were uploaded, but the version may not have been sealed or listed.
             PushContended: if the push lost its version number to other processes too many times.
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
@@ -166,7 +166,7 @@ class Publication:
             raise
 
     async def _present(self, version: str) -> dict[str, ObjectInfo]:
-        """Return the objects that a dead push left behind, by key."""
+        """Return the objects that an interrupted push left behind, by key."""
         driver, content = self._store.driver, self._store.layout.content(self._plan.name, version)
         if self._plan.tree.is_directory:
             return {item.key: item async for item in driver.list(f"{content}/") if isinstance(item, ObjectInfo)}

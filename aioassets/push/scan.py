@@ -70,14 +70,14 @@ async def scan(
 
     Args:
         root: a file or directory.
-        include: gitignore-style patterns of files to include; empty for all files.
-        exclude: gitignore-style patterns of files and folders to leave out.
+        include: gitignore-style patterns for files to include; empty for all files.
+        exclude: gitignore-style patterns for files and folders to leave out.
         store: the folder of the store to push to. The source must not contain it.
 
     Raises:
         SourceNotFound: if `root` doesn't exist.
-        SourceError: if a link is broken or part of a loop, an entry can't be read or is neither a file nor
-            a directory, a name can't be stored, or there are too many files for one version.
+        SourceError: if the source can't be pushed, for example because a link is broken, a file can't be read, or
+            there are too many files for one version.
     """
     return await in_thread(_scan, os.fspath(root), include, exclude, store)
 
@@ -155,8 +155,8 @@ class Filter:
     """A filter for the paths in a source.
 
     Args:
-        include: gitignore-style patterns of files to include; empty for all files.
-        exclude: gitignore-style patterns of files and folders to leave out.
+        include: gitignore-style patterns for files to include; empty for all files.
+        exclude: gitignore-style patterns for files and folders to leave out.
     """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:

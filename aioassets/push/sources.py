@@ -29,7 +29,7 @@ from aioassets.runtime.threads import in_thread
 READ_CHUNK: Final = 8 * 1024 * 1024
 """Number of bytes to hash at once. Hashing can be cancelled in between."""
 MAPPED: Final = 128 * 1024
-"""Minimum size in bytes of a read that uses its own memory pages."""
+"""Minimum size in bytes of a read for which separate memory pages are allocated."""
 MISSTATED: Final = "its reported size doesn't match its content, as for files in /proc; push a copy of it instead"
 _64_BITS: Final = 2**64 - 1
 
@@ -90,7 +90,7 @@ class SourceFile(Protocol):
         Args:
             driver: the driver of the store.
             key: the key to copy to.
-            effects: where to record requests with an unknown effect.
+            effects: the record of requests whose effect is unknown.
 
         Returns:
             The digests of the copy, or `None` if the file must be uploaded.
@@ -103,7 +103,7 @@ class Stamp:
 
     Attributes:
         size: the size in bytes.
-        mtime_ns: the modification time in nanoseconds, modulo 2**64 because some file systems exceed that.
+        mtime_ns: the modification time in nanoseconds, modulo 2**64, because some file systems report more.
         inode: the inode number.
     """
 

@@ -119,8 +119,8 @@ async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), e
     Args:
         driver: the driver of the bucket.
         key: the key of an object, or a prefix. A key that is empty or ends with `/` is a prefix.
-        include: gitignore-style patterns of objects to include; empty for all objects.
-        exclude: gitignore-style patterns of objects to leave out.
+        include: gitignore-style patterns for objects to include; empty for all objects.
+        exclude: gitignore-style patterns for objects to leave out.
 
     Raises:
         SourceNotFound: if there is no such object or prefix.

@@ -135,10 +135,10 @@ class Uploader:
         driver: the driver of the store to upload to.
         name: the asset's name, for progress events.
         ledger: the record of the uploads.
-        effects: where to record requests with an unknown effect.
+        effects: the record of requests whose effect is unknown.
         stop: the signal that asks the uploads to stop.
         report: a function that receives progress events.
-        present: the objects that the push to resume left behind, by key; `None` if no push is resumed.
+        present: the objects that an interrupted push left behind, by key; `None` if no push is being resumed.
         at_once: the maximum number of files to upload concurrently.
     """
 
@@ -208,7 +208,7 @@ class Uploader:
         self.report(BytesTransferred(self.name, nbytes))
 
     def _is_left(self, upload: Upload) -> bool:
-        """Return whether a dead push may have uploaded the file. If so, the file is compared instead of being sent."""
+        """Return whether an interrupted push may have uploaded the file. If so, it is compared instead of uploaded."""
         found = (self.present or {}).get(upload.key)
         return found is not None and found.size == upload.file.size
 
@@ -224,7 +224,7 @@ class Uploader:
         return digests
 
     async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
-        """Upload a file. Return whether the push to resume had already uploaded it."""
+        """Upload a file. Return whether an interrupted push had already uploaded it."""
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)

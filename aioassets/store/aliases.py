@@ -138,7 +138,7 @@ class Aliases:
     async def _move(
         self, name: str, alias: str, version: str, state: AliasState, expected: Expected, reason: str | None
     ) -> AliasMove:
-        """Move an alias, then check its target again. A cancellation lets both finish, within the limit for cleanups."""
+        """Move an alias, then check its target again. A cancellation lets both finish, within the time for cleanups."""
 
         async def move(stop: StopSignal) -> AliasMove:
             stop.check()
@@ -231,7 +231,7 @@ class Aliases:
             raise InvalidAlias(alias, f"it is a version in the scheme {self.scheme.name}")
         self.scheme.check(version)
         if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "an alias points at a complete version, such as 1.2")
+            raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
 
     async def _require_sealed(self, name: str, version: str) -> Manifest:
         """Return the manifest of a version that an alias may point at."""

@@ -45,7 +45,8 @@ def is_dead(meta: MetaState, claim: Claim) -> bool:
 def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
     """Return whether a push may take over a claim.
 
-    It may if the claim was released, or if the claim's holder is dead and its push had the same operation and source.
+    This is allowed if the claim was released, or if its holder is dead and was pushing the same source with the same
+    operation.
     """
     if claim.state is ClaimState.RELEASED:
         return True

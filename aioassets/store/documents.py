@@ -111,7 +111,7 @@ class MetaState:
     Attributes:
         content: the claim, manifest or tombstone.
         revision: the revision.
-        modified: the time of its last write, according to the store's clock.
+        modified: the time of the last write, according to the store's clock.
         answered: the time of the response, according to the same clock.
     """
 
@@ -280,7 +280,7 @@ class AssetStore:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
 
     async def numbers(self, name: str) -> dict[str, bool]:
-        """Return all versions with objects in the store, listed or not, mapped to whether they have a `.meta`."""
+        """Return all versions that have objects in the store, listed or not, and whether each one has a `.meta`."""
         folder = self.layout.folder(name)
         found: dict[str, bool] = {}
         async for item in self.driver.list(folder, delimiter="/"):

@@ -33,7 +33,7 @@ async def probe(driver: Driver, layout: Layout) -> None:
     The probe can't find out whether conditional writes are atomic.
 
     Raises:
-        StoreUnsuitable: if the store doesn't honour them.
+        StoreUnsuitable: if the store doesn't honour conditional writes.
     """
     key = layout.scratch(secrets.token_hex(16))
     logger.info("Probing %s for conditional writes", driver.url)

@@ -55,7 +55,7 @@ class SingleWriter:
         return await self._driver.write(key, data, expected=Expect.ANYTHING, effects=effects)
 
     async def _revision(self, key: str) -> Revision | Expect:
-        """Read a document and return its revision, which may differ from that of `stat`, or return `Expect.ABSENT`."""
+        """Return the revision of a document, or `Expect.ABSENT`. Don't use `stat`, which may report a different one."""
 
         async def read(size: int) -> Document:
             return await self._driver.read(key, limit=size)
