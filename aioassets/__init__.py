@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from aioassets.drivers.protocol import *
     from aioassets.drivers.s3.driver import *
     from aioassets.errors import *
+    from aioassets.fetch.cache import *
     from aioassets.fetch.fetched import *
+    from aioassets.fetch.inventory import *
+    from aioassets.fetch.pruning import *
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.aliases import *
@@ -39,7 +42,10 @@ _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
     "aioassets.manager",
+    "aioassets.fetch.cache",
     "aioassets.fetch.fetched",
+    "aioassets.fetch.inventory",
+    "aioassets.fetch.pruning",
     "aioassets.fetch.verify",
     "aioassets.model.aliases",
     "aioassets.model.files",

@@ -12,12 +12,17 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import ManagerStateError
+from aioassets.fetch.cache import Cache as _AsyncCache
+from aioassets.fetch.cache import Versions
+from aioassets.fetch.pruning import CachePruning
 from aioassets.manager import AssetsManager as _Async
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
@@ -153,6 +158,39 @@ async def _noted(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.Ev
         ended.set()
 
 
+class Cache:
+    """Cache with the methods of `aioassets.Cache`, which block. `AssetsManager.cache` returns it."""
+
+    def __init__(self, calls: _Calls, cache: _AsyncCache) -> None:
+        self._calls = calls
+        self._cache = cache
+
+    @property
+    def path(self) -> Path:
+        """The assets directory."""
+        return self._cache.path
+
+    @property
+    def limit(self) -> int | None:
+        """The limit on the cache's size in bytes (`cache_limit`); `None` for no limit."""
+        return self._cache.limit
+
+    def list(self) -> Versions:
+        """Return the cached versions, least recently used first."""
+        return self._calls.run(self._cache.list)
+
+    def size(self) -> int:
+        """Return the size of the cached versions in bytes, without unfinished downloads."""
+        return self._calls.run(self._cache.size)
+
+    def prune(
+        self, *, limit: int | str | None = None, unused_for: timedelta | None = None, dry_run: bool = False
+    ) -> CachePruning:
+        """Remove the least recently used versions from the cache. See `aioassets.Cache.prune`."""
+        prune = functools.partial(self._cache.prune, limit=limit, unused_for=unused_for, dry_run=dry_run)
+        return self._calls.run(prune)
+
+
 class AssetsManager:
     """Manager with the methods of `aioassets.AssetsManager`, which block until they are done.
 
@@ -177,6 +215,7 @@ class AssetsManager:
         assetsmanager_prefix: str | None = None,
         storage_provider: str | None = None,
         assets_dir: str | os.PathLike[str] | None = None,
+        cache_limit: int | str | None = None,
         versioning: str | VersioningScheme | None = None,
         driver: Driver | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -200,6 +239,7 @@ class AssetsManager:
             assetsmanager_prefix=assetsmanager_prefix,
             storage_provider=storage_provider,
             assets_dir=assets_dir,
+            cache_limit=cache_limit,
             versioning=versioning,
             driver=driver,
             storage_options=storage_options,
@@ -235,6 +275,15 @@ class AssetsManager:
     def url(self) -> str | None:
         """The URL under which the store keeps its assets; `None` if there is no bucket."""
         return self._manager.url
+
+    @property
+    def cache(self) -> Cache:
+        """The cached versions of all stores in the assets directory, to list and prune them.
+
+        Raises:
+            InvalidSetting: if the path of the assets directory can't be used.
+        """
+        return Cache(self._calls, self._manager.cache)
 
     # Push
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
+from aioassets.fetch.cache import Cache
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
@@ -46,6 +47,9 @@ class AssetsManager:
         assetsmanager_prefix: the prefix of all keys (`AIOASSETS_PREFIX`; default `assets`).
         storage_provider: `local`, `s3`, `gcs` or `azure` (`AIOASSETS_STORAGE_PROVIDER`).
         assets_dir: the folder for fetched assets (`AIOASSETS_DIR`; default: the user's cache directory).
+        cache_limit: the maximum size of the cache in bytes, or as a text such as `20GB` or `500MiB`
+            (`AIOASSETS_CACHE_LIMIT`; default: no limit). Before a download that would exceed it, the least recently
+            used versions are evicted.
         versioning: `major_minor`, `simple_date`, or a custom versioning scheme (`AIOASSETS_VERSIONING`;
             default `major_minor`).
         driver: a driver to use instead of a bucket. The manager never closes it. The driver's own
@@ -82,6 +86,7 @@ class AssetsManager:
         assetsmanager_prefix: str | None = None,
         storage_provider: str | None = None,
         assets_dir: str | os.PathLike[str] | None = None,
+        cache_limit: int | str | None = None,
         versioning: str | VersioningScheme | None = None,
         driver: Driver | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -106,6 +111,7 @@ class AssetsManager:
             prefix=assetsmanager_prefix,
             storage_provider=storage_provider,
             assets_dir=assets_dir,
+            cache_limit=cache_limit,
             versioning=versioning,
             max_requests=max_requests,
             min_requests=min_requests,
@@ -142,6 +148,15 @@ class AssetsManager:
         """The URL under which the store keeps its assets; `None` if there is no bucket."""
         store = self._session.store_if_any
         return None if store is None else store.url
+
+    @property
+    def cache(self) -> Cache:
+        """The cached versions of all stores in the assets directory, to list and prune them.
+
+        Raises:
+            InvalidSetting: if the path of the assets directory can't be used.
+        """
+        return self._session.cache
 
     # Push
 
@@ -521,6 +536,7 @@ class AssetsManager:
             session.cache_folder,
             session.scheme,
             session.locks,
+            session.settings.cache_limit_bytes,
         )
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         return Retrieval(context, parsed, checked(progress), force_download=force_download, verify=verify)

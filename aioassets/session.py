@@ -10,6 +10,7 @@ from aioassets.cleanup.store import StoreCleaning
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
+from aioassets.fetch.cache import Cache
 from aioassets.fetch.directory import OWN_FOLDER
 from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
@@ -62,6 +63,11 @@ class Session:
     def cache_folder(self) -> Path:
         """The assets directory. Raises `InvalidSetting` if its path can't be used."""
         return self._cache or self.settings.cache_folder
+
+    @property
+    def cache(self) -> Cache:
+        """The cached versions. Raises `InvalidSetting` if the path of the assets directory can't be used."""
+        return Cache(self.cache_folder, self.settings.cache_limit_bytes, self.locks, self.lifecycle)
 
     @property
     def store(self) -> AssetStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,14 @@ from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
 from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.eviction import undo_evictions
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.leases import Hold, Lease, hold, settle
 from aioassets.fetch.lookup import CachedFiles, Lookup
 from aioassets.fetch.owners import remove
 from aioassets.fetch.placement import Placement
 from aioassets.fetch.plan import DownloadPlan
+from aioassets.fetch.pruning import enforce, pruning
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.record import Record
 from aioassets.fetch.remote import RemoteVersion
@@ -27,11 +31,15 @@ from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.resolve import Resolver
 from aioassets.fetch.selection import Selection, select
 from aioassets.fetch.staging import Staging
+from aioassets.fetch.usage import retire, usage_of
 from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
+from aioassets.runtime.disk import reason
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
+
+logger = logging.getLogger(__name__)
 
 READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Error numbers with which writing fails if the assets directory isn't writable."""
@@ -58,6 +66,7 @@ class Retrieval:
         self._resolver = Resolver(context.store, self._lookup, context.scheme)
         self._force = force_download
         self._verify = verify
+        self._leases: dict[CacheEntry, Lease | None] = {}
         self._damaged: CachedFiles | None = None
         self._problem: IntegrityError | None = None
         self._repaired: tuple[str, ...] = ()
@@ -65,11 +74,25 @@ class Retrieval:
     async def run(self) -> FetchedAsset:
         """Fetch the version. See `AssetsManager.fetch_asset`."""
         try:
+            return await self._run_twice()
+        except BaseException:
+            await self._release()
+            raise
+
+    async def _run_twice(self) -> FetchedAsset:
+        try:
             return await self._run()
         except CacheError as error:  # a network file system's server has replaced a file since it was found
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
                 raise
         return await self._run()
+
+    async def _release(self) -> None:
+        """Remove the leases of a fetch that failed."""
+        if any(self._leases.values()):
+            self._leases.clear()
+            with anyio.CancelScope(shield=True):
+                await in_thread(settle)
 
     async def _run(self) -> FetchedAsset:
         store = self._context.store
@@ -112,19 +135,41 @@ class Retrieval:
         return None if self._force else await in_thread(self._look_up_blocking, version)
 
     def _look_up_blocking(self, version: str) -> FetchedAsset | None:
-        found = self._lookup.find(version)
+        found = self._find(version)
         if found is None:
             return None
         problem = found.first_problem(verify=self._verify)
         if problem is None:
-            return found.as_fetched(self._spec.part, from_cache=True)
+            return found.as_fetched(self._spec.part, self._hold_on(found.entry), from_cache=True)
         if self._context.store is None:
             raise problem
         self._damaged, self._problem = found, problem
         return None
 
+    def _find(self, version: str) -> CachedFiles | None:
+        """Look up the version. From before that, it isn't evicted. Blocking."""
+        entries = self._lookup.entries(version)
+        for entry in entries:
+            self._leases[entry] = hold(entry)
+        if (found := self._lookup.find(version)) is not None:
+            return found
+        for entry in entries:
+            if self._leases[entry] is not None:
+                undo_evictions(entry)
+        return self._lookup.find(version)
+
+    def _hold_on(self, entry: CacheEntry) -> Hold:
+        return Hold(self._leases.get(entry))
+
+    def _secure(self, entry: CacheEntry) -> None:
+        """Keep the files that will be placed from being evicted. Blocking."""
+        self._leases[entry] = hold(entry)
+        undo_evictions(entry)
+        retire(usage_of(entry).dead)
+
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
         """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
+        await in_thread(self._secure, entry)
         remote = await RemoteVersion.find(store, entry.name, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
@@ -137,12 +182,16 @@ class Retrieval:
             await in_thread(staging.create)
             if not (self._force or self._damaged) and await in_thread(adopt, entry, record):
                 found = CachedFiles(entry, entry.payload, record, selection)
-                return await in_thread(partial(found.as_fetched, self._spec.part, from_cache=True))
+                return await in_thread(
+                    partial(found.as_fetched, self._spec.part, self._hold_on(entry), from_cache=True)
+                )
             await self._fill(remote, staging)
             root = await in_thread(self._place, staging, is_whole)
             placed = CachedFiles(entry, root, record, selection, is_whole)
             return await in_thread(
-                partial(placed.as_fetched, self._spec.part, from_cache=False, repaired=self._repaired)
+                partial(
+                    placed.as_fetched, self._spec.part, self._hold_on(entry), from_cache=False, repaired=self._repaired
+                )
             )
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             if (folding_error := staging.folding_error(error)) is None:
@@ -157,9 +206,25 @@ class Retrieval:
         plan = await in_thread(self._prepare, staging)
         if plan.nbytes is None:
             remote = await remote.with_sizes()
+        await self._make_room(staging, plan, remote)
         reader = FileReader(remote.store.driver, remote.name, self._report)
         with self._report.transfer(remote.name, remote.version, len(plan.files), plan.nbytes):
             await download(reader, plan.files, remote.file, str(staging.payload), at_once=remote.store.files_at_once)
+
+    async def _make_room(self, staging: Staging, plan: DownloadPlan, remote: RemoteVersion) -> None:
+        """Evict other versions until the download fits into the cache's limit."""
+        limit = self._context.limit
+        if limit is None:
+            return
+        nbytes = plan.nbytes
+        if nbytes is None:
+            nbytes = await in_thread(lambda: sum(map(remote.size_of, plan.files)))
+        try:
+            await in_thread(staging.reserve, nbytes)
+            async with pruning(self._context.assets_dir, self._context.locks, self._context.sleep):
+                await in_thread(enforce, self._context.assets_dir, limit)
+        except OSError as error:  # for example, the folder of another store isn't readable
+            logger.warning("Cannot enforce the limit of the cache in %r: %s", str(error.filename), reason(error))
 
     def _prepare(self, staging: Staging) -> DownloadPlan:
         staging.prepare()
@@ -187,7 +252,7 @@ class Retrieval:
     # Check
 
     async def _check_cached(self, version: str) -> Verification:
-        found = await in_thread(self._lookup.find, version)
+        found = await in_thread(self._find, version)
         if found is None:
             raise await self._resolver.not_cached(version)
         return await in_thread(check_cached, found, self._spec.part)
