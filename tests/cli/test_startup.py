@@ -20,6 +20,7 @@ PARSING = {
     "aioassets._version",
     "aioassets.cli",
     "aioassets.cli.app",
+    "aioassets.cli.cache_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
 }
