@@ -10,7 +10,7 @@ from aioassets.fetch.lookup import Lookup
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
-from aioassets.store.index import check_index
+from aioassets.store.resolve import candidates, exact_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,12 @@ class Resolver:
             VersionNotFound: no version matches.
             StoreUnavailable: the index can't be read.
         """
-        version = self.lookup.spec.version
-        if version is not None:
-            self.scheme.check(version)
-            if self.scheme.is_version(version):
-                return version
+        exact = exact_version(self.lookup.spec, self.scheme)
+        if exact is not None:
+            return exact
         if self.store is None:
             return self._latest(await self._cached(), await self._where())
-        return self._latest(await self._listed(self.store), self.store.url)
+        return await self._stored(self.store)
 
     async def not_cached(self, version: str) -> VersionNotFound:
         """Return the error for a version that isn't cached."""
@@ -55,16 +53,11 @@ class Resolver:
     async def _cached(self) -> list[str]:
         return [version for version in await in_thread(self.lookup.versions) if self.scheme.is_version(version)]
 
-    async def _listed(self, store: AssetStore) -> Sequence[str]:
-        name = self.lookup.spec.name
+    async def _stored(self, store: AssetStore) -> str:
         try:
-            state = await store.read_index(name)
+            return (await candidates(store, self.scheme, self.lookup.spec))[0]
         except StoreUnavailable as error:
             raise await self._unresolved(error) from error
-        if not state.exists:
-            raise AssetNotFound(name, store.url)
-        check_index(state, self.scheme, name)
-        return state.index.versions
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
