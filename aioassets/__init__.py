@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.aliases import *
+    from aioassets.model.description import *
     from aioassets.model.files import *
     from aioassets.model.leftovers import *
     from aioassets.model.manifest import *
@@ -42,6 +43,7 @@ _MODULES = (
     "aioassets.fetch.fetched",
     "aioassets.fetch.verify",
     "aioassets.model.aliases",
+    "aioassets.model.description",
     "aioassets.model.files",
     "aioassets.model.leftovers",
     "aioassets.model.manifest",

@@ -14,6 +14,7 @@ from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.model.description import VersionDescription
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
@@ -24,7 +25,8 @@ from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.session import Session
 from aioassets.settings import Settings
-from aioassets.store.listing import AssetVersions, list_assets, list_versions
+from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
+from aioassets.views.describe import describe, log_versions
 
 __all__ = ["AssetVersions", "AssetsManager"]
 
@@ -428,14 +430,72 @@ class AssetsManager:
         """
         return await self._run(lambda: list_versions(self._session.store, name))
 
-    async def list_assets(self, prefix: str = "") -> AsyncIterator[AssetVersions]:
+    async def list_assets(
+        self,
+        prefix: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        alias: str | None = None,
+        describe: bool = False,
+    ) -> AsyncIterator[AssetVersions]:
         """Iterate over the assets whose names start with `prefix` and their versions, sorted by name.
 
-        An asset whose index is invalid is listed with the error. The cost grows with the number of
-        assets and versions, but not with the number of files.
+        An asset with an invalid index, list of aliases or manifest is listed with the error. Without further
+        arguments, the cost grows with the number of assets and versions, but not with the number of files. With
+        any of them, the aliases and one manifest of each asset are read as well.
+
+        Args:
+            prefix: the prefix of the names to list.
+            labels: list only assets whose described version has these labels.
+            alias: list only assets with this alias, and describe the version that it points at.
+            describe: whether to describe the latest version of each asset, even without `labels` and `alias`.
+
+        Raises:
+            InvalidName: if the prefix contains `..` segments.
+            InvalidAlias: if the alias is invalid.
         """
-        async for found in self._session.lifecycle.each(list_assets(self._session.store, prefix)):
+        request = ListingRequest(prefix, labels or {}, alias, describe)
+        async for found in self._session.lifecycle.each(list_assets(self._session.store, request)):
             yield found
+
+    # Look
+
+    async def describe_asset(self, spec: str | AssetSpec) -> VersionDescription:
+        """Describe a version, or a part of it, without reading its content.
+
+        A version that is yanked is described only if the spec gives its exact version.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`. With a part, the
+                files, their number and their size are those of the part.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            AliasNotFound: if the asset has no such alias.
+            PartNotFound: if no file or folder of the version matches the part.
+            StoreUnavailable: if the store can't be reached.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        return await self._run(lambda: describe(self._session.store, self._session.scheme, parsed))
+
+    async def log_versions(self, name: str, limit: int | None = 20) -> list[VersionDescription]:
+        """Describe the latest versions of an asset, latest first, without their files.
+
+        Yanked versions are included, and deleted ones are not. A version whose manifest is invalid or missing is
+        described with the error, and doesn't prevent the description of the others.
+
+        Args:
+            name: the asset's name.
+            limit: the maximum number of versions; `None` for all.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            UsageError: if the limit is less than 1.
+            StoreUnavailable: if the store can't be reached.
+        """
+        return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
 
     # Clean
 

@@ -39,6 +39,7 @@ FLOORS = (
     {"drivers"},
     {"store", "testing"},
     {"push", "fetch", "cleanup"},
+    {"views"},
     {"settings"},
     {"session"},
     {"manager"},
