@@ -83,21 +83,27 @@ def _version_list(versions: Sequence[str]) -> str:
 
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """Print assets as a table on a terminal, otherwise as lines with a name, a tab and comma-separated versions."""
+    """Print assets with their versions."""
+    separator = ", " if is_terminal(sys.stdout) else ","
+    print_rows(("Asset", "Versions"), ([asset.name, separator.join(asset.versions)] for asset in assets))
+
+
+def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table on a terminal, otherwise as tab-separated lines without titles."""
     if is_terminal(sys.stdout):
-        _print_table(assets)
+        _print_table(titles, rows)
         return
-    for asset in assets:
-        echo_listed(asset.name, ",".join(asset.versions))
+    for row in rows:
+        echo_listed(*row)
 
 
-def _print_table(assets: Iterable[AssetVersions]) -> None:
+def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("Asset", overflow="fold")
-    table.add_column("Versions", overflow="fold")
-    for asset in assets:
-        table.add_row(escaped(asset.name), escaped(", ".join(asset.versions)))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escaped, row))
     Console(markup=False, highlight=False, emoji=False).print(table)
