@@ -230,7 +230,7 @@ class VersionDeleted(VersionNotFound):
 
 
 class AliasNotFound(NotFound):
-    """Raised when an asset has no such alias.
+    """Raised when an asset has no such alias, or the alias has no previous version to go back to.
 
     Attributes:
         name: the asset's name.
@@ -238,14 +238,15 @@ class AliasNotFound(NotFound):
         available: the existing aliases, sorted.
     """
 
-    def __init__(self, name: str, alias: str, where: str, available: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, alias: str, where: str, available: tuple[str, ...] = (), *, problem: str | None = None
+    ) -> None:
         self.name = name
         self.alias = alias
         self.available = available
         listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
-        super().__init__(
-            f"Asset {name!r} has no alias {alias!r} in {where}." + (f" Its aliases: {listed}." if listed else "")
-        )
+        text = f"Asset {name!r} has no alias {alias!r} in {where}." + (f" Its aliases: {listed}." if listed else "")
+        super().__init__(text if problem is None else f"The alias {name}@{alias} in {where} {problem}.")
 
 
 class PartNotFound(NotFound):

@@ -213,6 +213,7 @@ class TestClocks:
 
         assert readers == {
             "fetch.leftovers",
+            "store.marks",
             "store.probe",
             "push.context",
             "drivers.azure.values",

@@ -136,6 +136,11 @@ class AliasState:
     table: AliasTable
     revision: Revision | Expect
 
+    @property
+    def exists(self) -> bool:
+        """Whether the document exists."""
+        return self.revision is not Expect.ABSENT
+
 
 @dataclass(frozen=True, slots=True)
 class AssetStore:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
 
 from aioassets.errors import (
     AssetExists,
     AssetNotFound,
     InvalidVersion,
     PreconditionFailed,
-    StoreUnsuitable,
     VersionNotFound,
 )
 from aioassets.model.operations import CREATE
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import AssetStore, IndexState
+from aioassets.store.swaps import Swaps
 
 logger = logging.getLogger(__name__)
-
-MAX_REFUSALS: Final = 5
-"""Number of consecutive refused writes, at an unchanged revision, after which a store counts as unsuitable."""
 
 
 def check_index(state: IndexState, scheme: VersioningScheme, name: str) -> None:
@@ -102,25 +98,17 @@ async def add_to_index(
         InvalidVersion: if the index uses a different versioning scheme.
         StoreUnsuitable: if the store refuses conditional writes even with the current revision.
     """
-    attempt = refusals = 0
-    refused: object = None
+    swaps = Swaps(store.driver.url, retry)
     while True:
         state = known or await store.read_index(name)
         if versions <= set(state.index.numbers):
             return state
-        refusals = refusals + 1 if state.revision == refused else 0
-        if refusals >= MAX_REFUSALS:
-            raise StoreUnsuitable(
-                store.driver.url, "it refuses a conditional write even with the revision that it has just reported"
-            )
+        swaps.check(state.revision)
         check_index(state, scheme, name)
         merged = scheme.select(None, {*state.index.versions, *versions} - state.index.fences.keys())
         try:
             return await store.swap_index(name, state, merged)
         except PreconditionFailed:
             logger.info("The index of %r in %s was changed by another writer; trying again", name, store.url)
-            refused = state.revision
-            if known is None:
-                attempt += 1
-                await retry.sleep(retry.pause(min(attempt, 5)))
+            await swaps.refused(state.revision, wait=known is None)
             known = None
