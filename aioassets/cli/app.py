@@ -28,10 +28,12 @@ from aioassets.cli.options import (
     STORE,
     YES,
     Duration,
+    KeyValue,
     PushOptions,
     StoreOptions,
     grouped,
 )
+from aioassets.cli.view_commands import log, show
 
 if TYPE_CHECKING:
     from aioassets.cli import commands, output, process
@@ -135,15 +137,36 @@ def update(path: str, name: str, bump_major: bool, push: PushOptions, store: Sto
 
 @cli.command("list")
 @click.argument("prefix", default="")
+@click.option(
+    "--label", "labels", type=KeyValue(), multiple=True, help="List only assets with this label. May be repeated."
+)
+@click.option("--alias", metavar="ALIAS", help="List only assets with this alias, and look at its version.")
+@click.option("--long", "long_format", is_flag=True, help="Show the date, size, pusher and labels of the version.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
-def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
+def list_assets(
+    prefix: str,
+    labels: tuple[tuple[str, str], ...],
+    alias: str | None,
+    long_format: bool,
+    as_json: bool,
+    store: StoreOptions,
+) -> Work:
     """List assets with their versions, latest first.
 
-    PREFIX limits the list to assets whose names start with it. If the versions of an asset cannot be
-    read, the other assets are still listed, and the exit code is 7.
+    PREFIX limits the list to assets whose names start with it. --label and --long look at the latest version of
+    each asset, or at that of --alias. If the versions of an asset cannot be read, the other assets are still
+    listed, and the exit code is 7.
     """
-    return partial(commands.list_assets, prefix, store, as_json=as_json)
+    return partial(
+        commands.list_assets,
+        prefix,
+        store,
+        labels=dict(labels),
+        alias=alias,
+        long_format=long_format,
+        as_json=as_json,
+    )
 
 
 @cli.command()
@@ -187,6 +210,10 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
+
+
+cli.add_command(show)
+cli.add_command(log)
 
 
 @cli.command(short_help="Remove leftovers of interrupted pushes and fetches.")

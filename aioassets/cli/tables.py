@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from aioassets.cli.descriptions import LIST_TITLES, list_row
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import echo_listed, is_terminal
 from aioassets.cli.units import human_duration, human_files
@@ -82,9 +83,13 @@ def _version_list(versions: Sequence[str]) -> str:
     return ", ".join(versions[:VERSIONS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """Print assets with their versions."""
-    separator = ", " if is_terminal(sys.stdout) else ","
+def print_assets(assets: Iterable[AssetVersions], *, long_format: bool) -> None:
+    """Print assets with their versions, or in the long format, with details of the described version."""
+    for_people = is_terminal(sys.stdout)
+    if long_format:
+        print_rows(LIST_TITLES, (list_row(asset, for_people=for_people) for asset in assets))
+        return
+    separator = ", " if for_people else ","
     print_rows(("Asset", "Versions"), ([asset.name, separator.join(asset.versions)] for asset in assets))
 
 
