@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aioassets.manager import *
     from aioassets.model.aliases import *
     from aioassets.model.description import *
+    from aioassets.model.diff import *
     from aioassets.model.files import *
     from aioassets.model.leftovers import *
     from aioassets.model.manifest import *
@@ -44,6 +45,7 @@ _MODULES = (
     "aioassets.fetch.verify",
     "aioassets.model.aliases",
     "aioassets.model.description",
+    "aioassets.model.diff",
     "aioassets.model.files",
     "aioassets.model.leftovers",
     "aioassets.model.manifest",

@@ -15,6 +15,7 @@ from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.description import VersionDescription
+from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
@@ -26,6 +27,7 @@ from aioassets.runtime.retry import RetryPolicy
 from aioassets.session import Session
 from aioassets.settings import Settings
 from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
+from aioassets.views.compare import compare
 from aioassets.views.describe import describe, log_versions
 
 __all__ = ["AssetVersions", "AssetsManager"]
@@ -206,6 +208,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -221,6 +224,10 @@ class AssetsManager:
             include: gitignore-style patterns of files to push; empty for all files.
             exclude: gitignore-style patterns of files to leave out.
             allow_empty: whether to publish a version even if it has no files.
+            if_changed: whether to publish nothing if the version that the push would follow has the same content.
+                The result then has `unchanged` set and names that version. A file whose digest is unknown counts
+                as changed, such as an object of another store that reports no SHA-256. The comparison holds
+                for the version in the result: another push may publish a later one in the meantime.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
 
@@ -244,6 +251,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            if_changed=if_changed,
         )
         return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
@@ -258,6 +266,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
         """Push many assets concurrently, within one budget. If one push fails, the others continue.
@@ -271,6 +280,8 @@ class AssetsManager:
             include: gitignore-style patterns of files to push; empty for all files.
             exclude: gitignore-style patterns of files to leave out.
             allow_empty: whether to publish versions even if they have no files.
+            if_changed: whether to publish nothing for assets whose latest version has the same content, as in
+                `update_asset`.
             progress: a function that receives the events of all pushes.
 
         Returns:
@@ -290,6 +301,7 @@ class AssetsManager:
                 include=include,
                 exclude=exclude,
                 allow_empty=allow_empty,
+                if_changed=if_changed,
             )
             for name, source in assets.items()
         ]
@@ -334,6 +346,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
     ) -> PushPlan:
         """Plan an update of an asset without writing anything. `push` carries out the plan.
 
@@ -349,6 +362,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            if_changed=if_changed,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 
@@ -496,6 +510,33 @@ class AssetsManager:
             StoreUnavailable: if the store can't be reached.
         """
         return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
+
+    async def diff_versions(
+        self, a: str | os.PathLike[str] | AssetSpec, b: str | os.PathLike[str] | AssetSpec
+    ) -> VersionDiff:
+        """Compare two versions, or a version and a local path, without reading the content of versions.
+
+        A local path is scanned as for a push. Its files are hashed if their sizes don't tell them apart. Files of
+        versions that modelkit pushed have no digests: they are compared by the sizes, and digests, that the store
+        reports.
+
+        Args:
+            a: a spec (`name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`), or a local
+                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or isn't
+                a valid spec but names an existing file or folder. A `Path` is always a path.
+            b: a spec or a local path. At least one of both must be a spec.
+
+        Raises:
+            UsageError: if both are local paths, or one is neither a valid spec nor an existing path.
+            AssetNotFound: if an asset doesn't exist.
+            VersionNotFound: if an asset has no such version.
+            AliasNotFound: if an asset has no such alias.
+            PartNotFound: if no file or folder of a version matches the part.
+            SourceNotFound: if the local path doesn't exist.
+            SourceError: if the local path can't be read, or changes during the comparison.
+            StoreUnavailable: if the store can't be reached.
+        """
+        return await self._run(lambda: compare(self._session.store, self._session.scheme, a, b))
 
     # Clean
 

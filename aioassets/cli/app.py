@@ -33,7 +33,7 @@ from aioassets.cli.options import (
     StoreOptions,
     grouped,
 )
-from aioassets.cli.view_commands import log, show
+from aioassets.cli.view_commands import diff, log, show
 
 if TYPE_CHECKING:
     from aioassets.cli import commands, output, process
@@ -124,15 +124,18 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 @PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
 @click.option("--bump-major", is_flag=True, help="Start the next major version, such as 2.0 after 1.2.")
+@click.option("--if-changed", is_flag=True, help="Push nothing if the latest version has the same content.")
 @grouped(PushOptions, "push", *PUSH)
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
-def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
+def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH as the next version of an asset, such as 1.3 after 1.2.
 
     PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next version of major 0.
-    The command shows what will be pushed, asks for confirmation, and prints the new version.
+    The command shows what will be pushed, asks for confirmation, and prints the new version. With --if-changed, it
+    prints the latest version of the series, and asks nothing, if that has the same content.
     """
-    return partial(commands.update, path, _parse_update_spec(name, bump_major), bump_major, push, store)
+    asset = _parse_update_spec(name, bump_major)
+    return partial(commands.update, path, asset, push, store, bump_major=bump_major, if_changed=if_changed)
 
 
 @cli.command("list")
@@ -212,8 +215,8 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
 
-cli.add_command(show)
-cli.add_command(log)
+for viewing in (show, log, diff):
+    cli.add_command(viewing)
 
 
 @cli.command(short_help="Remove leftovers of interrupted pushes and fetches.")

@@ -33,13 +33,17 @@ async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> i
     return await _push(path, store, push, lambda manager: manager.plan_create(path, name, **push.details()))
 
 
-async def update(path: str, asset: AssetSpec, bump_major: bool, push: PushOptions, store: StoreOptions) -> int:
+async def update(
+    path: str, asset: AssetSpec, push: PushOptions, store: StoreOptions, *, bump_major: bool, if_changed: bool
+) -> int:
     """Push the next version of an asset."""
     return await _push(
         path,
         store,
         push,
-        lambda manager: manager.plan_update(path, asset.name, bump_major, asset.version, **push.details()),
+        lambda manager: manager.plan_update(
+            path, asset.name, bump_major, asset.version, if_changed=if_changed, **push.details()
+        ),
     )
 
 
@@ -223,6 +227,8 @@ async def _push(
     async with store.manager() as manager:
         async with progress_display(f"Reading {path} and {manager.url}"):
             plan = await planned(manager)
+        if plan.unchanged:
+            return _unchanged(plan, path, push)
         for line in forecast_lines(plan, path, str(manager.url)):
             echo_err(line)
         if push.dry_run:
@@ -237,6 +243,15 @@ async def _push(
         echo_json(_push_json(result, dry_run=False))
     else:
         echo(f"{result.name}:{result.version}")
+    return DONE
+
+
+def _unchanged(plan: PushPlan, path: str, push: PushOptions) -> int:
+    echo_err(f"Nothing to push: {plan.name}:{plan.version} already has the content of {path}.")
+    if push.as_json:
+        echo_json(_push_json(plan, dry_run=push.dry_run))
+    else:
+        echo(f"{plan.name}:{plan.version}")
     return DONE
 
 
@@ -273,6 +288,7 @@ def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any
         "files": pushed.files,
         "size": pushed.size,
         "dry_run": dry_run,
+        "unchanged": pushed.unchanged,
     }
 
 

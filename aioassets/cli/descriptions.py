@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -166,14 +166,6 @@ def who(found: VersionDescription) -> str:
     return str(found.pushed_by) if found.pushed_by.to_json() else ""
 
 
-def files_json(files: Sequence[FileEntry]) -> list[dict[str, Any]]:
-    """Return the JSON value of files."""
-    return [
-        {
-            "path": file.path,
-            "size": file.size,
-            "digests": dict(file.digests),
-            "executable": file.executable,
-        }
-        for file in files
-    ]
+def file_json(file: FileEntry) -> dict[str, Any]:
+    """Return the JSON value of a file."""
+    return {"path": file.path, "size": file.size, "digests": dict(file.digests), "executable": file.executable}

@@ -44,3 +44,20 @@ def log(name: str, limit: int, as_json: bool, store: StoreOptions) -> Work:
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
     return partial(views.log, name, store, limit=limit, as_json=as_json)
+
+
+@click.command(short_help="Compare two versions, or a version with a local path.")
+@click.argument("a")
+@click.argument("b")
+@JSON
+@grouped(StoreOptions, "store", *STORE)
+def diff(a: str, b: str, as_json: bool, store: StoreOptions) -> Work:
+    """List the files that differ between A and B: two versions, or a version and a local path.
+
+    A and B are SPECs such as NAME, NAME:1.2 or NAME@ALIAS, optionally followed by a part, or local paths such as
+    ./model or /data/model. `aioassets diff NAME ./model` shows what an update with ./model would change. The exit
+    code is 0 if both have the same content, and 1 if they differ or may differ.
+    """
+    from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
+
+    return partial(views.diff, a, b, store, as_json=as_json)

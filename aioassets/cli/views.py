@@ -9,14 +9,15 @@ from aioassets.cli.descriptions import (
     LOG_TITLES,
     description_json,
     fact_lines,
+    file_json,
     file_row,
-    files_json,
     log_row,
 )
+from aioassets.cli.differences import DIFF_TITLES, diff_json, diff_rows, diff_summary
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_terminal
-from aioassets.cli.process import DONE, report_error
+from aioassets.cli.process import DONE, FAILED, report_error
 from aioassets.cli.tables import print_rows
 from aioassets.model.description import VersionDescription
 
@@ -26,7 +27,7 @@ async def show(spec: str, store: StoreOptions, *, with_files: bool, as_json: boo
     async with store.manager() as manager, progress_display(f"Reading {spec}"):
         found = await manager.describe_asset(spec)
     if as_json:
-        entries = {"entries": files_json(found.files)} if with_files else {}
+        entries = {"entries": [file_json(file) for file in found.files]} if with_files else {}
         echo_json({**description_json(found), **entries}, is_listing=with_files)
     else:
         _print_facts(found)
@@ -66,3 +67,16 @@ async def log(name: str, store: StoreOptions, *, limit: int, as_json: bool) -> i
         echo_err(f"{name} has no versions: all of them are deleted.")
     codes = [report_error(each.error) for each in found if each.error is not None]
     return codes[0] if codes else DONE
+
+
+async def diff(a: str, b: str, store: StoreOptions, *, as_json: bool) -> int:
+    """Compare two versions, or a version with a local path."""
+    async with store.manager() as manager, progress_display(f"Comparing {a} with {b}"):
+        found = await manager.diff_versions(a, b)
+    if as_json:
+        echo_json(diff_json(found), is_listing=True)
+    elif not found.is_equal:
+        for_people = is_terminal(sys.stdout)
+        print_rows(DIFF_TITLES, diff_rows(found, for_people=for_people))
+    echo_err(diff_summary(found))
+    return DONE if found.is_equal else FAILED

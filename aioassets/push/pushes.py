@@ -61,7 +61,9 @@ class Pushes:
         return await plan_push(request, self.store, self.scheme, self.sources)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
-        """Carry out a plan."""
+        """Carry out a plan. Write nothing if the plan says that the latest version has the same content."""
+        if plan.unchanged:
+            return plan.forecast(dry_run=False)
         await self.require_suitable()
         return await Publication(await self._context(), plan, report).run()
 
