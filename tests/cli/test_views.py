@@ -173,13 +173,111 @@ class TestList:
     [
         (["show", "team/model:0.0", "--files"], ["Aliases         prod", "Size            11 bytes", "16367aacb67a "]),
         (["log", "team/model"], ["Version  Pushed (UTC)", "0.0 ", "11 bytes", "prod"]),
+        (["diff", "team/model", "team/model:0.0"], ["Change   Path", "removed  c/d   5 bytes"]),
         (["list", "--long"], ["Asset       Version  Pushed (UTC)", "team/model  0.1"]),
     ],
 )
 def test_a_terminal_shows_tables(
     on_terminal: Callable[..., Any], pushed: None, args: list[str], expected: list[str]
 ) -> None:
-    screen = on_terminal(*args, script="import os; os.environ['NO_COLOR'] = '1'; os.environ['COLUMNS'] = '120'").ended()
-    assert screen.code == 0
+    screen = on_terminal(*args, script="import os; os.environ['COLUMNS'] = '120'").ended()
+    assert screen.code == (1 if args[0] == "diff" else 0)
     plain = screen.err.replace("\x1b[1m", "").replace("\x1b[0m", "")
     assert [text for text in expected if text not in plain] == []
+
+
+class TestDiff:
+    def test_equal_sides_print_nothing(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        ran = invoke("diff", "team/model", source)
+        assert (ran.code, ran.out) == (0, "")
+        assert ran.err == f"team/model:0.1 and {source} have the same content (3 files).\n"
+
+    def test_it_prints_a_line_per_difference(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        (source / "a").write_bytes(b"FIRST")
+        (source / "b").chmod(0o644)
+        (source / "c" / "d").rename(source / "d")
+        (source / "e").write_bytes(b"new")
+        ran = invoke("diff", "team/model", "./source")
+        assert ran.code == 1
+        assert ran.out.splitlines() == [
+            "added\te\t\t3\t",
+            "added\tc/\t\t\t",
+            "renamed\td\t5\t5\tc/d",
+            "changed\ta\t5\t5\t",
+            "mode\tb\t6\t6\t-x",
+        ]
+        assert ran.err == (
+            "team/model:0.1 and ./source differ: 1 added, 1 changed, 1 renamed, 1 with another mode, "
+            "1 empty directory added or removed (+8 bytes, -5 bytes).\n"
+        )
+
+    def test_it_compares_versions(self, invoke: Invoke, pushed: None) -> None:
+        ran = invoke("diff", "team/model", "team/model@prod")
+        assert (ran.code, ran.out) == (1, "removed\tc/d\t5\t\t\n")
+
+    def test_it_prints_json(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        (source / "a").rename(source / "z")
+        ran = invoke("diff", "team/model:0.0", source, "--json")
+        assert ran.code == 1
+        digest = {"digests": {"sha256": SHA256["a"]}, "executable": False}
+        document = ran.document
+        assert [file["path"] for file in document.pop("added")] == ["c/d"]
+        assert document == {
+            "a": "team/model:0.0",
+            "b": str(source),
+            "equal": False,
+            "unchanged": 1,
+            "bytes_added": 5,
+            "bytes_removed": 0,
+            "removed": [],
+            "changed": [],
+            "renamed": [
+                {"before": {"path": "a", "size": 5, **digest}, "after": {"path": "z", "size": 5, **digest}},
+            ],
+            "mode_changed": [],
+            "unknown": [],
+            "added_directories": [],
+            "removed_directories": [],
+        }
+        assert invoke("diff", "team/model", "team/model", "--json").document["equal"] is True
+
+    def test_a_file_of_unknown_content_may_differ(self, invoke: Invoke, tmp_path: Path, source: Path) -> None:
+        folder = tmp_path / "store" / "assets" / "old" / "0.0"
+        folder.mkdir(parents=True)
+        (folder / "a").write_bytes(b"other")
+        manifest = '{"push_date": "2026-03-09T17:05:00", "is_directory": true, "contents": ["a"]}'
+        (folder.parent / "0.0.meta").write_text(manifest)
+        (source / "b").unlink()
+        ran = invoke("diff", "old:0.0", source)
+        assert (ran.code, ran.out) == (1, "unknown\ta\t5\t5\t\n")
+        assert ran.err == f"old:0.0 and {source} may differ: 1 of unknown content.\n"
+
+    def test_a_spec_that_is_a_path_too_is_noted(self, invoke: Invoke, pushed: None) -> None:
+        ran = invoke("diff", "team/model", "source")
+        assert ran.code == 3
+        assert ran.err.splitlines() == [
+            "'source' is compared as an asset. To compare the local path of this name, write ./source.",
+            "Error: No asset 'source' in " + ran.err.rpartition(" in ")[2].strip(),
+        ]
+
+    def test_two_paths_are_a_usage_error(self, invoke: Invoke, source: Path) -> None:
+        assert invoke("diff", source, "./source").code == 2
+
+
+class TestUpdateIfChanged:
+    def test_equal_content_is_not_pushed(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        ran = invoke("update", source, "team/model", "--if-changed")
+        assert (ran.code, ran.out) == (0, "team/model:0.1\n")
+        assert ran.err == f"Nothing to push: team/model:0.1 already has the content of {source}.\n"
+        assert invoke("versions", "team/model").out == "0.1\n0.0\n"
+
+    def test_json_says_so(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        document = invoke("update", source, "team/model", "--if-changed", "--json").document
+        assert (document["version"], document["unchanged"], document["dry_run"]) == ("0.1", True, False)
+        document = invoke("update", source, "team/model", "--if-changed", "--json", "--dry-run").document
+        assert (document["version"], document["unchanged"], document["dry_run"]) == ("0.1", True, True)
+
+    def test_a_change_is_pushed(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        (source / "a").write_bytes(b"FIRST")
+        document = invoke("update", source, "team/model", "--if-changed", "--json", "-y").document
+        assert (document["version"], document["unchanged"]) == ("0.2", False)
