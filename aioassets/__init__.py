@@ -1,4 +1,4 @@
-"""Versioned assets on object stores, asyncio-native and without a server of its own."""
+"""Versioned assets on object stores: asyncio-native, and without a server to run."""
 
 import logging
 from importlib import import_module

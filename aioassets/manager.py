@@ -34,11 +34,11 @@ __all__ = ["AssetVersions", "AssetsManager"]
 
 
 class AssetsManager:
-    """Manager for the versioned assets in one store. It fetches them to one local directory.
+    """A manager for the versioned assets in one store. It fetches them to one local directory.
 
     Use a manager as an async context manager, or close it with `aclose`. It connects to the store on the
     first request. A manager belongs to the event loop of its first call, and supports any number of
-    concurrent calls there.
+    concurrent calls on that loop.
 
     Arguments override `settings`. Without `settings`, arguments that are omitted are read from the
     environment variables in parentheses.
@@ -57,21 +57,21 @@ class AssetsManager:
         storage_options: options for the driver, such as `endpoint_url` or `region` for S3
             (`AIOASSETS_S3_ENDPOINT_URL` etc.).
         max_requests: the maximum number of requests in flight (`AIOASSETS_MAX_REQUESTS`; default 256).
-        min_requests: the lower bound to which throttling by the store reduces the requests in flight
-            (`AIOASSETS_MIN_REQUESTS`; default 4).
+        min_requests: the number of requests in flight that are always allowed, even if the store throttles
+            them (`AIOASSETS_MIN_REQUESTS`; default 4).
         max_bytes: the maximum number of bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
         connect_timeout: how many seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
         read_timeout: how many seconds a response may go without receiving data before the request fails
             (`AIOASSETS_READ_TIMEOUT`; default 60).
         cleanup_timeout: how many seconds a cancelled push may take to clean up
             (`AIOASSETS_CLEANUP_TIMEOUT`; default 5).
-        retry_for: how many seconds to retry a request to a failing store (`AIOASSETS_RETRY_FOR`;
+        retry_for: for how many seconds to keep retrying a request if the store fails (`AIOASSETS_RETRY_FOR`;
             default 60). 0 disables retries.
         offline: whether to use only cached versions, without the network (`AIOASSETS_OFFLINE`; default false).
         single_writer: whether only one writer pushes at a time, which makes stores without conditional
             writes safe to use (`AIOASSETS_SINGLE_WRITER`; default false).
-        record_user: whether to record the user in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
-        record_host: whether to record the machine in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
+        record_user: whether to record the user name in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
+        record_host: whether to record the host name in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
         retry: a complete retry policy, instead of `retry_for`.
 
     Raises:
@@ -137,7 +137,7 @@ class AssetsManager:
     async def aclose(self) -> None:
         """Reject further calls, wait for those in progress, and close the manager's connections.
 
-        To avoid waiting for calls, cancel them first. It is safe to call this method more than once.
+        To avoid waiting for calls, cancel them first. This method can safely be called more than once.
         """
         await self._session.aclose()
 
@@ -169,8 +169,8 @@ class AssetsManager:
             name: the new asset's name.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
@@ -179,7 +179,7 @@ class AssetsManager:
             AssetExists: if the asset exists, or another process is creating it.
             InvalidName: if the name is invalid.
             SourceNotFound: if `asset_path` doesn't exist.
-            SourceError: if there are no files to push, or they can't be pushed or changed during the push.
+            SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
             StoreError: if the store failed.
             AccessDenied: if the store denied access.
@@ -218,11 +218,11 @@ class AssetsManager:
             asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
             name: the asset's name.
             bump_major: whether to start the next major version instead, such as `2.0` after `1.2`.
-            major: the major version to continue; `None` for that of the latest version.
+            major: the major version to continue; `None` to continue that of the latest version.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
             if_changed: whether to publish nothing if the version that the push would follow has the same content.
                 The result then has `unchanged` set and names that version. A file whose digest is unknown counts
@@ -233,10 +233,10 @@ class AssetsManager:
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            VersionNotFound: if the asset has no version with this major.
+            VersionNotFound: if the asset doesn't have this major version.
             UsageError: if both `bump_major` and `major` are given.
             SourceNotFound: if `asset_path` doesn't exist.
-            SourceError: if there are no files to push, or they can't be pushed or changed during the push.
+            SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
             StoreError: if the store failed.
             AccessDenied: if the store denied access.
@@ -273,12 +273,12 @@ class AssetsManager:
 
         Args:
             assets: the sources, by asset name.
-            create_missing: whether to create assets that don't exist, instead of failing.
+            create_missing: whether to create assets that don't exist. Otherwise, pushing them fails.
             bump_major: whether to start the next major version of assets that exist.
             message: free text for each manifest.
             labels: key-value pairs for each manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish versions even if they have no files.
             if_changed: whether to publish nothing for assets whose latest version has the same content, as in
                 `update_asset`.
@@ -320,7 +320,7 @@ class AssetsManager:
     ) -> PushPlan:
         """Plan the creation of an asset without writing anything. `push` carries out the plan.
 
-        The arguments and exceptions are those of `create_asset`.
+        The arguments and exceptions are the same as for `create_asset`.
         """
         request = PushRequest(
             source=asset_path,
@@ -350,7 +350,7 @@ class AssetsManager:
     ) -> PushPlan:
         """Plan an update of an asset without writing anything. `push` carries out the plan.
 
-        The arguments and exceptions are those of `update_asset`.
+        The arguments and exceptions are the same as for `update_asset`.
         """
         request = PushRequest(
             source=asset_path,
@@ -367,7 +367,7 @@ class AssetsManager:
         return await self._run(lambda: self._session.pushes.plan(request))
 
     async def push(self, plan: PushPlan, *, progress: Progress | None = None) -> PushResult:
-        """Carry out a plan. If others have pushed in the meantime, the version may be later than planned.
+        """Carry out a plan. If the asset has been pushed in the meantime, the version may be later than planned.
 
         Args:
             plan: a plan from `plan_create` or `plan_update`.
@@ -395,10 +395,10 @@ class AssetsManager:
 
         Args:
             spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
-            force_download: whether to download again, and replace cached files that differ.
+            force_download: whether to download cached files again, and replace those that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
-            offline: whether to use only cached versions; `None` for the manager's setting.
+            offline: whether to use only cached versions; `None` to use the manager's setting.
             progress: a function that receives events during the download.
 
         Raises:
@@ -419,11 +419,11 @@ class AssetsManager:
     ) -> Verification:
         """Read every file of a version, or of a part of it, and compare it with the manifest.
 
-        Files that differ from what was pushed are listed in the result, and don't raise an exception.
+        Files that differ from what was pushed are listed in the result. They don't cause an exception.
 
         Args:
             spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
-            cached: whether to check the cached files, without using the network.
+            cached: whether to check the cached files instead of those in the store, without using the network.
             progress: a function that receives events during the check.
 
         Raises:
@@ -549,11 +549,11 @@ class AssetsManager:
 
         Args:
             name: the asset to search; `None` for all assets.
-            older_than: the minimum time since the last activity. By default, only leftovers that are known
-                to be abandoned are removed: their process on this machine has ended, or they have been
-                inactive for 15 minutes. A short time can break pushes that are in progress.
-            legacy: whether to also remove content that has no manifest and is at least a day old. Make sure
-                that no other program, such as modelkit, is pushing it.
+            older_than: the minimum time since the last activity. By default, leftovers are removed if they
+                have been inactive for 15 minutes, or if their push or fetch is known to have ended. A short time
+                can break pushes that are in progress.
+            legacy: whether to also remove content that has no `.meta` and is at least one day old. Make sure
+                that no other program, such as modelkit, is still pushing it.
 
         Raises:
             AssetNotFound: if nothing in the store or the assets directory belongs to the asset.
@@ -571,10 +571,10 @@ class AssetsManager:
     async def clean(self, plan: CleaningPlan) -> CleaningResult:
         """Remove the leftovers in a plan, after checking that each may still be removed.
 
-        No file of a complete version is ever removed, even if the version isn't listed. A push whose claim
-        is removed fails, or starts again with another version number.
+        No file of a complete version is ever removed, even if the version isn't listed. If a push is still
+        running when its leftovers are removed, the push fails or starts again with another version number.
 
-        If some leftovers can't be removed, the others still are, and the result lists both.
+        If some leftovers can't be removed, the others are still removed. The result lists both.
 
         Args:
             plan: a plan from `plan_clean`.
@@ -590,7 +590,7 @@ class AssetsManager:
         return await self._run(clean)
 
     async def publish_version(self, name: str, version: str) -> None:
-        """Add a complete version to the index, after its push died just before doing so.
+        """Add a complete version to the index, for example because its push died just before doing so.
 
         If the version is already listed, nothing changes.
 
@@ -600,7 +600,8 @@ class AssetsManager:
 
         Raises:
             VersionNotFound: if the version doesn't exist or isn't complete.
-            InvalidVersion: if the version is partial, or doesn't fit the versioning scheme of the manager or the asset.
+            InvalidVersion: if the version is partial, if it doesn't belong to the manager's versioning scheme, or if
+                the asset uses a different scheme.
         """
         await self._run(lambda: self._session.pushes.publish_version(name, version))
 

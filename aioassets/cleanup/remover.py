@@ -32,11 +32,11 @@ BATCH: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class LeftoverRemover:
-    """Remover of the leftovers of pushes in a store.
+    """A remover for the leftovers of pushes in a store.
 
     Attributes:
         inspection: the inspection of the store.
-        claimant: the process to name in abandoned claims.
+        claimant: the identity of the current process, to be recorded in abandoned claims.
     """
 
     inspection: StoreInspection
@@ -51,7 +51,7 @@ class LeftoverRemover:
         return self.inspection.rules
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Check a leftover again and remove it. Return `False` if it may no longer be removed."""
+        """Check a leftover again and remove it. Return `False` if it must not be removed after all."""
         match leftover.kind:
             case LeftoverKind.DEAD_PUSH | LeftoverKind.ABANDONED_PUSH:
                 return await self._remove_push(leftover.name, leftover.version)
@@ -103,7 +103,7 @@ class LeftoverRemover:
         return True
 
     async def _remove_content(self, name: str, version: str) -> None:
-        """Remove all content of a version whose claim was abandoned by `_seize`."""
+        """Remove all content of a version that `_seize` has marked as abandoned."""
         for upload in await self.inspection.uploads_of(name, version):
             await self._store.driver.abort(upload)
         batch: list[str] = []

@@ -1,4 +1,4 @@
-"""Complete versions in the store and their files."""
+"""Complete versions in the store, and their files."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class RemoteVersion:
         """Read the manifest of a version.
 
         Raises:
-            AssetNotFound: the asset doesn't exist.
-            VersionNotFound: the version doesn't exist or isn't complete.
-            VersionDeleted: the version was deleted.
-            StoreCorrupt: the index lists the version, but it has no manifest.
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            StoreCorrupt: if the index lists the version, but it has no manifest.
         """
         return cls(store, name, version, await read_manifest(store, name, version))
 
     async def with_sizes(self) -> RemoteVersion:
-        """List the version's objects, and return the version with their sizes, which modelkit doesn't record."""
+        """List the version's objects, and return the version with their sizes. modelkit doesn't record sizes."""
         listed = {info.key: info async for info in self.store.content(self.name, self.version)}
         return replace(self, listed=listed)
 
@@ -72,7 +72,7 @@ class RemoteVersion:
         """Return a file of the version.
 
         Raises:
-            IntegrityError: the manifest doesn't record the file's size and its object doesn't exist.
+            IntegrityError: if the manifest doesn't record the file's size, and the file's object doesn't exist.
         """
         key = self.store.layout.content(self.name, self.version, entry.path)
         label = file_label(self.name, self.version, entry.path)

@@ -15,10 +15,10 @@ from aioassets.store.resolve import candidates, exact_version
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Resolves a spec.
+    """A resolver for a spec.
 
     Attributes:
-        store: the store whose index to use. If `None`, only cached versions are considered.
+        store: the store whose index to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
     """
@@ -28,12 +28,12 @@ class Resolver:
     scheme: VersioningScheme
 
     async def resolve(self) -> str:
-        """Return the version that the spec names exactly, or the latest one that matches it.
+        """Return the version that the spec names exactly, or the latest version that matches the spec.
 
         Raises:
-            AssetNotFound: the asset doesn't exist.
-            VersionNotFound: no version matches.
-            StoreUnavailable: the index can't be read.
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if no version matches.
+            StoreUnavailable: if the index can't be read.
         """
         exact = exact_version(self.lookup.spec, self.scheme)
         if exact is not None:
@@ -61,7 +61,7 @@ class Resolver:
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
-        advice = f"Name a cached version exactly: {', '.join(cached)}." if cached else "No version of it is cached."
+        advice = f"Request a cached version exactly: {', '.join(cached)}." if cached else "No version is cached."
         detail = f"{self.lookup.spec} can't be resolved without the store. {advice} ({error})"
         return StoreUnavailable(error.where, detail, uncertain=False)
 

@@ -1,4 +1,4 @@
-"""Retrieving one version: resolve, look up, download, verify, place and record it."""
+"""Retrieving one version: resolving, looking up, downloading, verifying, placing and recording it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 
 READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
-"""Error numbers of an assets directory that isn't writable."""
+"""Error numbers with which writing fails if the assets directory isn't writable."""
 
 
 class Retrieval:
@@ -42,7 +42,7 @@ class Retrieval:
 
     Args:
         context: the context that all fetches share.
-        spec: the version or part of a version.
+        spec: the version, or part of a version, to retrieve.
         report: the callback that receives events.
         force_download: whether to download cached files again and replace those that differ.
         verify: whether to hash all cached files.
@@ -75,7 +75,7 @@ class Retrieval:
         store = self._context.store
         if self._force and store is None:
             raise InvalidSetting(
-                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn off offline mode."
+                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn offline mode off."
             )
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -92,7 +92,7 @@ class Retrieval:
                 raise self._problem from error  # report the damage, which can't be repaired in a read-only directory
 
     async def check(self, *, cached: bool) -> Verification:
-        """Check every file without storing any. See `AssetsManager.verify_asset`."""
+        """Check every file without saving any. See `AssetsManager.verify_asset`."""
         store = self._context.store
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -124,7 +124,7 @@ class Retrieval:
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt an existing payload. On some file systems, others may hold the same lock."""
+        """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
         remote = await RemoteVersion.find(store, entry.name, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)

@@ -12,23 +12,23 @@ from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
 MAX_INDEX: Final = 64 * 1024 * 1024
-"""Maximum size of an index in bytes. An index of a million versions takes about 30 MB."""
+"""Maximum size of an index in bytes. An index with a million versions takes about 30 MB."""
 _MAX_VALUES: Final = 4 * MAX_ENTRIES
-"""Maximum number of values in an index. As Python objects, they take about 250 MB."""
+"""Maximum number of values in an index. That many Python objects take about 250 MB."""
 
 
 class Fence(enum.StrEnum):
-    """Reason why an index must not list a version."""
+    """The reason why an index must not list a version."""
 
     YANKED = "yanked"
-    """The version was yanked, and may be restored."""
+    """The version was yanked. It can be restored."""
     DELETED = "deleted"
-    """The version was deleted. This is final."""
+    """The version was deleted. It can't be restored."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionIndex:
-    """Content of a `.versions` document.
+    """The content of a `.versions` document.
 
     Attributes:
         versions: the listed versions, latest first.
@@ -42,27 +42,27 @@ class VersionIndex:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """All versions that the index names, listed or fenced. None of their numbers may be used again."""
+        """All versions in the index, listed or fenced. Their numbers must not be used again."""
         return (*self.versions, *(version for version in self.fences if version not in self.versions))
 
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
-        """Return the index with its versions replaced. The fences stay."""
+        """Return a copy of the index with different versions and the same fences."""
         return replace(self, versions=tuple(versions))
 
     def fenced(self, version: str, fence: Fence) -> VersionIndex:
-        """Return the index without a version, and with a fence for it. A fence for a deleted version stays."""
+        """Return a copy of the index without a version, but with a fence for it. `DELETED` is never replaced."""
         versions = tuple(other for other in self.versions if other != version)
         final = Fence.DELETED if self.fences.get(version) is Fence.DELETED else fence
         return replace(self, versions=versions, fences={**self.fences, version: final})
 
     def unfenced(self, version: str) -> VersionIndex:
-        """Return the index without the fence for a version, unless the version was deleted."""
+        """Return a copy of the index without the fence for a yanked version."""
         if self.fences.get(version) is not Fence.YANKED:
             return self
         return replace(self, fences={other: why for other, why in self.fences.items() if other != version})
 
     def to_json(self) -> bytes:
-        """Return the JSON document."""
+        """Return the index as a JSON document."""
         fences = {"fences": {version: str(fence) for version, fence in self.fences.items()}} if self.fences else {}
         return dump({**self.extra, **fences, "versions": list(self.versions)})
 

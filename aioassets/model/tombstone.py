@@ -14,23 +14,23 @@ TOMBSTONE_FIELD: Final = "aioassets_deleted"
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """Content of the `.meta` of a deleted version. It stays for good, so that the number isn't used again.
+    """The content of a deleted version's `.meta`. It is kept forever, so that the version number isn't used again.
 
     Attributes:
         deleted: who deleted the version, when and why.
-        content_digest: the content digest of the version; `None` if its manifest had none.
+        content_digest: the content digest of the version; `None` if the manifest didn't contain one.
     """
 
     deleted: Mark
     content_digest: str | None = None
 
     def to_json(self) -> bytes:
-        """Return the JSON document, which has none of the fields by which modelkit recognises a manifest."""
+        """Return the tombstone as JSON. It has none of the fields by which modelkit recognises a manifest."""
         value = self.deleted.to_json()
         return dump({TOMBSTONE_FIELD: {**value, "content_digest": self.content_digest}})
 
     @classmethod
     def from_value(cls, value: Any) -> Tombstone:
-        """Return the tombstone in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        """Create a tombstone from a parsed JSON value, or raise `ValueError` if the value is invalid."""
         fields = typed(value, dict, "tombstone")
         return cls(Mark.from_value(fields, "tombstone"), optional_text(fields, "content_digest"))

@@ -16,7 +16,7 @@ __all__ = ["PushPlan", "PushResult"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushRequest:
-    """Request for a push.
+    """A request for a push.
 
     Attributes:
         source: a local path, or the URL of an object or prefix.
@@ -25,8 +25,8 @@ class PushRequest:
         bump: the version increment.
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
-        include: gitignore-style patterns of files to push; empty for all files.
-        exclude: gitignore-style patterns of files to leave out.
+        include: gitignore-style patterns for files to push; empty for all files.
+        exclude: gitignore-style patterns for files to leave out.
         allow_empty: whether a version without files may be published.
         if_changed: whether to publish nothing if the latest version has the same content.
     """
@@ -51,7 +51,7 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """Plan for a push. If other pushes run concurrently, the push may get a different version.
+    """A plan for a push. If other pushes run concurrently, the push may get a different version.
 
     Attributes:
         name: the asset's name.
@@ -66,7 +66,7 @@ class PushPlan:
         message: free text for the manifest.
         labels: key-value pairs for the manifest.
         new_store: whether the push would create the store's folder.
-        index: the index as it was read. A push that follows soon doesn't read it again.
+        index: the index as it was read for the plan. If the push follows soon, it doesn't read the index again.
         unchanged: whether `version` exists and has the same content, so that the push would publish nothing.
     """
 
@@ -96,7 +96,7 @@ class PushPlan:
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """Result of a push.
+    """The result of a push.
 
     Attributes:
         name: the asset's name.

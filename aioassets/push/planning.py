@@ -30,7 +30,7 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
     Raises:
         AssetExists: if the asset to create exists.
         AssetNotFound: if the asset to update doesn't exist.
-        VersionNotFound: if the index has no version with the requested major.
+        VersionNotFound: if the index has no version with the requested major version.
         InvalidName: if the asset's name is invalid.
         SourceNotFound: if the source doesn't exist.
         SourceError: if the source can't be pushed or has no files.
@@ -95,11 +95,13 @@ def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
     if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
         raise InvalidName(
             name,
-            f"keys from the prefix and this name exceed {MAX_KEY_BYTES} bytes; shorten one of them",
+            f"keys with the prefix and this name exceed {MAX_KEY_BYTES} bytes; shorten the prefix or the name",
         )
     longest = MAX_KEY_BYTES - len(layout.content(name, version, "-").encode()) + 1
     if tree.longest_path > longest:
         file = next(file for file in tree.files if len(file.path.encode()) > longest)
         raise SourceError(
-            file.source, f"its path makes the key longer than {MAX_KEY_BYTES} bytes; shorten, exclude or archive it"
+            file.source,
+            f"its path makes the key longer than {MAX_KEY_BYTES} bytes; "
+            "shorten the path, exclude the file, or pack it into an archive file",
         )

@@ -18,7 +18,7 @@ from aioassets.runtime.threads import in_thread
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Object to push.
+    """An object to push.
 
     Attributes:
         path: the path relative to the asset, with `/` as the separator; empty for a file asset.
@@ -79,7 +79,7 @@ class StoredFile:
 
 
 class StoredSource(HashingSource):
-    """`HashedSource` that reads one revision of an object.
+    """A `HashedSource` that reads one revision of an object.
 
     Args:
         file: the object as it was listed.
@@ -122,8 +122,8 @@ async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), e
     Args:
         driver: the driver of the bucket.
         key: the key of an object, or a prefix. A key that is empty or ends with `/` is a prefix.
-        include: gitignore-style patterns of objects to include; empty for all objects.
-        exclude: gitignore-style patterns of objects to leave out.
+        include: gitignore-style patterns for objects to include; empty for all objects.
+        exclude: gitignore-style patterns for objects to leave out.
 
     Raises:
         SourceNotFound: if there is no such object or prefix.

@@ -86,7 +86,7 @@ async def list_versions(store: AssetStore, name: str) -> list[str]:
 
 
 async def list_assets(store: AssetStore, request: ListingRequest) -> AsyncIterator[Sequence[AssetVersions]]:
-    """Yield the requested assets, sorted by name, in batches."""
+    """Yield batches of the requested assets, sorted by name."""
     names = await store.asset_names(request.prefix)
     look = partial(_described, store, request.alias) if request.describes else partial(_indexed, store)
     for start in range(0, len(names), INDEXES_AT_ONCE):
