@@ -45,6 +45,24 @@ def listed(**options: Any) -> Operation:
     return collect
 
 
+def diff(a: str, b: str) -> Operation:
+    return lambda manager, source: manager.diff_versions(a, b)
+
+
+async def diff_with_path(manager: AssetsManager, source: Path) -> object:
+    return await manager.diff_versions("model", source)
+
+
+async def update_unchanged(manager: AssetsManager, source: Path) -> None:
+    assert (await manager.update_asset(source, "model", if_changed=True)).unchanged
+
+
+async def update_many_unchanged(manager: AssetsManager, source: Path) -> None:
+    sources: dict[str, Path] = {"model": source, "other": source.with_stem("a")}
+    found = await manager.update_assets(sources, if_changed=True)
+    assert all(result.unchanged for result in found.values())
+
+
 async def log(manager: AssetsManager, source: Path) -> object:
     return await manager.log_versions("model")
 
@@ -57,6 +75,12 @@ async def log(manager: AssetsManager, source: Path) -> object:
         (describe("model:0"), [2, 1]),
         (describe("model@prod"), [1, 1]),  # aliases; manifest
         (log, [2, 2]),  # index and aliases; manifests
+        (diff("model:0.0", "model:0.1"), [2]),  # manifests
+        (diff("model:0.0", "other"), [2, 1]),  # manifest and index; manifest
+        (diff("model@prod", "model"), [2, 2]),  # aliases and index; manifests
+        (diff_with_path, [1, 1]),  # index; manifest
+        (update_unchanged, [1, 1]),  # index; manifest
+        (update_many_unchanged, [2, 2]),
         (listed(), [1, 2, 2]),  # names; folders; indexes
         (listed(describe=True), [1, 2, 4, 2]),  # names; folders; indexes and aliases; manifests
     ],
@@ -69,3 +93,18 @@ async def test_rounds(
     await rounds.count(lambda: operation(manager, files("b")))
     assert rounds.sizes == sizes
     assert {method for method, _ in driver.calls} <= {"read", "list"}
+
+
+async def test_a_change_costs_one_more_round_trip(driver: Interposer, manager: AssetsManager, files: Files) -> None:
+    changed = files("c")
+    driver.hook = rounds = Rounds()
+    await rounds.count(lambda: manager.update_asset(changed, "model", if_changed=True))
+    assert rounds.sizes == [1, 1, 1, 1, 1, 1]  # index; latest manifest; claim; content; manifest; index
+
+
+async def test_listing_by_alias_reads_only_the_manifests_of_assets_that_have_it(
+    driver: Interposer, manager: AssetsManager
+) -> None:
+    driver.calls.clear()
+    assert [asset.name async for asset in manager.list_assets(alias="prod")] == ["model"]
+    assert [key for _, key in driver.calls if key.endswith(".meta")] == ["assets/model/0.0.meta"]
