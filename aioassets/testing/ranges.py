@@ -72,7 +72,7 @@ class RangeConformance(PartSized):
         assert await read_all(driver, "blob", 0, 10) == data[:10]
 
     async def test_the_local_path_of_an_object_has_its_bytes(self, driver: Driver) -> None:
-        """A driver may be asked for the path of any key."""
+        """The path can be requested for any key, even if there is no such object."""
         data = self._content(0.1)
         await driver.upload("folder/blob", BytesSource(data))
         path = driver.local_path("folder/blob")
