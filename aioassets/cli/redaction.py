@@ -31,7 +31,7 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Replace the secrets in a text with `***`.
+    """Replace any secrets in the text with `***`.
 
     Signatures, tokens and passwords are recognised by the text around them. Known secrets are found
     anywhere, whether verbatim, URL-encoded or in Base64.

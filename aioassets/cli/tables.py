@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aioassets.push.plan import PushPlan
 
 VERSIONS_SHOWN: Final = 6
-"""Maximum number of versions to show per major."""
+"""Maximum number of versions to show for each major version."""
 
 
 def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
@@ -66,7 +66,7 @@ def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _existing_versions(versions: Sequence[str]) -> list[str]:
-    """Return lines that list the existing versions, latest first, with one line per major."""
+    """Return lines that list the existing versions, latest first, with one line for each major version."""
     if not versions:
         return ["none"]
     if not all("." in version for version in versions):
@@ -83,7 +83,10 @@ def _version_list(versions: Sequence[str]) -> str:
 
 
 def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """Print assets as a table on a terminal, otherwise as lines with a name, a tab and comma-separated versions."""
+    """Print assets as a table if standard output is a terminal.
+
+    Otherwise, print one line per asset: its name, a tab, and its versions, separated by commas.
+    """
     if is_terminal(sys.stdout):
         _print_table(assets)
         return

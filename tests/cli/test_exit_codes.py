@@ -45,7 +45,7 @@ def test_1_failure(invoke: Invoke, source: Path) -> None:
     [
         (["new", ".", "name:1"], "write name instead of name:1."),
         (["new", ".", "name[part]"], "write name instead of name[part]."),
-        (["update", ".", "name:1.2"], "write name, or name:1 for major 1, instead of name:1.2."),
+        (["update", ".", "name:1.2"], "write name, or name:1 for the next 1.x version, instead of name:1.2."),
         (["update", ".", "name:1", "--bump-major"], "write name instead of name:1."),
         (["update", ".", "name:1[part]"], "write name:1 instead of name:1[part]."),
         (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
