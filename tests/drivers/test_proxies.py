@@ -296,7 +296,7 @@ class TestDrivers:
             found = await failures(driver_of(kind, 9, f"{tmp_path / 'ca.pem'}"))
         for error in found:
             assert isinstance(error, StoreUnavailable)
-            assert re.search("the proxy .*refused.*: 407 Who are you .check the user and password", str(error))
+            assert re.search("the proxy .*refused.*: 407 Who are you .check the user name and password", str(error))
             assert error.retry_after == math.inf
             assert "cr3t" not in "".join(traceback.format_exception(error))
 

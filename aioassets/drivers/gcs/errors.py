@@ -112,7 +112,9 @@ def translate(error: Exception, request: Request) -> Exception:
         case ServiceErrorRaised():
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            told = f"{request.bucket} can't {request.doing}: the store's address is not an HTTP URL. Check api_root."
+            told = (
+                f"Cannot {request.doing} in {request.bucket}: the store's URL is not a valid HTTP URL. Check api_root."
+            )
             return StoreError(told, uncertain=request.changes)
         case ForeignAnswer():
             return foreign_answer(request, "Google's JSON API's", "Check api_root.")

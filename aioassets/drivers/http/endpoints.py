@@ -1,4 +1,4 @@
-"""Server URLs in options."""
+"""Checking and normalizing the server URLs that options specify."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Proxy:
     def parse(cls, url: str, ca_bundle: str | None = None, *, verify: bool = True) -> Self:
         """Parse a proxy URL, such as the value of `HTTPS_PROXY`. The default scheme is `http`.
 
-        If the proxy uses TLS, this reads files.
+        If the proxy uses TLS, this method reads certificate files.
 
         Args:
             url: the URL.
@@ -59,11 +59,11 @@ class Proxy:
 
     @property
     def name(self) -> str:
-        """Return the proxy's host and port."""
+        """The proxy's host and port."""
         return f"{self.server[0]}:{self.server[1]}"
 
     def forwarded(self, head: bytes, origin: Server) -> bytes:
-        """Return the head of a plain HTTP request, rewritten as proxies expect it."""
+        """Return the head of a plain HTTP request, rewritten so that the proxy forwards it to the server."""
         method, _, rest = head.partition(b" ")
         line, _, headers = rest.partition(b"\r\n")
         lines = [method + b" http://" + _host_and_port(origin, 80).encode() + line]
@@ -166,7 +166,7 @@ def _environment_url(url: str) -> str | None:
 
 
 def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext:
-    """Create a TLS context for clients. Reads files.
+    """Create a TLS context for clients. This reads certificate files.
 
     Args:
         ca_bundle: a file of certificate authorities; `None` to use the system's.

@@ -35,7 +35,7 @@ async def copy_object(
 
     Args:
         source: the name of the bucket that contains the original.
-        info: the original.
+        info: the metadata of the original.
         bucket: the bucket to copy to.
         key: the key to copy to.
         dispatcher: the dispatcher that limits and retries the requests.
