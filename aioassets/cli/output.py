@@ -1,6 +1,6 @@
 """Printing escaped lines, paths and JSON documents to the standard streams.
 
-Commands print everything through this module except the progress display and the table of assets.
+Apart from the progress display and the table of assets, commands print everything through this module.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def echo_listed(*fields: str) -> None:
 def echo_path(path: Path) -> None:
     """Print a path to standard output.
 
-    On a terminal, the path is escaped. Otherwise its exact bytes are written, so that programs can open it.
+    On a terminal, the path is escaped. Otherwise, its exact bytes are written, so that programs can open it.
     """
     if sys.stdout is None or is_terminal(sys.stdout):
         echo(str(path))
@@ -144,7 +144,7 @@ def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Itera
 
     Args:
         args: the arguments whose secrets to redact, in addition to those in environment variables.
-        verbose: whether to print all log messages of this package from level INFO.
+        verbose: whether to print all log messages of this package at level INFO and above.
     """
     default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING, args)

@@ -18,7 +18,7 @@ _FIELDS: Final = (
     r"|[\w.]*(?:secret_access_key|session_token|account_key|sas_token|connection_string)"
 )
 _URL: Final = r"\b(?!(?:s3|gs|az)://(?:arn:|[^\s/:'\"]+@))[a-z][a-z0-9+.-]*://"
-"""Start of a URL, except for store identities, which contain the endpoint after an `@`."""
+"""Matches the start of a URL, except that of a store identity, which contains the endpoint after an `@`."""
 _PATTERNS: Final = (
     re.compile(rf"(?P<before>(?<![\w-])(?:{_FIELDS})['\"]?\s*[=:]\s*)['\"]?[^&;,\s'\"<>()]+", re.IGNORECASE),
     re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE),

@@ -91,7 +91,7 @@ def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
 
 
 async def _in_chunks(pieces: AsyncIterator[Data]) -> AsyncGenerator[Data, None]:
-    """Join small pieces. Bytes that arrived before an error are yielded before it is raised."""
+    """Join small pieces. If an error occurs, yield the bytes that have already arrived before raising it."""
     pending: list[Data] = []
     size = 0
     broken: Exception | None = None

@@ -77,7 +77,7 @@ class LocalDriver:
 
     @property
     def identity(self) -> str:
-        """The URL, followed by the real path if the folder's path contains symbolic links. Blocks."""
+        """The URL, followed by the real path if the folder's path contains symbolic links. Accessing it may block."""
         real = Path(os.path.realpath(self._folder.root)).as_uri()
         return self.url if real == self.url else f"{self.url}@{real}"
 

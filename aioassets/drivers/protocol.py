@@ -19,7 +19,7 @@ __all__ = ["Driver"]
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
 """Default limit on the size in bytes of a document to read. A manifest of a million files is much smaller."""
 SMALL_DOCUMENT: Final = 1024 * 1024
-"""Largest `limit` with which reading a document doesn't count against the budget, in bytes.
+"""Largest `limit`, in bytes, with which reading a document doesn't count against the budget.
 
 This is enough for a manifest of about 4,000 files.
 """
@@ -39,7 +39,7 @@ class Expect(enum.Enum):
     """The expected state of an object in a request, if it isn't a particular `Revision`."""
 
     ABSENT = "absent"
-    """The object doesn't exist. A write creates it or, if it does exist, is refused."""
+    """The object doesn't exist. If it does, a write is refused."""
     ANYTHING = "anything"
     """The object may be in any state. A write is unconditional."""
 

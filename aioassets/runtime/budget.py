@@ -178,7 +178,7 @@ class Budget:
         return not self._light_seen or not taken or taken + nbytes <= self._nbytes - self._reserved_for_light
 
     def _light_fits(self, nbytes: int, number: int) -> bool:
-        """Return whether a light request would not delay a heavy one that has been waiting longer."""
+        """Return whether a light request fits without delaying a heavy one that has been waiting longer."""
         if not self._heavy or self._heavy[0].number > number:
             return True
         most = min(self._reserved_for_light, self._nbytes - self._heavy[0].nbytes)

@@ -72,9 +72,9 @@ def reason(error: OSError) -> str:
 
 def denied(where: str, doing: str, error: OSError) -> AccessDenied:
     """Return the exception for an `OSError` whose error number is in `DENIED`."""
-    advice = "Check its owner and permissions, and those of the folders above it."
+    advice = "Check the owner and permissions, and those of the parent folders."
     if error.errno == errno.EROFS:
-        advice = "Mount it with write access, or use another folder."
+        advice = "Mount the file system with write access, or use another folder."
     return AccessDenied(where, doing, f"{error.strerror}.", advice)
 
 

@@ -54,7 +54,7 @@ class RangeConformance(PartSized):
             await read_all(driver, "key", 0, 5, revision=revision)
 
     async def test_a_range_of_a_missing_object_is_not_found(self, driver: Driver) -> None:
-        """The same applies if a revision is given."""
+        """This applies whether or not a revision is given."""
         revision = await driver.write("key", b"data", expected=Expect.ABSENT)
         with pytest.raises(ObjectNotFound):
             await read_all(driver, "nothing", 0, 10)

@@ -63,7 +63,7 @@ async def read_all(driver: Driver, key: str, start: int, stop: int, *, revision:
 
 
 async def open_uploads(driver: Driver, prefix: str) -> list[OpenUpload]:
-    """Return the open uploads with a prefix."""
+    """Return the open uploads whose keys begin with a prefix, or are unknown."""
     return [upload async for upload in driver.open_uploads(prefix)]
 
 

@@ -182,7 +182,7 @@ def test_7_a_refused_connection(
     given = (word for option in options for word in ("-o", option.format(url=f"http://127.0.0.1:{port}")))
     ran = invoke("list", "--bucket", bucket, "--retry-for", "0s", *given)
     assert (ran.code, ran.out) == (7, "")
-    assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refuses connections.\n"
+    assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refused the connection.\n"
 
 
 def test_every_error_class_has_an_exit_code() -> None:

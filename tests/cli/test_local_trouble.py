@@ -30,7 +30,7 @@ def commons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-PERMISSIONS = "Permission denied. Check its owner and permissions, and those of the folders above it.\n"
+PERMISSIONS = "Permission denied. Check the owner and permissions, and those of the parent folders.\n"
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ class TestErrors:
         (port,) = free_ports(1)
         root = f"http://127.0.0.1:{port}"
         async with GCSDriver("bucket", api_root=root, dispatcher=Dispatcher(retry=NO_RETRY)) as driver:
-            with pytest.raises(StoreUnavailable, match="refuses connections") as caught:
+            with pytest.raises(StoreUnavailable, match="refused the connection") as caught:
                 await driver.write("key", b"", expected=Expect.ABSENT)
         assert not caught.value.uncertain
 

@@ -98,7 +98,7 @@ def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> 
 
 
 def _unescaped(text: str) -> str:
-    """Replace XML's predefined entities, the ampersand last."""
+    """Decode XML's predefined entities, with `&amp;` last."""
     for entity, character in _ENTITIES.items():
         text = text.replace(entity, character)
     return text

@@ -14,7 +14,7 @@ from aioassets.drivers.azure.values import seconds_left
 SCOPE: Final = "https://storage.azure.com/.default"
 """The token scope that covers all storage accounts."""
 MARGIN: Final = 300.0
-"""How many seconds before it expires a token is renewed, as in the SDK."""
+"""Number of seconds before expiry at which a token is renewed, as in the SDK."""
 _SIGNED: Final = (
     "content-encoding",
     "content-language",

@@ -92,17 +92,17 @@ class Account:
 
 
 def _name_in(host: str, path: str) -> str:
-    """Return the account name: the first segment of an emulator's path, or otherwise the first label of the host."""
+    """Return the account name: the first segment of an emulator's path, or else the first label of the host name."""
     return path.strip("/").partition("/")[0] or host.partition(".")[0]
 
 
 def encoded_key(key: str) -> str:
-    """Return a key, encoded for the path of a URL."""
+    """Percent-encode a key for use in a URL's path."""
     return quote(key, safe="~/")
 
 
 def with_query(url: str, query: Mapping[str, str], signature: str) -> str:
-    """Return a URL with query parameters and a signature, which is already encoded."""
+    """Append query parameters and a signature to a URL. The signature must already be encoded."""
     if not query:
         return f"{url}?{signature}" if signature else url
     fields = urlencode(query, quote_via=quote)

@@ -52,7 +52,7 @@ class Answer:
 class Connection:
     """The connection to the API, which sends a driver's requests.
 
-    The first request opens the connection, and does the blocking part of that in a worker thread. If a
+    The first request opens the connection. Any part of this that blocks runs in a worker thread. If a
     client is given, its session sends all requests.
 
     Args:

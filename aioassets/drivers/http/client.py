@@ -156,7 +156,7 @@ class Connections:
         except TimeoutError:
             problem: Exception = NotConnected("the connection attempt timed out")
         except ConnectionRefusedError:
-            problem = NotConnected(f"{self._peer(server)} refuses connections")
+            problem = NotConnected(f"{self._peer(server)} refused the connection")
         except NotConnected as error:
             problem = error
         except OSError as error:

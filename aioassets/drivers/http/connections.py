@@ -150,7 +150,7 @@ def trouble(error: Exception) -> str:
         case aiohttp.ClientHttpProxyError():
             return f"the proxy refused the request: {printable(f'{error.status} {error.message}')}"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
-            return f"{error.host}:{error.port} refuses connections"
+            return f"{error.host}:{error.port} refused the connection"
         case aiohttp.ClientConnectorError():
             return f"{error.host}:{error.port} can't be reached: {error.os_error}".rstrip(".")
     words = f"{error}".strip().partition("\n")[0].rstrip(".")

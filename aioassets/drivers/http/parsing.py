@@ -18,7 +18,7 @@ UNREADABLE: Final = (
 )
 """Exceptions that parsers in SDKs and the standard library raise for malformed responses."""
 LONGEST: Final = 500
-"""Maximum number of characters to show of a text from a server."""
+"""Maximum number of characters to show when quoting a server."""
 WEAK: Final = "W/"
 """The prefix of a weak ETag, which proxies add when they compress a response."""
 

@@ -110,7 +110,9 @@ class Tunnel(asyncio.Protocol):
             line = head.partition(b"\r\n")[0].decode("latin-1")
             version, _, status = line.partition(" ")
             accepted = version.startswith("HTTP/1.") and status.startswith("2") and not rest
-            self._end(None if accepted else f"refused a tunnel to {_host_and_port(self._origin)}: {printable(status)}")
+            self._end(
+                None if accepted else f"refused to open a tunnel to {_host_and_port(self._origin)}: {printable(status)}"
+            )
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end("closed the connection instead of opening a tunnel")
@@ -138,7 +140,7 @@ def check_session_proxies(*urls: str) -> None:
     """Check the proxies from the environment that an aiohttp session would use for the given URLs. May block.
 
     Raises:
-        InvalidSetting: a proxy URL is invalid or has no scheme. aiohttp's own errors would reveal its password.
+        InvalidSetting: a proxy URL is invalid or has no scheme. aiohttp's own errors would reveal the password.
     """
     if any("://" not in (_environment_url(url) or "://") for url in urls):
         raise InvalidSetting(
@@ -151,7 +153,7 @@ def check_proxies() -> dict[str, str]:
 
     Raises:
         InvalidSetting: a proxy URL is invalid, even if no request to the store would use it. Requests for
-            credentials may use it, and the SDKs' errors would reveal its password.
+            credentials may use it, and the SDKs' errors would reveal the password.
     """
     proxies = {scheme: proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
     for proxy in proxies.values():

@@ -154,7 +154,7 @@ class Response:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether the end of the body is marked by the end of the connection."""
+        """Whether the body extends until the connection is closed."""
         return self.status > 0 and not {b"content-length", b"transfer-encoding"} & self.raw_headers.keys()
 
     @property
@@ -182,7 +182,7 @@ class Response:
         return self.complete or self._error is not None
 
     def end(self, error: Exception | None = None) -> None:
-        """Mark the end of the body. If it was cut short, `error` is the reason."""
+        """Mark the end of the body. If the body was cut short, `error` is the reason."""
         self.complete = error is None
         self._error = error
         self._wake()

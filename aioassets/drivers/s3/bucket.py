@@ -45,8 +45,8 @@ _log = logging.getLogger(__name__)
 class Bucket:
     """An S3 bucket.
 
-    The client is opened in a worker thread at the first request, because importing the SDK and
-    creating a client take most of a second.
+    The first request opens the client in a worker thread, because importing the SDK and creating a
+    client take most of a second.
 
     Args:
         options: the options for the client.

@@ -25,7 +25,7 @@ PAUSE: Final = 5.0
 """Minimum number of seconds between renewals while the old credentials are still valid."""
 TIME_LIMIT: Final = 60.0
 """Time limit for a renewal, in seconds."""
-_NAMES: Final = {"access_key": "access key id", "secret_key": "secret access key", "token": "session token"}
+_NAMES: Final = {"access_key": "access key ID", "secret_key": "secret access key", "token": "session token"}
 """Names of the credentials in error messages, by attribute."""
 
 _log = logging.getLogger(__name__)

@@ -77,7 +77,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 }
 """Kinds by status, for all other codes and for responses to HEAD, which have only a status."""
 _RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), then try again."
-_ACCOUNT: Final = "Check the state of the account with the provider, such as its billing."
+_ACCOUNT: Final = "Check with the provider that the account is active and its bills are paid."
 _ADVICE: Final[Mapping[str, str]] = {
     "AccountProblem": _ACCOUNT,
     "AllAccessDisabled": _ACCOUNT,
@@ -221,7 +221,7 @@ def _without_credentials(error: ServiceError, request: Request) -> AioAssetsErro
 
 
 def _misused(error: Exception, request: Request) -> AioAssetsError:
-    """Translate an error that the SDK itself raised. If this happens while a client is opened, settings are invalid."""
+    """Return the exception for an error that the SDK itself raised. When opening a client, blame the settings."""
     from botocore import exceptions as sdk  # noqa: PLC0415 - optional, and already imported
 
     if request.verb == OPEN or isinstance(
