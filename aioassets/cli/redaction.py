@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 6
-"""Minimum length of a secret, in characters. Shorter ones could match ordinary words."""
+"""Minimum length of a secret, in characters. Shorter secrets could match ordinary words."""
 
 _FIELDS: Final = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|upload_id|uploadid"

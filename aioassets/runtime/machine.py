@@ -105,7 +105,7 @@ _machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine(
 
 
 def current_machine() -> Machine:
-    """Return the machine of the current process, or the simulated one."""
+    """Return the machine that the current process runs on, or a simulated one."""
     return _machine.get()
 
 

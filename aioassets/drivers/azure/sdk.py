@@ -171,7 +171,7 @@ class SDKClient:
         return DirectClient(host, self.url, authorization)
 
     def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None]:
-        """Import the SDK and create its client. Blocks."""
+        """Import the SDK and create its client. Blocking."""
         try:
             from azure.core.pipeline.transport import AioHttpTransport  # noqa: PLC0415 - optional, and slow
             from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415

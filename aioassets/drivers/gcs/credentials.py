@@ -99,7 +99,7 @@ class Tokens:
 
 
 def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any) -> Any:
-    """Create the SDK's `Token` object for the credentials. Blocks.
+    """Create the SDK's `Token` object for the credentials. Blocking.
 
     Args:
         url: the bucket's URL, for error messages.

@@ -262,7 +262,7 @@ class Connection:
         return aiohttp
 
     def _make_client(self, session: Any) -> Any:
-        """Read the credentials and create the SDK's client. Blocks."""
+        """Read the credentials and create the SDK's client. Blocking."""
         from gcloud.aio.storage import Storage  # noqa: PLC0415
 
         token: Any = object() if self._anonymous else make_token(self._url, self._service_file, session)

@@ -48,6 +48,6 @@ def server_url(option: str, url: str, *, query: bool = False) -> SplitResult:
     if "@" in url.partition("?")[0] or parts.fragment or (parts.query and not query):
         raise InvalidSetting(
             f"The URL in the option {option} must not contain a user name, password, query or fragment. "
-            "Pass credentials in the options for them."
+            "Pass credentials as separate options."
         )
     return parts
