@@ -275,7 +275,7 @@ class TestStaleHandles:
         await driver.write("key", b"first", expected=Expect.ABSENT)
         with (
             stale("os.open", times=99),
-            pytest.raises(Exception, match="Stale file handle; the server of the network file system"),
+            pytest.raises(Exception, match="Stale file handle; the network file system's server"),
         ):
             await driver.read("key")
 

@@ -257,7 +257,7 @@ async def test_a_file_that_is_too_large_for_its_file_system_is_not_fetched(
     """A write fails halfway here even where no small disk can be mounted."""
     manager = make_manager(memory)
     await manager.create_asset(large, "model")
-    with pytest.raises(CacheError, match="File too large; the file is larger than the file system, or a limit"):
+    with pytest.raises(CacheError, match="File too large; the file is larger than the file system or a process limit"):
         await manager.fetch_asset("model")
     assert not any((tmp_path / "cache").glob("*/model"))
     assert left_in(tmp_path / "cache") == ["stores"]

@@ -142,7 +142,7 @@ def _session(options: Options, region: str | None = None) -> AioSession:
 def _check(option: str, value: str | None, variables: str) -> None:
     if problem := "is empty" if value == "" else problem_of(value):
         raise InvalidSetting(
-            f"The {option} {problem}. Set the option {option} or {variables} to a valid name, or leave them all unset."
+            f"The {option} {problem}. Set {variables} (or the option {option}) to a valid name, or unset them."
         )
 
 
