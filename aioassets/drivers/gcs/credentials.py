@@ -116,7 +116,7 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
     except OSError as error:
         if "{" in f"{error.filename}":  # the credentials themselves, which must not be shown
             raise MissingCredentials(
-                url, f"the path of a credentials file is required, not its contents. {ADVICE}"
+                url, f"the contents of a credentials file were given instead of the path of a file. {ADVICE}"
             ) from None
         detail = f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
         raise MissingCredentials(url, detail) from error

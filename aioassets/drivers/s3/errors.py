@@ -77,7 +77,7 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
 }
 """Kinds by status, for all other codes and for responses to HEAD, which have only a status."""
 _RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), then try again."
-_ACCOUNT: Final = "Check with the provider that the account is active and its bills are paid."
+_ACCOUNT: Final = "Check with the provider that the account is active and its billing is in order."
 _ADVICE: Final[Mapping[str, str]] = {
     "AccountProblem": _ACCOUNT,
     "AllAccessDisabled": _ACCOUNT,
