@@ -58,7 +58,7 @@ async def _followed(store: AssetStore, scheme: VersioningScheme, plan: PushPlan)
         return None
     except StoreCorrupt as error:
         logger.warning(
-            "Cannot compare the files with the latest version of %s, so they count as changed: %s", plan.name, error
+            "Cannot compare with the latest version of %s; treating the files as changed: %s", plan.name, error
         )
         return None
 
