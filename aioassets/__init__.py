@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aioassets.model.origin import *
     from aioassets.model.pusher import *
     from aioassets.model.versioning import *
+    from aioassets.model.withdrawals import *
     from aioassets.progress import *
     from aioassets.push.plan import *
     from aioassets.runtime.budget import *
@@ -50,6 +51,7 @@ _MODULES = (
     "aioassets.model.origin",
     "aioassets.model.pusher",
     "aioassets.model.versioning",
+    "aioassets.model.withdrawals",
     "aioassets.push.plan",
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",

@@ -89,6 +89,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnsuitable",
     "UsageError",
+    "VersionContended",
     "VersionDeleted",
     "VersionDiffers",
     "VersionInUse",
@@ -331,7 +332,7 @@ class VersionInUse(Conflict):
 
 
 class VersionYanked(Conflict):
-    """Raised when an alias can't point at a version because the version is yanked.
+    """Raised when an alias can't point at a version, or an index can't list it, because it is yanked.
 
     Attributes:
         name: the asset's name.
@@ -339,14 +340,18 @@ class VersionYanked(Conflict):
         reason: why it was yanked, if a reason was given.
     """
 
-    def __init__(self, name: str, version: str, reason: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        reason: str | None,
+        consequence: str = "no alias can point at it. Choose another version, or unyank it.",
+    ) -> None:
         self.name = name
         self.version = version
         self.reason = reason
         because = f" ({reason.rstrip('.')})" if reason else ""
-        super().__init__(
-            f"{name}:{version} is yanked{because}, so no alias can point at it. Choose another version, or unyank it."
-        )
+        super().__init__(f"{name}:{version} is yanked{because}, so {consequence}")
 
 
 class VersionDiffers(Conflict):
@@ -565,6 +570,20 @@ class PushContended(Conflict):
         super().__init__(
             f"Cannot push {name!r}: lost the version number to concurrent pushes {attempts} times. Push again."
         )
+
+
+class VersionContended(Conflict):
+    """Raised when a version can't be changed because other processes keep changing it.
+
+    Attributes:
+        name: the asset's name.
+        version: the version.
+    """
+
+    def __init__(self, name: str, version: str, action: str) -> None:
+        self.name = name
+        self.version = version
+        super().__init__(f"Cannot {action} {name}:{version}: other processes keep changing it. Try again.")
 
 
 class BulkUpdateError(AioAssetsError):

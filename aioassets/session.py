@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aioassets.cleanup.clean import Cleaning
 from aioassets.cleanup.store import StoreCleaning
+from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
@@ -90,6 +91,11 @@ class Session:
         if self.store_if_any is not None:
             stored = StoreCleaning(self.store_if_any, self.scheme, rules, await self.claimant())
         return Cleaning(stored, CacheCleaning(self.cache_folder, self.scheme.is_version), rules)
+
+    async def withdrawal(self) -> Withdrawal:
+        """Return an object that yanks and deletes versions. Raises `InvalidSetting` if there is no store."""
+        holder = (await self.claimant()).holder
+        return Withdrawal(self.store, self.scheme, self._retry, holder, self.require_suitable)
 
     async def require_suitable(self) -> None:
         """Probe the store, unless this was done recently or the user has declared a single writer.

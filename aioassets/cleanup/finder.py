@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from aioassets.cleanup.inspection import ContentSummary, StoreInspection
+from aioassets.cleanup.content import ContentSummary
+from aioassets.cleanup.inspection import StoreInspection
 from aioassets.drivers.protocol import OpenUpload
 from aioassets.errors import AssetNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.model.claim import Claim, ClaimState
