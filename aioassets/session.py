@@ -89,7 +89,8 @@ class Session:
             await self.require_suitable()
         stored = None
         if self.store_if_any is not None:
-            stored = StoreCleaning(self.store_if_any, self.scheme, rules, await self.claimant())
+            claimant, withdrawal = await self.claimant(), await self.withdrawal()
+            stored = StoreCleaning(self.store_if_any, self.scheme, rules, claimant, withdrawal)
         return Cleaning(stored, CacheCleaning(self.cache_folder, self.scheme.is_version), rules)
 
     async def withdrawal(self) -> Withdrawal:

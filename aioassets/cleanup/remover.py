@@ -15,6 +15,7 @@ from datetime import timedelta
 from aioassets.cleanup.content import remove_content
 from aioassets.cleanup.finder import LeftoverFinder
 from aioassets.cleanup.inspection import StoreInspection
+from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreCorrupt
 from aioassets.model.claim import Claim, ClaimState
@@ -34,10 +35,12 @@ class LeftoverRemover:
     Attributes:
         inspection: the inspection of the store.
         claimant: the process to name in abandoned claims.
+        withdrawal: the object that finishes interrupted yanks and deletions.
     """
 
     inspection: StoreInspection
     claimant: Claimant
+    withdrawal: Withdrawal
 
     @property
     def _store(self) -> AssetStore:
@@ -56,6 +59,8 @@ class LeftoverRemover:
                 return await self._remove_without_manifest(leftover.name, leftover.version)
             case LeftoverKind.OPEN_UPLOADS:
                 return await self._abort_uploads(leftover.name, leftover.version)
+            case LeftoverKind.UNFINISHED_YANK | LeftoverKind.UNFINISHED_DELETION:
+                return await self.withdrawal.finish(leftover.name, leftover.version)
             case LeftoverKind.TEMPORARY_OBJECTS:
                 return await self._remove_temporary_objects()
         return False

@@ -17,7 +17,7 @@ from typing import Final
 
 from aioassets.cleanup.content import ContentSummary, content_of, remove_content
 from aioassets.cleanup.documents import VersionDocuments, VersionState
-from aioassets.errors import InvalidVersion, NotFound, VersionContended, VersionDeleted, VersionInUse
+from aioassets.errors import InvalidVersion, NotFound, VersionContended, VersionInUse
 from aioassets.model.index import Fence
 from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
@@ -32,6 +32,7 @@ from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import T, gather2
 from aioassets.store.documents import AssetStore
 from aioassets.store.marks import new_mark
+from aioassets.store.settling import deletion_error
 
 logger = logging.getLogger(__name__)
 
@@ -223,10 +224,7 @@ class Withdrawal:
         """Return the manifest. Raises `VersionDeleted` if there is a tombstone instead."""
         if isinstance(state.content, Manifest):
             return state.content
-        deleted = state.content.deleted
-        raise VersionDeleted(
-            documents.name, documents.version, self.store.url, deleted.date, deleted.by, deleted.reason
-        )
+        raise deletion_error(self.store, documents.name, documents.version, state.content)
 
 
 def _is_in_progress(documents: VersionDocuments, state: VersionState) -> bool:

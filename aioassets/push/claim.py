@@ -24,11 +24,11 @@ from aioassets.errors import (
     StoreUnsuitable,
 )
 from aioassets.model.claim import Claim, ClaimState
-from aioassets.model.manifest import Manifest
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead, may_take_over
 from aioassets.store.documents import AssetStore
+from aioassets.store.settling import is_withdrawn
 
 logger = logging.getLogger(__name__)
 
@@ -194,12 +194,14 @@ class ClaimAttempt:
 
     Attributes:
         held: the claimed number; `None` if the attempt failed.
-        sealed: whether another push has completed this version.
+        sealed: whether another push has completed this version, and it isn't yanked.
+        withdrawn: whether this version is yanked or deleted.
         live: the claim of another push that may still be running; `None` if there is none.
     """
 
     held: HeldClaim | None = None
     sealed: bool = False
+    withdrawn: bool = False
     live: Claim | None = None
 
 
@@ -229,7 +231,7 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
             return ClaimAttempt()
         content = meta.content
         if not isinstance(content, Claim):
-            return ClaimAttempt(sealed=isinstance(content, Manifest) and not content.is_yanked)
+            return ClaimAttempt(sealed=not is_withdrawn(content), withdrawn=is_withdrawn(content))
         if content.is_of(claim):  # the response to this write was lost
             return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, effects, took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):

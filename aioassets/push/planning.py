@@ -13,6 +13,7 @@ from aioassets.push.scan import Tree
 from aioassets.runtime.tasks import gather2
 from aioassets.store.documents import AssetStore, IndexState
 from aioassets.store.index import check_exists, next_version
+from aioassets.store.settling import recovered
 
 
 async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningScheme, sources: Sources) -> PushPlan:
@@ -31,6 +32,7 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
         lambda: sources.scan(request, store.driver.url),
         lambda: store.read_index(request.name, creating=request.operation in (CREATE, None)),
     )
+    state = await recovered(store, scheme, request.name, state)
     return _plan(request, store, scheme, tree, state)
 
 
