@@ -96,7 +96,8 @@ class Session:
     async def withdrawal(self) -> Withdrawal:
         """Return an object that yanks and deletes versions. Raises `InvalidSetting` if there is no store."""
         holder = (await self.claimant()).holder
-        return Withdrawal(self.store, self.scheme, self._retry, holder, self.require_suitable)
+        timeout = self.settings.cleanup_timeout
+        return Withdrawal(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
 
     async def require_suitable(self) -> None:
         """Probe the store, unless this was done recently or the user has declared a single writer.

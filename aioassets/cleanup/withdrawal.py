@@ -50,6 +50,7 @@ class Withdrawal:
         retry: the retry policy, which determines the delays between attempts.
         by: the user and host that withdraw versions.
         require_suitable: raises `StoreUnsuitable` if the store doesn't honour conditional writes.
+        cleanup_timeout: how many seconds the remaining steps may take after a cancellation.
     """
 
     store: AssetStore
@@ -57,24 +58,25 @@ class Withdrawal:
     retry: RetryPolicy
     by: Pusher
     require_suitable: Callable[[], Awaitable[None]]
+    cleanup_timeout: float
 
     async def yank(self, name: str, version: str, reason: str) -> Mark:
         """Yank a version; see `AssetsManager.yank_version`."""
         documents = self._documents(name, version)
         await self.require_suitable()
-        return await _uninterrupted(lambda stop: self._yank(documents, reason, stop))
+        return await self._uninterrupted(lambda stop: self._yank(documents, reason, stop))
 
     async def unyank(self, name: str, version: str) -> None:
         """Restore a version; see `AssetsManager.unyank_version`."""
         documents = self._documents(name, version)
         await self.require_suitable()
-        await _uninterrupted(lambda stop: self._unyank(documents, stop))
+        await self._uninterrupted(lambda stop: self._unyank(documents, stop))
 
     async def delete(self, name: str, version: str, reason: str | None) -> DeletionResult:
         """Delete a version; see `AssetsManager.delete_version`."""
         documents = self._documents(name, version)
         await self.require_suitable()
-        tombstone = await _uninterrupted(lambda stop: self._bury(documents, reason, stop))
+        tombstone = await self._uninterrupted(lambda stop: self._bury(documents, reason, stop))
         freed = await self._remove_content(name, version)
         return DeletionResult(name, version, tombstone.deleted, freed.files, freed.size)
 
@@ -90,7 +92,7 @@ class Withdrawal:
         """Finish an interrupted withdrawal or restoration. Return `False` if there is no such version."""
         documents = self._documents(name, version)
         try:
-            is_deleted = await _uninterrupted(lambda _: self._finish(documents))
+            is_deleted = await self._uninterrupted(lambda _: self._finish(documents))
         except NotFound:
             return False
         if is_deleted:
@@ -211,6 +213,16 @@ class Withdrawal:
             )
             raise
 
+    async def _uninterrupted(self, work: Callable[[StopSignal], Awaitable[T]]) -> T:
+        """Run the steps that change documents. A cancellation waits for them, but no longer than `cleanup_timeout`."""
+
+        async def bounded(stop: StopSignal) -> T:
+            with stop.bounded():
+                return await work(stop)
+            raise Stopped
+
+        return await stoppable(bounded, grace=self.cleanup_timeout)
+
     # Checks
 
     def _documents(self, name: str, version: str) -> VersionDocuments:
@@ -231,14 +243,3 @@ def _is_in_progress(documents: VersionDocuments, state: VersionState) -> bool:
     """Return whether no earlier yank of a version is complete: it isn't marked yet, or not fenced in the index."""
     is_marked = isinstance(state.content, Manifest) and state.content.is_yanked
     return not (is_marked and documents.version in state.index.index.fences)
-
-
-async def _uninterrupted(work: Callable[[StopSignal], Awaitable[T]]) -> T:
-    """Run the steps that change documents. A cancellation waits for them, for as long as cleaning up may take."""
-
-    async def bounded(stop: StopSignal) -> T:
-        with stop.bounded():
-            return await work(stop)
-        raise Stopped
-
-    return await stoppable(bounded)

@@ -11,7 +11,6 @@ from aioassets.errors import (
     IntegrityError,
     ObjectNotFound,
     StoreCorrupt,
-    VersionDeleted,
     VersionNotFound,
 )
 from aioassets.fetch.labels import file_label
@@ -20,6 +19,7 @@ from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
 from aioassets.model.tombstone import Tombstone
 from aioassets.store.documents import AssetStore
+from aioassets.store.settling import deletion_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,7 @@ class RemoteVersion:
         if isinstance(content, Manifest):
             return cls(store, name, version, content)
         if isinstance(content, Tombstone):
-            deleted = content.deleted
-            raise VersionDeleted(name, version, store.url, deleted.date, deleted.by, deleted.reason)
+            raise deletion_error(store, name, version, content)
         state = await store.read_index(name)
         if not state.exists:
             raise AssetNotFound(name, store.url)
@@ -89,6 +88,12 @@ class RemoteVersion:
                 "fetch another version, or push a new one",
             )
         raise VersionNotFound(name, version, store.url, state.index.versions)
+
+    async def check_undeleted(self) -> None:
+        """Raise `VersionDeleted` if the version was deleted since its manifest was read."""
+        content = await _meta_content(self.store, self.name, self.version)
+        if isinstance(content, Tombstone):
+            raise deletion_error(self.store, self.name, self.version, content)
 
     async def with_sizes(self) -> RemoteVersion:
         """List the version's objects, and return the version with their sizes, which modelkit doesn't record."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from aioassets.errors import AssetNotFound, StoreUnavailable, VersionNotFound
+from aioassets.errors import (
+    AssetNotFound,
+    StoreUnavailable,
+    VersionDeleted,
+    VersionNotFound,
+    VersionYanked,
+)
 from aioassets.fetch.lookup import Lookup
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.threads import in_thread
@@ -21,11 +27,13 @@ class Resolver:
         store: the store whose index to use. If `None`, only cached versions are considered.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
+        skipped: the withdrawn versions that the index still lists.
     """
 
     store: AssetStore | None
     lookup: Lookup
     scheme: VersioningScheme
+    skipped: set[str] = field(default_factory=set)
 
     async def resolve(self) -> str:
         """Return the version that the spec names exactly, or the latest one that matches it.
@@ -38,11 +46,23 @@ class Resolver:
         version = self.lookup.spec.version
         if version is not None:
             self.scheme.check(version)
-            if self.scheme.is_version(version):
+            if self.is_exact(version):
                 return version
         if self.store is None:
             return self._latest(await self._cached(), await self._where())
-        return self._latest(await self._listed(self.store), self.store.url)
+        listed = await self._listed(self.store)
+        return self._latest([each for each in listed if each not in self.skipped], self.store.url)
+
+    def is_exact(self, version: str) -> bool:
+        """Return whether the spec names a version exactly."""
+        return version == self.lookup.spec.version and self.scheme.is_version(version)
+
+    def skip(self, error: VersionYanked | VersionDeleted) -> bool:
+        """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped."""
+        if self.is_exact(error.version) or error.version in self.skipped:
+            return False
+        self.skipped.add(error.version)
+        return True
 
     async def not_cached(self, version: str) -> VersionNotFound:
         """Return the error for a version that isn't cached."""
@@ -78,5 +98,5 @@ class Resolver:
         if selected:
             return selected[0]
         if not versions or spec.version is None:
-            raise AssetNotFound(spec.name, where)
+            raise AssetNotFound(spec.name, where, "All of its versions are yanked or deleted." if self.skipped else "")
         raise VersionNotFound(spec.name, spec.version, where, tuple(self.scheme.select(None, versions)))
