@@ -150,7 +150,8 @@ class Withdrawal:
         await self._require_unused(documents, marked, "delete", undo=_is_in_progress(documents, state))
         await documents.fence(Fence.YANKED, state.index)
         stop.check()
-        tombstone = Tombstone(new_mark(self.by, reason), self._manifest(documents, marked).content_digest)
+        manifest = self._manifest(documents, marked)
+        tombstone = Tombstone(new_mark(self.by, reason), manifest.content_digest, manifest.token)
         # The revision is that of the mark, so the version hasn't been restored since the look at the aliases.
         return await documents.swap(marked, tombstone)
 

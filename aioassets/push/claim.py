@@ -24,6 +24,8 @@ from aioassets.errors import (
     StoreUnsuitable,
 )
 from aioassets.model.claim import Claim, ClaimState
+from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead, may_take_over
@@ -143,11 +145,18 @@ class HeldClaim:
             there = (await self.store.read_meta(self.name, self.version)).content
         except (ObjectNotFound, StoreCorrupt):
             raise ClaimLost from None
+        if self._is_sealed(there):  # the response was lost, and the version was yanked or deleted since
+            return None
         # A renewal whose response was lost has the same token and state.
         own = isinstance(there, Claim) and there.is_of(self.claim)
         if not own:
             raise ClaimLost
         return found.revision
+
+    def _is_sealed(self, there: Manifest | Claim | Tombstone) -> bool:
+        """Return whether a `.meta` is the manifest of this push, or the tombstone of its version."""
+        token = there.token if isinstance(there, Manifest) else None
+        return self.claim.token == (there.push_token if isinstance(there, Tombstone) else token)
 
 
 async def _is(found: bytes, content: bytes | StreamedDocument) -> bool:
