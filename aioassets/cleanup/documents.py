@@ -36,11 +36,13 @@ class VersionState:
         meta: the state of the `.meta`.
         index: the state of the index, which may be older.
         content: the manifest or tombstone in the `.meta`.
+        aliases: the aliases that pointed at the version when the index was read, sorted.
     """
 
     meta: MetaState
     index: IndexState
     content: Manifest | Tombstone
+    aliases: tuple[str, ...]
 
 
 class VersionDocuments:
@@ -65,19 +67,21 @@ class VersionDocuments:
         self._swaps = Swaps(store.driver.url, retry)
 
     async def read(self) -> VersionState:
-        """Read the `.meta` and the index.
+        """Read the `.meta`, the index and the aliases.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the version doesn't exist or isn't complete.
         """
-        meta, index = await gather2(self._meta, lambda: self._store.read_index(self.name))
+        (meta, index), aliases = await gather2(
+            lambda: gather2(self._meta, lambda: self._store.read_index(self.name)), self.aliases
+        )
         if meta is None or isinstance(meta.content, Claim):
             if not index.exists:
                 raise AssetNotFound(self.name, self._store.url)
             raise VersionNotFound(self.name, self.version, self._store.url, index.index.versions)
         check_index(index, self._scheme, self.name)
-        return VersionState(meta, index, meta.content)
+        return VersionState(meta, index, meta.content, aliases)
 
     async def aliases(self) -> tuple[str, ...]:
         """Return the aliases that point at the version, sorted."""
@@ -108,10 +112,10 @@ class VersionDocuments:
                 raise
             doubt = error
         else:
-            return VersionState(replace(state.meta, content=content, revision=revision), state.index, content)
+            return replace(state, meta=replace(state.meta, content=content, revision=revision), content=content)
         found = await self._present(doubt)
         if _token(found.content) == _token(content):
-            return VersionState(found, state.index, content)
+            return replace(state, meta=found, content=content)
         if doubt is not None:
             raise doubt
         await self._swaps.refused(state.meta.revision)

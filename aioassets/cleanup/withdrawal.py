@@ -29,7 +29,7 @@ from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.retry import RetryPolicy
-from aioassets.runtime.tasks import T, gather2
+from aioassets.runtime.tasks import T
 from aioassets.store.documents import AssetStore
 from aioassets.store.marks import new_mark
 from aioassets.store.settling import deletion_error
@@ -84,9 +84,9 @@ class Withdrawal:
         """Plan a deletion; see `AssetsManager.plan_delete`."""
         documents = self._documents(name, version)
         state = await documents.read()
-        aliases, content = await gather2(documents.aliases, lambda: content_of(self.store, name, version))
+        content = await content_of(self.store, name, version)
         is_deleted = isinstance(state.content, Tombstone)
-        return DeletionPlan(name, version, content.files, content.size, aliases, is_deleted)
+        return DeletionPlan(name, version, content.files, content.size, state.aliases, is_deleted)
 
     async def finish(self, name: str, version: str) -> bool:
         """Finish an interrupted withdrawal or restoration. Return `False` if there is no such version."""
@@ -105,7 +105,7 @@ class Withdrawal:
         for _ in range(MAX_ATTEMPTS):
             stop.check()
             state = await documents.read()
-            marked = await self._marked(documents, state, reason)
+            marked = await self._marked(documents, state, reason, "yank")
             if marked is None:
                 continue
             await self._require_unused(documents, marked, "yank", undo=_is_in_progress(documents, state))
@@ -144,7 +144,7 @@ class Withdrawal:
         self, documents: VersionDocuments, state: VersionState, reason: str | None, stop: StopSignal
     ) -> VersionState | None:
         """Yank a version and replace its `.meta` by a tombstone. Return `None` if another process changed it."""
-        marked = await self._marked(documents, state, reason)
+        marked = await self._marked(documents, state, reason, "delete")
         if marked is None:
             return None
         await self._require_unused(documents, marked, "delete", undo=_is_in_progress(documents, state))
@@ -153,7 +153,10 @@ class Withdrawal:
         manifest = self._manifest(documents, marked)
         tombstone = Tombstone(new_mark(self.by, reason), manifest.content_digest, manifest.token)
         # The revision is that of the mark, so the version hasn't been restored since the look at the aliases.
-        return await documents.swap(marked, tombstone)
+        buried = await documents.swap(marked, tombstone)
+        if buried is None:  # the fence may be wrong now
+            await documents.settle()
+        return buried
 
     async def _finish(self, documents: VersionDocuments) -> bool:
         """Finish what can be finished without deleting content. Return whether the version is deleted."""
@@ -172,12 +175,17 @@ class Withdrawal:
     # Steps
 
     async def _marked(
-        self, documents: VersionDocuments, state: VersionState, reason: str | None
+        self, documents: VersionDocuments, state: VersionState, reason: str | None, action: str
     ) -> VersionState | None:
-        """Mark a version as yanked unless it is. Return `None` if another process changed the `.meta`."""
+        """Mark a version as yanked unless it is. Return `None` if another process changed the `.meta`.
+
+        If an alias points at it already, no reader should see a mark that will be undone.
+        """
         manifest = self._manifest(documents, state)
         if manifest.is_yanked:
             return state
+        if state.aliases:
+            raise VersionInUse(documents.name, documents.version, state.aliases, action)
         return await documents.swap(state, manifest.marked(new_mark(self.by, reason), yanked=True))
 
     async def _require_unused(
