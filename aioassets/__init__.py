@@ -1,4 +1,4 @@
-"""Versioned assets on object stores, asyncio-native and without a server of its own."""
+"""Versioned assets on object stores: asyncio-native, and without a server to run."""
 
 import logging
 from importlib import import_module
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.aliases import *
+    from aioassets.model.description import *
+    from aioassets.model.diff import *
     from aioassets.model.files import *
     from aioassets.model.leftovers import *
     from aioassets.model.manifest import *
@@ -43,6 +45,8 @@ _MODULES = (
     "aioassets.fetch.fetched",
     "aioassets.fetch.verify",
     "aioassets.model.aliases",
+    "aioassets.model.description",
+    "aioassets.model.diff",
     "aioassets.model.files",
     "aioassets.model.leftovers",
     "aioassets.model.manifest",

@@ -102,23 +102,23 @@ class AioAssetsError(Exception):
     """Base class for all exceptions that aioassets raises deliberately.
 
     Attributes:
-        uncertain: whether the failed request may have taken effect.
+        uncertain: whether the request may have taken effect even though it failed.
     """
 
     uncertain: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy the message and attributes without calling the constructor, whose arguments may differ."""
+        """Support pickling and copying without calling the constructor, whose arguments may differ from `args`."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def is_uncertain(error: BaseException) -> bool:
-    """Return whether the failed request may have taken effect. Exceptions of other libraries count as uncertain."""
+    """Return whether a failed request may have taken effect. Exceptions from other libraries count as uncertain."""
     return not isinstance(error, AioAssetsError) or error.uncertain
 
 
 class UsageError(AioAssetsError, ValueError):
-    """Raised when a call is invalid. No request was sent to the store."""
+    """Raised when a call is invalid. No asset in the store was changed."""
 
 
 class InvalidName(UsageError):
@@ -174,7 +174,7 @@ class InvalidSpec(UsageError):
 
 
 class InvalidSetting(UsageError):
-    """Raised when an argument or environment variable is invalid or missing, or an extra isn't installed."""
+    """Raised when an argument or environment variable is invalid or missing, or when an extra isn't installed."""
 
 
 class NotFound(AioAssetsError):
@@ -218,8 +218,8 @@ class VersionDeleted(VersionNotFound):
     """Raised when the requested version was deleted.
 
     Attributes:
-        date: when it was deleted, by the clock of the process that deleted it.
-        reason: why it was deleted, if a reason was given.
+        date: when the version was deleted, by the clock of the process that deleted it.
+        reason: why the version was deleted; `None` if no reason was given.
     """
 
     def __init__(self, name: str, version: str, where: str, date: datetime, by: object, reason: str | None) -> None:
@@ -251,7 +251,7 @@ class AliasNotFound(NotFound):
 
 
 class PartNotFound(NotFound):
-    """Raised when a part matches no file or folder of the version.
+    """Raised when a part matches no file or folder in the version.
 
     Attributes:
         name: the asset's name.
@@ -301,7 +301,7 @@ class AliasMoved(Conflict):
         name: the asset's name.
         alias: the alias.
         expected: the expected version; `None` if the alias was expected not to exist.
-        found: the version that it points at; `None` if the alias doesn't exist.
+        found: the version that the alias points at; `None` if the alias doesn't exist.
     """
 
     def __init__(self, name: str, alias: str, expected: str | None, found: str | None) -> None:
@@ -320,7 +320,7 @@ class VersionInUse(Conflict):
     Attributes:
         name: the asset's name.
         version: the version.
-        aliases: the aliases that point at it.
+        aliases: the aliases that point at the version.
     """
 
     def __init__(self, name: str, version: str, aliases: tuple[str, ...], action: str) -> None:
@@ -328,7 +328,9 @@ class VersionInUse(Conflict):
         self.version = version
         self.aliases = aliases
         named = ", ".join(f"{name}@{alias}" for alias in aliases)
-        super().__init__(f"Cannot {action} {name}:{version}: {named} points at it. Move or remove the alias first.")
+        super().__init__(
+            f"Cannot {action} {name}:{version} while aliases point at it: {named}. Move or remove them first."
+        )
 
 
 class VersionYanked(Conflict):
@@ -337,7 +339,7 @@ class VersionYanked(Conflict):
     Attributes:
         name: the asset's name.
         version: the version.
-        reason: why it was yanked, if a reason was given.
+        reason: why the version was yanked; `None` if no reason was given.
     """
 
     def __init__(
@@ -345,17 +347,17 @@ class VersionYanked(Conflict):
         name: str,
         version: str,
         reason: str | None,
-        consequence: str = "no alias can point at it. Choose another version, or unyank it.",
+        consequence: str = "no alias can point at it. Choose a different version, or unyank this one.",
     ) -> None:
         self.name = name
         self.version = version
         self.reason = reason
         because = f" ({reason.rstrip('.')})" if reason else ""
-        super().__init__(f"{name}:{version} is yanked{because}, so {consequence}")
+        super().__init__(f"{name}:{version} has been yanked{because}, so {consequence}")
 
 
 class VersionDiffers(Conflict):
-    """Raised when a version can't be copied because the target has that version with different content.
+    """Raised when a version can't be copied because it exists in the target with different content.
 
     Attributes:
         name: the asset's name in the target.
@@ -391,12 +393,12 @@ class SourceChanged(SourceError):
 
 
 class IntegrityError(AioAssetsError):
-    """Raised when the size or digest of content differs from what was pushed.
+    """Raised when the size, digest or revision of a file differs from what was pushed.
 
     Attributes:
-        what: the asset, version and part.
-        expected: the recorded digest, size or revision.
-        found: the actual digest, size or revision.
+        what: the asset, version and file, such as `model:1.0[weights/w.bin]`.
+        expected: the digest, size or revision that was expected.
+        found: the digest, size or revision that was found.
     """
 
     def __init__(self, what: str, expected: str, found: str) -> None:
@@ -410,7 +412,7 @@ class AccessDenied(AioAssetsError):
     """Raised when a store or the file system denies permission.
 
     Attributes:
-        where: the store's URL, or the folder.
+        where: the URL of the store, or the path of the folder.
     """
 
     def __init__(
@@ -430,10 +432,10 @@ class MissingCredentials(AccessDenied):
 
 
 class StoreError(AioAssetsError):
-    """Raised when a store fails. Base class for the more specific errors of stores.
+    """Raised when a store fails. Base class for more specific store errors.
 
     Attributes:
-        uncertain: whether the request may have taken effect.
+        uncertain: whether the request may have taken effect even though it failed.
     """
 
     def __init__(self, message: str, *, uncertain: bool = False) -> None:
@@ -452,7 +454,11 @@ class BucketNotFound(StoreError):
     def __init__(self, where: str, *, creatable: bool = False) -> None:
         self.where = where
         self.creatable = creatable
-        advice = "Check the path, or create it with `new`." if creatable else "Check the name, or create it first."
+        advice = (
+            "Check the path, or create the store by pushing an asset with `new`."
+            if creatable
+            else "Check the name, or create it first."
+        )
         super().__init__(f"{where} doesn't exist. {advice}")
 
 
@@ -461,9 +467,9 @@ class StoreUnavailable(StoreError):
 
     Attributes:
         where: the store's URL.
-        uncertain: whether the request may have taken effect.
-        retry_after: the number of seconds that the store asked clients to wait, or `None`. It is infinite if a retry
-            is useless, for example because a certificate isn't trusted.
+        uncertain: whether the request may have taken effect even though it failed.
+        retry_after: the number of seconds that the store asked clients to wait, or `None` if it didn't. Infinite if
+            retrying is pointless, for example because a certificate isn't trusted.
         throttled: whether the store rejected the request because of its rate limit.
     """
 
@@ -516,7 +522,7 @@ class DocumentTooLarge(StoreCorrupt):
     """Raised when a document exceeds the size limit.
 
     Attributes:
-        size: its size in bytes, or `None` if the store didn't report it.
+        size: the size of the document in bytes, or `None` if the store didn't report it.
         limit: the maximum size in bytes.
     """
 
@@ -530,7 +536,7 @@ class CacheError(AioAssetsError):
     """Raised when the local assets directory can't be used.
 
     Attributes:
-        path: the directory, or a path inside it.
+        path: the path of the directory, or a path inside it.
     """
 
     def __init__(self, path: str, detail: str) -> None:
@@ -541,8 +547,8 @@ class CacheError(AioAssetsError):
 class PublicationUncertain(AioAssetsError):
     """Raised when a version was uploaded completely, but may not have been published.
 
-    If its manifest was written, this exact version can be fetched. The next update by this
-    manager, or `clean --publish`, adds it to the index if it isn't listed.
+    If its manifest was written, the version can be fetched by its exact number. If it isn't in the index, the
+    next push of the asset by the same manager adds it. So does `clean --publish`.
 
     Attributes:
         name: the asset's name.
@@ -606,7 +612,7 @@ class BulkUpdateError(AioAssetsError):
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):
-    """Raised when a manager is closed, or is used outside of its event loop."""
+    """Raised when a manager is used after it was closed, or outside of its event loop."""
 
 
 class OutOfThreads(AioAssetsError):
@@ -642,12 +648,12 @@ class ObjectNotFound(ObjectError):
 
 
 class PreconditionFailed(ObjectError):
-    """Raised when an object already exists, or its revision isn't the expected one."""
+    """Raised when a conditional write fails: the object already exists, or its revision isn't the expected one."""
 
     problem = "was changed by another writer"
 
 
 class NotSameStore(ObjectError):
-    """Raised when the store can't copy an object itself, so that its content has to be streamed instead."""
+    """Raised when a store can't copy an object on the server side, so its content has to be streamed instead."""
 
     problem = "can't be copied on the server side"

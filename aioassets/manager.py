@@ -14,6 +14,8 @@ from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.model.description import VersionDescription
+from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
 from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_name
@@ -26,17 +28,19 @@ from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.session import Session
 from aioassets.settings import Settings
-from aioassets.store.listing import AssetVersions, list_assets, list_versions
+from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
+from aioassets.views.compare import compare
+from aioassets.views.describe import describe, log_versions
 
 __all__ = ["AssetVersions", "AssetsManager"]
 
 
 class AssetsManager:
-    """Manager for the versioned assets in one store. It fetches them to one local directory.
+    """A manager for the versioned assets in one store. It fetches them to one local directory.
 
     Use a manager as an async context manager, or close it with `aclose`. It connects to the store on the
     first request. A manager belongs to the event loop of its first call, and supports any number of
-    concurrent calls there.
+    concurrent calls on that loop.
 
     Arguments override `settings`. Without `settings`, arguments that are omitted are read from the
     environment variables in parentheses.
@@ -55,21 +59,21 @@ class AssetsManager:
         storage_options: options for the driver, such as `endpoint_url` or `region` for S3
             (`AIOASSETS_S3_ENDPOINT_URL` etc.).
         max_requests: the maximum number of requests in flight (`AIOASSETS_MAX_REQUESTS`; default 256).
-        min_requests: the lower bound to which throttling by the store reduces the requests in flight
-            (`AIOASSETS_MIN_REQUESTS`; default 4).
+        min_requests: the number of requests in flight that are always allowed, even if the store throttles
+            them (`AIOASSETS_MIN_REQUESTS`; default 4).
         max_bytes: the maximum number of bytes in flight (`AIOASSETS_MAX_BYTES`; default 32 MiB).
         connect_timeout: how many seconds to wait for a connection (`AIOASSETS_CONNECT_TIMEOUT`; default 10).
         read_timeout: how many seconds a response may go without receiving data before the request fails
             (`AIOASSETS_READ_TIMEOUT`; default 60).
         cleanup_timeout: how many seconds a cancelled push may take to clean up
             (`AIOASSETS_CLEANUP_TIMEOUT`; default 5).
-        retry_for: how many seconds to retry a request to a failing store (`AIOASSETS_RETRY_FOR`;
+        retry_for: for how many seconds to keep retrying a request if the store fails (`AIOASSETS_RETRY_FOR`;
             default 60). 0 disables retries.
         offline: whether to use only cached versions, without the network (`AIOASSETS_OFFLINE`; default false).
         single_writer: whether only one writer pushes at a time, which makes stores without conditional
             writes safe to use (`AIOASSETS_SINGLE_WRITER`; default false).
-        record_user: whether to record the user in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
-        record_host: whether to record the machine in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
+        record_user: whether to record the user name in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
+        record_host: whether to record the host name in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
         retry: a complete retry policy, instead of `retry_for`.
 
     Raises:
@@ -135,7 +139,7 @@ class AssetsManager:
     async def aclose(self) -> None:
         """Reject further calls, wait for those in progress, and close the manager's connections.
 
-        To avoid waiting for calls, cancel them first. It is safe to call this method more than once.
+        To avoid waiting for calls, cancel them first. This method can safely be called more than once.
         """
         await self._session.aclose()
 
@@ -167,8 +171,8 @@ class AssetsManager:
             name: the new asset's name.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
@@ -177,7 +181,7 @@ class AssetsManager:
             AssetExists: if the asset exists, or another process is creating it.
             InvalidName: if the name is invalid.
             SourceNotFound: if `asset_path` doesn't exist.
-            SourceError: if there are no files to push, or they can't be pushed or changed during the push.
+            SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
             StoreError: if the store failed.
             AccessDenied: if the store denied access.
@@ -206,6 +210,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -215,21 +220,25 @@ class AssetsManager:
             asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
             name: the asset's name.
             bump_major: whether to start the next major version instead, such as `2.0` after `1.2`.
-            major: the major version to continue; `None` for that of the latest version.
+            major: the major version to continue; `None` to continue that of the latest version.
             message: free text for the manifest.
             labels: key-value pairs for the manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
+            if_changed: whether to publish nothing if the version that the push would follow has the same content.
+                The result then has `unchanged` set and names that version. A file whose digest is unknown counts
+                as changed, such as an object of another store that reports no SHA-256. The comparison holds
+                for the version in the result: another push may publish a later one in the meantime.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            VersionNotFound: if the asset has no version with this major.
+            VersionNotFound: if the asset doesn't have this major version.
             UsageError: if both `bump_major` and `major` are given.
             SourceNotFound: if `asset_path` doesn't exist.
-            SourceError: if there are no files to push, or they can't be pushed or changed during the push.
+            SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
             StoreError: if the store failed.
             AccessDenied: if the store denied access.
@@ -244,6 +253,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            if_changed=if_changed,
         )
         return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
@@ -258,19 +268,22 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
         """Push many assets concurrently, within one budget. If one push fails, the others continue.
 
         Args:
             assets: the sources, by asset name.
-            create_missing: whether to create assets that don't exist, instead of failing.
+            create_missing: whether to create assets that don't exist. Otherwise, pushing them fails.
             bump_major: whether to start the next major version of assets that exist.
             message: free text for each manifest.
             labels: key-value pairs for each manifest.
-            include: gitignore-style patterns of files to push; empty for all files.
-            exclude: gitignore-style patterns of files to leave out.
+            include: gitignore-style patterns for files to push; empty for all files.
+            exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish versions even if they have no files.
+            if_changed: whether to publish nothing for assets whose latest version has the same content, as in
+                `update_asset`.
             progress: a function that receives the events of all pushes.
 
         Returns:
@@ -290,6 +303,7 @@ class AssetsManager:
                 include=include,
                 exclude=exclude,
                 allow_empty=allow_empty,
+                if_changed=if_changed,
             )
             for name, source in assets.items()
         ]
@@ -308,7 +322,7 @@ class AssetsManager:
     ) -> PushPlan:
         """Plan the creation of an asset without writing anything. `push` carries out the plan.
 
-        The arguments and exceptions are those of `create_asset`.
+        The arguments and exceptions are the same as for `create_asset`.
         """
         request = PushRequest(
             source=asset_path,
@@ -334,10 +348,11 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
     ) -> PushPlan:
         """Plan an update of an asset without writing anything. `push` carries out the plan.
 
-        The arguments and exceptions are those of `update_asset`.
+        The arguments and exceptions are the same as for `update_asset`.
         """
         request = PushRequest(
             source=asset_path,
@@ -349,11 +364,12 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            if_changed=if_changed,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 
     async def push(self, plan: PushPlan, *, progress: Progress | None = None) -> PushResult:
-        """Carry out a plan. If others have pushed in the meantime, the version may be later than planned.
+        """Carry out a plan. If the asset has been pushed in the meantime, the version may be later than planned.
 
         Args:
             plan: a plan from `plan_create` or `plan_update`.
@@ -381,10 +397,10 @@ class AssetsManager:
 
         Args:
             spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
-            force_download: whether to download again, and replace cached files that differ.
+            force_download: whether to download cached files again, and replace those that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
-            offline: whether to use only cached versions; `None` for the manager's setting.
+            offline: whether to use only cached versions; `None` to use the manager's setting.
             progress: a function that receives events during the download.
 
         Raises:
@@ -405,11 +421,11 @@ class AssetsManager:
     ) -> Verification:
         """Read every file of a version, or of a part of it, and compare it with the manifest.
 
-        Files that differ from what was pushed are listed in the result, and don't raise an exception.
+        Files that differ from what was pushed are listed in the result. They don't cause an exception.
 
         Args:
             spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
-            cached: whether to check the cached files, without using the network.
+            cached: whether to check the cached files instead of those in the store, without using the network.
             progress: a function that receives events during the check.
 
         Raises:
@@ -430,14 +446,99 @@ class AssetsManager:
         """
         return await self._run(lambda: list_versions(self._session.store, name))
 
-    async def list_assets(self, prefix: str = "") -> AsyncIterator[AssetVersions]:
+    async def list_assets(
+        self,
+        prefix: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        alias: str | None = None,
+        describe: bool = False,
+    ) -> AsyncIterator[AssetVersions]:
         """Iterate over the assets whose names start with `prefix` and their versions, sorted by name.
 
-        An asset whose index is invalid is listed with the error. The cost grows with the number of
-        assets and versions, but not with the number of files.
+        An asset with an invalid index, list of aliases or manifest is listed with the error. Without further
+        arguments, the cost grows with the number of assets and versions, but not with the number of files. With
+        any of them, the aliases and one manifest of each asset are read as well.
+
+        Args:
+            prefix: the prefix of the names to list.
+            labels: list only assets whose described version has these labels.
+            alias: list only assets with this alias, and describe the version that it points at.
+            describe: whether to describe the latest version of each asset, even without `labels` and `alias`.
+
+        Raises:
+            InvalidName: if the prefix contains `..` segments.
+            InvalidAlias: if the alias is invalid.
         """
-        async for found in self._session.lifecycle.each(list_assets(self._session.store, prefix)):
+        request = ListingRequest(prefix, labels or {}, alias, describe)
+        async for found in self._session.lifecycle.each(list_assets(self._session.store, request)):
             yield found
+
+    # Look
+
+    async def describe_asset(self, spec: str | AssetSpec) -> VersionDescription:
+        """Describe a version, or a part of it, without reading its content.
+
+        A version that is yanked is described only if the spec gives its exact version.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`. With a part, the
+                files, their number and their size are those of the part.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            AliasNotFound: if the asset has no such alias.
+            PartNotFound: if no file or folder of the version matches the part.
+            StoreUnavailable: if the store can't be reached.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        return await self._run(lambda: describe(self._session.store, self._session.scheme, parsed))
+
+    async def log_versions(self, name: str, limit: int | None = 20) -> list[VersionDescription]:
+        """Describe the latest versions of an asset, latest first, without their files.
+
+        Yanked versions are included, and deleted ones are not. A version whose manifest is invalid or missing is
+        described with the error, and doesn't prevent the description of the others.
+
+        Args:
+            name: the asset's name.
+            limit: the maximum number of versions; `None` for all.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            UsageError: if the limit is less than 1.
+            StoreUnavailable: if the store can't be reached.
+        """
+        return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
+
+    async def diff_versions(
+        self, a: str | os.PathLike[str] | AssetSpec, b: str | os.PathLike[str] | AssetSpec
+    ) -> VersionDiff:
+        """Compare two versions, or a version and a local path, without reading the content of versions.
+
+        A local path is scanned as for a push. Its files are hashed if their sizes don't tell them apart. Files of
+        versions that modelkit pushed have no digests: they are compared by the sizes, and digests, that the store
+        reports.
+
+        Args:
+            a: a spec (`name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`), or a local
+                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or isn't
+                a valid spec but names an existing file or folder. A `Path` is always a path.
+            b: a spec or a local path. At least one of both must be a spec.
+
+        Raises:
+            UsageError: if both are local paths, or one is neither a valid spec nor an existing path.
+            AssetNotFound: if an asset doesn't exist.
+            VersionNotFound: if an asset has no such version.
+            AliasNotFound: if an asset has no such alias.
+            PartNotFound: if no file or folder of a version matches the part.
+            SourceNotFound: if the local path doesn't exist.
+            SourceError: if the local path can't be read, or changes during the comparison.
+            StoreUnavailable: if the store can't be reached.
+        """
+        return await self._run(lambda: compare(self._session.store, self._session.scheme, a, b))
 
     # Clean
 
@@ -450,11 +551,11 @@ class AssetsManager:
 
         Args:
             name: the asset to search; `None` for all assets.
-            older_than: the minimum time since the last activity. By default, only leftovers that are known
-                to be abandoned are removed: their process on this machine has ended, or they have been
-                inactive for 15 minutes. A short time can break pushes that are in progress.
-            legacy: whether to also remove content that has no manifest and is at least a day old. Make sure
-                that no other program, such as modelkit, is pushing it.
+            older_than: the minimum time since the last activity. By default, leftovers are removed if they
+                have been inactive for 15 minutes, or if their push or fetch is known to have ended. A short time
+                can break pushes that are in progress.
+            legacy: whether to also remove content that has no `.meta` and is at least one day old. Make sure
+                that no other program, such as modelkit, is still pushing it.
 
         Raises:
             AssetNotFound: if nothing in the store or the assets directory belongs to the asset.
@@ -472,10 +573,10 @@ class AssetsManager:
     async def clean(self, plan: CleaningPlan) -> CleaningResult:
         """Remove the leftovers in a plan, after checking that each may still be removed.
 
-        No file of a complete version is ever removed, even if the version isn't listed. A push whose claim
-        is removed fails, or starts again with another version number.
+        No file of a complete version is ever removed, even if the version isn't listed. If a push is still
+        running when its leftovers are removed, the push fails or starts again with another version number.
 
-        If some leftovers can't be removed, the others still are, and the result lists both.
+        If some leftovers can't be removed, the others are still removed. The result lists both.
 
         Args:
             plan: a plan from `plan_clean`.
@@ -491,7 +592,7 @@ class AssetsManager:
         return await self._run(clean)
 
     async def publish_version(self, name: str, version: str) -> None:
-        """Add a complete version to the index, after its push died just before doing so.
+        """Add a complete version to the index, for example because its push died just before doing so.
 
         If the version is already listed, nothing changes.
 
@@ -501,7 +602,8 @@ class AssetsManager:
 
         Raises:
             VersionNotFound: if the version doesn't exist or isn't complete.
-            InvalidVersion: if the version is partial, or doesn't fit the versioning scheme of the manager or the asset.
+            InvalidVersion: if the version is partial, if it doesn't belong to the manager's versioning scheme, or if
+                the asset uses a different scheme.
         """
         await self._run(lambda: self._session.pushes.publish_version(name, version))
 

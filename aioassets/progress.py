@@ -10,13 +10,13 @@ __all__ = ["BytesTransferred", "Event", "FileTransferred", "Progress", "Transfer
 
 @dataclass(frozen=True, slots=True)
 class TransferStarted:
-    """Start of a transfer, once its files are known.
+    """The start of a transfer. It is reported once the files to transfer are known.
 
     Attributes:
         name: the asset's name.
         version: the version being transferred.
         files: the number of files to transfer.
-        nbytes: their total size in bytes; `None` if unknown because modelkit pushed the version.
+        nbytes: their total size in bytes; `None` if it is unknown because modelkit pushed the version.
     """
 
     name: str
@@ -27,11 +27,11 @@ class TransferStarted:
 
 @dataclass(frozen=True, slots=True)
 class BytesTransferred:
-    """Transfer of some bytes.
+    """Progress within a transfer.
 
     Attributes:
         name: the asset's name.
-        nbytes: the number of bytes since the last event. It is negative if a file has to be transferred again.
+        nbytes: the number of bytes transferred since the last event; negative if a file has to be transferred again.
     """
 
     name: str
@@ -40,7 +40,7 @@ class BytesTransferred:
 
 @dataclass(frozen=True, slots=True)
 class FileTransferred:
-    """Completion of one file.
+    """The completion of one file.
 
     Attributes:
         name: the asset's name.
@@ -57,9 +57,9 @@ class FileTransferred:
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """Completion of all files of an asset.
+    """The completion of all files of an asset.
 
-    A push publishes the version after this event. If it loses the version number, it starts another transfer.
+    A push publishes the version after this event. If the push loses its version number, it starts another transfer.
 
     Attributes:
         name: the asset's name.
@@ -71,10 +71,10 @@ class TransferFinished:
 
 
 Event = TransferStarted | BytesTransferred | FileTransferred | TransferFinished
-"""Events that a `progress` callback may receive."""
+"""An event that a `progress` callback can receive."""
 
 Progress = Callable[[Event], None]
-"""Callback for progress events. It runs on the event loop and must not block. If it raises, the call fails."""
+"""A callback for progress events. It runs on the event loop and must not block. If it raises, so does the call."""
 
 
 def ignore(event: Event) -> None:

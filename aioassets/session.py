@@ -33,7 +33,7 @@ from aioassets.store.single_writer import SingleWriter
 
 
 class Session:
-    """The objects shared by all calls of a manager: store, drivers, pushes, locks and lifecycle.
+    """The objects that all calls to a manager share: store, drivers, pushes, locks and lifecycle.
 
     Args:
         settings: the settings of the manager.
@@ -41,7 +41,7 @@ class Session:
         retry: the retry policy for the session's own drivers and pushes, instead of one based on the settings.
 
     Raises:
-        InvalidSetting: a setting is invalid.
+        InvalidSetting: if a setting is invalid.
     """
 
     def __init__(self, settings: Settings, driver: Driver | None, retry: RetryPolicy | None) -> None:
@@ -100,10 +100,10 @@ class Session:
         return Withdrawal(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
 
     async def require_suitable(self) -> None:
-        """Probe the store, unless this was done recently or the user has declared a single writer.
+        """Probe the store, unless this has been done recently or the user has declared a single writer.
 
         Raises:
-            StoreUnsuitable: the store doesn't honour conditional writes.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
         """
         if self.store_if_any is not None and not self.settings.single_writer:
             await self._probes.require(self.store_if_any.driver, self.store_if_any.layout)
@@ -148,7 +148,7 @@ class Session:
         if self._cache is not None and self._cache.as_uri() in (driver.url, f"{driver.url}/{layout.prefix}"):
             raise InvalidSetting(
                 f"The assets directory {str(self._cache)!r} is the store itself. "
-                "Use another folder for fetched assets (assets_dir, AIOASSETS_DIR)."
+                "Use a different folder for fetched assets (assets_dir, AIOASSETS_DIR)."
             )
         if settings.single_writer:
             driver = SingleWriter(driver)
@@ -167,7 +167,7 @@ class Session:
 
 
 def _usable_cache(settings: Settings) -> Path | None:
-    """Return the assets directory, or `None` if its path can't be used, which doesn't prevent pushes."""
+    """Return the assets directory, or `None` if its path can't be used. Pushes work without it."""
     try:
         return settings.cache_folder
     except InvalidSetting:

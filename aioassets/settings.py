@@ -1,4 +1,4 @@
-"""Settings from arguments, environment variables and defaults, in this order.
+"""Settings from arguments, environment variables and defaults, in this order of precedence.
 
 No other module reads `os.environ`.
 """
@@ -63,13 +63,13 @@ _SECRET: Final = re.compile(
     r"|authorization_token)=(.+)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Option or environment variable whose value is a secret."""
+"""Matches an option or environment variable whose value is a secret."""
 _SECRET_PART: Final = re.compile(r"[=;&?](?:AccountKey|SharedAccessSignature|sig)=([^;&]+)", re.IGNORECASE)
-"""Secret in a connection string, or signature in a URL."""
+"""Matches a secret in a connection string, or a signature in a URL."""
 _SECRET_USER: Final = re.compile(
     r"(?:(?:.*=)?[a-z][a-z0-9+.-]*://|\w*_proxy=)([^:@/]*:(.+))@.*", re.IGNORECASE | re.DOTALL
 )
-"""User and password in a URL. A proxy URL may lack its scheme, and a password may contain any character."""
+"""Matches a user and password in a URL. A proxy URL may lack its scheme, and a password may contain any character."""
 
 
 def _check_positive(name: str, value: float) -> None:
@@ -108,17 +108,17 @@ class Settings:
         assets_dir: the folder for fetched assets. The default is in the user's cache directory.
         versioning: a versioning scheme, or the name of one: `major_minor` (default) or `simple_date`.
         max_requests: the maximum number of requests in flight.
-        min_requests: the lower bound to which throttling by the store reduces the requests in flight. The
-            default may exceed `max_requests`, which then takes precedence.
+        min_requests: the number of requests in flight that are always allowed, even if the store throttles
+            them. If the default is greater than `max_requests`, `max_requests` takes precedence.
         max_bytes: the maximum number of bytes in flight.
         connect_timeout: how many seconds to wait for a connection.
         read_timeout: how many seconds a response may go without receiving data before the request fails.
         cleanup_timeout: how many seconds a cancelled push may take to clean up.
-        retry_for: how many seconds to retry a request to a failing store; 0 disables retries.
+        retry_for: for how many seconds to keep retrying a request if the store fails; 0 disables retries.
         offline: whether to use only cached versions, without the network.
         single_writer: whether only one writer pushes at a time, so that the store needs no conditional writes.
-        record_user: whether to record the user in manifests and claims.
-        record_host: whether to record the machine in manifests and claims.
+        record_user: whether to record the user name in manifests and claims.
+        record_host: whether to record the host name in manifests and claims.
         storage_options: options for the driver by name, such as `endpoint_url`. A name such as `s3.region`
             applies to only one provider.
 
@@ -157,7 +157,7 @@ class Settings:
 
     @classmethod
     def resolve(cls, *, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
-        """Return the given settings, completed from environment variables and defaults.
+        """Return the given settings, completed with environment variables and defaults.
 
         Args:
             environ: the environment variables; `None` for those of the current process.
@@ -192,7 +192,7 @@ class Settings:
         """The folder for fetched assets, as an absolute path with `~` expanded.
 
         Raises:
-            InvalidSetting: if the path is a URL, or the home or working directory that it needs doesn't exist.
+            InvalidSetting: if the path is invalid, or depends on a home or working directory that doesn't exist.
         """
         folder = os.fspath(self.assets_dir)
         if not isinstance(folder, str):
@@ -230,9 +230,9 @@ def debug_wanted(environ: Mapping[str, str] | None = None) -> bool:
 
 
 def secrets_in(args: Iterable[str], environ: Mapping[str, str] | None = None) -> set[str]:
-    """Return the secrets in command-line arguments and environment variables, or in parts of their values.
+    """Return all secrets in command-line arguments and environment variables, including secrets in parts of a value.
 
-    A password in a URL is returned both with and without its user.
+    A password in a URL is returned both with and without the user name.
     """
     environ = os.environ if environ is None else environ
     texts = [*args, *(f"{name}={value}" for name, value in environ.items())]
@@ -249,11 +249,11 @@ class _Environment:
         return bool(self._environ.get(f"AIOASSETS_{name}"))
 
     def text(self, name: str, *fallbacks: str) -> str | None:
-        """Return the variable with the prefix `AIOASSETS_`, or the first fallback that is set. Ignore empty ones."""
+        """Return the first value that is set and not empty: of the variable `AIOASSETS_{name}`, or of a fallback."""
         return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def settings(self, *, bucket_given: bool, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings in environment variables, except for driver options."""
+        """Return the settings from environment variables, except for driver options."""
         texts = {name: self.text(*names) for name, names in _TEXTS.items()}
         of_modelkit = not bucket_given and not self.has("BUCKET") and texts["bucket"] is not None
         if of_modelkit and texts["prefix"] is None:
@@ -271,7 +271,7 @@ class _Environment:
             raise InvalidSetting(f"Invalid value AIOASSETS_{name}={text!r}: {error}.") from None
 
     def storage_options(self) -> dict[str, Any]:
-        """Return the driver options in environment variables. For example, `AIOASSETS_S3_REGION` sets `s3.region`."""
+        """Return the driver options from environment variables. For example, `AIOASSETS_S3_REGION` sets `s3.region`."""
         # Other variables, such as AIOASSETS_MAX_REQUESTS, become options of nonexistent providers, which are ignored.
         options: dict[str, Any] = {
             f"{provider.lower()}.{option.lower()}": value
@@ -290,7 +290,7 @@ class _Environment:
         return options
 
     def azure_account(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """Return the Azure account from the variables of the Azure tools, unless the options specify an account.
+        """Return the Azure account from the Azure tools' environment variables, unless the options specify an account.
 
         A connection string is complete in itself, so it isn't combined with other variables.
         """

@@ -44,6 +44,8 @@ def no_blocking_calls() -> Iterator[None]:
         function.can_block_in("tests/tools/servers.py", "_with_client")
         # Finding plug-ins reads package metadata, as an import does. It happens only for schemes that aren't built in.
         function.can_block_in("aioassets/drivers/__init__.py", {"_is_provider", "_factory"})
+        # The blocking manager blocks the loop of its caller on purpose.
+        function.can_block_in("aioassets/blocking.py", {"run", "close", "_opened"})
     blockbuster.activate()
     try:
         yield

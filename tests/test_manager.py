@@ -54,7 +54,7 @@ async def test_a_name_that_makes_keys_too_long_is_refused(tmp_path: Path, only_f
     if not only_folders:
         (tmp_path / "a" / "file").write_text("a")
     manager = AssetsManager(driver=MemoryDriver(), assets_dir=tmp_path / "cache", assetsmanager_prefix="p/" * 504 + "p")
-    with pytest.raises(InvalidName, match="keys from the prefix and this name exceed 1024 bytes"):
+    with pytest.raises(InvalidName, match="keys with the prefix and this name exceed 1024 bytes"):
         await manager.create_asset(tmp_path / "a", "model-a", allow_empty=True)
     assert (await manager.create_asset(tmp_path / "a", "m", allow_empty=True)).version == "0.0"
 

@@ -16,11 +16,11 @@ from aioassets.runtime.threads import in_thread
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-"""Maximum number of leftovers to remove concurrently. The budget limits their requests."""
+"""Maximum number of leftovers to remove concurrently. The budget limits their requests separately."""
 
 
 class CachedLeftovers(Protocol):
-    """Finder and remover of leftovers in the assets directory. Both methods block."""
+    """An object that finds and removes leftovers in the assets directory. Both methods block."""
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
         """Return the leftovers of one asset, or of all assets if `name` is `None`."""
@@ -31,11 +31,11 @@ class CachedLeftovers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """Cleanup of a store and the assets directory.
+    """A cleanup of a store and the assets directory.
 
     Attributes:
         store: the cleanup of the store; `None` if there is no store.
-        cached: the leftovers in the assets directory.
+        cached: the object that finds and removes leftovers in the assets directory.
         rules: the rules for what may be removed.
     """
 
@@ -68,7 +68,7 @@ class Cleaning:
             except AioAssetsError as error:
                 failed.append((await self._rest(leftover), error))
             else:
-                outcome = "Removed" if removed[leftover] else "Kept because it changed or is in use"
+                outcome = "Removed" if removed[leftover] else "Kept because it has changed or is in use"
                 logger.info("%s: %s at %r", outcome, leftover.kind.value, leftover.where)
 
         await for_each(plan.removable, remove, limit=AT_ONCE)

@@ -1,4 +1,4 @@
-"""Finding leftovers in a store. The only thing written is a scratch object that reveals the store's time."""
+"""Finding leftovers in a store. Nothing is written, except for a scratch object if the store's time is needed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Uploads = Mapping[tuple[str, str], Sequence[OpenUpload]]
 
 @dataclass(frozen=True, slots=True)
 class LeftoverFinder:
-    """Finder of the leftovers of pushes in a store.
+    """A finder for the leftovers of pushes in a store.
 
     Attributes:
         inspection: the inspection of the store.
@@ -50,7 +50,7 @@ class LeftoverFinder:
         """Return the leftovers of one asset, or of all assets if `name` is `None`.
 
         Raises:
-            AssetNotFound: if the store has no objects of the asset.
+            AssetNotFound: if the store has no objects for the asset.
         """
         prefix = self._store.layout.root if name is None else self._store.layout.folder(name)
         uploads = await self.inspection.uploads_by_version(prefix)
@@ -212,7 +212,7 @@ class LeftoverFinder:
         return replace(found, kind=LeftoverKind.ABANDONED_PUSH, removable=removable)
 
     async def without_manifest(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
-        """Return the content and open uploads of a version without a `.meta`, or `None` if it has neither."""
+        """Return a leftover for the content and uploads of a version without a `.meta`, or `None` if it has neither."""
         content = await self.inspection.content(name, version)
         moments = [upload.active for upload in uploads]
         if content.modified is not None:

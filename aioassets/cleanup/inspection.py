@@ -1,4 +1,4 @@
-"""Inspecting a store: the content, open uploads and claims of versions, and their ages."""
+"""Inspecting a store: the content, open uploads and claims of its versions, and how old these are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aioassets.store.scratch import remove_scratch
 
 @dataclass(slots=True)
 class StoreInspection:
-    """Inspection of one store for leftovers.
+    """An inspection of one store for leftovers.
 
     Ages are measured only by the store's clock, as reported in its responses.
 
@@ -53,9 +53,10 @@ class StoreInspection:
         return await uploads_of(self.store, name, version)
 
     async def uploads_by_version(self, prefix: str) -> dict[tuple[str, str], list[OpenUpload]]:
-        """Return open uploads by asset and version.
+        """Return the open uploads, grouped by asset and version.
 
-        Uploads without a key have an empty asset and version. Uploads by other programs are left out.
+        Uploads without a key are grouped under an empty asset and version. Uploads whose keys don't belong to any
+        version are left out, because other programs opened them.
         """
         found: dict[tuple[str, str], list[OpenUpload]] = defaultdict(list)
         async for upload in self.store.driver.open_uploads(prefix):
@@ -74,21 +75,21 @@ class StoreInspection:
     # Claims
 
     async def read_meta(self, name: str, version: str) -> MetaState:
-        """Read a `.meta`, as `AssetStore.read_meta` does."""
+        """Read a `.meta` as `AssetStore.read_meta` does, and remember the time of the response."""
         meta = await self.store.read_meta(name, version)
         self.note_time(meta.answered)
         return meta
 
     def may_end(self, meta: MetaState, claim: Claim) -> bool:
-        """Return whether the rules allow abandoning a claim. May block."""
+        """Return whether the rules allow a claim to be marked as abandoned. May block."""
         return is_dead(meta, claim) if self.rules.older_than is None else meta.age >= self.rules.older_than
 
     async def may_forget(self, name: str, version: str, meta: MetaState, listed: Sequence[str]) -> bool:
         """Return whether the `.meta` of an abandoned version may be removed.
 
-        It keeps pushes from claiming the number again, and a push may rely on an index that it read some
-        time ago. So a higher version in the same series must have been complete for longer than any live
-        push relies on an index.
+        The `.meta` keeps pushes from claiming the version number again. Once a higher version in the same series
+        is listed, they no longer try, but a push may rely on an index that it read some time ago. So the higher
+        version must have been complete for longer than any live push relies on an index.
         """
         if meta.age < DEAD_AFTER:
             return False

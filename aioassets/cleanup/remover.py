@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LeftoverRemover:
-    """Remover of the leftovers of pushes in a store.
+    """A remover for the leftovers of pushes in a store.
 
     Attributes:
         inspection: the inspection of the store.
-        claimant: the process to name in abandoned claims.
+        claimant: the identity of the current process, to be recorded in abandoned claims.
         withdrawal: the object that finishes interrupted yanks and deletions.
     """
 
@@ -51,7 +51,7 @@ class LeftoverRemover:
         return self.inspection.rules
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Check a leftover again and remove it. Return `False` if it may no longer be removed."""
+        """Check a leftover again and remove it. Return `False` if it must not be removed after all."""
         match leftover.kind:
             case LeftoverKind.DEAD_PUSH | LeftoverKind.ABANDONED_PUSH:
                 return await self._remove_push(leftover.name, leftover.version)

@@ -15,13 +15,13 @@ from aioassets.store.documents import AssetStore
 
 
 class StoreCleaning:
-    """Cleanup of one store.
+    """A cleanup of one store.
 
     Args:
         store: the store.
         scheme: the versioning scheme.
         rules: the rules for what may be removed.
-        claimant: the process to name in abandoned claims.
+        claimant: the identity of the current process, to be recorded in abandoned claims.
         withdrawal: the object that finishes interrupted yanks and deletions.
     """
 
@@ -42,16 +42,16 @@ class StoreCleaning:
         """Return the leftovers of one asset, or of all assets if `name` is `None`.
 
         Raises:
-            AssetNotFound: if the store has no objects of the asset.
+            AssetNotFound: if the store has no objects for the asset.
         """
         return await self._finder.find(name)
 
     async def count_again(self, leftover: Leftover) -> Leftover:
-        """Return the leftover of a version, updated with the number and size of its files, and its open uploads."""
+        """Count the files and open uploads of a version's leftover again, and return the updated leftover."""
         content = await self._inspection.content(leftover.name, leftover.version)
         uploads = await self._inspection.uploads_of(leftover.name, leftover.version)
         return replace(leftover, files=content.files, size=content.size, uploads=len(uploads))
 
     async def remove(self, leftover: Leftover) -> bool:
-        """Remove a leftover. Return `False` if it may no longer be removed."""
+        """Check a leftover again and remove it. Return `False` if it must not be removed after all."""
         return await self._remover.remove(leftover)

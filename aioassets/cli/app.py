@@ -28,10 +28,12 @@ from aioassets.cli.options import (
     STORE,
     YES,
     Duration,
+    KeyValue,
     PushOptions,
     StoreOptions,
     grouped,
 )
+from aioassets.cli.view_commands import diff, log, show
 
 if TYPE_CHECKING:
     from aioassets.cli import commands, output, process
@@ -122,28 +124,52 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 @PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
 @click.option("--bump-major", is_flag=True, help="Start the next major version, such as 2.0 after 1.2.")
+@click.option("--if-changed", is_flag=True, help="Push nothing if the latest version has the same content.")
 @grouped(PushOptions, "push", *PUSH)
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
-def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
+def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH as the next version of an asset, such as 1.3 after 1.2.
 
     PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next version of major 0.
-    The command shows what will be pushed, asks for confirmation, and prints the new version.
+    The command shows what will be pushed, asks for confirmation, and prints the new version. With --if-changed, it
+    prints the latest version of the series, and asks nothing, if that has the same content.
     """
-    return partial(commands.update, path, _parse_update_spec(name, bump_major), bump_major, push, store)
+    asset = _parse_update_spec(name, bump_major)
+    return partial(commands.update, path, asset, push, store, bump_major=bump_major, if_changed=if_changed)
 
 
 @cli.command("list")
 @click.argument("prefix", default="")
+@click.option(
+    "--label", "labels", type=KeyValue(), multiple=True, help="List only assets with this label. May be repeated."
+)
+@click.option("--alias", metavar="ALIAS", help="List only assets with this alias, and look at its version.")
+@click.option("--long", "long_format", is_flag=True, help="Show the date, size, pusher and labels of the version.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
-def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
+def list_assets(
+    prefix: str,
+    labels: tuple[tuple[str, str], ...],
+    alias: str | None,
+    long_format: bool,
+    as_json: bool,
+    store: StoreOptions,
+) -> Work:
     """List assets with their versions, latest first.
 
-    PREFIX limits the list to assets whose names start with it. If the versions of an asset cannot be
-    read, the other assets are still listed, and the exit code is 7.
+    PREFIX limits the list to assets whose names start with it. --label and --long look at the latest version of
+    each asset, or at that of --alias. If the versions of an asset cannot be read, the other assets are still
+    listed, and the exit code is 7.
     """
-    return partial(commands.list_assets, prefix, store, as_json=as_json)
+    return partial(
+        commands.list_assets,
+        prefix,
+        store,
+        labels=dict(labels),
+        alias=alias,
+        long_format=long_format,
+        as_json=as_json,
+    )
 
 
 @cli.command()
@@ -187,6 +213,10 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
+
+
+for viewing in (show, log, diff):
+    cli.add_command(viewing)
 
 
 @cli.command(short_help="Remove leftovers of interrupted pushes and fetches.")

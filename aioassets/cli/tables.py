@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from aioassets.cli.descriptions import LIST_TITLES, list_row
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import echo_listed, is_terminal
 from aioassets.cli.units import human_duration, human_files
@@ -82,22 +83,32 @@ def _version_list(versions: Sequence[str]) -> str:
     return ", ".join(versions[:VERSIONS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """Print assets as a table on a terminal, otherwise as lines with a name, a tab and comma-separated versions."""
-    if is_terminal(sys.stdout):
-        _print_table(assets)
+def print_assets(assets: Iterable[AssetVersions], *, long_format: bool) -> None:
+    """Print assets with their versions, or in the long format, with details of the described version."""
+    for_people = is_terminal(sys.stdout)
+    if long_format:
+        print_rows(LIST_TITLES, (list_row(asset, for_people=for_people) for asset in assets))
         return
-    for asset in assets:
-        echo_listed(asset.name, ",".join(asset.versions))
+    separator = ", " if for_people else ","
+    print_rows(("Asset", "Versions"), ([asset.name, separator.join(asset.versions)] for asset in assets))
 
 
-def _print_table(assets: Iterable[AssetVersions]) -> None:
+def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table on a terminal, otherwise as tab-separated lines without titles."""
+    if is_terminal(sys.stdout):
+        _print_table(titles, rows)
+        return
+    for row in rows:
+        echo_listed(*row)
+
+
+def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("Asset", overflow="fold")
-    table.add_column("Versions", overflow="fold")
-    for asset in assets:
-        table.add_row(escaped(asset.name), escaped(", ".join(asset.versions)))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escaped, row))
     Console(markup=False, highlight=False, emoji=False).print(table)

@@ -1,4 +1,4 @@
-"""Fetching a version: resolve it, then download, verify and place its files in the cache.
+"""Fetching a version: resolving it, then downloading and verifying its files and placing them in the cache.
 
-The modules here never write to a store, and import neither `push` nor `cleanup`.
+The modules in this package never write to a store, and import neither `push` nor `cleanup`.
 """

@@ -1,4 +1,4 @@
-"""Adopting payloads that have no usable record."""
+"""Adopting existing payloads that have no usable record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def adopt(entry: CacheEntry, record: Record) -> bool:
-    """Record a payload if it matches the version, otherwise put it aside unless it has a record. Blocking.
+    """Record the existing payload if it matches the version. Otherwise, set it aside unless it has a record. Blocking.
 
     Returns:
         Whether the payload was recorded, so that the version is now cached.
@@ -33,7 +33,7 @@ def adopt(entry: CacheEntry, record: Record) -> bool:
 
 
 def _difference(entry: CacheEntry, manifest: Manifest) -> str | None:
-    """Return a description of how a payload differs from a version, or `None` if it doesn't."""
+    """Return a description of how the payload differs from the version, or `None` if they match."""
     if not manifest.verifiable:
         return "the manifest doesn't record a digest for every file"
     if entry.payload.is_dir() != manifest.is_directory:

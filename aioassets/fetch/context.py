@@ -18,7 +18,7 @@ class FetchContext:
     """The context of a fetch.
 
     Attributes:
-        store: the store to fetch from; `None` if only the cache is used.
+        store: the store to fetch from; `None` to use only the cache.
         origin: the store that cached files must come from; `None` if no bucket is set.
         assets_dir: the directory to fetch to.
         scheme: the versioning scheme.

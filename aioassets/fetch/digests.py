@@ -1,4 +1,4 @@
-"""Digests of individual files, computed with the strongest algorithm that the manifest records for each."""
+"""Digests of individual files, computed with the strongest algorithm for which the manifest records a digest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_digest(label: str, entry: FileEntry, found: str) -> None:
 
 
 def digest_of_content(data: bytes, entry: FileEntry) -> str:
-    """Hash a file's content with the algorithm that `hash_for` selects; return an empty string if none."""
+    """Return the digest of a file's content. If `hash_for` selects no algorithm, return an empty string."""
     if (digest := hash_for(entry)) is None:
         return ""
     update_digest(digest, data)
@@ -43,7 +43,7 @@ def digest_of_content(data: bytes, entry: FileEntry) -> str:
 
 
 def digest_of_file(path: Path, entry: FileEntry) -> str:
-    """Hash a file on disk with the algorithm that `hash_for` selects; return an empty string if none. Blocking."""
+    """Return the digest of a file on disk. If `hash_for` selects no algorithm, return an empty string. Blocking."""
     digest = hash_for(entry)
     if digest is None:
         return ""
@@ -58,7 +58,7 @@ def verify_file(path: Path, entry: FileEntry, label: str) -> None:
     """Check the size and digest of a file on disk against its manifest entry. Blocking.
 
     Raises:
-        IntegrityError: the file is missing or differs.
+        IntegrityError: if the file is missing or differs.
     """
     try:
         size = path.stat().st_size

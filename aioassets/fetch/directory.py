@@ -5,23 +5,23 @@
 `{root}/.aioassets/{name}/{version}.json`          its record, written last
 `{root}/.aioassets/{name}/{version}.parts/`        individual files of an incomplete version
 `{root}/.aioassets/{name}/{version}.parts.json`    the record for these
-`{root}/.aioassets/{name}/{version}.lock`          locked by the process that changes any of these
+`{root}/.aioassets/{name}/{version}.lock`          locked by the process that is changing any of these
 `{root}/.aioassets/{name}/{version}.staging-*/`    files that one fetch is downloading
-`{root}/.aioassets/{name}/{version}.payload-*`     a payload or files whose usual place is taken
-`{root}/.aioassets/{name}/{version}.aside-*`       a payload that didn't match this version
+`{root}/.aioassets/{name}/{version}.payload-*`     a payload or files whose usual place was taken
+`{root}/.aioassets/{name}/{version}.aside-*`       a payload or files that didn't match the version
 =================================================  ======================================================
 
-`{root}` is a store's folder in the assets directory. Files that early releases wrote directly to the assets directory
-are left alone.
+`{root}` is a store's folder in the assets directory. Fetches ignore files that early releases wrote directly to the
+assets directory.
 
 Locks only avoid duplicate downloads. Correctness doesn't depend on them, because some file systems grant every lock.
 
-The umask determines file modes. Only the executable bit is preserved from the source's modes. A file that is cached
-both individually and as part of the whole version may be hard-linked to a single inode.
+The umask determines the file modes. Of the source's modes, only the executable bit is preserved. If a file is cached
+both individually and as part of the whole version, both paths may be hard links to the same data.
 
 Symbolic links in the directory are followed, except for staging folders, which are always newly created.
 
-All functions block and raise `OSError`.
+All functions block, and may raise `OSError`.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ LOCK: Final = ".lock"
 STAGING: Final = ".staging-"
 ASIDE: Final = ".aside-"
 SPARE: Final = ".payload-"
-"""Suffix followed by eight hexadecimal digits, like `STAGING` and `ASIDE`."""
+"""Suffix of a payload outside its usual place. Like `STAGING` and `ASIDE`, it is followed by eight hex digits."""
 
 IS_SPARE: Final = re.compile(r"\.payload-[0-9a-f]{8}$")
 _TEMPORARY: Final = ".tmp"
 _IS_ASIDE: Final = re.compile(r"\.(?:aside|payload)-[0-9a-f]{8}$")
 _IS_STAGING: Final = re.compile(r"(?P<version>.*)\.staging(?:-[0-9a-f]{8})?")
-"""Matches staging folders. Early releases used a single folder per version, without digits."""
+"""Matches the name of a staging folder. Early releases used a single folder per version, without digits in its name."""
 _IS_FOLDER_OF_VERSION: Final = re.compile(r"\.(?:parts|staging|(?:staging|aside|payload)-[0-9a-f]{8})$")
 
 
@@ -59,7 +59,7 @@ def complete_versions(root: Path, name: str) -> list[str]:
 
 
 def partial_versions(root: Path, name: str) -> list[str]:
-    """Return the versions of an asset of which individual files are cached, in any order."""
+    """Return the versions of an asset for which cached individual files are recorded, in any order."""
     return _recorded_versions(root, name, PARTS_RECORD)
 
 
@@ -75,8 +75,9 @@ def unfinished_versions(root: Path, name: str | None, is_version: Callable[[str]
 
     Args:
         root: the folder of a store.
-        name: the asset to search; `None` searches all.
-        is_version: a function that distinguishes versions from assets whose names end with these suffixes.
+        name: the asset to search; `None` for all assets.
+        is_version: a function that returns whether a text is a version. It excludes assets whose names end like
+            the names of staging folders or lock files.
     """
     found = {(asset, _unfinished(item)) for asset, item in _own_items(root, name)}
     return sorted((asset, version) for asset, version in found if version and is_version(version))
@@ -97,7 +98,7 @@ def staging_folders(folder: Path, version: str) -> list[Path]:
 
 
 def untidy_files(root: Path, name: str | None) -> list[tuple[Path, str, LeftoverKind]]:
-    """Return temporary files and payloads that aren't in their usual place, with their assets, sorted by path."""
+    """Return temporary files, and payloads outside their usual places, each with its asset and kind, sorted by path."""
     own = root / OWN_FOLDER
     found = ((own / asset / item, asset, _kind_of(item)) for asset, item in _own_items(root, name))
     return sorted(((path, asset, kind) for path, asset, kind in found if kind is not None), key=lambda row: row[0])
@@ -110,7 +111,7 @@ def _kind_of(item: str) -> LeftoverKind | None:
 
 
 def _own_items(root: Path, name: str | None) -> Iterator[tuple[str, str]]:
-    """Yield the asset and name of each item below `OWN_FOLDER`, except for items inside versions' folders."""
+    """Yield the asset and the name of each item below `OWN_FOLDER`, except for items inside the folders of versions."""
     own = root / OWN_FOLDER
     for base, folders, files in os.walk(own if name is None else own / name):
         asset = str(Path(base).relative_to(own))

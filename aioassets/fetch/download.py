@@ -11,7 +11,7 @@ from aioassets.model.files import FileEntry, FileTable
 from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 
 Locate = Callable[[FileEntry], RemoteFile]
-"""Function that returns the location of a file in the store, or raises `IntegrityError` if it is missing."""
+"""A function that returns the location of a file in the store, or raises `IntegrityError` if the file is missing."""
 
 
 async def download(
@@ -24,10 +24,10 @@ async def download(
         files: the files to download.
         locate: a function that returns the location of a file in the store.
         root: the folder to write to, whose subfolders must already exist. For a file asset, the path of the file.
-        at_once: maximum number of concurrent downloads.
+        at_once: the maximum number of concurrent downloads.
 
     Raises:
-        IntegrityError: a file is missing or differs from its manifest.
+        IntegrityError: if a file is missing or differs from its manifest.
     """
 
     async def download_one(number: int) -> None:

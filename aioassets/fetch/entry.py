@@ -1,4 +1,4 @@
-"""Entries in the assets directory, one for each version: paths, records and lock."""
+"""Entries in the assets directory, one for each version: paths, records and locks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """The entry for one version from one store in the assets directory, whether or not it is cached.
+    """The assets directory's entry for one version from one store. The version need not be cached.
 
-    Methods block and raise `OSError`.
+    Methods block, and may raise `OSError`.
 
     Attributes:
         root: the folder of the store.
@@ -77,25 +77,26 @@ class CacheEntry:
         return self.root / directory.OWN_FOLDER / self.name / f"{self.version}{suffix}"
 
     def new_path(self, kind: str) -> Path:
-        """Return a path next to the records that no other process uses, such as that of a new staging folder."""
+        """Return a unique path next to the records, such as that of a new staging folder."""
         return self.own_path(new_suffix(kind))
 
     def payload_of(self, payload: str) -> Path:
         """Return the path of the whole version, given the `payload` field of its record.
 
-        If nothing is at the recorded path, the payload was moved to its usual place but its record not yet updated.
+        If nothing exists at the recorded path, the payload has been moved to its usual place, but its record hasn't
+        been updated yet.
         """
         spare = self.own_path(payload)
         return spare if payload and spare.exists() else self.payload
 
     def parts_of(self, record: Record) -> Path:
-        """Return the folder of individual files, given their record."""
+        """Return the folder that contains the individual files, given their record."""
         return self.own_path(record.payload or directory.PARTS)
 
     # Records
 
     def record(self) -> Record | None:
-        """Return the record of the whole version, or `None` if it isn't cached."""
+        """Return the record of the whole version, or `None` if the whole version isn't cached."""
         record = self.last_record()  # before `exists`, which would hide that a folder can't be read
         return record if record is not None and self.payload_of(record.payload).exists() else None
 
@@ -104,7 +105,7 @@ class CacheEntry:
         return self._load(self.record_file)
 
     def source(self) -> str | None:
-        """Return the identity of the store that the whole version came from, or `None` if it isn't cached."""
+        """Return the identity of the store that the whole version came from, or `None` if that isn't cached."""
         head = self._head(self.record_file)
         return head[0] if head is not None and self.payload_of(head[1]).exists() else None
 
@@ -121,11 +122,11 @@ class CacheEntry:
             return None
 
     def recorded_at(self) -> int:
-        """Return the modification time, in nanoseconds, of the record that covers the whole version."""
+        """Return the modification time, in nanoseconds, of the record of the whole version."""
         return self.record_file.stat().st_mtime_ns
 
     def confirm(self) -> None:
-        """Update the record's modification time after verifying the payload, if the directory is writable."""
+        """Update the record's modification time after the payload has been verified, if the directory is writable."""
         with contextlib.suppress(OSError):
             os.utime(self.record_file)
 
@@ -134,11 +135,11 @@ class CacheEntry:
         return self._load(self.parts_record_file)
 
     def write_record(self, record: Record) -> None:
-        """Write the record of the whole version, which declares its payload complete."""
+        """Write the record of the whole version. It declares that the payload is complete."""
         write_atomically(self.record_file, record.write_to)
 
     def write_parts_record(self, record: Record) -> None:
-        """Write the record of individual files, which declares which version they belong to."""
+        """Write the record of individual files. It declares which version they belong to."""
         write_atomically(self.parts_record_file, record.write_to)
 
     def _load(self, path: Path) -> Record | None:
@@ -162,7 +163,7 @@ class CacheEntry:
         logger.warning("Put %r aside as %r: %s", str(path), str(aside), why)
 
     def try_set_aside(self, path: Path, why: str) -> None:
-        """Move a payload or individual files out of the way if the file system allows it. Overlayfs may refuse."""
+        """Move a payload or individual files out of the way, unless the file system refuses, as overlayfs may do."""
         try:
             self.set_aside(path, why)
         except OSError as error:
@@ -196,7 +197,7 @@ class CacheEntry:
 
 
 def new_suffix(kind: str) -> str:
-    """Return a unique suffix for a new staging folder, a payload outside its usual place, or one put aside."""
+    """Return a unique suffix for a staging folder, or for a payload that is outside its usual place or set aside."""
     return f"{kind}{secrets.token_hex(4)}"
 
 

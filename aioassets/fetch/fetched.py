@@ -19,11 +19,11 @@ class FetchedAsset(os.PathLike[str]):
         path: the file or directory.
         name: the asset's name.
         version: the version that the spec resolved to.
-        part: the sub-part in the spec, or `None`.
+        part: the part in the spec, or `None` for the whole version.
         from_cache: whether it was already cached, so that nothing was downloaded.
         verified: whether every file was verified against a digest; `False` for versions pushed by modelkit.
         verified_by: the algorithms of these digests, strongest first: `sha256` for content that
-            passed through aioassets, and the store's own algorithm for content that the store copied.
+            passed through aioassets, and one of the store's algorithms for content that the store copied.
         manifest: the manifest of the version.
         repaired: the paths of damaged or missing cached files that were downloaded again.
     """

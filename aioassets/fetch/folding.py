@@ -12,9 +12,9 @@ ADVICE: Final = "use an assets directory on another file system (assets_dir, AIO
 
 
 def twin_of(path: str, manifest: Manifest) -> str | None:
-    """Return another path in a version that folds to the same name, or `None` if there is none.
+    """Return another path in the version that folds to the same name as `path`, or `None` if there is none.
 
-    Folding differs among file systems, so use this only after a file system has refused a path.
+    File systems fold names in different ways, so use this only after a file system has refused a path.
     """
     known = manifest.table.paths
     for other in (*known, *manifest.empty_directories, *inner_folders(known, manifest.empty_directories)):

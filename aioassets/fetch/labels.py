@@ -9,6 +9,6 @@ def version_label(name: str, version: str) -> str:
 
 
 def file_label(name: str, version: str, path: str) -> str:
-    """Return a file's label, such as `model:1.0[weights/w.bin]`; for a single-file asset, just `model:1.0`."""
+    """Return the name of a file, such as `model:1.0[weights/w.bin]`, or just `model:1.0` for a file asset."""
     label = version_label(name, version)
     return f"{label}[{path}]" if path else label

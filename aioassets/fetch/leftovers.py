@@ -17,18 +17,18 @@ from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 
 @dataclass(frozen=True, slots=True)
 class CacheCleaning:
-    """Finds and removes leftovers from fetches in the assets directory.
+    """An object that finds and removes leftovers from fetches in the assets directory.
 
     Attributes:
         assets_dir: the assets directory.
-        is_version: a function that distinguishes versions from other names.
+        is_version: a function that returns whether a text is a version.
     """
 
     assets_dir: Path
     is_version: Callable[[str], bool]
 
     def find(self, name: str | None, rules: CleaningRules) -> list[Leftover]:
-        """Return the leftovers of one asset, or of all if `name` is `None`. Blocking."""
+        """Return the leftovers of one asset, or of all assets if `name` is `None`. Blocking."""
         found: list[Leftover] = []
         for root in (self.assets_dir, *all_folders(self.assets_dir)):
             found += [*self._unfinished_downloads(root, name), *self._untidy_files(root, name, rules)]
@@ -106,7 +106,7 @@ def _is_in_use(root: Path, name: str, item: str) -> bool:
 
 
 def _is_stale(entry: CacheEntry) -> bool:
-    """Return whether no process holds the lock, and remove its file in this case."""
+    """Return whether no process holds the lock. If so, remove the lock file."""
     try:
         descriptor = entry.try_lock()
     except OSError:  # a folder that isn't writable can't be cleaned up

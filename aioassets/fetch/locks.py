@@ -21,7 +21,7 @@ POLL: Final = 0.05
 
 
 class Locks:
-    """A set of locks, one for each version, that exclude both other tasks and other processes."""
+    """A set of locks, one for each version. Each lock excludes both other tasks and other processes."""
 
     def __init__(self) -> None:
         self._locks = KeyedLock()

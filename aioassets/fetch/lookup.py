@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CachedFiles:
-    """Selected files of one version in the assets directory.
+    """The selected files of one version in the assets directory.
 
     Attributes:
         entry: the entry for the version.
-        root: the payload, or the folder of individual files.
+        root: the payload, or the folder that contains individual files.
         record: the record of the version.
         selection: the selected files and folders.
         is_whole: whether the whole version is cached, rather than individual files.
@@ -50,7 +50,7 @@ class CachedFiles:
 
     @property
     def is_uncertain(self) -> bool:
-        """Whether the payload may differ from the recorded one because it has been moved since."""
+        """Whether the payload may differ from the recorded one because it was moved after the record was written."""
         return self.is_whole and bool(self.record.payload) and self.root == self.entry.payload
 
     def problems(self, files: Iterable[FileEntry] | None = None) -> Iterator[IntegrityError]:
@@ -64,7 +64,7 @@ class CachedFiles:
         """Return the error for the first damaged or missing file, or `None`. Blocking.
 
         Args:
-            verify: whether to hash all files. Otherwise, files of the right size are only hashed if they have
+            verify: whether to hash all files. Otherwise, files of the expected size are only hashed if they have
                 been modified since the version was recorded.
         """
         if verify or self.is_uncertain:
@@ -110,14 +110,14 @@ class CachedFiles:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Looks up a spec in the assets directory.
+    """A lookup of a spec in the assets directory.
 
-    Methods block and raise `OSError`.
+    Methods block, and may raise `OSError`.
 
     Attributes:
         assets_dir: the assets directory.
         spec: the spec to look up.
-        store: the store that files must come from. If `None`, only one store may be cached, and that one is used.
+        store: the store that files must come from. If `None`, any store will do, unless files are cached from several.
     """
 
     assets_dir: Path
@@ -133,11 +133,11 @@ class Lookup:
         return str(self.assets_dir if self.store is None else folder_of(self.assets_dir, self.store))
 
     def find(self, version: str) -> CachedFiles | None:
-        """Return the cached files that the spec asks for, or `None`.
+        """Return the cached files that the spec refers to, or `None` if they aren't all cached.
 
         Raises:
-            PartNotFound: the version is cached but has no such part.
-            InvalidSetting: no store was given, and the version is cached from several.
+            PartNotFound: if the version is cached but has no such part.
+            InvalidSetting: if no store was given, and the version is cached from several stores.
         """
         found: list[CachedFiles] = []
         missing: PartNotFound | None = None
@@ -154,10 +154,10 @@ class Lookup:
         return found[0] if found else None
 
     def versions(self) -> set[str]:
-        """Return the versions of the asset of which everything that the spec asks for is cached.
+        """Return the versions of the asset for which everything that the spec refers to is cached.
 
         Raises:
-            InvalidSetting: no store was given, and the asset is cached from several.
+            InvalidSetting: if no store was given, and the asset is cached from several stores.
         """
         found = {row for root in self._roots() for row in self._rows(root)}
         self._check_sources({source for _, source in found})

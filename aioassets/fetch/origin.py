@@ -12,7 +12,7 @@ from aioassets.fetch.directory import OWN_FOLDER
 from aioassets.store.documents import AssetStore
 
 _READABLE: Final = 40
-"""Maximum number of characters from a store's URL in its folder's name. The last ones are the most specific."""
+"""Maximum number of characters from the end of a store's URL, its most specific part, to use in the folder's name."""
 
 
 def folder_of(assets_dir: Path, store: AssetStore) -> Path:

@@ -1,4 +1,4 @@
-"""Owners of staging folders. A folder is abandoned once the process that owns it has ended."""
+"""Owners of staging folders. A folder counts as abandoned once the process that owns it has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from aioassets.runtime.machine import current_machine
 
 OWNER: Final = "owner"
 ABANDONED_AFTER: Final = 3600.0
-"""Seconds without a write after which an unknown process's folder counts as abandoned. Requests time out earlier."""
+"""Number of seconds without a write after which a folder with an unknown owner counts as abandoned. Requests time out
+earlier."""
 
 
 def create_owned(folder: Path) -> None:
@@ -26,11 +27,11 @@ def create_owned(folder: Path) -> None:
 
 
 def is_abandoned(folder: Path, now: float) -> bool:
-    """Return whether the process that created a staging folder has exited. Blocking.
+    """Return whether a staging folder is abandoned because the process that created it has ended. Blocking.
 
-    If that is unknown, the folder is abandoned after an hour without a write. Symbolic links always count as
-    abandoned. So do folders without a unique name: only early releases used them, and only while they held
-    the lock, which the caller holds now.
+    If it is unknown whether that process has ended, the folder is abandoned after an hour without a write. Symbolic
+    links always count as abandoned. So do folders without a unique name: only early releases used them, and only
+    while they held the lock, which the caller holds now.
 
     Args:
         folder: the folder.

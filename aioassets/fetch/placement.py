@@ -25,15 +25,15 @@ from aioassets.runtime.threads import check_cancelled
 logger = logging.getLogger(__name__)
 
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
-"""Error numbers of a rename to a path that is taken by another payload."""
+"""Error numbers with which a rename fails if another payload is at the target path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Moves staged files to their final places.
+    """The placement of staged files in their final locations.
 
-    Once the new payload is complete, a single rename replaces the record. Only then is the former payload moved, so
-    whatever fails, one of the two is served. Methods block and raise `OSError`.
+    Once the new payload is complete, a single rename replaces the record. The former payload is moved only after
+    that. So whatever fails, one of the two payloads can be served. Methods block, and may raise `OSError`.
 
     Attributes:
         staging: the verified files and their record.
@@ -45,7 +45,7 @@ class Placement:
         """Place a whole version and return its path.
 
         If the same version is already there, only files that differ are replaced, because other processes
-        may be reading it. Any other payload is put aside.
+        may be reading it. Any other payload is set aside.
         """
         entry, last = self.staging.entry, self.staging.entry.last_record()
         if last is None:
@@ -55,7 +55,7 @@ class Placement:
         return self._supersede(last)
 
     def _place_first(self) -> Path:
-        """Place the first payload that gets a record. If another fetch was faster, use its payload."""
+        """Place a payload for a version that has no record yet. If another fetch was faster, use its payload."""
         staging, entry = self.staging, self.staging.entry
         if os.path.lexists(entry.payload):
             if adopt(entry, staging.record):
@@ -84,7 +84,7 @@ class Placement:
             self._move_to_usual_place(suffix, former)
         except OSError as error:
             logger.warning(
-                "Serving %s from %r because it can't be moved to its usual place: %s",
+                "Serving %s from %r because its files can't be moved to their usual place: %s",
                 entry.label,
                 str(entry.payload_of(suffix)),
                 reason(error),
@@ -102,7 +102,7 @@ class Placement:
         entry.write_record(self.staging.record)
 
     def _record_at(self, suffix: str, record_file: Path) -> None:
-        """Move the staged payload next to the records, and replace a record with one that refers to it."""
+        """Move the staged payload next to the records, and replace a record with one that refers to the payload."""
         staging, spare = self.staging, self.staging.entry.own_path(suffix)
         self._write_record(replace(staging.record, payload=suffix))
         try:
@@ -118,14 +118,14 @@ class Placement:
             record.write_to(file)
 
     def _replace(self, cached: Record) -> Path:
-        """Replace those files of a cached version that differ from the staged ones, and return the version's path."""
+        """Replace the files of a cached version that differ from the staged ones. Return the path of the version."""
         staging, root = self.staging, self.staging.entry.payload_of(cached.payload)
         manifest = staging.record.manifest
         differing = [file for file in manifest.files if not _is_same_file(staging.path_of(file), root / file.path)]
         self._write_record(replace(staging.record, payload="" if root == staging.entry.payload else cached.payload))
         if differing:
             count = len(manifest.files)
-            logger.warning("Replacing %d of %d files in %r: they were damaged", len(differing), count, str(root))
+            logger.warning("Replacing %d of %d files in %r because of damage", len(differing), count, str(root))
         for folder in manifest.empty_directories:
             (root / folder).mkdir(parents=True, exist_ok=True)
         self._move(differing, root)
@@ -133,7 +133,7 @@ class Placement:
         return root
 
     def place_parts(self) -> Path:
-        """Place individual files and return their folder. Put files aside if their record doesn't match."""
+        """Place individual files and return their folder. Set existing files aside if their record doesn't match."""
         staging, entry = self.staging, self.staging.entry
         staging.check_distinct()
         cached = entry.parts_record()
@@ -164,7 +164,7 @@ class Placement:
             os.replace(self.staging.path_of(file), target)
 
     def _make_way(self, target: Path, root: Path) -> None:
-        """Put aside a folder that is in the place of a file, and a file that is in the place of a folder."""
+        """Set aside a folder that is at the path of a file, or a file that is at the path of a folder."""
         if target != root and target.is_dir() and not target.is_symlink():
             self.staging.entry.set_aside(target, "the version has a file at this path")
         for folder in target.parents:

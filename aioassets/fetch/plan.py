@@ -10,7 +10,7 @@ from aioassets.model.files import FileTable
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """The files to download.
+    """A plan of the files to download.
 
     Attributes:
         files: the files.

@@ -1,4 +1,4 @@
-"""A reader that passes individual files from the store to a sink and verifies them."""
+"""A reader that passes individual files from the store to a sink, and verifies them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sink(Protocol):
     """A destination for the contents of files."""
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
-        """Read a whole file.
+        """Read a whole file with the reader.
 
         Returns:
             Its digest, computed with the algorithm that `hash_for` selects, or an empty string if there is none.
@@ -33,7 +33,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """Reads and verifies the files of one asset.
+    """A reader for the files of one asset. It verifies what it reads.
 
     Attributes:
         driver: the driver to read from.
@@ -49,7 +49,7 @@ class FileReader:
         """Read a file into a sink and verify it. If it arrives damaged, read it once more.
 
         Raises:
-            IntegrityError: the file differed from its manifest both times, or doesn't exist.
+            IntegrityError: if the file differed from the manifest both times, or doesn't exist.
         """
         try:
             try:
@@ -68,12 +68,12 @@ class FileReader:
         check_digest(file.label, file.entry, await sink.consume(self, file))
 
     async def content(self, file: RemoteFile, start: int, stop: int) -> bytes:
-        """Return a range of bytes."""
+        """Return the bytes in a range of a file."""
         async with contextlib.aclosing(self.chunks(file, start, stop)) as chunks:
             return b"".join([chunk async for chunk in chunks])
 
     async def chunks(self, file: RemoteFile, start: int, stop: int) -> AsyncGenerator[Data, None]:
-        """Yield exactly the bytes in a range, or raise an error.
+        """Yield a range of a file in chunks. Raise `IntegrityError` if there are too few or too many bytes.
 
         For the last range of a file, one extra byte is requested to detect objects that are too long.
         """

@@ -13,7 +13,7 @@ from aioassets.model.manifest import Manifest
 from aioassets.runtime.threads import check_cancelled, coalesced
 
 _MANIFEST: Final = b',"manifest":'
-"""The text before the manifest. It can't occur inside a JSON string, where quotation marks are escaped."""
+"""The bytes before the manifest. They can't occur inside a JSON string, where quotation marks are escaped."""
 _HEAD: Final = 64 * 1024
 """Number of bytes to read to find the manifest. The fields before it are much shorter."""
 
@@ -46,7 +46,7 @@ class Record:
         """Return the `source` and `payload` of a record without reading its manifest. Blocking.
 
         Raises:
-            ValueError: the file doesn't contain a record.
+            ValueError: if the file doesn't contain a record.
         """
         value, _ = _read_head(file)
         return value["source"], value["payload"]
@@ -56,7 +56,7 @@ class Record:
         """Parse a record. Blocking.
 
         Raises:
-            ValueError: the file doesn't contain a valid record.
+            ValueError: if the file doesn't contain a valid record.
         """
         value, begin = _read_head(file)
         end = file.seek(0, os.SEEK_END) - 1

@@ -1,4 +1,4 @@
-"""Progress reports for one call, and translation of errors in the assets directory."""
+"""Progress reports for one call, and translation of errors from the assets directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioassets.runtime.disk import DENIED, denied, reason
 
 
 class Reporter:
-    """Forwards events to a progress callback, and distinguishes its errors from disk errors.
+    """A reporter that forwards events to a progress callback, and can tell its errors from disk errors.
 
     Args:
         progress: the callback.
@@ -44,8 +44,8 @@ class Reporter:
         """Translate an `OSError` unless the callback raised it.
 
         Raises:
-            AccessDenied: the file system denied access.
-            CacheError: the assets directory can't be used for another reason.
+            AccessDenied: if the file system denied access.
+            CacheError: if the assets directory can't be used for another reason.
         """
         try:
             yield

@@ -16,15 +16,15 @@ from aioassets.fetch.lookup import Lookup
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
-from aioassets.store.index import check_index
+from aioassets.store.resolve import candidates, exact_version
 
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Resolves a spec.
+    """A resolver for a spec.
 
     Attributes:
-        store: the store whose index to use. If `None`, only cached versions are considered.
+        store: the store whose index to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
         skipped: the withdrawn versions that the index still lists.
@@ -36,30 +36,30 @@ class Resolver:
     skipped: set[str] = field(default_factory=set)
 
     async def resolve(self) -> str:
-        """Return the version that the spec names exactly, or the latest one that matches it.
+        """Return the version that the spec names exactly, or the latest version that matches the spec.
 
         Raises:
-            AssetNotFound: the asset doesn't exist.
-            VersionNotFound: no version matches.
-            StoreUnavailable: the index can't be read.
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if no version matches.
+            StoreUnavailable: if the index can't be read.
         """
-        version = self.lookup.spec.version
-        if version is not None:
-            self.scheme.check(version)
-            if self.is_exact(version):
-                return version
+        exact = exact_version(self.lookup.spec, self.scheme)
+        if exact is not None:
+            return exact
         if self.store is None:
             return self._latest(await self._cached(), await self._where())
-        listed = await self._listed(self.store)
-        return self._latest([each for each in listed if each not in self.skipped], self.store.url)
+        return await self._stored(self.store)
 
-    def is_exact(self, version: str) -> bool:
-        """Return whether the spec names a version exactly."""
-        return version == self.lookup.spec.version and self.scheme.is_version(version)
+    def names(self, version: str) -> bool:
+        """Return whether the spec names a version exactly, or by an alias, so that it may be yanked."""
+        return self.lookup.spec.alias is not None or exact_version(self.lookup.spec, self.scheme) == version
 
     def skip(self, error: VersionYanked | VersionDeleted) -> bool:
-        """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped."""
-        if self.is_exact(error.version) or error.version in self.skipped:
+        """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped before.
+
+        An alias may point at another version by now.
+        """
+        if exact_version(self.lookup.spec, self.scheme) is not None or error.version in self.skipped:
             return False
         self.skipped.add(error.version)
         return True
@@ -75,20 +75,18 @@ class Resolver:
     async def _cached(self) -> list[str]:
         return [version for version in await in_thread(self.lookup.versions) if self.scheme.is_version(version)]
 
-    async def _listed(self, store: AssetStore) -> Sequence[str]:
-        name = self.lookup.spec.name
+    async def _stored(self, store: AssetStore) -> str:
         try:
-            state = await store.read_index(name)
+            found = await candidates(store, self.scheme, self.lookup.spec)
         except StoreUnavailable as error:
             raise await self._unresolved(error) from error
-        if not state.exists:
-            raise AssetNotFound(name, store.url)
-        check_index(state, self.scheme, name)
-        return state.index.versions
+        if self.lookup.spec.alias is not None:
+            return found[0]
+        return self._latest([version for version in found if version not in self.skipped], store.url)
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
-        advice = f"Name a cached version exactly: {', '.join(cached)}." if cached else "No version of it is cached."
+        advice = f"Request a cached version exactly: {', '.join(cached)}." if cached else "No version is cached."
         detail = f"{self.lookup.spec} can't be resolved without the store. {advice} ({error})"
         return StoreUnavailable(error.where, detail, uncertain=False)
 

@@ -1,4 +1,4 @@
-"""Retrieving one version: resolve, look up, download, verify, place and record it."""
+"""Retrieving one version: resolving, looking up, downloading, verifying, placing and recording it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from aioassets.store.documents import AssetStore
 logger = logging.getLogger(__name__)
 
 READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
-"""Error numbers of an assets directory that isn't writable."""
+"""Error numbers with which writing fails if the assets directory isn't writable."""
 
 
 class Retrieval:
@@ -48,7 +48,7 @@ class Retrieval:
 
     Args:
         context: the context that all fetches share.
-        spec: the version or part of a version.
+        spec: the version, or part of a version, to retrieve.
         report: the callback that receives events.
         force_download: whether to download cached files again and replace those that differ.
         verify: whether to hash all cached files.
@@ -81,7 +81,7 @@ class Retrieval:
         store = self._context.store
         if self._force and store is None:
             raise InvalidSetting(
-                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn off offline mode."
+                "force_download needs a store. Set a bucket (AIOASSETS_BUCKET), and turn offline mode off."
             )
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -232,11 +232,11 @@ class Retrieval:
                     raise
 
     async def _find(self, store: AssetStore, version: str) -> RemoteVersion:
-        """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it exactly."""
+        """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""
         remote = await RemoteVersion.find(store, self._spec.name, version)
         if (mark := remote.manifest.mark) is not None and remote.manifest.is_yanked:
             error = VersionYanked(self._spec.name, version, mark.reason, "use another version if you can.")
-            if not self._resolver.is_exact(version):
+            if not self._resolver.names(version):
                 raise error
             logger.warning("%s", error, extra=NOTICE)
         return remote

@@ -14,7 +14,7 @@ from aioassets.runtime.threads import in_thread
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Selected files and empty folders of a version.
+    """The selected files and empty folders of a version.
 
     Attributes:
         files: the files.
@@ -26,10 +26,10 @@ class Selection:
 
     @classmethod
     def of(cls, manifest: Manifest, spec: AssetSpec, version: str) -> Selection:
-        """Select the whole version, or everything at or below the path of the spec's sub-part. Blocking.
+        """Select the whole version, or everything at or below the path of the spec's part. Blocking.
 
         Raises:
-            PartNotFound: nothing matches the sub-part.
+            PartNotFound: if nothing matches the part.
         """
         if spec.part is None:
             return cls(manifest.table, manifest.empty_directories)

@@ -1,4 +1,4 @@
-"""Sinks for a file reader: a new file on disk, or nothing."""
+"""Sinks for a file reader. One writes a new file on disk; the other only hashes the content."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread, opened
 
 RANGE: Final = 8 * 1024 * 1024
-"""Number of bytes in a range of a file. Transferring a range takes much longer than a round trip."""
+"""Number of bytes in a range of a file. Transferring that many takes much longer than a round trip."""
 RANGES_AT_ONCE: Final = 8
 """Maximum number of concurrent ranges of one file, so that other files aren't delayed."""
 RANGES_IN_MEMORY: Final = 4
-"""Maximum number of ranges, of all files, held in memory until they are hashed: 32 MiB in addition to the budget."""
+"""Maximum number of ranges, across all files, held in memory until they are hashed: 32 MiB on top of the budget."""
 WRITE: Final = 1024 * 1024
 """Number of bytes to write to the disk at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSink:
-    """A new file on disk.
+    """A sink that writes a new file on disk.
 
     Attributes:
         target: the path of the file. Its folder must exist.
@@ -80,7 +80,7 @@ class DiskSink:
 
 @dataclass(frozen=True, slots=True)
 class NullSink:
-    """A sink that hashes files and stores nothing. One sink can serve many files concurrently."""
+    """A sink that hashes files and stores nothing. One sink can be used for many files concurrently."""
 
     in_memory: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(RANGES_IN_MEMORY))
 
@@ -115,7 +115,7 @@ class NullSink:
 
 
 class _InOrderHash:
-    """Hashes the ranges of a file in order, each as soon as it and all earlier ones have been written."""
+    """A hash of a file's ranges in order. Each range is hashed once it and all earlier ranges have been written."""
 
     def __init__(self, descriptor: int, size: int, digest: Hash | None) -> None:
         self._descriptor = descriptor
@@ -145,7 +145,7 @@ def _range_end(start: int, size: int) -> int:
 
 
 async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
-    """Copy a range from an object that is a local file. Return `False` if it must be read by the driver instead."""
+    """Copy a range from an object that is a local file. Return `False` if the driver must read the range instead."""
     copied = await in_thread(_copy_range_of, path, size, start, stop, descriptor)
     if copied:
         reader.report_bytes(stop - start)
@@ -153,7 +153,7 @@ async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int,
 
 
 async def _write_range(reader: FileReader, file: RemoteFile, start: int, stop: int, descriptor: int) -> None:
-    """Write chunks as they arrive. Joining them would copy them on the event loop."""
+    """Write a range chunk by chunk. Joining the chunks would copy them on the event loop."""
     offset, size = start, 0
     pending: list[Data] = []
     async with contextlib.aclosing(reader.chunks(file, start, stop)) as chunks:

@@ -25,7 +25,7 @@ from aioassets.runtime.disk import free_bytes
 class Staging:
     """The staging folder of a single download.
 
-    Methods block and raise `OSError`.
+    Methods block, and may raise `OSError`.
 
     Attributes:
         entry: the entry for the version in the assets directory.
@@ -59,7 +59,7 @@ class Staging:
         return self.payload / file.path
 
     def create(self) -> None:
-        """Create the staging folder, and remove abandoned ones."""
+        """Create the staging folder, and remove abandoned staging folders of the same version."""
         create_owned(self.folder)
         now = self.folder.stat().st_mtime
         for other in staging_folders(self.folder.parent, self.entry.version):
@@ -75,7 +75,7 @@ class Staging:
                 (self.payload / folder).mkdir(parents=True, exist_ok=True)
 
     def reuse_parts(self) -> set[str]:
-        """Stage all files that are individually cached from this version, and return their paths."""
+        """Stage the files of this version that are cached individually, and return their paths."""
         record = self.entry.parts_record()
         if record is None or record != self.record:
             return set()
@@ -83,7 +83,7 @@ class Staging:
         return {file.path for file in self.selection.files if self._reuse_part(root, file)}
 
     def reuse_intact(self, damaged: CachedFiles) -> set[str]:
-        """Stage all files of a damaged cached version that match their digests, and return their paths."""
+        """Stage the files of a damaged cached version that match their digests, and return their paths."""
         intact = [file for file in self.selection.files if file.digests and damaged.problem_of(file) is None]
         for file in intact:
             _link_or_copy(damaged.root / file.path, self.path_of(file))
@@ -96,7 +96,7 @@ class Staging:
         return True
 
     def check_free_space(self, nbytes: int) -> None:
-        """Raise `CacheError` if a download is larger than the free space on its file system."""
+        """Raise `CacheError` if a download is larger than the free space on the file system."""
         free = free_bytes(self.folder)
         if free is not None and nbytes > free:
             raise CacheError(
@@ -106,10 +106,10 @@ class Staging:
             )
 
     def check_distinct(self) -> None:
-        """Check that no unselected file's path leads to a staged file, which would later be served in its place.
+        """Check that the path of no unselected file leads to a staged file, which would later be served for that path.
 
         Raises:
-            FileExistsError: the file system treats two paths of the version as one.
+            FileExistsError: if the file system treats two paths of the version as one.
         """
         selected = set(self.selection.files.paths)
         for path in self.record.manifest.table.paths:
@@ -117,7 +117,7 @@ class Staging:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
     def folding_error(self, error: OSError) -> CacheError | None:
-        """Return the error for a path that folds to another path in the version, or `None` if it doesn't."""
+        """Return the error for a path that folds to another path in the version, or `None` if there is no such path."""
         target = os.fspath(error.filename or "")
         for root in (self.payload, self.entry.parts):
             path = target.removeprefix(f"{root}/")
@@ -127,7 +127,7 @@ class Staging:
 
     def _one_path_error(self, *paths: str) -> CacheError:
         both = " and ".join(map(repr, sorted(paths)))
-        reason = f"its file system treats {both} of {self.entry.label} as one path; {folding.ADVICE}"
+        reason = f"its file system treats {both} in {self.entry.label} as one path; {folding.ADVICE}"
         return CacheError(str(self.entry.root), reason)
 
 

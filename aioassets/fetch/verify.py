@@ -22,17 +22,17 @@ __all__ = ["Verification"]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of a check.
+    """The result of verifying a version or a part of it.
 
     Attributes:
         name: the asset's name.
         version: the version that the spec resolved to.
-        part: the sub-part in the spec, or `None`.
+        part: the part in the spec, or `None` for the whole version.
         files: the number of files that were checked.
         size: their total size in bytes, as recorded in the manifest; `None` for versions pushed by modelkit.
         verified_by: the algorithms of the digests that were compared, strongest first.
-        unverifiable: the number of files without a known digest. Only their presence and size were checked.
-        problems: the errors for damaged and missing files, in manifest order.
+        unverifiable: the number of files without a known digest. Only the presence and size of these were checked.
+        problems: the errors for damaged and missing files, in the order of the manifest.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Verification:
     def of(
         cls, name: str, version: str, part: str | None, manifest: Manifest, problems: Sequence[IntegrityError]
     ) -> Verification:
-        """Return the result of a check. Blocking.
+        """Return the result, given the problems that were found. Blocking.
 
         Args:
             name: the asset's name.
             version: the version.
-            part: the sub-part in the spec, or `None`.
-            manifest: a manifest that contains only the checked files.
+            part: the part in the spec, or `None` for the whole version.
+            manifest: the manifest, reduced to the files that were checked.
             problems: the errors for damaged and missing files.
         """
         return cls(

@@ -1,4 +1,5 @@
-"""Values and rules: names, versions, keys, documents, files.
+"""Values and rules for names, versions, keys, documents and files.
 
-The modules here perform no I/O, never wait, and know nothing about stores. They import only `errors` and one another.
+The modules in this package perform no I/O, never wait, and know nothing about stores. Apart from one another,
+they import only `errors`.
 """

@@ -14,17 +14,17 @@ from aioassets.model.names import alias_problem, version_problem
 __all__ = ["AliasMove"]
 
 MAX_MOVES: Final = 100
-"""Number of moves that an asset's history keeps, by the design of the store format."""
+"""Maximum number of moves in an asset's history, as specified by the store format."""
 
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One change of an alias.
+    """One change to an alias.
 
     Attributes:
         alias: the alias.
-        version: the version that it points at since; `None` if the alias was removed.
-        previous: the version that it pointed at before; `None` if the alias was new.
+        version: the version that the alias points at after the change; `None` if the alias was removed.
+        previous: the version that the alias pointed at before the change; `None` if the alias was created.
         mark: who changed it, when and why.
     """
 
@@ -34,12 +34,12 @@ class AliasMove:
     mark: Mark
 
     def to_json(self) -> dict[str, Any]:
-        """Return the move as a JSON value."""
+        """Return the move as a JSON object."""
         return {"alias": self.alias, "version": self.version, "previous": self.previous, **self.mark.to_json()}
 
     @classmethod
     def from_value(cls, value: Any) -> AliasMove:
-        """Return the move in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        """Create a move from a parsed JSON value, or raise `ValueError` if the value is invalid."""
         move = typed(value, dict, "alias move")
         alias = typed(move.get("alias"), str, "alias")
         versions = optional_text(move, "version"), optional_text(move, "previous")
@@ -51,7 +51,7 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True)
 class AliasTable:
-    """Content of an `.aliases` document.
+    """The content of an `.aliases` document.
 
     Attributes:
         current: the latest move of each existing alias.
@@ -73,12 +73,12 @@ class AliasTable:
         return tuple(sorted(alias for alias, move in self.current.items() if move.version == version))
 
     def moved(self, alias: str, version: str | None, mark: Mark) -> AliasTable:
-        """Return the table after a change of an alias.
+        """Return the table that results from a change to an alias.
 
         Args:
             alias: the alias.
             version: the new target; `None` to remove the alias.
-            mark: who changes it, when and why.
+            mark: who makes the change, when and why.
         """
         move = AliasMove(alias, version, self.target(alias), mark)
         current = {other: at for other, at in self.current.items() if other != alias}
@@ -87,19 +87,19 @@ class AliasTable:
         return replace(self, current=current, history=(move, *self.history)[:MAX_MOVES])
 
     def to_json(self) -> bytes:
-        """Return the JSON document."""
+        """Return the table as a JSON document."""
         current = {alias: move.to_json() for alias, move in sorted(self.current.items())}
         return dump({**self.extra, "aliases": current, "history": [move.to_json() for move in self.history]})
 
     @classmethod
     def from_json(cls, data: bytes) -> AliasTable:
-        """Parse a document, or raise `ValueError` if it is invalid."""
+        """Parse an `.aliases` document, or raise `ValueError` if it is invalid."""
         value = load(data)
         current = {}
         for alias, item in typed(value.pop("aliases", None), dict, "aliases").items():
             current[alias] = move = AliasMove.from_value(item)
             if move.alias != alias or move.version is None:
-                raise ValueError(f"its entry for the alias {alias!r} describes something else")
+                raise ValueError(f"its entry for the alias {alias!r} belongs to a different alias or has no version")
         history = typed(value.pop("history", []), list, "history")
         if len(current) + len(history) > MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES:,} aliases and moves")

@@ -18,7 +18,7 @@ DEAD_AFTER: Final = timedelta(minutes=15)
 
 
 class ClaimState(enum.Enum):
-    """State of a claim."""
+    """The state of a claim."""
 
     CLAIMED = "claimed"
     """A push holds the version number, or died while holding it."""
@@ -30,15 +30,16 @@ class ClaimState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Reservation of one version number by one push: the content of a `.meta` before it is sealed.
+    """A reservation of a version number by a push: the content of a `.meta` until the version is sealed.
 
     Attributes:
         token: a random identifier of the push.
-        operation: `create`, `update` or `bump_major`.
-        fingerprint: a digest of the paths, sizes and modification times of the source.
+        operation: `create`, `update` or `bump_major`; `clean` if a cleanup wrote the claim.
+        fingerprint: a digest of the source's paths, sizes and modification times (or revisions); empty if
+            the claim was only written to mark a version number as abandoned.
         machine: a digest that identifies the machine, its current boot and the PID namespace.
-        pid: the process ID of the pusher on that machine.
-        started: the start time of that process, to recognise reused process IDs.
+        pid: the ID of the pushing process on that machine.
+        started: the start time of that process, which reveals whether its ID has been reused.
         holder: the user and host that are pushing, for messages.
         state: the state of the claim.
         renewals: the number of renewals so far, which makes the content of each renewal unique.
@@ -55,22 +56,23 @@ class Claim:
     renewals: int = 0
 
     def is_of(self, written: Claim) -> bool:
-        """Return whether this is the claim that a push wrote, or a renewal of it, in the same state.
+        """Return whether this claim is `written` or a renewal of it, and is in the same state.
 
-        The token alone isn't enough: another process may abandon a claim without changing its token.
+        Comparing only the tokens isn't enough: another process may mark a claim as abandoned without
+        changing its token.
         """
         return (self.token, self.state) == (written.token, written.state)
 
     def renewed(self) -> Claim:
-        """Return the claim with one more renewal."""
+        """Return a copy of the claim that counts one more renewal."""
         return replace(self, renewals=self.renewals + 1)
 
     def in_state(self, state: ClaimState) -> Claim:
-        """Return the claim in the given state."""
+        """Return a copy of the claim in the given state."""
         return replace(self, state=state)
 
     def to_json(self) -> bytes:
-        """Return the JSON document, which has none of the fields by which modelkit recognises a manifest."""
+        """Return the claim as a JSON document. It has none of the fields by which modelkit recognises a manifest."""
         claim = {
             "state": self.state.value,
             "token": self.token,
@@ -86,7 +88,7 @@ class Claim:
 
     @classmethod
     def from_value(cls, value: Any) -> Claim:
-        """Return the claim in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        """Create a claim from a parsed JSON value, or raise `ValueError` if the value is invalid."""
         claim = typed(value, dict, "claim")
         holder = typed(claim.get("holder", {}), dict, "holder")
         try:

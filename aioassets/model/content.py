@@ -1,4 +1,4 @@
-"""The content digest, which identifies what a version contains, whatever it is called and wherever it is stored."""
+"""The content digest, which identifies the content of a version regardless of the version's name and location."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEADER: Final = b"aioassets content 1\n"
 
 
 def content_digest(files: Sequence[FileEntry], empty_directories: Iterable[str]) -> str | None:
-    r"""Return the SHA-256 of a canonical listing of files and empty directories, in lowercase hexadecimal.
+    r"""Return the SHA-256 digest of a canonical listing of files and empty directories, in lowercase hexadecimal.
 
     The listing consists of the line `aioassets content 1`, a line for each file in ascending order of the UTF-8 bytes
     of its path, and a line for each empty directory in the same order:
@@ -37,6 +37,6 @@ def content_digest(files: Sequence[FileEntry], empty_directories: Iterable[str])
 
 
 def _sorted(files: Sequence[FileEntry]) -> Iterable[FileEntry]:
-    """Return the files in order of their paths, without a copy if they are sorted, as a million of them usually are."""
+    """Return the files in order of their paths. If they are already sorted, as is usual, don't copy them."""
     paths = [file.path for file in files]
     return files if all(map(str.__le__, paths, paths[1:])) else sorted(files, key=lambda file: file.path)

@@ -16,17 +16,17 @@ PREFERRED: Final = (SHA256, MD5, CRC32C)
 
 
 class Hash(Protocol):
-    """Incremental digest, as in `hashlib`."""
+    """An incremental hash object, like those of `hashlib`."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Add data."""
+        """Update the hash with more data."""
 
     def hexdigest(self) -> str:
         """Return the digest of all data added so far, in lowercase hexadecimal."""
 
 
 def best_of(digests: Container[str]) -> str | None:
-    """Return the preferred algorithm among those that can be computed on this machine, or `None` if there is none."""
+    """Return the preferred algorithm in `digests` that can be computed on this machine, or `None` if there is none."""
     return next((algorithm for algorithm in PREFERRED if algorithm in digests and _is_known(algorithm)), None)
 
 

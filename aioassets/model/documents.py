@@ -11,7 +11,7 @@ from aioassets.model.tombstone import TOMBSTONE_FIELD, Tombstone
 
 
 def parse_meta(data: bytes, check: Callable[[], None] = no_check) -> Manifest | Claim | Tombstone:
-    """Return the manifest, claim or tombstone in a `.meta` document, or raise `ValueError` if it is invalid."""
+    """Parse a `.meta` document, or raise `ValueError` if it is invalid."""
     value = fields_of(data, check)
     if CLAIM_FIELD in value:
         return Claim.from_value(value[CLAIM_FIELD])

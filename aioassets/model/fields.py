@@ -1,6 +1,7 @@
-"""Validation of the fields of JSON documents.
+"""Validation of fields in JSON documents.
 
-Documents come from a store and are untrusted. Invalid ones raise a `ValueError` that describes the problem.
+The documents come from a store and are untrusted. For an invalid field, each function raises a `ValueError` that
+describes the problem.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 MAX_ENTRIES: Final = 1_000_000
-"""Maximum number of files and empty folders in a version, of folders in it, and of versions in an index."""
+"""Maximum number of files and empty folders in a version. It is also the maximum number of non-empty folders in a
+version, and of versions in an index."""
 
 _NAMES: Final = {bool: "a Boolean", dict: "an object", int: "an integer", list: "a list", str: "a string"}
 
@@ -30,13 +32,13 @@ def texts_of(value: Any, what: str) -> tuple[str, ...]:
 
 
 def optional_text(value: Mapping[str, Any], key: str) -> str | None:
-    """Return the string in a field, or `None` if it is absent or null. Raise `ValueError` for any other type."""
+    """Return the string in a field, or `None` if the field is absent or null. Raise `ValueError` for any other type."""
     item = value.get(key)
     return None if item is None else str(typed(item, str, key))
 
 
 def timestamp(value: Any, what: str) -> datetime:
-    """Return the time in an ISO 8601 string, in UTC if it has no time zone, or raise `ValueError`."""
+    """Return the time in an ISO 8601 string, or raise `ValueError`. A time without a time zone is taken to be UTC."""
     try:
         parsed = datetime.fromisoformat(typed(value, str, what))
         parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

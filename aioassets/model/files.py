@@ -22,7 +22,7 @@ _UNKNOWN: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """Metadata of one file of a version.
+    """Metadata of one file in a version.
 
     Attributes:
         path: the path relative to the asset, with `/` as the separator; empty for a file asset.
@@ -37,18 +37,18 @@ class FileEntry:
     executable: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry as a JSON value."""
+        """Return the entry as a JSON object."""
         value: dict[str, Any] = {"path": self.path, "size": self.size, "digests": dict(self.digests)}
         return {**value, "executable": True} if self.executable else value
 
 
 class DigestColumn:
-    """Digests of many files, by row number.
+    """The digests of many files, by row number.
 
-    A row with only a SHA-256, the usual case, takes 32 bytes.
+    A row takes 32 bytes if it contains only a SHA-256 digest, as most rows do.
 
     Args:
-        count: the number of rows, which have no digests yet.
+        count: the initial number of rows, which contain no digests.
     """
 
     __slots__ = ("_others", "_sha256")
@@ -58,7 +58,7 @@ class DigestColumn:
         self._others: dict[int, Mapping[str, str]] = {}
 
     def append(self, digests: Mapping[str, str]) -> None:
-        """Add a row."""
+        """Append a row."""
         self._sha256 += _NONE
         self[len(self) - 1] = digests
 
@@ -81,7 +81,7 @@ class DigestColumn:
 
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
-        """The distinct combinations of algorithms in the rows."""
+        """The distinct combinations of algorithms that occur in the rows."""
         packed = {self._sha256[_slice_of(number)] != _NONE for number in range(len(self)) if number not in self._others}
         return {tuple(digests) for digests in self._others.values()} | {(SHA256,) if known else () for known in packed}
 
@@ -99,7 +99,7 @@ def _slice_of(number: int) -> slice:
 
 
 def _packed(digests: Mapping[str, str]) -> bytes | None:
-    """Return the 32 bytes of a row that has only a SHA-256 or no digest, or `None` for any other row."""
+    """Return the 32 bytes for a row with only a SHA-256 digest or no digest at all, or `None` for any other row."""
     if not digests:
         return _NONE
     sha256 = digests.get(SHA256, "")
@@ -122,7 +122,7 @@ class _File(Protocol):
 
 
 class Table(Sequence[T]):
-    """Sequence of files that is stored in columns. Rows are created on access."""
+    """A sequence of files that is stored in columns. The objects for its rows are created on access."""
 
     __slots__ = ("_paths",)
 
@@ -136,7 +136,7 @@ class Table(Sequence[T]):
 
     @abstractmethod
     def _row(self, number: int) -> T:
-        """Return the row with this number, which is valid and not negative."""
+        """Return the row with the given number, which must be in range and not negative."""
 
     @overload
     def __getitem__(self, number: int) -> T: ...
@@ -159,10 +159,10 @@ class Table(Sequence[T]):
 
 
 class FileTable(Table[FileEntry]):
-    """Files of a version, stored in columns. A row takes 41 bytes plus its path.
+    """The files of a version, stored in columns. A row takes 41 bytes plus its path.
 
     Args:
-        entries: the rows.
+        entries: the initial rows.
     """
 
     __slots__ = ("_digests", "_executable", "_sizes")
@@ -192,7 +192,7 @@ class FileTable(Table[FileEntry]):
 
     @property
     def sizes(self) -> Iterator[int | None]:
-        """The file sizes in bytes, `None` for unknown ones."""
+        """The file sizes in bytes, with `None` for each unknown size."""
         return (None if size == _UNKNOWN else size for size in self._sizes)
 
     @property
@@ -202,7 +202,7 @@ class FileTable(Table[FileEntry]):
 
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
-        """The distinct combinations of digest algorithms in the rows."""
+        """The distinct combinations of digest algorithms that occur in the rows."""
         return self._digests.algorithms
 
     def _row(self, number: int) -> FileEntry:

@@ -12,23 +12,23 @@ from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
 MAX_INDEX: Final = 64 * 1024 * 1024
-"""Maximum size of an index in bytes. An index of a million versions takes about 30 MB."""
+"""Maximum size of an index in bytes. An index with a million versions takes about 30 MB."""
 _MAX_VALUES: Final = 4 * MAX_ENTRIES
-"""Maximum number of values in an index. As Python objects, they take about 250 MB."""
+"""Maximum number of values in an index. That many Python objects take about 250 MB."""
 
 
 class Fence(enum.StrEnum):
-    """Reason why an index must not list a version."""
+    """The reason why an index must not list a version."""
 
     YANKED = "yanked"
-    """The version was yanked, and may be restored."""
+    """The version was yanked. It can be restored."""
     DELETED = "deleted"
-    """The version was deleted. This is final."""
+    """The version was deleted. It can't be restored."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionIndex:
-    """Content of a `.versions` document.
+    """The content of a `.versions` document.
 
     Attributes:
         versions: the listed versions, latest first.
@@ -45,11 +45,11 @@ class VersionIndex:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """All versions that the index names, listed or fenced. None of their numbers may be used again."""
+        """All versions in the index, listed or fenced. Their numbers must not be used again."""
         return (*self.versions, *(version for version in self.fences if version not in self.versions))
 
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
-        """Return the index with its versions replaced. The fences stay."""
+        """Return a copy of the index with different versions and the same fences."""
         return replace(self, versions=tuple(versions))
 
     def fenced(self, version: str, fence: Fence, token: str) -> VersionIndex:
@@ -79,7 +79,7 @@ class VersionIndex:
         return replace(self, fences=fences, token=token)
 
     def to_json(self) -> bytes:
-        """Return the JSON document."""
+        """Return the index as a JSON document."""
         fences = {"fences": {version: str(fence) for version, fence in self.fences.items()}} if self.fences else {}
         token = {"token": self.token} if self.token else {}
         return dump({**self.extra, **fences, **token, "versions": list(self.versions)})

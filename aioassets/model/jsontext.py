@@ -1,7 +1,8 @@
-"""Incremental reading and writing of long, untrusted JSON documents.
+"""Incremental reading and writing of long JSON documents.
 
-Both need little more memory than the document itself. Invalid documents raise a `ValueError` that
-describes the problem. If a key is repeated, the last value is used, as in modelkit.
+Reading and writing need little more memory than the document itself. Documents to read are untrusted. Reading an
+invalid one raises a `ValueError` that describes the problem. If a key is repeated, the last value is used, as in
+modelkit.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from itertools import islice
 from typing import Any, Final
 
 ROWS_PER_CHUNK: Final = 250
-"""Number of rows to encode at once, while no other thread can run. Too few to trigger a garbage collection."""
+"""Number of rows to encode at once, while no other thread can run. It is small enough not to trigger a garbage
+collection."""
 _CHUNK: Final = 512 * 1024
 """Number of bytes to decode at once. Decoding this much in C blocks other threads for a few milliseconds."""
 _DELIMITERS: Final = frozenset(" \t\n\r,:]}")
@@ -23,7 +25,7 @@ _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 100
 _MAX_FIELDS: Final = 1000
 _MAX_STRINGS: Final = 32_000_000
-"""Maximum number of strings: several times as many as a million files need. As Python objects, they take a few GiB."""
+"""Maximum number of strings: several times as many as a million files need. That many Python strings take a few GiB."""
 
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
@@ -37,7 +39,7 @@ def no_check() -> None:
 
 
 class Reader:
-    """Incremental reader of a JSON object. It reads fields one by one, and arrays item by item on request.
+    """An incremental reader for a JSON object. It reads fields one by one and, on request, arrays item by item.
 
     Args:
         data: the document.
@@ -98,7 +100,7 @@ class Reader:
         return value
 
     def items(self) -> Iterator[Any] | None:
-        """Iterate over the items of a JSON array, or return `None` if the next value isn't one.
+        """Return an iterator over the items of the next value, or `None` if that value isn't an array.
 
         The caller must exhaust the iterator before reading anything else.
         """
@@ -107,14 +109,14 @@ class Reader:
         return self._items() if self._is_long() else iter(self.value())
 
     def _is_long(self) -> bool:
-        """Return whether the rest of the document is too long to decode in one call into C."""
+        """Return whether too much of the document remains to be decoded in a single call to the C decoder."""
         return bool(self._data) or len(self._text) - self._at > _CHUNK
 
     def _items(self) -> Iterator[Any]:
         return (self.value() for _ in self._within("]"))
 
     def _within(self, closing: str) -> Iterator[None]:
-        """Skip the brackets and commas of an array or object, and yield before each element for the caller to read."""
+        """Skip the brackets and commas of an array or object. Yield before each element, for the caller to read it."""
         self._at += 1
         if self._next() != closing:
             yield
@@ -160,7 +162,7 @@ def load(data: bytes, check: Callable[[], None] = no_check, most: int = _MAX_STR
 
 
 def _check_shape(data: bytes, most: int) -> None:
-    """Raise `ValueError` if parsing would take too much stack or memory. This check is cheaper than parsing."""
+    """Raise `ValueError` if parsing would take too much stack space or memory. This check is cheaper than parsing."""
     if data.count(b",") > most or data.count(b'"') > 2 * most:
         raise ValueError(f"it contains more than {most:,} values")
     data = data.replace(rb"\\", b"").replace(rb"\"", b"")
@@ -172,10 +174,10 @@ def _check_shape(data: bytes, most: int) -> None:
 
 
 def _brackets(data: bytes) -> Iterator[bytes]:
-    """Iterate over all brackets outside of strings, chunk by chunk, so that other threads can run in between.
+    """Yield all brackets that are outside of strings, chunk by chunk, so that other threads can run in between.
 
     Args:
-        data: the document without escaped quotation marks.
+        data: the document, from which escaped quotation marks have been removed.
     """
     quoted = 0
     for start in range(0, len(data), _CHUNK):
@@ -205,7 +207,7 @@ def _check_surrogates(value: Any) -> None:
 
 
 def _invalid_json(reason: str) -> ValueError:
-    return ValueError(f"it isn't valid JSON in UTF-8 ({reason})")
+    return ValueError(f"it isn't valid JSON encoded in UTF-8 ({reason})")
 
 
 def quoted(text: str) -> str:
@@ -214,12 +216,12 @@ def quoted(text: str) -> str:
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
-    """Encode an object as JSON, with iterators as arrays."""
+    """Encode an object as JSON. Iterators become arrays."""
     return b"".join(dump_chunks(value))
 
 
 def dump_chunks(value: Mapping[str, Any]) -> Iterator[bytes]:
-    """Encode an object as JSON, chunk by chunk, with iterators as arrays."""
+    """Encode an object as JSON, chunk by chunk. Iterators become arrays."""
     separator = b"{"
     for key, item in value.items():
         yield separator + _encoded(key) + b":"

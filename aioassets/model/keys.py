@@ -16,7 +16,7 @@ _ALIASES = ".aliases"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Keys of assets under one prefix, in modelkit's layout.
+    """The keys of the assets under one prefix, in modelkit's layout.
 
     Attributes:
         prefix: the prefix, without leading or trailing slashes; may be empty.
@@ -42,7 +42,7 @@ class Layout:
         return f"{self.root}{name}/{version}{_META}"
 
     def content(self, name: str, version: str, path: str = "") -> str:
-        """Return the key of a file asset's content, or of one file of a directory asset."""
+        """Return the key of a file asset's content, or of one file in a directory asset."""
         return f"{self.root}{name}/{version}/{path}" if path else f"{self.root}{name}/{version}"
 
     def folder(self, name: str) -> str:
@@ -50,15 +50,15 @@ class Layout:
         return f"{self.root}{name}/"
 
     def scratch(self, token: str = "") -> str:
-        """Return the key of a scratch object for probing the store, or their common prefix if no token is given."""
+        """Return the key of a scratch object, or the common prefix of all scratch objects if no token is given."""
         return f"{self.root}.aioassets-probe/{token}"
 
     def asset_of(self, key: str) -> str | None:
-        """Return the name of the asset whose index has this key, or `None` if it isn't the key of an index."""
+        """Return the name of the asset whose index has this key, or `None` if the key isn't that of an index."""
         if not (key.startswith(self.root) and key.endswith(_VERSIONS)):
             return None
         return key[len(self.root) : -len(_VERSIONS)] or None
 
     def version_in(self, folder: str, key: str) -> str | None:
-        """Return the version that a key or common prefix in a folder belongs to, judging by its name alone."""
+        """Return the version that a key or common prefix in a folder seems to belong to, or `None` if there is none."""
         return key[len(folder) :].partition("/")[0].removesuffix(_META) or None

@@ -14,19 +14,19 @@ from aioassets.model.pusher import Pusher
 __all__ = ["CleaningPlan", "CleaningResult", "CleaningRules", "Leftover", "LeftoverKind"]
 
 LEGACY_AFTER: Final = timedelta(days=1)
-"""Minimum age for removing content without a `.meta`. By then, a push by modelkit, which doesn't claim its version
-number, has ended."""
+"""Minimum age at which content without a `.meta` may be removed. A push by modelkit, which doesn't claim its version
+number, should have ended by then."""
 
 
 class LeftoverKind(enum.Enum):
-    """Kind of leftover."""
+    """The kind of a leftover."""
 
     DEAD_PUSH = "dead_push"
-    """Claim of a push that died, and the content that it uploaded."""
+    """The claim of a push that died, and the content that the push uploaded."""
     LIVE_PUSH = "live_push"
-    """Claim of a push that may still be running, and the content that it has uploaded."""
+    """The claim of a push that may still be running, and the content that the push has uploaded."""
     ABANDONED_PUSH = "abandoned_push"
-    """Remains of a push that gave up its version number."""
+    """The remains of a push that gave up its version number."""
     UNLISTED_VERSION = "unlisted_version"
     """Complete version that isn't in the index because its push died just before listing it."""
     UNFINISHED_YANK = "unfinished_yank"
@@ -36,30 +36,31 @@ class LeftoverKind(enum.Enum):
     WITHOUT_MANIFEST = "without_manifest"
     """Content without a `.meta`, for example from a running or interrupted push by modelkit."""
     UNREADABLE_DOCUMENT = "unreadable_document"
-    """Invalid `.meta` or `.versions` document."""
+    """An invalid `.meta` or `.versions` document."""
     OPEN_UPLOADS = "open_uploads"
     """Unfinished multipart uploads to a published version."""
     TEMPORARY_OBJECTS = "temporary_objects"
-    """Scratch objects and temporary files in the store."""
+    """Scratch objects in the store, or temporary files in a local store or the assets directory."""
     UNFINISHED_DOWNLOAD = "unfinished_download"
-    """Staging folder in the assets directory, or its lock file."""
+    """The staging folder of an interrupted fetch, in the assets directory."""
     FILES_PUT_ASIDE = "files_put_aside"
-    """Files that were found at the path of a version in the assets directory but differed from it."""
+    """Files in the assets directory that were set aside because they differed from their version, or that no record
+    refers to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Remains of a push or fetch in the store or the assets directory.
+    """The remains of a push in the store, or of a fetch in the assets directory.
 
     Attributes:
         kind: the kind of leftover.
         where: its URL, or its path in the assets directory.
-        name: the asset that it belongs to; empty if none.
-        version: the version that it belongs to; empty if none.
+        name: the asset that it belongs to; empty if there is none.
+        version: the version that it belongs to; empty if there is none.
         files: the number of objects or files.
         size: their total size in bytes.
         uploads: the number of open multipart uploads.
-        age: the time since the last activity, by the store's clock; `None` if unknown.
+        age: the time since the last activity (in the store, by the store's clock); `None` if unknown.
         holder: the user and host that pushed; `None` if unknown.
         removable: whether `clean` would remove it.
         advice: why `clean` keeps it, or what to do instead.
@@ -82,12 +83,12 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class CleaningRules:
-    """Rules for what `clean` may remove.
+    """Rules that determine what `clean` may remove.
 
     Attributes:
-        older_than: the minimum time since the last activity. By default, leftovers of pushes that are
-            known to be dead are removed at any age, and others after 15 minutes.
-        legacy: whether to remove content without a `.meta` that is at least one day old.
+        older_than: the minimum time since the last activity. By default, this time is zero for a push that is
+            known to have died or given up, and 15 minutes for anything else.
+        legacy: whether to remove content that has no `.meta` and is at least one day old.
     """
 
     older_than: timedelta | None = None
@@ -98,18 +99,18 @@ class CleaningRules:
         return age is not None and age >= (default if self.older_than is None else self.older_than)
 
     def is_legacy(self, age: timedelta | None) -> bool:
-        """Return whether content without a `.meta` is old enough to be removed, if the rules allow that at all."""
+        """Return whether the rules allow the removal of content without a `.meta`, and it is old enough."""
         return self.legacy and age is not None and age >= max(LEGACY_AFTER, self.older_than or LEGACY_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningPlan:
-    """Plan for a cleanup.
+    """A plan for a cleanup.
 
     Attributes:
         rules: the rules that the plan follows.
         leftovers: all leftovers that were found, whether removable or not.
-        name: the asset that was searched; `None` for all assets.
+        name: the asset whose leftovers were searched for; `None` for all assets.
     """
 
     rules: CleaningRules
@@ -124,12 +125,12 @@ class CleaningPlan:
 
 @dataclass(frozen=True, slots=True)
 class CleaningResult:
-    """Result of a cleanup.
+    """The result of a cleanup.
 
     Attributes:
         removed: the leftovers that were removed.
-        kept: the leftovers that were to be removed, but were kept because they had changed or were in use.
-        failed: the leftovers that couldn't be removed completely, in their current state, with the errors.
+        kept: the leftovers that should have been removed, but were kept because they had changed or were in use.
+        failed: the leftovers that couldn't be removed completely, each in its current state and with the error.
     """
 
     removed: tuple[Leftover, ...]

@@ -50,21 +50,21 @@ def _entry(value: Any) -> FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Description of one complete version: the content of a sealed `.meta`.
+    """The description of one complete version: the content of a sealed `.meta`.
 
     Attributes:
-        push_date: the time at which the version was sealed, by the pusher's clock, with a time zone.
+        push_date: the time at which the version was sealed, by the pusher's clock; always timezone-aware.
         is_directory: whether the asset is a directory.
         files: the files, sorted by path; a file asset has exactly one, with an empty path.
         empty_directories: the relative paths of empty directories, sorted.
         pushed_by: the user and host that pushed, if known.
-        tool: the program that pushed, such as `aioassets/0.1.0`; `None` for modelkit.
+        tool: the program that pushed, such as `aioassets/0.1.0`; `None` if it was modelkit.
         message: the pusher's message.
         labels: the pusher's labels.
-        token: a random identifier of the push; `None` for modelkit.
-        content_digest: the content digest (see `content_digest` in `model.content`); `None` if any file has no SHA-256.
+        token: a random identifier of the push; `None` if modelkit pushed the version.
+        content_digest: the content digest (see `model.content.content_digest`); `None` if it can't be computed.
         origin: the version that this one was copied from; `None` if it was pushed.
-        mark: who last yanked or restored the version; `None` if it was never yanked.
+        mark: who last yanked or restored the version, when and why; `None` if it was never yanked.
         is_yanked: whether the version is yanked.
         extra: unknown fields, which are kept when the manifest is rewritten.
     """
@@ -99,7 +99,7 @@ class Manifest:
 
     @property
     def verifiable(self) -> bool:
-        """Whether every file has a digest that can be verified on this machine."""
+        """Whether every file has a digest whose algorithm can be computed on this machine."""
         return None not in self._best()
 
     @property
@@ -112,7 +112,7 @@ class Manifest:
         return {best_of(algorithms) for algorithms in self.table.algorithms}
 
     def to_json(self) -> bytes:
-        """Return the JSON document. modelkit reads its first three fields."""
+        """Return the manifest as a JSON document. modelkit reads only the first three fields."""
         return dump(self.to_fields())
 
     def to_fields(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Manifest:
         return None if self.mark is None else {"state": _STATES[self.is_yanked], **self.mark.to_json()}
 
     def marked(self, mark: Mark, *, yanked: bool) -> Manifest:
-        """Return the manifest of the version after it was yanked or restored."""
+        """Return a copy of the manifest that marks the version as yanked or restored."""
         return replace(self, mark=mark, is_yanked=yanked)
 
     @classmethod
@@ -149,7 +149,7 @@ class Manifest:
 
     @classmethod
     def from_fields(cls, value: dict[str, Any]) -> Manifest:
-        """Return the manifest with the given fields, or raise `ValueError` if they are invalid."""
+        """Create a manifest from parsed JSON fields, or raise `ValueError` if they are invalid."""
         mark, is_yanked = _mark(value.get("mark"))
         is_directory = typed(value.get("is_directory"), bool, "is_directory")
         contents = list(texts_of(value.get("contents", []), "contents")) if is_directory else [""]
@@ -193,7 +193,7 @@ def _mark(value: Any) -> tuple[Mark | None, bool]:
 
 
 def fields_of(data: bytes, check: Callable[[], None] = no_check) -> dict[str, Any]:
-    """Parse the fields of a `.meta`. Files are parsed one by one into a table to save memory."""
+    """Parse the fields of a `.meta`. To save memory, file entries are parsed one by one into a table."""
     reader = Reader(data, check)
     fields: dict[str, Any] = {}
     for key in reader.fields():

@@ -14,13 +14,13 @@ __all__ = ["Mark"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Record of a change to a version or an alias.
+    """A record of a change to a version or an alias.
 
     Attributes:
-        token: a random identifier of the change, so that no two states of a document have equal bytes.
-        date: the time of the change, by the clock of the process that made it, with a time zone.
+        token: a random identifier of the change, which makes each state of a document unique.
+        date: the time of the change, by the clock of the process that made it; always timezone-aware.
         by: the user and host that made the change, if known.
-        reason: free text, if given.
+        reason: why the change was made, if a reason was given.
     """
 
     token: str
@@ -29,7 +29,7 @@ class Mark:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the mark as a JSON value."""
+        """Return the mark as a JSON object."""
         value: dict[str, Any] = {"token": self.token, "date": self.date.isoformat()}
         if by := self.by.to_json():
             value["by"] = by
@@ -37,7 +37,7 @@ class Mark:
 
     @classmethod
     def from_value(cls, value: Any, what: str) -> Mark:
-        """Return the mark in a parsed JSON value, or raise `ValueError` if it isn't valid.
+        """Create a mark from a parsed JSON value, or raise `ValueError` if the value is invalid.
 
         Args:
             value: the JSON value.

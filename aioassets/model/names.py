@@ -13,7 +13,7 @@ from aioassets.model.keys import MAX_SEGMENT_BYTES
 __all__ = ["AssetSpec"]
 
 MAX_VERSION: Final = 128
-"""Maximum length of a version in characters. A version and a suffix must fit in a file name."""
+"""Maximum length of a version in characters. A file name must have room for a version and a suffix."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]+")
@@ -31,7 +31,7 @@ def looks_like_version(segment: str) -> bool:
 
 
 def parse_name(text: str) -> str:
-    """Return the name if it is valid for an asset that is fetched or listed.
+    """Return the name if it is a valid asset name. Pushes also require `parse_new_name` to accept it.
 
     A name consists of letters, digits, `.`, `_`, `-` and `/`, and begins and ends with a letter or
     digit. None of its segments is empty, `.`, `..` or longer than 255 characters.
@@ -50,14 +50,14 @@ def parse_name(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether this is a valid asset name."""
+    """Return whether the text is a valid asset name."""
     with contextlib.suppress(InvalidName):
         return bool(parse_name(text))
     return False
 
 
 def version_problem(text: str) -> str | None:
-    """Return why this can't be a version in any scheme, or `None` if it can."""
+    """Return the reason why the text can't be a version in any scheme, or `None` if it can."""
     if len(text) > MAX_VERSION:
         return f"it is longer than {MAX_VERSION} characters"
     if not _VERSION.fullmatch(text):
@@ -68,7 +68,7 @@ def version_problem(text: str) -> str | None:
 
 
 def alias_problem(text: str) -> str | None:
-    """Return why this can't be an alias, or `None` if it can."""
+    """Return the reason why the text can't be an alias, or `None` if it can."""
     if len(text) > MAX_VERSION:
         return f"it is longer than {MAX_VERSION} characters"
     if not _ALIAS.fullmatch(text):
@@ -77,7 +77,7 @@ def alias_problem(text: str) -> str | None:
 
 
 def parse_alias(text: str) -> str:
-    """Return the alias if it is valid.
+    """Return the text if it is a valid alias.
 
     Raises:
         InvalidAlias: if it isn't.
@@ -88,7 +88,7 @@ def parse_alias(text: str) -> str:
 
 
 def parse_new_name(text: str) -> str:
-    """Return the name if it is valid for an asset that is pushed.
+    """Return the name if assets may be pushed under it.
 
     Raises:
         InvalidName: if the name is invalid, or could be confused with a version or an internal object.
@@ -115,13 +115,13 @@ def parse_part(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AssetSpec:
-    """Reference to an asset, or to a version or part of it: `name[:version | @alias][[sub/part]]`.
+    """A reference to an asset, or to a version or part of it: `name[:version | @alias][[sub/part]]`.
 
     Attributes:
         name: the asset's name.
         version: a version, which may be partial (`1`), or `None` for the latest.
         part: a file or folder in the asset, or `None` for the whole asset.
-        alias: an alias that points at a version, instead of a version.
+        alias: an alias to use instead of a version, or `None`.
     """
 
     name: str

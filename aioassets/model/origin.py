@@ -13,13 +13,13 @@ __all__ = ["Origin"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Origin of a version that was copied from another store, prefix or asset.
+    """The origin of a version that was copied from another store, prefix or asset.
 
     Attributes:
-        store: the URL under which the other store keeps its assets.
-        name: the asset's name there.
-        version: the version there.
-        copied: who copied it, and when.
+        store: the URL under which the original store keeps its assets.
+        name: the asset's name in that store.
+        version: the version in that store.
+        copied: who copied the version, and when.
     """
 
     store: str
@@ -28,12 +28,12 @@ class Origin:
     copied: Mark
 
     def to_json(self) -> dict[str, Any]:
-        """Return the origin as a JSON value."""
+        """Return the origin as a JSON object."""
         return {"store": self.store, "name": self.name, "version": self.version, **self.copied.to_json()}
 
     @classmethod
     def from_value(cls, value: Any) -> Origin:
-        """Return the origin in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        """Create an origin from a parsed JSON value, or raise `ValueError` if the value is invalid."""
         fields = typed(value, dict, "origin")
         store, name, version = (optional_text(fields, key) or "" for key in ("store", "name", "version"))
         return cls(store, name, version, Mark.from_value(fields, "origin"))

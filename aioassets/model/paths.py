@@ -16,7 +16,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
 
 def path_problem(path: str) -> str | None:
-    """Return why a relative path isn't allowed in a manifest, or `None` if it is."""
+    """Return the reason why a relative path isn't allowed in a manifest, or `None` if it is allowed."""
     if _CONTROL.search(path):
         return "it contains a control character"
     if "\\" in path:
@@ -56,7 +56,7 @@ def _repeated(paths: Iterable[str]) -> str:
 
 
 def inner_folders(files: Sequence[str], empty_directories: Sequence[str]) -> set[str]:
-    """Return all folders that aren't empty, or raise `ValueError` if there are too many files or folders."""
+    """Return all non-empty folders, or raise `ValueError` if there are too many files or folders."""
     found: set[str] = set()
     for path in chain(files, empty_directories):
         for folder in parents(path):

@@ -1,4 +1,4 @@
-"""The user and the machine that pushed."""
+"""The user and host that pushed a version."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Pusher"]
 
 @dataclass(frozen=True, slots=True)
 class Pusher:
-    """User and host that pushed. Each is `None` if it wasn't recorded."""
+    """The user and host that pushed a version. Each is `None` if it wasn't recorded."""
 
     user: str | None = None
     host: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        """Return a JSON value of the fields that were recorded."""
+        """Return a JSON object with the fields that were recorded."""
         return {key: value for key, value in (("user", self.user), ("host", self.host)) if value is not None}
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ TOMBSTONE_FIELD: Final = "aioassets_deleted"
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """Content of the `.meta` of a deleted version. It stays for good, so that the number isn't used again.
+    """The content of a deleted version's `.meta`. It is kept forever, so that the version number isn't used again.
 
     Attributes:
         deleted: who deleted the version, when and why.
@@ -33,7 +33,7 @@ class Tombstone:
 
     @classmethod
     def from_value(cls, value: Any) -> Tombstone:
-        """Return the tombstone in a parsed JSON value, or raise `ValueError` if it isn't valid."""
+        """Create a tombstone from a parsed JSON value, or raise `ValueError` if the value is invalid."""
         fields = typed(value, dict, "tombstone")
         mark = Mark.from_value(fields, "tombstone")
         return cls(mark, optional_text(fields, "content_digest"), optional_text(fields, "push_token"))

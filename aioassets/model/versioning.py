@@ -15,11 +15,12 @@ __all__ = ["Bump", "MajorMinor", "SimpleDate", "VersioningScheme"]
 
 @dataclass(frozen=True, slots=True)
 class Bump:
-    """Requested version increment.
+    """A request to increment a version.
 
     Attributes:
-        major: the major whose latest version to increment; `None` for the latest version overall.
-        bump_major: whether to start a new major.
+        major: the major version in which to increment the latest version; `None` to increment the latest
+            version overall.
+        bump_major: whether to start a new major version.
     """
 
     major: str | None = None
@@ -27,11 +28,11 @@ class Bump:
 
     def __post_init__(self) -> None:
         if self.bump_major and self.major is not None:
-            raise UsageError("bump_major can't be combined with major, because it starts a new major.")
+            raise UsageError("bump_major can't be combined with major, because bump_major starts a new major version.")
 
 
 class VersioningScheme(Protocol):
-    """Stateless versioning scheme.
+    """A versioning scheme, which must be stateless.
 
     A version is a string of at most 128 characters: letters, digits, `.`, `_` and `-`.
     """
@@ -56,14 +57,14 @@ class VersioningScheme(Protocol):
         """Return the first version of a new asset."""
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
-        """Return the version that follows the given ones, or `None` if none of them has the major `bump.major`.
+        """Return the next version after the given ones, or `None` if none of them has the major version `bump.major`.
 
         Raises:
-            UsageError: if the scheme has no majors.
+            UsageError: if a major version is requested, but the scheme has none.
         """
 
     def series(self, version: str) -> str:
-        """Return the series within which a version is counted: its major, or "" if the scheme has no majors."""
+        """Return the series that a version belongs to: its major version, or "" if the scheme has none."""
 
 
 def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str]:
@@ -71,7 +72,7 @@ def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str
 
 
 class MajorMinor(VersioningScheme):
-    """Scheme `MAJOR.MINOR`, which starts at `0.0` and sorts numerically: `10.3` comes after `9.0`."""
+    """The scheme `MAJOR.MINOR`, which starts at `0.0` and sorts numerically: `10.3` comes after `9.0`."""
 
     name = "major_minor"  # pyright: ignore[reportAssignmentType] - a constant instead of a property
     _COMPLETE: Final = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
@@ -82,7 +83,7 @@ class MajorMinor(VersioningScheme):
 
     def check(self, text: str) -> None:
         if not (self.is_version(text) or self._MAJOR.fullmatch(text)):
-            raise InvalidVersion(text, "write a major such as 1, or a major and minor such as 1.2")
+            raise InvalidVersion(text, "write a major version such as 1, or a major and minor version such as 1.2")
 
     def sort_key(self, version: str) -> tuple[int, int]:
         major, minor = version.split(".")
@@ -100,7 +101,7 @@ class MajorMinor(VersioningScheme):
 
     def following(self, bump: Bump, versions: Sequence[str]) -> str | None:
         if bump.major is not None and not self._MAJOR.fullmatch(bump.major):
-            raise InvalidVersion(bump.major, "a major is a number such as 1")
+            raise InvalidVersion(bump.major, "a major version must be a number such as 1")
         candidates = self.select(bump.major, versions)
         if not candidates:
             return None if bump.major is not None else self.first()
@@ -109,12 +110,12 @@ class MajorMinor(VersioningScheme):
 
 
 class SimpleDate(VersioningScheme):
-    """Scheme of push times in UTC, such as `2026-03-09T17-05-00Z`.
+    """A scheme whose versions are the UTC times of their pushes, such as `2026-03-09T17-05-00Z`.
 
     A new version is at least one second later than the latest version.
 
     Args:
-        clock: a function that returns the current time. Tests replace it.
+        clock: a function that returns the current time in UTC. It is replaced in tests.
     """
 
     name = "simple_date"  # pyright: ignore[reportAssignmentType]
@@ -162,10 +163,10 @@ SCHEMES: Final[dict[str, Callable[[], VersioningScheme]]] = {"major_minor": Majo
 
 
 def scheme_named(name: str) -> VersioningScheme:
-    """Return the built-in scheme with this name.
+    """Return the built-in scheme with the given name.
 
     Raises:
-        InvalidSetting: if there is no such scheme.
+        InvalidSetting: if there is no built-in scheme with this name.
     """
     try:
         return SCHEMES[name]()

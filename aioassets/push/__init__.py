@@ -1,4 +1,4 @@
 """Pushing a version: planning, claiming, uploading, sealing and listing it.
 
-The modules here import neither `fetch` nor `cleanup`, and don't depend on any SDK.
+The modules in this package import neither `fetch` nor `cleanup`, and don't depend on any SDK.
 """

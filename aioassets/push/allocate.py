@@ -35,16 +35,16 @@ READ_AT_ONCE: Final = 16
 
 
 class VersionAllocation:
-    """Allocation of a version number to one push.
+    """The allocation of a version number to one push.
 
     Args:
         context: the state shared by the pushes of one manager.
         plan: the plan of the push.
-        effects: where to record requests with an unknown effect.
+        effects: the record of requests whose effect is unknown.
 
     Attributes:
-        index: the index as it was last read; `None` before that.
-        unlisted: complete versions that were pushed by others and may be missing from the index.
+        index: the index as it was last read; `None` if it hasn't been read yet.
+        unlisted: complete versions from other pushes that may be missing from the index.
     """
 
     def __init__(self, context: PushContext, plan: PushPlan, effects: Effects) -> None:
@@ -62,7 +62,7 @@ class VersionAllocation:
         self.unlisted: set[str] = set()
 
     def lose(self, version: str) -> None:
-        """Record that another process took a version number that this push had claimed."""
+        """Record that another process has taken a version number that this push had claimed."""
         self._taken.add(version)
 
     def end(self) -> None:
@@ -72,13 +72,13 @@ class VersionAllocation:
             drop_claim(token)
 
     def leave(self) -> None:
-        """Release the reservation, so that other pushes of this manager may try to claim the number."""
+        """Release the reservation, so that other pushes by this manager can try to claim the version number."""
         if self._reserved is not None:
             self._context.reservations.remove(self._plan.name, self._reserved)
             self._reserved = None
 
     async def take_back(self) -> None:
-        """Abandon a claim that was sent but not confirmed, if it was written."""
+        """If a claim was sent but not confirmed, abandon it in case the store received it."""
         if self._trying is None:
             return
         version, claim = self._trying
@@ -92,12 +92,12 @@ class VersionAllocation:
                 await held.abandon()
 
     async def claim(self) -> HeldClaim:
-        """Claim the next version number, or a later one if that is taken.
+        """Claim the next version number, or a later one if the next is taken.
 
         Raises:
             AssetExists: if the asset to create exists, or another process is creating it.
             AssetNotFound: if the asset to update doesn't exist.
-            VersionNotFound: if the index has no version with the requested major.
+            VersionNotFound: if the index has no version with the requested major version.
         """
         self.leave()
         # Before the index is read, because a push may list its version and release the reservation after that.
@@ -121,9 +121,9 @@ class VersionAllocation:
             version = free.pop(0) if free else self._following(listed, series)
 
     async def _present_index(self) -> IndexState:
-        """Return the index from the plan, on the first call and if it is fresh; otherwise read the index.
+        """Return the index. On the first call, use the plan's copy if it is fresh; otherwise, read the index.
 
-        It is fresh if it was read recently, and after this manager last added a version of the asset.
+        A copy is fresh if it was read recently, and after this manager last added a version of the asset.
         """
         state, self._planned = self._planned, None
         if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
@@ -143,7 +143,7 @@ class VersionAllocation:
         check_exists(self.index, CREATE, self._plan.name, self._store.url)
 
     def _reserve(self, version: str) -> bool:
-        """Reserve a version number among the pushes of this manager. Return whether it was available."""
+        """Reserve a version number so that no other push by this manager can use it. Return whether it was free."""
         if version in self._unavailable():
             return False
         if self._plan.operation != CREATE:  # creates must compete for the same number, because only one may succeed
@@ -188,7 +188,7 @@ class VersionAllocation:
         )
 
     def _following(self, listed: Sequence[str], series: str) -> str:
-        """Return the version number that follows all numbers known to be taken."""
+        """Return the version number that follows all numbers that are known to be taken."""
         taken = [*listed, *self._unavailable()]
         if not self._plan.bump.bump_major:
             taken = [v for v in taken if self._scheme.series(v) == series]
@@ -198,10 +198,10 @@ class VersionAllocation:
         return version
 
     async def _survey(self, listed: Sequence[str], series: str) -> list[str]:
-        """Find all version numbers in use with a single listing, instead of trying one after the other.
+        """Find all version numbers in use with a single listing, instead of trying one number after another.
 
         Returns:
-            The numbers in use that may be claimed nevertheless, lowest first.
+            The numbers that are in use but may still be claimed, lowest first.
         """
         numbers = await self._store.numbers(self._plan.name)
         known = {*listed, *self._unavailable()}
@@ -221,7 +221,7 @@ class VersionAllocation:
         return sorted(free, key=self._scheme.sort_key)
 
     def _above(self, listed: Sequence[str], candidates: Iterable[str]) -> list[str]:
-        """Return the candidates above the latest listed version of their series."""
+        """Return the candidates that are higher than the latest listed version in their series."""
         latest: dict[str, object] = {}
         for version in reversed(self._scheme.select(None, listed)):
             latest[self._scheme.series(version)] = self._scheme.sort_key(version)
@@ -232,7 +232,7 @@ class VersionAllocation:
         ]
 
     async def _may_claim(self, version: str) -> bool:
-        """Return whether a version number in use may be claimed nevertheless."""
+        """Return whether a version number that is in use may still be claimed."""
         try:
             meta = await self._store.read_meta(self._plan.name, version)
         except ObjectNotFound:
@@ -248,15 +248,15 @@ class VersionAllocation:
     # Concurrent creates with different first versions
 
     async def check_other_creates(self, version: str) -> None:
-        """Let only one create succeed, even if concurrent creates claim different numbers, as with `simple_date`.
+        """Ensure that only one push creates the asset, even if several claim different numbers, as with `simple_date`.
 
-        This create gives way to a live claim on a lower number. It abandons all other claims, so that none of
-        them can be sealed. It abandons lower numbers in any state, so that they can't be claimed again. It
-        abandons even live claims on higher numbers, whose holders may have made this check before this claim
-        was written.
+        This push gives way to a live claim on a lower number. It marks all other claims as abandoned, so that
+        none of them can be sealed. On lower numbers, this includes the claims of pushes that gave up, so that these
+        numbers can't be claimed again. On higher numbers, it includes live claims, whose holders may have made
+        this check before this push wrote its claim.
 
         Raises:
-            AssetExists: if another create is complete, or has a live claim on a lower number.
+            AssetExists: if another push has created the asset, or has a live claim on a lower number.
         """
         if isinstance(self._scheme, MajorMinor) and version == self._scheme.first():  # all creates compete for this one
             return
@@ -266,7 +266,7 @@ class VersionAllocation:
             await self._settle(other, lower=self._scheme.sort_key(other) < self._scheme.sort_key(version))
 
     async def _settle(self, other: str, *, lower: bool) -> None:
-        """Give way to another create, or replace its claim with an abandoned one that has a new token."""
+        """Give way to another push, or replace its claim with an abandoned one that has a new token."""
         key = self._store.layout.meta(self._plan.name, other)
         ended = new_claim(CREATE, "", self._context.claimant).in_state(ClaimState.ABANDONED)
         for _ in range(MAX_ATTEMPTS):

@@ -1,7 +1,7 @@
 """Claims on version numbers, and the states of a `.meta`.
 
-absent → claimed → sealed | abandoned; abandoned → released → claimed. The first step is a
-create-only write and every other step a compare-and-swap, so safety doesn't depend on a holder being alive.
+absent → claimed → sealed | abandoned; abandoned → released → claimed. The first step is a create-only
+write and all the others are compare-and-swaps, so safety doesn't depend on whether a holder is still alive.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ logger = logging.getLogger(__name__)
 RENEW_EVERY: Final = 60.0
 """Number of seconds between renewals of a claim."""
 TRUE_REFUSALS: Final = 3
-"""Number of refused writes with the current revision after which a store counts as unsuitable."""
+"""Number of writes that are refused, despite the correct revision, before a store counts as unsuitable."""
 MAX_ATTEMPTS: Final = 20
 """Maximum number of attempts to claim a version number whose `.meta` keeps changing."""
 
 
 class ClaimLost(Exception):
-    """Raised when another process has taken over this push's number or ended its claim. Never leaves the package."""
+    """Raised when another process has taken over or abandoned this push's claim. It is internal to this package."""
 
 
 @dataclass(slots=True, eq=False)
 class HeldClaim:
-    """Version number that this push has claimed.
+    """A version number that this push has claimed.
 
     Attributes:
         store: the store.
@@ -56,8 +56,8 @@ class HeldClaim:
         version: the version number.
         claim: the last known content of the `.meta`.
         revision: the last known revision of the `.meta`.
-        effects: where to record requests with an unknown effect.
-        resumed: whether the claim was taken over from a dead push, which may have left content.
+        effects: the record of requests whose effect is unknown.
+        resumed: whether the claim was taken over from an interrupted push, which may have left content behind.
     """
 
     store: AssetStore
@@ -73,7 +73,7 @@ class HeldClaim:
         """Rewrite the claim to show that its holder is alive.
 
         Raises:
-            ClaimLost: if another process has taken or abandoned the number.
+            ClaimLost: if another process has taken over or abandoned the claim.
         """
         async with self._swapping:
             await self._become(self.claim.renewed())
@@ -83,29 +83,31 @@ class HeldClaim:
 
         Args:
             manifest: the encoded manifest.
-            effects: where to record a write with an unknown effect.
+            effects: the record of requests whose effect is unknown, for this write only.
 
         Raises:
-            ClaimLost: if another process has taken or abandoned the number.
+            ClaimLost: if another process has taken over or abandoned the claim.
         """
         async with self._swapping:
             await self._swap(manifest, effects)
 
     async def abandon(self) -> None:
-        """Give up the number. Its content must not be deleted before this.
+        """Give up the version number. The version's content must not be deleted before this has succeeded.
 
         Raises:
-            ClaimLost: if another process has taken or abandoned the number.
-            StoreUnavailable: if it is unknown whether the number is abandoned.
+            ClaimLost: if another process has taken over or abandoned the claim.
+            StoreUnavailable: if it is unknown whether the claim was abandoned.
         """
         async with self._swapping:
             await self._become(self.claim.in_state(ClaimState.ABANDONED))
 
     async def release(self) -> None:
-        """Allow other pushes to claim the number. It must have no content, and no request may still write any.
+        """Allow other pushes to claim the version number.
+
+        The version must have no content, and no request that could write any may still be in flight.
 
         Raises:
-            ClaimLost: if another process has taken or abandoned the number.
+            ClaimLost: if another process has taken over or abandoned the claim.
         """
         async with self._swapping:
             await self._become(self.claim.in_state(ClaimState.RELEASED))
@@ -135,7 +137,7 @@ class HeldClaim:
                 return
 
     async def _present(self, content: bytes | StreamedDocument) -> Revision | None:
-        """Return the current revision for the next attempt, or `None` if an earlier attempt succeeded."""
+        """Return the current revision, for the next attempt, or `None` if an earlier attempt has succeeded."""
         key = self.store.layout.meta(self.name, self.version)
         try:
             found = await self.store.read_document(key)
@@ -171,7 +173,7 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
     """Renew a claim every minute while a `with` block runs.
 
     Raises:
-        ClaimLost: if the claim was lost. The block is cancelled in that case.
+        ClaimLost: if the claim is lost. In that case, the block is cancelled first.
     """
     lost = False
 
@@ -199,7 +201,7 @@ async def renewing(held: HeldClaim, *, sleep: Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClaimAttempt:
-    """Result of an attempt to claim a version number.
+    """The result of an attempt to claim a version number.
 
     Attributes:
         held: the claimed number; `None` if the attempt failed.
@@ -215,13 +217,13 @@ class ClaimAttempt:
 
 
 async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim, effects: Effects) -> ClaimAttempt:
-    """Try to claim a version number, or to take it over from a dead push of the same source.
+    """Try to claim a version number, or to take it over from an interrupted push of the same source.
 
     Every write has unique content. Some stores use a digest of the content as the revision, so repeated
     content would let an outdated write by another push succeed.
 
     Raises:
-        StoreUnavailable: if it is unknown whether the number is claimed.
+        StoreUnavailable: if it is unknown whether the number was claimed.
     """
     key = store.layout.meta(name, version)
     took_over = False
@@ -255,4 +257,4 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
             return ClaimAttempt(HeldClaim(store, name, version, claim, revision, effects, took_over))
         dead = content.state is not ClaimState.CLAIMED or await in_thread(is_dead, meta, content)
         return ClaimAttempt(live=None if dead else content)
-    raise StoreUnsuitable(store.driver.url, f"it refused to create or replace {key!r} {MAX_ATTEMPTS} times")
+    raise StoreUnsuitable(store.driver.url, f"it refused {MAX_ATTEMPTS} attempts to create or replace {key!r}")

@@ -19,7 +19,7 @@ from aioassets.store.index import add_to_index
 
 
 class Reservations:
-    """Version numbers that pushes of one manager hold or are trying to claim.
+    """Version numbers that the pushes of one manager hold or are trying to claim.
 
     Reservations save requests: without them, the store would refuse each of N concurrent pushes up to N times.
     """
@@ -52,9 +52,9 @@ class _Batch:
 
 
 class Lister:
-    """Writer that adds versions to indexes for all pushes of a manager.
+    """A writer that adds versions to indexes for all pushes of a manager.
 
-    While one write of an index is in progress, further versions of the asset are collected for the next write.
+    While an index is being written, further versions of the asset are collected for the next write.
 
     Args:
         scheme: the versioning scheme.
@@ -71,14 +71,14 @@ class Lister:
     def is_news(self, name: str, state: IndexState) -> bool:
         """Return whether an index was read after this manager last added a version to it.
 
-        Only additions of the last minute are remembered.
+        Additions that are more than a minute old may have been forgotten.
         """
         return state.asked > self._listed.get(name, -math.inf)
 
     async def add(self, store: AssetStore, name: str, versions: set[str], *, known: IndexState | None = None) -> None:
         """Add complete versions of an asset to its index, as `add_to_index` does.
 
-        If this fails, it fails for all pushes in the batch. The next push adds their versions.
+        If a write fails, all pushes in its batch fail. The next push to the asset adds their versions.
         """
         batch = self._gathering.setdefault(name, _Batch())
         batch.versions |= versions
@@ -106,7 +106,7 @@ class Lister:
         batch.done = True
 
     def _note(self, name: str, now: float) -> None:
-        """Remember an addition for as long as an index that was read before it may count as fresh."""
+        """Remember an addition until every index that was read before it is too old to be considered fresh."""
         self._listed.pop(name, None)
         self._listed[name] = now
         while (oldest := next(iter(self._listed))) != name and now - self._listed[oldest] > INDEX_LIFETIME:
@@ -120,7 +120,7 @@ class PushContext:
     Attributes:
         store: the store to push to.
         scheme: the versioning scheme.
-        claimant: the current process, as named in claims.
+        claimant: the identity of the current process, as recorded in claims.
         tool: the name and version of this program, for the manifest.
         cleanup_timeout: how many seconds a cancelled push may take to clean up.
         lister: the writer that adds published versions to indexes.

@@ -15,7 +15,7 @@ from aioassets.push.stored import scan_store
 
 
 class Sources:
-    """Sources for the pushes of one manager, with a driver for each bucket that they are read from.
+    """The sources of one manager's pushes, with a driver for each bucket that they are read from.
 
     Each driver has its own budget. An upload waits for its source while holding a share of the store's
     budget, so reading the source must not wait for the same budget.

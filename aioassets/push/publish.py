@@ -41,7 +41,7 @@ ATTEMPTS: Final = 3
 
 
 class Publication:
-    """One push, from claiming the version to listing it.
+    """One push, from claiming a version number to listing the version.
 
     Args:
         context: the state shared by the pushes of one manager.
@@ -63,7 +63,7 @@ class Publication:
         """Publish the version. Clean up if this fails or is cancelled before the version is sealed.
 
         Raises:
-            PublicationUncertain: if all files were uploaded, but the version may not be sealed or listed.
+            PublicationUncertain: if all files were uploaded, but the version may not have been sealed or listed.
             PushContended: if the push lost its version number to other processes too many times.
         """
         return await stoppable(self._run, grace=self._context.cleanup_timeout)
@@ -158,7 +158,7 @@ class Publication:
         return self._store.layout.content(self._plan.name, version, file.path)
 
     async def _look(self, uploader: Uploader) -> None:
-        """Read the index again while a create uploads its files, and stop the uploads if the asset now exists."""
+        """Read the index again while a new asset's files are uploaded. Stop the uploads if the asset now exists."""
         try:
             await self._allocation.look_again()
         except AioAssetsError as error:
@@ -166,7 +166,7 @@ class Publication:
             raise
 
     async def _present(self, version: str) -> dict[str, ObjectInfo]:
-        """Return the objects that the dead push left behind, by key."""
+        """Return the objects that an interrupted push left behind, by key."""
         driver, content = self._store.driver, self._store.layout.content(self._plan.name, version)
         if self._plan.tree.is_directory:
             return {item.key: item async for item in driver.list(f"{content}/") if isinstance(item, ObjectInfo)}
@@ -195,7 +195,7 @@ class Publication:
         return encoded(manifest.to_fields)
 
     def _can_continue_after(self, error: Exception) -> bool:
-        """Return whether a repeated push can resume: the store was unavailable, or the credentials expired."""
+        """Return whether repeating the push can resume it: the store was unavailable, or the credentials expired."""
         return isinstance(error, StoreUnavailable) or (isinstance(error, AccessDenied) and self._ledger.has_stored)
 
     async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
@@ -207,7 +207,7 @@ class Publication:
             stop: the signal that limits the time for cleaning up.
 
         Returns:
-            `False` if another process has taken or abandoned the number.
+            `False` if another process has taken over or abandoned the claim.
         """
         problem: Exception | None = None
         with stop.bounded():
@@ -237,7 +237,7 @@ class Publication:
             )
 
     async def _report_rest(self, held: HeldClaim, problem: Exception | None, stop: StopSignal) -> None:
-        """Log what a failed cleanup leaves behind.
+        """Log what a failed cleanup has left behind.
 
         Args:
             held: the claim.
@@ -283,7 +283,7 @@ class Publication:
         raise PublicationUncertain(held.name, held.version, f"{unconfirmed}.")
 
     async def _list(self, version: str, stop: StopSignal) -> None:
-        """Add the version to the index, along with complete versions that other pushes left unlisted."""
+        """Add the version to the index, along with complete versions that other pushes didn't list."""
         name = self._plan.name
         with stop.bounded():
             try:
@@ -292,7 +292,7 @@ class Publication:
                 for other in unlisted:
                     logger.info("Added %s:%s to the index on behalf of another push", name, other)
             except Exception as error:
-                raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error})") from error
+                raise PublicationUncertain(name, version, f"it couldn't be added to the index ({error}).") from error
             return
         raise PublicationUncertain(name, version, "the time limit expired before it was added to the index.")
 
@@ -300,7 +300,7 @@ class Publication:
 def _leave(held: HeldClaim) -> None:
     """Leave the claim and the uploads as if the process had been killed, so that a repeated push can resume."""
     logger.warning(
-        "Kept the uploads of %s:%s. Repeat the push to resume it, or remove them with `aioassets clean`",
+        "Kept the uploaded files of %s:%s. Repeat the push to resume it, or remove the files with `aioassets clean`.",
         held.name,
         held.version,
         extra=NOTICE,

@@ -38,14 +38,14 @@ ASSETS_AT_ONCE: Final = 64
 
 @dataclass(slots=True, eq=False)
 class Pushes:
-    """Pushes of one manager to one store.
+    """A runner for one manager's pushes to one store.
 
     Attributes:
         store: the store to push to.
         scheme: the versioning scheme.
         retry: the retry policy, which determines the delays between attempts to change an index.
-        sources: the scanner of sources.
-        claimant: a function that returns the current process, as named in claims.
+        sources: the object that scans the sources.
+        claimant: a function that returns the identity of the current process, as recorded in claims.
         require_suitable: a function that raises `StoreUnsuitable` if the store doesn't honour conditional writes.
         cleanup_timeout: how many seconds a cancelled push may take to clean up.
         lister: the writer that adds published versions to indexes.
@@ -70,7 +70,9 @@ class Pushes:
         return await plan_push(request, self.store, self.scheme, self.sources)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
-        """Carry out a plan."""
+        """Carry out a plan. Write nothing if the plan says that the latest version has the same content."""
+        if plan.unchanged:
+            return plan.forecast(dry_run=False)
         await self.require_suitable()
         return await Publication(await self._context(), plan, report).run()
 

@@ -1,4 +1,4 @@
-"""Read-ahead of small local files, several at a time in one thread."""
+"""Read-ahead for small local files, several of which are read at a time in one thread."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ BYTES_AHEAD: Final = 64 * 1024
 class ReadAhead:
     """Read-ahead for the files of a push, which are opened in roughly ascending order.
 
-    If responses arrive one by one, so do the reads of the files that follow. A thread then reads several
-    small files in one go instead of being woken for each one. No more files are read ahead until those
-    have been used.
+    When a small file is read, the same thread also reads the small files that follow it, because waking a
+    thread for each file would take longer. No more files are read ahead until these have been used.
 
     Args:
         files: the files of the push.
@@ -35,7 +34,7 @@ class ReadAhead:
         self._ended = anyio.Event()
 
     def opened(self, number: int, file: SourceFile) -> HashedSource:
-        """Open the file with this number."""
+        """Return a source for the file with the given number."""
         self._next = max(self._next, number + 1)
         if number in self._ahead:
             return self._ahead[number]
@@ -44,7 +43,7 @@ class ReadAhead:
         return file.opened()
 
     async def read(self, source: _Source) -> Data:
-        """Return the whole content of a file, and read others ahead if none are waiting to be used."""
+        """Return the whole content of a file. Also read others ahead, unless some are still waiting to be used."""
         if source.number in self._ahead:
             await self._ended.wait()
             del self._ahead[source.number]
@@ -75,12 +74,12 @@ class ReadAhead:
 
 
 class _Source(LocalSource):
-    """Small local file that may be read ahead.
+    """A small local file that may be read ahead.
 
     Args:
         file: the file as it was scanned.
         number: its position in the push.
-        ahead: the reader of the push's files.
+        ahead: the read-ahead for the push.
     """
 
     def __init__(self, file: LocalFile, number: int, ahead: ReadAhead) -> None:
@@ -95,7 +94,7 @@ class _Source(LocalSource):
         return await super().read(offset, size)
 
     def keep(self) -> None:
-        """Read the whole file, and keep the content or the error. Blocking."""
+        """Read the whole file, and keep its content or the error. Blocking."""
         try:
             self._outcome = self._read(0, self.size)
         except Exception as error:
@@ -103,11 +102,11 @@ class _Source(LocalSource):
 
     @property
     def is_kept(self) -> bool:
-        """Whether content or an error is kept."""
+        """Whether anything is kept, either content or an error."""
         return self._outcome is not None
 
     def take(self) -> Data:
-        """Return the content and stop keeping it, or raise the error if reading failed."""
+        """Return the content and stop keeping it, or raise the error if the file couldn't be read."""
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Exception):
             raise outcome

@@ -29,7 +29,7 @@ MANIFEST_ROW: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Scanned source.
+    """A scanned source.
 
     Attributes:
         root: the path or URL as it was given.
@@ -38,7 +38,7 @@ class Tree:
         empty_directories: the relative paths of empty directories, sorted.
         size: the total size of the files in bytes.
         longest_path: the length of the longest path in UTF-8 bytes.
-        fingerprint: a digest of the paths, sizes and modification times (revisions for objects in a store).
+        fingerprint: a digest of the paths, sizes and modification times (or revisions, for objects in a store).
     """
 
     root: str
@@ -70,14 +70,14 @@ async def scan(
 
     Args:
         root: a file or directory.
-        include: gitignore-style patterns of files to include; empty for all files.
-        exclude: gitignore-style patterns of files and folders to leave out.
+        include: gitignore-style patterns for files to include; empty for all files.
+        exclude: gitignore-style patterns for files and folders to leave out.
         store: the folder of the store to push to. The source must not contain it.
 
     Raises:
         SourceNotFound: if `root` doesn't exist.
-        SourceError: if a link is broken or part of a loop, an entry can't be read or is neither a file nor
-            a directory, a name can't be stored, or there are too many files for one version.
+        SourceError: if the source can't be pushed, for example because a link is broken, a file can't be read, or
+            there are too many files for one version.
     """
     return await in_thread(_scan, os.fspath(root), include, exclude, store)
 
@@ -121,13 +121,13 @@ def tree_of_directory(
         empty_directories: the relative paths of empty directories.
 
     Raises:
-        SourceError: if the directory has too many files or folders, or its paths are too long.
+        SourceError: if the directory has too many files or folders, or its paths are too long in total.
     """
     folders = tuple(sorted(empty_directories))
     try:
         inner_folders(paths, folders)
     except ValueError as error:
-        raise SourceError(root, f"{error}; split it into several assets, or archive it") from None
+        raise SourceError(root, f"{error}; split it into several assets, or pack it into an archive file") from None
     return _tree(root, True, files, folders)
 
 
@@ -143,16 +143,20 @@ def _tree(root: str, is_directory: bool, files: Sequence[SourceFile], empty_dire
         in_manifest += 2 * path + MANIFEST_ROW
     fingerprint.update(repr(empty_directories).encode(errors="surrogatepass"))
     if in_manifest > MAX_DOCUMENT:
-        raise SourceError(root, "its paths are too long for one manifest; split it into several assets, or archive it")
+        raise SourceError(
+            root,
+            "its paths are too long in total for one manifest; "
+            "split it into several assets, or pack it into an archive file",
+        )
     return Tree(root, is_directory, files, empty_directories, size, longest_path, fingerprint.hexdigest())
 
 
 class Filter:
-    """Filter for the paths of a tree.
+    """A filter for the paths in a source.
 
     Args:
-        include: gitignore-style patterns of files to include; empty for all files.
-        exclude: gitignore-style patterns of files and folders to leave out.
+        include: gitignore-style patterns for files to include; empty for all files.
+        exclude: gitignore-style patterns for files and folders to leave out.
     """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
@@ -190,7 +194,7 @@ class _Folder(NamedTuple):
 
 @dataclass(slots=True)
 class _Walk:
-    """Traversal of a directory in the order of its paths, so that they don't have to be sorted afterwards."""
+    """A traversal of a directory in the order of its paths, so that the files needn't be sorted afterwards."""
 
     files: LocalFiles
     wanted: Filter
@@ -201,12 +205,16 @@ class _Walk:
     def visit(self, directory: str, relative: str, status: os.stat_result) -> None:
         identity = (status.st_dev, status.st_ino)
         if identity == self.store:
-            raise SourceError(directory, "it is the store to push to; push another folder, or exclude this one")
+            raise SourceError(
+                directory, "it is the store that you are pushing to; push another folder, or exclude this one"
+            )
         if identity in self._above:
             raise SourceError(directory, f"it is a link that forms a loop with {self._above[identity]!r}")
         if len(self._above) > MAX_DEPTH:
             raise SourceError(
-                directory[:80] + "…", f"its folders are nested more than {MAX_DEPTH} deep; exclude or archive them"
+                directory[:80] + "…",
+                f"its folders are nested more than {MAX_DEPTH} levels deep; "
+                "exclude them, or pack them into an archive file",
             )
         self._above[identity] = directory
         check_cancelled()
@@ -225,7 +233,7 @@ class _Walk:
         del self._above[identity]
 
     def _entry(self, source: str, path: str) -> os.stat_result | None:
-        """Add an entry if it is a file, or return its status if it is a folder to visit."""
+        """Add an entry that is a file, or return the status of an entry that is a folder to visit."""
         try:
             status = _status(source)
         except SourceError:
@@ -268,7 +276,7 @@ def _status(source: str) -> os.stat_result:
 
 
 def checked(source: str, path: str) -> str:
-    """Return the path, or raise `SourceError` if stores or modelkit can't handle it."""
+    """Return the path, or raise `SourceError` if a store or modelkit couldn't handle it."""
     problem = path_problem(path)
     if problem is None and path.endswith(".versions"):
         problem = "its name ends in '.versions', so it would look like the index of an asset"

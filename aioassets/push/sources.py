@@ -1,4 +1,4 @@
-"""Source files of pushes: their interface, and local files."""
+"""The interface for source files of pushes, and its implementation for local files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
-from aioassets.model.digests import SHA256
+from aioassets.model.digests import SHA256, new_hash
 from aioassets.model.files import Table
 from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
@@ -29,8 +29,8 @@ from aioassets.runtime.threads import in_thread
 READ_CHUNK: Final = 8 * 1024 * 1024
 """Number of bytes to hash at once. Hashing can be cancelled in between."""
 MAPPED: Final = 128 * 1024
-"""Minimum size in bytes of a read that uses its own memory pages."""
-MISSTATED: Final = "its reported size doesn't match its content, as for files in /proc; push a copy of it"
+"""Minimum size in bytes of a read for which separate memory pages are allocated."""
+MISSTATED: Final = "its reported size doesn't match its content, as for files in /proc; push a copy of it instead"
 _64_BITS: Final = 2**64 - 1
 
 
@@ -39,13 +39,13 @@ def nothing() -> None:
 
 
 class HashedSource(Source, Protocol):
-    """`Source` that hashes its content as it is read."""
+    """A `Source` that hashes its content as it is read."""
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """Hash the rest of the content.
 
         Args:
-            check: a function that is called before each piece and may raise an exception to stop.
+            check: a function that is called before each piece is read. To stop, it may raise an exception.
 
         Returns:
             The digests of the whole content.
@@ -56,7 +56,7 @@ class HashedSource(Source, Protocol):
 
 
 class SourceFile(Protocol):
-    """File in a source."""
+    """A file in the source of a push."""
 
     @property
     def path(self) -> str:
@@ -84,13 +84,21 @@ class SourceFile(Protocol):
     def changed(self) -> bool:
         """Return whether the file is known to have changed since the scan. May block."""
 
+    async def hashed(self, algorithm: str) -> str | None:
+        """Return a digest of the content, or `None` if the content would have to be downloaded for it.
+
+        Raises:
+            SourceChanged: if the content has changed since the scan.
+            SourceError: if the file can't be read.
+        """
+
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
-        """Ask the store to copy the file to a key on the server side.
+        """Ask the store to make a server-side copy of the file at the given key.
 
         Args:
             driver: the driver of the store.
             key: the key to copy to.
-            effects: where to record requests with an unknown effect.
+            effects: the record of requests whose effect is unknown.
 
         Returns:
             The digests of the copy, or `None` if the file must be uploaded.
@@ -99,11 +107,11 @@ class SourceFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """State of a file, for detecting changes.
+    """The state of a file, for detecting changes.
 
     Attributes:
         size: the size in bytes.
-        mtime_ns: the modification time in nanoseconds, modulo 2**64 because some file systems exceed that.
+        mtime_ns: the modification time in nanoseconds, modulo 2**64, because some file systems report more.
         inode: the inode number.
     """
 
@@ -119,7 +127,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """Local file.
+    """A local file in the source of a push.
 
     Attributes:
         root: the local path of the asset.
@@ -154,12 +162,21 @@ class LocalFile:
         except OSError:
             return True
 
+    async def hashed(self, algorithm: str) -> str | None:
+        return await (in_batch if self.size <= SMALL else in_thread)(self._hashed, algorithm)
+
+    def _hashed(self, algorithm: str) -> str:
+        digest = new_hash(algorithm)
+        with _opened(self) as descriptor:
+            hash_range(digest, descriptor, 0, self.size)
+        return digest.hexdigest()
+
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         """Return `None`, because stores can't copy a local file."""
 
 
 class LocalFiles(Table[LocalFile]):
-    """Scanned files, stored in columns. A row takes 25 bytes plus its path.
+    """Scanned local files, stored in columns. A row takes 25 bytes plus its path.
 
     Args:
         root: the local path of the asset.
@@ -188,7 +205,7 @@ class LocalFiles(Table[LocalFile]):
 
 
 class HashingSource(ABC):
-    """`HashedSource` that hashes the bytes that are read in order.
+    """A base class for `HashedSource` implementations. It hashes bytes that are read in order.
 
     Args:
         size: the size in bytes.
@@ -219,7 +236,7 @@ class HashingSource(ABC):
 
 
 class LocalSource(HashingSource):
-    """`Source` that reads and hashes a local file, and detects changes.
+    """A `HashedSource` that reads a local file and detects changes to it.
 
     Args:
         file: the file as it was scanned.
@@ -277,7 +294,7 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Allocate memory that goes back to the system when it is freed, unlike memory from malloc's arenas."""
+    """Allocate memory that is returned to the system when it is freed, unlike memory from malloc's arenas."""
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(AttributeError, OSError):  # not on all systems; filling it takes a fifth of the time
         pages.madvise(mmap.MADV_HUGEPAGE)

@@ -18,7 +18,7 @@ from aioassets.runtime.threads import in_thread
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Object to push.
+    """An object to push.
 
     Attributes:
         path: the path relative to the asset, with `/` as the separator; empty for a file asset.
@@ -52,6 +52,9 @@ class StoredFile:
     def changed(self) -> bool:
         return False
 
+    async def hashed(self, algorithm: str) -> str | None:
+        return self.info.checksums.get(algorithm)
+
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         try:
             copy = await driver.copy(self.driver, self.info, key, effects=effects)
@@ -76,7 +79,7 @@ class StoredFile:
 
 
 class StoredSource(HashingSource):
-    """`HashedSource` that reads one revision of an object.
+    """A `HashedSource` that reads one revision of an object.
 
     Args:
         file: the object as it was listed.
@@ -119,8 +122,8 @@ async def scan_store(driver: Driver, key: str, *, include: Sequence[str] = (), e
     Args:
         driver: the driver of the bucket.
         key: the key of an object, or a prefix. A key that is empty or ends with `/` is a prefix.
-        include: gitignore-style patterns of objects to include; empty for all objects.
-        exclude: gitignore-style patterns of objects to leave out.
+        include: gitignore-style patterns for objects to include; empty for all objects.
+        exclude: gitignore-style patterns for objects to leave out.
 
     Raises:
         SourceNotFound: if there is no such object or prefix.

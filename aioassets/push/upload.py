@@ -17,7 +17,7 @@ from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
 
 class UploadLedger:
-    """Record of one push's uploads, which remains valid after a failure. It takes 34 bytes per file.
+    """A record of one push's uploads, which remains valid after a failure. It takes 34 bytes per file.
 
     Args:
         files: the files to upload.
@@ -56,13 +56,13 @@ class UploadLedger:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """File to upload.
+    """A file to upload.
 
     Attributes:
         number: its position in the push.
         file: the source file.
         key: the key of the object.
-        ahead: the reader of the push's files.
+        ahead: the read-ahead for the push.
     """
 
     number: int
@@ -72,7 +72,7 @@ class Upload:
 
 
 class _WatchedSource:
-    """Source that reports bytes when they are first read, and raises an exception once the push should stop.
+    """A source that reports bytes when they are first read, and raises an exception once the push should stop.
 
     Attributes:
         error: the last error raised by the source or a callback, as opposed to the store.
@@ -121,25 +121,25 @@ class _WatchedSource:
 
 
 def _unreported(nbytes: int) -> None:
-    """Ignore progress. This is the callback for files that are compared and not sent."""
+    """Ignore progress. This is the callback for files that are compared instead of being sent."""
 
 
 @dataclass(slots=True)
 class Uploader:
-    """Uploader of the files of one push.
+    """An uploader for the files of one push.
 
-    After a failure or a stop, no further request starts, but those in progress are completed. That way
+    After a failure or a stop, no further requests are started, but those in progress are completed. That way,
     their effects are known, and the version number can be released.
 
     Attributes:
         driver: the driver of the store to upload to.
         name: the asset's name, for progress events.
         ledger: the record of the uploads.
-        effects: where to record requests with an unknown effect.
+        effects: the record of requests whose effect is unknown.
         stop: the signal that asks the uploads to stop.
         report: a function that receives progress events.
-        present: the objects that the resumed push left, by key; `None` if no push is resumed.
-        at_once: the maximum number of concurrent files.
+        present: the objects that an interrupted push left behind, by key; `None` if no push is being resumed.
+        at_once: the maximum number of files to upload concurrently.
     """
 
     driver: Driver
@@ -153,7 +153,7 @@ class Uploader:
     _failure: Exception | None = None
 
     async def run(self, files: Sequence[SourceFile], key: Callable[[SourceFile], str]) -> None:
-        """Upload all files, create-only.
+        """Upload all files, using create-only writes.
 
         Args:
             files: the files to upload.
@@ -208,7 +208,7 @@ class Uploader:
         self.report(BytesTransferred(self.name, nbytes))
 
     def _is_left(self, upload: Upload) -> bool:
-        """Return whether the dead push may have uploaded the file. If so, it is compared instead of being sent."""
+        """Return whether an interrupted push may have uploaded the file. If so, it is compared instead of uploaded."""
         found = (self.present or {}).get(upload.key)
         return found is not None and found.size == upload.file.size
 
@@ -224,7 +224,7 @@ class Uploader:
         return digests
 
     async def _send(self, upload: Upload, source: HashedSource, compared: bool) -> bool:
-        """Upload a file. Return whether it was already in the store and didn't have to be sent."""
+        """Upload a file. Return whether an interrupted push had already uploaded it."""
         key, size = upload.key, upload.file.size
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)

@@ -1,4 +1,4 @@
-"""Documents in a store: indexes, claims and manifests. Also the probe for conditional writes.
+"""Documents in a store, such as indexes, claims and manifests, and the probe for conditional writes.
 
-The modules here use drivers only through their protocol, and don't transfer the content of assets.
+The modules in this package use drivers only through the driver protocol, and don't transfer the content of assets.
 """

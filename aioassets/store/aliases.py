@@ -1,7 +1,7 @@
 """Reading and moving aliases.
 
-A move first checks its target, then swaps `.aliases`, and then checks its target again. A yank marks the `.meta`
-first and reads `.aliases` afterwards. So at least one of the two sees the other, and undoes its own change.
+A move checks its target, replaces `.aliases`, and then checks the target again. A yank first marks the `.meta`, and
+then reads `.aliases`. So if the two run concurrently, at least one of them sees the other and undoes its own change.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from aioassets.store.swaps import Swaps
 logger = logging.getLogger(__name__)
 
 Expected = str | EllipsisType | None
-"""Version that an alias is expected to point at, `None` if it is expected not to exist, `...` for anything."""
+"""The version that an alias is expected to point at; `None` if the alias must not exist; `...` to accept anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """Aliases of the assets in a store.
+    """The aliases of the assets in a store.
 
     Attributes:
         store: the store.
         scheme: the versioning scheme.
         retry: the retry policy, which determines the delays between attempts.
-        by: the user and host that move aliases.
-        require_suitable: raises `StoreUnsuitable` if the store doesn't honour conditional writes.
+        by: the user and host to record in changes.
+        require_suitable: a function that raises `StoreUnsuitable` if the store doesn't honour conditional writes.
     """
 
     store: AssetStore
@@ -80,7 +80,7 @@ class Aliases:
         """Point an alias at a version.
 
         Returns:
-            The move, or the last move of the alias if it points at the version already.
+            The move, or the last move of the alias if it already points at the version.
 
         Raises:
             AliasMoved: if the alias doesn't point at the expected version.
@@ -98,7 +98,7 @@ class Aliases:
 
         Raises:
             AliasNotFound: if the alias doesn't exist.
-            AliasMoved: if it doesn't point at the expected version.
+            AliasMoved: if the alias doesn't point at the expected version.
         """
         parse_name(name)
         parse_alias(alias)
@@ -111,8 +111,8 @@ class Aliases:
         """Point an alias at the version that it pointed at before its last move.
 
         Raises:
-            AliasNotFound: if the alias doesn't exist.
-            VersionNotFound: if the alias has pointed at one version only, or the previous version doesn't exist.
+            AliasNotFound: if the alias doesn't exist, or has only ever pointed at one version.
+            VersionNotFound: if the previous version doesn't exist or isn't complete.
             VersionDeleted: if the previous version was deleted.
             VersionYanked: if the previous version is yanked.
             AliasMoved: if another process moved the alias at the same time.
@@ -128,7 +128,7 @@ class Aliases:
                 name,
                 alias,
                 self.store.url,
-                problem=f"has pointed at {last.version} only; it has no previous version",
+                problem=f"has only ever pointed at {last.version}, so there is no previous version",
             )
         await self._require_sealed(name, last.previous)
         return await self._move(name, alias, last.previous, state, last.version, reason)
@@ -138,7 +138,7 @@ class Aliases:
     async def _move(
         self, name: str, alias: str, version: str, state: AliasState, expected: Expected, reason: str | None
     ) -> AliasMove:
-        """Swap and check the target again. A cancellation waits for both, for as long as cleaning up may take."""
+        """Move an alias, then check its target again. A cancellation lets both finish, within the time for cleanups."""
 
         async def move(stop: StopSignal) -> AliasMove:
             stop.check()
@@ -163,7 +163,7 @@ class Aliases:
     async def _swap(
         self, name: str, alias: str, version: str | None, state: AliasState, expected: Expected, reason: str | None
     ) -> AliasMove:
-        """Write a move by compare-and-swap, beginning with a known state."""
+        """Write a move, using compare-and-swap. The first attempt uses a known state."""
         mark = new_mark(self.by, reason)
         swaps = Swaps(self.store.driver.url, self.retry)
         while True:
@@ -187,7 +187,7 @@ class Aliases:
                 state = await self._after_doubt(name, mark, error)
 
     async def _after_doubt(self, name: str, mark: Mark, error: AioAssetsError) -> AliasState:
-        """Return the state that contains a move whose response was lost, or raise the error if it isn't there."""
+        """Return the aliases after a move whose response was lost, or raise the error if the move wasn't written."""
         try:
             state = await self.store.read_aliases(name)
         except AioAssetsError:
@@ -197,7 +197,7 @@ class Aliases:
         return state
 
     async def _undo(self, name: str, move: AliasMove) -> None:
-        """Point an alias back at its previous version, or remove it if that has been withdrawn as well."""
+        """Point an alias back at its previous version, or remove the alias if that version was withdrawn as well."""
         back = await self._put_back(name, move, move.previous)
         if back is None or back.version is None:
             return
@@ -207,7 +207,7 @@ class Aliases:
             await self._put_back(name, back, None)
 
     async def _put_back(self, name: str, move: AliasMove, version: str | None) -> AliasMove | None:
-        """Change an alias after a move. Return `None` if another process has moved it since."""
+        """Change an alias again after a move. Return `None` if another process has moved the alias since then."""
         swaps = Swaps(self.store.driver.url, self.retry)
         mark = new_mark(self.by, f"{move.version} was withdrawn")
         while True:
@@ -231,7 +231,7 @@ class Aliases:
             raise InvalidAlias(alias, f"it is a version in the scheme {self.scheme.name}")
         self.scheme.check(version)
         if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "an alias points at a complete version, such as 1.2")
+            raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
 
     async def _require_sealed(self, name: str, version: str) -> Manifest:
         """Return the manifest of a version that an alias may point at."""

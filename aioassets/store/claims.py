@@ -33,7 +33,7 @@ def new_claim(operation: str, fingerprint: str, claimant: Claimant) -> Claim:
 
 
 def is_dead(meta: MetaState, claim: Claim) -> bool:
-    """Return whether the holder of a claim is known to be dead, or hasn't renewed it for 15 minutes."""
+    """Return whether the holder of a claim is known to be dead, or hasn't renewed the claim for 15 minutes."""
     here = current_machine()
     if here.is_gone(claim.machine, claim.pid, claim.started):
         return True
@@ -45,7 +45,8 @@ def is_dead(meta: MetaState, claim: Claim) -> bool:
 def may_take_over(meta: MetaState, claim: Claim, operation: str, fingerprint: str) -> bool:
     """Return whether a push may take over a claim.
 
-    It may if the claim was released, or if the claim's holder died while pushing the same source.
+    This is allowed if the claim was released, or if its holder is dead and was pushing the same source with the same
+    operation.
     """
     if claim.state is ClaimState.RELEASED:
         return True

@@ -1,4 +1,4 @@
-"""Reading and writing indexes, claims and manifests."""
+"""Reading the documents in a store, and writing indexes and aliases."""
 
 from __future__ import annotations
 
@@ -40,23 +40,25 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Parse = Callable[[bytes, Callable[[], None]], T]
-"""Function that parses bytes, and regularly calls its second argument, which raises an exception on cancellation."""
+"""A function that parses bytes. It regularly calls its second argument, which raises an exception on cancellation."""
 
 INLINE: Final = 16 * 1024
-"""Maximum size in bytes of JSON parsed on the event loop (a few milliseconds). Larger documents use a thread."""
+"""Maximum size in bytes of a document to parse on the event loop, which takes at most a few milliseconds. Larger
+documents are parsed in a thread."""
 LISTED_AT_ONCE: Final = 64
 """Maximum number of concurrent listings."""
 LARGE_AT_ONCE: Final = 64 * 1024 * 1024
-"""Maximum total size in bytes of large documents to read and parse concurrently. A larger document is read alone.
-Once parsed, documents take several times as much memory."""
+"""Maximum total size in bytes of large documents to read and parse concurrently. A document that exceeds this size is
+read on its own. Once parsed, documents take several times as much memory."""
 INDEX_LIFETIME: Final = 60.0
-"""Number of seconds for which a push may rely on an index after reading it. `clean` waits many times as long."""
+"""Number of seconds for which a push may rely on an index after reading it. `clean` waits many times as long before it
+removes a `.meta` whose version number could then be used again."""
 
 
 async def read_small_first(read: Callable[[int], Awaitable[T]], limit: int, what: str) -> T:
     """Read a document with a limit of 1 MiB. If it is larger, read it again with its size as the limit.
 
-    The size of a document is only known from the first response.
+    The size of a document isn't known before the first response.
 
     Args:
         read: a function that reads the document, given a limit in bytes.
@@ -86,8 +88,8 @@ class IndexState:
         store: the `AssetStore` that the index belongs to.
         asked: the time of the request, according to the clock of that `AssetStore`.
         new_store: whether the bucket or folder doesn't exist yet and the first write will create it.
-        answered: the time of the response, according to the store's clock; `None` if the index didn't exist or was
-            written.
+        answered: the time of the response, according to the store's clock; `None` if the index didn't exist, or if
+            this is its state after a write.
     """
 
     index: VersionIndex
@@ -110,7 +112,7 @@ class MetaState:
     Attributes:
         content: the claim, manifest or tombstone.
         revision: the revision.
-        modified: the time of its last write, according to the store's clock.
+        modified: the time of the last write, according to the store's clock.
         answered: the time of the response, according to the same clock.
     """
 
@@ -155,7 +157,7 @@ class AssetStore:
     """The assets under one prefix in a store.
 
     Attributes:
-        driver: the driver of the bucket.
+        driver: the driver for the bucket.
         layout: the layout of the keys.
         clock: a monotonic clock in seconds that keeps running while the machine is suspended.
         files_at_once: the maximum number of files that one call processes concurrently.
@@ -187,7 +189,7 @@ class AssetStore:
 
         Args:
             name: the asset's name.
-            creating: whether to accept a missing bucket or folder that the first write creates.
+            creating: whether to accept that the bucket or folder doesn't exist, if the first write would create it.
 
         Raises:
             BucketNotFound: if the bucket or folder doesn't exist.
@@ -226,7 +228,7 @@ class AssetStore:
 
         Raises:
             ObjectNotFound: if it doesn't exist.
-            StoreCorrupt: if it is not a valid claim, manifest or tombstone.
+            StoreCorrupt: if it isn't a valid claim, manifest or tombstone.
         """
         key = self.layout.meta(name, version)
         found, content = await self._read(key, parse_meta, MAX_DOCUMENT, "a manifest")
@@ -236,7 +238,7 @@ class AssetStore:
         """Read an asset's aliases. If the document doesn't exist, return an empty table.
 
         Raises:
-            StoreCorrupt: if the document isn't valid.
+            StoreCorrupt: if the document is invalid.
         """
         key = self.layout.aliases(name)
         try:
@@ -248,7 +250,7 @@ class AssetStore:
         return AliasState(table, found.revision)
 
     async def swap_aliases(self, name: str, state: AliasState, table: AliasTable) -> AliasState:
-        """Replace an asset's aliases by compare-and-swap.
+        """Replace an asset's aliases, using compare-and-swap.
 
         Raises:
             PreconditionFailed: if the aliases are no longer in the given state.
@@ -328,7 +330,7 @@ class AssetStore:
         return found - {""}
 
     async def asset_names(self, prefix: str) -> list[str]:
-        """Return the names of assets that start with `prefix`, sorted, without listing the content of versions."""
+        """Return all asset names that start with `prefix`, sorted, without listing the content of versions."""
         root = self.layout.root
         found: list[str] = []
 
@@ -348,7 +350,7 @@ class AssetStore:
 
         Args:
             prefix: the prefix to start from.
-            look: a function that receives a folder and an item in it, and returns whether to descend into the item.
+            look: a function that takes a folder and an item in it, and returns whether to descend into the item.
         """
         inner: list[str] = []
 

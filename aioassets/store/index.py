@@ -39,7 +39,7 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
 
     Raises:
         InvalidVersion: if the index uses a different versioning scheme.
-        VersionNotFound: if the index has no version with the requested major number.
+        VersionNotFound: if the index has no version with the requested major version.
     """
     check_index(state, scheme, name)
     version = scheme.following(plan_bump, _numbers(state, scheme, plan_bump))
@@ -49,10 +49,10 @@ def next_version(state: IndexState, scheme: VersioningScheme, name: str, plan_bu
 
 
 def _numbers(state: IndexState, scheme: VersioningScheme, bump: Bump) -> Sequence[str]:
-    """Return the listed versions, and the fenced ones whose numbers the next version must follow.
+    """Return the listed versions, and the fenced versions that the next version must also follow.
 
-    Those are all of them if a major is given or bumped, and otherwise the ones in the series of the latest listed
-    version, or of the latest fenced one if none is listed.
+    Usually, these are the fenced versions in the series of the latest listed version. If no version is listed, or
+    the bump concerns a major version, all fenced versions are returned.
     """
     index = state.index
     if not (index.fences and index.versions) or bump.major is not None or bump.bump_major:
@@ -62,7 +62,7 @@ def _numbers(state: IndexState, scheme: VersioningScheme, bump: Bump) -> Sequenc
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:
-    """Raise `AssetExists` if an asset to create already exists, or `AssetNotFound` if an asset to update doesn't."""
+    """Raise `AssetExists` if the asset to create exists, or `AssetNotFound` if the asset to update doesn't exist."""
     if operation == CREATE and state.exists:
         latest = f" (its latest version is {state.index.versions[0]})" if state.index.versions else ""
         raise AssetExists(
@@ -81,7 +81,7 @@ async def add_to_index(
     retry: RetryPolicy,
     known: IndexState | None = None,
 ) -> IndexState:
-    """Add versions to an index by compare-and-swap, retrying as long as other writers change it.
+    """Add versions to an index, using compare-and-swap. Try again whenever another writer has changed the index.
 
     Versions that are already listed are not an error. Fenced versions are left out.
 
@@ -94,7 +94,7 @@ async def add_to_index(
         known: a known state of the index to try first, instead of reading the index.
 
     Returns:
-        The index that contains the versions, apart from fenced ones.
+        The state of the index that contains the versions, apart from fenced ones.
 
     Raises:
         InvalidVersion: if the index uses a different versioning scheme.

@@ -1,4 +1,4 @@
-"""Creating the marks of changes to versions and aliases."""
+"""Creating the marks that record changes to versions and aliases."""
 
 from __future__ import annotations
 

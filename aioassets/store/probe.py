@@ -1,4 +1,4 @@
-"""Probing whether a store supports conditional writes."""
+"""Probing a store to find out whether it honours conditional writes."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from aioassets.store.scratch import remove_scratch
 logger = logging.getLogger(__name__)
 
 PROBE_LIFETIME: Final = 7 * 24 * 3600.0
-"""Number of seconds for which a successful probe of a store is remembered."""
+"""Number of seconds for which the success of a probe is remembered."""
 
 
 async def probe(driver: Driver, layout: Layout) -> None:
-    """Check, using a scratch object, that a store honours conditional writes.
+    """Check that a store honours conditional writes. The check uses a scratch object.
 
-    The probe can't check whether they are atomic.
+    The probe can't find out whether conditional writes are atomic.
 
     Raises:
-        StoreUnsuitable: if the store doesn't honour them.
+        StoreUnsuitable: if the store doesn't honour conditional writes.
     """
     key = layout.scratch(secrets.token_hex(16))
     logger.info("Probing %s for conditional writes", driver.url)
     try:
         first = await _must_succeed(driver, key, b"1", Expect.ABSENT, "create a new object")
-        await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it created an object that already existed")
-        await _must_succeed(driver, key, b"3", first, "replace an object with the revision that it had returned")
+        await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it let an existing object be created again")
+        await _must_succeed(driver, key, b"3", first, "replace an object, even given its current revision")
         await _must_be_refused(driver, key, b"4", first, "it replaced an object despite an outdated revision")
     finally:
         await remove_scratch(driver, key)
 
 
 class ProbeCache:
-    """A record of the stores that were found suitable, kept in files for a week.
+    """A record of the stores that have been found suitable, kept in files for a week.
 
     Args:
-        folder: the folder for the files. If it is `None` or not writable, the record lasts as long as this object.
+        folder: the folder for the files. If it is `None` or not writable, the record is only kept in memory.
         now: a function that returns the current Unix time in seconds.
     """
 
@@ -61,7 +61,7 @@ class ProbeCache:
         self._probing = anyio.Lock()
 
     async def require(self, driver: Driver, layout: Layout) -> None:
-        """Probe a store unless it was found suitable recently.
+        """Probe a store unless it has recently been found suitable.
 
         Raises:
             StoreUnsuitable: if the store doesn't honour conditional writes.

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 async def remove_scratch(driver: Driver, key: str) -> None:
-    """Delete a scratch object. A failure is only logged, because the result that it was used for matters more."""
+    """Delete a scratch object. A failure is only logged, so that it doesn't mask the caller's result."""
     problem: object = "it took too long."
     with cleanup_scope():
         try:

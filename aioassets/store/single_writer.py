@@ -27,10 +27,10 @@ from aioassets.store.documents import read_small_first
 class SingleWriter:
     """A driver for stores that don't support conditional writes. It checks the conditions itself before each write.
 
-    This is safe only as long as there is no other writer, as the user has declared.
+    This is only safe while there is no other writer, which the user has to ensure.
 
     Args:
-        driver: the driver of the store.
+        driver: the underlying driver, whose methods are called.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -55,7 +55,7 @@ class SingleWriter:
         return await self._driver.write(key, data, expected=Expect.ANYTHING, effects=effects)
 
     async def _revision(self, key: str) -> Revision | Expect:
-        """Return the revision of a document, or `Expect.ABSENT`. `stat` may return a different kind of revision."""
+        """Return the revision of a document, or `Expect.ABSENT`. Don't use `stat`, which may report a different one."""
 
         async def read(size: int) -> Document:
             return await self._driver.read(key, limit=size)

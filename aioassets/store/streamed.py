@@ -16,9 +16,9 @@ class StreamedJson:
     """A JSON document that is encoded each time it is read.
 
     Attributes:
-        fields: a function that returns the fields, the same ones each time, with iterators in place of long arrays.
-        size: the size of the JSON in bytes.
-        sha256: its SHA-256 in lowercase hexadecimal.
+        fields: a function that returns the same fields each time, with new iterators in place of long arrays.
+        size: the size of the encoded document in bytes.
+        sha256: the SHA-256 digest of the encoded document, in lowercase hexadecimal.
     """
 
     fields: Callable[[], Mapping[str, Any]]
@@ -36,7 +36,7 @@ class StreamedJson:
 
 
 def encoded(fields: Callable[[], Mapping[str, Any]]) -> bytes | StreamedJson:
-    """Encode an object as JSON. Return a streamed document if it is larger than 1 MiB."""
+    """Encode an object as JSON. Return bytes, or a streamed document if the JSON is larger than about 1 MiB."""
     size, digest, short = 0, hashlib.sha256(), b""
     for chunk in coalesced(dump_chunks(fields())):
         short = b"" if size else chunk

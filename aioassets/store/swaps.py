@@ -1,4 +1,4 @@
-"""Repeating a compare-and-swap for as long as other writers change the document."""
+"""Repeating a compare-and-swap as long as other writers change the document in between."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from aioassets.errors import StoreUnsuitable
 from aioassets.runtime.retry import RetryPolicy
 
 MAX_REFUSALS: Final = 5
-"""Number of consecutive refused writes, at an unchanged revision, after which a store counts as unsuitable."""
+"""Number of consecutive writes that are refused, with the revision unchanged, before a store counts as unsuitable."""
 MAX_DOUBLINGS: Final = 5
-"""Number of attempts after which the delay between them no longer grows."""
+"""Number of attempts after which the delay between attempts no longer grows."""
 
 
 class Swaps:
-    """The attempts at one compare-and-swap.
+    """A record of the attempts to make one compare-and-swap.
 
     Args:
         url: the URL of the store, for the error message.
@@ -28,7 +28,7 @@ class Swaps:
         self._refused: object = None
 
     def check(self, revision: object) -> None:
-        """Check a revision that was just read, before the next attempt.
+        """Check the revision that was read for the next attempt.
 
         Raises:
             StoreUnsuitable: if the store keeps refusing conditional writes with the current revision.
@@ -44,7 +44,7 @@ class Swaps:
 
         Args:
             revision: the revision with which the attempt was refused.
-            wait: whether to wait; unnecessary if the revision was outdated from the start.
+            wait: whether to wait, which is unnecessary if the revision was outdated from the start.
         """
         self._refused = revision
         if wait:

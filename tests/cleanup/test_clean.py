@@ -567,5 +567,5 @@ async def test_a_cleaning_logs_what_has_changed_and_is_kept(
     await manager.clean(plan)
 
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
-        "Kept because it changed or is in use: dead_push at 'memory://memory/assets/model/0.1'",
+        "Kept because it has changed or is in use: dead_push at 'memory://memory/assets/model/0.1'",
     ]

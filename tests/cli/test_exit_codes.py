@@ -205,7 +205,15 @@ def test_every_error_class_has_an_exit_code() -> None:
         "SourceChanged",
         "SourceError",
     }
-    assert {name for name, code in codes.items() if code == 4} == {"Conflict", "AssetExists", "PushContended"}
+    assert {name for name, code in codes.items() if code == 4} == {
+        "AliasMoved",
+        "AssetExists",
+        "Conflict",
+        "PushContended",
+        "VersionDiffers",
+        "VersionInUse",
+        "VersionYanked",
+    }
     assert codes["InvalidSetting"] == 2
     assert codes["StoreUnsuitable"] == 7
 

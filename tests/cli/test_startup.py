@@ -22,6 +22,7 @@ PARSING = {
     "aioassets.cli.app",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.view_commands",
 }
 """Modules of the package that parsing a command line imports."""
 SLOW = {"anyio", "asyncio", "email", "importlib.metadata", "ssl"}

@@ -110,7 +110,7 @@ def deep(tmp_path: Path) -> Iterator[Path]:
 def test_folders_that_are_nested_too_deep_are_one_error(invoke: Invoke, deep: Path) -> None:
     ran = invoke("new", deep, "name", "--yes")
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert "nested more than 512 deep" in ran.err
+    assert "nested more than 512 levels deep" in ran.err
 
 
 @pytest.mark.parametrize("args", [["list"], ["clean", "--dry-run"]], ids=lambda args: args[0])

@@ -184,9 +184,9 @@ async def test_an_unreachable_store_names_only_its_own_cached_versions(
         if method == "read":
             raise StoreUnavailable("the store", "a test says so.")
 
-    with pytest.raises(StoreUnavailable, match="No version of it is cached"):
+    with pytest.raises(StoreUnavailable, match="No version is cached"):
         await make_manager(Interposer(production, fail)).fetch_asset("model")
-    with pytest.raises(StoreUnavailable, match=r"Name a cached version exactly: 0\.0"):
+    with pytest.raises(StoreUnavailable, match=r"Request a cached version exactly: 0\.0"):
         await make_manager(Interposer(staging, fail)).fetch_asset("model")
 
 

@@ -70,7 +70,7 @@ async def test_a_cached_version_that_is_named_exactly_needs_no_store(
 
 
 async def test_a_part_is_downloaded_alone(driver: Driver, make_manager: ManagerFactory, tree: Path) -> None:
-    """A sub-part matches whole path segments: a file, or all files below a folder."""
+    """A part matches whole path segments: a file, or all files below a folder."""
     interposer = Interposer(driver)
     manager = make_manager(interposer)
     await manager.create_asset(tree, "model")
@@ -397,7 +397,7 @@ async def test_the_error_of_an_unreachable_store_names_cached_versions(
     await make_manager(memory).create_asset(files("a"), "model")
     await make_manager(memory).fetch_asset("model")
     manager = make_manager(Interposer(memory, Fail("before", "read", "model.versions", times=9)))
-    with pytest.raises(StoreUnavailable, match=r"Name a cached version exactly: 0\.0\."):
+    with pytest.raises(StoreUnavailable, match=r"Request a cached version exactly: 0\.0\."):
         await manager.fetch_asset("model")
     assert (await manager.fetch_asset("model:0.0")).from_cache
 
@@ -521,5 +521,5 @@ async def test_versions_of_modelkit_are_fetched_unverified(
 
 
 def test_the_assets_directory_must_not_be_the_store(make_manager: ManagerFactory, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match="Use another folder"):
+    with pytest.raises(InvalidSetting, match="Use a different folder"):
         make_manager(LocalDriver(tmp_path), assets_dir=tmp_path)

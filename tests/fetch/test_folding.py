@@ -129,7 +129,7 @@ async def test_two_files_that_are_one_are_refused_by_name(
     """Neither overwrites the other, and nothing is placed."""
     await push(memory, tmp_path, "model", *paths)
     manager = make_manager(memory, assets_dir=folding)
-    with pytest.raises(CacheError, match=rf"its file system treats {both} of model:0\.0 as one path; use an assets"):
+    with pytest.raises(CacheError, match=rf"its file system treats {both} in model:0\.0 as one path; use an assets"):
         await manager.fetch_asset("model")
     assert not any(folding.glob("*/model"))
     assert list(folding.glob("*/.aioassets/model/*")) == []
@@ -161,7 +161,7 @@ async def test_one_of_two_folded_files_is_not_fetched_as_a_part(
     await push(memory, tmp_path, "model", "a/Readme", "a/readme", "b/other")
     manager = make_manager(memory, assets_dir=folding)
     for part in ("a/Readme", "a/readme", "a"):
-        with pytest.raises(CacheError, match="treats 'a/Readme' and 'a/readme' of model:0"):
+        with pytest.raises(CacheError, match="treats 'a/Readme' and 'a/readme' in model:0"):
             await manager.fetch_asset(f"model[{part}]")
     assert (await manager.fetch_asset("model[b]")).path.joinpath("other").read_text() == "b/other"
 

@@ -156,7 +156,7 @@ async def test_damaged_files_are_logged_when_they_are_found_and_when_they_are_re
     found = ("WARNING", f"Damaged in the assets directory: {caught.value}")
     assert lines(log) == [
         *[found] * 3,  # once more under the lock
-        ("WARNING", f"Replacing 1 of 7 files in {str(fetched.path)!r}: they were damaged"),
+        ("WARNING", f"Replacing 1 of 7 files in {str(fetched.path)!r} because of damage"),
     ]
 
 

@@ -181,7 +181,10 @@ def test_a_file_asset_has_no_folders() -> None:
         (b"{}", "its is_directory"),
         (b'{"x": 1e999}', "'1e999' is not a finite number"),
         (b'{"x": NaN}', "'NaN' is not a finite number"),
-        (b'{"x": ' + b"9" * 5000 + b"}", r"^it isn't valid JSON in UTF-8 \('9{100}…' has more than 100 digits\)$"),
+        (
+            b'{"x": ' + b"9" * 5000 + b"}",
+            r"^it isn't valid JSON encoded in UTF-8 \('9{100}…' has more than 100 digits\)$",
+        ),
         (b'{"\\uDEAD": 1}', "surrogates not allowed"),
         (b"{" + b'"x": 1, ' * 1000 + b'"x": 1}', "it has more than 1,000 fields"),
     ],

@@ -125,7 +125,7 @@ async def test_files_that_could_not_be_fetched_again_are_refused(
         await scan(tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("aioassets.push.scan.MAX_DOCUMENT", 500)
-    with pytest.raises(SourceError, match="its paths are too long for one manifest"):
+    with pytest.raises(SourceError, match="its paths are too long in total for one manifest"):
         await scan(tmp_path)
 
 

@@ -149,7 +149,7 @@ async def test_an_alias_is_removed_if_its_previous_target_is_withdrawn_too(alias
 
 async def test_a_rollback_goes_to_the_previous_target_and_back(aliases: Aliases) -> None:
     await aliases.move(NAME, "prod", "0.0")
-    with pytest.raises(AliasNotFound, match=r"has pointed at 0\.0 only"):
+    with pytest.raises(AliasNotFound, match=r"has only ever pointed at 0\.0"):
         await aliases.roll_back(NAME, "prod")
     await aliases.move(NAME, "prod", "0.1")
     assert (await aliases.roll_back(NAME, "prod")).version == "0.0"

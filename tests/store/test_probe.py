@@ -63,9 +63,9 @@ async def test_a_suitable_store_passes_and_is_left_clean() -> None:
 @pytest.mark.parametrize(
     ("driver", "observed"),
     [
-        (Ignoring("create"), "it created an object that already existed"),
+        (Ignoring("create"), "it let an existing object be created again"),
         (Ignoring("swap"), "it replaced an object despite an outdated revision"),
-        (Refusing(), "it refused to replace an object with the revision that it had returned"),
+        (Refusing(), "it refused to replace an object, even given its current revision"),
     ],
 )
 async def test_an_unsuitable_store_is_refused_with_the_reason(driver: MemoryDriver, observed: str) -> None:

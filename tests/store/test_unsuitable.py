@@ -70,7 +70,9 @@ async def test_a_push_is_refused_before_any_harm(driver: Driver, make_manager: M
     manager = make_manager(interposer)
     await driver.upload("assets/other/0.0", BytesSource(b"of another push"))
     for call in (manager.create_asset, manager.create_asset):  # the second call fails too
-        with pytest.raises(StoreUnsuitable, match=r"it created an object that already existed.*single_writer") as error:
+        with pytest.raises(
+            StoreUnsuitable, match=r"it let an existing object be created again.*single_writer"
+        ) as error:
             await call(files("a"), "model")
         assert driver.url in str(error.value)
     written = {key for method, key in interposer.calls if method not in ("read", "stat", "list", "read_range")}
@@ -93,7 +95,7 @@ def test_the_command_line_explains_an_unsuitable_store(ignoring: dict[str, Any],
     ran = command(ignoring, tmp_path, "new", str(files("a")), "model", "--yes")
     assert (ran.returncode, ran.stdout) == (7, "")
     assert ran.stderr.splitlines()[-1] == (
-        f"Error: {ignoring['url']} is not safe for concurrent pushes: it created an object that already existed. "
+        f"Error: {ignoring['url']} is not safe for concurrent pushes: it let an existing object be created again. "
         "Use another store or, if only one process pushes at a time, declare a single writer "
         "(single_writer=True, --single-writer, AIOASSETS_SINGLE_WRITER=1)."
     )

@@ -1,0 +1,268 @@
+"""The manager for code without an event loop, such as scripts, notebooks and Celery tasks.
+
+Its calls run on an event loop in a separate thread, and block the calling thread until they end.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, BlockingPortalProvider
+
+from aioassets.drivers.protocol import Driver
+from aioassets.errors import ManagerStateError
+from aioassets.manager import AssetsManager as _Async
+from aioassets.model.versioning import VersioningScheme
+from aioassets.runtime.retry import RetryPolicy
+from aioassets.settings import Settings
+
+__all__ = ["AssetsManager"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_portals: Final[dict[int, BlockingPortalProvider]] = {}
+"""The loop threads, by process ID. The managers of a process share one, so that one manager can copy to another."""
+_END: Final = object()
+
+
+def _blocking(
+    method: Callable[Concatenate[_Async, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[AssetsManager, P], T]:
+    """Return a method that runs a coroutine method of the asynchronous manager."""
+
+    def call(self: AssetsManager, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._calls.run(functools.partial(method, self._manager, *_plain(args), **_plain_values(kwargs)))
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[_Async, P], AsyncIterator[T]],
+) -> Callable[Concatenate[AssetsManager, P], Iterator[T]]:
+    """Return a method that iterates over the items of an asynchronous iterator of the asynchronous manager."""
+
+    def iterate(self: AssetsManager, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        items = method(self._manager, *args, **kwargs)
+        try:
+            while True:
+                item: Any = self._calls.run(functools.partial(_following, items))
+                if item is _END:
+                    return
+                yield item
+        finally:
+            if inspect.isasyncgen(items):
+                self._calls.run(items.aclose)
+
+    functools.update_wrapper(iterate, method)
+    return iterate
+
+
+async def _following(items: AsyncIterator[T]) -> T | object:
+    return await anext(items, _END)
+
+
+def _plain(args: Any) -> Any:
+    return tuple(
+        arg._manager if isinstance(arg, AssetsManager) else arg  # noqa: SLF001 - its own class
+        for arg in args
+    )
+
+
+def _plain_values(kwargs: Any) -> Any:
+    return dict(zip(kwargs, _plain(kwargs.values()), strict=True))
+
+
+class _Calls:
+    """The calls of one manager, which run on the loop thread of the process that created the manager."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._closed = False
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine function on the loop thread, and return its result.
+
+        An exception in the waiting thread, such as `KeyboardInterrupt`, cancels the call. It is raised once the call
+        has cleaned up.
+
+        Raises:
+            ManagerStateError: if the manager is closed, was created before a fork, or is called from a progress
+                function.
+        """
+        portal = self._opened()
+        ended = threading.Event()
+        try:
+            future: Future[T] = portal.start_task_soon(_noted, work, ended)
+        except RuntimeError:  # raised on the loop thread itself
+            raise ManagerStateError(
+                "A progress function can't call a blocking manager, because that call would wait for itself."
+            ) from None
+        try:
+            return future.result()
+        except BaseException:
+            if future.cancel():
+                ended.wait()
+            raise
+
+    def close(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a last coroutine function, if any other has run, and leave the loop thread."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            was_closed, self._closed = self._closed, True
+        if was_closed or self._portal is None:
+            return
+        with self._stack:
+            self._portal.call(work)
+
+    def check(self) -> None:
+        """Raise `ManagerStateError` if the manager is closed, or was created before a fork."""
+        self._opened()
+
+    def _opened(self) -> BlockingPortal:
+        if self._pid != os.getpid():
+            raise ManagerStateError(
+                "This manager was created before a fork, and its thread doesn't exist in this process. "
+                "Create a manager in each process, after the fork."
+            )
+        with self._lock:
+            if self._closed:
+                raise ManagerStateError("This manager is closed. Create a new one.")
+            if self._portal is None:
+                provider = _portals.setdefault(self._pid, BlockingPortalProvider())
+                self._portal = self._stack.enter_context(provider)
+            return self._portal
+
+
+async def _noted(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.Event) -> T:
+    try:
+        return await work()
+    finally:
+        ended.set()
+
+
+class AssetsManager:
+    """Manager with the methods of `aioassets.AssetsManager`, which block until they are done.
+
+    Use a manager as a context manager, or close it with `close`. Several threads may use one manager at the same
+    time. It also works while an event loop is running, as in Jupyter, but blocks that loop. It doesn't work in a
+    process that was forked after the manager was created.
+
+    Progress functions are called in the manager's own thread. They can't call a blocking manager.
+
+    Args:
+        bucket: as for `aioassets.AssetsManager`, like all other arguments.
+
+    Raises:
+        InvalidSetting: if an argument or environment variable is invalid.
+    """
+
+    def __init__(
+        self,
+        bucket: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        assetsmanager_prefix: str | None = None,
+        storage_provider: str | None = None,
+        assets_dir: str | os.PathLike[str] | None = None,
+        versioning: str | VersioningScheme | None = None,
+        driver: Driver | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        max_requests: int | None = None,
+        min_requests: int | None = None,
+        max_bytes: int | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        cleanup_timeout: float | None = None,
+        retry_for: float | None = None,
+        offline: bool | None = None,
+        single_writer: bool | None = None,
+        record_user: bool | None = None,
+        record_host: bool | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self._calls = _Calls()
+        self._manager = _Async(
+            bucket,
+            settings=settings,
+            assetsmanager_prefix=assetsmanager_prefix,
+            storage_provider=storage_provider,
+            assets_dir=assets_dir,
+            versioning=versioning,
+            driver=driver,
+            storage_options=storage_options,
+            max_requests=max_requests,
+            min_requests=min_requests,
+            max_bytes=max_bytes,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            cleanup_timeout=cleanup_timeout,
+            retry_for=retry_for,
+            offline=offline,
+            single_writer=single_writer,
+            record_user=record_user,
+            record_host=record_host,
+            retry=retry,
+        )
+
+    def __enter__(self) -> Self:
+        self._calls.check()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Reject further calls, wait for those in progress, and close the manager's connections.
+
+        It is safe to call this method more than once.
+        """
+        self._calls.close(self._manager.aclose)
+
+    @property
+    def url(self) -> str | None:
+        """The URL under which the store keeps its assets; `None` if there is no bucket."""
+        return self._manager.url
+
+    # Push
+
+    create_asset = _blocking(_Async.create_asset)
+    update_asset = _blocking(_Async.update_asset)
+    update_assets = _blocking(_Async.update_assets)
+    plan_create = _blocking(_Async.plan_create)
+    plan_update = _blocking(_Async.plan_update)
+    push = _blocking(_Async.push)
+
+    # Fetch and list
+
+    fetch_asset = _blocking(_Async.fetch_asset)
+    verify_asset = _blocking(_Async.verify_asset)
+    list_versions = _blocking(_Async.list_versions)
+    list_assets = _iterating(_Async.list_assets)
+    describe_asset = _blocking(_Async.describe_asset)
+    log_versions = _blocking(_Async.log_versions)
+    diff_versions = _blocking(_Async.diff_versions)
+
+    # Look
+
+    describe_asset = _blocking(_Async.describe_asset)
+    log_versions = _blocking(_Async.log_versions)
+    diff_versions = _blocking(_Async.diff_versions)
+
+    # Clean
+
+    plan_clean = _blocking(_Async.plan_clean)
+    clean = _blocking(_Async.clean)
+    publish_version = _blocking(_Async.publish_version)

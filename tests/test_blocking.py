@@ -1,0 +1,181 @@
+"""The blocking manager: same methods as the asynchronous one, callable from any thread without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import aioassets
+from aioassets import MemoryDriver
+from aioassets.blocking import AssetsManager
+from aioassets.drivers.protocol import Source, Uploaded
+from aioassets.errors import AssetNotFound, ManagerStateError
+from aioassets.progress import Event
+
+LOCAL = {"close": "aclose"}
+"""Methods with another name than in the asynchronous manager."""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("data")
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[AssetsManager]:
+    with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache") as manager:
+        yield manager
+
+
+def loop_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("asyncio-portal")]
+
+
+def test_it_pushes_lists_and_fetches(manager: AssetsManager, source: Path) -> None:
+    assert manager.create_asset(source, "team/model").version == "0.0"
+    assert manager.update_asset(source, "team/model", bump_major=True).version == "1.0"
+    assert manager.list_versions("team/model") == ["1.0", "0.0"]
+    assert [asset.name for asset in manager.list_assets()] == ["team/model"]
+    assert (manager.fetch_asset("team/model").path / "file").read_text() == "data"
+
+
+def test_errors_are_those_of_the_asynchronous_manager(manager: AssetsManager, source: Path) -> None:
+    manager.create_asset(source, "team/model")
+    with pytest.raises(AssetNotFound):
+        manager.fetch_asset("other")
+
+
+def test_it_has_all_public_methods_with_the_same_parameters() -> None:
+    def methods(kind: type) -> dict[str, inspect.Signature]:
+        return {
+            name: inspect.signature(member)
+            for name, member in vars(kind).items()
+            if inspect.isroutine(member) and (not name.startswith("_") or name == "__init__")
+        }
+
+    expected = methods(aioassets.AssetsManager)
+    assert methods(AssetsManager) == {name: expected[LOCAL.get(name, name)] for name in methods(AssetsManager)}
+    assert expected.keys() == {LOCAL.get(name, name) for name in methods(AssetsManager)}
+
+
+def test_several_threads_share_a_manager(manager: AssetsManager, source: Path) -> None:
+    manager.create_asset(source, "team/model")
+    with ThreadPoolExecutor(8) as threads:
+        pushes = [threads.submit(manager.update_asset, source, "team/model") for _ in range(16)]
+    assert {push.result().version for push in pushes} == {f"0.{number}" for number in range(1, 17)}
+
+
+def test_it_works_inside_a_running_loop(manager: AssetsManager, source: Path) -> None:
+    async def cell() -> str:
+        return manager.create_asset(source, "team/model").version
+
+    assert asyncio.run(cell()) == "0.0"
+
+
+def test_managers_share_a_thread_that_ends_with_the_last_one(tmp_path: Path) -> None:
+    assert not loop_threads()
+    with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache"):
+        other = AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache")
+        with other:
+            assert len(loop_threads()) == 1
+        assert len(loop_threads()) == 1
+    assert not loop_threads()
+
+
+def test_a_closed_manager_refuses_calls(tmp_path: Path) -> None:
+    manager = AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache")
+    manager.close()
+    manager.close()
+    with pytest.raises(ManagerStateError, match="closed"):
+        manager.list_versions("team/model")
+    with pytest.raises(ManagerStateError, match="closed"), manager:
+        pass
+
+
+def test_a_progress_function_cannot_call_the_manager(manager: AssetsManager, source: Path) -> None:
+    problems: list[Exception] = []
+
+    def progress(event: Event) -> None:
+        try:
+            manager.list_versions("team/model")
+        except ManagerStateError as error:
+            problems.append(error)
+
+    manager.create_asset(source, "team/model", progress=progress)
+    assert "would wait for itself" in str(problems[0])
+
+
+class Stuck(MemoryDriver):
+    """Driver that interrupts the main thread during the first upload, and then waits until it is cancelled."""
+
+    is_stuck = False
+
+    async def upload(self, key: str, source: Source, **options: Any) -> Uploaded:
+        if not self.is_stuck:
+            self.is_stuck = True
+            os.kill(os.getpid(), signal.SIGINT)
+            await anyio.sleep_forever()
+        return await super().upload(key, source, **options)
+
+
+def test_an_interrupt_cancels_the_call_which_cleans_up(source: Path, tmp_path: Path) -> None:
+    with AssetsManager(driver=Stuck(), assets_dir=tmp_path / "cache") as manager:
+        with pytest.raises(KeyboardInterrupt):
+            manager.create_asset(source, "team/model")
+        # The first upload may still take effect, so its number isn't used again.
+        assert manager.create_asset(source, "team/model").version == "0.1"
+
+
+def test_the_items_of_an_iterator_are_fetched_as_needed(manager: AssetsManager, source: Path) -> None:
+    for name in ("a", "b"):
+        manager.create_asset(source, name)
+    assets = manager.list_assets()
+    assert next(assets).name == "a"
+    assets.close()  # type: ignore[attr-defined]
+    assert manager.list_versions("a") == ["0.0"]
+
+
+FORKED = """
+import os, sys
+from aioassets import MemoryDriver
+from aioassets.blocking import AssetsManager
+from aioassets.drivers.protocol import Source, Uploaded
+from aioassets.errors import ManagerStateError
+
+manager = AssetsManager(sys.argv[1], assets_dir=sys.argv[2])
+with manager:
+    if not (child := os.fork()):
+        try:
+            manager.list_versions("team/model")
+        except ManagerStateError as error:
+            print(error, flush=True)
+        manager.close()
+        with AssetsManager(sys.argv[1], assets_dir=sys.argv[2]) as own:
+            print(own.list_versions("team/model"), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(manager.list_versions("team/model"))
+"""
+
+
+def test_a_forked_process_needs_a_manager_of_its_own(manager: AssetsManager, source: Path, tmp_path: Path) -> None:
+    manager.create_asset(source, "team/model")
+    place = [str(tmp_path / "store"), str(tmp_path / "cache")]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, *place]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert "created before a fork" in printed[0]
+    assert printed[1:] == ["['0.0']", "['0.0']"]
