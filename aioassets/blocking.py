@@ -251,9 +251,6 @@ class AssetsManager:
     verify_asset = _blocking(_Async.verify_asset)
     list_versions = _blocking(_Async.list_versions)
     list_assets = _iterating(_Async.list_assets)
-    describe_asset = _blocking(_Async.describe_asset)
-    log_versions = _blocking(_Async.log_versions)
-    diff_versions = _blocking(_Async.diff_versions)
 
     # Look
 
