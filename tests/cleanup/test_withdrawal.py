@@ -71,7 +71,7 @@ async def test_a_yanked_version_is_fetched_only_if_it_is_named(
     assert (await manager.fetch_asset("model:0")).version == "0.0"
     assert notices(caplog) == []
     assert (await manager.fetch_asset("model:0.1")).path.read_text() == "0.1"
-    assert notices(caplog) == ["model:0.1 is yanked (bad weights), so use another version if you can."]
+    assert notices(caplog) == ["model:0.1 has been yanked (bad weights), so use another version if you can."]
     assert (await manager.verify_asset("model:0.1")).ok
 
 
@@ -148,7 +148,7 @@ async def test_a_version_with_an_alias_is_kept_and_never_marked(
     await pushed(manager, files)
     await point_at(driver, "0.1")
     before = await meta_of(driver, "0.1")
-    with pytest.raises(VersionInUse, match=r"Cannot yank model:0\.1: model@prod points at it"):
+    with pytest.raises(VersionInUse, match=r"Cannot yank model:0\.1 while aliases point at it: model@prod"):
         await manager.yank_version("model", "0.1", "bad")
     with pytest.raises(VersionInUse, match=r"Cannot delete model:0\.1"):
         await manager.delete_version("model", "0.1")
@@ -485,7 +485,7 @@ async def test_a_withdrawn_version_can_t_be_published(
     await pushed(manager, files, 3)
     await manager.yank_version("model", "0.1", "bad")
     await manager.delete_version("model", "0.2")
-    with pytest.raises(VersionYanked, match=r"is yanked \(bad\), so it can't be listed\. Restore it with `aioass"):
+    with pytest.raises(VersionYanked, match=r"yanked \(bad\), so it can't be listed\. Restore it with `aioass"):
         await manager.publish_version("model", "0.1")
     with pytest.raises(VersionDeleted):
         await manager.publish_version("model", "0.2")

@@ -194,7 +194,7 @@ WITHDRAWAL_MUTATIONS: Final = (
             Patch("model/index.py", "fences=fences, token=token)", "fences=fences)"),
         ),
         within=6000,
-        style=Style.WITHDRAWN,
+        style=Style.RESTORED,
     ),
     Mutation(
         "marks with equal tokens",

@@ -125,6 +125,8 @@ class Style(enum.Enum):
     """Creates that race, in weather that makes most trouble for these."""
     WITHDRAWN = "withdrawn"
     """Yanks, deletions and moves of aliases that race on a few versions, in any weather."""
+    RESTORED = "restored"
+    """Yanks and restorations, some of whose requests take effect late, on a store that digests content."""
     CANCELLED = "cancelled"
     """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
 
@@ -146,6 +148,9 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
     weights = draw.choice(STYLES)
     if style is Style.WITHDRAWN:
         weights = WITHDRAWALS
+    if style is Style.RESTORED:
+        store, weather = replace(store, etags=True), replace(weather, rate=0.1, kinds=(Kind.LATE,))
+        weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 1, "unyank": 1}
     if style is Style.RACING:
         store = replace(store, etags=False, checks_completion=True)
         weights, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
