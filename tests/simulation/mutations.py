@@ -203,26 +203,8 @@ WITHDRAWAL_MUTATIONS: Final = (
         style=Style.WITHDRAWN,
     ),
     Mutation(
-        "mark whose lost response isn't recognised",
-        (Patch("cleanup/documents.py", "if _token(found.content) == _token(content):", "if False:"),),
-        within=2000,
-        style=Style.WITHDRAWN,
-    ),
-    Mutation(
         "seal that isn't recognised once the version is marked",
         (Patch("push/claim.py", "if self._is_sealed(there):", "if False:"),),
-        within=2000,
-        style=Style.WITHDRAWN,
-    ),
-    Mutation(
-        "create that lists a yanked version",
-        (
-            Patch(
-                "push/claim.py",
-                "sealed=not is_withdrawn(content), withdrawn=is_withdrawn(content)",
-                "sealed=isinstance(content, Manifest)",
-            ),
-        ),
         within=2000,
         style=Style.WITHDRAWN,
     ),
