@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aioassets.model.origin import *
     from aioassets.model.pusher import *
     from aioassets.model.versioning import *
+    from aioassets.model.withdrawals import *
     from aioassets.progress import *
     from aioassets.push.plan import *
     from aioassets.runtime.budget import *
@@ -54,6 +55,7 @@ _MODULES = (
     "aioassets.model.origin",
     "aioassets.model.pusher",
     "aioassets.model.versioning",
+    "aioassets.model.withdrawals",
     "aioassets.push.plan",
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",

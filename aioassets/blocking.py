@@ -263,3 +263,10 @@ class AssetsManager:
     plan_clean = _blocking(_Async.plan_clean)
     clean = _blocking(_Async.clean)
     publish_version = _blocking(_Async.publish_version)
+
+    # Withdraw
+
+    yank_version = _blocking(_Async.yank_version)
+    unyank_version = _blocking(_Async.unyank_version)
+    plan_delete = _blocking(_Async.plan_delete)
+    delete_version = _blocking(_Async.delete_version)

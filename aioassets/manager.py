@@ -17,9 +17,11 @@ from aioassets.fetch.verify import Verification
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
+from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump, VersioningScheme
+from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.runtime.callbacks import checked
@@ -604,6 +606,97 @@ class AssetsManager:
                 the asset uses a different scheme.
         """
         await self._run(lambda: self._session.pushes.publish_version(name, version))
+
+    # Withdraw
+
+    async def yank_version(self, name: str, version: str, reason: str) -> Mark:
+        """Withdraw a version: it is no longer listed, nor fetched as the latest version.
+
+        It can still be fetched if it is named exactly, with a warning. `unyank_version` restores it. If the
+        version is already yanked, that is a success, and an interrupted yank is finished.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+            reason: free text that tells users why.
+
+        Returns:
+            Who yanked the version, when and why. This may have been an earlier call.
+
+        Raises:
+            VersionInUse: if an alias points at the version.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            AssetNotFound: if the asset doesn't exist.
+            VersionContended: if other processes keep changing the version.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+
+        async def yank() -> Mark:
+            return await (await self._session.withdrawal()).yank(name, version, reason)
+
+        return await self._run(yank)
+
+    async def unyank_version(self, name: str, version: str) -> None:
+        """Restore a yanked version: it is listed again. If the version isn't yanked, that is a success.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+
+        Raises:
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            AssetNotFound: if the asset doesn't exist.
+            VersionContended: if other processes keep changing the version.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+
+        async def unyank() -> None:
+            await (await self._session.withdrawal()).unyank(name, version)
+
+        await self._run(unyank)
+
+    async def plan_delete(self, name: str, version: str) -> DeletionPlan:
+        """Return what `delete_version` would delete. Nothing is written.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+
+        Raises:
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            AssetNotFound: if the asset doesn't exist.
+        """
+
+        async def plan() -> DeletionPlan:
+            return await (await self._session.withdrawal()).plan_deletion(name, version)
+
+        return await self._run(plan)
+
+    async def delete_version(self, name: str, version: str, reason: str | None = None) -> DeletionResult:
+        """Delete a version and all its files, for good. Its number is never used again.
+
+        If the version is already deleted, that is a success. If a deletion is interrupted, repeat it, or
+        remove what is left with `clean`.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+            reason: free text that tells users why.
+
+        Raises:
+            VersionInUse: if an alias points at the version.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            AssetNotFound: if the asset doesn't exist.
+            VersionContended: if other processes keep changing the version.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+
+        async def delete() -> DeletionResult:
+            return await (await self._session.withdrawal()).delete(name, version, reason)
+
+        return await self._run(delete)
 
     def _retrieval(
         self,

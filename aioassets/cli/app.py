@@ -34,6 +34,7 @@ from aioassets.cli.options import (
     grouped,
 )
 from aioassets.cli.view_commands import diff, log, show
+from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
     from aioassets.cli import commands, output, process
@@ -69,7 +70,7 @@ Exit codes:
     1  failure, or confirmation declined
     2  usage error
     3  asset, version or path not found
-    4  conflict: the asset or version already exists
+    4  conflict: the asset or version already exists, or an alias points at the version
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
@@ -219,6 +220,10 @@ for viewing in (show, log, diff):
     cli.add_command(viewing)
 
 
+for withdrawing in (yank, unyank, delete):
+    cli.add_command(withdrawing)
+
+
 @cli.command(short_help="Remove what interrupted pushes and fetches left behind.")
 @click.argument("name", default="")
 @click.option(
@@ -247,9 +252,10 @@ def clean(
 ) -> Work:
     """Show the leftovers of interrupted pushes and fetches, ask for confirmation, and remove them.
 
-    Leftovers in the store are claims, the content of unpublished versions, and open uploads. Leftovers in
-    the assets directory are unfinished downloads. NAME limits the command to one asset. Published versions
-    are never removed. Running pushes are left alone unless they have been inactive for longer than --older-than.
+    Leftovers in the store are claims, the content of unpublished versions, interrupted yanks and deletions, and
+    open uploads. Leftovers in the assets directory are unfinished downloads. NAME limits the command to one asset.
+    Published versions are never removed. Running pushes are left alone unless they have been inactive for longer
+    than --older-than.
     """
     if publish is not None:
         name, version = _parse_exact_version(publish)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from aioassets.drivers.protocol import ObjectInfo, Revision
-from aioassets.errors import IntegrityError
+from aioassets.errors import IntegrityError, ObjectNotFound
 from aioassets.fetch.labels import file_label
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import Tombstone
 from aioassets.store.documents import AssetStore
 from aioassets.store.resolve import read_manifest
+from aioassets.store.settling import deletion_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,13 @@ class RemoteVersion:
             StoreCorrupt: if the index lists the version, but it has no manifest.
         """
         return cls(store, name, version, await read_manifest(store, name, version))
+
+    async def check_undeleted(self) -> None:
+        """Raise `VersionDeleted` if the version was deleted since its manifest was read."""
+        with contextlib.suppress(ObjectNotFound):
+            content = (await self.store.read_meta(self.name, self.version)).content
+            if isinstance(content, Tombstone):
+                raise deletion_error(self.store, self.name, self.version, content)
 
     async def with_sizes(self) -> RemoteVersion:
         """List the version's objects, and return the version with their sizes. modelkit doesn't record sizes."""

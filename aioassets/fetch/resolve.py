@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from aioassets.errors import AssetNotFound, StoreUnavailable, VersionNotFound
+from aioassets.errors import (
+    AssetNotFound,
+    StoreUnavailable,
+    VersionDeleted,
+    VersionNotFound,
+    VersionYanked,
+)
 from aioassets.fetch.lookup import Lookup
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.threads import in_thread
@@ -21,11 +27,13 @@ class Resolver:
         store: the store whose index to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
+        skipped: the withdrawn versions that the index still lists.
     """
 
     store: AssetStore | None
     lookup: Lookup
     scheme: VersioningScheme
+    skipped: set[str] = field(default_factory=set)
 
     async def resolve(self) -> str:
         """Return the version that the spec names exactly, or the latest version that matches the spec.
@@ -42,6 +50,20 @@ class Resolver:
             return self._latest(await self._cached(), await self._where())
         return await self._stored(self.store)
 
+    def names(self, version: str) -> bool:
+        """Return whether the spec names a version exactly, or by an alias, so that it may be yanked."""
+        return self.lookup.spec.alias is not None or exact_version(self.lookup.spec, self.scheme) == version
+
+    def skip(self, error: VersionYanked | VersionDeleted) -> bool:
+        """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped before.
+
+        An alias may point at another version by now.
+        """
+        if exact_version(self.lookup.spec, self.scheme) is not None or error.version in self.skipped:
+            return False
+        self.skipped.add(error.version)
+        return True
+
     async def not_cached(self, version: str) -> VersionNotFound:
         """Return the error for a version that isn't cached."""
         cached = tuple(self.scheme.select(None, await self._cached()))
@@ -55,9 +77,12 @@ class Resolver:
 
     async def _stored(self, store: AssetStore) -> str:
         try:
-            return (await candidates(store, self.scheme, self.lookup.spec))[0]
+            found = await candidates(store, self.scheme, self.lookup.spec)
         except StoreUnavailable as error:
             raise await self._unresolved(error) from error
+        if self.lookup.spec.alias is not None:
+            return found[0]
+        return self._latest([version for version in found if version not in self.skipped], store.url)
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
@@ -71,5 +96,5 @@ class Resolver:
         if selected:
             return selected[0]
         if not versions or spec.version is None:
-            raise AssetNotFound(spec.name, where)
+            raise AssetNotFound(spec.name, where, "All of its versions are yanked or deleted." if self.skipped else "")
         raise VersionNotFound(spec.name, spec.version, where, tuple(self.scheme.select(None, versions)))

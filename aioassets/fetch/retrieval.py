@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Final
 
 import anyio
 
-from aioassets.errors import CacheError, IntegrityError, InvalidSetting
+from aioassets.errors import CacheError, IntegrityError, InvalidSetting, VersionDeleted, VersionYanked
 from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
@@ -30,8 +32,12 @@ from aioassets.fetch.staging import Staging
 from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
+from aioassets.runtime.notices import NOTICE
+from aioassets.runtime.tasks import T
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
+
+logger = logging.getLogger(__name__)
 
 READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Error numbers with which writing fails if the assets directory isn't writable."""
@@ -65,11 +71,11 @@ class Retrieval:
     async def run(self) -> FetchedAsset:
         """Fetch the version. See `AssetsManager.fetch_asset`."""
         try:
-            return await self._run()
+            return await self._skipping_withdrawn(self._run)
         except CacheError as error:  # a network file system's server has replaced a file since it was found
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
                 raise
-        return await self._run()
+        return await self._skipping_withdrawn(self._run)
 
     async def _run(self) -> FetchedAsset:
         store = self._context.store
@@ -92,7 +98,10 @@ class Retrieval:
                 raise self._problem from error  # report the damage, which can't be repaired in a read-only directory
 
     async def check(self, *, cached: bool) -> Verification:
-        """Check every file without saving any. See `AssetsManager.verify_asset`."""
+        """Check every file without storing any. See `AssetsManager.verify_asset`."""
+        return await self._skipping_withdrawn(lambda: self._check(cached=cached))
+
+    async def _check(self, *, cached: bool) -> Verification:
         store = self._context.store
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -124,8 +133,8 @@ class Retrieval:
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
-        remote = await RemoteVersion.find(store, entry.name, entry.version)
+        """Download the version, or adopt an existing payload. On some file systems, others may hold the same lock."""
+        remote = await self._find(store, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
         downloaded = (
@@ -138,7 +147,7 @@ class Retrieval:
             if not (self._force or self._damaged) and await in_thread(adopt, entry, record):
                 found = CachedFiles(entry, entry.payload, record, selection)
                 return await in_thread(partial(found.as_fetched, self._spec.part, from_cache=True))
-            await self._fill(remote, staging)
+            await self._fill_unless_deleted(remote, staging)
             root = await in_thread(self._place, staging, is_whole)
             placed = CachedFiles(entry, root, record, selection, is_whole)
             return await in_thread(
@@ -151,6 +160,14 @@ class Retrieval:
         finally:
             with anyio.CancelScope(shield=True):
                 await in_thread(remove, staging.folder)
+
+    async def _fill_unless_deleted(self, remote: RemoteVersion, staging: Staging) -> None:
+        """Download all missing files. Raises `VersionDeleted` if the version was deleted at the same time."""
+        try:
+            await self._fill(remote, staging)
+        except IntegrityError:
+            await remote.check_undeleted()
+            raise
 
     async def _fill(self, remote: RemoteVersion, staging: Staging) -> None:
         """Download all missing files into the staging folder."""
@@ -193,6 +210,33 @@ class Retrieval:
         return await in_thread(check_cached, found, self._spec.part)
 
     async def _check_stored(self, store: AssetStore, version: str) -> Verification:
-        remote = await RemoteVersion.find(store, self._spec.name, version)
+        remote = await self._find(store, version)
         selection = await select(remote.manifest, self._spec, version)
-        return await check_stored(remote, selection.files, self._spec.part, self._report)
+        found = await check_stored(remote, selection.files, self._spec.part, self._report)
+        if not found.ok:
+            await remote.check_undeleted()
+        return found
+
+    # Withdrawn versions
+
+    async def _skipping_withdrawn(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` again for as long as the version that it resolves to is yanked or deleted.
+
+        An index may still list such a version for a moment.
+        """
+        while True:
+            try:
+                return await work()
+            except (VersionYanked, VersionDeleted) as error:
+                if not self._resolver.skip(error):
+                    raise
+
+    async def _find(self, store: AssetStore, version: str) -> RemoteVersion:
+        """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""
+        remote = await RemoteVersion.find(store, self._spec.name, version)
+        if (mark := remote.manifest.mark) is not None and remote.manifest.is_yanked:
+            error = VersionYanked(self._spec.name, version, mark.reason, "use another version if you can.")
+            if not self._resolver.names(version):
+                raise error
+            logger.warning("%s", error, extra=NOTICE)
+        return remote

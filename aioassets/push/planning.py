@@ -18,6 +18,7 @@ from aioassets.runtime.tasks import gather2
 from aioassets.store.documents import AssetStore, IndexState
 from aioassets.store.index import check_exists, next_version
 from aioassets.store.resolve import SealedVersion, first_available
+from aioassets.store.settling import recovered
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
         lambda: sources.scan(request, store.driver.url),
         lambda: store.read_index(request.name, creating=request.operation in (CREATE, None)),
     )
+    state = await recovered(store, scheme, request.name, state)
     plan = _plan(request, store, scheme, tree, state)
     if not request.if_changed or plan.operation == CREATE:
         return plan

@@ -95,7 +95,7 @@ async def test_an_asset_without_listed_versions_is_explained(store: AssetStore) 
     state = await store.read_index("model")
     index = state.index
     for version in index.versions:
-        index = index.fenced(version, Fence.YANKED)
+        index = index.fenced(version, Fence.YANKED, "token")
     await store.driver.write("assets/model.versions", index.to_json(), expected=state.revision)
     with pytest.raises(AssetNotFound, match="All of its versions are yanked or deleted"):
         await found(store, "model")

@@ -32,6 +32,7 @@ from aioassets import (
 )
 from aioassets.drivers.protocol import Expect
 from aioassets.model.files import FileTable
+from aioassets.model.index import VersionIndex
 from aioassets.store.documents import AssetStore
 
 
@@ -181,7 +182,7 @@ class TestLogging:
         await manager.create_asset(files("a"), "model")
         await put(driver, "assets/model/0.1.meta", b"{")
         state = await store_of(driver).read_index("model")
-        await store_of(driver).swap_index("model", state, ["0.2", "0.1", "0.0"])
+        await store_of(driver).swap_index("model", state, VersionIndex(("0.2", "0.1", "0.0")))
         found = await manager.log_versions("model")
         assert [(each.version, type(each.error)) for each in found] == [
             ("0.2", StoreCorrupt),
