@@ -97,7 +97,7 @@ class TestShow:
         }
 
     def test_a_missing_version_is_reported(self, invoke: Invoke, pushed: None) -> None:
-        for spec in ("team/model:1", "team/model@dev", "modle", "team/model[z]"):
+        for spec in ("team/model:1", "team/model@dev", "absent", "team/model[z]"):
             assert invoke("show", spec).code == 3
 
 
@@ -111,7 +111,7 @@ class TestLog:
         ]
         assert len(invoke("log", "team/model", "-n", "1").out.splitlines()) == 1
         assert invoke("log", "team/model", "-n", "0").code == 2
-        assert invoke("log", "modle").code == 3
+        assert invoke("log", "absent").code == 3
 
     def test_it_prints_json(self, invoke: Invoke, pushed: None) -> None:
         document = invoke("log", "team/model", "--json").document
