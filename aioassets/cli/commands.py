@@ -13,9 +13,8 @@ from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
-from aioassets.cli.questions import ask, can_ask
+from aioassets.cli.questions import confirmed
 from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, leftover_text, print_assets
-from aioassets.errors import UsageError
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
@@ -152,14 +151,14 @@ async def clean(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Remove the leftovers of interrupted pushes and fetches."""
+    """Remove what interrupted pushes and fetches left behind."""
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in leftover_lines(plan):
             echo_err(line)
         question = "Remove it?" if len(plan.removable) == 1 else f"Remove {len(plan.removable)} leftovers?"
-        if not dry_run and plan.removable and not (yes or await _confirmed(question)):
+        if not dry_run and plan.removable and not (yes or await confirmed(question)):
             echo_err("Declined: nothing was removed.")
             return FAILED
         result = None
@@ -233,7 +232,7 @@ async def _push(
             echo_err(line)
         if push.dry_run:
             return _dry_run(plan, push)
-        if not (push.yes or await _confirmed(f"Push {plan.name}:{plan.version}?")):
+        if not (push.yes or await confirmed(f"Push {plan.name}:{plan.version}?")):
             echo_err("Declined: nothing was pushed.")
             return FAILED
         result = await _push_plan(manager, plan)
@@ -260,14 +259,6 @@ def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     if push.as_json:
         echo_json(_push_json(plan, dry_run=True))
     return DONE
-
-
-async def _confirmed(question: str) -> bool:
-    if not can_ask():
-        raise UsageError(
-            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run for a preview."
-        )
-    return await ask(question)
 
 
 async def _push_plan(manager: AssetsManager, plan: PushPlan) -> PushResult:
