@@ -41,7 +41,8 @@ def completed(*words: str) -> list[str]:
 
 
 def test_commands_are_completed() -> None:
-    assert completed("") == ["new", "update", "list", "versions", "fetch", "verify", "clean"]
+    pushing, looking = ["new", "update"], ["show", "log", "diff"]
+    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, "clean"]
     assert completed("u") == ["update"]
 
 
