@@ -1,4 +1,4 @@
-"""Commands, their arguments and their options. `commands` implements them."""
+"""Definitions of the commands, their arguments and their options. `commands` contains the implementations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 else:
 
     class _LazyModule:
-        """Module that is imported on first use, so that help, completion and usage errors are fast."""
+        """A module that is imported on first use, so that help, completion and usage errors are fast."""
 
         def __init__(self, name: str) -> None:
             self._name = name
@@ -58,7 +58,7 @@ else:
 
 
 Work = Callable[[], Awaitable[int | None]]
-"""Coroutine function that runs a command and returns its exit code; `None` means success."""
+"""A coroutine function that runs a command and returns its exit code. `None` means success."""
 
 EPILOG: Final = """
 The environment variable that an option overrides is shown in brackets. Set AIOASSETS_DEBUG=1 to
@@ -87,7 +87,7 @@ fish_source):
 
 
 class _DefinitionOrder(click.Group):
-    """Command group that lists its commands in the order in which they are defined."""
+    """A command group that lists its commands in the order in which they are defined."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names in the order in which the commands are defined."""
@@ -131,9 +131,9 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH as the next version of an asset, such as 1.3 after 1.2.
 
-    PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next version of major 0.
+    PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next 0.x version.
     The command shows what will be pushed, asks for confirmation, and prints the new version. With --if-changed, it
-    prints the latest version of the series, and asks nothing, if that has the same content.
+    prints the latest version, and asks nothing, if that has the same content.
     """
     asset = _parse_update_spec(name, bump_major)
     return partial(commands.update, path, asset, push, store, bump_major=bump_major, if_changed=if_changed)
@@ -194,8 +194,8 @@ def fetch(
 ) -> Work:
     """Download an asset to the local cache, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. Control
-    characters in the path are escaped only on a terminal.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. On a
+    terminal, control characters in the path are escaped.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -208,7 +208,7 @@ def fetch(
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
-    """Read every file of a version and compare it with the manifest, without saving it.
+    """Read every file in a version and compare it with the manifest, without saving anything.
 
     SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part. The command reports each damaged or
     missing file, and exits with code 5 if there are any.
@@ -224,7 +224,7 @@ for withdrawing in (yank, unyank, delete):
     cli.add_command(withdrawing)
 
 
-@cli.command(short_help="Remove leftovers of interrupted pushes and fetches.")
+@cli.command(short_help="Remove what interrupted pushes and fetches left behind.")
 @click.argument("name", default="")
 @click.option(
     "--older-than",
@@ -276,7 +276,8 @@ def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
         _usage_error(f"Cannot push a part of an asset: write {replace(parsed, part=None)} instead of {name}.")
     if parsed.version is not None and not parsed.version.isdecimal():
         _usage_error(
-            f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}."
+            f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for the next 1.x version, "
+            f"instead of {name}."
         )
     if parsed.version is not None and bump_major:
         _usage_error(f"--bump-major always starts a new major version: write {parsed.name} instead of {name}.")
@@ -332,7 +333,7 @@ def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
         parsing.send(None)
     except StopIteration as done:
         return done.value
-    raise RuntimeError(f"{parsing!r} must not wait.")
+    raise RuntimeError(f"{parsing!r} must finish without suspending.")
 
 
 def _reserve_standard_descriptors() -> None:

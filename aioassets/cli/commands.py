@@ -151,7 +151,7 @@ async def clean(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Remove the leftovers of interrupted pushes and fetches."""
+    """Remove what interrupted pushes and fetches left behind."""
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)

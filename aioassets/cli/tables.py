@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aioassets.push.plan import PushPlan
 
 VERSIONS_SHOWN: Final = 6
-"""Maximum number of versions to show per major."""
+"""Maximum number of versions to show for each major version."""
 
 
 def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
@@ -67,7 +67,7 @@ def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _existing_versions(versions: Sequence[str]) -> list[str]:
-    """Return lines that list the existing versions, latest first, with one line per major."""
+    """Return lines that list the existing versions, latest first, with one line for each major version."""
     if not versions:
         return ["none"]
     if not all("." in version for version in versions):
