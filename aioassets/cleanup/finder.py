@@ -107,8 +107,7 @@ class LeftoverFinder:
             if version in index.versions:
                 leftover = await self._of_listed_version(name, version, there, look_closer=is_only)
             elif index.fences.get(version) is Fence.DELETED:
-                has_content = Presence.CONTENT in kinds or there
-                leftover = await self._of_withdrawn_version(name, version, there) if has_content else None
+                leftover = await self._of_deleted_version(name, version, there, kinds)
             elif Presence.META in kinds:
                 leftover = await self._of_unlisted_version(name, version, there, index)
             else:
@@ -146,6 +145,16 @@ class LeftoverFinder:
         except (ObjectNotFound, StoreCorrupt):
             return None
         return await self._unfinished(name, version, meta, uploads) if is_withdrawn(meta.content) else None
+
+    async def _of_deleted_version(
+        self, name: str, version: str, uploads: Sequence[OpenUpload], objects: Presence
+    ) -> Leftover | None:
+        """Return a deleted version that has content or open uploads, or `None`."""
+        if objects == Presence.META and not uploads:
+            return None
+        found = await self._of_withdrawn_version(name, version, uploads)
+        # Some S3 servers list a folder even after all objects in it were deleted.
+        return found if found is not None and (found.files or found.uploads) else None
 
     async def _unfinished(self, name: str, version: str, meta: MetaState, uploads: Sequence[OpenUpload]) -> Leftover:
         is_deleted = isinstance(meta.content, Tombstone)

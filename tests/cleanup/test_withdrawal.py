@@ -13,6 +13,7 @@ from tools.claims import live_claim, put_claim
 from tools.factories import Files, ManagerFactory
 from tools.inspection import exists, keys
 from tools.interposer import Fail, Interposer, LostAnswers, Pause
+from tools.rounds import Rounds
 from tools.withdrawals import bury_only, check, index_of, mark_only, meta_of, point_at, put_index
 
 from aioassets import (
@@ -583,3 +584,29 @@ async def test_a_late_upload_of_a_deleted_version_is_removed(
     await manager.clean(plan)
     assert await check(driver) == {"0.0": None, "0.1": Fence.DELETED}
     assert (await manager.plan_clean()).leftovers == ()
+
+
+# Requests
+
+
+async def test_the_requests_of_withdrawals(memory: MemoryDriver, make_manager: ManagerFactory, files: Files) -> None:
+    """Round trips in sequence, and the requests of each."""
+    await pushed(make_manager(memory), files)
+    rounds = Rounds()
+    manager = make_manager(Interposer(memory, rounds))
+    await rounds.count(lambda: manager.unyank_version("model", "0.1"))  # probes the store
+    counts = []
+    for call in (
+        lambda: manager.yank_version("model", "0.1", "bad"),
+        lambda: manager.unyank_version("model", "0.1"),
+        lambda: manager.delete_version("model", "0.1"),
+    ):
+        rounds.sizes.clear()
+        await rounds.count(call)
+        counts.append([*rounds.sizes])
+    reads, mark, aliases, fence, again, tombstone = 3, 1, 1, 1, 1, 1
+    assert counts == [
+        [reads, mark, aliases, fence, again],
+        [reads, mark, fence, again],
+        [reads, mark, aliases, fence, tombstone, *[1, fence], *[1, 1, 1, 1]],
+    ]

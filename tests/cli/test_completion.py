@@ -42,8 +42,9 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
-    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, "clean"]
-    assert completed("u") == ["update"]
+    withdrawing = ["yank", "unyank", "delete"]
+    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
+    assert completed("u") == ["update", "unyank"]
 
 
 def test_options_are_completed() -> None:
