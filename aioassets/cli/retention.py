@@ -11,7 +11,9 @@ from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import confirmed
+from aioassets.cli.tables import aligned
 from aioassets.cli.units import human_bytes
+from aioassets.cli.withdrawals import OLD_BYTES
 from aioassets.model.retention import PrunedVersion, PrunePlan, PruneResult
 
 
@@ -40,7 +42,8 @@ async def prune(
                 result = await manager.prune(plan)
     if dry_run:
         echo_err("Dry run: nothing was deleted.")
-    _report_kept(result)
+    if result is not None:
+        _report(result)
     if as_json:
         echo_json({**_prune_json(plan, result), "dry_run": dry_run})
     else:
@@ -51,9 +54,7 @@ async def prune(
 
 def _plan_lines(plan: PrunePlan) -> Iterator[str]:
     for title, rows in (("Keep", plan.kept), ("Delete", plan.deleted)):
-        for row in rows:
-            yield f"{title:<10}{_row_text(row)}"
-            title = ""
+        yield from aligned(title, list(map(_row_text, rows))) if rows else ()
     if not plan.versions:
         yield "No versions found."
     elif not plan.deleted:
@@ -77,10 +78,15 @@ def _question(plan: PrunePlan) -> str:
     return f"Delete {what} ({human_bytes(plan.size)}) for good?"
 
 
-def _report_kept(result: PruneResult | None) -> None:
-    for row in result.kept if result else ():
+def _report(result: PruneResult) -> None:
+    echo_err(
+        f"Deleted {len(result.deleted):,} version{'' if len(result.deleted) == 1 else 's'}, {human_bytes(result.size)}."
+    )
+    if any(deletion.keeps_old_bytes for deletion in result.deleted):
+        echo_err(OLD_BYTES)
+    for row in result.kept:
         echo_err(f"{_row_text(row)} was kept: something has changed since the plan was made.")
-    for row, error in result.failed if result else ():
+    for row, error in result.failed:
         report_error(error)
         echo_err(f"Not deleted: {row.name}:{row.version}")
 

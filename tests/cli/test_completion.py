@@ -42,7 +42,7 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
-    withdrawing = ["yank", "unyank", "delete"]
+    withdrawing = ["yank", "unyank", "delete", "prune"]
     assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
     assert completed("u") == ["update", "unyank"]
 
