@@ -327,7 +327,7 @@ def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
         parsing.send(None)
     except StopIteration as done:
         return done.value
-    raise RuntimeError(f"{parsing!r} must not wait.")
+    raise RuntimeError(f"{parsing!r} must finish without suspending.")
 
 
 def _reserve_standard_descriptors() -> None:

@@ -72,7 +72,7 @@ def _files(count: int) -> str:
 
 
 def diff_json(found: VersionDiff) -> dict[str, Any]:
-    """Return the JSON value of differences."""
+    """Return the differences as a JSON value."""
     changes = {
         "changed": found.changed,
         "renamed": found.renamed,

@@ -323,7 +323,7 @@ def _append(path: str, data: Data | StreamedDocument) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """Open a regular file for reading. Don't block if it is another kind of file, such as a pipe."""
+    """Open a regular file for reading, without blocking if the path leads to another kind of file, such as a pipe."""
     descriptor = os.open(path, flags | READING)
     try:
         _check_regular(os.fstat(descriptor))

@@ -57,7 +57,9 @@ async def _followed(store: AssetStore, scheme: VersioningScheme, plan: PushPlan)
     except VersionNotFound:  # all are yanked or deleted
         return None
     except StoreCorrupt as error:
-        logger.warning("Cannot compare with the latest version of %s, so it counts as changed: %s", plan.name, error)
+        logger.warning(
+            "Cannot compare with the latest version of %s; treating the files as changed: %s", plan.name, error
+        )
         return None
 
 

@@ -117,7 +117,7 @@ class Pushes:
             return False
 
     async def _create_or_update(self, request: PushRequest, report: Progress) -> PushResult:
-        """Push an asset. If no operation is requested and another push creates the asset first, update it."""
+        """Push an asset. If the operation is left open and another push creates the asset first, update it."""
         try:
             return await self.run(request, report)
         except AssetExists:

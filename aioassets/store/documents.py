@@ -122,7 +122,7 @@ class MetaState:
 
     @property
     def age(self) -> timedelta:
-        """The time since the last write. It is never negative, although stores round response times down."""
+        """The time since the last write. It is never negative, although stores round down the dates of responses."""
         return max(timedelta(), self.answered - self.modified)
 
 

@@ -26,8 +26,8 @@ class AssetVersions:
         name: the asset's name.
         versions: the versions in its index, latest first; empty if the index is invalid.
         error: the error for an invalid document of the asset; `None` if all documents are valid.
-        described: the latest version, or the one that the alias points at, without its files; `None` if the listing
-            doesn't ask for descriptions, or there is no such version.
+        described: the latest version, or the version that the requested alias points at, without its files; `None` if
+            descriptions weren't requested, or there is no such version.
     """
 
     name: str

@@ -119,7 +119,7 @@ def _with_sizes(store: AssetStore, spec: AssetSpec, files: FileTable, listed: Ma
 
 
 def _relative(side: DiffSide, part: str) -> DiffSide:
-    """Return a side with paths relative to a part, which is a folder or a file. Blocking."""
+    """Return one side of a comparison, with paths relative to a part, which is a folder or a file. Blocking."""
     start = len(part) + 1
     files = FileTable(replace(file, path=file.path[start:]) for file in side.files)
     return replace(side, files=files, folders=[folder[start:] for folder in side.folders if folder != part])
