@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.aliases import *
+    from aioassets.model.description import *
+    from aioassets.model.diff import *
     from aioassets.model.files import *
     from aioassets.model.leftovers import *
     from aioassets.model.manifest import *
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from aioassets.model.names import *
     from aioassets.model.origin import *
     from aioassets.model.pusher import *
+    from aioassets.model.retention import *
     from aioassets.model.versioning import *
+    from aioassets.model.withdrawals import *
     from aioassets.progress import *
     from aioassets.push.plan import *
     from aioassets.runtime.budget import *
@@ -48,6 +52,8 @@ _MODULES = (
     "aioassets.fetch.pruning",
     "aioassets.fetch.verify",
     "aioassets.model.aliases",
+    "aioassets.model.description",
+    "aioassets.model.diff",
     "aioassets.model.files",
     "aioassets.model.leftovers",
     "aioassets.model.manifest",
@@ -55,7 +61,9 @@ _MODULES = (
     "aioassets.model.names",
     "aioassets.model.origin",
     "aioassets.model.pusher",
+    "aioassets.model.retention",
     "aioassets.model.versioning",
+    "aioassets.model.withdrawals",
     "aioassets.push.plan",
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",

@@ -301,8 +301,23 @@ class AssetsManager:
     list_versions = _blocking(_Async.list_versions)
     list_assets = _iterating(_Async.list_assets)
 
+    # Look
+
+    describe_asset = _blocking(_Async.describe_asset)
+    log_versions = _blocking(_Async.log_versions)
+    diff_versions = _blocking(_Async.diff_versions)
+
     # Clean
 
     plan_clean = _blocking(_Async.plan_clean)
     clean = _blocking(_Async.clean)
     publish_version = _blocking(_Async.publish_version)
+
+    # Withdraw
+
+    yank_version = _blocking(_Async.yank_version)
+    unyank_version = _blocking(_Async.unyank_version)
+    plan_delete = _blocking(_Async.plan_delete)
+    delete_version = _blocking(_Async.delete_version)
+    plan_prune = _blocking(_Async.plan_prune)
+    prune = _blocking(_Async.prune)

@@ -89,6 +89,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnsuitable",
     "UsageError",
+    "VersionContended",
     "VersionDeleted",
     "VersionDiffers",
     "VersionInUse",
@@ -333,7 +334,7 @@ class VersionInUse(Conflict):
 
 
 class VersionYanked(Conflict):
-    """Raised when an alias can't point at a version because the version is yanked.
+    """Raised when an alias can't point at a version, or an index can't list it, because it is yanked.
 
     Attributes:
         name: the asset's name.
@@ -341,15 +342,18 @@ class VersionYanked(Conflict):
         reason: why the version was yanked; `None` if no reason was given.
     """
 
-    def __init__(self, name: str, version: str, reason: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        reason: str | None,
+        consequence: str = "no alias can point at it. Choose a different version, or unyank this one.",
+    ) -> None:
         self.name = name
         self.version = version
         self.reason = reason
         because = f" ({reason.rstrip('.')})" if reason else ""
-        super().__init__(
-            f"{name}:{version} has been yanked{because}, so no alias can point at it. "
-            "Choose a different version, or unyank this one."
-        )
+        super().__init__(f"{name}:{version} has been yanked{because}, so {consequence}")
 
 
 class VersionDiffers(Conflict):
@@ -572,6 +576,20 @@ class PushContended(Conflict):
         super().__init__(
             f"Cannot push {name!r}: lost the version number to concurrent pushes {attempts} times. Push again."
         )
+
+
+class VersionContended(Conflict):
+    """Raised when a version can't be changed because other processes keep changing it.
+
+    Attributes:
+        name: the asset's name.
+        version: the version.
+    """
+
+    def __init__(self, name: str, version: str, action: str) -> None:
+        self.name = name
+        self.version = version
+        super().__init__(f"Cannot {action} {name}:{version}: other processes keep changing it. Try again.")
 
 
 class BulkUpdateError(AioAssetsError):

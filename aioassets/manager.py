@@ -15,17 +15,24 @@ from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.model.description import VersionDescription
+from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
+from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
+from aioassets.model.retention import PrunePlan, PruneResult, RetentionRules
 from aioassets.model.versioning import Bump, VersioningScheme
+from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.session import Session
 from aioassets.settings import Settings
-from aioassets.store.listing import AssetVersions, list_assets, list_versions
+from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
+from aioassets.views.compare import compare
+from aioassets.views.describe import describe, log_versions
 
 __all__ = ["AssetVersions", "AssetsManager"]
 
@@ -219,6 +226,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -234,6 +242,10 @@ class AssetsManager:
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
+            if_changed: whether to publish nothing if the version that the push would follow has the same content.
+                The result then has `unchanged` set and names that version. A file whose digest is unknown counts
+                as changed, such as an object of another store that reports no SHA-256. The comparison holds
+                for the version in the result: another push may publish a later one in the meantime.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
 
@@ -257,6 +269,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            if_changed=if_changed,
         )
         return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
@@ -271,6 +284,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
         """Push many assets concurrently, within one budget. If one push fails, the others continue.
@@ -284,6 +298,8 @@ class AssetsManager:
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish versions even if they have no files.
+            if_changed: whether to publish nothing for assets whose latest version has the same content, as in
+                `update_asset`.
             progress: a function that receives the events of all pushes.
 
         Returns:
@@ -303,6 +319,7 @@ class AssetsManager:
                 include=include,
                 exclude=exclude,
                 allow_empty=allow_empty,
+                if_changed=if_changed,
             )
             for name, source in assets.items()
         ]
@@ -347,6 +364,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        if_changed: bool = False,
     ) -> PushPlan:
         """Plan an update of an asset without writing anything. `push` carries out the plan.
 
@@ -362,6 +380,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            if_changed=if_changed,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 
@@ -443,14 +462,99 @@ class AssetsManager:
         """
         return await self._run(lambda: list_versions(self._session.store, name))
 
-    async def list_assets(self, prefix: str = "") -> AsyncIterator[AssetVersions]:
+    async def list_assets(
+        self,
+        prefix: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        alias: str | None = None,
+        describe: bool = False,
+    ) -> AsyncIterator[AssetVersions]:
         """Iterate over the assets whose names start with `prefix` and their versions, sorted by name.
 
-        An asset whose index is invalid is listed with the error. The cost grows with the number of
-        assets and versions, but not with the number of files.
+        An asset with an invalid index, list of aliases or manifest is listed with the error. Without further
+        arguments, the cost grows with the number of assets and versions, but not with the number of files. With
+        any of them, the aliases and one manifest of each asset are read as well.
+
+        Args:
+            prefix: the prefix of the names to list.
+            labels: list only assets whose described version has these labels.
+            alias: list only assets with this alias, and describe the version that it points at.
+            describe: whether to describe the latest version of each asset, even without `labels` and `alias`.
+
+        Raises:
+            InvalidName: if the prefix contains `..` segments.
+            InvalidAlias: if the alias is invalid.
         """
-        async for found in self._session.lifecycle.each(list_assets(self._session.store, prefix)):
+        request = ListingRequest(prefix, labels or {}, alias, describe)
+        async for found in self._session.lifecycle.each(list_assets(self._session.store, request)):
             yield found
+
+    # Look
+
+    async def describe_asset(self, spec: str | AssetSpec) -> VersionDescription:
+        """Describe a version, or a part of it, without reading its content.
+
+        A version that is yanked is described only if the spec gives its exact version.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`. With a part, the
+                files, their number and their size are those of the part.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            AliasNotFound: if the asset has no such alias.
+            PartNotFound: if no file or folder of the version matches the part.
+            StoreUnavailable: if the store can't be reached.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        return await self._run(lambda: describe(self._session.store, self._session.scheme, parsed))
+
+    async def log_versions(self, name: str, limit: int | None = 20) -> list[VersionDescription]:
+        """Describe the latest versions of an asset, latest first, without their files.
+
+        Yanked versions are included, and deleted ones are not. A version whose manifest is invalid or missing is
+        described with the error, and doesn't prevent the description of the others.
+
+        Args:
+            name: the asset's name.
+            limit: the maximum number of versions; `None` for all.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            UsageError: if the limit is less than 1.
+            StoreUnavailable: if the store can't be reached.
+        """
+        return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
+
+    async def diff_versions(
+        self, a: str | os.PathLike[str] | AssetSpec, b: str | os.PathLike[str] | AssetSpec
+    ) -> VersionDiff:
+        """Compare two versions, or a version and a local path, without reading the content of versions.
+
+        A local path is scanned as for a push. Its files are hashed if their sizes don't tell them apart. Files of
+        versions that modelkit pushed have no digests: they are compared by the sizes, and digests, that the store
+        reports.
+
+        Args:
+            a: a spec (`name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`), or a local
+                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or isn't
+                a valid spec but names an existing file or folder. A `Path` is always a path.
+            b: a spec or a local path. At least one of both must be a spec.
+
+        Raises:
+            UsageError: if both are local paths, or one is neither a valid spec nor an existing path.
+            AssetNotFound: if an asset doesn't exist.
+            VersionNotFound: if an asset has no such version.
+            AliasNotFound: if an asset has no such alias.
+            PartNotFound: if no file or folder of a version matches the part.
+            SourceNotFound: if the local path doesn't exist.
+            SourceError: if the local path can't be read, or changes during the comparison.
+            StoreUnavailable: if the store can't be reached.
+        """
+        return await self._run(lambda: compare(self._session.store, self._session.scheme, a, b))
 
     # Clean
 
@@ -518,6 +622,141 @@ class AssetsManager:
                 the asset uses a different scheme.
         """
         await self._run(lambda: self._session.pushes.publish_version(name, version))
+
+    # Withdraw
+
+    async def yank_version(self, name: str, version: str, reason: str) -> Mark:
+        """Withdraw a version: it is no longer listed, nor fetched as the latest version.
+
+        It can still be fetched if it is named exactly, with a warning. `unyank_version` restores it. If the
+        version is already yanked, that is a success, and an interrupted yank is finished.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+            reason: free text that tells users why.
+
+        Returns:
+            Who yanked the version, when and why. This may have been an earlier call.
+
+        Raises:
+            VersionInUse: if an alias points at the version.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            AssetNotFound: if the asset doesn't exist.
+            VersionContended: if other processes keep changing the version.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+
+        async def yank() -> Mark:
+            return await (await self._session.withdrawal()).yank(name, version, reason)
+
+        return await self._run(yank)
+
+    async def unyank_version(self, name: str, version: str) -> None:
+        """Restore a yanked version: it is listed again. If the version isn't yanked, that is a success.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+
+        Raises:
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            AssetNotFound: if the asset doesn't exist.
+            VersionContended: if other processes keep changing the version.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+
+        async def unyank() -> None:
+            await (await self._session.withdrawal()).unyank(name, version)
+
+        await self._run(unyank)
+
+    async def plan_delete(self, name: str, version: str) -> DeletionPlan:
+        """Return what `delete_version` would delete. Nothing is written.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+
+        Raises:
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            AssetNotFound: if the asset doesn't exist.
+        """
+
+        async def plan() -> DeletionPlan:
+            return await (await self._session.withdrawal()).plan_deletion(name, version)
+
+        return await self._run(plan)
+
+    async def delete_version(self, name: str, version: str, reason: str | None = None) -> DeletionResult:
+        """Delete a version and all its files, for good. Its number is never used again.
+
+        If the version is already deleted, that is a success. If a deletion is interrupted, repeat it, or
+        remove what is left with `clean`.
+
+        Args:
+            name: the asset's name.
+            version: the complete version number, such as `1.2`.
+            reason: free text that tells users why.
+
+        Raises:
+            VersionInUse: if an alias points at the version.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            AssetNotFound: if the asset doesn't exist.
+            VersionContended: if other processes keep changing the version.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+
+        async def delete() -> DeletionResult:
+            return await (await self._session.withdrawal()).delete(name, version, reason)
+
+        return await self._run(delete)
+
+    async def plan_prune(
+        self, name: str | None = None, *, keep_last: int | None = None, keep_within: timedelta | None = None
+    ) -> PrunePlan:
+        """Plan which versions to delete and which to keep. Nothing is written.
+
+        A version is kept if any rule applies. The latest version of an asset and versions that an alias points
+        at are always kept. Give at least one rule.
+
+        Args:
+            name: the asset to prune; `None` for all assets.
+            keep_last: the number of versions to keep per major, latest first.
+            keep_within: the age up to which versions are kept, by their push dates and the store's clock.
+
+        Raises:
+            UsageError: if there is no rule, or a rule is invalid.
+            AssetNotFound: if the asset doesn't exist.
+        """
+        rules = RetentionRules(keep_last, keep_within)
+
+        async def plan() -> PrunePlan:
+            return await (await self._session.retention(rules)).plan(name)
+
+        return await self._run(plan)
+
+    async def prune(self, plan: PrunePlan) -> PruneResult:
+        """Delete the versions in a plan that no rule keeps, each as `delete_version` does.
+
+        The rules are applied again before each deletion, so versions that have got an alias are kept. If some
+        versions can't be deleted, the others still are, and the result lists both.
+
+        Args:
+            plan: a plan from `plan_prune`.
+
+        Raises:
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+            StoreUnavailable: if the store can't be reached.
+        """
+
+        async def prune() -> PruneResult:
+            await self._session.require_suitable()
+            return await (await self._session.retention(plan.rules)).run(plan)
+
+        return await self._run(prune)
 
     def _retrieval(
         self,

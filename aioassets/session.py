@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from aioassets.cleanup.clean import Cleaning
+from aioassets.cleanup.retention import Retention
 from aioassets.cleanup.store import StoreCleaning
+from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
@@ -16,6 +18,7 @@ from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
+from aioassets.model.retention import RetentionRules
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
@@ -94,8 +97,19 @@ class Session:
             await self.require_suitable()
         stored = None
         if self.store_if_any is not None:
-            stored = StoreCleaning(self.store_if_any, self.scheme, rules, await self.claimant())
+            claimant, withdrawal = await self.claimant(), await self.withdrawal()
+            stored = StoreCleaning(self.store_if_any, self.scheme, rules, claimant, withdrawal)
         return Cleaning(stored, CacheCleaning(self.cache_folder, self.scheme.is_version), rules)
+
+    async def withdrawal(self) -> Withdrawal:
+        """Return an object that yanks and deletes versions. Raises `InvalidSetting` if there is no store."""
+        holder = (await self.claimant()).holder
+        timeout = self.settings.cleanup_timeout
+        return Withdrawal(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
+
+    async def retention(self, rules: RetentionRules) -> Retention:
+        """Return an object that deletes versions by rules. Raises `InvalidSetting` if there is no store."""
+        return Retention(self.store, self.scheme, rules, await self.withdrawal())
 
     async def require_suitable(self) -> None:
         """Probe the store, unless this has been done recently or the user has declared a single writer.

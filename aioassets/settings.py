@@ -260,7 +260,7 @@ class _Environment:
         return bool(self._environ.get(f"AIOASSETS_{name}"))
 
     def text(self, name: str, *fallbacks: str) -> str | None:
-        """Return the first value that is set and not empty: of the variable `AIOASSETS_{name}`, or of a fallback."""
+        """Return the value of `AIOASSETS_{name}` or, if that is unset or empty, of the first fallback that isn't."""
         return self._first((f"AIOASSETS_{name}", *fallbacks))
 
     def settings(self, *, bucket_given: bool, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
     errors.StoreUnsuitable: lambda: errors.StoreUnsuitable("s3://b", "it ignores conditions"),
     errors.VersionDeleted: lambda: errors.VersionDeleted("m", "0.7", "s3://b", DELETED, "ann", "it is broken"),
     errors.VersionDiffers: lambda: errors.VersionDiffers("m", "0.7", "s3://b"),
+    errors.VersionContended: lambda: errors.VersionContended("m", "0.7", "delete"),
     errors.VersionInUse: lambda: errors.VersionInUse("m", "0.7", ("prod",), "delete"),
     errors.VersionYanked: lambda: errors.VersionYanked("m", "0.7", None),
     errors.VersionNotFound: lambda: errors.VersionNotFound("m", "0.7", "s3://b", ("0.1", "0.0")),

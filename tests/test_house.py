@@ -26,6 +26,7 @@ from aioassets.drivers.s3.driver import S3Driver
 from aioassets.model.claim import CLAIM_FIELD, Claim
 from aioassets.model.index import VersionIndex
 from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import TOMBSTONE_FIELD, Tombstone
 from aioassets.settings import Settings, debug_wanted
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,7 @@ FLOORS = (
     {"drivers"},
     {"store", "testing"},
     {"push", "fetch", "cleanup"},
+    {"views"},
     {"settings"},
     {"session"},
     {"manager"},
@@ -309,13 +311,18 @@ class TestLinks:
 class TestFormatPage:
     def test_its_examples_are_read_and_written_unchanged(self) -> None:
         text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
-        index, claim, *manifests = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        index, claim, *manifests, mark, tombstone = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
         assert json.loads(VersionIndex.from_json(index.encode()).to_json()) == json.loads(index)
         assert json.loads(Claim.from_value(json.loads(claim)[CLAIM_FIELD]).to_json()) == json.loads(claim)
         assert len(manifests) == 2
         for manifest in manifests:
-            assert json.loads(Manifest.from_json(manifest.encode()).to_json()) == json.loads(manifest)
+            marked = {**json.loads(manifest), "mark": json.loads(mark)}
+            for document in (json.loads(manifest), marked):
+                assert json.loads(Manifest.from_json(json.dumps(document).encode()).to_json()) == document
+        assert json.loads(Tombstone.from_value(json.loads(tombstone)[TOMBSTONE_FIELD]).to_json()) == json.loads(
+            tombstone
+        )
 
 
 class TestGuarantees:

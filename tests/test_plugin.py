@@ -104,7 +104,7 @@ def test_an_unknown_scheme_is_a_usage_error_with_advice(installed: Path) -> None
     ran = run(installed, "list", "--bucket", "tape://team")
 
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "No driver is installed for tape:// URLs. Use one like" in ran.stderr
+    assert "No driver is installed for tape:// URLs. Write ./store" in ran.stderr
 
 
 def test_the_example_passes_the_conformance_suite(installed: Path) -> None:

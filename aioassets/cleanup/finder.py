@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from aioassets.cleanup.inspection import ContentSummary, StoreInspection
+from aioassets.cleanup.content import ContentSummary
+from aioassets.cleanup.inspection import StoreInspection
 from aioassets.drivers.protocol import OpenUpload
 from aioassets.errors import AssetNotFound, ObjectNotFound, StoreCorrupt
 from aioassets.model.claim import Claim, ClaimState
+from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.leftovers import CleaningRules, Leftover, LeftoverKind
 from aioassets.model.manifest import Manifest
+from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
-from aioassets.store.documents import AssetStore, MetaState
+from aioassets.store.documents import AssetStore, MetaState, Presence
+from aioassets.store.settling import fence_of, is_withdrawn
 
 ASSETS_AT_ONCE: Final = 8
 VERSIONS_AT_ONCE: Final = 8
@@ -53,7 +57,7 @@ class LeftoverFinder:
         found: list[Leftover] = []
 
         async def look(asset: str) -> None:
-            leftovers = await self._of_asset(asset, uploads)
+            leftovers = await self._of_asset(asset, uploads, is_only=name is not None)
             if leftovers is None and name is not None:
                 raise AssetNotFound(name, self._store.url)
             found.extend(leftovers or ())
@@ -74,12 +78,18 @@ class LeftoverFinder:
 
     # Assets
 
-    async def _of_asset(self, name: str, uploads: _Uploads) -> list[Leftover] | None:
-        """Return the leftovers of an asset, or `None` if the store has no objects for the asset."""
+    async def _of_asset(self, name: str, uploads: _Uploads, *, is_only: bool) -> list[Leftover] | None:
+        """Return the leftovers of an asset, or `None` if the store has no objects of it.
+
+        Args:
+            name: the asset's name.
+            uploads: the open uploads.
+            is_only: whether only this asset is searched. If so, read the `.meta` of listed versions, too.
+        """
         found: list[Leftover] = []
-        listed: Sequence[str] = ()
-        numbers = await self._store.numbers(name)
-        versions = {v for v in numbers if self.inspection.scheme.is_version(v)}
+        index = VersionIndex()
+        objects = await self._store.presence(name)
+        versions = {v for v in objects if self.inspection.scheme.is_version(v)}
         versions |= {version for asset, version in uploads if asset == name}
         try:
             state = await self._store.read_index(name)
@@ -89,14 +99,17 @@ class LeftoverFinder:
             if not (state.exists or versions):
                 return None
             self.inspection.note_time(state.answered)
-            listed = state.index.versions
+            index = state.index
 
         async def look(version: str) -> None:
             there = uploads.get((name, version), ())
-            if version in listed:
-                leftover = await self._of_listed_version(name, version, there)
-            elif numbers.get(version):
-                leftover = await self._of_unlisted_version(name, version, there, listed)
+            kinds = objects.get(version, Presence(0))
+            if version in index.versions:
+                leftover = await self._of_listed_version(name, version, there, look_closer=is_only)
+            elif index.fences.get(version) is Fence.DELETED:
+                leftover = await self._of_deleted_version(name, version, there, kinds)
+            elif Presence.META in kinds:
+                leftover = await self._of_unlisted_version(name, version, there, index)
             else:
                 leftover = await self.without_manifest(name, version, there)
             if leftover is not None:
@@ -107,7 +120,11 @@ class LeftoverFinder:
 
     # Versions
 
-    async def _of_listed_version(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
+    async def _of_listed_version(
+        self, name: str, version: str, uploads: Sequence[OpenUpload], *, look_closer: bool
+    ) -> Leftover | None:
+        if look_closer and (found := await self._of_withdrawn_version(name, version, uploads)) is not None:
+            return found
         if not uploads:
             return None
         age = await self.inspection.age(max(upload.active for upload in uploads))
@@ -121,8 +138,42 @@ class LeftoverFinder:
             removable=self._rules.is_old(age),
         )
 
+    async def _of_withdrawn_version(self, name: str, version: str, uploads: Sequence[OpenUpload]) -> Leftover | None:
+        """Return a yanked version that is listed, or a deleted one that is listed or has content. Otherwise, `None`."""
+        try:
+            meta = await self.inspection.read_meta(name, version)
+        except (ObjectNotFound, StoreCorrupt):
+            return None
+        return await self._unfinished(name, version, meta, uploads) if is_withdrawn(meta.content) else None
+
+    async def _of_deleted_version(
+        self, name: str, version: str, uploads: Sequence[OpenUpload], objects: Presence
+    ) -> Leftover | None:
+        """Return a deleted version that has content or open uploads, or `None`."""
+        if objects == Presence.META and not uploads:
+            return None
+        found = await self._of_withdrawn_version(name, version, uploads)
+        # Some S3 servers list a folder even after all objects in it were deleted.
+        return found if found is not None and (found.files or found.uploads) else None
+
+    async def _unfinished(self, name: str, version: str, meta: MetaState, uploads: Sequence[OpenUpload]) -> Leftover:
+        is_deleted = isinstance(meta.content, Tombstone)
+        content = await self.inspection.content(name, version) if is_deleted else ContentSummary()
+        return Leftover(
+            LeftoverKind.UNFINISHED_DELETION if is_deleted else LeftoverKind.UNFINISHED_YANK,
+            self._store.url_of(name, version),
+            name,
+            version,
+            files=content.files,
+            size=content.size,
+            uploads=len(uploads),
+            age=meta.age,
+            holder=_withdrawn_by(meta.content),
+            removable=self._rules.is_old(meta.age, timedelta(0)),
+        )
+
     async def _of_unlisted_version(
-        self, name: str, version: str, uploads: Sequence[OpenUpload], listed: Sequence[str]
+        self, name: str, version: str, uploads: Sequence[OpenUpload], index: VersionIndex
     ) -> Leftover | None:
         try:
             meta = await self.inspection.read_meta(name, version)
@@ -138,13 +189,14 @@ class LeftoverFinder:
             uploads=len(uploads),
             age=meta.age,
         )
-        if isinstance(meta.content, Manifest):
+        if not isinstance(meta.content, Claim):
+            if version in index.fences or isinstance(meta.content, Tombstone) or meta.content.is_yanked:
+                is_settled = index.fences.get(version) is fence_of(meta.content)
+                return None if is_settled else await self._unfinished(name, version, meta, uploads)
             return await self._of_sealed_version(found, meta.content)
-        if isinstance(meta.content, Tombstone):
-            return None
         content = await self.inspection.content(name, version)
         found = replace(found, files=content.files, size=content.size, holder=meta.content.holder)
-        return await self._of_claim(found, meta, meta.content, listed)
+        return await self._of_claim(found, meta, meta.content, index.versions)
 
     async def _of_sealed_version(self, found: Leftover, manifest: Manifest) -> Leftover | None:
         if found.version in (await self._store.read_index(found.name)).index.versions:
@@ -215,6 +267,12 @@ class LeftoverFinder:
         return Leftover(
             LeftoverKind.TEMPORARY_OBJECTS, where, files=files, size=size, uploads=uploads, age=age, removable=removable
         )
+
+
+def _withdrawn_by(content: Manifest | Claim | Tombstone) -> Pusher | None:
+    if isinstance(content, Tombstone):
+        return content.deleted.by
+    return content.mark.by if isinstance(content, Manifest) and content.mark is not None else None
 
 
 def _unreadable(error: StoreCorrupt, name: str, version: str = "") -> Leftover:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from aioassets.cleanup.content import ContentSummary, content_of, uploads_of
 from aioassets.drivers.protocol import Expect, ObjectInfo, OpenUpload
 from aioassets.errors import ObjectNotFound, StoreCorrupt
 from aioassets.model.claim import DEAD_AFTER, Claim
@@ -16,27 +17,6 @@ from aioassets.model.versioning import VersioningScheme
 from aioassets.store.claims import is_dead
 from aioassets.store.documents import AssetStore, MetaState
 from aioassets.store.scratch import remove_scratch
-
-
-@dataclass(slots=True)
-class ContentSummary:
-    """A summary of a version's objects.
-
-    Attributes:
-        files: the number of objects.
-        size: their total size in bytes.
-        modified: when the most recent one was written; `None` if there are none.
-    """
-
-    files: int = 0
-    size: int = 0
-    modified: datetime | None = None
-
-    def add(self, info: ObjectInfo) -> None:
-        """Add an object to the summary."""
-        self.files += 1
-        self.size += info.size
-        self.modified = info.modified if self.modified is None else max(self.modified, info.modified)
 
 
 @dataclass(slots=True)
@@ -60,10 +40,7 @@ class StoreInspection:
 
     async def content(self, name: str, version: str) -> ContentSummary:
         """Return a summary of a version's objects."""
-        found = ContentSummary()
-        async for info in self.store.content(name, version):
-            found.add(info)
-        return found
+        return await content_of(self.store, name, version)
 
     async def scratch_objects(self) -> AsyncIterator[ObjectInfo]:
         """Iterate over the scratch objects."""
@@ -73,12 +50,7 @@ class StoreInspection:
 
     async def uploads_of(self, name: str, version: str) -> list[OpenUpload]:
         """Return the open uploads of a version."""
-        key = self.store.layout.content(name, version)
-        return [
-            upload
-            async for upload in self.store.driver.open_uploads(key)
-            if upload.key == key or upload.key.startswith(f"{key}/")
-        ]
+        return await uploads_of(self.store, name, version)
 
     async def uploads_by_version(self, prefix: str) -> dict[tuple[str, str], list[OpenUpload]]:
         """Return the open uploads, grouped by asset and version.

@@ -11,10 +11,11 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 
+from aioassets.cleanup.content import remove_content
 from aioassets.cleanup.finder import LeftoverFinder
 from aioassets.cleanup.inspection import StoreInspection
+from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.drivers.protocol import Expect, Revision
 from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreCorrupt
 from aioassets.model.claim import Claim, ClaimState
@@ -26,9 +27,6 @@ from aioassets.store.documents import AssetStore
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 1000
-"""Maximum number of keys to pass to a driver's `delete` at once."""
-
 
 @dataclass(frozen=True, slots=True)
 class LeftoverRemover:
@@ -37,10 +35,12 @@ class LeftoverRemover:
     Attributes:
         inspection: the inspection of the store.
         claimant: the identity of the current process, to be recorded in abandoned claims.
+        withdrawal: the object that finishes interrupted yanks and deletions.
     """
 
     inspection: StoreInspection
     claimant: Claimant
+    withdrawal: Withdrawal
 
     @property
     def _store(self) -> AssetStore:
@@ -59,6 +59,8 @@ class LeftoverRemover:
                 return await self._remove_without_manifest(leftover.name, leftover.version)
             case LeftoverKind.OPEN_UPLOADS:
                 return await self._abort_uploads(leftover.name, leftover.version)
+            case LeftoverKind.UNFINISHED_YANK | LeftoverKind.UNFINISHED_DELETION:
+                return await self.withdrawal.finish(leftover.name, leftover.version)
             case LeftoverKind.TEMPORARY_OBJECTS:
                 return await self._remove_temporary_objects()
         return False
@@ -76,7 +78,7 @@ class LeftoverRemover:
             over = self._rules.is_old(meta.age, timedelta(0))
         if not over or not await self._seize(name, version, meta.revision):
             return False
-        await self._remove_content(name, version)
+        await remove_content(self._store, name, version)
         listed = (await self._store.read_index(name)).index.versions
         if await self.inspection.may_forget(name, version, meta, listed):
             await self._store.driver.delete([self._store.layout.meta(name, version)])
@@ -87,7 +89,7 @@ class LeftoverRemover:
         leftover = await LeftoverFinder(self.inspection).without_manifest(name, version, uploads)
         if leftover is None or not leftover.removable or not await self._seize(name, version, Expect.ABSENT):
             return False
-        await self._remove_content(name, version)
+        await remove_content(self._store, name, version)
         return True
 
     async def _seize(self, name: str, version: str, expected: Revision | Expect) -> bool:
@@ -101,19 +103,6 @@ class LeftoverRemover:
             return False
         logger.info("Abandoned %s:%s in %s: this version number will not be used", name, version, self._store.url)
         return True
-
-    async def _remove_content(self, name: str, version: str) -> None:
-        """Remove all content of a version that `_seize` has marked as abandoned."""
-        for upload in await self.inspection.uploads_of(name, version):
-            await self._store.driver.abort(upload)
-        batch: list[str] = []
-        async for info in self._store.content(name, version):
-            batch.append(info.key)
-            if len(batch) == BATCH:
-                await self._store.driver.delete(batch)
-                batch = []
-        if batch:
-            await self._store.driver.delete(batch)
 
     async def _abort_uploads(self, name: str, version: str) -> bool:
         uploads = await self.inspection.uploads_of(name, version)

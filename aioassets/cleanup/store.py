@@ -7,6 +7,7 @@ from dataclasses import replace
 from aioassets.cleanup.finder import LeftoverFinder
 from aioassets.cleanup.inspection import StoreInspection
 from aioassets.cleanup.remover import LeftoverRemover
+from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.model.leftovers import CleaningRules, Leftover
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.machine import Claimant
@@ -21,13 +22,21 @@ class StoreCleaning:
         scheme: the versioning scheme.
         rules: the rules for what may be removed.
         claimant: the identity of the current process, to be recorded in abandoned claims.
+        withdrawal: the object that finishes interrupted yanks and deletions.
     """
 
-    def __init__(self, store: AssetStore, scheme: VersioningScheme, rules: CleaningRules, claimant: Claimant) -> None:
+    def __init__(
+        self,
+        store: AssetStore,
+        scheme: VersioningScheme,
+        rules: CleaningRules,
+        claimant: Claimant,
+        withdrawal: Withdrawal,
+    ) -> None:
         inspection = StoreInspection(store, scheme, rules)
         self._inspection = inspection
         self._finder = LeftoverFinder(inspection)
-        self._remover = LeftoverRemover(inspection, claimant)
+        self._remover = LeftoverRemover(inspection, claimant, withdrawal)
 
     async def find(self, name: str | None) -> list[Leftover]:
         """Return the leftovers of one asset, or of all assets if `name` is `None`.

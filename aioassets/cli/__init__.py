@@ -1,4 +1,4 @@
 """The command line: parsing arguments, calling the manager and printing the result.
 
-The modules here contain no rules about assets, and only `__main__` may import them.
+These modules contain no rules about assets. Only `__main__` may import them.
 """

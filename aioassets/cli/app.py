@@ -1,4 +1,4 @@
-"""Commands, their arguments and their options. `commands` implements them."""
+"""Definitions of the commands, their arguments and their options. `commands` contains the implementations."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ from aioassets.cli.options import (
     STORE,
     YES,
     Duration,
+    KeyValue,
     PushOptions,
     StoreOptions,
     grouped,
 )
+from aioassets.cli.retention_commands import prune
+from aioassets.cli.view_commands import diff, log, show
+from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
     from aioassets.cli import commands, output, process
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 else:
 
     class _LazyModule:
-        """Module that is imported on first use, so that help, completion and usage errors are fast."""
+        """A module that is imported on first use, so that help, completion and usage errors are fast."""
 
         def __init__(self, name: str) -> None:
             self._name = name
@@ -56,7 +60,7 @@ else:
 
 
 Work = Callable[[], Awaitable[int | None]]
-"""Coroutine function that runs a command and returns its exit code; `None` means success."""
+"""A coroutine function that runs a command and returns its exit code. `None` means success."""
 
 EPILOG: Final = """
 The environment variable that an option overrides is shown in brackets. Set AIOASSETS_DEBUG=1 to
@@ -68,7 +72,7 @@ Exit codes:
     1  failure, or confirmation declined
     2  usage error
     3  asset, version or path not found
-    4  conflict: the asset or version already exists
+    4  conflict: the asset or version already exists, or an alias points at the version
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
@@ -85,7 +89,7 @@ fish_source):
 
 
 class _DefinitionOrder(click.Group):
-    """Command group that lists its commands in the order in which they are defined."""
+    """A command group that lists its commands in the order in which they are defined."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names in the order in which the commands are defined."""
@@ -123,28 +127,52 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 @PATH
 @click.argument("name", metavar="NAME[:MAJOR]")
 @click.option("--bump-major", is_flag=True, help="Start the next major version, such as 2.0 after 1.2.")
+@click.option("--if-changed", is_flag=True, help="Push nothing if the latest version has the same content.")
 @grouped(PushOptions, "push", *PUSH)
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
-def update(path: str, name: str, bump_major: bool, push: PushOptions, store: StoreOptions) -> Work:
+def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH as the next version of an asset, such as 1.3 after 1.2.
 
-    PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next version of major 0.
-    The command shows what will be pushed, asks for confirmation, and prints the new version.
+    PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next 0.x version.
+    The command shows what will be pushed, asks for confirmation, and prints the new version. With --if-changed, it
+    prints the latest version, and asks nothing, if that has the same content.
     """
-    return partial(commands.update, path, _parse_update_spec(name, bump_major), bump_major, push, store)
+    asset = _parse_update_spec(name, bump_major)
+    return partial(commands.update, path, asset, push, store, bump_major=bump_major, if_changed=if_changed)
 
 
 @cli.command("list")
 @click.argument("prefix", default="")
+@click.option(
+    "--label", "labels", type=KeyValue(), multiple=True, help="List only assets with this label. May be repeated."
+)
+@click.option("--alias", metavar="ALIAS", help="List only assets with this alias, and look at its version.")
+@click.option("--long", "long_format", is_flag=True, help="Show the date, size, pusher and labels of the version.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
-def list_assets(prefix: str, as_json: bool, store: StoreOptions) -> Work:
+def list_assets(
+    prefix: str,
+    labels: tuple[tuple[str, str], ...],
+    alias: str | None,
+    long_format: bool,
+    as_json: bool,
+    store: StoreOptions,
+) -> Work:
     """List assets with their versions, latest first.
 
-    PREFIX limits the list to assets whose names start with it. If the versions of an asset cannot be
-    read, the other assets are still listed, and the exit code is 7.
+    PREFIX limits the list to assets whose names start with it. --label and --long look at the latest version of
+    each asset, or at that of --alias. If the versions of an asset cannot be read, the other assets are still
+    listed, and the exit code is 7.
     """
-    return partial(commands.list_assets, prefix, store, as_json=as_json)
+    return partial(
+        commands.list_assets,
+        prefix,
+        store,
+        labels=dict(labels),
+        alias=alias,
+        long_format=long_format,
+        as_json=as_json,
+    )
 
 
 @cli.command()
@@ -168,8 +196,8 @@ def fetch(
 ) -> Work:
     """Download an asset to the local cache, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. Control
-    characters in the path are escaped only on a terminal.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. On a
+    terminal, control characters in the path are escaped.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -182,7 +210,7 @@ def fetch(
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
-    """Read every file of a version and compare it with the manifest, without saving it.
+    """Read every file in a version and compare it with the manifest, without saving anything.
 
     SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part. The command reports each damaged or
     missing file, and exits with code 5 if there are any.
@@ -190,7 +218,15 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
 
-@cli.command(short_help="Remove leftovers of interrupted pushes and fetches.")
+for viewing in (show, log, diff):
+    cli.add_command(viewing)
+
+
+for withdrawing in (yank, unyank, delete, prune):
+    cli.add_command(withdrawing)
+
+
+@cli.command(short_help="Remove what interrupted pushes and fetches left behind.")
 @click.argument("name", default="")
 @click.option(
     "--older-than",
@@ -218,9 +254,10 @@ def clean(
 ) -> Work:
     """Show the leftovers of interrupted pushes and fetches, ask for confirmation, and remove them.
 
-    Leftovers in the store are claims, the content of unpublished versions, and open uploads. Leftovers in
-    the assets directory are unfinished downloads. NAME limits the command to one asset. Published versions
-    are never removed. Running pushes are left alone unless they have been inactive for longer than --older-than.
+    Leftovers in the store are claims, the content of unpublished versions, interrupted yanks and deletions, and
+    open uploads. Leftovers in the assets directory are unfinished downloads. NAME limits the command to one asset.
+    Published versions are never removed. Running pushes are left alone unless they have been inactive for longer
+    than --older-than.
     """
     if publish is not None:
         name, version = _parse_exact_version(publish)
@@ -244,7 +281,8 @@ def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
         _usage_error(f"Cannot push a part of an asset: write {replace(parsed, part=None)} instead of {name}.")
     if parsed.version is not None and not parsed.version.isdecimal():
         _usage_error(
-            f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for major 1, instead of {name}."
+            f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for the next 1.x version, "
+            f"instead of {name}."
         )
     if parsed.version is not None and bump_major:
         _usage_error(f"--bump-major always starts a new major version: write {parsed.name} instead of {name}.")
@@ -300,7 +338,7 @@ def _run_without_loop(parsing: Coroutine[Any, Any, Any]) -> Any:
         parsing.send(None)
     except StopIteration as done:
         return done.value
-    raise RuntimeError(f"{parsing!r} must not wait.")
+    raise RuntimeError(f"{parsing!r} must finish without suspending.")
 
 
 def _reserve_standard_descriptors() -> None:

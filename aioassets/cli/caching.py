@@ -12,9 +12,8 @@ from aioassets.cli.escaping import escaped
 from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_terminal
 from aioassets.cli.process import DONE, FAILED
-from aioassets.cli.questions import ask, can_ask
+from aioassets.cli.questions import confirmed
 from aioassets.cli.units import human_bytes, human_duration, human_files
-from aioassets.errors import UsageError
 from aioassets.fetch.inventory import CachedVersion
 from aioassets.fetch.pruning import CachePruning
 from aioassets.manager import AssetsManager
@@ -65,7 +64,7 @@ async def prune(
         async with progress_display("Reading the cache"):
             result = await manager.cache.prune(limit=limit, unused_for=unused_for, dry_run=True)
         _show(result)
-        if not dry_run and result.removed and not (yes or await _confirmed(result)):
+        if not dry_run and result.removed and not (yes or await confirmed(_question(result))):
             echo_err("Declined: nothing was removed.")
             return FAILED
         if not dry_run and result.removed:
@@ -100,13 +99,9 @@ def _text(cached: CachedVersion, *, is_kept: bool) -> str:
     return f"{_label(cached)} from {cached.store}: {what}{reason}"
 
 
-async def _confirmed(result: CachePruning) -> bool:
-    if not can_ask():
-        raise UsageError(
-            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run for a preview."
-        )
+def _question(result: CachePruning) -> str:
     count = len(result.removed)
-    return await ask(f"Remove {count} version{'' if count == 1 else 's'}, {human_bytes(result.freed)}?")
+    return f"Remove {count} version{'' if count == 1 else 's'}, {human_bytes(result.freed)}?"
 
 
 def _label(cached: CachedVersion) -> str:

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import anyio
 
+from aioassets.cli.descriptions import description_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
-from aioassets.cli.questions import ask, can_ask
+from aioassets.cli.questions import confirmed
 from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, leftover_text, print_assets
-from aioassets.errors import UsageError
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
@@ -32,27 +32,43 @@ async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> i
     return await _push(path, store, push, lambda manager: manager.plan_create(path, name, **push.details()))
 
 
-async def update(path: str, asset: AssetSpec, bump_major: bool, push: PushOptions, store: StoreOptions) -> int:
+async def update(
+    path: str, asset: AssetSpec, push: PushOptions, store: StoreOptions, *, bump_major: bool, if_changed: bool
+) -> int:
     """Push the next version of an asset."""
     return await _push(
         path,
         store,
         push,
-        lambda manager: manager.plan_update(path, asset.name, bump_major, asset.version, **push.details()),
+        lambda manager: manager.plan_update(
+            path, asset.name, bump_major, asset.version, if_changed=if_changed, **push.details()
+        ),
     )
 
 
-async def list_assets(prefix: str, store: StoreOptions, *, as_json: bool) -> int:
+async def list_assets(
+    prefix: str,
+    store: StoreOptions,
+    *,
+    labels: dict[str, str],
+    alias: str | None,
+    long_format: bool,
+    as_json: bool,
+) -> int:
     """List assets with their versions."""
     async with store.manager() as manager:
         async with progress_display("Listing assets"):
-            assets = await _collect(manager.list_assets(prefix))
+            assets = await _collect(manager.list_assets(prefix, labels=labels, alias=alias, describe=long_format))
         if as_json:
-            echo_json({"assets": [_asset_json(asset) for asset in assets]}, is_listing=True)
+            describes = bool(labels or alias is not None or long_format)
+            echo_json({"assets": [_asset_json(asset, describes) for asset in assets]}, is_listing=True)
         elif assets:
-            print_assets(assets)
+            print_assets(assets, long_format=long_format)
         else:
-            echo_err(f"No assets in {manager.url}" + (f" have names that start with {prefix!r}." if prefix else "."))
+            wanted = [f"names that start with {prefix!r}"] if prefix else []
+            wanted += [f"the alias {alias!r}"] if alias is not None else []
+            wanted += ["these labels"] if labels else []
+            echo_err(f"No assets in {manager.url}" + (f" have {' and '.join(wanted)}." if wanted else "."))
     codes = [report_error(asset.error) for asset in assets if asset.error is not None]
     return codes[0] if codes else DONE
 
@@ -135,14 +151,14 @@ async def clean(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Remove the leftovers of interrupted pushes and fetches."""
+    """Remove what interrupted pushes and fetches left behind."""
     async with store.manager() as manager:
         async with progress_display("Looking for leftovers"):
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in leftover_lines(plan):
             echo_err(line)
         question = "Remove it?" if len(plan.removable) == 1 else f"Remove {len(plan.removable)} leftovers?"
-        if not dry_run and plan.removable and not (yes or await _confirmed(question)):
+        if not dry_run and plan.removable and not (yes or await confirmed(question)):
             echo_err("Declined: nothing was removed.")
             return FAILED
         result = None
@@ -210,11 +226,13 @@ async def _push(
     async with store.manager() as manager:
         async with progress_display(f"Reading {path} and {manager.url}"):
             plan = await planned(manager)
+        if plan.unchanged:
+            return _unchanged(plan, path, push)
         for line in forecast_lines(plan, path, str(manager.url)):
             echo_err(line)
         if push.dry_run:
             return _dry_run(plan, push)
-        if not (push.yes or await _confirmed(f"Push {plan.name}:{plan.version}?")):
+        if not (push.yes or await confirmed(f"Push {plan.name}:{plan.version}?")):
             echo_err("Declined: nothing was pushed.")
             return FAILED
         result = await _push_plan(manager, plan)
@@ -227,19 +245,20 @@ async def _push(
     return DONE
 
 
+def _unchanged(plan: PushPlan, path: str, push: PushOptions) -> int:
+    echo_err(f"Nothing to push: {plan.name}:{plan.version} already has the content of {path}.")
+    if push.as_json:
+        echo_json(_push_json(plan, dry_run=push.dry_run))
+    else:
+        echo(f"{plan.name}:{plan.version}")
+    return DONE
+
+
 def _dry_run(plan: PushPlan, push: PushOptions) -> int:
     echo_err("Dry run: nothing was pushed.")
     if push.as_json:
         echo_json(_push_json(plan, dry_run=True))
     return DONE
-
-
-async def _confirmed(question: str) -> bool:
-    if not can_ask():
-        raise UsageError(
-            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run for a preview."
-        )
-    return await ask(question)
 
 
 async def _push_plan(manager: AssetsManager, plan: PushPlan) -> PushResult:
@@ -260,12 +279,16 @@ def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any
         "files": pushed.files,
         "size": pushed.size,
         "dry_run": dry_run,
+        "unchanged": pushed.unchanged,
     }
 
 
-def _asset_json(asset: AssetVersions) -> dict[str, Any]:
+def _asset_json(asset: AssetVersions, describes: bool) -> dict[str, Any]:
     error = None if asset.error is None else str(asset.error)
-    return {"name": asset.name, "versions": asset.versions, "error": error}
+    value = {"name": asset.name, "versions": asset.versions, "error": error}
+    if not describes:
+        return value
+    return {**value, "described": None if asset.described is None else description_json(asset.described)}
 
 
 def _repaired_text(fetched: FetchedAsset) -> str:

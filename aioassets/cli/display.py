@@ -30,10 +30,10 @@ INTERVAL: Final = 0.1
 
 @dataclass(slots=True)
 class Tally:
-    """Progress of one operation, tallied from its events.
+    """The progress of an operation, tallied from its events.
 
     Attributes:
-        preparing: the label before the transfer starts.
+        preparing: the label to show before the transfer starts.
         verb: the verb in the label of the transfer, such as "Uploading".
         transfer: the label of the transfer; `None` until it starts.
         files: the number of files to transfer.
@@ -109,14 +109,14 @@ async def _draw_until_cancelled(tally: Tally) -> None:
 
 
 def _spinner_and_bar() -> tuple[Progress, Progress]:
-    """Return the display for the preparation and the one for the transfer. Both are erased when they end."""
+    """Return a display for the preparation and another for the transfer. Each is erased when it ends."""
     from rich import progress  # noqa: PLC0415 - slow to import, and only needed on a terminal
     from rich.console import Console  # noqa: PLC0415
     from rich.constrain import Constrain  # noqa: PLC0415
 
     class Display(progress.Progress):
         def get_renderable(self) -> Constrain:
-            """Leave space for the echoed ^C, which would otherwise wrap to a new line and break erasing."""
+            """Leave space for the echoed ^C. Otherwise, it could wrap to a new line and prevent erasing the display."""
             return Constrain(super().get_renderable(), console.width - 4)
 
     console = Console(stderr=True)
@@ -135,7 +135,7 @@ def _spinner_and_bar() -> tuple[Progress, Progress]:
 
 
 def show_cursor() -> None:
-    """Show the cursor, which an interrupted display leaves hidden."""
+    """Show the cursor again, since an interrupted display leaves it hidden."""
     if is_terminal(sys.stderr):
         with contextlib.suppress(OSError):
             click.echo("\x1b[?25h", err=True, color=True)

@@ -1,4 +1,4 @@
-"""Escaping of untrusted text, so that it can neither forge a line nor control a terminal."""
+"""Escaping untrusted text, so that it can neither forge a line nor control a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def abridged(line: str) -> str:
 
 
 def traceback_lines(error: BaseException) -> list[str]:
-    """Return the lines of a traceback. A message with several lines is escaped into a single line.
+    """Return the lines of a traceback. A multi-line message is escaped so that it fits on a single line.
 
     In an exception group, all lines are indented, and messages may span several lines.
     """

@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KeyValue(click.ParamType["tuple[str, str]"]):
-    """Parameter type for `KEY=VALUE`, which is converted to a pair."""
+    """A parameter type for `KEY=VALUE`, which is converted to a pair."""
 
     name = "KEY=VALUE"
 
@@ -35,7 +35,7 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
 
 
 class Duration(click.ParamType[timedelta]):
-    """Parameter type for durations such as `90s`, `24h` or `1d12h`, which are converted to `timedelta`."""
+    """A parameter type for durations such as `90s`, `24h` or `1d12h`, which are converted to `timedelta`."""
 
     name = "DURATION"
     _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -131,7 +131,7 @@ STORE = (
         "--storage-provider",
         metavar="PROVIDER",
         shell_complete=_completion("local", "s3", "gcs", "azure"),
-        help="Provider of a bucket given only by name: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
+        help="Provider to use for a bare bucket name: local, s3, gcs or azure. [AIOASSETS_STORAGE_PROVIDER]",
     ),
     click.option(
         "--versioning",
@@ -144,13 +144,13 @@ STORE = (
         "-o",
         type=KeyValue(),
         multiple=True,
-        help="Option of the store, such as endpoint_url=http://localhost:9000. May be repeated. "
+        help="Option for the store, such as endpoint_url=http://localhost:9000. May be repeated. "
         "[AIOASSETS_S3_ENDPOINT_URL etc.]",
     ),
     click.option(
         "--retry-for",
         type=Duration(),
-        help="How long to retry a request to a failing store (default: 60s). [AIOASSETS_RETRY_FOR, in seconds]",
+        help="How long to keep retrying a failed request (default: 60s). [AIOASSETS_RETRY_FOR, in seconds]",
     ),
 )
 ASSETS_DIR = click.option(
@@ -188,7 +188,7 @@ PUSH = (
 
 
 def grouped(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Return a decorator that adds options to a command, which receives their values as a single `kind` object."""
+    """Return a decorator that adds options to a command and passes it their values as a single `kind` object."""
     names = [each.name for each in fields(kind)]
 
     def decorate(command: F) -> F:

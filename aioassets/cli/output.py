@@ -1,6 +1,6 @@
 """Printing escaped lines, paths and JSON documents to the standard streams.
 
-Every line that a command prints goes through this module.
+Apart from the progress display and the table of assets, commands print everything through this module.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PACKAGE: Final = logging.getLogger("aioassets")
 
 
 class Unwritten:
-    """Record of failures to write to the standard streams.
+    """A record of failures to write to the standard streams.
 
     Attributes:
-        error: the error that kept a result from standard output.
+        error: the error that occurred when a result was written to standard output; `None` if there was none.
         is_stderr_broken: whether a line could not be written to standard error.
     """
 
@@ -48,7 +48,7 @@ unwritten: Final = Unwritten()
 def echo_err(line: str = "", *, end: str = "\n") -> None:
     """Print a line to standard error. Unprintable characters are escaped, and very long lines are shortened.
 
-    If the line can't be printed, it is lost, but the command continues.
+    If the line can't be printed, discard it and continue.
     """
     write_err(abridged(escaped(line)) + end)
 
@@ -59,14 +59,14 @@ def echo(*fields: str) -> None:
 
 
 def echo_listed(*fields: str) -> None:
-    """Print one line of a listing. Once the reader of a pipe has closed it, further lines are discarded."""
+    """Print one line of a listing. If standard output is a pipe that its reader has closed, discard the line."""
     _write("\t".join(map(escaped, fields)) + "\n", is_listing=True)
 
 
 def echo_path(path: Path) -> None:
     """Print a path to standard output.
 
-    On a terminal, the path is escaped. Otherwise its exact bytes are written, so that programs can open it.
+    On a terminal, the path is escaped. Otherwise, its exact bytes are written, so that programs can open it.
     """
     if sys.stdout is None or is_terminal(sys.stdout):
         echo(str(path))
@@ -80,12 +80,12 @@ def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a standard stream is a terminal. `None` is a stream that was closed when the process started."""
+    """Return whether a standard stream is a terminal. `None` means that it was closed when the process started."""
     return stream is not None and stream.isatty()
 
 
 def write_err(text: str) -> bool:
-    """Write text to standard error. Return whether that succeeded."""
+    """Write text to standard error. Return whether this succeeded."""
     try:
         click.echo(_encodable(text, sys.stderr), err=True, nl=False)
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def write_err(text: str) -> bool:
 
 
 def report_unwritten(error: Exception) -> None:
-    """Record that standard output can't be written to, and report it on standard error."""
+    """Record that writing to standard output failed, and report the error on standard error."""
     unwritten.error = error
     _discard(sys.stdout)
     echo_err(f"Cannot write to standard output: {getattr(error, 'strerror', None) or error}.")
@@ -117,7 +117,7 @@ def _write(content: str | bytes, *, is_listing: bool = False) -> None:
     if not (is_listing and isinstance(unwritten.error, BrokenPipeError)):
         text = content if isinstance(content, str) else escaped(os.fsdecode(content), keep="\n")
         if not write_err(text) and unwritten.error is None:  # standard output was closed from the start
-            unwritten.error = OSError("standard output and standard error can't be written to")
+            unwritten.error = OSError("neither standard output nor standard error can be written to")
 
 
 def _encodable(text: str, stream: TextIO | None) -> str:
@@ -144,7 +144,7 @@ def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Itera
 
     Args:
         args: the arguments whose secrets to redact, in addition to those in environment variables.
-        verbose: whether to print all log messages of this package from level INFO.
+        verbose: whether to print all log messages of this package at level INFO and above.
     """
     default, level = logging.lastResort, _PACKAGE.level
     logging.lastResort = _EscapingHandler(logging.WARNING, args)
@@ -163,7 +163,7 @@ def escaped_logging(args: Sequence[str] = (), *, verbose: bool = False) -> Itera
 
 
 class _EscapingHandler(logging.Handler):
-    """Handler that prints escaped log messages to standard error."""
+    """A handler that prints escaped log messages to standard error."""
 
     def __init__(self, level: int, args: Sequence[str]) -> None:
         super().__init__(level)

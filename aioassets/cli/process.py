@@ -61,8 +61,8 @@ def exit_code_of(error: AioAssetsError) -> int:
 def run(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    SIGINT, SIGTERM and SIGHUP cancel the command. A second signal exits immediately. If SIGHUP is
-    ignored, as under `nohup`, it stays ignored.
+    SIGINT, SIGTERM and SIGHUP cancel the command. On a second signal, the process exits immediately. If
+    SIGHUP is ignored, as under `nohup`, it stays ignored.
 
     Args:
         work: a coroutine function that runs the command and returns the exit code.
@@ -125,7 +125,7 @@ async def _explain_delay() -> None:
 
 
 async def _execute(work: Callable[[], Awaitable[int | None]], args: Sequence[str] | None) -> int:
-    """Run a command and report its error. Only a cancellation propagates."""
+    """Run a command and report any error. Only cancellation propagates."""
     try:
         debug_wanted()  # raises if the variable is invalid
         return await work() or DONE
@@ -153,7 +153,7 @@ def report_error(error: Exception, args: Sequence[str] | None = None) -> int:
 
 
 def _debug_mode() -> bool:
-    """Return whether `AIOASSETS_DEBUG` is set. If its value is invalid, return `False`; `_execute` reports it."""
+    """Return whether `AIOASSETS_DEBUG` is true. If its value is invalid, return `False`; `_execute` reports it."""
     with contextlib.suppress(UsageError):
         return debug_wanted()
     return False

@@ -8,14 +8,24 @@ import sys
 import anyio
 
 from aioassets.cli.output import echo_err
+from aioassets.errors import UsageError
 
 
-def can_ask() -> bool:
+async def confirmed(question: str) -> bool:
+    """Ask a yes-or-no question. Raise `UsageError` if there is no terminal to ask on."""
+    if not _can_ask():
+        raise UsageError(
+            "Cannot ask for confirmation without a terminal. Use --yes to confirm, or --dry-run for a preview."
+        )
+    return await _ask(question)
+
+
+def _can_ask() -> bool:
     """Return whether standard input is a terminal."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
-async def ask(question: str) -> bool:
+async def _ask(question: str) -> bool:
     """Ask a yes-or-no question on the terminal. Any answer other than "y" or "yes" means no.
 
     Waiting for the answer doesn't block the event loop, so it can be cancelled.

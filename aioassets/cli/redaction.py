@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 6
-"""Minimum length of a secret, in characters. Shorter ones could match ordinary words."""
+"""Minimum length of a secret, in characters. Shorter secrets could match ordinary words."""
 
 _FIELDS: Final = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|upload_id|uploadid"
@@ -18,7 +18,7 @@ _FIELDS: Final = (
     r"|[\w.]*(?:secret_access_key|session_token|account_key|sas_token|connection_string)"
 )
 _URL: Final = r"\b(?!(?:s3|gs|az)://(?:arn:|[^\s/:'\"]+@))[a-z][a-z0-9+.-]*://"
-"""Start of a URL, except for store identities, which contain the endpoint after an `@`."""
+"""Matches the start of a URL, except that of a store identity, which contains the endpoint after an `@`."""
 _PATTERNS: Final = (
     re.compile(rf"(?P<before>(?<![\w-])(?:{_FIELDS})['\"]?\s*[=:]\s*)['\"]?[^&;,\s'\"<>()]+", re.IGNORECASE),
     re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE),
@@ -31,7 +31,7 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Replace the secrets in a text with `***`.
+    """Replace any secrets in the text with `***`.
 
     Signatures, tokens and passwords are recognised by the text around them. Known secrets are found
     anywhere, whether verbatim, URL-encoded or in Base64.

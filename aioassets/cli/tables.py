@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from aioassets.cli.descriptions import LIST_TITLES, list_row
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import echo_listed, is_terminal
 from aioassets.cli.units import human_duration, human_files
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from aioassets.push.plan import PushPlan
 
 VERSIONS_SHOWN: Final = 6
-"""Maximum number of versions to show per major."""
+"""Maximum number of versions to show for each major version."""
 
 
 def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
@@ -25,7 +26,7 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
     return [
         f"Asset     {plan.name}",
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
-        *_aligned("Existing", _existing_versions(plan.versions)),
+        *aligned("Existing", _existing_versions(plan.versions)),
         f"Version   {plan.version} (expected)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",
     ]
@@ -35,7 +36,7 @@ def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
     """Yield a line for each leftover, with removable leftovers first."""
     for title, removable in (("Remove", True), ("Keep", False)):
         rows = [leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
-        yield from _aligned(title, rows) if rows else ()
+        yield from aligned(title, rows) if rows else ()
     if not plan.leftovers:
         yield "No leftovers found."
     elif not plan.removable:
@@ -60,13 +61,14 @@ def leftover_text(leftover: Leftover) -> str:
     return f"{leftover_label(leftover)}: {text}" + (f" ({leftover.advice})" if leftover.advice else "")
 
 
-def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
+def aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
+    """Yield one line per text. The title is before the first one."""
     for heading, text in itertools.zip_longest([title], texts, fillvalue=""):
         yield f"{heading:<10}{text}"
 
 
 def _existing_versions(versions: Sequence[str]) -> list[str]:
-    """Return lines that list the existing versions, latest first, with one line per major."""
+    """Return lines that list the existing versions, latest first, with one line for each major version."""
     if not versions:
         return ["none"]
     if not all("." in version for version in versions):
@@ -82,22 +84,32 @@ def _version_list(versions: Sequence[str]) -> str:
     return ", ".join(versions[:VERSIONS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def print_assets(assets: Iterable[AssetVersions]) -> None:
-    """Print assets as a table on a terminal, otherwise as lines with a name, a tab and comma-separated versions."""
-    if is_terminal(sys.stdout):
-        _print_table(assets)
+def print_assets(assets: Iterable[AssetVersions], *, long_format: bool) -> None:
+    """Print assets with their versions, or in the long format, with details of the described version."""
+    for_people = is_terminal(sys.stdout)
+    if long_format:
+        print_rows(LIST_TITLES, (list_row(asset, for_people=for_people) for asset in assets))
         return
-    for asset in assets:
-        echo_listed(asset.name, ",".join(asset.versions))
+    separator = ", " if for_people else ","
+    print_rows(("Asset", "Versions"), ([asset.name, separator.join(asset.versions)] for asset in assets))
 
 
-def _print_table(assets: Iterable[AssetVersions]) -> None:
+def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as a table on a terminal, otherwise as tab-separated lines without titles."""
+    if is_terminal(sys.stdout):
+        _print_table(titles, rows)
+        return
+    for row in rows:
+        echo_listed(*row)
+
+
+def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("Asset", overflow="fold")
-    table.add_column("Versions", overflow="fold")
-    for asset in assets:
-        table.add_row(escaped(asset.name), escaped(", ".join(asset.versions)))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escaped, row))
     Console(markup=False, highlight=False, emoji=False).print(table)

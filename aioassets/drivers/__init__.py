@@ -114,20 +114,20 @@ _PROVIDERS: Final = {
     "azure": _Provider("aioassets.drivers.azure.driver", "AzureDriver", "az"),
 }
 _ALIASES: Final = {"az": "azure"}
-"""The names that modelkit uses for providers, and our names for them."""
+"""modelkit's names for providers, mapped to aioassets' own."""
 _BY_SCHEME: Final = {provider.scheme: name for name, provider in _PROVIDERS.items()}
 
 _ARN: Final = re.compile(
     r"(?P<bucket>arn:[\w-]+:s3[\w-]*:[\w-]*:\d*:(?:outpost[/:][\w-]+[/:])?accesspoint[/:][\w.-]+)(?:/(?P<key>.*))?",
     re.DOTALL,
 )
-"""The ARN of an S3 access point, whose name contains a slash, optionally followed by a key."""
-_ADVICE: Final = "Use one like ./store, file:///path, s3://name, gs://name or az://container."
+"""The ARN of an S3 access point, which itself contains a slash, optionally followed by a key."""
+_ADVICE: Final = "Write ./store, file:///path, s3://name, gs://name or az://container."
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A provider, and the bucket to use.
+    """A provider and a bucket.
 
     Attributes:
         provider: `local`, `s3`, `gcs`, `azure`, `memory`, or the scheme of a plug-in.
@@ -189,7 +189,7 @@ class Location:
             return cls(provider, arn["bucket"])
         if not parts.netloc or parts.path.strip("/"):
             raise InvalidSetting(
-                f"The bucket's URL must be {scheme}://name. Pass the path inside the bucket as the prefix."
+                f"The bucket's URL must have the form {scheme}://name. Specify a path inside the bucket as the prefix."
             )
         return cls(provider, parts.netloc)
 
@@ -201,13 +201,13 @@ def make_driver(
     options: Mapping[str, Any] | None = None,
     timeouts: Mapping[str, float] | None = None,
 ) -> Driver:
-    """Create the driver for a location. It connects when it sends its first request.
+    """Create the driver for a location. The driver connects when it sends its first request.
 
     Args:
         location: the provider and the bucket.
         dispatcher: the dispatcher that limits and retries requests.
         options: keyword arguments for the driver. An option named `provider.option` is passed to that
-            provider only.
+            provider's driver only.
         timeouts: `connect_timeout` and `read_timeout` in seconds, for drivers that have these options.
 
     Raises:
@@ -274,7 +274,7 @@ def split_url(url: str) -> tuple[Location, str] | None:
 
 
 def _is_folder(bucket: str | os.PathLike[str]) -> bool:
-    """Return whether a name that could be a bucket name refers to a folder."""
+    """Return whether a name refers to a folder, although it could also be a bucket name."""
     text = os.fspath(bucket)
     return not isinstance(bucket, str) or "/" in text.rstrip("/") or text.startswith(".") or os.path.isdir(text)
 
@@ -290,7 +290,7 @@ def _plugins(provider: str) -> EntryPoints:
 
 
 def _factory(provider: str) -> Callable[..., Any]:
-    """Return the class or function that creates drivers for a provider. Other providers are not loaded."""
+    """Return the class or function that creates drivers for a provider. Don't import any other driver."""
     if (built_in := _PROVIDERS.get(provider)) is not None:
         return cast("Callable[..., Any]", getattr(importlib.import_module(built_in.module), built_in.factory))
     (plugin, *_) = _plugins(provider)
@@ -314,7 +314,11 @@ def _parsed(option: str, value: Any, annotation: str) -> Any:
 
 
 def parse_boolean(text: str) -> bool:
-    """Parse `true`, `1`, `yes`, `on` or one of their opposites. Raise `ValueError` for anything else."""
+    """Parse a Boolean: `true`, `1`, `yes` or `on`, or `false`, `0`, `no` or `off`.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
     if (word := text.strip().lower()) in ("true", "1", "yes", "on"):
         return True
     if word in ("false", "0", "no", "off"):

@@ -1,4 +1,4 @@
-"""Request bodies, and reading ranges of objects."""
+"""Sending request bodies, and reading documents and ranges of objects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Part:
         pieces: the body.
         revision: the revision of the object, or `None` if the store doesn't send it.
         ranged: whether the body is the requested range rather than the whole object.
-        length: the length of the body in bytes, or `None` if the store doesn't declare it.
+        length: the length of the body in bytes, or `None` if the store doesn't report it.
     """
 
     pieces: AsyncIterator[Data]
@@ -50,7 +50,7 @@ class Part:
 
 
 OpenRange = Callable[[str, int, int, Revision | None], contextlib.AbstractAsyncContextManager[Part]]
-"""Function that requests a range of an object, optionally at a given revision. It may raise `PastEnd`."""
+"""A function that requests a range of an object, optionally of a given revision. It may raise `PastEnd`."""
 
 
 async def read_range(
@@ -91,7 +91,7 @@ def _check_ranged(part: Part, start: int, stop: int, url: str) -> None:
 
 
 async def _in_chunks(pieces: AsyncIterator[Data]) -> AsyncGenerator[Data, None]:
-    """Join small pieces. Bytes that arrived before an error are yielded before it is raised."""
+    """Join small pieces. If an error occurs, yield the bytes that have already arrived before raising it."""
     pending: list[Data] = []
     size = 0
     broken: Exception | None = None
@@ -122,7 +122,7 @@ async def read_whole(pieces: AsyncIterator[Data], length: int | None, limit: int
 
     Args:
         pieces: the body.
-        length: the length that the store declares, if any.
+        length: the length that the store reports, if any.
         limit: the maximum size of the document in bytes.
         url: the document's URL, for error messages.
 
@@ -171,7 +171,7 @@ class Stream(io.BytesIO):
 
 @contextlib.contextmanager
 def body_of(data: Data) -> Iterator[bytes | Stream]:
-    """Yield a body that aiohttp sends in pieces. It would copy a large `bytes` object on the event loop."""
+    """Yield a request body. If it is large, aiohttp sends it in pieces instead of copying it all on the event loop."""
     if len(data) <= WHOLE:
         yield bytes(data)
         return

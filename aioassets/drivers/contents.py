@@ -14,11 +14,11 @@ from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.runtime.threads import in_thread
 
 STEP: Final = 8 * MIB
-"""Bytes per request when an object is read for hashing: small enough not to delay other requests."""
+"""Number of bytes per request when an object is read for hashing. Larger requests could delay other ones."""
 
 Send = Callable[[str, Source, Expect], Awaitable[None]]
 Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
-"""Function that returns whether an object and a source have the same contents."""
+"""A function that returns whether an object and a source have the same contents."""
 Look = Callable[[], Awaitable[ObjectInfo]]
 
 
@@ -35,14 +35,14 @@ async def upload_by(
     """Upload a source. It is not an error if the object already exists with the same contents.
 
     Args:
-        send: function that writes the object, or raises `PreconditionFailed`.
+        send: a function that writes the object, or raises `PreconditionFailed`.
         driver: the store.
         key: the object's key.
         source: the content to upload.
         expected: the expected current state of the object.
         look_first: whether to check for an existing object before sending. Some stores ignore the condition
             when a multipart upload is completed.
-        compare: function that compares an object with the source; `has_bytes_of` by default.
+        compare: a function that compares an object with the source; `has_bytes_of` by default.
     """
     found = await present(driver, key) if look_first and expected is Expect.ABSENT else None
     try:
@@ -57,7 +57,7 @@ async def upload_by(
 
 
 async def present(driver: Driver, key: str) -> ObjectInfo | None:
-    """Return the metadata of the object with a key, or `None` if there is none."""
+    """Return an object's metadata, or `None` if there is no object with this key."""
     try:
         return await driver.stat(key)
     except ObjectNotFound:
@@ -77,7 +77,7 @@ async def holds(
         driver: the store.
         key: the object's key.
         source: the content to compare with.
-        compare: function that compares an object with the source; `has_bytes_of` by default.
+        compare: a function that compares an object with the source; `has_bytes_of` by default.
         found: the object's metadata, if already known.
     """
     found = found or await present(driver, key)
@@ -102,15 +102,15 @@ async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> boo
 
 
 async def copied_before(source: Driver, info: ObjectInfo, target: Driver, look: Look) -> ObjectInfo:
-    """Return the existing object that a copy was refused for, if it has the same contents as the original.
+    """After a copy has been refused, return the existing object if it has the same contents as the original.
 
-    Compare the best digest that both stores vouch for. An object without that digest is read.
+    Compare the best digest that both stores vouch for. If an object has no such digest, read the object.
 
     Args:
         source: the store that contains the original.
         info: the metadata of the original.
         target: the store that contains the copy.
-        look: function that returns the metadata of the object at the target.
+        look: a function that returns the metadata of the existing object.
 
     Raises:
         PreconditionFailed: the contents differ, or the original has a different revision.

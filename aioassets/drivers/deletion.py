@@ -16,7 +16,7 @@ async def delete_each(items: Iterable[T], delete: Callable[[T], Awaitable[None]]
 
     Raises:
         StoreUnavailable: the store is unreachable. The remaining items are not tried.
-        AioAssetsError: the first of any other failures, raised after all items have been tried.
+        AioAssetsError: the first of any other errors, raised after all items have been tried.
     """
     failed: list[AioAssetsError] = []
 

@@ -32,21 +32,21 @@ from aioassets.runtime.disk import READING, again_if_stale, open_making_folder
 from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
-"""The subfolder for temporary files and locks. It is on the same file system, and is never listed."""
+"""The subfolder for temporary files and locks. It is on the same file system as the objects, and is never listed."""
 JITTER_NS: Final = 1_000_000
-"""Maximum nanoseconds added to modification times to make them unique. File system clocks tick every few ms."""
+"""Maximum number of nanoseconds to add to a modification time to make it unique. File system clocks are coarse."""
 RETRIES: Final = 100
-"""Maximum attempts to create a file if other processes keep removing its folder."""
+"""Maximum number of attempts to create a file while other processes keep removing its folder."""
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
-"""Error numbers of `link` on file systems without hard links. They can also have other causes."""
+"""Error numbers that `link` reports on file systems without hard links. They can also have other causes."""
 _BEFORE_DIGEST: Final = "-sha256:"
 
 
 class Folder:
     """A folder that stores objects as files, whose relative paths are the keys.
 
-    Objects are created with `link(2)`, which fails if the name is taken. Replacing and deleting them
-    holds an `flock(2)` lock, which is optional except for conditional writes. Methods raise `OSError`;
+    Objects are created with `link(2)`, which fails if the name is taken. They are replaced and deleted
+    under an `flock(2)` lock, which is optional except for conditional writes. Methods raise `OSError`;
     `FileExistsError` means that the condition is not met.
 
     Args:
@@ -94,7 +94,7 @@ class Folder:
 
         Args:
             key: the object's key.
-            check: function that is called with the size before reading, and may raise an exception.
+            check: a function that is called with the size before the object is read. It may raise an exception.
         """
         with open(self.path(key), "rb", opener=opener) as file:
             status = os.fstat(file.fileno())
@@ -125,7 +125,7 @@ class Folder:
         """Write an object if its current state is the expected one.
 
         Raises:
-            StoreUnsuitable: the file system doesn't support the locks or hard links that this needs.
+            StoreUnsuitable: the file system doesn't support the required locks or hard links.
         """
         if expected is not Expect.ANYTHING:
             self._locks.require()
@@ -152,7 +152,7 @@ class Folder:
         return _document_revision(status, digest)
 
     def place(self, temporary: str, key: str, expected: Expect) -> bool:
-        """Turn a temporary file into an object, or return `False` if it already exists with the same contents."""
+        """Turn a temporary file into an object. Return `False` if the object already exists with the same contents."""
         if expected is Expect.ANYTHING:
             with self._locks.holding(key, optional=True):
                 os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
@@ -168,7 +168,7 @@ class Folder:
         return True
 
     def delete(self, keys: Iterable[str]) -> tuple[str, OSError] | None:
-        """Delete objects, and folders that become empty. Return the first key that can't be deleted and its error."""
+        """Delete objects, and folders that become empty. Return the first key that can't be deleted, and the error."""
         if not self.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         failed: list[tuple[str, OSError]] = []
@@ -283,7 +283,7 @@ class Folder:
 
 
 def revision_of(status: os.stat_result) -> Revision:
-    """Return the revision of a file that `stat` and listings report without reading the file."""
+    """Return the revision of a file as `stat` and listings report it, without reading the file."""
     return Revision(f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
 
 
@@ -323,7 +323,7 @@ def _append(path: str, data: Data | StreamedDocument) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """Open a regular file for reading. Don't block if it is another kind of file, such as a pipe."""
+    """Open a regular file for reading, without blocking if the path leads to another kind of file, such as a pipe."""
     descriptor = os.open(path, flags | READING)
     try:
         _check_regular(os.fstat(descriptor))

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 CHUNK: Final = 1024 * 1024
 PIECE: Final = 8 * CHUNK
-"""Bytes that the system copies in one call. Cancellation takes effect between calls."""
+"""Number of bytes that the system copies in one call. Cancellation takes effect between calls."""
 PAGE: Final = 1000
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
@@ -77,7 +77,7 @@ class LocalDriver:
 
     @property
     def identity(self) -> str:
-        """The URL, followed by the real path if the folder's path contains symbolic links. Blocks."""
+        """The URL, followed by the real path if the folder's path contains symbolic links. Accessing it may block."""
         real = Path(os.path.realpath(self._folder.root)).as_uri()
         return self.url if real == self.url else f"{self.url}@{real}"
 
@@ -233,7 +233,7 @@ class LocalDriver:
         if isinstance(error, FileExistsError) or (doing == "write" and error.errno in _MISSING):
             return PreconditionFailed(self._url(key))
         if error.errno not in _MISSING:
-            return StoreError(f"{self._url(key)} can't be used: {reason(error)}.")
+            return StoreError(f"Cannot use {self._url(key)}: {reason(error)}.")
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
         return BucketNotFound(self.url, creatable=True)

@@ -17,13 +17,13 @@ from aioassets.errors import StoreUnsuitable
 from aioassets.runtime.disk import again_if_stale, open_making_folder, reason
 
 STRIPES: Final = 64
-"""The number of lock files. A key always maps to the same one, and they are never removed."""
+"""The number of lock files. Each key always maps to the same file, and the files are never removed."""
 MOUNTS: Final = "/proc/self/mountinfo"
 """The file systems that the current process sees on Linux; see proc_pid_mountinfo(5)."""
 
 _UNSUPPORTED: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _REFUSED: Final = frozenset({errno.EWOULDBLOCK, errno.EACCES})
-"""Error numbers if another descriptor holds the lock."""
+"""Error numbers that mean that another descriptor holds the lock."""
 _NFS: Final = frozenset({"nolock", "local_lock=flock", "local_lock=all"})
 _NODE_LOCAL: Final = {
     "nfs": _NFS,
@@ -122,7 +122,7 @@ class FolderLocks:
 
         Args:
             key: the key.
-            optional: continue without a lock if the file system doesn't support locks.
+            optional: whether to continue without a lock if the file system doesn't support locks.
         """
         descriptor = again_if_stale(self._locked, key, optional)
         try:
@@ -154,13 +154,13 @@ class FolderLocks:
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-            raise self._unsuitable(f"locking a file fails: {reason(error)}") from error
+            raise self._unsuitable(f"locking a file failed: {reason(error)}") from error
         if not holds:
             raise self._unsuitable("its locks don't work: the same file could be locked twice")
         mount = current_mount(self._root)
         if mount is not None and mount.flaw:
             raise self._unsuitable(
-                f"its locks don't exclude other machines ({mount.kind} at {mount.point!r}, {mount.flaw})"
+                f"its locks don't exclude processes on other machines ({mount.kind} at {mount.point!r}, {mount.flaw})"
             )
         self._checked = True
 

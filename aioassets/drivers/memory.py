@@ -49,7 +49,7 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads):
     """An in-memory store that lives as long as this object.
 
     Args:
-        name: the name in the URL, `memory://name`.
+        name: the name to use in the URL, `memory://name`.
         dispatcher: the dispatcher whose budget limits uploads and reads.
     """
 

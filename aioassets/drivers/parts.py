@@ -20,11 +20,11 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 UPLOADS: Final = 3
-"""Maximum attempts at a multipart upload, if the store drops it."""
+"""Maximum number of attempts at a multipart upload that the store keeps dropping."""
 
 
 class UploadDropped(Exception):
-    """Raised if the store has dropped an upload, which must be restarted."""
+    """Raised if the store has dropped an upload, which must then be restarted."""
 
 
 class PartSize:
@@ -44,7 +44,7 @@ class PartSize:
 
         Args:
             nbytes: the size of the source in bytes.
-            upload: function that uploads in parts of the current size, or in one request if that is enough.
+            upload: a function that uploads the source in parts of the current size, or in one request if it is small.
 
         Raises:
             RequestTooLarge: the parts can't be made any smaller.
@@ -69,13 +69,13 @@ class PartSize:
 class PartedUpload(abc.ABC, Generic[T]):
     """A multipart upload of one object, which the last request completes. Run it only once.
 
-    Only the last request can create the object. So only its errors can be uncertain, and only its effect
-    needs to be recorded.
+    Only the last request can create the object. Therefore, only its errors can be uncertain, and only its
+    effect needs to be recorded.
     """
 
     @property
     def is_resumable(self) -> bool:
-        """Whether a later upload can continue with the stored parts, so that they are kept if the store fails."""
+        """Whether a later upload can reuse the stored parts. If so, they are kept when the store is unavailable."""
         return False
 
     async def run(self) -> T:
@@ -85,7 +85,7 @@ class PartedUpload(abc.ABC, Generic[T]):
             The result of completing the upload.
 
         Raises:
-            UploadDropped: the store dropped the upload, or completed it in an attempt whose response was lost.
+            UploadDropped: the store has dropped the upload, or has completed it although the response was lost.
         """
         try:
             await self._open()
@@ -127,7 +127,7 @@ class PartedUpload(abc.ABC, Generic[T]):
         logger.warning("Could not remove the parts of an upload (see `aioassets clean`): %s", problem, extra=extra)
 
     async def _remove_rest(self, *, completed: bool) -> None:
-        """Remove what the upload left in the store. By default, do nothing."""
+        """Remove anything that the upload left behind in the store. By default, do nothing."""
 
 
 async def restarted(
@@ -136,9 +136,9 @@ async def restarted(
     """Run an upload, and restart it if the store drops it, up to `UPLOADS` attempts.
 
     Args:
-        upload: function that returns the upload for an attempt, counted from 0.
-        is_stored: function that returns whether the object exists with the same contents. It is called after an
-            upload was dropped, since the response to its completion may have been lost.
+        upload: a function that returns the upload for an attempt, counted from 0.
+        is_stored: a function that returns whether the object exists with the same contents. It is called after an
+            upload has been dropped, since the upload may have been completed although the response was lost.
         url: the URL of the object, for error messages.
 
     Returns:
@@ -168,7 +168,7 @@ async def send_in_order(
     Args:
         size: the size of the source in bytes.
         part_size: the size in bytes of each part except the last.
-        send: function that sends the part with the given zero-based number and offset. It calls its last argument
+        send: a function that sends the part with the given zero-based number and offset. It calls its last argument
             when it has read the part.
     """
 

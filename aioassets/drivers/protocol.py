@@ -17,11 +17,11 @@ from aioassets.runtime.effects import Effects
 __all__ = ["Driver"]
 
 MAX_DOCUMENT: Final = 512 * 1024 * 1024
-"""Maximum size in bytes of a document to read. The manifest of a million files is much smaller."""
+"""Default limit on the size in bytes of a document to read. A manifest of a million files is much smaller."""
 SMALL_DOCUMENT: Final = 1024 * 1024
-"""Documents up to this size in bytes don't count against the budget when they are read.
+"""Largest `limit`, in bytes, with which reading a document doesn't count against the budget.
 
-It is enough for a manifest of about 4,000 files.
+This is enough for a manifest of about 4,000 files.
 """
 
 Revision = NewType("Revision", str)
@@ -36,12 +36,12 @@ Data = bytes | bytearray | memoryview
 
 
 class Expect(enum.Enum):
-    """What a conditional request can expect of an object, instead of a particular `Revision`."""
+    """The expected state of an object in a request, if it isn't a particular `Revision`."""
 
     ABSENT = "absent"
-    """The object doesn't exist. A write creates it, or is refused."""
+    """The object doesn't exist. If it does, a write is refused."""
     ANYTHING = "anything"
-    """Any state. A write is unconditional."""
+    """The object may be in any state. A write is unconditional."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Document:
     Attributes:
         data: the contents.
         revision: the revision that was read.
-        modified: when it was last written, by the store's clock.
-        answered: when the store sent its response, by the same clock.
+        modified: when the object was last written, according to the store's clock.
+        answered: when the store sent its response, according to the same clock.
     """
 
     data: bytes
@@ -69,8 +69,8 @@ class ObjectInfo:
         key: the full key.
         size: the size in bytes.
         revision: the current revision; empty in a listing that does not include it.
-        modified: when it was last written, by the store's clock.
-        checksums: digests of the whole content that the store vouches for, in lower-case hex, by algorithm.
+        modified: when the object was last written, according to the store's clock.
+        checksums: digests of the whole content that the store vouches for, by algorithm, in lower-case hex.
     """
 
     key: str
@@ -100,7 +100,7 @@ class Source(Protocol):
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """The `sha256` and possibly other digests of the whole content, in lower-case hex, by algorithm.
+        """The `sha256` and possibly other digests of the whole content, by algorithm, in lower-case hex.
 
         Empty until all bytes have been read or copied once.
         """
@@ -118,7 +118,7 @@ class Source(Protocol):
         The bytes are then hashed from the target, so the descriptor must also be open for reading.
 
         Returns:
-            `False` if the system can't copy them. If so, call `read`, which may raise an error with the reason.
+            `False` if the system can't copy them. In that case, call `read`, which may raise an error with the reason.
 
         Raises:
             SourceChanged: the file has changed since it was scanned.
@@ -133,8 +133,8 @@ class OpenUpload:
     Attributes:
         key: the key of the object to create; empty if the store does not list it.
         id: the store's identifier for the upload.
-        active: the time of the last known activity, by the store's clock. S3 lists only the
-            start time.
+        active: the time of the last known activity, according to the store's clock. S3 lists
+            only the start time.
     """
 
     key: str
@@ -154,7 +154,10 @@ class Uploaded:
 
 
 class StreamedDocument(Protocol):
-    """A long document that is generated in pieces. Each iteration yields the same bytes."""
+    """A long document that is generated in pieces.
+
+    It can be iterated over more than once, and produces the same bytes each time.
+    """
 
     @property
     def sha256(self) -> str:
@@ -164,7 +167,7 @@ class StreamedDocument(Protocol):
         """Return the size in bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Iterate over the pieces. Each is some tens of KiB long, and takes about a millisecond to generate."""
+        """Iterate over the pieces. Each is a few tens of KiB long, and takes about a millisecond to generate."""
 
     def __bytes__(self) -> bytes:
         """Return the whole document."""
@@ -184,7 +187,7 @@ class Driver(Protocol):
 
     @property
     def url(self) -> str:
-        """The URL to show to users, without a trailing slash: `s3://models`."""
+        """The URL to show to users, without a trailing slash, such as `s3://models`."""
 
     @property
     def identity(self) -> str:
@@ -217,7 +220,7 @@ class Driver(Protocol):
         Args:
             key: the document's key.
             data: the contents, or a streamed document if they are larger than 1 MiB. A driver that can't
-                send it in pieces begins with `await in_thread(bytes, data)`.
+                send a document in pieces converts it first, with `await in_thread(bytes, data)`.
             expected: the expected current state: a revision from `read` or `write`, or an `Expect`.
             effects: records requests whose effect is unknown.
 
@@ -225,8 +228,8 @@ class Driver(Protocol):
             The new revision.
 
         Raises:
-            PreconditionFailed: the document is in a different state or does not exist. If a response
-                was lost, an earlier attempt of the same call may have caused this: compare the contents.
+            PreconditionFailed: the document is in a different state or does not exist. If a response was
+                lost, an earlier attempt within the same call may have caused this, so compare the contents.
         """
 
     async def stat(self, key: str) -> ObjectInfo:
@@ -256,9 +259,9 @@ class Driver(Protocol):
             key: the object's key.
             source: the contents.
             expected: `Expect.ABSENT` to create the object, or `Expect.ANYTHING` to overwrite it.
-            resume: whether an earlier upload of the same source may have been killed. If so, first check
-                what is stored, and send only what is missing. Parts of an open upload are used if the
-                store lists them.
+            resume: whether an earlier upload of the same source may have been interrupted. If so, first
+                check what is stored, and send only what is missing. Parts of an open upload are reused if
+                the store lists them.
             effects: records requests whose effect is unknown.
 
         Raises:
@@ -298,7 +301,7 @@ class Driver(Protocol):
         target already exists with the same size and digest.
 
         Args:
-            source: the driver for the bucket to copy from; may be this driver.
+            source: the driver for the bucket to copy from, which may be this driver itself.
             info: the object to copy. Only this revision is copied.
             key: the key of the copy.
             effects: records requests whose effect is unknown.
@@ -307,7 +310,7 @@ class Driver(Protocol):
             The metadata of the copy, with the checksums that the store vouches for.
 
         Raises:
-            NotSameStore: this store can't copy from that store. Stream the bytes instead.
+            NotSameStore: this store can't copy from the source's store. Stream the bytes instead.
             ObjectNotFound: the source object does not exist.
             PreconditionFailed: the source has a different revision, or the target has different contents.
         """
@@ -323,7 +326,7 @@ class Driver(Protocol):
     async def delete(self, keys: Iterable[str], *, effects: Effects | None = None) -> None:
         """Delete objects, in batches if the store supports that. Ignore missing keys.
 
-        If an object can't be deleted, raise the error after trying the others, unless the store is unreachable.
+        If an object can't be deleted, raise the error only after trying the others, unless the store is unreachable.
         """
 
     def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
@@ -347,7 +350,7 @@ class NoLocalFiles:
 
 
 class NoOpenUploads:
-    """Base class for drivers whose store can't list open uploads."""
+    """Base class for drivers for stores that can't list open uploads."""
 
     async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
         """Yield nothing."""

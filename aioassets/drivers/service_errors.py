@@ -24,14 +24,14 @@ from aioassets.errors import (
 from aioassets.runtime.threads import is_out_of_threads
 
 REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
-"""Redirect statuses. Redirects are never followed, since credentials and content would go to another host."""
+"""Redirect statuses. Redirects are never followed, since that could send credentials and content to another host."""
 UNAVAILABLE: Final = 503
 """The status of an overloaded server, whatever the error code."""
 SET_CLOCK: Final = "This machine's clock is wrong. Set it (for example with NTP), and try again."
-RETAINED: Final = "A retention policy or a hold protects the object. Try again when it has ended, or change it."
+RETAINED: Final = "A retention policy or a hold protects the object. Wait until the protection has ended, or remove it."
 
 CHANGING: Final = frozenset({"write", "copy", "delete"})
-"""Verbs that denote requests that can change objects."""
+"""Verbs of the requests that can change objects."""
 
 
 class Kind(enum.Enum):
@@ -77,17 +77,17 @@ class Request:
 
     @property
     def url(self) -> str:
-        """Return the object's URL."""
+        """The object's URL."""
         return f"{self.bucket}/{self.key}"
 
     @property
     def changes(self) -> bool:
-        """Return whether the request can change objects. Uploading a part can't."""
+        """Whether the request can change objects. A request that uploads a part can't."""
         return self.verb in CHANGING
 
     @property
     def doing(self) -> str:
-        """Return a description of the request, such as `read 'key'`."""
+        """A description of the request, such as `read 'key'`."""
         return f"{self.verb} {self.key!r}" if self.key else self.verb
 
 
@@ -115,12 +115,12 @@ class ServiceError:
 
     @property
     def sentence(self) -> str:
-        """Return the error as a sentence."""
+        """The error as a sentence."""
         return printable(f"{self.code or self.status}: {self.message or 'no details'}").rstrip(".") + "."
 
     @property
     def is_the_stores(self) -> bool:
-        """Return whether the error has a code from the store, rather than only a status, which a proxy could send."""
+        """Whether the error has a code from the store, rather than only a status, which a proxy could have sent."""
         return bool(self.code) and not self.code.isdecimal()
 
     def translate(self, request: Request) -> AioAssetsError:
@@ -146,13 +146,13 @@ class ServiceError:
             case Kind.REDIRECTED:
                 return StoreError(self._redirected(request), uncertain=request.changes)
         uncertain = request.changes and not self.is_the_stores
-        told = f"{request.bucket} can't {request.doing}: {self.sentence} {self.advice}".rstrip()
+        told = f"Cannot {request.doing} in {request.bucket}: {self.sentence} {self.advice}".rstrip()
         return StoreError(told, uncertain=uncertain)
 
     def _too_large(self, request: Request) -> RequestTooLarge:
         reason = (
-            f"{request.bucket} can't {request.doing}: the request is too large for a proxy or gateway in front of the "
-            f"store, or for the store itself ({self.sentence[:-1]}). Raise its limit (for example, "
+            f"Cannot {request.doing} in {request.bucket}: the request is too large for a proxy or gateway in front of "
+            f"the store, or for the store itself ({self.sentence[:-1]}). Raise the limit (for example, "
             f"client_max_body_size in nginx)"
         )
         return RequestTooLarge(reason, uncertain=request.changes and not self.is_the_stores)
@@ -161,7 +161,8 @@ class ServiceError:
         server = origin(request.server) or "the store's server"
         target = origin(self.location) or "another address"
         return (
-            f"{request.bucket} can't {request.doing}: {server} responded with a redirect to {target} ({self.status}). "
+            f"Cannot {request.doing} in {request.bucket}: {server} responded with a redirect to {target} "
+            f"({self.status}). "
             f"Redirects are not followed, because that would send credentials there. Check the URL of the store, and "
             f"whether a proxy or a sign-in page responds instead of the store."
         )
@@ -205,18 +206,18 @@ class ServiceErrorRaised(Exception):
 
 
 class ForeignAnswer(Exception):
-    """Raised for a successful response that doesn't match the store's API, so that something else responded."""
+    """Raised for a successful response that doesn't match the store's API and must come from something else."""
 
 
 def foreign_answer(request: Request, whose: str, advice: str) -> StoreError:
-    """Return the error for an unrecognizable response. The request may have taken effect.
+    """Return the error for a response that wasn't recognized. The request may have taken effect.
 
     Args:
         request: the request.
         whose: the name of the store or API as a possessive, such as "S3's".
         advice: a sentence that tells the user what to check.
     """
-    told = f"{request.bucket} can't {request.doing}: the response is not {whose}. {advice}"
+    told = f"Cannot {request.doing} in {request.bucket}: the response is not in {whose} format. {advice}"
     return StoreError(told, uncertain=request.changes)
 
 
@@ -267,7 +268,7 @@ def translating(
     """Translate exceptions that are raised inside the block into aioassets' own.
 
     Args:
-        translate: function that returns the translated exception, or the same one if it isn't translated.
+        translate: a function that returns the translated exception, or the original one if it needs no translation.
         request: the request.
         secret: whether the original exceptions may contain a credential. If so, they are not kept as causes.
     """

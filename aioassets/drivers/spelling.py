@@ -17,12 +17,12 @@ _LIKE_A_PATH: Final = re.compile(r"(?:/|\./|\.\./|~|\.\.?$)")
 _FIRST_SEGMENT: Final = re.compile(r"[\w.][\w .+-]*")
 """The first segment of a relative path that can't be mistaken for a URL."""
 _SLIP: Final = re.compile(r"\W*(?P<scheme>[A-Za-z][A-Za-z0-9+-]*)\W*?[^\w\s.+-]\W*(?P<rest>.*)", re.DOTALL)
-"""A URL that has something other than `://` after its scheme."""
+"""A misspelt URL that has something other than `://` after its scheme."""
 _SHOWABLE: Final = re.compile(r"[\w ./~+-]*")
 """Text that can't contain credentials or a signature, so that messages may quote it."""
 _NEVER_IN_A_NAME: Final = re.compile(r"[\s\"'`\\{}<>;,|\u201c\u201d\u2018\u2019\ufeff\u200b]")
 _SCHEMES: Final = {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az", "wasb": "az", "s3a": "s3", "s3n": "s3"}
-"""URL schemes that other tools use, and aioassets' equivalents."""
+"""URL schemes that other tools use, mapped to aioassets' equivalents."""
 _OURS: Final = ("s3", "gs", "az", "file", "memory")
 
 
@@ -59,7 +59,7 @@ def which(name: str) -> InvalidSetting:
     """Return the error for a name that could be either a bucket or a folder."""
     shown = name if _SHOWABLE.fullmatch(name) else "name"
     return InvalidSetting(
-        f"The bucket {shown!r} could be a folder or a bucket, and no such folder exists. "
+        f"The name {shown!r} could refer to a folder or a bucket, and no such folder exists. "
         f"Write ./{shown} for a folder, s3://{shown} (or gs://, az://) for a bucket, or specify the storage provider."
     )
 

@@ -164,7 +164,7 @@ class CacheEntry:
         aside = self.new_path(directory.ASIDE)
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.rename(path, aside)
-        logger.warning("Put %r aside as %r: %s", str(path), str(aside), why)
+        logger.warning("Moved %r aside to %r: %s", str(path), str(aside), why)
 
     def try_set_aside(self, path: Path, why: str) -> None:
         """Move a payload or individual files out of the way, unless the file system refuses, as overlayfs may do."""

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from aioassets.drivers.protocol import ObjectInfo, Revision
-from aioassets.errors import (
-    AssetNotFound,
-    IntegrityError,
-    ObjectNotFound,
-    StoreCorrupt,
-    VersionDeleted,
-    VersionNotFound,
-)
+from aioassets.errors import IntegrityError, ObjectNotFound
 from aioassets.fetch.labels import file_label
-from aioassets.model.claim import Claim
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
 from aioassets.model.tombstone import Tombstone
 from aioassets.store.documents import AssetStore
+from aioassets.store.resolve import read_manifest
+from aioassets.store.settling import deletion_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +64,14 @@ class RemoteVersion:
             VersionDeleted: if the version was deleted.
             StoreCorrupt: if the index lists the version, but it has no manifest.
         """
-        content = await _meta_content(store, name, version)
-        if isinstance(content, Manifest):
-            return cls(store, name, version, content)
-        if isinstance(content, Tombstone):
-            deleted = content.deleted
-            raise VersionDeleted(name, version, store.url, deleted.date, deleted.by, deleted.reason)
-        state = await store.read_index(name)
-        if not state.exists:
-            raise AssetNotFound(name, store.url)
-        if version in state.index.versions:
-            content = await _meta_content(store, name, version)  # it may have been published in the meantime
-            if isinstance(content, Manifest):
-                return cls(store, name, version, content)
-            key = store.layout.meta(name, version)
-            raise StoreCorrupt(
-                f"{store.driver.url}/{key}",
-                f"the index lists {name}:{version}, but its manifest is missing; restore this object from a backup, "
-                "fetch another version, or push a new one",
-            )
-        raise VersionNotFound(name, version, store.url, state.index.versions)
+        return cls(store, name, version, await read_manifest(store, name, version))
+
+    async def check_undeleted(self) -> None:
+        """Raise `VersionDeleted` if the version was deleted since its manifest was read."""
+        with contextlib.suppress(ObjectNotFound):
+            content = (await self.store.read_meta(self.name, self.version)).content
+            if isinstance(content, Tombstone):
+                raise deletion_error(self.store, self.name, self.version, content)
 
     async def with_sizes(self) -> RemoteVersion:
         """List the version's objects, and return the version with their sizes. modelkit doesn't record sizes."""
@@ -114,10 +97,3 @@ class RemoteVersion:
         if info is None:
             raise IntegrityError(label, "an object", "nothing")
         return RemoteFile(entry, key, label, info.size, info.revision or None)
-
-
-async def _meta_content(store: AssetStore, name: str, version: str) -> Manifest | Claim | Tombstone | None:
-    try:
-        return (await store.read_meta(name, version)).content
-    except ObjectNotFound:
-        return None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from aioassets.errors import AssetNotFound, StoreUnavailable, VersionNotFound
+from aioassets.errors import (
+    AssetNotFound,
+    StoreUnavailable,
+    VersionDeleted,
+    VersionNotFound,
+    VersionYanked,
+)
 from aioassets.fetch.lookup import Lookup
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
-from aioassets.store.index import check_index
+from aioassets.store.resolve import candidates, exact_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +27,13 @@ class Resolver:
         store: the store whose index to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
+        skipped: the withdrawn versions that the index still lists.
     """
 
     store: AssetStore | None
     lookup: Lookup
     scheme: VersioningScheme
+    skipped: set[str] = field(default_factory=set)
 
     async def resolve(self) -> str:
         """Return the version that the spec names exactly, or the latest version that matches the spec.
@@ -35,14 +43,26 @@ class Resolver:
             VersionNotFound: if no version matches.
             StoreUnavailable: if the index can't be read.
         """
-        version = self.lookup.spec.version
-        if version is not None:
-            self.scheme.check(version)
-            if self.scheme.is_version(version):
-                return version
+        exact = exact_version(self.lookup.spec, self.scheme)
+        if exact is not None:
+            return exact
         if self.store is None:
             return self._latest(await self._cached(), await self._where())
-        return self._latest(await self._listed(self.store), self.store.url)
+        return await self._stored(self.store)
+
+    def names(self, version: str) -> bool:
+        """Return whether the spec names a version exactly, or by an alias, so that it may be yanked."""
+        return self.lookup.spec.alias is not None or exact_version(self.lookup.spec, self.scheme) == version
+
+    def skip(self, error: VersionYanked | VersionDeleted) -> bool:
+        """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped before.
+
+        An alias may point at another version by now.
+        """
+        if exact_version(self.lookup.spec, self.scheme) is not None or error.version in self.skipped:
+            return False
+        self.skipped.add(error.version)
+        return True
 
     async def not_cached(self, version: str) -> VersionNotFound:
         """Return the error for a version that isn't cached."""
@@ -55,16 +75,14 @@ class Resolver:
     async def _cached(self) -> list[str]:
         return [version for version in await in_thread(self.lookup.versions) if self.scheme.is_version(version)]
 
-    async def _listed(self, store: AssetStore) -> Sequence[str]:
-        name = self.lookup.spec.name
+    async def _stored(self, store: AssetStore) -> str:
         try:
-            state = await store.read_index(name)
+            found = await candidates(store, self.scheme, self.lookup.spec)
         except StoreUnavailable as error:
             raise await self._unresolved(error) from error
-        if not state.exists:
-            raise AssetNotFound(name, store.url)
-        check_index(state, self.scheme, name)
-        return state.index.versions
+        if self.lookup.spec.alias is not None:
+            return found[0]
+        return self._latest([version for version in found if version not in self.skipped], store.url)
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())
@@ -78,5 +96,5 @@ class Resolver:
         if selected:
             return selected[0]
         if not versions or spec.version is None:
-            raise AssetNotFound(spec.name, where)
+            raise AssetNotFound(spec.name, where, "All of its versions are yanked or deleted." if self.skipped else "")
         raise VersionNotFound(spec.name, spec.version, where, tuple(self.scheme.select(None, versions)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final
 
 import anyio
 
-from aioassets.errors import CacheError, IntegrityError, InvalidSetting
+from aioassets.errors import CacheError, IntegrityError, InvalidSetting, VersionDeleted, VersionYanked
 from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
@@ -36,6 +37,8 @@ from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
 from aioassets.runtime.disk import reason
+from aioassets.runtime.notices import NOTICE
+from aioassets.runtime.tasks import T
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 
@@ -81,11 +84,11 @@ class Retrieval:
 
     async def _run_twice(self) -> FetchedAsset:
         try:
-            return await self._run()
+            return await self._skipping_withdrawn(self._run)
         except CacheError as error:  # a network file system's server has replaced a file since it was found
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
                 raise
-        return await self._run()
+        return await self._skipping_withdrawn(self._run)
 
     async def _release(self) -> None:
         """Remove the leases of a fetch that failed."""
@@ -115,7 +118,10 @@ class Retrieval:
                 raise self._problem from error  # report the damage, which can't be repaired in a read-only directory
 
     async def check(self, *, cached: bool) -> Verification:
-        """Check every file without saving any. See `AssetsManager.verify_asset`."""
+        """Check every file without storing any. See `AssetsManager.verify_asset`."""
+        return await self._skipping_withdrawn(lambda: self._check(cached=cached))
+
+    async def _check(self, *, cached: bool) -> Verification:
         store = self._context.store
         with self._report.disk_errors():
             version = await self._resolver.resolve()
@@ -135,7 +141,7 @@ class Retrieval:
         return None if self._force else await in_thread(self._look_up_blocking, version)
 
     def _look_up_blocking(self, version: str) -> FetchedAsset | None:
-        found = self._find(version)
+        found = self._find_cached(version)
         if found is None:
             return None
         problem = found.first_problem(verify=self._verify)
@@ -146,7 +152,7 @@ class Retrieval:
         self._damaged, self._problem = found, problem
         return None
 
-    def _find(self, version: str) -> CachedFiles | None:
+    def _find_cached(self, version: str) -> CachedFiles | None:
         """Look up the version. From before that, it isn't evicted. Blocking."""
         entries = self._lookup.entries(version)
         for entry in entries:
@@ -168,9 +174,9 @@ class Retrieval:
         retire(usage_of(entry).dead)
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
+        """Download the version, or adopt an existing payload. On some file systems, others may hold the same lock."""
         await in_thread(self._secure, entry)
-        remote = await RemoteVersion.find(store, entry.name, entry.version)
+        remote = await self._find(store, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
         downloaded = (
@@ -185,7 +191,7 @@ class Retrieval:
                 return await in_thread(
                     partial(found.as_fetched, self._spec.part, self._hold_on(entry), from_cache=True)
                 )
-            await self._fill(remote, staging)
+            await self._fill_unless_deleted(remote, staging)
             root = await in_thread(self._place, staging, is_whole)
             placed = CachedFiles(entry, root, record, selection, is_whole)
             return await in_thread(
@@ -201,6 +207,14 @@ class Retrieval:
             with anyio.CancelScope(shield=True):
                 await in_thread(remove, staging.folder)
 
+    async def _fill_unless_deleted(self, remote: RemoteVersion, staging: Staging) -> None:
+        """Download all missing files. Raises `VersionDeleted` if the version was deleted at the same time."""
+        try:
+            await self._fill(remote, staging)
+        except IntegrityError:
+            await remote.check_undeleted()
+            raise
+
     async def _fill(self, remote: RemoteVersion, staging: Staging) -> None:
         """Download all missing files into the staging folder."""
         plan = await in_thread(self._prepare, staging)
@@ -212,13 +226,15 @@ class Retrieval:
             await download(reader, plan.files, remote.file, str(staging.payload), at_once=remote.store.files_at_once)
 
     async def _make_room(self, staging: Staging, plan: DownloadPlan, remote: RemoteVersion) -> None:
-        """Evict other versions until the download fits into the cache's limit."""
-        limit = self._context.limit
-        if limit is None:
-            return
+        """Evict other versions until the download fits into the cache's limit, and check the free space."""
         nbytes = plan.nbytes
         if nbytes is None:
             nbytes = await in_thread(lambda: sum(map(remote.size_of, plan.files)))
+        if self._context.limit is not None:
+            await self._enforce(self._context.limit, staging, nbytes)
+        await in_thread(staging.check_free_space, nbytes)
+
+    async def _enforce(self, limit: int, staging: Staging, nbytes: int) -> None:
         try:
             await in_thread(staging.reserve, nbytes)
             async with pruning(self._context.assets_dir, self._context.locks, self._context.sleep):
@@ -229,9 +245,7 @@ class Retrieval:
     def _prepare(self, staging: Staging) -> DownloadPlan:
         staging.prepare()
         staged = self._reused(staging)
-        plan = DownloadPlan.of(staging.selection.files, staged)
-        staging.check_free_space(plan.nbytes or 0)
-        return plan
+        return DownloadPlan.of(staging.selection.files, staged)
 
     def _reused(self, staging: Staging) -> set[str]:
         """Stage files that are already in the assets directory, and return their paths."""
@@ -252,12 +266,39 @@ class Retrieval:
     # Check
 
     async def _check_cached(self, version: str) -> Verification:
-        found = await in_thread(self._find, version)
+        found = await in_thread(self._find_cached, version)
         if found is None:
             raise await self._resolver.not_cached(version)
         return await in_thread(check_cached, found, self._spec.part)
 
     async def _check_stored(self, store: AssetStore, version: str) -> Verification:
-        remote = await RemoteVersion.find(store, self._spec.name, version)
+        remote = await self._find(store, version)
         selection = await select(remote.manifest, self._spec, version)
-        return await check_stored(remote, selection.files, self._spec.part, self._report)
+        found = await check_stored(remote, selection.files, self._spec.part, self._report)
+        if not found.ok:
+            await remote.check_undeleted()
+        return found
+
+    # Withdrawn versions
+
+    async def _skipping_withdrawn(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` again for as long as the version that it resolves to is yanked or deleted.
+
+        An index may still list such a version for a moment.
+        """
+        while True:
+            try:
+                return await work()
+            except (VersionYanked, VersionDeleted) as error:
+                if not self._resolver.skip(error):
+                    raise
+
+    async def _find(self, store: AssetStore, version: str) -> RemoteVersion:
+        """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""
+        remote = await RemoteVersion.find(store, self._spec.name, version)
+        if (mark := remote.manifest.mark) is not None and remote.manifest.is_yanked:
+            error = VersionYanked(self._spec.name, version, mark.reason, "use another version if you can.")
+            if not self._resolver.names(version):
+                raise error
+            logger.warning("%s", error, extra=NOTICE)
+        return remote

@@ -64,7 +64,7 @@ class Claim:
         return (self.token, self.state) == (written.token, written.state)
 
     def renewed(self) -> Claim:
-        """Return a copy of the claim that counts one more renewal."""
+        """Return a copy of the claim with the number of renewals increased by one."""
         return replace(self, renewals=self.renewals + 1)
 
     def in_state(self, state: ClaimState) -> Claim:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from aioassets.model.fields import MAX_ENTRIES, texts_of, typed
+from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, typed
 from aioassets.model.jsontext import dump, load, no_check, quoted
 from aioassets.model.names import version_problem
 
@@ -33,11 +33,14 @@ class VersionIndex:
     Attributes:
         versions: the listed versions, latest first.
         fences: the versions that must not be listed, and why.
+        token: a random identifier of the last change of a fence, so that no state of the document comes back when a
+            version is restored. Some stores use a digest of the content as the revision, so a late write could succeed.
         extra: unknown fields, which are kept when the index is rewritten.
     """
 
     versions: tuple[str, ...] = ()
     fences: Mapping[str, Fence] = field(default_factory=dict)
+    token: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,22 +52,37 @@ class VersionIndex:
         """Return a copy of the index with different versions and the same fences."""
         return replace(self, versions=tuple(versions))
 
-    def fenced(self, version: str, fence: Fence) -> VersionIndex:
-        """Return a copy of the index without a version, but with a fence for it. `DELETED` is never replaced."""
-        versions = tuple(other for other in self.versions if other != version)
-        final = Fence.DELETED if self.fences.get(version) is Fence.DELETED else fence
-        return replace(self, versions=versions, fences={**self.fences, version: final})
+    def fenced(self, version: str, fence: Fence, token: str) -> VersionIndex:
+        """Return the index without a version, and with a fence for it. A fence for a deleted version stays.
 
-    def unfenced(self, version: str) -> VersionIndex:
-        """Return a copy of the index without the fence for a yanked version."""
+        Args:
+            version: the version.
+            fence: the fence.
+            token: a new random token.
+        """
+        final = Fence.DELETED if self.fences.get(version) is Fence.DELETED else fence
+        if version not in self.versions and self.fences.get(version) is final:
+            return self
+        versions = tuple(other for other in self.versions if other != version)
+        return replace(self, versions=versions, fences={**self.fences, version: final}, token=token)
+
+    def unfenced(self, version: str, token: str) -> VersionIndex:
+        """Return the index without the fence for a version, unless the version was deleted.
+
+        Args:
+            version: the version.
+            token: a new random token.
+        """
         if self.fences.get(version) is not Fence.YANKED:
             return self
-        return replace(self, fences={other: why for other, why in self.fences.items() if other != version})
+        fences = {other: why for other, why in self.fences.items() if other != version}
+        return replace(self, fences=fences, token=token)
 
     def to_json(self) -> bytes:
         """Return the index as a JSON document."""
         fences = {"fences": {version: str(fence) for version, fence in self.fences.items()}} if self.fences else {}
-        return dump({**self.extra, **fences, "versions": list(self.versions)})
+        token = {"token": self.token} if self.token else {}
+        return dump({**self.extra, **fences, **token, "versions": list(self.versions)})
 
     @classmethod
     def from_json(cls, data: bytes, check: Callable[[], None] = no_check) -> VersionIndex:
@@ -77,7 +95,13 @@ class VersionIndex:
             if (problem := version_problem(version)) is not None:
                 raise ValueError(f"it lists the version {quoted(version)}: {problem}")
             distinct[version] = None
-        return cls(tuple(distinct), _fences(value.pop("fences", {})), value)
+        return cls(tuple(distinct), _fences(value.pop("fences", {})), _token(value), value)
+
+
+def _token(value: dict[str, Any]) -> str | None:
+    token = optional_text(value, "token")
+    value.pop("token", None)
+    return token
 
 
 def _fences(value: Any) -> dict[str, Fence]:

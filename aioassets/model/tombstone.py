@@ -18,19 +18,22 @@ class Tombstone:
 
     Attributes:
         deleted: who deleted the version, when and why.
-        content_digest: the content digest of the version; `None` if the manifest didn't contain one.
+        content_digest: the content digest of the version; `None` if its manifest had none.
+        push_token: the random identifier of the push, by which it recognises its version; `None` for modelkit.
     """
 
     deleted: Mark
     content_digest: str | None = None
+    push_token: str | None = None
 
     def to_json(self) -> bytes:
-        """Return the tombstone as JSON. It has none of the fields by which modelkit recognises a manifest."""
-        value = self.deleted.to_json()
-        return dump({TOMBSTONE_FIELD: {**value, "content_digest": self.content_digest}})
+        """Return the JSON document, which has none of the fields by which modelkit recognises a manifest."""
+        value = {**self.deleted.to_json(), "content_digest": self.content_digest, "push_token": self.push_token}
+        return dump({TOMBSTONE_FIELD: value})
 
     @classmethod
     def from_value(cls, value: Any) -> Tombstone:
         """Create a tombstone from a parsed JSON value, or raise `ValueError` if the value is invalid."""
         fields = typed(value, dict, "tombstone")
-        return cls(Mark.from_value(fields, "tombstone"), optional_text(fields, "content_digest"))
+        mark = Mark.from_value(fields, "tombstone")
+        return cls(mark, optional_text(fields, "content_digest"), optional_text(fields, "push_token"))

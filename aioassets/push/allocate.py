@@ -15,9 +15,7 @@ from aioassets.errors import (
     VersionNotFound,
 )
 from aioassets.model.claim import Claim, ClaimState
-from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
-from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import MajorMinor
 from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim, attempt_claim
 from aioassets.push.context import PushContext
@@ -28,6 +26,7 @@ from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import drop_claim, is_dead, keep_claim, may_take_over, new_claim
 from aioassets.store.documents import IndexState
 from aioassets.store.index import check_exists, next_version
+from aioassets.store.settling import is_withdrawn, recovered, settle
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class VersionAllocation:
         state = await self._present_index()
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
         series = self._scheme.series(version)
-        listed = state.index.versions
+        listed = state.index.numbers  # fenced ones, too, because the next number must follow them
         free: list[str] = []
         surveyed = False
         while True:
@@ -129,6 +128,7 @@ class VersionAllocation:
         state, self._planned = self._planned, None
         if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
             state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
+            state = await recovered(self._store, self._scheme, self._plan.name, state)
         check_exists(state, self._plan.operation, self._plan.name, self._store.url)
         self.index = state
         return state
@@ -163,14 +163,23 @@ class VersionAllocation:
         self._trying = None
         if outcome.sealed:
             self.unlisted.add(version)
-            if self._plan.operation == CREATE:
-                await self._exists_already(version)
+        if self._plan.operation == CREATE and (outcome.sealed or outcome.withdrawn):
+            await self._exists_already(version, withdrawn=outcome.withdrawn)
         if outcome.live is not None and self._plan.operation == CREATE:
             raise self._under_way(outcome.live)
         return outcome
 
-    async def _exists_already(self, version: str) -> NoReturn:
-        """Raise `AssetExists`. First, list the complete version, because its push may have died before doing so."""
+    async def _exists_already(self, version: str, *, withdrawn: bool) -> NoReturn:
+        """Raise `AssetExists` for a version. List or fence it first, because another process may have died before that.
+
+        Without an index, it would be impossible to create the asset, and to update it.
+        """
+        if withdrawn:
+            context, name = self._context, self._plan.name
+            await settle(self._store, self._scheme, name, version, retry=context.lister.retry)
+            raise AssetExists(
+                name, f"its version {version} was yanked or deleted. Push a new version with `update` (update_asset)."
+            )
         await self._context.lister.add(self._store, self._plan.name, {version})
         logger.info("Added %s:%s to the index on behalf of another push", self._plan.name, version)
         raise AssetExists(
@@ -230,10 +239,8 @@ class VersionAllocation:
             return True
         except StoreCorrupt:
             return False
-        if isinstance(meta.content, Tombstone):
-            return False
-        if isinstance(meta.content, Manifest):
-            if not meta.content.is_yanked:
+        if not isinstance(meta.content, Claim):
+            if not is_withdrawn(meta.content):
                 self.unlisted.add(version)
             return False
         return await in_thread(may_take_over, meta, meta.content, self._plan.operation, self._plan.tree.fingerprint)
@@ -267,10 +274,8 @@ class VersionAllocation:
                 meta = await self._store.read_meta(self._plan.name, other)
             except (ObjectNotFound, StoreCorrupt):
                 return
-            if isinstance(meta.content, Tombstone):
-                return
-            if isinstance(meta.content, Manifest):
-                await self._exists_already(other)
+            if not isinstance(meta.content, Claim):
+                await self._exists_already(other, withdrawn=is_withdrawn(meta.content))
             claim = meta.content
             is_claimed = claim.state is ClaimState.CLAIMED
             if claim == ended or not (lower or is_claimed):

@@ -25,10 +25,12 @@ from aioassets.errors import (
 )
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 from aioassets.store.claims import is_dead, may_take_over
 from aioassets.store.documents import AssetStore
+from aioassets.store.settling import is_withdrawn
 
 logger = logging.getLogger(__name__)
 
@@ -145,11 +147,18 @@ class HeldClaim:
             there = (await self.store.read_meta(self.name, self.version)).content
         except (ObjectNotFound, StoreCorrupt):
             raise ClaimLost from None
+        if self._is_sealed(there):  # the response was lost, and the version was yanked or deleted since
+            return None
         # A renewal whose response was lost has the same token and state.
         own = isinstance(there, Claim) and there.is_of(self.claim)
         if not own:
             raise ClaimLost
         return found.revision
+
+    def _is_sealed(self, there: Manifest | Claim | Tombstone) -> bool:
+        """Return whether a `.meta` is the manifest of this push, or the tombstone of its version."""
+        token = there.token if isinstance(there, Manifest) else None
+        return self.claim.token == (there.push_token if isinstance(there, Tombstone) else token)
 
 
 async def _is(found: bytes, content: bytes | StreamedDocument) -> bool:
@@ -196,12 +205,14 @@ class ClaimAttempt:
 
     Attributes:
         held: the claimed number; `None` if the attempt failed.
-        sealed: whether another push has completed this version.
+        sealed: whether another push has completed this version, and it isn't yanked.
+        withdrawn: whether this version is yanked or deleted.
         live: the claim of another push that may still be running; `None` if there is none.
     """
 
     held: HeldClaim | None = None
     sealed: bool = False
+    withdrawn: bool = False
     live: Claim | None = None
 
 
@@ -231,7 +242,7 @@ async def attempt_claim(store: AssetStore, name: str, version: str, claim: Claim
             return ClaimAttempt()
         content = meta.content
         if not isinstance(content, Claim):
-            return ClaimAttempt(sealed=isinstance(content, Manifest) and not content.is_yanked)
+            return ClaimAttempt(sealed=not is_withdrawn(content), withdrawn=is_withdrawn(content))
         if content.is_of(claim):  # the response to this write was lost
             return ClaimAttempt(HeldClaim(store, name, version, content, meta.revision, effects, took_over))
         if await in_thread(may_take_over, meta, content, claim.operation, claim.fingerprint):

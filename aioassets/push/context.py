@@ -63,7 +63,7 @@ class Lister:
 
     def __init__(self, scheme: VersioningScheme, retry: RetryPolicy) -> None:
         self._scheme = scheme
-        self._retry = retry
+        self.retry = retry
         self._locks = KeyedLock()
         self._gathering: dict[str, _Batch] = {}
         self._listed: dict[str, float] = {}
@@ -93,7 +93,7 @@ class Lister:
         if self._gathering.get(name) is batch:
             del self._gathering[name]
         try:
-            state = await add_to_index(store, self._scheme, name, batch.versions, retry=self._retry, known=batch.known)
+            state = await add_to_index(store, self._scheme, name, batch.versions, retry=self.retry, known=batch.known)
         except BaseException as error:
             self._gathering.setdefault(name, _Batch()).versions |= batch.versions
             if not isinstance(error, AioAssetsError):

@@ -28,6 +28,7 @@ class PushRequest:
         include: gitignore-style patterns for files to push; empty for all files.
         exclude: gitignore-style patterns for files to leave out.
         allow_empty: whether a version without files may be published.
+        if_changed: whether to publish nothing if the latest version has the same content.
     """
 
     source: str | os.PathLike[str]
@@ -39,6 +40,7 @@ class PushRequest:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     allow_empty: bool = False
+    if_changed: bool = False
 
     def operation_for(self, *, exists: bool) -> str:
         """Return the requested operation. If there is none, choose it depending on whether the asset exists."""
@@ -65,6 +67,7 @@ class PushPlan:
         labels: key-value pairs for the manifest.
         new_store: whether the push would create the store's folder.
         index: the index as it was read for the plan. If the push follows soon, it doesn't read the index again.
+        unchanged: whether `version` exists and has the same content, so that the push would publish nothing.
     """
 
     name: str
@@ -80,10 +83,15 @@ class PushPlan:
     labels: Mapping[str, str] = field(default_factory=dict)
     new_store: bool = False
     index: IndexState | None = field(default=None, repr=False, compare=False)
+    unchanged: bool = False
 
-    def forecast(self) -> PushResult:
-        """Return the expected result, marked as a dry run."""
-        return PushResult(self.name, self.version, self.url, self.files, self.size, dry_run=True)
+    def forecast(self, *, dry_run: bool = True) -> PushResult:
+        """Return the expected result.
+
+        Args:
+            dry_run: whether to mark it as the result of a dry run.
+        """
+        return PushResult(self.name, self.version, self.url, self.files, self.size, dry_run, self.unchanged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +100,12 @@ class PushResult:
 
     Attributes:
         name: the asset's name.
-        version: the version that was published.
+        version: the version that was published, or that already has this content.
         url: the URL of the version's content.
         files: the number of files in the version.
         size: the total size of the files in bytes.
         dry_run: whether this is only the expected result, and nothing was written.
+        unchanged: whether nothing was published, because `version` already has this content (see `if_changed`).
     """
 
     name: str
@@ -105,3 +114,4 @@ class PushResult:
     files: int
     size: int
     dry_run: bool = False
+    unchanged: bool = False

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from aioassets.errors import InvalidName, SourceError
+import logging
+from dataclasses import replace
+
+from aioassets.errors import InvalidName, SourceError, StoreCorrupt, VersionNotFound
 from aioassets.model.keys import MAX_KEY_BYTES, Layout
-from aioassets.model.names import parse_new_name
+from aioassets.model.names import AssetSpec, parse_new_name
 from aioassets.model.operations import CREATE
 from aioassets.model.versioning import Bump, VersioningScheme
+from aioassets.push.compare import has_content
 from aioassets.push.locate import Sources
 from aioassets.push.plan import PushPlan, PushRequest
 from aioassets.push.scan import Tree
 from aioassets.runtime.tasks import gather2
 from aioassets.store.documents import AssetStore, IndexState
 from aioassets.store.index import check_exists, next_version
+from aioassets.store.resolve import SealedVersion, first_available
+from aioassets.store.settling import recovered
+
+logger = logging.getLogger(__name__)
 
 
 async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningScheme, sources: Sources) -> PushPlan:
     """Scan the source and read the index concurrently, and return a plan. Nothing is written.
+
+    If the request says so, the source is then compared with the version that the push would follow.
 
     Raises:
         AssetExists: if the asset to create exists.
@@ -31,7 +41,28 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
         lambda: sources.scan(request, store.driver.url),
         lambda: store.read_index(request.name, creating=request.operation in (CREATE, None)),
     )
-    return _plan(request, store, scheme, tree, state)
+    state = await recovered(store, scheme, request.name, state)
+    plan = _plan(request, store, scheme, tree, state)
+    if not request.if_changed or plan.operation == CREATE:
+        return plan
+    latest = await _followed(store, scheme, plan)
+    if latest is None or not await has_content(tree, latest.manifest):
+        return plan
+    return replace(plan, version=latest.version, url=store.url_of(plan.name, latest.version), unchanged=True)
+
+
+async def _followed(store: AssetStore, scheme: VersioningScheme, plan: PushPlan) -> SealedVersion | None:
+    """Return the latest version of the series that a push would continue, or `None` if there is none to compare."""
+    versions = scheme.select(plan.bump.major, plan.versions)
+    try:
+        return await first_available(store, AssetSpec(plan.name), versions)
+    except VersionNotFound:  # all are yanked or deleted
+        return None
+    except StoreCorrupt as error:
+        logger.warning(
+            "Cannot compare with the latest version of %s; treating the files as changed: %s", plan.name, error
+        )
+        return None
 
 
 def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tree: Tree, state: IndexState) -> PushPlan:

@@ -7,9 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aioassets._version import __version__
-from aioassets.errors import AssetExists, BulkUpdateError, InvalidVersion, ObjectNotFound, VersionNotFound
+from aioassets.errors import (
+    AssetExists,
+    BulkUpdateError,
+    InvalidVersion,
+    ObjectNotFound,
+    VersionNotFound,
+    VersionYanked,
+)
+from aioassets.model.claim import Claim
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_name
+from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.progress import Progress
 from aioassets.push.context import Lister, PushContext, Reservations
@@ -21,7 +30,7 @@ from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import for_each
 from aioassets.store.documents import AssetStore
-from aioassets.store.index import add_to_index
+from aioassets.store.settling import deletion_error, settle
 
 ASSETS_AT_ONCE: Final = 64
 """Maximum number of assets to push concurrently: enough for single-file assets to use the whole budget."""
@@ -61,7 +70,9 @@ class Pushes:
         return await plan_push(request, self.store, self.scheme, self.sources)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
-        """Carry out a plan."""
+        """Carry out a plan. Write nothing if the plan says that the latest version has the same content."""
+        if plan.unchanged:
+            return plan.forecast(dry_run=False)
         await self.require_suitable()
         return await Publication(await self._context(), plan, report).run()
 
@@ -96,26 +107,39 @@ class Pushes:
 
         Raises:
             VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionYanked: if the version is yanked.
+            VersionDeleted: if the version was deleted.
             InvalidVersion: if the version is partial or the scheme doesn't allow it.
         """
         parse_name(name)
         self.scheme.check(version)
         if not self.scheme.is_version(version):
             raise InvalidVersion(version, "it is a partial version; give a complete one")
-        if not await self._is_sealed(name, version):
+        await self._require_sealed(name, version)
+        await self.require_suitable()
+        settled = await settle(self.store, self.scheme, name, version, retry=self.retry)
+        self._check_sealed(name, version, settled.content)
+
+    async def _require_sealed(self, name: str, version: str) -> None:
+        try:
+            content = (await self.store.read_meta(name, version)).content
+        except ObjectNotFound:
+            content = None
+        if content is None or isinstance(content, Claim):
             listed = (await self.store.read_index(name)).index.versions
             raise VersionNotFound(name, version, self.store.url, listed)
-        await self.require_suitable()
-        await add_to_index(self.store, self.scheme, name, {version}, retry=self.retry)
+        self._check_sealed(name, version, content)
 
-    async def _is_sealed(self, name: str, version: str) -> bool:
-        try:
-            return isinstance((await self.store.read_meta(name, version)).content, Manifest)
-        except ObjectNotFound:
-            return False
+    def _check_sealed(self, name: str, version: str, content: Manifest | Claim | Tombstone) -> None:
+        if isinstance(content, Tombstone):
+            raise deletion_error(self.store, name, version, content)
+        if isinstance(content, Manifest) and content.is_yanked:
+            reason = content.mark.reason if content.mark is not None else None
+            advice = f"Restore it with `aioassets unyank {name}:{version}`."
+            raise VersionYanked(name, version, reason, f"it can't be listed. {advice}")
 
     async def _create_or_update(self, request: PushRequest, report: Progress) -> PushResult:
-        """Push an asset. If no operation is requested and another push creates the asset first, update it."""
+        """Push an asset. If the operation is left open and another push creates the asset first, update it."""
         try:
             return await self.run(request, report)
         except AssetExists:

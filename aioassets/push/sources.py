@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
-from aioassets.model.digests import SHA256
+from aioassets.model.digests import SHA256, new_hash
 from aioassets.model.files import Table
 from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
@@ -83,6 +83,14 @@ class SourceFile(Protocol):
 
     def changed(self) -> bool:
         """Return whether the file is known to have changed since the scan. May block."""
+
+    async def hashed(self, algorithm: str) -> str | None:
+        """Return a digest of the content, or `None` if the content would have to be downloaded for it.
+
+        Raises:
+            SourceChanged: if the content has changed since the scan.
+            SourceError: if the file can't be read.
+        """
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         """Ask the store to make a server-side copy of the file at the given key.
@@ -153,6 +161,15 @@ class LocalFile:
             return Stamp.of(os.stat(self.source)) != self.stamp
         except OSError:
             return True
+
+    async def hashed(self, algorithm: str) -> str | None:
+        return await (in_batch if self.size <= SMALL else in_thread)(self._hashed, algorithm)
+
+    def _hashed(self, algorithm: str) -> str:
+        digest = new_hash(algorithm)
+        with _opened(self) as descriptor:
+            hash_range(digest, descriptor, 0, self.size)
+        return digest.hexdigest()
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         """Return `None`, because stores can't copy a local file."""

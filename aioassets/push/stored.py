@@ -52,6 +52,9 @@ class StoredFile:
     def changed(self) -> bool:
         return False
 
+    async def hashed(self, algorithm: str) -> str | None:
+        return self.info.checksums.get(algorithm)
+
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
         try:
             copy = await driver.copy(self.driver, self.info, key, effects=effects)

@@ -1,4 +1,4 @@
 """Infrastructure on top of asyncio: budget, retries, cancellation, threads, disk, clocks.
 
-The modules here know nothing about assets or any particular store.
+These modules know nothing about assets or any particular store.
 """

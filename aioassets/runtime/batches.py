@@ -1,4 +1,4 @@
-"""Short blocking jobs that run in threads, in batches."""
+"""Running short blocking functions in worker threads, in batches."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from aioassets.runtime.ticks import TickBatcher
 T = TypeVar("T")
 
 BATCH_SIZE: Final = 32
-"""Maximum number of jobs in a batch, so that the first results aren't delayed for long."""
+"""Maximum number of jobs in a batch. Larger batches would delay the first results."""
 SLOW_BATCH: Final = 0.005
-"""How many seconds waiting jobs wait for the running batch before they are run in separate threads."""
+"""How many seconds a batch may run before each of the waiting jobs is run in a separate thread."""
 SMALL: Final = 128 * 1024
-"""Maximum size in bytes of a file that is read or written, and hashed, as part of a batch."""
+"""Maximum size in bytes of a file that is read or written (and hashed) as part of a batch."""
 
 _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Batches] = weakref.WeakKeyDictionary()
 
@@ -48,7 +48,7 @@ class _Job(Generic[T]):
             self._error = error
 
     def deliver(self, failure: BaseException | None) -> None:
-        """Pass the result or the error to the caller, or `failure` if the job didn't run."""
+        """Pass the result or the error to the caller. If the job didn't run, pass `failure` instead."""
         error = failure or self._error
         if not self.is_wanted():
             return
@@ -85,7 +85,7 @@ class _Batches:
     A round trip to a thread takes longer than reading or writing a small file. Threads that run short
     jobs at the same time compete for the GIL, so a single thread runs all of them. On slow disks, where a
     batch takes longer than `SLOW_BATCH`, each waiting job runs in a separate thread if one is available.
-    The threads end with the loop.
+    The threads exit when the loop is garbage-collected.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -141,7 +141,7 @@ class _Batches:
             batch.ended.add_done_callback(partial(self._ended, jobs))
 
     def _submit(self, batch: _Batch) -> None:
-        """Queue a batch for the threads. It stays queued even if no additional thread can be started."""
+        """Submit a batch to the threads. If no further thread can be started, the batch waits for an existing one."""
         try:
             self._threads.submit(batch.run)
         except RuntimeError as error:
@@ -162,7 +162,7 @@ class _Batches:
 
 
 async def in_batch(work: Callable[..., T], *args: object) -> T:
-    """Run `work(*args)` in a worker thread, batched with other short calls. If cancelled, wait for it to finish.
+    """Run `work(*args)` in a worker thread, batched with other short calls. If cancelled, wait for `work` to finish.
 
     Raises:
         OutOfThreads: if no thread can be started, not even by `in_thread`.

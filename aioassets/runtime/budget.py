@@ -17,7 +17,7 @@ __all__ = ["Budget"]
 logger = logging.getLogger(__name__)
 
 MAX_REQUESTS = 256
-"""Default maximum number of requests in flight. At a latency of 20 ms, this exceeds S3's request rate."""
+"""Default maximum number of requests in flight. At a latency of 20 ms, this suffices to reach S3's rate limit."""
 MIN_REQUESTS = 4
 """Default lower bound to which throttling reduces the number of requests in flight."""
 MAX_BYTES = 32 * 1024 * 1024
@@ -26,9 +26,9 @@ HTTP clients keep about two copies of each part in memory."""
 LIGHT_SHARE = 1 / 32
 """Maximum size of a light request, as a share of the byte limit. Its latency matters more than its transfer time."""
 RESERVED_SHARE = 1 / 8
-"""Share of the byte limit reserved for light requests. They may not use more than this while heavy requests wait."""
+"""Share of the byte limit reserved for light requests. While heavy requests wait, light ones can't use more."""
 RESERVED_REQUESTS = 4
-"""Extra requests reserved for documents, so that a busy push can still renew its claim."""
+"""Number of additional requests reserved for documents, so that a busy push can still renew its claim."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class _Waiter:
 class AdaptiveLimit:
     """A limit on concurrent requests. Throttling halves it, and successful requests slowly increase it.
 
-    After as many successful requests as the limit allows concurrently, it increases by one.
+    A limit of n increases by about one for every n successful requests.
 
     Args:
         floor: the minimum limit.
@@ -60,7 +60,7 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def begin(self) -> int:
-        """Return a marker for the time at which a request is sent, to pass to `throttled`."""
+        """Return a marker that records when a request is sent. Pass it to `throttled`."""
         return self._slowed
 
     def answered(self) -> None:
@@ -83,14 +83,14 @@ class AdaptiveLimit:
 class Budget:
     """A limit on requests and bytes in flight, shared by all transfers of a manager.
 
-    Each request acquires its share of both at once, in arrival order. Light requests may overtake heavy ones that are
-    waiting for bytes, and heavy ones leave them a share, so that neither kind delays the other.
+    Each request acquires its share of both limits at once, in order of arrival. Light requests can overtake heavy ones
+    that are waiting for bytes, and a share of the bytes is reserved for light requests, so that neither kind starves.
     Throttling by the store temporarily reduces the number of requests.
 
     Args:
         requests: the maximum number of requests in flight.
         nbytes: the maximum number of bytes in flight. A larger request counts as this many bytes.
-        reserved: the number of extra requests that may be in flight if they are urgent.
+        reserved: the number of additional requests that may be in flight if they are urgent.
         min_requests: the lower bound to which throttling reduces the number of requests.
     """
 
@@ -173,12 +173,12 @@ class Budget:
         return urgent or (self._heavy_fits(nbytes) if self._is_heavy(nbytes) else self._light_fits(nbytes, number))
 
     def _heavy_fits(self, nbytes: int) -> bool:
-        """Return whether a heavy request leaves light ones their share. A lone heavy request may use all bytes."""
+        """Return whether a heavy request would leave enough for light ones. A lone heavy request may use all bytes."""
         taken = self._heavy_bytes_taken
         return not self._light_seen or not taken or taken + nbytes <= self._nbytes - self._reserved_for_light
 
     def _light_fits(self, nbytes: int, number: int) -> bool:
-        """Return whether a light request would not delay a heavy one that has been waiting longer."""
+        """Return whether a light request fits without delaying a heavy one that has been waiting longer."""
         if not self._heavy or self._heavy[0].number > number:
             return True
         most = min(self._reserved_for_light, self._nbytes - self._heavy[0].nbytes)
@@ -202,7 +202,7 @@ class Budget:
         self._grant()
 
     def begin(self) -> int:
-        """Return a marker for the time at which a request is sent, to pass to `learn`."""
+        """Return a marker that records when a request is sent. Pass it to `learn`."""
         return self._limit.begin()
 
     def learn(self, begun: int, error: BaseException | None) -> None:
@@ -223,7 +223,10 @@ class Budget:
             waiter.granted.set()
 
     def _next(self) -> deque[_Waiter] | None:
-        """Choose the queue to serve next: the urgent one, otherwise the one whose first request has waited longest."""
+        """Return the queue to serve next, or `None` if no waiting request fits into the budget.
+
+        Urgent requests come first, then whichever of the two other queues has the older first request.
+        """
         first, second = self._light, self._heavy
         if first and second and second[0].number < first[0].number:
             first, second = second, first

@@ -11,7 +11,12 @@ from aioassets.progress import Event, Progress, ignore
 
 
 def checked(progress: Progress | None) -> Progress:
-    """Return a callback that calls `progress`, and raises `UsageError` if that turns out to be asynchronous."""
+    """Return a callback that calls `progress`.
+
+    Raises:
+        UsageError: if `progress` is not callable or is asynchronous. The callback also raises it if the result of a
+            call must be awaited.
+    """
     if progress is None:
         return ignore
     if not callable(progress):

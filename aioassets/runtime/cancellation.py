@@ -15,7 +15,7 @@ from aioassets.runtime.tasks import T, unwrapped
 GRACE: Final = 5.0
 """Default number of seconds for cleaning up."""
 CLEANUP_SHARE: Final = 0.75
-"""Share of the grace period within which a stopped operation must clean up after its requests."""
+"""Share of the grace period in which a stopped operation must clean up after its requests."""
 
 
 class Stopped(Exception):
@@ -26,7 +26,7 @@ class StopSignal:
     """A signal that asks an operation to stop within a grace period.
 
     Args:
-        grace: the number of seconds that the operation may take after the request.
+        grace: the number of seconds that the operation may still take after it has been asked to stop.
     """
 
     def __init__(self, grace: float) -> None:
@@ -77,15 +77,15 @@ _stop: ContextVar[StopSignal | None] = ContextVar("aioassets_stop", default=None
 
 
 def cleanup_scope() -> contextlib.AbstractContextManager[object]:
-    """Return a shielded scope for cleaning up, for at most 5 seconds, or less if the operation was asked to stop."""
+    """Return a shielded scope for cleaning up. It lasts at most 5 seconds, or less if a stop has been requested."""
     return (_stop.get() or StopSignal(GRACE)).bounded(CLEANUP_SHARE, limit=GRACE, shield=True)
 
 
 async def stoppable(work: Callable[[StopSignal], Awaitable[T]], *, grace: float = GRACE) -> T:
-    """Run `work` shielded from cancellation. If cancelled, ask it to stop, wait for it, and raise the cancellation.
+    """Run `work` shielded from cancellation. If cancelled, ask `work` to stop, wait for it to end, and re-raise.
 
-    `work` should limit its phases with `StopSignal.bounded`, clean up and raise `Stopped`. Nested calls
-    take no longer than the outer call is allowed to.
+    `work` should limit its phases with `StopSignal.bounded`, clean up and raise `Stopped`. A nested call never
+    takes longer than the outer call allows.
 
     Args:
         work: the operation, which receives the signal that asks it to stop.

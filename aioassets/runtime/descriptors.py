@@ -1,4 +1,4 @@
-"""The limit on open files of the current process."""
+"""The current process's limit on open files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RESERVED: Final = 64
 PER_REQUEST: Final = 4
 """Number of descriptors per concurrent request: two connections (one to the source's store), a file and a spare."""
 FEWEST: Final = 2
-"""Minimum number of concurrent requests. A limit on open files that is too low for them causes errors."""
+"""Minimum number of concurrent requests. If the limit on open files is too low even for these, requests may fail."""
 MOST: Final = 10_240
-"""Maximum to which commands raise their limit on open files. macOS doesn't allow a higher limit."""
+"""The highest limit on open files that commands set for themselves. macOS doesn't allow a higher one."""
 
 
 def fitting(wanted: int) -> int:
@@ -35,7 +35,7 @@ def fitting(wanted: int) -> int:
 
 
 def raise_limit() -> None:
-    """Raise the limit on open files of the current process as far as possible, up to `MOST`.
+    """Raise the current process's limit on open files as far as possible, up to `MOST`.
 
     Only programs should call this, not libraries.
     """
@@ -50,7 +50,7 @@ def raise_limit() -> None:
 
 
 def _in_use(limit: int) -> int:
-    """Return the approximate number of open descriptors. The system always assigns the lowest free one."""
+    """Return roughly how many descriptors are open, judging by the lowest free one, which the system assigns next."""
     try:
         lowest, other = os.pipe()
     except OSError:

@@ -12,7 +12,7 @@ from aioassets.runtime.threads import check_cancelled
 GIL_HELD_BYTES: Final = 2047
 """Maximum number of bytes that `hashlib` hashes without releasing the GIL."""
 SMALL_CONTENT: Final = 16 * 1024
-"""Maximum number of bytes to hash without releasing the GIL, which takes about ten microseconds."""
+"""Maximum number of bytes to hash without releasing the GIL. Hashing them takes about ten microseconds."""
 
 
 def hash_range(digest: Hash, descriptor: int, start: int, stop: int) -> None:

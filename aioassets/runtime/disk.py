@@ -20,15 +20,15 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers for denied permissions."""
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""Flags for opening a file for reading, which don't block if it was replaced by a pipe or terminal."""
+"""Flags for opening a file for reading without blocking, even if it has been replaced by a pipe or terminal."""
 STALE_TRIES: Final = 3
 """Maximum number of attempts for an operation that fails with `ESTALE`."""
 BUFFER: Final = 1024 * 1024
-"""Number of bytes to read at once for hashing or copying: enough that a thread seldom waits for the GIL."""
+"""Number of bytes to read at once for hashing or copying. With pieces of this size, threads seldom wait for the GIL."""
 
 _HINTS: Final = {
     **dict.fromkeys(FULL, "free some disk space and try again"),
-    errno.EFBIG: "the file is larger than the file system, or a limit of the process, allows",
+    errno.EFBIG: "the file is larger than the file system or a process limit allows",
     errno.EIO: "the disk may be failing",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENOLCK: "the file system does not support locks; use another folder",
@@ -36,13 +36,13 @@ _HINTS: Final = {
         (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP),
         "the file system does not support this operation (for example, locks or hard links); use another folder",
     ),
-    errno.ESTALE: "the server of the network file system replaced or removed the file; try again",
+    errno.ESTALE: "the network file system's server has replaced or removed the file; try again",
     errno.EXDEV: "part of the folder is on another file system",
 }
 
 
 def again_if_stale(work: Callable[..., T], *args: object) -> T:
-    """Run a function that is safe to repeat, and repeat it after `ESTALE`. Blocking.
+    """Run a function that is safe to repeat, and retry it if it fails with `ESTALE`. Blocking.
 
     The error means that a network file system's server has replaced the file since it was looked up.
     """
@@ -56,7 +56,7 @@ def again_if_stale(work: Callable[..., T], *args: object) -> T:
 
 
 def open_making_folder(path: str, flags: int) -> int:
-    """Open a file, and create its folder if necessary."""
+    """Open a file, creating its folder if necessary."""
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags, 0o666)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -71,10 +71,10 @@ def reason(error: OSError) -> str:
 
 
 def denied(where: str, doing: str, error: OSError) -> AccessDenied:
-    """Return the exception for an `OSError` whose number is in `DENIED`."""
-    advice = "Check its owner and permissions, and those of the folders above it."
+    """Return the exception for an `OSError` whose error number is in `DENIED`."""
+    advice = "Check the owner and permissions, and those of the parent folders."
     if error.errno == errno.EROFS:
-        advice = "Mount it with write access, or use another folder."
+        advice = "Mount the file system with write access, or use another folder."
     return AccessDenied(where, doing, f"{error.strerror}.", advice)
 
 
@@ -92,7 +92,7 @@ def copy_range(source: int, target: int, start: int, stop: int) -> bool:
     If possible, the kernel copies them or lets both files share the same blocks.
 
     Returns:
-        Whether all bytes were copied. If not, the caller can read and write them to find out why.
+        Whether all bytes were copied. If not, the caller can read and write them itself to find out why.
     """
     try:
         start = _copied_by_system(source, target, start, stop)
@@ -102,7 +102,7 @@ def copy_range(source: int, target: int, start: int, stop: int) -> bool:
 
 
 def _copied_by_system(source: int, target: int, start: int, stop: int) -> int:
-    """Copy as much as possible in the kernel, and return the offset of the rest."""
+    """Copy as much as possible in the kernel, and return the offset of the first byte that wasn't copied."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             while start < stop and (count := os.copy_file_range(source, target, stop - start, start, start)):

@@ -30,7 +30,7 @@ class Dispatcher:
     """Sends requests within a budget, and retries them.
 
     Args:
-        budget: the budget that the requests share. The default fits the limit on open files.
+        budget: the budget that the requests share. The default is adapted to the limit on open files.
         retry: the retry policy.
     """
 
@@ -52,11 +52,11 @@ class Dispatcher:
         Args:
             request: a function that sends the request once, and raises `StoreUnavailable` if a retry may succeed.
             nbytes: the number of bytes that the request keeps in memory.
-            urgent: whether it may use the reserved requests, which are for documents and cleaning up.
+            urgent: whether to use the part of the budget that is reserved for documents and cleaning up.
             effects: where to record attempts whose effect is unknown, even if a later attempt succeeds.
 
         Raises:
-            AioAssetsError: if the last attempt failed; `uncertain` describes that attempt alone.
+            AioAssetsError: if the last attempt failed. `uncertain` refers only to that attempt.
         """
         tries = Tries(self.retry)
         while True:
@@ -78,7 +78,7 @@ class Dispatcher:
     async def stream(
         self, open_at: Callable[[int], AsyncGenerator[C, None]], start: int, stop: int
     ) -> AsyncGenerator[C, None]:
-        """Stream a range of bytes, and resume where it stopped after a failure.
+        """Stream a range of bytes. After a failure, resume at the first byte that is still missing.
 
         Args:
             open_at: a function that streams from an offset up to `stop`, and raises `StoreUnavailable` if that fails.
@@ -115,7 +115,7 @@ class Dispatcher:
         return pause
 
     def _level(self, error: StoreUnavailable) -> int:
-        """Return the log level for a retry. Hundreds of requests may fail at once, so only some are warnings."""
+        """Return the log level for a retry. Requests may fail by the hundreds, so only some retries are warnings."""
         now = self.retry.clock()
         if error.throttled or now - self._warned_at < WARN_EVERY:
             return logging.INFO
@@ -124,7 +124,7 @@ class Dispatcher:
 
 
 def _name_of(request: Any) -> str:
-    """Return the name of the function that sends a request, without arguments, which may contain secrets."""
+    """Return the name of the function that sends a request, without its arguments, which may contain secrets."""
     while isinstance(request, partial):
         request = request.func
     return str(getattr(request, "__qualname__", type(request).__qualname__))

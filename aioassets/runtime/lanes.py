@@ -13,9 +13,9 @@ from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread
 
 FILES_AT_ONCE: Final = 64
-"""Default maximum number of concurrent files of each kind, small and large. The budget limits their requests."""
+"""Default maximum number of files of each kind (small or large) to process at a time. The budget limits requests."""
 LARGE: Final = 1024 * 1024
-"""Minimum size in bytes of a large file. It may be sent in parts, and one more request hardly matters."""
+"""Minimum size in bytes of a large file. Such a file may be sent in parts, and an extra request hardly matters."""
 
 
 async def side_by_side(
@@ -24,7 +24,7 @@ async def side_by_side(
     """Process large and small files concurrently, so that neither kind waits for the other.
 
     Args:
-        sizes: the sizes of the files in bytes, `None` for unknown ones.
+        sizes: the sizes of the files in bytes; `None` if a size is unknown.
         count: the number of files.
         work: a function that processes one file, given its index.
         limit: the maximum number of files of each kind to process concurrently.

@@ -36,7 +36,7 @@ class Lifecycle:
         """Bind the manager to the running event loop on the first call.
 
         Raises:
-            ManagerStateError: if the manager is closed or belongs to a different event loop.
+            ManagerStateError: if the manager is closed or belongs to a different event loop, or none is running.
         """
         if self._closed:
             raise ManagerStateError("This manager is closed. Create a new one.")
@@ -58,7 +58,7 @@ class Lifecycle:
             ended.set()
 
     async def each(self, batches: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
-        """Iterate over the items in batches. Each batch is produced by a separate call."""
+        """Iterate over the items of all batches. Each batch is produced by a separate call."""
         while (batch := await self.run(lambda: anext(batches, None))) is not None:
             for item in batch:
                 yield item

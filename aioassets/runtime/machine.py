@@ -17,7 +17,7 @@ from typing import Final
 from aioassets.model.pusher import Pusher
 
 _ENDED: Final = ("Z", "X")
-"""States of processes that have ended but whose parent hasn't waited for them."""
+"""States of a process that has ended but whose parent hasn't waited for it yet."""
 
 
 @functools.cache
@@ -73,7 +73,7 @@ class Claimant:
 
 
 class Machine:
-    """The machine that the current process runs on, and the processes on it. Simulations replace it.
+    """The machine that the current process runs on, and the processes on it. Simulations use a different one.
 
     Attributes:
         live_claims: the tokens of claims that pushes of the current process hold or are trying to acquire.
@@ -93,7 +93,7 @@ class Machine:
         return Claimant(machine_id(), pid, process_started(pid), holder)
 
     def is_gone(self, machine: str, pid: int, started: str) -> bool:
-        """Return whether a process is known to have ended, which is only possible on this machine. Blocking."""
+        """Return whether a process is known to have ended. Only processes on this machine can be checked. Blocking."""
         return machine == machine_id() and process_is_gone(pid, started)
 
     def is_this_process(self, machine: str, pid: int, started: str) -> bool:
@@ -105,7 +105,7 @@ _machine: ContextVar[Machine] = ContextVar("aioassets_machine", default=Machine(
 
 
 def current_machine() -> Machine:
-    """Return the machine of the current process, or the simulated one."""
+    """Return the machine that the current process runs on, or a simulated one."""
     return _machine.get()
 
 

@@ -24,9 +24,9 @@ class RetryPolicy:
     """Time-based retry policy with exponential backoff and jitter.
 
     Attributes:
-        retry_for: how many seconds after the first failure further attempts may start; 0 disables retries. Each
-            delay counts as at least its intended length, even if less time has passed according to the clock.
-        first_delay: the delay before the second attempt in seconds. It doubles for each further attempt.
+        retry_for: for how many seconds after the first failure new attempts may be started; 0 disables retries.
+            Each delay counts as at least its intended length, even if less time has passed according to the clock.
+        first_delay: the delay in seconds before the second attempt. It doubles for each further attempt.
         max_delay: the maximum delay in seconds. A store's Retry-After may exceed it, up to `retry_for`.
         sleep: the function that waits between attempts. Tests replace it.
         clock: a monotonic clock in seconds that keeps running while the machine is suspended.

@@ -20,7 +20,7 @@ TASKS_PER_TICK: Final = 16
 
 @contextlib.contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise the first exception of an exception group instead of the group."""
+    """Raise the first exception in an exception group instead of the group itself."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -75,8 +75,8 @@ async def gather2(first: Callable[[], Awaitable[T]], second: Callable[[], Awaita
 async def supervised(work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` in a child task.
 
-    A native `Task.cancel()` ignores anyio's shields. Here, it cancels the scope of the child task instead,
-    and the scope respects shields.
+    On its own, a native `Task.cancel()` ignores anyio's shields. With a child task, it cancels the scope of
+    that task, which respects shields.
     """
     result: list[T] = []
 

@@ -26,9 +26,9 @@ THREADS = 16
 MAX_FILES: Final = 256
 """Maximum number of files that one event loop keeps open, if the limit on open files allows it."""
 CHUNK_SIZE: Final = 1024 * 1024
-"""Number of bytes to hash or write at once: for half a millisecond, long enough for another thread to wake up."""
+"""Number of bytes to hash or write at once. This takes half a millisecond, so that other threads can wake up."""
 POLL: Final = 0.05
-"""Seconds between checks for cancellation in a thread."""
+"""Number of seconds between checks for cancellation in a thread."""
 
 _REFUSED: Final = "can't start new thread"
 """CPython's error message when the system can't start a thread."""
@@ -40,9 +40,9 @@ _threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False
 
 @contextlib.contextmanager
 def without_threads() -> Iterator[None]:
-    """Run blocking functions on the event loop, within a `with` block and the tasks that it starts.
+    """Run blocking functions on the event loop within a `with` block and the tasks that it starts.
 
-    Simulations need this to be deterministic.
+    This makes simulations deterministic.
     """
     token = _threadless.set(True)
     try:
@@ -67,12 +67,13 @@ def is_out_of_threads(error: BaseException) -> bool:
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
-    """Run `work(*args)` in a worker thread. If cancelled, wait for it to finish.
+    """Run `work(*args)` in a worker thread. If cancelled, wait for `work` to finish.
 
-    Long-running functions should call `check_cancelled`. If no further thread can be started, wait for a busy one.
+    Long-running functions should call `check_cancelled`. If no further thread can be started, wait until one of the
+    existing threads is idle.
 
     Raises:
-        OutOfThreads: if there is no thread and none can be started.
+        OutOfThreads: if there are no threads and none can be started.
     """
     # The application shares anyio's default limiter, so its slow threads would delay transfers.
     if is_threadless():
@@ -106,9 +107,9 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 
 
 class LoopThreads(Executor):
-    """An executor that uses the threads of `in_thread`. Submit from the event loop only.
+    """An executor that uses the threads of `in_thread`. Call `submit` only from the event loop.
 
-    On exit, the async context manager waits for all submitted calls, even if their callers were cancelled.
+    On exit, the async context manager waits for all submitted calls, even if their callers have been cancelled.
     """
 
     def __init__(self) -> None:
@@ -144,9 +145,10 @@ class LoopThreads(Executor):
 
 @contextlib.asynccontextmanager
 async def opened(opening: Callable[[], int], closing: Callable[[int], None] = os.close) -> AsyncIterator[int]:
-    """Open a file in a thread, yield its descriptor, and close it in a thread. Wait first if too many files are open.
+    """Open a file in a thread, yield its descriptor, and close it in a thread.
 
-    Only files opened by this function count. Don't nest calls, and don't call it while holding a share of the budget.
+    If too many files are open, wait first. Only files opened by this function count towards the limit. To avoid
+    deadlocks, don't nest calls, and don't call this function inside a slot of the budget.
     """
     async with _open_files():
         descriptor = await in_thread(opening)
@@ -188,7 +190,10 @@ def coalesced(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def check_cancelled() -> None:
-    """Raise an exception if the call that this worker thread runs was cancelled. Do nothing in other threads."""
+    """Raise an exception if the call that this worker thread is running has been cancelled.
+
+    Do nothing in other threads.
+    """
     with contextlib.suppress(RuntimeError):  # not an anyio worker thread
         anyio.from_thread.check_cancelled()
 
@@ -196,7 +201,7 @@ def check_cancelled() -> None:
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` on a new event loop in the current thread, where it may block.
 
-    If the call that the current worker thread runs is cancelled, so is `work`.
+    If the call that the current worker thread is running is cancelled, `work` is cancelled too.
     """
 
     async def watched() -> T:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -122,7 +123,7 @@ class MetaState:
 
     @property
     def age(self) -> timedelta:
-        """The time since the last write. It is never negative, although stores round response times down."""
+        """The time since the last write. It is never negative, although stores round down the dates of responses."""
         return max(timedelta(), self.answered - self.modified)
 
 
@@ -142,6 +143,13 @@ class AliasState:
     def exists(self) -> bool:
         """Whether the document exists."""
         return self.revision is not Expect.ABSENT
+
+
+class Presence(enum.Flag):
+    """The kinds of objects that a version has in the store."""
+
+    META = enum.auto()
+    CONTENT = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +207,13 @@ class AssetStore:
             raise
         return IndexState(index, found.revision, self, asked, answered=found.answered)
 
-    async def swap_index(self, name: str, state: IndexState, versions: Sequence[str]) -> IndexState:
-        """Replace the versions in an index, using compare-and-swap.
+    async def swap_index(self, name: str, state: IndexState, index: VersionIndex) -> IndexState:
+        """Replace an index by compare-and-swap.
 
         Raises:
             PreconditionFailed: if the index is no longer in the given state.
         """
-        index, asked = state.index.with_versions(versions), self.clock()
+        asked = self.clock()
         key = self.layout.versions(name)
         revision = await self.driver.write(key, index.to_json(), expected=state.revision)
         logger.debug("Wrote %s/%s, now at revision %s", self.driver.url, key, revision)
@@ -280,13 +288,18 @@ class AssetStore:
             raise StoreCorrupt(f"{self.driver.url}/{key}", str(error)) from error
 
     async def numbers(self, name: str) -> dict[str, bool]:
-        """Return all versions that have objects in the store, listed or not, and whether each one has a `.meta`."""
+        """Return all versions that have objects in the store, listed or not, and whether each has a `.meta`."""
+        return {version: Presence.META in there for version, there in (await self.presence(name)).items()}
+
+    async def presence(self, name: str) -> dict[str, Presence]:
+        """Return all versions that have objects in the store, listed or not, and what each has."""
         folder = self.layout.folder(name)
-        found: dict[str, bool] = {}
+        found: dict[str, Presence] = {}
         async for item in self.driver.list(folder, delimiter="/"):
             key = item.prefix if isinstance(item, CommonPrefix) else item.key
             if version := self.layout.version_in(folder, key):
-                found[version] = found.get(version, False) or key == self.layout.meta(name, version)
+                kind = Presence.META if key == self.layout.meta(name, version) else Presence.CONTENT
+                found[version] = found.get(version, kind) | kind
         return found
 
     async def content(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 
 from aioassets.errors import (
     AssetExists,
@@ -12,6 +13,7 @@ from aioassets.errors import (
     PreconditionFailed,
     VersionNotFound,
 )
+from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.operations import CREATE
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
@@ -98,16 +100,78 @@ async def add_to_index(
         InvalidVersion: if the index uses a different versioning scheme.
         StoreUnsuitable: if the store refuses conditional writes even with the current revision.
     """
+
+    def added(state: IndexState) -> VersionIndex:
+        if versions <= set(state.index.numbers):
+            return state.index
+        check_index(state, scheme, name)
+        return _listing(state.index, scheme, versions)
+
+    return await _change(store, name, added, retry, known)
+
+
+async def withdraw_from_index(
+    store: AssetStore, name: str, version: str, fence: Fence, *, retry: RetryPolicy, known: IndexState | None = None
+) -> IndexState:
+    """Take a version out of an index and fence it, in one compare-and-swap. It need not be listed.
+
+    The arguments, result and exceptions are those of `add_to_index`.
+    """
+
+    def withdrawn(state: IndexState) -> VersionIndex:
+        return state.index.fenced(version, fence, secrets.token_hex(16))
+
+    return await _change(store, name, withdrawn, retry, known)
+
+
+async def restore_to_index(
+    store: AssetStore,
+    scheme: VersioningScheme,
+    name: str,
+    version: str,
+    *,
+    retry: RetryPolicy,
+    known: IndexState | None = None,
+) -> IndexState:
+    """Lift the fence of a version and list it, in one compare-and-swap, unless it is fenced as deleted.
+
+    The arguments, result and exceptions are those of `add_to_index`.
+    """
+
+    def restored(state: IndexState) -> VersionIndex:
+        index = state.index.unfenced(version, secrets.token_hex(16))
+        if version in index.numbers:
+            return index
+        check_index(state, scheme, name)
+        return _listing(index, scheme, {version})
+
+    return await _change(store, name, restored, retry, known)
+
+
+def _listing(index: VersionIndex, scheme: VersioningScheme, versions: set[str]) -> VersionIndex:
+    return index.with_versions(scheme.select(None, {*index.versions, *versions} - index.fences.keys()))
+
+
+async def _change(
+    store: AssetStore,
+    name: str,
+    change: Callable[[IndexState], VersionIndex],
+    retry: RetryPolicy,
+    known: IndexState | None,
+) -> IndexState:
+    """Change an index by compare-and-swap, retrying as long as other writers change it."""
     swaps = Swaps(store.driver.url, retry)
     while True:
         state = known or await store.read_index(name)
-        if versions <= set(state.index.numbers):
-            return state
+        changed = change(state)
+        if changed == state.index:
+            if known is None:
+                return state
+            known = None  # it may be outdated
+            continue
         swaps.check(state.revision)
-        check_index(state, scheme, name)
-        merged = scheme.select(None, {*state.index.versions, *versions} - state.index.fences.keys())
         try:
-            return await store.swap_index(name, state, merged)
+            return await store.swap_index(name, state, changed)
         except PreconditionFailed:
             logger.info("The index of %r in %s was changed by another writer; trying again", name, store.url)
             await swaps.refused(state.revision, wait=known is None)

@@ -8,7 +8,7 @@
             async with MyDriver(fresh_bucket()) as driver:
                 yield driver
 
-They require pytest, and pytest-asyncio in auto mode. For detailed assertion messages, call
+The tests require pytest, and pytest-asyncio in auto mode. For detailed assertion messages, call
 `pytest.register_assert_rewrite("aioassets.testing")` in `conftest.py`.
 """
 
@@ -31,7 +31,7 @@ class DriverConformance(DocumentConformance, UploadConformance, RangeConformance
 
     Attributes:
         part_size: the size in bytes above which the driver uploads a blob in several parts. The default is
-            the minimum part size in S3. For a driver without multipart uploads, it can be smaller.
+            S3's minimum part size. For a driver without multipart uploads, it can be smaller.
     """
 
     part_size = 5 * 1024 * 1024

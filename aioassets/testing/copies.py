@@ -31,7 +31,7 @@ class CopyConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_copy_overwrites_nothing(self, driver: Driver, parts: float) -> None:
-        """A copy succeeds if the target has the same contents, and is refused if they differ."""
+        """A copy succeeds if the target already has the same contents, and is refused if the contents differ."""
         data = self._content(parts)
         other = data[:-1] + b"!"
         for key in ("source", "same"):

@@ -38,7 +38,7 @@ class DocumentConformance(PartSized):
             await driver.read("nothing/here")
 
     async def test_a_document_above_the_limit_is_refused(self, driver: Driver) -> None:
-        """A large document must not fill the memory. A document whose size equals the limit can be read."""
+        """A large document must not exhaust memory. A document whose size equals the limit can be read."""
         await driver.write("key", b"x" * 1000, expected=Expect.ABSENT)
         assert (await driver.read("key", limit=1000)).data == b"x" * 1000
         with pytest.raises(DocumentTooLarge, match="key is invalid: it is larger than the 999 bytes") as caught:
@@ -106,7 +106,7 @@ class DocumentConformance(PartSized):
         assert (document.data, document.revision) == (b"by %d" % winner, results[winner])
 
     async def test_a_document_has_the_times_of_its_write_and_its_response(self, driver: Driver) -> None:
-        """Both times are by the store's clock, so they are close together after a write."""
+        """Both times come from the store's clock, so they are close together after a write."""
         await driver.write("key", b"data", expected=Expect.ABSENT)
         document = await driver.read("key")
         assert document.modified.utcoffset() is not None
@@ -131,7 +131,7 @@ class DocumentConformance(PartSized):
             await driver.stat("nothing/here")
 
     async def test_reported_checksums_are_right(self, driver: Driver) -> None:
-        """A store doesn't have to report checksums. Those that it reports are digests of the whole content."""
+        """A store doesn't have to report checksums. Any that it does report are digests of the whole content."""
         await driver.upload("key", BytesSource(b"data"))
         checksums = (await driver.stat("key")).checksums
         assert checksums.get("sha256") in (None, hashlib.sha256(b"data").hexdigest())

@@ -28,7 +28,7 @@ class ListingConformance(PartSized):
         assert await list_keys(driver, "key/") == []
 
     async def test_keys_are_listed_by_prefix(self, driver: Driver) -> None:
-        """A prefix doesn't have to end at a folder, and keys are listed in ascending order."""
+        """A prefix doesn't have to end at a folder boundary. Keys are listed in ascending order."""
         keys = ["team/a", "team/model.versions", "team/model/1.0.meta", "team/model/1.0/x", "teams/b", "z"]
         await write_all(driver, reversed(keys))
         assert await list_keys(driver, "") == keys
@@ -100,7 +100,7 @@ class ListingConformance(PartSized):
         assert await list_keys(driver, "") == []
 
     async def test_deleting_a_key_keeps_its_neighbours(self, driver: Driver) -> None:
-        """A key that is deleted is not treated as a prefix."""
+        """Deleting a key doesn't delete other keys that begin with it."""
         await write_all(driver, ["a/b", "a/bc", "a/c/d"])
         await driver.delete(["a/b", "a/c"])
         assert await list_keys(driver, "") == ["a/bc", "a/c/d"]

@@ -54,7 +54,7 @@ class RangeConformance(PartSized):
             await read_all(driver, "key", 0, 5, revision=revision)
 
     async def test_a_range_of_a_missing_object_is_not_found(self, driver: Driver) -> None:
-        """The same applies if a revision is given."""
+        """This applies whether or not a revision is given."""
         revision = await driver.write("key", b"data", expected=Expect.ABSENT)
         with pytest.raises(ObjectNotFound):
             await read_all(driver, "nothing", 0, 10)
@@ -72,7 +72,7 @@ class RangeConformance(PartSized):
         assert await read_all(driver, "blob", 0, 10) == data[:10]
 
     async def test_the_local_path_of_an_object_has_its_bytes(self, driver: Driver) -> None:
-        """A driver may be asked for the path of any key."""
+        """The path can be requested for any key, even if there is no such object."""
         data = self._content(0.1)
         await driver.upload("folder/blob", BytesSource(data))
         path = driver.local_path("folder/blob")

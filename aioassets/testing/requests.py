@@ -57,13 +57,13 @@ def winners_of(results: Sequence[Any]) -> list[int]:
 
 
 async def read_all(driver: Driver, key: str, start: int, stop: int, *, revision: Revision | None = None) -> bytes:
-    """Read a whole range."""
+    """Return all bytes in a range."""
     async with contextlib.aclosing(driver.read_range(key, start, stop, revision=revision)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
 async def open_uploads(driver: Driver, prefix: str) -> list[OpenUpload]:
-    """Return the open uploads with a prefix."""
+    """Return the open uploads whose keys begin with a prefix, or are unknown."""
     return [upload async for upload in driver.open_uploads(prefix)]
 
 
@@ -79,7 +79,7 @@ async def list_keys(driver: Driver, prefix: str) -> list[str]:
 
 
 async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
-    """Return the keys and the common prefixes in a listing. An ellipsis marks each common prefix."""
+    """Return the keys and the common prefixes in a listing. Each common prefix is followed by an ellipsis."""
     return [
         row.prefix + "..." if isinstance(row, CommonPrefix) else row.key
         async for row in driver.list(prefix, delimiter=delimiter)
@@ -96,7 +96,7 @@ async def write_all(driver: Driver, keys: Iterable[str]) -> None:
 
 
 async def assert_empty(driver: Driver, key: str) -> None:
-    """Assert that there are no objects, and no open uploads for the key."""
+    """Assert that the store contains no objects, and no open uploads for the key."""
     with pytest.raises(ObjectNotFound):
         await driver.stat(key)
     with pytest.raises(ObjectNotFound):

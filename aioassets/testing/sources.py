@@ -31,9 +31,9 @@ class BytesSource:
         return {"sha256": self._hash.hexdigest()} if self._hashed == self.size else {}
 
     async def read(self, offset: int, size: int) -> bytes:
-        assert offset <= self._hashed, f"read at {offset} before the bytes from {self._hashed}"
+        assert offset <= self._hashed, f"read from offset {offset} before the bytes from {self._hashed} had been read"
         data = self._data[offset : offset + size]
-        assert len(data) == size, f"asked for {size} bytes at {offset} of {self.size}"
+        assert len(data) == size, f"read {size} bytes from offset {offset}, but the size is {self.size}"
         if offset == self._hashed:
             self._hash.update(data)
             self._hashed += size

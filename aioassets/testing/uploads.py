@@ -44,7 +44,7 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_blob_is_never_overwritten(self, driver: Driver, parts: float) -> None:
-        """An upload with different contents of any size is refused."""
+        """An upload with different contents is refused, whatever their size."""
         data = self._content(parts)
         await driver.upload("blob", BytesSource(data))
         for other in (data[:-1] + b"!", data + b"!", b""):
@@ -74,14 +74,14 @@ class UploadConformance(PartSized):
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_an_upload_whose_source_fails_leaves_nothing(self, driver: Driver, parts: float) -> None:
-        """The source's error is raised unchanged, and no object exists."""
+        """The source's error is raised unchanged, and no object is created."""
         with pytest.raises(BrokenSource):
             await driver.upload("blob", FailingSource(self._content(parts)))
         await assert_empty(driver, "blob")
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_cancelled_upload_leaves_nothing(self, driver: Driver, parts: float) -> None:
-        """No object exists, and the next upload to the key succeeds."""
+        """No object is created, and the next upload to the key succeeds."""
         data = self._content(parts)
         source = StuckSource(data)
         async with anyio.create_task_group() as tasks:
@@ -118,7 +118,7 @@ class UploadConformance(PartSized):
         assert await read_all(driver, "blob", 0, len(data)) == data
 
     async def test_an_open_upload_is_listed_until_it_is_aborted(self, driver: Driver) -> None:
-        """A store that can't list open uploads yields none. The keys are empty if the store doesn't know them."""
+        """No uploads are listed if the store can't list them. A key is empty if the store doesn't report it."""
         await driver.write("clock", b"", expected=Expect.ABSENT)
         now = (await driver.read("clock")).answered
         await driver.delete(["clock"])
@@ -144,7 +144,7 @@ class UploadConformance(PartSized):
         assert await read_all(driver, "blob", 0, 10) == b"data"
 
     async def test_a_finished_upload_is_not_open(self, driver: Driver) -> None:
-        """This applies to uploads that were completed or refused, or that found the same contents."""
+        """An upload is finished if it was completed or refused, or if the store already held the same contents."""
         data = self._content(2.5)
         await driver.upload("blob", BytesSource(data))
         await driver.upload("blob", BytesSource(data))

@@ -17,8 +17,10 @@ import pytest
 from tools.factories import PART_SIZE, Files, ManagerFactory, driver_at
 from tools.inspection import contents
 from tools.interposer import Interposer
+from tools.withdrawals import check
 
-from aioassets import AssetExists, AssetNotFound, AssetsManager, Driver, VersionNotFound
+from aioassets import AssetExists, AssetNotFound, AssetsManager, Driver, VersionDeleted, VersionNotFound
+from aioassets.model.index import Fence
 
 VICTIM = Path(__file__).with_name("victim.py")
 TESTS = VICTIM.parents[1]
@@ -146,6 +148,45 @@ async def test_a_killed_creation_is_in_nobodys_way(
     assert (await manager.create_asset(files("other"), "passed")).version == "0.1"
     assert contents((await manager.fetch_asset("resumed")).path) == contents(source)
     assert (await manager.fetch_asset("passed")).path.read_text() == "other"
+
+
+@pytest.mark.parametrize("again", ["repeated", "cleaned"])
+@pytest.mark.parametrize("moment", ["marked", "fenced", "buried", "fenced for good", "deleting"])
+@lasting
+async def test_a_killed_deletion_is_finished(
+    place: dict[str, Any],
+    driver: Driver,
+    make_manager: ManagerFactory,
+    files: Files,
+    source: Path,
+    tmp_path: Path,
+    moment: str,
+    again: str,
+) -> None:
+    """A repetition deletes the version. `clean` does so from the tombstone on; until then, the version is yanked."""
+    manager = make_manager(driver)
+    (source / "big").unlink()
+    await manager.create_asset(files("first"), "model")
+    await manager.update_asset(source, "model")
+    await kill(place, tmp_path / "victim", moment, call("delete_version", "model", "0.1"))
+
+    buried = moment not in ("marked", "fenced")
+    assert (await manager.fetch_asset("model")).version == "0.0"
+    if buried:
+        with pytest.raises(VersionDeleted):
+            await manager.fetch_asset("model:0.1")
+    else:
+        assert contents((await manager.fetch_asset("model:0.1")).path) == contents(source)
+    if again == "repeated":
+        assert (await manager.delete_version("model", "0.1")).files == 2
+    else:
+        await manager.clean(await manager.plan_clean("model"))
+    deleted = buried or again == "repeated"
+    assert await check(driver) == {"0.0": None, "0.1": Fence.DELETED if deleted else Fence.YANKED}
+    left = [item async for item in driver.list("assets/model/0.1/")]
+    assert len(left) == (0 if deleted else 2)
+    assert (await manager.plan_clean("model")).leftovers == ()
+    assert (await manager.update_asset(files("next"), "model")).version == "0.2"
 
 
 async def serves_nothing(manager: AssetsManager, *specs: str) -> None:

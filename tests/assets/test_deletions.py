@@ -107,7 +107,7 @@ class TestBatchesOfS3:
     async def test_a_page_of_a_proxy_is_no_deletion(self, s3: S3Driver, relay: Relay) -> None:
         relay.inject(Reply(501, body=NO_BATCHES), method="POST", target=r"\?delete")
         relay.inject(Reply(200, body=b"<html><body>Sign in</body></html>"), method="DELETE", times=99)
-        with pytest.raises(StoreError, match="the response is not S3's") as caught:
+        with pytest.raises(StoreError, match="the response is not in S3's format") as caught:
             await s3.delete(KEYS)
         assert caught.value.uncertain
 

@@ -679,7 +679,7 @@ class TestNoServer:
             pauses.clear()
             with pytest.raises(StoreUnavailable) as caught:
                 await attempt
-            assert f"{caught.value}" == f"{wire.direct.url} is unavailable: {address} refuses connections."
+            assert f"{caught.value}" == f"{wire.direct.url} is unavailable: {address} refused the connection."
             assert not caught.value.uncertain
             assert 50 < sum(pauses) <= 2 * RetryPolicy().retry_for  # two requests may be in flight
         await published("0.0")

@@ -123,7 +123,9 @@ async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
         await manager.fetch_asset(spec)
     where = small_disk.path / "cache"
     assert str(caught.value).startswith(f"Cannot use '{where}/memory-")
-    assert str(caught.value).endswith(": Read-only file system. Mount it with write access, or use another folder.")
+    assert str(caught.value).endswith(
+        ": Read-only file system. Mount the file system with write access, or use another folder."
+    )
 
 
 async def test_verification_finds_damage_in_a_read_only_assets_directory(
@@ -158,7 +160,7 @@ async def test_a_store_on_a_read_only_file_system_is_read(
 
 # Missing permissions
 
-ADVICE = r"Permission denied\. Check its owner and permissions, and those of the folders above it\."
+ADVICE = r"Permission denied\. Check the owner and permissions, and those of the parent folders\."
 
 
 @pytest.mark.parametrize("offline", [False, True])

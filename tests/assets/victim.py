@@ -138,6 +138,11 @@ MOMENTS: dict[str, Instrument] = {
     "sealed": at("after", "write", ".meta", 2),
     "before listing": at("before", "write", ".versions"),
     "listed": at("after", "write", ".versions"),
+    "marked": at("after", "write", ".meta"),
+    "fenced": at("after", "write", ".versions"),
+    "buried": at("after", "write", ".meta", 2),
+    "fenced for good": at("after", "write", ".versions", 2),
+    "deleting": at("before", "delete", "/b"),
     "staged": staged,
     "placed": placing("0.0.json"),
     "parts staged": placing("0.0.parts.json"),
@@ -151,7 +156,9 @@ async def main(place: dict[str, Any], cache: str, moment: str, calls: list[Any])
             # One request at a time: one part is complete before the next is read.
             driver = MOMENTS[moment](driver_at(place, Dispatcher(Budget(requests=1))))
             call = getattr(AssetsManager(driver=driver, assets_dir=cache), method)
-            tasks.start_soon(partial(call, *arguments, **options, progress=driver.report))
+            if method.endswith("_asset"):
+                options["progress"] = driver.report
+            tasks.start_soon(partial(call, *arguments, **options))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def test_a_dry_run_prints_its_plan_as_json(invoke: Invoke, source: Path, tmp_pat
         "files": 2,
         "size": 11,
         "dry_run": True,
+        "unchanged": False,
     }
 
 

@@ -45,7 +45,7 @@ def test_1_failure(invoke: Invoke, source: Path) -> None:
     [
         (["new", ".", "name:1"], "write name instead of name:1."),
         (["new", ".", "name[part]"], "write name instead of name[part]."),
-        (["update", ".", "name:1.2"], "write name, or name:1 for major 1, instead of name:1.2."),
+        (["update", ".", "name:1.2"], "write name, or name:1 for the next 1.x version, instead of name:1.2."),
         (["update", ".", "name:1", "--bump-major"], "write name instead of name:1."),
         (["update", ".", "name:1[part]"], "write name:1 instead of name:1[part]."),
         (["update", "."], "Missing argument 'NAME[:MAJOR]'."),
@@ -182,7 +182,7 @@ def test_7_a_refused_connection(
     given = (word for option in options for word in ("-o", option.format(url=f"http://127.0.0.1:{port}")))
     ran = invoke("list", "--bucket", bucket, "--retry-for", "0s", *given)
     assert (ran.code, ran.out) == (7, "")
-    assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refuses connections.\n"
+    assert ran.err == f"Error: {bucket} is unavailable: 127.0.0.1:{port} refused the connection.\n"
 
 
 def test_every_error_class_has_an_exit_code() -> None:
@@ -205,7 +205,16 @@ def test_every_error_class_has_an_exit_code() -> None:
         "SourceChanged",
         "SourceError",
     }
-    assert {name for name, code in codes.items() if code == 4} == {"Conflict", "AssetExists", "PushContended"}
+    assert {name for name, code in codes.items() if code == 4} == {
+        "AliasMoved",
+        "AssetExists",
+        "Conflict",
+        "PushContended",
+        "VersionContended",
+        "VersionDiffers",
+        "VersionInUse",
+        "VersionYanked",
+    }
     assert codes["InvalidSetting"] == 2
     assert codes["StoreUnsuitable"] == 7
 

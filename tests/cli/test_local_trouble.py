@@ -30,7 +30,7 @@ def commons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-PERMISSIONS = "Permission denied. Check its owner and permissions, and those of the folders above it.\n"
+PERMISSIONS = "Permission denied. Check the owner and permissions, and those of the parent folders.\n"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,8 @@ def test_7_a_full_store(invoke: Invoke, source: Path, small_disk: SmallDisk, mon
     small_disk.fill()
     ran = invoke("new", source, "name", "--yes")
     assert (ran.code, ran.out) == (7, "")
-    assert ran.err.endswith("can't be used: No space left on device; free some disk space and try again.\n")
+    assert "Error: Cannot use file://" in ran.err
+    assert ran.err.endswith(": No space left on device; free some disk space and try again.\n")
 
 
 def test_1_a_full_assets_directory(

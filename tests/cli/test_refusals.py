@@ -202,7 +202,7 @@ def test_a_missing_sign_in_of_sso_is_missing_credentials(
         ("AIOASSETS_S3_ADDRESSING_STYLE", "bent", 2, "S3 addressing style bent is invalid."),
         ("AWS_DEFAULTS_MODE", "none", 2, "invalid defaults mode: none."),
         ("AIOASSETS_S3_SECRET_ACCESS_KEY", "line\nbreak", 2, "The option secret_access_key contains a line break"),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE\n", 6, "the access key id contains a line break"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE\n", 6, "the access key ID contains a line break"),
         ("AWS_SECRET_ACCESS_KEY", "example\rkey", 6, "the secret access key contains a line break"),
         ("AWS_SESSION_TOKEN", " token", 6, "or begins or ends with whitespace"),
     ],

@@ -23,6 +23,8 @@ PARSING = {
     "aioassets.cli.cache_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.view_commands",
+    "aioassets.cli.withdrawal_commands",
 }
 """Modules of the package that parsing a command line imports."""
 SLOW = {"anyio", "asyncio", "email", "importlib.metadata", "ssl"}

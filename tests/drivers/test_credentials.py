@@ -668,7 +668,7 @@ def signature_for(azurite: AzureServer, container: str, life: timedelta) -> str:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("nothing that is JSON", "Reading them failed: Expecting value"),
+        ("nothing that is JSON", "reading them failed: Expecting value"),
         ('{"Version": 1}', "Missing required key"),
         (
             json.dumps(
@@ -690,5 +690,5 @@ async def test_a_missing_credential_process_is_reported(issued: Issued) -> None:
     """It isn't a network error, so it isn't retried."""
     issued.config.write_text("[default]\ncredential_process = /not/there\n")
     async with S3Driver("bucket", region="us-east-1", dispatcher=Dispatcher(retry=RetryPolicy())) as driver:
-        with pytest.raises(MissingCredentials, match=r"Reading them failed: .*/not/there"):
+        with pytest.raises(MissingCredentials, match=r"reading them failed: .*/not/there"):
             await driver.read("key")

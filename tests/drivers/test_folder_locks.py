@@ -81,7 +81,7 @@ class TestLocks:
     ) -> None:
         monkeypatch.setattr("fcntl.flock", failing(number))
         with pytest.raises(
-            StoreUnsuitable, match=f"locking a file fails: {os.strerror(number)}; the file system does not"
+            StoreUnsuitable, match=f"locking a file failed: {os.strerror(number)}; the file system does not"
         ):
             await LocalDriver(tmp_path).write("key", b"data", expected=Expect.ABSENT)
 
@@ -92,7 +92,7 @@ class TestLocks:
         mounts(mount)
         driver = LocalDriver(tmp_path / "store")
         for _ in range(2):
-            with pytest.raises(StoreUnsuitable, match="its locks don't exclude other machines") as caught:
+            with pytest.raises(StoreUnsuitable, match="its locks don't exclude processes on other machines") as caught:
                 await driver.write("key", b"data", expected=Expect.ABSENT)
         kind = mount.partition(" - ")[2].split(" ", maxsplit=1)[0]
         assert f"({kind} at '{tmp_path}', mounted with" in str(caught.value)
@@ -275,7 +275,7 @@ class TestStaleHandles:
         await driver.write("key", b"first", expected=Expect.ABSENT)
         with (
             stale("os.open", times=99),
-            pytest.raises(Exception, match="Stale file handle; the server of the network file system"),
+            pytest.raises(Exception, match="Stale file handle; the network file system's server"),
         ):
             await driver.read("key")
 

@@ -164,7 +164,7 @@ async def test_an_unreadable_listing_is_one_error(address: str, kind: str) -> No
 async def test_an_unreadable_description_is_one_error(address: str) -> None:
     """A response of Azure without the headers that describe a blob."""
     async with MAKE["azure"](address, Dispatcher(retry=NO_RETRY)) as driver:
-        with pytest.raises(StoreError, match="is not Azure's"):
+        with pytest.raises(StoreError, match="is not in Azure's format"):
             await driver.stat("key")
 
 

@@ -232,7 +232,7 @@ class TestErrors:
         (port,) = free_ports(1)
         root = f"http://127.0.0.1:{port}"
         async with GCSDriver("bucket", api_root=root, dispatcher=Dispatcher(retry=NO_RETRY)) as driver:
-            with pytest.raises(StoreUnavailable, match="refuses connections") as caught:
+            with pytest.raises(StoreUnavailable, match="refused the connection") as caught:
                 await driver.write("key", b"", expected=Expect.ABSENT)
         assert not caught.value.uncertain
 
@@ -257,7 +257,7 @@ class TestErrors:
     async def test_the_answer_of_another_kind_of_server_is_an_error(self, gcs: GCSServer, bucket: str) -> None:
         async with Relay(gcs.api_root) as relay, GCSDriver(bucket, api_root=relay.url) as driver:
             relay.inject(Reply(200, {}, b"<html>"))
-            with pytest.raises(StoreError, match="is not Google's"):
+            with pytest.raises(StoreError, match="is not in Google Cloud Storage's format"):
                 await anext(driver.list(""))
 
     async def test_a_refusal_keeps_its_cause(self, gcs: GCSServer, bucket: str, driver: GCSDriver) -> None:
@@ -906,7 +906,7 @@ class TestWithoutAServer:
         [
             (400, "Invalid JWT: it must be in a reasonable timeframe.", MissingCredentials, "This machine's clock"),
             (400, "Invalid JWT signature.", MissingCredentials, "Specify a service account file"),
-            (407, "", StoreUnavailable, "its token service can't be reached: the proxy refused the request: 407"),
+            (407, "", StoreUnavailable, "the token service can't be reached: the proxy refused the request: 407"),
         ],
     )
     async def test_refused_tokens_have_their_own_advice(

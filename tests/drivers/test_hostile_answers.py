@@ -284,7 +284,7 @@ async def test_a_web_page_is_not_an_empty_listing() -> None:
     page = http(200, {}, b"<html><p>Please sign in.</p></html>")
     async with Server(lambda _: page).running() as store, driver_of("s3", store.url) as driver:
         for attempt in (listed, open_uploads):
-            with pytest.raises(StoreError, match="is not S3's"):
+            with pytest.raises(StoreError, match="is not in S3's format"):
                 await attempt(driver)
 
 

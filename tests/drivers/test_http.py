@@ -289,7 +289,7 @@ async def test_a_response_that_is_not_http_is_an_error() -> None:
 async def test_a_refused_connection_is_named() -> None:
     async with connected(always_ok) as (connections, store):
         pass
-    with pytest.raises(NotConnected, match=f"127.0.0.1:{store.address[1]} refuses connections"):
+    with pytest.raises(NotConnected, match=f"127.0.0.1:{store.address[1]} refused the connection"):
         await connections.request(store.address, HEAD)
 
 

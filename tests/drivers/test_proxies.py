@@ -156,8 +156,8 @@ async def test_the_certificate_behind_a_tunnel_is_verified(authority: trustme.CA
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (b"HTTP/1.1 407 Authentication Required\r\n\r\n", "refused a tunnel .*: 407 Authentication Required"),
-        (b"SSH-2.0-server\r\n\r\n", "refused a tunnel"),
+        (b"HTTP/1.1 407 Authentication Required\r\n\r\n", "refused to open a tunnel .*: 407 Authentication Required"),
+        (b"SSH-2.0-server\r\n\r\n", "refused to open a tunnel"),
         (b"", "closed the connection instead of opening a tunnel"),
     ],
 )
@@ -173,7 +173,7 @@ async def test_a_proxy_that_is_not_there_is_named() -> None:
     async with Forwarder().running() as forwarder:
         pass
     async with connections(Proxy(("127.0.0.1", forwarder.port)), None) as pool:
-        with pytest.raises(NotConnected, match=f"the proxy 127.0.0.1:{forwarder.port} refuses connections"):
+        with pytest.raises(NotConnected, match=f"the proxy 127.0.0.1:{forwarder.port} refused the connection"):
             await get(pool, 80)
 
 
@@ -296,7 +296,7 @@ class TestDrivers:
             found = await failures(driver_of(kind, 9, f"{tmp_path / 'ca.pem'}"))
         for error in found:
             assert isinstance(error, StoreUnavailable)
-            assert re.search("the proxy .*refused.*: 407 Who are you .check the user and password", str(error))
+            assert re.search("the proxy .*refused.*: 407 Who are you .check the user name and password", str(error))
             assert error.retry_after == math.inf
             assert "cr3t" not in "".join(traceback.format_exception(error))
 

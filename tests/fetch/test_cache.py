@@ -250,6 +250,21 @@ async def test_downloads_in_progress_count(
     assert second.path.is_file()
 
 
+async def test_versions_are_evicted_before_the_free_space_is_checked(
+    limited: AssetsManager, unused_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await fetch(limited, "0.0", "0.1", "0.2")
+    for version in ("0.0", "0.1", "0.2"):
+        await to_thread.run_sync(unused_for, version, 5)
+
+    def free_bytes(_: Path) -> int:
+        return 3 * SIZE - sum(path.stat().st_size for path in tmp_path.glob("cache/*/model/*"))
+
+    monkeypatch.setattr("aioassets.fetch.staging.free_bytes", free_bytes)
+    await fetch(limited, "0.3")
+    assert await limited.cache.size() == 3 * SIZE
+
+
 async def test_a_cached_fetch_evicts_nothing(limited: AssetsManager, make_manager: ManagerFactory) -> None:
     held = await limited.fetch_asset("model:0.0")
     tight = make_manager(MemoryDriver(), cache_limit=0)

@@ -123,7 +123,7 @@ async def test_a_payload_that_is_put_aside_is_logged_with_both_paths_and_the_rea
     ((level, message),) = lines(log)
     (aside,) = entry.record_file.parent.glob("*.aside-*")
     assert level == "WARNING"
-    assert message.startswith(f"Put {str(fetched.path)!r} aside as {str(aside)!r}: {reason}")
+    assert message.startswith(f"Moved {str(fetched.path)!r} aside to {str(aside)!r}: {reason}")
 
 
 async def test_a_payload_of_another_push_that_is_replaced_is_logged(

@@ -19,29 +19,35 @@ def main() -> int:
         command = commands.add_parser(name)
         command.add_argument("schedules", type=int, nargs="?", default=schedules)
         command.add_argument("seed", type=int, nargs="?", default=0)
-        command.add_argument("--style", type=Style, choices=list(Style), default=Style.MIXED, help="for `search`")
-    commands.add_parser("replay").add_argument("seed", type=int)
+        _add_style(command)
+    replay = commands.add_parser("replay")
+    replay.add_argument("seed", type=int)
+    _add_style(replay)
     mutations = commands.add_parser("mutations")
     mutations.add_argument("seed", type=int, nargs="?", default=0)
     mutations.add_argument("--only", action="append", default=[])
     given = parser.parse_args()
     match given.command:
         case "run":
-            return _run(given.schedules, given.seed)
+            return _run(given.schedules, given.seed, given.style)
         case "search":
             return _search(given.schedules, given.seed, given.style)
         case "digest":
             print(digest(given.schedules, given.seed))
             return 0
         case "replay":
-            print(replayed(given.seed))
+            print(replayed(given.seed, given.style))
             return 0
     return _try_mutations(given.seed, given.only)
 
 
-def _run(schedules: int, seed: int) -> int:
+def _add_style(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--style", type=Style, choices=list(Style), default=Style.MIXED)
+
+
+def _run(schedules: int, seed: int, style: Style) -> int:
     begun, found = time.monotonic(), 0
-    for report in simulate(schedules, seed):
+    for report in simulate(schedules, seed, style):
         found += 1
         print(report, end="\n\n", flush=True)
     print(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from random import Random
+from typing import Final
 
 from aioassets.errors import PublicationUncertain, StoreUnavailable
+from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import DEAD_AFTER, Claim, ClaimState
 from aioassets.model.documents import parse_meta
-from aioassets.model.index import VersionIndex
+from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
+from aioassets.model.tombstone import Tombstone
 from simulation import sources
 from simulation.network import Garbled, Network
 from simulation.schedule import Step
@@ -21,12 +25,29 @@ LAYOUT = Layout("assets")
 VersionId = tuple[str, str]
 
 
+TOUCHING: Final = frozenset({"yank", "unyank", "delete", "set_alias", "remove_alias", "clean", "clean_all", "publish"})
+"""Kinds of operations that yank, restore or delete versions, finish that, or move aliases."""
+INTERRUPTED: Final = ("cancelled", "StoreUnavailable", "Garbled", "VersionContended")
+"""Beginnings of outcomes after which such an operation may have left a version between two states."""
+
+
 @dataclass(slots=True)
 class _Sealed:
     token: str | None
     label: str
-    document: bytes
+    manifest: Manifest
     digests: dict[str, str]
+    marks: list[str] = field(default_factory=list)
+    yanks: set[str] = field(default_factory=set)
+    state: Manifest | Tombstone | None = None
+
+    @property
+    def is_deleted(self) -> bool:
+        return isinstance(self.state, Tombstone)
+
+    @property
+    def is_yanked(self) -> bool:
+        return isinstance(self.state, Manifest) and self.state.is_yanked
 
 
 @dataclass(slots=True)
@@ -56,6 +77,7 @@ class Judge:
     _claims: dict[VersionId, tuple[Claim, float]] = field(default_factory=dict)
     _failed: set[str] = field(default_factory=set)
     _acknowledged: dict[VersionId, str] = field(default_factory=dict)
+    _aliases: dict[str, AliasTable] = field(default_factory=dict)
 
     # Changes in the store
 
@@ -63,7 +85,9 @@ class Judge:
         asset, _, rest = key.removeprefix(LAYOUT.root).partition("/")
         if asset.startswith("."):
             return
-        if not rest:
+        if asset.endswith(".aliases"):
+            self._aliases[asset.removesuffix(".aliases")] = AliasTable.from_json(after or b"{}")
+        elif not rest:
             self._index_changed(asset.removesuffix(".versions"), before, after)
         elif rest.endswith(".meta"):
             self._meta_changed(asset, rest.removesuffix(".meta"), after)
@@ -71,18 +95,30 @@ class Judge:
             self._content_changed(asset, rest.partition("/")[0], key, before, after)
 
     def _index_changed(self, asset: str, before: bytes | None, after: bytes | None) -> None:
-        was, now = _listed(before), _listed(after)
-        if lost := sorted(was - now):
-            self._broken("a listed version was lost", f"{asset}: {lost}")
-        for version in sorted(now - was):
+        was, now = _index_of(before), _index_of(after)
+        for version in sorted({*was.versions} - {*now.versions}):
+            if version not in now.fences:
+                self._broken("a listed version was lost", f"{asset}: {version}")
+        for version in sorted({*now.versions} - {*was.versions}):
             if (asset, version) not in self._sealed:
                 self._broken("an unsealed version was listed", f"{asset}:{version}")
+        for version, fence in sorted(now.fences.items()):
+            self._check_fence(asset, version, fence)
+        for version in sorted(was.fences.keys() - now.fences.keys()):
+            if was.fences[version] is Fence.DELETED or version not in now.versions:
+                self._broken("a fence was lost", f"{asset}:{version}")
+
+    def _check_fence(self, asset: str, version: str, fence: Fence) -> None:
+        sealed = self._sealed.get((asset, version))
+        if sealed is None or not sealed.yanks or (fence is Fence.DELETED and not sealed.is_deleted):
+            self._broken("a version was fenced that wasn't withdrawn", f"{asset}:{version} as {fence}")
+        if version in self._index(asset).versions:
+            self._broken("a fenced version was listed", f"{asset}:{version}")
 
     def _meta_changed(self, asset: str, version: str, after: bytes | None) -> None:
         sealed = self._sealed.get((asset, version))
         if sealed is not None:
-            if after != sealed.document:
-                self._broken("a sealed version was changed", f"{asset}:{version} of {sealed.label}")
+            self._withdraw(asset, version, sealed, None if after is None else parse_meta(after))
         elif after is not None:
             found = parse_meta(after)
             if isinstance(found, Claim):
@@ -91,7 +127,9 @@ class Judge:
                 if found.state is ClaimState.RELEASED:
                     self._release(asset, version)
             elif isinstance(found, Manifest):
-                self._seal(asset, version, after, found)
+                self._seal(asset, version, found)
+            elif found is not None:
+                self._broken("an unsealed version was deleted", f"{asset}:{version}")
 
     def _claim(self, asset: str, version: str, claim: Claim) -> None:
         now = self.network.loop.time()
@@ -105,16 +143,34 @@ class Judge:
         if claim.token != before.token and is_live and now - since < DEAD_AFTER.total_seconds() - 2 * skew - 2:
             self._broken("a live claim was taken over", f"{asset}:{version} of {owner} by {self.network.acting}")
 
+    def _withdraw(self, asset: str, version: str, sealed: _Sealed, now: Manifest | Claim | Tombstone | None) -> None:
+        """Check a change of a version after it was sealed: its mark may change, and then there may be a tombstone."""
+        mark = now.deleted if isinstance(now, Tombstone) else now.mark if isinstance(now, Manifest) else None
+        if now is None or isinstance(now, Claim) or mark is None or sealed.is_deleted:
+            self._broken("a sealed version was changed", f"{asset}:{version} of {sealed.label}")
+            return
+        if mark.token in sealed.marks:
+            self._broken("a state of a version came back", f"{asset}:{version}")
+        if isinstance(now, Manifest):
+            if (now, now.extra) != (sealed.manifest, sealed.manifest.extra):
+                self._broken("a sealed version was changed", f"{asset}:{version} of {sealed.label}")
+            if now.is_yanked:
+                sealed.yanks.add(mark.token)
+        elif not sealed.is_yanked or now.content_digest != sealed.manifest.content_digest:
+            self._broken("a version was deleted without being yanked", f"{asset}:{version}")
+        sealed.marks.append(mark.token)
+        sealed.state = now
+
     def _release(self, asset: str, version: str) -> None:
         self._released.add((asset, version, self.network.acting))
         key = LAYOUT.content(asset, version)
         if left := [each for each in self._objects() if each == key or each.startswith(f"{key}/")]:
             self._broken("a number was released with content below it", ", ".join(left))
 
-    def _seal(self, asset: str, version: str, document: bytes, manifest: Manifest) -> None:
+    def _seal(self, asset: str, version: str, manifest: Manifest) -> None:
         label = self._owners.get(manifest.token or "", "nobody")
         digests = {LAYOUT.content(asset, version, file.path): file.digests["sha256"] for file in manifest.files}
-        self._sealed[asset, version] = _Sealed(manifest.token, label, document, digests)
+        self._sealed[asset, version] = _Sealed(manifest.token, label, manifest, digests, state=manifest)
         self._content |= digests
         for key, digest in digests.items():
             if self._digest(key) != digest:
@@ -130,7 +186,9 @@ class Judge:
     def _content_changed(self, asset: str, version: str, key: str, before: bytes | None, after: bytes | None) -> None:
         if after is not None and (asset, version, self.network.acting) in self._released:
             self._broken("content appeared under a number that its pusher had released", key)
-        if key in self._content:
+        if key in self._content and after is None:
+            self._check_deletion(asset, version, key)
+        elif key in self._content:
             if self._digest(key) != self._content[key]:
                 self._broken("content of a sealed version was changed", key)
         elif after is None and before is not None:
@@ -138,6 +196,18 @@ class Judge:
             state = parse_meta(meta.data) if meta is not None else None
             if isinstance(state, Claim) and state.state is ClaimState.CLAIMED:
                 self._broken("content was deleted under a claim", f"{key} by {self.network.acting}")
+
+    def _check_deletion(self, asset: str, version: str, key: str) -> None:
+        index = self._index(asset)
+        if not self._sealed[asset, version].is_deleted:
+            self._broken("content of a sealed version was changed", key)
+        elif version in index.versions or index.fences.get(version) is not Fence.DELETED:
+            self._broken("content was deleted before its version was fenced", key)
+
+    def any_sealed(self, step: Step) -> str | None:
+        """Return a sealed version for an operation, which may be yanked or deleted; `None` if there is none."""
+        versions = sorted(version for asset, version in self._sealed if asset == step.asset)
+        return Random(f"{step.label}/{step.at}").choice(versions) if versions else None
 
     # Results of operations
 
@@ -147,7 +217,7 @@ class Judge:
         found = self._sealed.get((step.asset, version))
         if found is None or found.label != step.label:
             self._broken("a push succeeded with a version that isn't its own", f"{step.label}: {step.asset}:{version}")
-        if version not in self._index(step.asset):
+        if version not in self._index(step.asset).numbers:
             self._broken("a push succeeded without its version being listed", f"{step.label}: {step.asset}:{version}")
         if other := self._acknowledged.get((step.asset, version)):
             self._broken("a number was used twice", f"{step.asset}:{version} by {other} and {step.label}")
@@ -179,17 +249,62 @@ class Judge:
         if found is None or found.digests != digests:
             self._broken("a fetch gave other bytes than were sealed", f"{step.label}: {step.asset}:{version}")
 
+    def yanked(self, step: Step, version: str, token: str) -> None:
+        """Check a yank that succeeded."""
+        self._ended(step, f"yanked {version}")
+        if token not in self._sealed[step.asset, version].yanks:
+            self._broken("a yank succeeded without a mark", f"{step.label}: {step.asset}:{version}")
+
+    def deleted(self, step: Step, version: str) -> None:
+        """Check a deletion that succeeded."""
+        self._ended(step, f"deleted {version}")
+        if not self._sealed[step.asset, version].is_deleted:
+            self._broken("a deletion succeeded without a tombstone", f"{step.label}: {step.asset}:{version}")
+        if self._index(step.asset).fences.get(version) is not Fence.DELETED:
+            self._broken("a deletion succeeded without a fence", f"{step.label}: {step.asset}:{version}")
+
     def done(self, step: Step, result: str) -> None:
         """Record the outcome of another operation."""
         self._ended(step, result)
 
-    def settled(self) -> None:
-        """Check all acknowledged versions after the end of all operations."""
-        for (asset, version), label in self._acknowledged.items():
-            if version not in self._index(asset):
-                self._broken("an acknowledged version isn't listed", f"{asset}:{version} of {label}")
-            if any(self._digest(key) != digest for key, digest in self._sealed[asset, version].digests.items()):
-                self._broken("an acknowledged version isn't intact", f"{asset}:{version} of {label}")
+    def settled(self, *, cleaned: bool = False) -> None:
+        """Check all versions after the end of all operations.
+
+        Args:
+            cleaned: whether they were cleaned since. Then the indexes agree even with interrupted operations.
+        """
+        for (asset, version), sealed in self._sealed.items():
+            index, what = self._index(asset), f"{asset}:{version} of {sealed.label}"
+            is_certain = cleaned or not self._was_interrupted(asset)
+            self._check_listing(sealed, version, index, what, is_acknowledged=(asset, version) in self._acknowledged)
+            if is_certain and index.fences.get(version) is not _fence_of(sealed):
+                self._broken("the index disagrees with a version", f"{what}: {index.fences.get(version)}")
+            table = self._aliases.get(asset, AliasTable())
+            if table.of(version) and _fence_of(sealed) is not None and not self._was_interrupted(asset):
+                self._broken("an alias points at a withdrawn version", what)
+            if sealed.is_deleted and cleaned and any(key in self._objects() for key in sealed.digests):
+                self._broken("a deleted version has content after cleaning", what)
+
+    def _check_listing(
+        self, sealed: _Sealed, version: str, index: VersionIndex, what: str, *, is_acknowledged: bool
+    ) -> None:
+        if is_acknowledged and version not in index.numbers and not sealed.yanks:
+            self._broken("an acknowledged version isn't listed", what)
+        if version in index.versions and sealed.is_deleted and index.fences.get(version) is Fence.DELETED:
+            self._broken("a deleted version is listed", what)
+        is_intact = all(self._digest(key) == digest for key, digest in sealed.digests.items())
+        if not (is_intact or sealed.is_deleted):
+            self._broken("a sealed version isn't intact", what)
+
+    def _was_interrupted(self, asset: str) -> bool:
+        """Return whether an operation was interrupted that may have left versions of an asset between two states."""
+        for step in self.steps.values():
+            lane = self.network.lanes.get(step.label)
+            outcome = self.outcomes.get(step.label)
+            died = outcome is None and (lane is None or lane.is_dead)
+            if step.asset == asset and step.kind in TOUCHING and (died or (outcome or "").startswith(INTERRUPTED)):
+                return True
+        return False
 
     def expect(self, holds: bool, what: str, detail: str) -> None:
         """Record a violation if another condition doesn't hold."""
@@ -210,17 +325,21 @@ class Judge:
         assert self.server is not None
         return self.server.objects
 
-    def _index(self, asset: str) -> set[str]:
+    def _index(self, asset: str) -> VersionIndex:
         found = self._objects().get(LAYOUT.versions(asset))
-        return _listed(None if found is None else found.data)
+        return _index_of(None if found is None else found.data)
 
     def _digest(self, key: str) -> str:
         found = self._objects().get(key)
         return "nothing" if found is None else _sha256(found.data)
 
 
-def _listed(data: bytes | None) -> set[str]:
-    return set() if data is None else set(VersionIndex.from_json(data).versions)
+def _index_of(data: bytes | None) -> VersionIndex:
+    return VersionIndex() if data is None else VersionIndex.from_json(data)
+
+
+def _fence_of(sealed: _Sealed) -> Fence | None:
+    return Fence.DELETED if sealed.is_deleted else Fence.YANKED if sealed.is_yanked else None
 
 
 def _digests_of(asset: str, version: str, source: str) -> dict[str, str]:

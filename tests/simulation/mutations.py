@@ -46,6 +46,201 @@ class MutationError(Exception):
     """Mutation that no longer fits the code and must be adapted."""
 
 
+WITHDRAWAL_MUTATIONS: Final = (
+    Mutation(
+        "yank without a fence",
+        (
+            Patch(
+                "store/index.py",
+                "return state.index.fenced(version, fence, secrets.token_hex(16))",
+                "return state.index.with_versions([each for each in state.index.versions if each != version])",
+            ),
+        ),
+        within=100,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "listing despite a fence",
+        (
+            Patch(
+                "store/index.py",
+                "if versions <= set(state.index.numbers):",
+                "if versions <= set(state.index.versions):",
+            ),
+            Patch(
+                "store/index.py",
+                "scheme.select(None, {*index.versions, *versions} - index.fences.keys())",
+                "scheme.select(None, {*index.versions, *versions})",
+            ),
+        ),
+        within=500,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "no settling",
+        (Patch("store/settling.py", "if found.revision == meta.revision:", "if True:"),),
+        within=1000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "settling that trusts an outdated index",
+        (
+            Patch(
+                "store/index.py",
+                "            if known is None:\n                return state\n",
+                "            return state\n",
+            ),
+        ),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "look at the aliases before the mark only",
+        (
+            Patch(
+                "cleanup/withdrawal.py",
+                "        aliases = await documents.aliases()\n",
+                "        aliases = marked.aliases\n",
+            ),
+        ),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "mark that stays although an alias points at the version",
+        (Patch("cleanup/withdrawal.py", "        if undo:\n", "        if False:\n"),),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "move of an alias without a second look at its target",
+        (
+            Patch(
+                "store/aliases.py",
+                "except (VersionNotFound, VersionYanked) as error:\n            logger",
+                "except ZeroDivisionError as error:\n            logger",
+            ),
+        ),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "tombstone at a fresh revision",
+        (
+            Patch(
+                "cleanup/withdrawal.py",
+                "buried = await documents.swap(marked, tombstone)",
+                "buried = await documents.swap(await documents.read(), tombstone)",
+            ),
+        ),
+        within=1000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "deletion that begins again without settling",
+        (Patch("cleanup/withdrawal.py", "        if buried is None:", "        if False:"),),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "deletion of content before the fence is final",
+        (
+            Patch(
+                "cleanup/withdrawal.py",
+                "                await documents.fence(Fence.DELETED)\n                return",
+                "                await self._remove_content(documents.name, documents.version)\n"
+                "                await documents.fence(Fence.DELETED)\n                return",
+            ),
+        ),
+        within=100,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "deletion of content before the tombstone",
+        (
+            Patch(
+                "cleanup/withdrawal.py",
+                "        buried = await documents.swap(marked, tombstone)",
+                "        await self._remove_content(documents.name, documents.version)\n"
+                "        buried = await documents.swap(marked, tombstone)",
+            ),
+        ),
+        within=100,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "restoration that lifts the fence of a deleted version",
+        (
+            Patch(
+                "model/index.py",
+                "if self.fences.get(version) is not Fence.YANKED:",
+                "if version not in self.fences:",
+            ),
+            Patch(
+                "model/index.py",
+                "final = Fence.DELETED if self.fences.get(version) is Fence.DELETED else fence",
+                "final = fence",
+            ),
+        ),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "index whose states come back",
+        (
+            Patch(
+                "model/index.py", "{**self.fences, version: final}, token=token)", "{**self.fences, version: final})"
+            ),
+            Patch("model/index.py", "fences=fences, token=token)", "fences=fences)"),
+        ),
+        within=6000,
+        style=Style.RESTORED,
+    ),
+    Mutation(
+        "marks with equal tokens",
+        (Patch("store/marks.py", "secrets.token_hex(16)", 'f"{secrets.token_hex(16):.0}0"'),),
+        within=100,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "seal that isn't recognised once the version is marked",
+        (Patch("push/claim.py", "if self._is_sealed(there):", "if False:"),),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "cleaning that leaves what interrupted deletions left",
+        (
+            Patch(
+                "cleanup/withdrawal.py",
+                "        if is_deleted:\n            await self",
+                "        if False:\n            await self",
+            ),
+        ),
+        within=500,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "fetch of whatever the index lists",
+        (Patch("fetch/retrieval.py", "if not self._resolver.skip(error):", "if True:"),),
+        within=1000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "fetch that doesn't look why content is missing",
+        (
+            Patch(
+                "fetch/retrieval.py",
+                "            await remote.check_undeleted()\n            raise",
+                "            raise",
+            ),
+        ),
+        within=1000,
+        style=Style.WITHDRAWN,
+    ),
+)
+"""Mistakes in yanking, deleting and restoring versions, and in moving aliases."""
+
 MUTATIONS: Final = (
     Mutation(
         "unconditional swap",
@@ -247,6 +442,7 @@ MUTATIONS: Final = (
         ),
         within=500,
     ),
+    *WITHDRAWAL_MUTATIONS,
 )
 
 

@@ -10,17 +10,24 @@ from functools import partial
 from typing import Final
 
 from aioassets.errors import (
+    AliasNotFound,
     AssetExists,
     AssetNotFound,
     PublicationUncertain,
     PushContended,
     StoreUnavailable,
+    VersionContended,
+    VersionDeleted,
+    VersionInUse,
     VersionNotFound,
+    VersionYanked,
 )
 from aioassets.model.leftovers import LeftoverKind
 from simulation.processes import Process
 from simulation.schedule import Step
 
+ALIAS: Final = "prod"
+WITHDRAWN: Final = (VersionYanked, VersionDeleted)
 PUSH_ERRORS: Final = (StoreUnavailable, PublicationUncertain, PushContended)
 
 
@@ -54,6 +61,12 @@ async def fetch(process: Process, step: Step) -> None:
     process.judge.fetched(step, *fetched)
 
 
+async def fetch_exact(process: Process, step: Step) -> None:
+    if (version := process.judge.any_sealed(step)) is None:
+        return process.judge.done(step, "nothing to fetch")
+    return process.judge.fetched(step, *await process.fetch(f"{step.asset}:{version}"))
+
+
 async def publish(process: Process, step: Step) -> None:
     """List the complete but unlisted versions that a cleaning finds."""
     plan = await process.manager.plan_clean(step.asset)
@@ -64,6 +77,37 @@ async def publish(process: Process, step: Step) -> None:
     process.judge.done(step, f"listed {found}")
 
 
+async def yank(process: Process, step: Step) -> None:
+    if (version := process.judge.any_sealed(step)) is None:
+        return process.judge.done(step, "nothing to yank")
+    mark = await process.manager.yank_version(step.asset, version, step.label)
+    return process.judge.yanked(step, version, mark.token)
+
+
+async def unyank(process: Process, step: Step) -> None:
+    if (version := process.judge.any_sealed(step)) is not None:
+        await process.manager.unyank_version(step.asset, version)
+    process.judge.done(step, f"restored {version}")
+
+
+async def delete(process: Process, step: Step) -> None:
+    if (version := process.judge.any_sealed(step)) is None:
+        return process.judge.done(step, "nothing to delete")
+    await process.manager.delete_version(step.asset, version, step.label)
+    return process.judge.deleted(step, version)
+
+
+async def set_alias(process: Process, step: Step) -> None:
+    if (version := process.judge.any_sealed(step)) is not None:
+        await process.aliases.move(step.asset, ALIAS, version)
+    process.judge.done(step, f"moved to {version}")
+
+
+async def remove_alias(process: Process, step: Step) -> None:
+    await process.aliases.remove(step.asset, ALIAS)
+    process.judge.done(step, "removed")
+
+
 Perform = Callable[[Process, Step], Awaitable[None]]
 OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
     "create": (create, (AssetExists, *PUSH_ERRORS)),
@@ -72,8 +116,14 @@ OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
     "push_later": (push_later, (AssetNotFound, *PUSH_ERRORS)),
     "clean": (clean, (AssetNotFound, StoreUnavailable)),
     "clean_all": (partial(clean, older_than=timedelta()), (AssetNotFound, StoreUnavailable)),
-    "fetch": (fetch, (AssetNotFound, VersionNotFound, StoreUnavailable)),
-    "publish": (publish, (AssetNotFound, VersionNotFound, StoreUnavailable)),
+    "fetch": (fetch, (AssetNotFound, VersionNotFound, VersionDeleted, StoreUnavailable)),
+    "fetch_exact": (fetch_exact, (VersionDeleted, StoreUnavailable)),
+    "publish": (publish, (AssetNotFound, VersionNotFound, StoreUnavailable, *WITHDRAWN, VersionContended)),
+    "yank": (yank, (VersionDeleted, VersionInUse, VersionContended, StoreUnavailable)),
+    "unyank": (unyank, (VersionDeleted, VersionContended, StoreUnavailable)),
+    "delete": (delete, (VersionInUse, VersionContended, StoreUnavailable)),
+    "set_alias": (set_alias, (*WITHDRAWN, StoreUnavailable)),
+    "remove_alias": (remove_alias, (AliasNotFound, AssetNotFound, StoreUnavailable)),
 }
 """Functions of the operations, and their expected errors."""
 

@@ -17,6 +17,7 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.machine import Claimant, Machine, on_machine
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import without_threads
+from aioassets.store.aliases import Aliases
 from simulation.driver import SimulatedDriver
 from simulation.invariants import Judge
 from simulation.loop import LANE, Lane
@@ -70,9 +71,15 @@ class Process:
     workspace: Workspace
     new_manager: Callable[[], AssetsManager]
 
-    async def fetch(self, asset: str) -> tuple[str, dict[str, bytes]]:
-        """Fetch the latest version of an asset without a cache, and return its version and files."""
-        fetched = await self.new_manager().fetch_asset(asset)
+    @property
+    def aliases(self) -> Aliases:
+        """The aliases of assets."""
+        session = self.manager._session  # noqa: SLF001
+        return Aliases(session.store, session.scheme, session._retry, Pusher(), session.require_suitable)  # noqa: SLF001
+
+    async def fetch(self, spec: str) -> tuple[str, dict[str, bytes]]:
+        """Fetch a version without a cache, and return its number and files."""
+        fetched = await self.new_manager().fetch_asset(spec)
         files = (
             [each for each in fetched.path.rglob("*") if each.is_file()] if fetched.path.is_dir() else [fetched.path]
         )

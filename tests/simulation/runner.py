@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,10 +38,10 @@ def first_broken(seeds: Iterable[int], place: Workspace, style: Style = Style.MI
     return None
 
 
-def broken_by(seeds: Iterable[int]) -> str | None:
+def broken_by(seeds: Iterable[int], style: Style = Style.MIXED) -> str | None:
     """Run the schedules of some seeds, and return a report on the first with a violation."""
     with workspace() as place:
-        found = first_broken(seeds, place)
+        found = first_broken(seeds, place, style)
         return None if found is None else report(*found, place)
 
 
@@ -65,18 +66,18 @@ def batches(schedules: int, first: int) -> list[range]:
     return [range(start, min(start + BATCH, first + schedules)) for start in range(first, first + schedules, BATCH)]
 
 
-def simulate(schedules: int, first: int) -> Iterator[str]:
+def simulate(schedules: int, first: int, style: Style = Style.MIXED) -> Iterator[str]:
     """Run schedules on all cores, and yield a report on each batch with a violation."""
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
-        for found in pool.map(broken_by, batches(schedules, first)):
+        for found in pool.map(partial(broken_by, style=style), batches(schedules, first)):
             if found is not None:
                 yield found
 
 
-def replayed(seed: int) -> str:
+def replayed(seed: int, style: Style = Style.MIXED) -> str:
     """Run one schedule again, and return its trace."""
     with workspace() as place:
-        schedule = made(seed)
+        schedule = made(seed, style)
         outcome = run(schedule, place, traced=True)
         if outcome.violations:
             return report(schedule, outcome, place)

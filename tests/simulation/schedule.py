@@ -25,6 +25,20 @@ WEIGHTS: Final = {
 }
 """Weights of the operations in `operations.py`."""
 RACE: Final = {"create": 30, "fetch": 0, "publish": 0, "push_later": 0, "bump_major": 0}
+WITHDRAWALS: Final = {
+    "create": 1,
+    "update": 3,
+    "clean_all": 2,
+    "fetch": 3,
+    "fetch_exact": 3,
+    "publish": 2,
+    "yank": 5,
+    "unyank": 4,
+    "delete": 4,
+    "set_alias": 6,
+    "remove_alias": 2,
+}
+"""Changes of the weights for withdrawals of a few versions."""
 STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
 """Changes of the weights. `RACE` has creates and cleaning only; without changes, the asset is created first."""
 IMPOSSIBLE: Final = {("simple_date", "bump_major")}
@@ -109,6 +123,10 @@ class Style(enum.Enum):
     """Any operations, in any weather."""
     RACING = "racing"
     """Creates that race, in weather that makes most trouble for these."""
+    WITHDRAWN = "withdrawn"
+    """Yanks, deletions and moves of aliases that race on a few versions, in any weather."""
+    RESTORED = "restored"
+    """Yanks and restorations, some of whose requests take effect late, on a store that digests content."""
     CANCELLED = "cancelled"
     """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
 
@@ -128,6 +146,11 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
         kinds=draw.choice(THEMES),
     )
     weights = draw.choice(STYLES)
+    if style is Style.WITHDRAWN:
+        weights = WITHDRAWALS
+    if style is Style.RESTORED:
+        store, weather = replace(store, etags=True), replace(weather, rate=0.1, kinds=(Kind.LATE,))
+        weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 1, "unyank": 1}
     if style is Style.RACING:
         store = replace(store, etags=False, checks_completion=True)
         weights, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
@@ -147,6 +170,7 @@ def _cancelled_creates(seed: int) -> Schedule:
 
 def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> Iterator[Step]:
     """Generate waves of concurrent operations. Later waves find what earlier ones left."""
+    is_race = style is RACE
     assets = ASSETS[: 1 if style else draw.choice([1, 1, 2])]
     processes = [(f"p{number}", draw.choice(MACHINES)) for number in range(draw.randint(2, 5))]
     sources = draw.choice([draw.sample(NAMES, 2), NAMES[:2], NAMES[:1], NAMES[4:6]])
@@ -157,9 +181,9 @@ def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> 
         for _ in range(draw.randint(2, 8 if style else 5)):
             process, machine = draw.choice(processes)
             kind = draw.choices([*kinds], [*kinds.values()])[0]
-            if not number and not style:
+            if not number and not is_race:
                 kind = "create"
-            at = begins + draw.uniform(0, crowd) + (latency * 10 if number and not style else 0)
+            at = begins + draw.uniform(0, crowd) + (latency * 10 if number and not is_race else 0)
             number += 1
             delay = draw.choice([0.0, 10.0, 50.0, HOUR]) if kind == "push_later" else draw.choice([0.0, latency * 10])
             yield Step(f"{kind}{number}", at, process, machine, kind, draw.choice(assets), draw.choice(sources), delay)

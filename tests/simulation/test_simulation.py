@@ -12,9 +12,14 @@ import pytest
 import aioassets
 from simulation.mutations import MUTATIONS, Mutation, MutationError, Patch, mutated
 from simulation.runner import TESTS, broken_by, try_mutations
+from simulation.schedule import Style
 
 PACKAGE = Path(aioassets.__file__).parent
-BATCHES = [range(start, start + 40) for start in range(0, 480, 40)]
+BATCHES = [
+    *((Style.MIXED, range(start, start + 40)) for start in range(0, 480, 40)),
+    *((Style.WITHDRAWN, range(start, start + 40)) for start in range(0, 480, 40)),
+    (Style.RESTORED, range(40)),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +27,9 @@ def no_blocking_calls() -> None:
     """Allow blocking calls: the simulation has no threads, so all work runs on its event loop."""
 
 
-@pytest.mark.parametrize("seeds", BATCHES, ids=str)
-def test_no_promise_is_broken(seeds: range) -> None:
-    report = broken_by(seeds)
+@pytest.mark.parametrize(("style", "seeds"), BATCHES, ids=str)
+def test_no_promise_is_broken(style: Style, seeds: range) -> None:
+    report = broken_by(seeds, style)
 
     assert report is None, report
 

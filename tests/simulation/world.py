@@ -105,7 +105,8 @@ class World:
         self._network.weather = None
         self._loop.call_at(self._loop.time() + AFTERWARDS, self._begin_afterwards, context=OUTSIDE.copy())
         self._loop.run(self._is_broken, limit=self._loop.time() + 2 * AFTERWARDS)
-        self._judge.settled()
+        if not self._judge.violations:
+            self._judge.settled(cleaned=True)
 
     def _begin_afterwards(self) -> None:
         process = self._processes.get("afterwards", "m9")

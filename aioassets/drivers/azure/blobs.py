@@ -40,7 +40,7 @@ class Blobs:
 
     @contextlib.asynccontextmanager
     async def open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        """Request a range of a blob. The body can be read until the block ends.
+        """Request a range of a blob. The body can be read until the `with` block ends.
 
         Raises:
             PastEnd: the blob ends before the range begins.
@@ -90,7 +90,7 @@ class Blobs:
     async def list(
         self, prefix: str, delimiter: str | None, marker: str | None
     ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
-        """Return a page of a listing, and the marker for the next page, which is empty at the end."""
+        """Return a page of a listing, and the marker for the next page, which is empty if there are no more pages."""
         query = {"restype": "container", "comp": "list", "include": "metadata", "prefix": prefix}
         query |= given(delimiter=delimiter, marker=marker)
         rows, following = await self._client.ask(parse_listing, verb="list", query=query)

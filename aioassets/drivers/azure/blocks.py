@@ -127,8 +127,8 @@ def block_id(md5: bytes, number: int) -> str:
     """Return the ID of a block. It depends on the contents, so that racing uploads never mix their blocks.
 
     A resumed upload also recognizes the blocks of an earlier one by their IDs. All block IDs for a key must
-    have the same length, including those from earlier uploads. The length used here is that of the IDs that
-    the SDK currently creates.
+    have the same length, including those from earlier uploads, so the IDs are as long as those that the SDK
+    currently creates.
 
     Args:
         md5: the MD5 of the block, which the store verifies.

@@ -119,7 +119,7 @@ class AzureClient:
                 yield response
 
     async def aclose(self) -> None:
-        """Close the connections. Close the client, too, if this object created it."""
+        """Close the connections, and the SDK client if this object created it."""
         await self._sdk.aclose()
 
     async def _send(

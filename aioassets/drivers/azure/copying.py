@@ -18,11 +18,11 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 
 FIRST_LOOK: Final = 0.1
-"""Seconds before the first check of a copy. Within an account, most copies finish immediately."""
+"""Number of seconds before the first check of a copy. Within an account, most copies finish immediately."""
 MAX_LOOK: Final = 5.0
 """Maximum number of seconds between checks of a copy."""
 PATIENCE: Final = 120.0
-"""Seconds without progress after which a copy is abandoned."""
+"""Number of seconds without progress after which the driver gives up on a copy."""
 
 
 class Copy:
@@ -67,7 +67,7 @@ class Copy:
             raise
 
     async def waited_for(self) -> ObjectInfo:
-        """Wait for a copy without aborting or deleting it, since another process may have started it."""
+        """Wait for a copy that another process may have started, without ever aborting or deleting it."""
         return self._blobs.info_of(self._key, await self._wait(await self._head()))
 
     async def _finish(self) -> ObjectInfo:
@@ -81,14 +81,14 @@ class Copy:
         if headers.get("x-ms-copy-status") in ("failed", "aborted"):
             await self._delete()  # a failed copy leaves an empty blob
             what = headers.get("x-ms-copy-status-description") or "no reason given"
-            raise StoreUnavailable(self._client.url, f"it abandoned the copy to {self._key!r}: {printable(what)}.")
+            raise StoreUnavailable(self._client.url, f"the copy to {self._key!r} failed: {printable(what)}.")
         return self._blobs.info_of(self._key, headers)
 
     async def _wait(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         pause, waited = FIRST_LOOK, 0.0
         while headers.get("x-ms-copy-status") == "pending":
             if waited >= PATIENCE:
-                detail = f"its copy to {self._key!r} made no progress for {PATIENCE:g} seconds."
+                detail = f"the copy to {self._key!r} made no progress for {PATIENCE:g} seconds."
                 raise StoreUnavailable(self._client.url, detail)
             await self._dispatcher.retry.sleep(pause)
             waited, pause, before = waited + pause, min(2 * pause, MAX_LOOK), headers

@@ -36,7 +36,7 @@ class DirectClient:
         """Send a request once.
 
         Returns:
-            The response, or `None` if the service rejected the token. The SDK may be able to respond to its challenge.
+            The response, or `None` if the service rejected the token. The SDK may be able to answer the challenge.
         """
         path = f"{self._path}/{encoded_key(key)}"
         sent = {"x-ms-version": API_VERSION, "x-ms-date": date_now(), **headers}

@@ -59,7 +59,7 @@ SMALLEST_PART: Final = 64 * 1024
 MAX_PART_SIZE: Final = 4000 * MIB
 """Azure's limit on the size of a block, in bytes."""
 DELETIONS: Final = 32
-"""Maximum concurrent deletions. Emulators and scoped signatures don't support Azure's batches of 256 deletions."""
+"""Maximum number of concurrent deletions. Emulators and scoped signatures don't support Azure's batch deletions."""
 
 
 class AzureDriver(NoLocalFiles, NoOpenUploads):
@@ -81,7 +81,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         sas_token: a shared access signature for this container or the account.
         credential: an asynchronous token credential, for example from azure-identity. The driver never
             closes it.
-        anonymous: use no credentials, for a public container.
+        anonymous: whether to use no credentials, for a public container.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the system's.
         part_size: the size of a block in bytes. Larger blobs are uploaded in blocks.
@@ -117,7 +117,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads):
         if not container:
             raise InvalidSetting("The Azure container name must not be empty.")
         if not 0 < part_size <= MAX_PART_SIZE:
-            raise InvalidSetting(f"part_size={part_size} is not between 1 and Azure's limit of {MAX_PART_SIZE} bytes.")
+            raise InvalidSetting(f"part_size must be between 1 and {MAX_PART_SIZE} bytes, but it is {part_size}.")
         self.url = f"az://{container}"
         self._dispatcher = dispatcher or Dispatcher()
         self._parts = PartSize(part_size, min(part_size, SMALLEST_PART))

@@ -80,7 +80,7 @@ _MESSAGE: Final = re.compile(rb"<Message>([^<\r\n]*)")
 def service_error_of(
     code: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """Return the error with a given code, which Azure also sends as a header if the response has no body."""
+    """Return the service error for a code, which Azure sends in a header of every error response."""
     kind = _BY_CODE.get(code) or by_status(status, _BY_STATUS)
     return ServiceError(kind, code, message, status, wait, location, _ADVICE.get(code, ""))
 
@@ -98,7 +98,7 @@ def read_service_error(status: int, headers: Mapping[str, str], body: bytes) -> 
 
 
 def _unescaped(text: str) -> str:
-    """Replace XML's predefined entities, the ampersand last."""
+    """Decode XML's predefined entities, with `&amp;` last."""
     for entity, character in _ENTITIES.items():
         text = text.replace(entity, character)
     return text
@@ -124,7 +124,7 @@ def translate(error: Exception, request: Request) -> Exception:
             )
         case sdk.AzureError():
             return StoreError(
-                f"{request.bucket} can't {request.doing}: {_first_line(error)}.", uncertain=request.changes
+                f"Cannot {request.doing} in {request.bucket}: {_first_line(error)}.", uncertain=request.changes
             )
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return _unavailable(error, request)
@@ -139,5 +139,5 @@ def _unavailable(error: Exception, request: Request) -> StoreUnavailable:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of the message. The SDK adds request IDs and the signed text on further lines."""
+    """Return the first line of an error message. The SDK adds lines with request IDs and the signed text."""
     return printable((f"{error}".strip().splitlines() or [type(error).__name__])[0]).rstrip(".")

@@ -36,7 +36,7 @@ class Connecting:
     Attributes:
         account: the account, with its key or signature if there is one.
         credential: an SDK token credential to use instead of a key or signature.
-        anonymous: use no credentials.
+        anonymous: whether to use no credentials.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the system's.
         connect_timeout: the connection timeout in seconds.
@@ -55,14 +55,15 @@ class Connecting:
 
     @property
     def signs_in(self) -> bool:
-        """Return whether requests carry tokens."""
+        """Whether requests carry tokens."""
         return not (self.anonymous or (self.credential is None and (self.account.key or self.account.sas)))
 
 
 class SDKClient:
-    """The SDK's `ContainerClient`, created at the first request.
+    """The SDK's `ContainerClient`, which is created by the first request.
 
-    Requests go through the client's pipeline, because its methods hash and copy whole bodies on the event loop.
+    Requests go through the client's pipeline, because the client's methods hash and copy whole bodies on the
+    event loop.
 
     Args:
         url: the container's URL, for error messages.
@@ -170,7 +171,7 @@ class SDKClient:
         return DirectClient(host, self.url, authorization)
 
     def _make_client(self, how: Connecting) -> tuple[Any, Any, ssl.SSLContext, Proxy | None]:
-        """Import the SDK and create its client. Blocks."""
+        """Import the SDK and create its client. Blocking."""
         try:
             from azure.core.pipeline.transport import AioHttpTransport  # noqa: PLC0415 - optional, and slow
             from azure.storage.blob.aio import ContainerClient  # noqa: PLC0415
@@ -183,7 +184,7 @@ class SDKClient:
             )
         except ImportError as error:
             raise InvalidSetting(
-                "Azure needs the package azure-storage-blob: pip install 'aioassets[azure]'."
+                "Azure requires the azure-storage-blob package: pip install 'aioassets[azure]'."
             ) from error
         # The SDK logs the errors that it raises. Without a handler, they would appear on standard error.
         logging.getLogger("azure").addHandler(logging.NullHandler())

@@ -14,7 +14,7 @@ from aioassets.drivers.azure.values import seconds_left
 SCOPE: Final = "https://storage.azure.com/.default"
 """The token scope that covers all storage accounts."""
 MARGIN: Final = 300.0
-"""How many seconds before its expiry a token is renewed, as in the SDK."""
+"""Number of seconds before expiry at which a token is renewed, as in the SDK."""
 _SIGNED: Final = (
     "content-encoding",
     "content-language",
@@ -33,7 +33,7 @@ https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key""
 
 
 class SharedKey:
-    """A storage account's key, which signs each request.
+    """Signs requests with a storage account's key.
 
     Args:
         account: the account's name.

@@ -20,7 +20,7 @@ from aioassets.drivers.protocol import CommonPrefix, Data, Expect, ObjectInfo, R
 from aioassets.errors import InvalidSetting
 
 API_VERSION: Final = "2021-12-02"
-"""The REST API version that all requests use. It is old enough for the emulators in use."""
+"""The REST API version that all requests use. It is old enough to be supported by common emulators."""
 _EMULATOR: Final = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's documented key, for `UseDevelopmentStorage=true`."""
@@ -63,7 +63,7 @@ class Account:
         url = account_url or given.url or (f"https://{account_name}.blob.core.windows.net" if account_name else "")
         if not url:
             raise InvalidSetting(
-                "Azure needs an account: set connection_string (AZURE_STORAGE_CONNECTION_STRING), account_url or "
+                "Azure requires an account: set connection_string (AZURE_STORAGE_CONNECTION_STRING), account_url or "
                 "account_name."
             )
         parts = server_url("account_url", url, query=True)
@@ -92,17 +92,17 @@ class Account:
 
 
 def _name_in(host: str, path: str) -> str:
-    """Return the account name: the first segment of an emulator's path, or otherwise the first label of the host."""
+    """Return the account name: the first segment of an emulator's path, or else the first label of the host name."""
     return path.strip("/").partition("/")[0] or host.partition(".")[0]
 
 
 def encoded_key(key: str) -> str:
-    """Return a key, encoded for the path of a URL."""
+    """Percent-encode a key for use in a URL's path."""
     return quote(key, safe="~/")
 
 
 def with_query(url: str, query: Mapping[str, str], signature: str) -> str:
-    """Return a URL with query parameters and a signature, which is already encoded."""
+    """Append query parameters and a signature to a URL. The signature must already be encoded."""
     if not query:
         return f"{url}?{signature}" if signature else url
     fields = urlencode(query, quote_via=quote)
@@ -127,7 +127,7 @@ def given(**headers: str | None) -> dict[str, str]:
 
 
 def quoted(revision: Revision) -> str:
-    """Return a revision as an ETag, which is quoted in headers."""
+    """Return a revision as an ETag in quotes, as used in headers."""
     return f'"{revision}"'
 
 
@@ -139,12 +139,12 @@ def condition_for(expected: Revision | Expect) -> dict[str, str]:
 
 
 def md5_of(data: Data) -> str:
-    """Return the MD5 of data, encoded in base64 as in headers."""
+    """Return the MD5 of data, encoded in base64 as used in headers."""
     return in_base64(hashlib.md5(data, usedforsecurity=False).digest())
 
 
 def in_base64(digest: bytes) -> str:
-    """Return a digest, encoded in base64 as in headers."""
+    """Return a digest, encoded in base64 as used in headers."""
     return base64.b64encode(digest).decode()
 
 
@@ -173,7 +173,7 @@ def seconds_left(expires_on: float) -> float:
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """Return the time of a response by the store's clock, or the local time if the response has no valid date."""
+    """Return when the store sent a response, or the local time if the response has no valid date."""
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):
@@ -181,7 +181,7 @@ def answered_at(headers: Mapping[str, str]) -> datetime:
 
 
 def expiry(url: str, now: datetime) -> str:
-    """Return when the shared access signature in a URL expired, or an empty string if it has not or is unknown."""
+    """Return when a URL's shared access signature expired, or an empty string if it isn't known to have expired."""
     (expires, *_) = parse_qs(urlsplit(url).query).get("se", [""])
     try:
         then = datetime.fromisoformat(expires)
@@ -234,5 +234,5 @@ def _name(row: ET.Element) -> str:
     """Return the name of a row. Names that XML can't represent are percent-encoded."""
     name = row.find("Name")
     if name is None or not name.text:
-        raise ValueError("a row has no name")
+        raise ValueError("an entry in the listing has no name")
     return unquote(name.text) if name.get("Encoded") == "true" else name.text

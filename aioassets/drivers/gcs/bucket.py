@@ -75,7 +75,7 @@ class Bucket:
 
     @contextlib.asynccontextmanager
     async def open_range(self, key: str, start: int, stop: int, revision: Revision | None) -> AsyncIterator[Part]:
-        """Request a range of an object. The body can be read until the block ends.
+        """Request a range of an object. The body can be read until the `with` block ends.
 
         Raises:
             PastEnd: the object ends before the range begins.
@@ -97,7 +97,7 @@ class Bucket:
     async def list(
         self, prefix: str, delimiter: str | None, token: str | None
     ) -> tuple[Sequence[ObjectInfo | CommonPrefix], str | None]:
-        """Return a page of a listing, and the token for the next page, or `None` at the end."""
+        """Return a page of a listing, and the token for the next page, or `None` if there are no more pages."""
         url = self.address("o", prefix=prefix, delimiter=delimiter, pageToken=token)
         page = await self.connection.ask(Request(self.url, "list", needs_only_bucket=True), "GET", url)
         with translating(translate, Request(self.url, "list")):
@@ -154,11 +154,13 @@ class Bucket:
             await self.delete(key, info.revision)
         algorithm = checksum.algorithm
         raise IntegrityError(
-            self.url_of(key), f"{size} bytes of {algorithm} {checksum.hex}", f"{info.size} bytes of {algorithm} {found}"
+            self.url_of(key),
+            f"{size} bytes with {algorithm} {checksum.hex}",
+            f"{info.size} bytes with {algorithm} {found}",
         )
 
     async def _made(self, request: Request) -> ObjectInfo:
-        """Request the metadata of an object, because the response to its upload didn't include it."""
+        """Request the metadata of a new object, because the response to its upload didn't include the metadata."""
         try:
             info, _ = await self.describe(request.key)
         except ObjectNotFound as error:
@@ -167,7 +169,9 @@ class Bucket:
             detail = f"it stored {request.key!r}, but its metadata can't be read: {error}"
             raise StoreUnavailable(self.url, detail, retry_after=error.retry_after) from error
         except AioAssetsError as error:
-            raise StoreError(f"{request.url} was written, but can't be read: {error}", uncertain=True) from error
+            raise StoreError(
+                f"{request.url} was written, but its metadata can't be read: {error}", uncertain=True
+            ) from error
         return info
 
     def url_of(self, key: str) -> str:

@@ -57,7 +57,7 @@ class Tokens:
         return token
 
     def judge(self, token: str, status: int) -> None:
-        """Record how the store responded to a token. Discard it if the store used to accept it and now rejects it.
+        """Record how the store responded to a token. Discard a token that was accepted before but is now rejected.
 
         Args:
             token: the token.
@@ -91,13 +91,15 @@ class Tokens:
         if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
             return MissingCredentials(self._url, f"they can't be used ({type(error).__name__}: {error}). {ADVICE}")
         if "metadata" in str(getattr(self._token, "token_type", "")).lower():
-            return MissingCredentials(self._url, f"none are set up, and this machine is not on Google Cloud. {ADVICE}")
-        detail = f"its token service can't be reached: {trouble(error)}."
+            return MissingCredentials(
+                self._url, f"none are set up, and this machine is not running on Google Cloud. {ADVICE}"
+            )
+        detail = f"the token service can't be reached: {trouble(error)}."
         return StoreUnavailable(self._url, detail, uncertain=False)
 
 
 def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any) -> Any:
-    """Create the SDK's `Token` object for the credentials. Blocks.
+    """Create the SDK's `Token` object for the credentials. Blocking.
 
     Args:
         url: the bucket's URL, for error messages.
@@ -114,7 +116,7 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
     except OSError as error:
         if "{" in f"{error.filename}":  # the credentials themselves, which must not be shown
             raise MissingCredentials(
-                url, f"they were given directly, instead of the path of a file. {ADVICE}"
+                url, f"the contents of a credentials file were given instead of the path of a file. {ADVICE}"
             ) from None
         detail = f"the file {error.filename!r} can't be read ({error.strerror}). {ADVICE}"
         raise MissingCredentials(url, detail) from error
@@ -134,7 +136,7 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
 
 
 def _content_of(service_file: str | os.PathLike[str] | None) -> io.StringIO | None:
-    """Return the content of a credentials file. Raise an error if it isn't JSON, which the SDK would ignore."""
+    """Return the content of a credentials file. Unlike the SDK, raise an error if it isn't valid JSON."""
     if service_file is None:
         return None
     text = Path(service_file).expanduser().read_text(encoding="utf-8")
@@ -143,6 +145,6 @@ def _content_of(service_file: str | os.PathLike[str] | None) -> io.StringIO | No
 
 
 def _retrieved(task: asyncio.Task[None]) -> None:
-    """Mark the error of a background renewal as retrieved, for asyncio. The next request renews the token again."""
+    """Keep asyncio from logging the error of a background renewal. The next request renews the token again."""
     if not task.cancelled():
         task.exception()

@@ -59,9 +59,9 @@ T = TypeVar("T")
 PART_SIZE: Final = 8 * MIB
 """Default chunk size in bytes, as in Google's own tools. Requests of this size have little overhead."""
 DELETES: Final = 32
-"""Maximum concurrent deletions. Other implementations of the API don't support batch requests."""
+"""Maximum number of concurrent deletions. Other implementations of the API don't support batch requests."""
 READS: Final = 20
-"""Maximum attempts to read a document that other writers keep replacing."""
+"""Maximum number of attempts to read a document that other writers keep replacing."""
 
 
 class GCSDriver(NoLocalFiles, NoOpenUploads):
@@ -79,7 +79,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
             emulators use, credentials are sent only if `service_file` or `client` is given.
         service_file: a credentials file for a service account, a user or an external account. The default
             is application-default credentials.
-        anonymous: send no credentials, for public buckets and emulators.
+        anonymous: whether to send no credentials, for public buckets and emulators.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the system's.
         part_size: the size of a chunk in bytes, a multiple of 256 KiB. Larger blobs are uploaded in chunks.
@@ -109,7 +109,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
         if not bucket:
             raise InvalidSetting("The Google Cloud Storage bucket name must not be empty.")
         if part_size < CHUNK_UNIT or part_size % CHUNK_UNIT:
-            raise InvalidSetting(f"part_size={part_size} is not a multiple of {CHUNK_UNIT} bytes, as the API requires.")
+            raise InvalidSetting(f"part_size must be a multiple of {CHUNK_UNIT} bytes, but it is {part_size}.")
         self.url = f"gs://{bucket}"
         self._root = normal_root(api_root)
         self.identity = self.url if self._root == GOOGLE else f"{self.url}@{self._root}"
@@ -186,7 +186,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads):
     ) -> Uploaded:
         """Upload a blob; see `Driver.upload`.
 
-        A partial upload can't be resumed: its session can't be found again, and eventually expires.
+        A partial upload can't be resumed, because its session can't be found again. The session eventually expires.
 
         Raises:
             IntegrityError: the stored contents differed from what was sent, so the object was deleted.

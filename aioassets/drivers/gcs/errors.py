@@ -66,7 +66,7 @@ _DAMAGED: Final = re.compile(r"\b(md5|crc32c|hash|checksum).*(match|mismatch|cal
 def service_error_of(
     reason: str, message: str, status: int, wait: float | None = None, location: str = ""
 ) -> ServiceError:
-    """Return the error with a given reason, message and status.
+    """Return the service error for a reason, a message and a status.
 
     Args:
         reason: the API's name for the error; empty if the response has none.
@@ -112,14 +112,16 @@ def translate(error: Exception, request: Request) -> Exception:
         case ServiceErrorRaised():
             return error.refusal.translate(request)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            told = f"{request.bucket} can't {request.doing}: the store's address is not an HTTP URL. Check api_root."
+            told = (
+                f"Cannot {request.doing} in {request.bucket}: the store's URL is not a valid HTTP URL. Check api_root."
+            )
             return StoreError(told, uncertain=request.changes)
         case ForeignAnswer():
-            return foreign_answer(request, "Google's JSON API's", "Check api_root.")
+            return foreign_answer(request, "Google Cloud Storage's", "Check api_root.")
         case aiohttp.ClientError() | TimeoutError() | OSError():
             return unavailable(request, error, advice=PRIVATE_CA)
         case _ if isinstance(error, UNREADABLE):
-            return foreign_answer(request, "Google's JSON API's", "Check api_root.")
+            return foreign_answer(request, "Google Cloud Storage's", "Check api_root.")
     return error
 
 

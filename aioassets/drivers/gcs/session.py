@@ -52,14 +52,14 @@ class Answer:
 class Connection:
     """The connection to the API, which sends a driver's requests.
 
-    The first request opens it; the blocking parts run in a worker thread. If a client is given, its
-    session sends all requests.
+    The first request opens the connection. Any part of this that blocks runs in a worker thread. If a
+    client is given, its session sends all requests.
 
     Args:
         url: the bucket's URL, for error messages.
         root: the URL of the API.
         service_file: a credentials file; `None` for application-default credentials.
-        anonymous: send no credentials.
+        anonymous: whether to send no credentials.
         verify: whether to verify the server's TLS certificate.
         ca_bundle: a file of certificate authorities to trust instead of the system's.
         connect_timeout: the connection timeout in seconds.
@@ -256,13 +256,13 @@ class Connection:
             import aioassets.drivers.http.host  # noqa: F401, PLC0415 - whose dependencies are optional, too
         except ImportError as error:
             raise InvalidSetting(
-                "Google Cloud Storage needs the package gcloud-aio-storage: pip install 'aioassets[gcs]'."
+                "Google Cloud Storage requires the gcloud-aio-storage package: pip install 'aioassets[gcs]'."
             ) from error
         Checksum()  # imports what it needs
         return aiohttp
 
     def _make_client(self, session: Any) -> Any:
-        """Read the credentials and create the SDK's client. Blocks."""
+        """Read the credentials and create the SDK's client. Blocking."""
         from gcloud.aio.storage import Storage  # noqa: PLC0415
 
         token: Any = object() if self._anonymous else make_token(self._url, self._service_file, session)

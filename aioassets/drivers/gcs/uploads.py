@@ -21,11 +21,11 @@ from aioassets.runtime.threads import in_thread
 CHUNK_UNIT: Final = 256 * 1024
 """The size in bytes of every chunk except the last must be a multiple of this."""
 GONE: Final = (404, 410)
-"""Statuses of a response if the session is unknown."""
+"""Response statuses that mean that the store doesn't know the session."""
 
 
 class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
-    """An upload in consecutive chunks. It returns the new object's resource and the source's checksum.
+    """An upload in consecutive chunks. `run` returns the new object's resource and the source's checksum.
 
     Chunks end at multiples of `part_size`, even if the store kept only part of a chunk, so that the source is
     read in order the first time. The last chunk completes the upload.
@@ -109,7 +109,7 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
             raise StoreError(f"{self._request.bucket} does not support resumable uploads. Check api_root.")
 
     async def _advance(self) -> None:
-        """Send the next chunk. If it isn't known how much the store has received, ask it first."""
+        """Send the next chunk. If it isn't known how much the store has received, ask the store first."""
         if self._must_look:
             await self._look()
             if self._resource is not None:

@@ -18,7 +18,7 @@ from aioassets.model.digests import CRC32C, MD5, Hash, new_hash
 
 GOOGLE: Final = "https://storage.googleapis.com"
 SLICE: Final = 1024 * 1024
-"""Maximum bytes to hash in one call. google-crc32c accepts only `bytes`, so each slice is copied."""
+"""Maximum number of bytes to hash in one call. google-crc32c accepts only `bytes`, so each slice is copied."""
 PIECE: Final = 256 * 1024
 """Maximum size in bytes of the pieces of a request body."""
 
@@ -48,17 +48,17 @@ class Checksum:
 
     @property
     def hex(self) -> str:
-        """Return the digest in lower-case hex."""
+        """The digest in lower-case hex."""
         return self._hash.hexdigest()
 
     @property
     def field(self) -> dict[str, str]:
-        """Return the field of an object's resource that lets the store verify the contents."""
+        """The field of an object's resource that lets the store verify the contents."""
         return {_FIELDS[self.algorithm]: self._encoded}
 
     @property
     def header(self) -> dict[str, str]:
-        """Return the header for the last chunk of a resumable upload, which lets the store verify the contents."""
+        """The header for the last chunk of a resumable upload that lets the store verify the contents."""
         return {"x-goog-hash": f"{self.algorithm}={self._encoded}"}
 
     @property
@@ -106,7 +106,7 @@ def condition_for(expected: Revision | Expect) -> dict[str, str]:
 
 
 class Multipart:
-    """A multipart request body that contains an object's metadata and contents, without copying the contents.
+    """A multipart request body with an object's metadata and contents. The contents are not copied.
 
     Args:
         resource: the object's metadata.
@@ -146,7 +146,7 @@ def info_of(resource: Any, key: str | None = None) -> ObjectInfo:
     """Return the metadata of the object that a resource describes.
 
     Implementations that follow protobuf's JSON mapping omit values that are zero or empty, or set them to null.
-    So a resource without a size describes an empty object.
+    Therefore, a resource without a size describes an empty object.
 
     Args:
         resource: the JSON value.
@@ -178,7 +178,7 @@ def parse_page(
 
     Args:
         page: the JSON object.
-        token: the token that this page was requested with.
+        token: the token with which this page was requested.
 
     Raises:
         ValueError: the JSON object is not a page of a listing, or the next page would be the same one.
@@ -217,7 +217,7 @@ def _text(value: Any) -> str:
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:
-    """Return the time of a response by the store's clock, or the local time if the response has no valid date."""
+    """Return when the store sent a response, or the local time if the response has no valid date."""
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):

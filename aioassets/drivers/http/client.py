@@ -27,15 +27,15 @@ from aioassets.drivers.protocol import Data
 from aioassets.runtime.ticks import TickBatcher
 
 RESOLVED: Final = 10.0
-"""Seconds for which the resolved addresses of a host are cached."""
+"""Number of seconds for which the resolved addresses of a host are cached."""
 EYEBALLS: Final = 0.25
-"""Seconds to wait before also trying the next address of a host (RFC 8305)."""
+"""Number of seconds to wait before also trying the next address of a host (RFC 8305)."""
 
 _log = logging.getLogger(__name__)
 
 
 def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Return the request line and headers as sent.
+    """Return the request line and headers as bytes to send.
 
     Raises:
         ValueError: one of them contains a line break or a null character.
@@ -43,7 +43,7 @@ def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
     text = "\r\n".join(lines)
     if text.count("\n") + text.count("\r") != 2 * (len(lines) - 1) or "\0" in text:
-        raise ValueError("a header contains a line break")
+        raise ValueError("the request line or a header contains a line break or a null character")
     return f"{text}\r\n\r\n".encode()
 
 
@@ -54,7 +54,7 @@ class Connections:
         tls: the TLS context; `None` for plain HTTP.
         connect_timeout: the connection timeout in seconds.
         read_timeout: how many seconds a request may go without receiving data before it fails.
-        proxy: the proxy that all connections go through.
+        proxy: the proxy that all connections go through, if any.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Connections:
         """Send a request once, and wait for the head of its response.
 
         Args:
-            server: the server. Only connections to the most recent one are kept.
-            head: the request line and headers as sent.
+            server: the server. Only connections to the most recent server are kept.
+            head: the request line and headers, from `head_of`.
             body: the request body.
 
         Raises:
@@ -137,7 +137,7 @@ class Connections:
         self._server = server
 
     def _taken(self) -> Connection | None:
-        """Return the most recently used idle connection, so that surplus ones expire, or `None`."""
+        """Return the most recently used idle connection, so that surplus ones expire, or `None` if there is none."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_fresh():
@@ -156,7 +156,7 @@ class Connections:
         except TimeoutError:
             problem: Exception = NotConnected("the connection attempt timed out")
         except ConnectionRefusedError:
-            problem = NotConnected(f"{self._peer(server)} refuses connections")
+            problem = NotConnected(f"{self._peer(server)} refused the connection")
         except NotConnected as error:
             problem = error
         except OSError as error:

@@ -19,13 +19,13 @@ PRIVATE_CA: Final = " (for a private certificate authority, set ca_bundle)"
 """Advice for certificate errors, for drivers that have this option."""
 
 _LOGIN: Final = re.compile(r"\bproxy .*: 407\b")
-"""A proxy's refusal of the user and password in its URL."""
+"""Matches the error if a proxy rejects the user name and password in its URL."""
 _LASTING: Final = re.compile(f"CERTIFICATE_VERIFY_FAILED|{_LOGIN.pattern}")
-"""Errors that a retry doesn't mend."""
+"""Matches errors that a retry can't resolve."""
 MAX_ERROR: Final = 1024 * 1024
-"""Maximum size in bytes of a response that only states success or failure. Most have a few hundred bytes."""
+"""Maximum size in bytes of a response that only reports success or failure. Most are a few hundred bytes long."""
 MAX_ANSWER: Final = 64 * 1024 * 1024
-"""Maximum size in bytes of any other response that is read as a whole. The longest listings have a few MB."""
+"""Maximum size in bytes of any other response that is read as a whole. The longest listings are a few MB."""
 
 
 class NotConnected(ConnectionError):
@@ -124,7 +124,7 @@ def unavailable(request: Request, error: Exception, *, advice: str = "") -> Stor
     )
     detail = trouble(error) + (advice if _is_of_certificates(error) else "")
     if _LOGIN.search(detail):
-        detail += " (check the user and password in HTTPS_PROXY or HTTP_PROXY)"
+        detail += " (check the user name and password in HTTPS_PROXY or HTTP_PROXY)"
     uncertain = request.changes and not isinstance(error, never_sent)
     retry_after = math.inf if _LASTING.search(detail) else None
     return StoreUnavailable(request.bucket, f"{detail}.", uncertain=uncertain, retry_after=retry_after)
@@ -150,7 +150,7 @@ def trouble(error: Exception) -> str:
         case aiohttp.ClientHttpProxyError():
             return f"the proxy refused the request: {printable(f'{error.status} {error.message}')}"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
-            return f"{error.host}:{error.port} refuses connections"
+            return f"{error.host}:{error.port} refused the connection"
         case aiohttp.ClientConnectorError():
             return f"{error.host}:{error.port} can't be reached: {error.os_error}".rstrip(".")
     words = f"{error}".strip().partition("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Server URLs in options."""
+"""Checking and normalizing the server URLs that options specify."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def server_url(option: str, url: str, *, query: bool = False) -> SplitResult:
     if "@" in url.partition("?")[0] or parts.fragment or (parts.query and not query):
         raise InvalidSetting(
             f"The URL in the option {option} must not contain a user name, password, query or fragment. "
-            "Use the options for credentials."
+            "Pass credentials as separate options."
         )
     return parts

@@ -17,17 +17,17 @@ EARLY: Final = "it closed the connection before the response was complete"
 Server = tuple[str, int]
 """A host name or address, and a port."""
 PIECE: Final = 256 * 1024
-"""Maximum bytes to pass to a socket or receive from one at a time."""
+"""Maximum number of bytes to pass to a socket or receive from one at a time."""
 BLOCK: Final = 1024 * 1024
 """Maximum size in bytes of the buffers into which a large body is received."""
 TOGETHER: Final = 64 * 1024
 """Maximum size in bytes of a body that is appended to the head, so that both are sent with one write."""
 BREATH: Final = 1024 * 1024
-"""Bytes of a request body to send before other tasks may run."""
+"""Number of bytes of a request body to send before other tasks get a chance to run."""
 IDLE: Final = 12.0
-"""Seconds after which an idle connection isn't reused. Stores close idle connections after 15 or 20 seconds."""
+"""Number of seconds after which an idle connection isn't reused. Stores close them after 15 or 20 seconds."""
 MAX_HEAD: Final = 64 * 1024
-"""Maximum size in bytes of a response without its body. A few hundred are usual, and S3 allows 8 KiB."""
+"""Maximum size in bytes of a response's status line and headers. They usually take a few hundred bytes."""
 MAX_HEADERS: Final = 256
 """Maximum number of headers in a response."""
 SWITCHING: Final = 101
@@ -35,7 +35,7 @@ SWITCHING: Final = 101
 MAX_INTERIM: Final = 16
 """Maximum number of interim (1xx) responses to one request."""
 FRAMING: Final = 16
-"""Maximum bytes received per byte of a chunked body. A chunk that contains one byte takes up six."""
+"""Maximum number of bytes received per byte of a chunked body. A chunk that contains one byte takes up six bytes."""
 
 
 class Body(Protocol):
@@ -48,7 +48,7 @@ class Body(Protocol):
         """Iterate over the pieces."""
 
     def __bytes__(self) -> bytes:
-        """Return the whole body. Only called if the body is short."""
+        """Return the whole body. This is only called if the body is short."""
 
 
 class Pool(Protocol):
@@ -70,8 +70,8 @@ class Connection(asyncio.BufferedProtocol):
     """A connection that handles one request at a time.
 
     Attributes:
-        touched: when the connection last made progress. While the head of a response is received, only its
-            first data and its completion count, so the whole head must arrive within the read timeout.
+        touched: when the connection last made progress. While the head of a response is being received, only
+            its beginning and its end count as progress, so the whole head must arrive within the read timeout.
     """
 
     def __init__(self, pool: Pool, server: Server, loop: asyncio.AbstractEventLoop) -> None:

@@ -25,7 +25,7 @@ class Host:
         tls: the TLS context; unused for plain HTTP.
         connect_timeout: the connection timeout in seconds.
         read_timeout: how many seconds a request may go without receiving data before it fails.
-        proxy: the proxy that all requests go through.
+        proxy: the proxy that all requests go through, if any.
     """
 
     def __init__(

@@ -18,14 +18,14 @@ UNREADABLE: Final = (
 )
 """Exceptions that parsers in SDKs and the standard library raise for malformed responses."""
 LONGEST: Final = 500
-"""Maximum number of characters of a server's text to show."""
+"""Maximum number of characters to show when quoting a server."""
 WEAK: Final = "W/"
 """The prefix of a weak ETag, which proxies add when they compress a response."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""The latest time accepted. Adding a lease to later times, or converting their time zone, could overflow."""
+"""The latest time to return. Adding a lease to a later time, or converting its time zone, could overflow."""
 
 
 def number(text: object) -> int:
@@ -56,7 +56,7 @@ def entity_tag(text: str) -> str:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Convert a time to UTC, and clamp it to between 1970 and 9000. A time without a time zone is taken as UTC.
+    """Convert a time to UTC, limited to the years 1970 to 9000. A time without a time zone is assumed to be UTC.
 
     Raises:
         ValueError: the time can't be represented in UTC.

@@ -38,7 +38,7 @@ class Proxy:
     def parse(cls, url: str, ca_bundle: str | None = None, *, verify: bool = True) -> Self:
         """Parse a proxy URL, such as the value of `HTTPS_PROXY`. The default scheme is `http`.
 
-        If the proxy uses TLS, this reads files.
+        If the proxy uses TLS, this method reads certificate files.
 
         Args:
             url: the URL.
@@ -59,11 +59,11 @@ class Proxy:
 
     @property
     def name(self) -> str:
-        """Return the proxy's host and port."""
+        """The proxy's host and port."""
         return f"{self.server[0]}:{self.server[1]}"
 
     def forwarded(self, head: bytes, origin: Server) -> bytes:
-        """Return the head of a plain HTTP request, rewritten as proxies expect it."""
+        """Return the head of a plain HTTP request, rewritten so that the proxy forwards it to the server."""
         method, _, rest = head.partition(b" ")
         line, _, headers = rest.partition(b"\r\n")
         lines = [method + b" http://" + _host_and_port(origin, 80).encode() + line]
@@ -110,7 +110,9 @@ class Tunnel(asyncio.Protocol):
             line = head.partition(b"\r\n")[0].decode("latin-1")
             version, _, status = line.partition(" ")
             accepted = version.startswith("HTTP/1.") and status.startswith("2") and not rest
-            self._end(None if accepted else f"refused a tunnel to {_host_and_port(self._origin)}: {printable(status)}")
+            self._end(
+                None if accepted else f"refused to open a tunnel to {_host_and_port(self._origin)}: {printable(status)}"
+            )
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end("closed the connection instead of opening a tunnel")
@@ -138,7 +140,7 @@ def check_session_proxies(*urls: str) -> None:
     """Check the proxies from the environment that an aiohttp session would use for the given URLs. May block.
 
     Raises:
-        InvalidSetting: a proxy URL is invalid or has no scheme. aiohttp's own errors would reveal its password.
+        InvalidSetting: a proxy URL is invalid or has no scheme. aiohttp's own errors would reveal the password.
     """
     if any("://" not in (_environment_url(url) or "://") for url in urls):
         raise InvalidSetting(
@@ -151,7 +153,7 @@ def check_proxies() -> dict[str, str]:
 
     Raises:
         InvalidSetting: a proxy URL is invalid, even if no request to the store would use it. Requests for
-            credentials may use it, and the SDKs' errors would reveal its password.
+            credentials may use it, and the SDKs' errors would reveal the password.
     """
     proxies = {scheme: proxy for scheme, proxy in getproxies().items() if scheme in DEFAULT_PORTS}
     for proxy in proxies.values():
@@ -166,7 +168,7 @@ def _environment_url(url: str) -> str | None:
 
 
 def tls_context(ca_bundle: str | None, *, verify: bool = True) -> ssl.SSLContext:
-    """Create a TLS context for clients. Reads files.
+    """Create a TLS context for clients. This reads certificate files.
 
     Args:
         ca_bundle: a file of certificate authorities; `None` to use the system's.

@@ -12,7 +12,7 @@ from aioassets.drivers.protocol import Data
 
 TOO_LONG: Final = "the response is too long"
 AHEAD: Final = 1024 * 1024
-"""Bytes of a body to buffer before receiving is paused."""
+"""Number of bytes of a body to buffer before receiving is paused."""
 
 
 class Channel(Protocol):
@@ -20,7 +20,7 @@ class Channel(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the connection's event loop."""
+        """The connection's event loop."""
 
     def resume(self) -> None:
         """Resume receiving data if it was paused."""
@@ -108,7 +108,7 @@ class Response:
         """Return the next bytes of the body: up to `size`, or by default all that remain. Empty only at the end.
 
         Raises:
-            OSError: the connection broke. If `size` is given, bytes that arrived before are returned first.
+            OSError: the connection broke. If `size` is given, bytes that arrived before that are returned first.
         """
         while self._size < size and not self.over:
             await self._more()
@@ -154,18 +154,18 @@ class Response:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Return whether the body ends when the connection is closed."""
+        """Whether the body extends until the connection is closed."""
         return self.status > 0 and not {b"content-length", b"transfer-encoding"} & self.raw_headers.keys()
 
     @property
     def length(self) -> int:
-        """Return the declared length of the body, or 0 if none is declared."""
+        """The declared length of the body, or 0 if none is declared."""
         length = self.raw_headers.get(b"content-length", b"0")  # checked by the parser
         return int(length) if b"transfer-encoding" not in self.raw_headers else 0
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the headers, with lower-case names. Each one is decoded on access."""
+        """The headers, with lower-case names. Each one is decoded on access."""
         return Headers(self.raw_headers)
 
     def took(self, piece: Data) -> bool:
@@ -178,11 +178,11 @@ class Response:
 
     @property
     def over(self) -> bool:
-        """Return whether no more of the body will arrive."""
+        """Whether no more of the body will arrive."""
         return self.complete or self._error is not None
 
     def end(self, error: Exception | None = None) -> None:
-        """Mark the end of the body. If it was cut short, `error` is the reason."""
+        """Mark the end of the body. If the body was cut short, `error` is the reason."""
         self.complete = error is None
         self._error = error
         self._wake()

@@ -10,7 +10,7 @@ from aioassets.drivers.http.connections import received
 from aioassets.drivers.protocol import Data
 
 PIECE = 1024 * 1024
-"""Maximum bytes to read from a response at a time."""
+"""Maximum number of bytes to read from a response at a time."""
 
 
 class AnyResponse(Protocol):
@@ -18,11 +18,11 @@ class AnyResponse(Protocol):
 
     @property
     def status(self) -> int:
-        """Return the HTTP status."""
+        """The HTTP status."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the headers, with lower-case names."""
+        """The headers, with lower-case names."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -42,7 +42,7 @@ class SDKResponse:
         status: the HTTP status.
         headers: the headers; names are case-insensitive.
         pieces: the body.
-        close: function that releases the connection.
+        close: a function that releases the connection.
     """
 
     def __init__(

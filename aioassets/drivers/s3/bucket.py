@@ -45,8 +45,8 @@ _log = logging.getLogger(__name__)
 class Bucket:
     """An S3 bucket.
 
-    The client is opened in a worker thread at the first request, because importing the SDK and
-    creating a client take most of a second.
+    The first request opens the client in a worker thread, because importing the SDK and creating a
+    client take most of a second.
 
     Args:
         options: the options for the client.
@@ -77,7 +77,7 @@ class Bucket:
         """Send a request once, or a second time if the bucket turns out to be in another region.
 
         Args:
-            send: sends the request through a client.
+            send: a function that sends the request through a client.
             verb: the verb that describes the request in error messages.
             key: the object's key; empty if the request concerns several objects.
             conditional: whether the request has a condition.
@@ -169,7 +169,7 @@ class Bucket:
                 raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
 
     async def client(self) -> Client:
-        """Return the client, and open it first if necessary."""
+        """Return the client, opening it first if necessary."""
         if self._client is None:
             async with self._opening:
                 if self._client is None:
@@ -190,7 +190,7 @@ class Bucket:
     def translating(
         self, verb: str, key: str = "", *, conditional: bool = False
     ) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager that translates errors from S3 and the SDK to this package's errors."""
+        """Return a context manager that translates errors from S3 and the SDK into aioassets' own exceptions."""
         client = self._client
         server = self._options.endpoint_url or (client.sdk.meta.endpoint_url if client is not None else "")
         return translating(translate, Request(self.url, verb, key, conditional, server=server))
@@ -212,7 +212,7 @@ class Bucket:
         return await self.client()
 
     def _open_client(self, region: str | None = None) -> Client:
-        """Import the SDK and open a client. This blocks, so call it in a worker thread.
+        """Import the SDK and open a client. This method blocks, so call it in a worker thread.
 
         The credentials are awaited on a separate event loop. The client can be used on any loop, since
         its connections and locks are bound to a loop only when they are first used.
@@ -228,7 +228,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
-        """Translate errors from importing the SDK and creating a client to this package's errors."""
+        """Translate errors that occur while the SDK is imported and a client is created."""
         with self.translating(OPEN):
             try:
                 yield

@@ -1,4 +1,4 @@
-"""Hot requests through the SDK client, for cases in which they can't be sent directly.
+"""Hot requests sent through the SDK client, for cases in which they can't be sent directly.
 
 S3 Express and multi-region access points need special signatures, and a client passed by the user is
 used for all requests.
@@ -36,9 +36,9 @@ class SDKRequests:
     """Hot requests sent through the SDK.
 
     Args:
-        client: an aiobotocore client for S3. It is never closed by this object.
+        client: an aiobotocore client for S3. This object never closes it.
         bucket: the bucket's name.
-        patience: how many seconds sending a body may go without progress before it fails; `None` if the
+        patience: how many seconds sending a request body may stall before the request fails; `None` if the
             client has its own limit.
         encryption: the parameters that request server-side encryption.
     """
@@ -98,10 +98,10 @@ class SDKRequests:
 
 
 def guard(client: Any) -> None:
-    """Make an SDK client reject responses that are not S3's, and not wait for `100 Continue`.
+    """Make an SDK client reject responses that don't come from S3, and keep it from waiting for `100 Continue`.
 
-    Waiting costs a round trip for each part, and never ends with some stores. DeleteObjects requests get
-    a `Content-MD5`, which some stores require in addition to, or instead of, the CRC32 that the SDK sends.
+    Waiting costs a round trip for each part, and some stores never send that response. DeleteObjects requests
+    get a `Content-MD5`, which some stores require in addition to, or instead of, the CRC32 that the SDK sends.
     """
     client.meta.events.register_last("before-call.s3", _drop_expect, unique_id="aioassets-drop-expect")
     client.meta.events.register_last("before-call.s3.DeleteObjects", _add_md5, unique_id="aioassets-add-md5")

@@ -35,11 +35,11 @@ async def copy_object(
 
     Args:
         source: the name of the bucket that contains the original.
-        info: the original.
+        info: the metadata of the original.
         bucket: the bucket to copy to.
         key: the key to copy to.
         dispatcher: the dispatcher that limits and retries the requests.
-        created_with: parameters for the request that creates the object, such as its encryption.
+        created_with: parameters for the request that creates the object, such as those for encryption.
         checksums: whether the store should compute the SHA-256 of the copy.
         effects: records a copy whose outcome is unknown.
 

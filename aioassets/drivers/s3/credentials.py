@@ -15,27 +15,30 @@ from aioassets.runtime.tasks import supervised
 from aioassets.runtime.threads import in_thread, run_async
 
 REFUSED: Final = frozenset({"400", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
-"""Error codes for credentials rejected before they expired. `400` is for HEAD, whose responses have no code."""
+"""Error codes for credentials that are rejected before they expire. Responses to HEAD have only a status, 400."""
 MARGIN: Final = 60
-"""How many seconds before expiry requests begin to wait for new credentials. Renewal begins 15 minutes before it."""
+"""Number of seconds before expiry at which requests begin to wait for new credentials.
+
+Renewal begins 15 minutes before expiry.
+"""
 PAUSE: Final = 5.0
-"""Minimum time between renewals while the old credentials are still valid, in seconds."""
+"""Minimum number of seconds between renewals while the old credentials are still valid."""
 TIME_LIMIT: Final = 60.0
 """Time limit for a renewal, in seconds."""
-_NAMES: Final = {"access_key": "access key id", "secret_key": "secret access key", "token": "session token"}
+_NAMES: Final = {"access_key": "access key ID", "secret_key": "secret access key", "token": "session token"}
 """Names of the credentials in error messages, by attribute."""
 
 _log = logging.getLogger(__name__)
 
 Find = Callable[[], Awaitable[Any]]
-"""Function that queries the SDK's provider chain from the beginning."""
+"""A function that queries the SDK's provider chain from the beginning."""
 
 
 class Credentials:
     """Credentials that are renewed while requests continue to use the old ones.
 
     The SDK would renew credentials on the event loop, partly with blocking calls, when a request needs
-    it. If that failed, it would fail every request in the last ten minutes before expiry.
+    them. If the renewal failed, every request in the last ten minutes before expiry would fail.
 
     Attributes:
         current: the credentials to sign with; `None` if there are none.
@@ -57,7 +60,7 @@ class Credentials:
         """Find the initial credentials and return them.
 
         Args:
-            find: queries the SDK's provider chain, now and when credentials are replaced.
+            find: a function that queries the SDK's provider chain, now and when credentials are replaced.
 
         Raises:
             MissingCredentials: the chain failed in an unexpected way.
@@ -71,14 +74,15 @@ class Credentials:
         except (AioAssetsError, BotoCoreError, ClientError):
             raise
         except Exception as error:  # the programs and files that the chain uses may fail in any way
-            raise MissingCredentials(self._url, f"Reading them failed: {_summary(error)}") from error
+            raise MissingCredentials(self._url, f"reading them failed: {_summary(error)}") from error
         return self.current
 
     async def frozen(self) -> Any:
         """Return the credentials to sign a request with.
 
         Raises:
-            StoreUnavailable: they have expired, and renewing them failed.
+            MissingCredentials: they have expired, and can't be renewed.
+            StoreUnavailable: they have expired, and renewing them failed, but a retry may succeed.
         """
         if self._expires() and (self._expires(MARGIN) or time.monotonic() - self._renewed_at >= PAUSE):
             renewal = self._renewing(self._renew)
@@ -90,13 +94,13 @@ class Credentials:
         return self.current
 
     def accept(self, used: Any) -> None:
-        """Record that the store accepted these credentials."""
+        """Record that the store has accepted these credentials."""
         self._accepted = used
 
     async def replaced(self, refused: Any) -> bool:
-        """Look for new credentials after the store rejected some, and return whether there are any.
+        """Look for new credentials after the store has rejected a request, and return whether there are any.
 
-        Credentials that the store never accepted are not replaced.
+        Credentials that the store has never accepted are not replaced.
         """
         if self.current == refused == self._accepted:
             if self._renewal is not None:
@@ -118,7 +122,7 @@ class Credentials:
         return needed is not None and bool(needed(within))
 
     def _renewing(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Exception | None]:
-        """Return the renewal that all requests wait for. It continues even if one of them is cancelled."""
+        """Return the renewal that all requests wait for. It continues even if one of the requests is cancelled."""
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.ensure_future(self._attempt(work))
         return self._renewal
@@ -127,11 +131,11 @@ class Credentials:
         try:
             await supervised(lambda: in_thread(_run, work))
         except Exception as error:
-            _log.info("renewing the credentials for %s failed: %s", self._url, _summary(error))
+            _log.info("Could not renew the credentials for %s: %s", self._url, _summary(error))
             return error
         finally:
             self._renewed_at = time.monotonic()
-        _log.info("renewed the credentials for %s", self._url)
+        _log.info("Renewed the credentials for %s", self._url)
         return None
 
     async def _renew(self) -> None:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class Deletion:
     """Deletes objects from a bucket in batches, or one by one once the store has refused a batch.
 
-    Some stores don't support DeleteObjects, and some require headers with it that others refuse.
+    Some stores don't support DeleteObjects, and some require headers that others reject.
 
     Args:
         bucket: the bucket.

@@ -38,8 +38,8 @@ class DirectRequests:
 
     Args:
         address: the bucket's address.
-        connections: the connections to send requests over. They are never closed by this object.
-        credentials: returns the credentials for the next request.
+        connections: the connections to send requests over. This object never closes them.
+        credentials: a function that returns the credentials for the next request.
         patience: how many seconds reading the body of an error response may take.
         encryption: the headers that request server-side encryption.
         headers: headers to send with every request.

@@ -64,8 +64,8 @@ class S3Driver(NoLocalFiles):
 
     For options that are not given, the SDK reads its environment variables (credentials, region,
     profile, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE`, `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and its
-    configuration files. `identity` depends on the resulting endpoint. It imports the SDK only if the
-    files mention an endpoint or a region outside the `aws` partition.
+    configuration files. `identity` depends on the resulting endpoint. Accessing it imports the SDK only
+    if the files mention an endpoint or a region outside the `aws` partition.
 
     Args:
         bucket: the bucket's name.
@@ -128,7 +128,7 @@ class S3Driver(NoLocalFiles):
         if not bucket:
             raise InvalidSetting("The S3 bucket name must not be empty.")
         if part_size < MIN_PART_SIZE:
-            raise InvalidSetting(f"part_size={part_size} is below S3's minimum of {MIN_PART_SIZE} bytes.")
+            raise InvalidSetting(f"part_size must be at least {MIN_PART_SIZE} bytes, but it is {part_size}.")
         if endpoint_url is not None:
             server_url("endpoint_url", endpoint_url)
         self.url = f"s3://{bucket}"
@@ -159,7 +159,7 @@ class S3Driver(NoLocalFiles):
 
     @property
     def identity(self) -> str:
-        """The URL, plus the endpoint or partition unless it is `aws`. The first access may read files."""
+        """The URL, followed by the endpoint or the AWS partition, except for `aws`. The first access may read files."""
         place = self._bucket.place()
         return self.url if place == AWS else f"{self.url}@{place}"
 
@@ -254,7 +254,7 @@ class S3Driver(NoLocalFiles):
         return self._bucket.place() == other._bucket.place()
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
-        """List objects, on S3 in ascending order. SeaweedFS sorts by path segments: `a/x` before `a-b`."""
+        """List objects. S3 sorts them by key, but SeaweedFS sorts by path segment: `a/x` before `a-b`."""
         async for row in list_objects(self._bucket, self._dispatcher, prefix, delimiter):
             yield row
 

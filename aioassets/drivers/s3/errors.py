@@ -1,4 +1,4 @@
-"""Translation of errors from S3 and its SDK to this package's errors."""
+"""Errors from S3 and its SDK, and their translation."""
 
 from __future__ import annotations
 
@@ -75,28 +75,28 @@ _BY_STATUS: Final[Mapping[int, Kind]] = {
     429: Kind.THROTTLED,
     501: Kind.UNSUPPORTED,
 }
-"""Kinds for other codes, and for responses to HEAD, which have only a status."""
+"""Kinds by status, for all other codes and for responses to HEAD, which have only a status."""
 _RESTORE: Final = "The object is archived. Restore it (`aws s3api restore-object`), then try again."
-_ACCOUNT: Final = "Check the state of the account with the provider, such as its billing."
+_ACCOUNT: Final = "Check with the provider that the account is active and its billing is in order."
 _ADVICE: Final[Mapping[str, str]] = {
     "AccountProblem": _ACCOUNT,
     "AllAccessDisabled": _ACCOUNT,
     "InvalidObjectState": _RESTORE,
     "InvalidPayer": _ACCOUNT,
-    "KMS.DisabledException": "Enable the key that encrypts the objects, or choose another one (sse_kms_key_id).",
+    "KMS.DisabledException": "Enable the key that encrypts the objects, or choose a different one (sse_kms_key_id).",
     "NotSignedUp": _ACCOUNT,
     "ObjectNotInActiveTierError": _RESTORE,
     "QuotaExceeded": "Remove objects that are no longer needed, or raise the quota.",
     "RequestExpired": SET_CLOCK,
     "RequestTimeTooSkewed": SET_CLOCK,
 }
-"""Advice by error code, for codes to which the advice for their kind doesn't apply."""
+"""Advice by error code, if the default advice for the kind would be wrong."""
 _SET_CREDENTIALS: Final = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or set anonymous=true for a public bucket."
 )
 _SIGN_IN: Final = "Check the role and its trust policy, or sign in again (`aws sso login`)."
 _OTHER_TIMES: Final = ("Signature expired", "Signature not yet current")
-"""Beginnings of STS's messages about a wrong clock. Their code is the same as for any invalid signature."""
+"""How STS's messages about a wrong clock begin. The error code is the same as for any invalid signature."""
 _UNPERMITTED: Final = frozenset({"AccessDenied", "403"})
 """Error codes for a missing permission."""
 _PERMISSIONS: Final[Mapping[str, str]] = {
@@ -106,8 +106,7 @@ _PERMISSIONS: Final[Mapping[str, str]] = {
     "abort an upload of": "s3:AbortMultipartUpload",
     "begin an upload of": "s3:PutObject",
     "delete": "s3:DeleteObject",
-    "read": "s3:GetObject and s3:ListBucket. Without s3:ListBucket, S3 also refuses to read an object that does "
-    "not exist",
+    "read": "s3:GetObject and s3:ListBucket. Without s3:ListBucket, S3 also denies access if the object does not exist",
     "write": "s3:PutObject",
 }
 """Required permissions, by the verb of the request."""
@@ -130,10 +129,10 @@ def service_error_of(
     """Return the service error for a response from S3.
 
     Args:
-        code: S3's error code, or the status as a string if the response had no body.
+        code: S3's error code, or the status as a `str` if the response had no body.
         message: S3's error message. Only other fields may contain signatures and secrets.
         status: the HTTP status; 0 if unknown.
-        wait: how many seconds the store asked to wait.
+        wait: how many seconds the store asked clients to wait.
         location: the target of a redirect.
     """
     kind = _BY_CODE.get(code) or by_status(int(code) if _STATUS.fullmatch(code) else status, _BY_STATUS)
@@ -222,18 +221,18 @@ def _without_credentials(error: ServiceError, request: Request) -> AioAssetsErro
 
 
 def _misused(error: Exception, request: Request) -> AioAssetsError:
-    """Return the error for one raised by the SDK itself. While a client is opened, the settings are the cause."""
+    """Return the exception for an error that the SDK itself raised. When opening a client, blame the settings."""
     from botocore import exceptions as sdk  # noqa: PLC0415 - optional, and already imported
 
     if request.verb == OPEN or isinstance(
         error, sdk.NoRegionError | sdk.ValidationError | sdk.ParamValidationError | sdk.InvalidConfigError
     ):
-        return InvalidSetting(f"{request.bucket} can't be used: {error}")
-    return StoreError(f"{request.bucket} can't {request.doing}: {error}", uncertain=request.changes)
+        return InvalidSetting(f"Cannot use {request.bucket}: {error}")
+    return StoreError(f"Cannot {request.doing} in {request.bucket}: {error}", uncertain=request.changes)
 
 
 def translate(error: Exception, request: Request) -> Exception:
-    """Translate an error from S3 or the SDK to one of this package's. Return any other error unchanged."""
+    """Return aioassets' own exception for an SDK or connection error. Return any other exception unchanged."""
     import aiohttp  # noqa: PLC0415 - optional, and already imported where its errors are raised
     from botocore import exceptions as sdk  # noqa: PLC0415
     from botocore.parsers import ResponseParserError  # noqa: PLC0415

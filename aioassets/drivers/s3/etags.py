@@ -1,4 +1,4 @@
-"""Comparison of sources with S3's ETags and checksums."""
+"""Comparing sources with S3's ETags and checksums."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _md5: Final = partial(hashlib.md5, usedforsecurity=False)
 
 
 def fitting_part_size(size: int, part_size: int) -> int:
-    """Return the size of all parts but the last, increased if necessary to stay within `MAX_PARTS`."""
+    """Return `part_size`, or a larger part size if the upload would otherwise need more than `MAX_PARTS` parts."""
     least = -(-size // MAX_PARTS)
     return part_size if least <= part_size else -(-least // MIB) * MIB
 
@@ -36,10 +36,10 @@ async def part_has_bytes(part: Part, body: Data) -> bool:
 
 
 async def is_etag_of(etag: str, source: Source, part_size: int) -> bool:
-    """Return whether an ETag matches the source, if it was uploaded in parts of this size.
+    """Return whether an ETag is the one that the source would have after an upload in parts of this size.
 
     An ETag is the MD5 of the content, or the MD5 of the parts' MD5s followed by the number of parts.
-    Stores that encrypt with KMS keys compute it differently, so `False` proves nothing.
+    For objects encrypted with KMS keys, it is computed differently, so `False` proves nothing.
     """
     part_size = fitting_part_size(source.size, part_size)
     starts = range(0, source.size, part_size) or (0,)

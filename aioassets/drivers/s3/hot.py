@@ -38,7 +38,7 @@ class Content:
         revision: the revision of the object.
         modified: when the object was written, according to the store's clock.
         answered: when the store responded, according to the same clock.
-        length: the length of the body in bytes, or `None` if the store doesn't declare it.
+        length: the length of the body in bytes, or `None` if the store doesn't report it.
         ranged: whether the body is the requested range rather than the whole object.
         checksums: base64 digests of the whole object, by algorithm.
     """
@@ -57,7 +57,7 @@ class Content:
             yield piece
 
     async def verify(self, data: bytes) -> None:
-        """Compare the whole object with a checksum that the store declared, if it declared any.
+        """Compare the whole object with a checksum from the store, if it sent one.
 
         Raises:
             ConnectionError: the checksums differ.
@@ -83,7 +83,7 @@ class HotRequests(Protocol):
         Args:
             key: the object's key.
             span: the start and the exclusive end of a byte range. `None` reads the whole object, with its checksums.
-            revision: the revision to read; `None` reads any.
+            revision: the revision to read; `None` reads any revision.
         """
 
     async def put(
@@ -94,9 +94,9 @@ class HotRequests(Protocol):
         Args:
             key: the object's key.
             body: the content.
-            expected: the revision to replace, or the condition on the object.
+            expected: the revision to replace, or another expected state.
             sha256: the digest for the store to verify, in hex; `None` sends none.
-            is_document: whether caches must not keep the object.
+            is_document: whether to forbid caching of the object.
         """
 
     async def put_part(self, key: str, upload: str, number: int, body: Data, *, crc32: str | None) -> str:

@@ -103,7 +103,7 @@ class Multipart(PartedUpload[None]):
             raise
 
     async def _remove_rest(self, *, completed: bool) -> None:
-        """Abort this upload unless it was completed, and any upload created by a request that got no response."""
+        """Abort this upload unless it was completed, and any upload created by a request whose response was lost."""
         try:
             if self._upload_id is not None and not completed:
                 await self._dispatcher.send(partial(abort_once, self._bucket, self._key, self._upload_id), urgent=True)
@@ -119,7 +119,7 @@ class MultipartUpload(Multipart):
         source: the content to upload.
         part_size: the part size in bytes; increased if there would otherwise be too many parts.
         checksums: whether to send a CRC32 with each part.
-        resume: whether to continue an open upload of the key and abort all others.
+        resume: whether to continue an open upload for the key and abort all others.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class MultipartUpload(Multipart):
                 await abort(self._bucket, self._dispatcher, upload)
 
     async def _fitting_parts(self, upload: OpenUpload) -> Mapping[int, Part]:
-        """Return the parts of an open upload whose sizes are as expected, by part number."""
+        """Return the parts of an open upload that have the expected sizes, by part number."""
         fitting: dict[int, Part] = {}
         marker: dict[str, int] = {}
         while True:

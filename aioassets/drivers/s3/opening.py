@@ -1,4 +1,4 @@
-"""Opening S3 clients. This module imports the SDK, so it is itself only imported in a worker thread."""
+"""Opening S3 clients. Import this module only in a worker thread, because it imports the SDK."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Client:
 
 
 async def open_client(options: Options, credentials: Credentials | None, region: str | None) -> Client:
-    """Open a client. Some of the calls block.
+    """Open a client. This function partly blocks, so run it in a worker thread.
 
     The client may be used on a different event loop from the one that opened it.
 
@@ -141,11 +141,13 @@ def _session(options: Options, region: str | None = None) -> AioSession:
 
 def _check(option: str, value: str | None, variables: str) -> None:
     if problem := "is empty" if value == "" else problem_of(value):
-        raise InvalidSetting(f"The {option} {problem}. Set {variables} or the option {option} to a name, or unset it.")
+        raise InvalidSetting(
+            f"The {option} {problem}. Set {variables} (or the option {option}) to a valid name, or unset them."
+        )
 
 
 def _loader(data_path: str | None) -> Loader:
-    """Return the loader of the SDK's models, which is shared by all clients for as long as any of them exists."""
+    """Return the loader for the SDK's models. All clients share it for as long as any of them exists."""
     found = _LOADERS.get(data_path)
     if found is None:
         found = _LOADERS[data_path] = create_loader(data_path)
@@ -185,7 +187,7 @@ async def _hot(
 
 
 async def _address(sdk: Any, bucket: str) -> Address | None:
-    """Read the bucket's address from a URL presigned by the SDK, which doesn't send a request for it.
+    """Read the bucket's address from a URL presigned by the SDK. Presigning doesn't send a request.
 
     Returns:
         The address, or `None` if only the SDK can sign requests to the bucket, or if even the SDK can't.
@@ -216,7 +218,7 @@ class _NoProvider:
 
 
 class _Provider:
-    """The credential provider for a session. It replaces the SDK's chain and queries it for credentials."""
+    """The credential provider for a session. It replaces the SDK's provider chain, from which it gets credentials."""
 
     def __init__(self, credentials: Credentials, options: Options) -> None:
         self._credentials = credentials

@@ -19,7 +19,7 @@ _AWS_ENDPOINT: Final = re.compile(
 _FILES: Final = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 """The SDK's configuration files: the environment variables that name them, and their default paths."""
 _UNUSUAL: Final = re.compile(r"endpoint_url|data_path|\bcn-|us-gov-|-iso|eusc-", re.IGNORECASE)
-"""Text in configuration files that may indicate a place other than `aws`: endpoints and other partitions' regions."""
+"""Matches text that may indicate a place other than `aws`: an endpoint, or a region in another partition."""
 _UNUSUAL_VARIABLES: Final = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_DATA_PATH")
 _UNUSED: Final = "unused"
 _ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -29,7 +29,7 @@ _ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 def place_of(endpoint: str) -> str:
     """Return the place in which an endpoint's bucket names are unique: a partition such as `aws`, or a URL.
 
-    AWS endpoints that aren't recognized, such as those of other partitions, count as places of their own.
+    An AWS endpoint that isn't recognized, such as one in another partition, counts as a separate place.
     """
     normal = normal_endpoint(endpoint)
     found = _AWS_ENDPOINT.fullmatch(normal)
@@ -47,7 +47,7 @@ def configured_endpoint(options: Options, sdk: Any = None) -> str:
 
     Args:
         options: the options configured by the user.
-        sdk: an SDK client that is used instead of one created from the options.
+        sdk: an SDK client to use instead of one created from the options.
     """
     if sdk is not None:
         return str(sdk.meta.endpoint_url)
@@ -79,7 +79,7 @@ def _text(path: str) -> str:
 
 
 def _asked(options: Options) -> str:
-    """Return the endpoint of a new SDK client. Dummy credentials are given so that the SDK doesn't look for any."""
+    """Return the endpoint of a new SDK client. With dummy credentials, the SDK doesn't look for real ones."""
     from botocore.session import Session  # noqa: PLC0415 - optional, and slow
 
     session = Session(profile=options.profile)

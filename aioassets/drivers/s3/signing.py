@@ -33,7 +33,7 @@ UNSIGNED: Final = frozenset(
         "x-amzn-trace-id",
     }
 )
-"""Headers that are not signed. They are the same as in the SDK."""
+"""Headers that are not signed. The SDK excludes the same ones."""
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
@@ -42,19 +42,19 @@ class Credentials(Protocol):
 
     @property
     def access_key(self) -> str:
-        """Return the access key ID."""
+        """The access key ID."""
 
     @property
     def secret_key(self) -> str:
-        """Return the secret access key."""
+        """The secret access key."""
 
     @property
     def token(self) -> str | None:
-        """Return the session token, or `None` for long-lived keys."""
+        """The session token, or `None` for long-lived keys."""
 
 
 class _Key(NamedTuple):
-    """The signing key for one day. Deriving it takes as long as the rest of signing a request."""
+    """The signing key for one day. Deriving it takes as long as all other steps of signing a request."""
 
     secret: str
     day: str
@@ -89,7 +89,7 @@ class Signer:
         Args:
             credentials: the credentials to sign with.
             method: the HTTP method.
-            host: the host, as `host_of` returns it.
+            host: the host, from `host_of`.
             path: the encoded path.
             query: the encoded query, without the question mark.
             headers: the headers to sign, with names in lower case.

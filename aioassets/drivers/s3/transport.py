@@ -1,4 +1,4 @@
-"""An HTTP transport for the SDK that uses this package's own connections.
+"""An HTTP transport for the SDK that uses aioassets' own connections.
 
 aiobotocore accepts a custom session class (`AioConfig(http_session_cls=...)`). Its interface is not
 documented, so `pyproject.toml` bounds the version of aiobotocore, and `TestTransport` in
@@ -34,7 +34,7 @@ class Transport:
     """An HTTP session for the SDK that sends each request once and doesn't follow redirects.
 
     Args:
-        timeout: how many seconds to wait for a connection, and for more data.
+        timeout: how many seconds to wait for a connection, and for further data.
         verify: whether to verify certificates, or a file of certificate authorities to trust.
         proxies: proxy URLs by scheme.
         ignored: options for aiohttp sessions, which have no effect.
@@ -152,7 +152,7 @@ class _Stream:
 
 
 async def _bytes(body: Any) -> Data:
-    """Return a request body as bytes. The SDK passes a string, bytes, an in-memory file or a wrapper of one."""
+    """Return a request body as bytes. The SDK passes a `str`, bytes, an in-memory file or a wrapper around one."""
     if body is None:
         return b""
     if isinstance(body, str):

@@ -32,7 +32,7 @@ async def open_uploads(bucket: Bucket, dispatcher: Dispatcher, prefix: str) -> A
 
 
 async def open_uploads_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> AsyncIterator[OpenUpload]:
-    """List the open uploads of one key."""
+    """List the open uploads for a key."""
     async for upload in open_uploads(bucket, dispatcher, key):
         if upload.key == key:
             yield upload
@@ -44,7 +44,7 @@ async def abort(bucket: Bucket, dispatcher: Dispatcher, upload: OpenUpload) -> N
 
 
 async def abort_all_of(bucket: Bucket, dispatcher: Dispatcher, key: str) -> None:
-    """Abort all open uploads of one key, if the credentials permit it."""
+    """Abort all open uploads for a key, if the credentials permit it."""
     with contextlib.suppress(AccessDenied, StoreError):
         async for upload in open_uploads_of(bucket, dispatcher, key):
             await abort(bucket, dispatcher, upload)

@@ -27,16 +27,16 @@ _ALWAYS_THERE: Final[Mapping[str, frozenset[str]]] = {
 }
 """Fields that every S3 response to an operation has. A response without them doesn't come from S3."""
 _INSIDE: Final = {"copy_object": "CopyObjectResult", "upload_part_copy": "CopyPartResult"}
-"""The field that contains these fields, if they are not at the top level."""
+"""The field of a response that contains the required fields, if they are not at the top level."""
 _ROWS: Final = {
     "list_multipart_uploads": ("Uploads", frozenset({"Key", "UploadId", "Initiated"})),
     "list_parts": ("Parts", frozenset({"PartNumber", "Size", "ETag"})),
 }
-"""The name of the rows in a listing, and the fields that every row has."""
+"""The field that contains the rows of a listing, and the fields that every row has."""
 
 
 response_time: Final = lru_cache(maxsize=128)(http_time)
-"""Parse a date in a header. The cache helps because many responses have the same date."""
+"""Parse a date from a header. The cache helps because many responses have the same date."""
 
 
 def check_answer(operation: str, answer: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ def answered_at(date: str | None) -> datetime:
 
 
 def whole_checksums(answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the whole object's SHA-256, if declared. Ignore composite digests, which end with the number of parts."""
+    """Return the whole object's SHA-256, if the response has it. Ignore composite digests, which cover parts."""
     value = answer.get("ChecksumSHA256", "")
     if not value or "-" in value or answer.get("ChecksumType") == "COMPOSITE":
         return {}

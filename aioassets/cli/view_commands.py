@@ -1,0 +1,63 @@
+"""Definitions of the commands that show, log and compare versions. `views` implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import asyncclick as click
+
+from aioassets.cli.options import JSON, STORE, StoreOptions, grouped
+
+Work = Callable[[], Awaitable[int | None]]
+
+
+@click.command(short_help="Describe a version.")
+@click.argument("spec")
+@click.option("--files", "with_files", is_flag=True, help="List the files, too.")
+@JSON
+@grouped(StoreOptions, "store", *STORE)
+def show(spec: str, with_files: bool, as_json: bool, store: StoreOptions) -> Work:
+    """Describe a version: when and by whom it was pushed, its size, digest, labels and aliases.
+
+    SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part, which limits the number of files,
+    their size and --files. The command reads the manifest, but not the content of the version.
+    """
+    from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
+
+    return partial(views.show, spec, store, with_files=with_files, as_json=as_json)
+
+
+@click.command(short_help="List the latest versions of an asset with their details.")
+@click.argument("name")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of versions."
+)
+@JSON
+@grouped(StoreOptions, "store", *STORE)
+def log(name: str, limit: int, as_json: bool, store: StoreOptions) -> Work:
+    """List the latest versions of an asset, latest first: date, size, who pushed it, aliases and message.
+
+    Yanked versions are included. If a manifest cannot be read, the other versions are still listed, and the
+    exit code is that of the first error.
+    """
+    from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
+
+    return partial(views.log, name, store, limit=limit, as_json=as_json)
+
+
+@click.command(short_help="Compare two versions, or a version with a local path.")
+@click.argument("a")
+@click.argument("b")
+@JSON
+@grouped(StoreOptions, "store", *STORE)
+def diff(a: str, b: str, as_json: bool, store: StoreOptions) -> Work:
+    """List the files that differ between A and B: two versions, or a version and a local path.
+
+    A and B are SPECs such as NAME, NAME:1.2 or NAME@ALIAS, optionally followed by a part, or local paths such as
+    ./model or /data/model. `aioassets diff NAME ./model` shows what an update with ./model would change. The exit
+    code is 0 if both have the same content, and 1 if they differ or may differ.
+    """
+    from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
+
+    return partial(views.diff, a, b, store, as_json=as_json)

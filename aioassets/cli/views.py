@@ -1,0 +1,82 @@
+"""Implementations of the commands that show, log and compare versions."""
+
+from __future__ import annotations
+
+import sys
+
+from aioassets.cli.descriptions import (
+    FILE_TITLES,
+    LOG_TITLES,
+    description_json,
+    fact_lines,
+    file_json,
+    file_row,
+    log_row,
+)
+from aioassets.cli.differences import DIFF_TITLES, diff_json, diff_rows, diff_summary
+from aioassets.cli.display import progress_display
+from aioassets.cli.options import StoreOptions
+from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_terminal
+from aioassets.cli.process import DONE, FAILED, report_error
+from aioassets.cli.tables import print_rows
+from aioassets.model.description import VersionDescription
+
+
+async def show(spec: str, store: StoreOptions, *, with_files: bool, as_json: bool) -> None:
+    """Describe a version."""
+    async with store.manager() as manager, progress_display(f"Reading {spec}"):
+        found = await manager.describe_asset(spec)
+    if as_json:
+        entries = {"entries": [file_json(file) for file in found.files]} if with_files else {}
+        echo_json({**description_json(found), **entries}, is_listing=with_files)
+    else:
+        _print_facts(found)
+        if with_files:
+            _print_files(found)
+
+
+def _print_facts(found: VersionDescription) -> None:
+    """Print aligned facts on a terminal, otherwise a name, a tab and a value per line."""
+    for_people = is_terminal(sys.stdout)
+    for name, text in fact_lines(found, for_people=for_people):
+        if for_people:
+            echo(f"{name:<16}{text}")
+        else:
+            echo_listed(name, text)
+
+
+def _print_files(found: VersionDescription) -> None:
+    if not is_terminal(sys.stdout):
+        for file in found.files:
+            echo_listed("file", *file_row(file, for_people=False))
+        return
+    echo()
+    print_rows(FILE_TITLES, (file_row(file, for_people=True) for file in found.files))
+
+
+async def log(name: str, store: StoreOptions, *, limit: int, as_json: bool) -> int:
+    """List the latest versions of an asset with their details."""
+    async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
+        found = await manager.log_versions(name, limit)
+    if as_json:
+        echo_json({"name": name, "versions": [description_json(each) for each in found]}, is_listing=True)
+    elif found:
+        for_people = is_terminal(sys.stdout)
+        print_rows(LOG_TITLES, (log_row(each, for_people=for_people) for each in found))
+    else:
+        echo_err(f"{name} has no versions: all of them are deleted.")
+    codes = [report_error(each.error) for each in found if each.error is not None]
+    return codes[0] if codes else DONE
+
+
+async def diff(a: str, b: str, store: StoreOptions, *, as_json: bool) -> int:
+    """Compare two versions, or a version with a local path."""
+    async with store.manager() as manager, progress_display(f"Comparing {a} with {b}"):
+        found = await manager.diff_versions(a, b)
+    if as_json:
+        echo_json(diff_json(found), is_listing=True)
+    elif not found.is_equal:
+        for_people = is_terminal(sys.stdout)
+        print_rows(DIFF_TITLES, diff_rows(found, for_people=for_people))
+    echo_err(diff_summary(found))
+    return DONE if found.is_equal else FAILED

@@ -1,0 +1,105 @@
+"""The commands that yank, restore and delete versions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.withdrawals import mark_only, point_at
+
+from aioassets import LocalDriver
+
+Invoke = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def model(invoke: Invoke, source: Path) -> None:
+    """Push two versions."""
+    for arguments in (["new", source, "model"], ["update", source, "model"]):
+        assert invoke(*arguments, "--yes").code == 0
+
+
+def test_a_version_is_yanked_and_restored(invoke: Invoke) -> None:
+    ran = invoke("yank", "model:0.1", "--reason", "bad weights")
+    assert (ran.code, ran.out, ran.err) == (0, "model:0.1\n", "")
+    assert invoke("versions", "model").out == "0.0\n"
+    fetched = invoke("fetch", "model:0.1", "--json")
+    assert fetched.document["version"] == "0.1"
+    assert fetched.err == "model:0.1 has been yanked (bad weights), so use another version if you can.\n"
+    document = invoke("yank", "model:0.1", "--reason", "again", "--json").document
+    assert (document["name"], document["version"], document["reason"]) == ("model", "0.1", "bad weights")
+    assert set(document) == {"name", "version", "date", "by", "reason"}
+    ran = invoke("unyank", "model:0.1")
+    assert (ran.code, ran.out) == (0, "model:0.1\n")
+    assert invoke("unyank", "model:0.1", "--json").document == {"name": "model", "version": "0.1"}
+    assert invoke("versions", "model").out == "0.1\n0.0\n"
+
+
+def test_a_version_is_deleted(invoke: Invoke, tmp_path: Path) -> None:
+    ran = invoke("delete", "model:0.1", "--dry-run", "--json")
+    size = ran.document["size"]
+    assert ran.document == {"name": "model", "version": "0.1", "files": 2, "size": size, "dry_run": True}
+    assert "Dry run: nothing was deleted." in ran.err
+    ran = invoke("delete", "model:0.1")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--yes" in ran.err
+    ran = invoke("delete", "model:0.1", "--yes", "--reason", "leaked", "--json")
+    assert ran.code == 0
+    assert {key: ran.document[key] for key in ("files", "size", "reason", "keeps_old_bytes", "dry_run")} == {
+        "files": 2,
+        "size": size,
+        "reason": "leaked",
+        "keeps_old_bytes": None,
+        "dry_run": False,
+    }
+    assert f"model:0.1: 2 files, {size} bytes, from file://" in ran.err
+    ran = invoke("fetch", "model:0.1")
+    assert ran.code == 3
+    assert "leaked" in ran.err
+    assert invoke("yank", "model:0.1", "--reason", "bad").code == 3
+    ran = invoke("delete", "model:0.1", "--yes")
+    assert (ran.code, ran.out) == (0, "model:0.1\n")
+    assert "0 files, 0 bytes" in ran.err
+
+
+def test_a_version_with_an_alias_is_kept(invoke: Invoke, tmp_path: Path) -> None:
+    asyncio.run(point_at(LocalDriver(tmp_path / "store"), "0.1"))
+    for arguments in (["yank", "model:0.1", "--reason", "bad"], ["delete", "model:0.1"]):
+        ran = invoke(*arguments)
+        assert (ran.code, ran.out) == (4, "")
+        assert "model@prod" in ran.err
+    assert invoke("versions", "model").out == "0.1\n0.0\n"
+
+
+@pytest.mark.parametrize("spec", ["model", "model:0.1[a]", "model:0"])
+@pytest.mark.parametrize("command", [["yank", "--reason", "bad"], ["unyank"], ["delete", "--yes"]])
+def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: str) -> None:
+    ran = invoke(*command, spec)
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_a_reason_is_required(invoke: Invoke) -> None:
+    assert invoke("yank", "model:0.1").code == 2
+
+
+def test_an_interrupted_yank_is_shown_by_clean(invoke: Invoke, tmp_path: Path) -> None:
+    asyncio.run(mark_only(LocalDriver(tmp_path / "store"), "0.1"))
+    ran = invoke("clean", "model", "--yes")
+    assert ran.code == 0
+    assert "model:0.1: unfinished yank, by ann@host" in ran.err
+    assert invoke("versions", "model").out == "0.0\n"
+    ran = invoke("clean", "--publish", "model:0.1")
+    assert ran.code == 4
+    assert "aioassets unyank model:0.1" in ran.err
+
+
+def test_a_deletion_asks_first(on_terminal: Callable[..., Any]) -> None:
+    terminal = on_terminal("delete", "model:0.1")
+    terminal.expect("Delete model:0.1 for good (2 files, ")
+    terminal.type("n\n")
+    ran = terminal.ended()
+    assert ran.code == 1
+    assert "Declined: nothing was deleted." in ran.out + ran.err
