@@ -20,11 +20,14 @@ from aioassets import AioAssetsError, AssetsManager, AssetSpec, Bump, InvalidNam
 from aioassets.drivers.protocol import Expect
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
-from aioassets.model.index import VersionIndex
+from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
+from aioassets.model.marks import Mark
 from aioassets.model.names import is_name, parse_new_name, version_problem
 from aioassets.model.paths import parents, path_problem
+from aioassets.model.pusher import Pusher
+from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.testing import BytesSource
 
@@ -34,6 +37,7 @@ ROOT = "/srv/cache/model/0.0"
 TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda time: time.strftime("%Y-%m-%dT%H-%M-%SZ"))
 NUMBERS = st.tuples(st.integers(0, 30), st.integers(0, 10**20)).map(lambda pair: f"{pair[0]}.{pair[1]}")
 NOW = datetime(2050, 1, 1, tzinfo=UTC)
+MARK = Mark("token", NOW, Pusher("ann", "host"), "bad")
 
 SEGMENTS = st.sampled_from(
     [
@@ -70,6 +74,22 @@ DIGESTS = st.sampled_from(
 )
 
 
+HOLDERS = st.dictionaries(st.sampled_from(["user", "host"]), st.text(max_size=3), max_size=2)
+MARKS = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from(["yanked", "restored", "yanked", "restored", "x"]),
+        "token": st.text(max_size=3),
+        "date": st.sampled_from(["2026-05-06T07:08:09Z", "2026-05-06T07:08:09.5+02:00", "yesterday"]),
+    },
+    optional={"by": HOLDERS, "reason": st.text(max_size=3) | st.none() | st.integers()},
+)
+TOMBSTONES = st.builds(
+    lambda mark, rest: {"aioassets_deleted": {**mark, **rest}},
+    MARKS,
+    st.dictionaries(st.sampled_from(["content_digest", "push_token"]), st.text(max_size=3) | st.none()),
+)
+
+
 @st.composite
 def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
     """Manifests with up to two invalid or malicious changes."""
@@ -94,12 +114,13 @@ def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
                 value["is_directory"] = False
                 rows = draw(st.sampled_from([rows, [{"path": "", **row}]]))
             case 5:
-                names = ["push_date", "labels", "pushed_by", "message", "contents", "x", "aioassets_claim"]
+                names = ["push_date", "labels", "pushed_by", "message", "contents", "x", "aioassets_claim", "mark"]
                 value[draw(st.sampled_from(names))] = draw(JSON)
             case 6:
                 value["files"] = draw(JSON)
     paths_of = {"contents": [row["path"] for row in rows], "empty_directories": folders}
-    return {**paths_of, **({"files": rows} if draw(st.booleans()) else {}), **value}
+    marks = {"mark": draw(MARKS)} if draw(st.integers(0, 3)) == 0 and "mark" not in value else {}
+    return {**paths_of, **({"files": rows} if draw(st.booleans()) else {}), **marks, **value}
 
 
 @st.composite
@@ -133,9 +154,25 @@ CLAIMS = st.fixed_dictionaries(
         "renewals": JSON,
     },
 )
-METAS = documents(weighted(nearly_manifests(), JSON, CLAIMS.map(lambda value: {"aioassets_claim": value})))
+METAS = documents(
+    st.one_of(
+        weighted(nearly_manifests(), JSON, CLAIMS.map(lambda value: {"aioassets_claim": value})),
+        weighted(TOMBSTONES, JSON.map(lambda value: {"aioassets_deleted": value})),
+    )
+)
 LISTED = st.lists(weighted(NUMBERS, TIMES, st.text(max_size=8)), max_size=4)
-INDEXES = documents(weighted(st.fixed_dictionaries({"versions": weighted(LISTED, JSON)}, optional={"x": JSON}), JSON))
+FENCES = st.dictionaries(
+    weighted(NUMBERS, TIMES, st.text(max_size=8)), weighted(st.sampled_from(["yanked", "deleted"]), JSON), max_size=4
+)
+INDEXES = documents(
+    weighted(
+        st.fixed_dictionaries(
+            {"versions": weighted(LISTED, JSON)},
+            optional={"x": JSON, "fences": weighted(FENCES, JSON), "token": weighted(st.text(max_size=3), JSON)},
+        ),
+        JSON,
+    )
+)
 
 
 # Names and specs
@@ -295,6 +332,13 @@ def test_any_meta_is_parsed_or_raises_one_error(data: bytes) -> None:
     if isinstance(meta, Claim):
         assert parse_meta(meta.renewed().to_json()) == meta.renewed()
         return
+    if isinstance(meta, Tombstone):
+        assert not {"push_date", "is_directory", "contents"} & json.loads(meta.to_json()).keys()
+        return
+    for yanked in (True, False):
+        marked = parse_meta(meta.marked(MARK, yanked=yanked).to_json())
+        assert isinstance(marked, Manifest)
+        assert (marked, marked.extra, marked.mark, marked.is_yanked) == (meta, meta.extra, MARK, yanked)
     for path in (*(file.path for file in meta.files), *meta.empty_directories):
         if path or meta.is_directory:
             stays_inside(path)
@@ -309,9 +353,27 @@ def test_any_index_is_parsed_or_raises_one_error(data: bytes) -> None:
     index = parsed(VersionIndex.from_json, data)
     if index is not None:
         assert VersionIndex.from_json(index.to_json()) == index
-        assert json.loads(index.to_json()) == {**json.loads(data), "versions": list(index.versions)}
-        for version in index.versions:
+        written, given = json.loads(index.to_json()), json.loads(data)
+        empty = {key: given[key] for key in ("fences", "token") if not given.get(key) and key in given}
+        assert {**empty, **written} == {**given, "versions": list(index.versions)}
+        for version in index.numbers:
             stays_inside(version)
+
+
+@given(st.lists(st.tuples(NUMBERS, st.sampled_from([*Fence, "lift"])), max_size=6), st.lists(NUMBERS))
+def test_a_fenced_version_is_not_listed_and_a_deleted_one_stays_fenced(
+    changes: list[tuple[str, Fence | str]], listed: list[str]
+) -> None:
+    index = VersionIndex(tuple(dict.fromkeys(listed)), extra={"x": [1]})
+    deleted = set()
+    for version, change in changes:
+        before = index
+        index = index.fenced(version, change, "t") if isinstance(change, Fence) else index.unfenced(version, "u")
+        deleted |= {version} if change is Fence.DELETED else set()
+        assert set(before.numbers) - {version} <= set(index.numbers)
+        assert not set(index.versions) & index.fences.keys()
+        assert {each for each, fence in index.fences.items() if fence is Fence.DELETED} == deleted
+        assert VersionIndex.from_json(index.to_json()).extra == {"x": [1]}
 
 
 def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
