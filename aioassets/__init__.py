@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aioassets.model.names import *
     from aioassets.model.origin import *
     from aioassets.model.pusher import *
+    from aioassets.model.retention import *
     from aioassets.model.versioning import *
     from aioassets.model.withdrawals import *
     from aioassets.progress import *
@@ -54,6 +55,7 @@ _MODULES = (
     "aioassets.model.names",
     "aioassets.model.origin",
     "aioassets.model.pusher",
+    "aioassets.model.retention",
     "aioassets.model.versioning",
     "aioassets.model.withdrawals",
     "aioassets.push.plan",

@@ -270,3 +270,5 @@ class AssetsManager:
     unyank_version = _blocking(_Async.unyank_version)
     plan_delete = _blocking(_Async.plan_delete)
     delete_version = _blocking(_Async.delete_version)
+    plan_prune = _blocking(_Async.plan_prune)
+    prune = _blocking(_Async.prune)

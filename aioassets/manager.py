@@ -20,6 +20,7 @@ from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRule
 from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
+from aioassets.model.retention import PrunePlan, PruneResult, RetentionRules
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
@@ -697,6 +698,50 @@ class AssetsManager:
             return await (await self._session.withdrawal()).delete(name, version, reason)
 
         return await self._run(delete)
+
+    async def plan_prune(
+        self, name: str | None = None, *, keep_last: int | None = None, keep_within: timedelta | None = None
+    ) -> PrunePlan:
+        """Plan which versions to delete and which to keep. Nothing is written.
+
+        A version is kept if any rule applies. The latest version of an asset and versions that an alias points
+        at are always kept. Give at least one rule.
+
+        Args:
+            name: the asset to prune; `None` for all assets.
+            keep_last: the number of versions to keep per major, latest first.
+            keep_within: the age up to which versions are kept, by their push dates and the store's clock.
+
+        Raises:
+            UsageError: if there is no rule, or a rule is invalid.
+            AssetNotFound: if the asset doesn't exist.
+        """
+        rules = RetentionRules(keep_last, keep_within)
+
+        async def plan() -> PrunePlan:
+            return await (await self._session.retention(rules)).plan(name)
+
+        return await self._run(plan)
+
+    async def prune(self, plan: PrunePlan) -> PruneResult:
+        """Delete the versions in a plan that no rule keeps, each as `delete_version` does.
+
+        The rules are applied again before each deletion, so versions that have got an alias are kept. If some
+        versions can't be deleted, the others still are, and the result lists both.
+
+        Args:
+            plan: a plan from `plan_prune`.
+
+        Raises:
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+            StoreUnavailable: if the store can't be reached.
+        """
+
+        async def prune() -> PruneResult:
+            await self._session.require_suitable()
+            return await (await self._session.retention(plan.rules)).run(plan)
+
+        return await self._run(prune)
 
     def _retrieval(
         self,

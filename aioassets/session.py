@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from aioassets.cleanup.clean import Cleaning
+from aioassets.cleanup.retention import Retention
 from aioassets.cleanup.store import StoreCleaning
 from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.drivers import Location, make_driver
@@ -16,6 +17,7 @@ from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
+from aioassets.model.retention import RetentionRules
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
@@ -98,6 +100,10 @@ class Session:
         holder = (await self.claimant()).holder
         timeout = self.settings.cleanup_timeout
         return Withdrawal(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
+
+    async def retention(self, rules: RetentionRules) -> Retention:
+        """Return an object that deletes versions by rules. Raises `InvalidSetting` if there is no store."""
+        return Retention(self.store, self.scheme, rules, await self.withdrawal())
 
     async def require_suitable(self) -> None:
         """Probe the store, unless this has been done recently or the user has declared a single writer.

@@ -33,6 +33,7 @@ from aioassets.cli.options import (
     StoreOptions,
     grouped,
 )
+from aioassets.cli.retention_commands import prune
 from aioassets.cli.view_commands import diff, log, show
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
@@ -220,7 +221,7 @@ for viewing in (show, log, diff):
     cli.add_command(viewing)
 
 
-for withdrawing in (yank, unyank, delete):
+for withdrawing in (yank, unyank, delete, prune):
     cli.add_command(withdrawing)
 
 

@@ -26,7 +26,7 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
     return [
         f"Asset     {plan.name}",
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
-        *_aligned("Existing", _existing_versions(plan.versions)),
+        *aligned("Existing", _existing_versions(plan.versions)),
         f"Version   {plan.version} (expected)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",
     ]
@@ -36,7 +36,7 @@ def leftover_lines(plan: CleaningPlan) -> Iterator[str]:
     """Yield a line for each leftover, with removable leftovers first."""
     for title, removable in (("Remove", True), ("Keep", False)):
         rows = [leftover_text(leftover) for leftover in plan.leftovers if leftover.removable is removable]
-        yield from _aligned(title, rows) if rows else ()
+        yield from aligned(title, rows) if rows else ()
     if not plan.leftovers:
         yield "No leftovers found."
     elif not plan.removable:
@@ -61,7 +61,8 @@ def leftover_text(leftover: Leftover) -> str:
     return f"{leftover_label(leftover)}: {text}" + (f" ({leftover.advice})" if leftover.advice else "")
 
 
-def _aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
+def aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
+    """Yield one line per text. The title is before the first one."""
     for heading, text in itertools.zip_longest([title], texts, fillvalue=""):
         yield f"{heading:<10}{text}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import StoreOptions
@@ -13,6 +13,11 @@ from aioassets.cli.units import human_files
 from aioassets.errors import VersionInUse
 from aioassets.model.marks import Mark
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
+
+OLD_BYTES: Final = (
+    "The bucket has object versioning: it keeps the deleted files as noncurrent versions, which take up space until a "
+    "lifecycle rule removes them."
+)
 
 
 async def yank(name: str, version: str, reason: str, store: StoreOptions, *, as_json: bool) -> None:
@@ -76,10 +81,7 @@ def _dry_run(plan: DeletionPlan, *, as_json: bool) -> int:
 def _print_deletion(result: DeletionResult, *, as_json: bool) -> None:
     echo_err(f"Deleted {human_files(result.files, result.size)}.")
     if result.keeps_old_bytes:
-        echo_err(
-            "The bucket has object versioning: it keeps the deleted files as noncurrent versions, which take up space "
-            "until a lifecycle rule removes them."
-        )
+        echo_err(OLD_BYTES)
     if not as_json:
         echo(f"{result.name}:{result.version}")
         return

@@ -293,6 +293,29 @@ async def test_a_listing_ended_at_any_step(new_world: NewWorld) -> None:
 
 
 @natively
+async def test_views_ended_at_any_step(new_world: NewWorld) -> None:
+    """Nothing of them is left."""
+    world = new_world(0)
+    manager = world.manager
+    await manager.create_asset(world.tree, "model")
+
+    async def everything() -> None:
+        assert (await manager.describe_asset("model")).version == "0.0"
+        assert len(await manager.log_versions("model")) == 1
+        assert (await manager.diff_versions("model", world.tree)).is_equal
+        assert (await manager.update_asset(world.tree, "model", if_changed=True)).unchanged
+        assert [asset.name async for asset in manager.list_assets(describe=True)] == ["model"]
+
+    async def end_at(nth: int) -> Ended:
+        outcome = await ended_at(nth, everything)
+        await world.left_nothing(outcome)
+        await everything()
+        return outcome
+
+    await at_each_step(end_at)
+
+
+@natively
 async def test_the_other_calls_of_a_manager_go_on(new_world: NewWorld) -> None:
     """Calls for the same asset and the same version go on, too."""
 

@@ -184,3 +184,28 @@ def on_terminal() -> Iterator[Callable[..., Terminal]]:
             return terminal
 
         yield start
+
+
+URLS = {
+    "local": "{path}",
+    "s3": "s3://{bucket}",
+    "gcs": "gs://{bucket}",
+    "azure": "az://{container}",
+}
+
+
+@pytest.fixture
+def tolerant(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a server that starts for a test print warnings."""
+    monkeypatch.delenv("PYTHONWARNINGS")
+
+
+@pytest.fixture
+def run_on_store(tolerant: None, invoke: Invoke, place: dict[str, Any]) -> Invoke:
+    """Run a command on a store that other processes can use, too."""
+    if place["kind"] == "memory":
+        pytest.skip("a store in memory ends with its process")
+    url = URLS[place["kind"]].format(**place)
+    used = ("kind", "path", "bucket", "container")
+    options = [part for name, value in place.items() if name not in used for part in ("-o", f"{name}={value}")]
+    return lambda *args: invoke(*args, "--bucket", url, *options)

@@ -41,8 +41,10 @@ def completed(*words: str) -> list[str]:
 
 
 def test_commands_are_completed() -> None:
-    assert completed("") == ["new", "update", "list", "versions", "fetch", "verify", "clean"]
-    assert completed("u") == ["update"]
+    pushing, looking = ["new", "update"], ["show", "log", "diff"]
+    withdrawing = ["yank", "unyank", "delete", "prune"]
+    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
+    assert completed("u") == ["update", "unyank"]
 
 
 def test_options_are_completed() -> None:

@@ -210,6 +210,7 @@ def test_every_error_class_has_an_exit_code() -> None:
         "AssetExists",
         "Conflict",
         "PushContended",
+        "VersionContended",
         "VersionDiffers",
         "VersionInUse",
         "VersionYanked",

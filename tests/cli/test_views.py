@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tools.inspection import store_of
-from tools.states import mark_yanked, point
+from tools.states import bury, mark_yanked, point
 
 from aioassets import LocalDriver
 from aioassets.store.documents import AssetStore
@@ -96,8 +96,16 @@ class TestShow:
             "reason": None,
         }
 
+    def test_a_deleted_version_is_reported(self, invoke: Invoke, pushed: None, store: AssetStore) -> None:
+        asyncio.run(bury(store, "team/model", "0.0", "bad data"))
+        for args in (["show", "team/model:0.0"], ["diff", "team/model", "team/model:0.0"]):
+            ran = invoke(*args)
+            assert (ran.code, ran.out) == (3, "")
+            assert "team/model:0.0 was deleted" in ran.err
+            assert "bad data" in ran.err
+
     def test_a_missing_version_is_reported(self, invoke: Invoke, pushed: None) -> None:
-        for spec in ("team/model:1", "team/model@dev", "modle", "team/model[z]"):
+        for spec in ("team/model:1", "team/model@dev", "absent", "team/model[z]"):
             assert invoke("show", spec).code == 3
 
 
@@ -111,7 +119,7 @@ class TestLog:
         ]
         assert len(invoke("log", "team/model", "-n", "1").out.splitlines()) == 1
         assert invoke("log", "team/model", "-n", "0").code == 2
-        assert invoke("log", "modle").code == 3
+        assert invoke("log", "absent").code == 3
 
     def test_it_prints_json(self, invoke: Invoke, pushed: None) -> None:
         document = invoke("log", "team/model", "--json").document

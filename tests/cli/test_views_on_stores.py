@@ -7,36 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tools.factories import driver_at
 from tools.inspection import store_of
 from tools.states import point
 
 Invoke = Callable[..., Any]
-
-URLS = {
-    "local": "{path}",
-    "s3": "s3://{bucket}",
-    "gcs": "gs://{bucket}",
-    "azure": "az://{container}",
-}
-
-
-@pytest.fixture
-def tolerant(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a server that starts for a test print warnings."""
-    monkeypatch.delenv("PYTHONWARNINGS")
-
-
-@pytest.fixture
-def run(tolerant: None, invoke: Invoke, place: dict[str, Any]) -> Invoke:
-    """Run a command on a store that other processes can use, too."""
-    if place["kind"] == "memory":
-        pytest.skip("a store in memory ends with its process")
-    url = URLS[place["kind"]].format(**place)
-    used = ("kind", "path", "bucket", "container")
-    options = [part for name, value in place.items() if name not in used for part in ("-o", f"{name}={value}")]
-    return lambda *args: invoke(*args, "--bucket", url, *options)
 
 
 async def set_alias(place: dict[str, Any]) -> None:
@@ -45,22 +20,22 @@ async def set_alias(place: dict[str, Any]) -> None:
     await driver.aclose()
 
 
-def test_each_command(run: Invoke, place: dict[str, Any], source: Path) -> None:
-    assert run("new", source, "team/model", "-y", "-m", "first", "--label", "stage=prod").code == 0
-    assert run("update", source, "team/model", "--if-changed").out == "team/model:0.0\n"
-    assert run("diff", "team/model", source).code == 0
+def test_each_command(run_on_store: Invoke, place: dict[str, Any], source: Path) -> None:
+    assert run_on_store("new", source, "team/model", "-y", "-m", "first", "--label", "stage=prod").code == 0
+    assert run_on_store("update", source, "team/model", "--if-changed").out == "team/model:0.0\n"
+    assert run_on_store("diff", "team/model", source).code == 0
     (source / "a").write_bytes(b"FIRST")
-    assert run("diff", "team/model", source).out == "changed\ta\t5\t5\t\n"
-    assert run("update", source, "team/model", "--if-changed", "-y").out == "team/model:0.1\n"
+    assert run_on_store("diff", "team/model", source).out == "changed\ta\t5\t5\t\n"
+    assert run_on_store("update", source, "team/model", "--if-changed", "-y").out == "team/model:0.1\n"
     asyncio.run(set_alias(place))
 
-    shown = run("show", "team/model@prod", "--files", "--json").document
+    shown = run_on_store("show", "team/model@prod", "--files", "--json").document
     assert (shown["version"], shown["message"], shown["labels"]) == ("0.0", "first", {"stage": "prod"})
     assert (shown["aliases"], shown["files"], shown["size"]) == (["prod"], 2, 11)
     assert [entry["path"] for entry in shown["entries"]] == ["a", "b"]
-    logged = run("log", "team/model", "--json").document["versions"]
+    logged = run_on_store("log", "team/model", "--json").document["versions"]
     assert [(each["version"], each["aliases"]) for each in logged] == [("0.1", []), ("0.0", ["prod"])]
-    assert run("diff", "team/model@prod", "team/model").out == "changed\ta\t5\t5\t\n"
-    assert run("list", "--label", "stage=prod").out == ""
-    assert run("list", "--label", "stage=prod", "--alias", "prod").out == "team/model\t0.1,0.0\n"
-    assert run("list", "--long").out.startswith("team/model\t0.1\t")
+    assert run_on_store("diff", "team/model@prod", "team/model").out == "changed\ta\t5\t5\t\n"
+    assert run_on_store("list", "--label", "stage=prod").out == ""
+    assert run_on_store("list", "--label", "stage=prod", "--alias", "prod").out == "team/model\t0.1,0.0\n"
+    assert run_on_store("list", "--long").out.startswith("team/model\t0.1\t")

@@ -19,6 +19,7 @@ from aioassets import AssetsManager, Driver, MemoryDriver, PushResult, SourceCha
 from aioassets.drivers.protocol import Expect
 from aioassets.model.digests import best_of
 from aioassets.push.sources import LocalFile
+from aioassets.runtime.threads import THREADS
 
 INDEX = "assets/model.versions"
 
@@ -164,6 +165,20 @@ class TestHashing:
         pushed = await manager.create_asset(tree, "model")
         assert (await update(manager, tree)).unchanged
         assert (len(hashed), len(set(hashed))) == (pushed.files, pushed.files)
+
+    async def test_hashing_stops_at_a_difference(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, tmp_path: Path, hashed: list[str]
+    ) -> None:
+        many = tmp_path / "many"
+        many.mkdir()
+        for number in range(8 * THREADS):
+            (many / f"{number}").write_text("a")
+        manager = make_manager(memory)
+        await manager.create_asset(many, "model")
+        for file in many.iterdir():
+            file.write_text("b")
+        assert not (await update(manager, many)).unchanged
+        assert len(hashed) <= THREADS
 
     async def test_a_file_that_changes_meanwhile_is_an_error(
         self, memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, monkeypatch: pytest.MonkeyPatch

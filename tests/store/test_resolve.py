@@ -83,7 +83,7 @@ async def test_an_alias_of_a_deleted_version_is_reported(store: AssetStore) -> N
 async def test_what_is_missing_is_reported(store: AssetStore) -> None:
     with pytest.raises(AliasNotFound, match="Its aliases: prod"):
         await found(store, "model@stable")
-    for spec in ("modle@prod", "modle", "modle:0.0"):
+    for spec in ("absent@prod", "absent", "absent:0.0"):
         with pytest.raises(AssetNotFound):
             await found(store, spec)
     for spec in ("model:2", "model:2.0"):

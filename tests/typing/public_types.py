@@ -20,6 +20,7 @@ from aioassets import (
     Driver,
     Event,
     FetchedAsset,
+    FileChange,
     FileEntry,
     FileTransferred,
     InvalidSetting,
@@ -27,7 +28,9 @@ from aioassets import (
     MajorMinor,
     ManagerStateError,
     Manifest,
+    Mark,
     MemoryDriver,
+    Origin,
     Progress,
     Pusher,
     PushPlan,
@@ -36,6 +39,8 @@ from aioassets import (
     SimpleDate,
     TransferFinished,
     TransferStarted,
+    VersionDescription,
+    VersionDiff,
     VersioningScheme,
     VersionNotFound,
 )
@@ -67,6 +72,8 @@ async def pushing(manager: AssetsManager, path: Path) -> None:
     result = await manager.push(plan)
     assert_type((result.name, result.version, result.url), tuple[str, str, str])
     assert_type((result.files, result.size, result.dry_run), tuple[int, int, bool])
+    assert_type((await manager.update_asset(path, "team/model", if_changed=True)).unchanged, bool)
+    assert_type((await manager.plan_update(path, "team/model", if_changed=True)).unchanged, bool)
 
 
 async def fetching(manager: AssetsManager) -> None:
@@ -98,6 +105,26 @@ async def listing(manager: AssetsManager) -> None:
     async for asset in manager.list_assets():
         assert_type(asset.name, str)
         assert_type(asset.versions, tuple[str, ...])
+    async for asset in manager.list_assets(labels={"stage": "prod"}, alias="prod", describe=True):
+        assert_type(asset.described, VersionDescription | None)
+
+
+async def looking(manager: AssetsManager, path: Path) -> None:
+    described = await manager.describe_asset("team/model@prod")
+    assert_type(described, VersionDescription)
+    assert_type(described.push_date, datetime | None)
+    assert_type(described.labels, Mapping[str, str])
+    assert_type((described.file_count, described.size), tuple[int, int | None])
+    assert_type(described.files, Sequence[FileEntry])
+    assert_type(described.aliases, tuple[str, ...])
+    assert_type((described.yanked, described.origin), tuple[Mark | None, Origin | None])
+    assert_type(await manager.log_versions("team/model", None), list[VersionDescription])
+
+    found = await manager.diff_versions(AssetSpec("team/model"), path)
+    assert_type(found, VersionDiff)
+    assert_type(found.added, tuple[FileEntry, ...])
+    assert_type(found.renamed, tuple[FileChange, ...])
+    assert_type((found.is_equal, found.unchanged, found.bytes_added), tuple[bool, int, int | None])
 
 
 async def watching(manager: AssetsManager, path: Path) -> None:

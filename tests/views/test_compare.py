@@ -104,7 +104,7 @@ class TestTwoVersions:
     async def test_what_does_not_exist_is_reported(self, manager: AssetsManager, files: Files) -> None:
         await manager.create_asset(files("a"), "model")
         expected: dict[str, type[Exception]] = {
-            "modle": AssetNotFound,
+            "absent": AssetNotFound,
             "model:1": VersionNotFound,
             "model@prod": AliasNotFound,
             "model[part]": PartNotFound,

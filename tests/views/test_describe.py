@@ -143,7 +143,7 @@ class TestDescribing:
         await manager.update_asset(files("b"), "model")
         await bury(store, "model", "0.0", "bad data")
         expected = {
-            "modle": AssetNotFound,
+            "absent": AssetNotFound,
             "model:1": VersionNotFound,
             "model:0.0": VersionDeleted,
             "model@prod": AliasNotFound,

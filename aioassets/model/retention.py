@@ -1,0 +1,178 @@
+"""Rules for which versions to keep, and the plan and result of deleting all others."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from aioassets.errors import AioAssetsError, UsageError
+from aioassets.model.versioning import VersioningScheme
+from aioassets.model.withdrawals import DeletionResult
+
+__all__ = ["KeepReason", "PrunePlan", "PruneResult", "PrunedVersion", "RetentionRules"]
+
+
+class KeepReason(enum.StrEnum):
+    """Reason why a version is kept."""
+
+    LATEST = "latest"
+    """It is the latest version of the asset."""
+    LAST = "last"
+    """It is among the last versions of its major."""
+    RECENT = "recent"
+    """It was pushed recently."""
+    ALIAS = "alias"
+    """An alias points at it."""
+    UNREADABLE = "unreadable"
+    """Its manifest can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRules:
+    """Rules for which versions to keep. A version is kept if any rule applies.
+
+    The latest listed version of an asset and versions that an alias points at are always kept.
+
+    Attributes:
+        keep_last: the number of listed versions to keep per major, latest first; `None` for no such rule.
+        keep_within: the age up to which versions are kept, by their push dates; `None` for no such rule.
+
+    Raises:
+        UsageError: if there is no rule, or a rule is invalid.
+    """
+
+    keep_last: int | None = None
+    keep_within: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_last is None and self.keep_within is None:
+            raise UsageError("Pruning needs a rule: give keep_last (--keep-last), keep_within (--keep-within) or both.")
+        if self.keep_last is not None and self.keep_last < 1:
+            raise UsageError(f"keep_last must be at least 1, but it is {self.keep_last}.")
+        if self.keep_within is not None and self.keep_within < timedelta():
+            raise UsageError("keep_within must not be negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedVersion:
+    """A version in a prune plan.
+
+    Attributes:
+        name: the asset's name.
+        version: the version.
+        push_date: when it was pushed, by the pusher's clock; `None` if its manifest can't be read.
+        files: the number of its files.
+        size: their total size in bytes; `None` if the manifest doesn't record sizes.
+        is_yanked: whether it is yanked.
+        aliases: the aliases that point at it, sorted.
+        reasons: why it is kept; empty if it is to be deleted.
+    """
+
+    name: str
+    version: str
+    push_date: datetime | None = None
+    files: int = 0
+    size: int | None = None
+    is_yanked: bool = False
+    aliases: tuple[str, ...] = ()
+    reasons: tuple[KeepReason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrunePlan:
+    """Plan of which versions to delete and which to keep.
+
+    Attributes:
+        rules: the rules.
+        versions: all complete versions, by asset name, latest first.
+    """
+
+    rules: RetentionRules
+    versions: tuple[PrunedVersion, ...]
+
+    @property
+    def deleted(self) -> tuple[PrunedVersion, ...]:
+        """The versions to delete."""
+        return tuple(version for version in self.versions if not version.reasons)
+
+    @property
+    def kept(self) -> tuple[PrunedVersion, ...]:
+        """The versions to keep."""
+        return tuple(version for version in self.versions if version.reasons)
+
+    @property
+    def size(self) -> int:
+        """The total size in bytes of the versions to delete, as far as their manifests record it."""
+        return sum(version.size or 0 for version in self.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """Result of deleting the versions in a plan.
+
+    Attributes:
+        deleted: the deleted versions.
+        kept: versions in the plan that were kept after all, and why: something has changed since it was made.
+        failed: versions that could not be deleted, with the errors.
+    """
+
+    deleted: tuple[DeletionResult, ...]
+    kept: tuple[PrunedVersion, ...]
+    failed: tuple[tuple[PrunedVersion, AioAssetsError], ...]
+
+    @property
+    def size(self) -> int:
+        """The total size in bytes of the deleted objects."""
+        return sum(deletion.size for deletion in self.deleted)
+
+
+def decided(
+    rules: RetentionRules,
+    scheme: VersioningScheme,
+    versions: Sequence[PrunedVersion],
+    aliases: Mapping[str, Sequence[str]],
+    now: datetime,
+) -> list[PrunedVersion]:
+    """Return the versions of one asset, latest first, each with the reasons for keeping it.
+
+    Yanked versions don't count towards `keep_last`. They are kept as long as an earlier version of their major is.
+
+    Args:
+        rules: the rules.
+        scheme: the versioning scheme.
+        versions: the complete versions of the asset.
+        aliases: the aliases that point at each version.
+        now: the current time.
+    """
+    numbers = {row.version: row for row in versions}
+    ordered = [numbers[number] for number in scheme.select(None, numbers)]
+    listed = [row.version for row in ordered if not row.is_yanked]
+    last = _last(scheme, ordered, rules.keep_last or 0)
+
+    def reasons(row: PrunedVersion) -> Iterable[KeepReason]:
+        if row.version in listed[:1]:
+            yield KeepReason.LATEST
+        if row.version in last:
+            yield KeepReason.LAST
+        if rules.keep_within is not None and row.push_date is not None and now - row.push_date <= rules.keep_within:
+            yield KeepReason.RECENT
+        if aliases.get(row.version):
+            yield KeepReason.ALIAS
+        if row.push_date is None:
+            yield KeepReason.UNREADABLE
+
+    return [replace(row, aliases=tuple(aliases.get(row.version, ())), reasons=tuple(reasons(row))) for row in ordered]
+
+
+def _last(scheme: VersioningScheme, ordered: Sequence[PrunedVersion], count: int) -> set[str]:
+    """Return the last `count` listed versions of each major, and all yanked ones that are later than any of these."""
+    found: set[str] = set()
+    counts: dict[str, int] = {}
+    for row in ordered:
+        series = scheme.series(row.version)
+        if counts.get(series, 0) < count:
+            found.add(row.version)
+            counts[series] = counts.get(series, 0) + (not row.is_yanked)
+    return found
