@@ -8,11 +8,12 @@ from functools import partial
 from typing import Final
 
 from aioassets.errors import AssetNotFound, InvalidName, StoreCorrupt, VersionNotFound
+from aioassets.model.aliases import AliasTable
 from aioassets.model.description import VersionDescription
 from aioassets.model.names import AssetSpec, parse_alias, parse_name
 from aioassets.runtime.tasks import for_each, gather2
 from aioassets.store.documents import AssetStore
-from aioassets.store.resolve import first_available
+from aioassets.store.resolve import first_available, shown_aliases
 
 INDEXES_AT_ONCE: Final = 64
 """Maximum number of indexes that a listing reads concurrently."""
@@ -115,11 +116,16 @@ async def _indexed(store: AssetStore, name: str) -> AssetVersions | None:
     return AssetVersions(name, state.index.versions) if state.exists else None
 
 
+async def _required_aliases(store: AssetStore, name: str) -> AliasTable:
+    return (await store.read_aliases(name)).table
+
+
 async def _described(store: AssetStore, alias: str | None, name: str) -> AssetVersions | None:
-    asset, aliases = await gather2(partial(_indexed, store, name), partial(store.read_aliases, name))
+    read_aliases = shown_aliases if alias is None else _required_aliases
+    asset, aliases = await gather2(partial(_indexed, store, name), partial(read_aliases, store, name))
     if asset is None:
         return None
-    target = aliases.table.target(alias) if alias is not None else None
+    target = aliases.target(alias) if alias is not None else None
     versions = asset.versions if alias is None else [target] if target is not None else []
     if not versions:
         return asset
@@ -130,5 +136,5 @@ async def _described(store: AssetStore, alias: str | None, name: str) -> AssetVe
     except StoreCorrupt as error:
         return replace(asset, error=error)
     where = store.url_of(name, found.version)
-    described = VersionDescription.of(name, found.version, where, found.manifest, aliases.table.of(found.version))
+    described = VersionDescription.of(name, found.version, where, found.manifest, aliases.of(found.version))
     return replace(asset, described=described)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aioassets.errors import (
+    AccessDenied,
     AioAssetsError,
     AliasNotFound,
     AssetNotFound,
@@ -14,14 +16,18 @@ from aioassets.errors import (
     VersionDeleted,
     VersionNotFound,
 )
+from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import Claim
 from aioassets.model.index import VersionIndex
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
-from aioassets.store.documents import AliasState, AssetStore
+from aioassets.runtime.notices import NOTICE
+from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,19 @@ async def candidates(store: AssetStore, scheme: VersioningScheme, spec: AssetSpe
     return selected
 
 
-async def alias_target(store: AssetStore, name: str, alias: str, known: AliasState | None = None) -> str:
+async def shown_aliases(store: AssetStore, name: str) -> AliasTable:
+    """Return an asset's aliases for a description, or an empty table and a warning if access is denied.
+
+    S3 denies access to a missing object, and so to the aliases of an asset without any, unless listing is permitted.
+    """
+    try:
+        return (await store.read_aliases(name)).table
+    except AccessDenied as error:
+        logger.warning("Showing no aliases of %s: %s", name, error, extra=NOTICE)
+        return AliasTable()
+
+
+async def alias_target(store: AssetStore, name: str, alias: str, known: AliasTable | None = None) -> str:
     """Return the version that an alias points at.
 
     Args:
@@ -92,7 +110,7 @@ async def alias_target(store: AssetStore, name: str, alias: str, known: AliasSta
         AssetNotFound: if the asset doesn't exist.
         AliasNotFound: if the asset has no such alias.
     """
-    table = (known or await store.read_aliases(name)).table
+    table = known if known is not None else (await store.read_aliases(name)).table
     target = table.target(alias)
     if target is not None:
         return target

@@ -13,9 +13,16 @@ from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.tasks import for_each, gather2
-from aioassets.store.documents import AliasState, AssetStore
+from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
-from aioassets.store.resolve import SealedVersion, alias_target, find_version, first_available, read_manifest
+from aioassets.store.resolve import (
+    SealedVersion,
+    alias_target,
+    find_version,
+    first_available,
+    read_manifest,
+    shown_aliases,
+)
 
 MANIFESTS_AT_ONCE: Final = 16
 """Maximum number of manifests that a log reads concurrently, each of which may list a million files."""
@@ -44,16 +51,16 @@ async def describe(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec)
         found.version,
         url if spec.part is None else f"{url}/{spec.part}",
         found.manifest,
-        aliases.table.of(found.version),
+        aliases.of(found.version),
         part=spec.part,
         files=selection.files,
     )
 
 
-async def _resolved(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec) -> tuple[SealedVersion, AliasState]:
+async def _resolved(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec) -> tuple[SealedVersion, AliasTable]:
     if spec.alias is None:
-        return await gather2(partial(find_version, store, scheme, spec), partial(store.read_aliases, spec.name))
-    aliases = await store.read_aliases(spec.name)
+        return await gather2(partial(find_version, store, scheme, spec), partial(shown_aliases, store, spec.name))
+    aliases = (await store.read_aliases(spec.name)).table
     target = await alias_target(store, spec.name, spec.alias, aliases)
     return await first_available(store, spec, [target]), aliases
 
@@ -70,7 +77,7 @@ async def log_versions(
     parse_name(name)
     if limit is not None and limit < 1:
         raise UsageError(f"The limit of a log must be at least 1, not {limit}.")
-    state, aliases = await gather2(partial(store.read_index, name), partial(store.read_aliases, name))
+    state, aliases = await gather2(partial(store.read_index, name), partial(shown_aliases, store, name))
     if not state.exists:
         raise AssetNotFound(name, store.url)
     check_index(state, scheme, name)
@@ -79,7 +86,7 @@ async def log_versions(
 
     async def read(version: str) -> None:
         try:
-            found[version] = await _summary(store, name, version, aliases.table)
+            found[version] = await _summary(store, name, version, aliases)
         except (StoreCorrupt, NotFound) as error:
             if not isinstance(error, VersionDeleted):
                 found[version] = _unreadable(store, name, version, error)

@@ -14,6 +14,7 @@ from tools.interposer import Interposer
 from tools.states import DATE, bury, mark_yanked, point
 
 from aioassets import (
+    AccessDenied,
     AliasNotFound,
     AssetNotFound,
     AssetsManager,
@@ -30,7 +31,7 @@ from aioassets import (
     VersionNotFound,
     __version__,
 )
-from aioassets.drivers.protocol import Expect
+from aioassets.drivers.protocol import Document, Expect
 from aioassets.model.files import FileTable
 from aioassets.model.index import VersionIndex
 from aioassets.store.documents import AssetStore
@@ -279,3 +280,27 @@ class TestListing:
     async def test_an_invalid_alias_is_refused(self, manager: AssetsManager) -> None:
         with pytest.raises(InvalidAlias):
             _ = [asset async for asset in manager.list_assets(alias="1.2")]
+
+
+async def test_aliases_that_may_not_be_read_are_not_shown(
+    tmp_path: Path, make_manager: ManagerFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S3 denies access to a missing object if listing isn't permitted."""
+    driver = MemoryDriver()
+    manager = make_manager(driver)
+    (tmp_path / "file").write_bytes(b"data")
+    await manager.create_asset(tmp_path / "file", "model")
+    read = driver.read
+
+    async def refuse(key: str, **options: Any) -> Document:
+        if key.endswith(".aliases"):
+            raise AccessDenied(driver.url, f"read {key!r}", "403.")
+        return await read(key, **options)
+
+    monkeypatch.setattr(driver, "read", refuse)
+    assert (await manager.describe_asset("model")).aliases == ()
+    assert [found.aliases for found in await manager.log_versions("model")] == [()]
+    assert [asset.described is not None async for asset in manager.list_assets(describe=True)] == [True]
+    assert "Showing no aliases of model" in caplog.text
+    with pytest.raises(AccessDenied):
+        await manager.describe_asset("model@prod")
