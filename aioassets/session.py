@@ -29,6 +29,7 @@ from aioassets.runtime.machine import Claimant, this_process
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import in_thread
 from aioassets.settings import Settings
+from aioassets.store.aliases import Aliases
 from aioassets.store.documents import AssetStore
 from aioassets.store.probe import ProbeCache
 from aioassets.store.single_writer import SingleWriter
@@ -79,6 +80,18 @@ class Session:
         if self._pushes is None:
             raise _no_bucket()
         return self._pushes
+
+    @property
+    def aliases(self) -> Aliases:
+        """The object that reads and moves aliases. Raises `InvalidSetting` if there is no store."""
+        return Aliases(
+            store=self.store,
+            scheme=self.scheme,
+            retry=self._retry,
+            claimant=self.claimant,
+            require_suitable=self.require_suitable,
+            cleanup_timeout=self.settings.cleanup_timeout,
+        )
 
     async def cleaning(self, rules: CleaningRules, *, changing: bool = False) -> Cleaning:
         """Return an object that cleans up the store and the assets directory.

@@ -72,6 +72,11 @@ class AliasTable:
         """Return the aliases that point at a version, sorted."""
         return tuple(sorted(alias for alias, move in self.current.items() if move.version == version))
 
+    def moves(self, alias: str) -> tuple[AliasMove, ...]:
+        """Return the recorded moves of an alias, latest first. The latest one of an existing alias is always kept."""
+        moves = tuple(move for move in self.history if move.alias == alias)
+        return moves or tuple(move for move in [self.current.get(alias)] if move is not None)
+
     def moved(self, alias: str, version: str | None, mark: Mark) -> AliasTable:
         """Return the table that results from a change to an alias.
 
