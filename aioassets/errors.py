@@ -169,7 +169,8 @@ class InvalidSpec(UsageError):
     def __init__(self, spec: str, reason: str) -> None:
         self.spec = spec
         super().__init__(
-            f"{spec!r} is not a valid asset spec: {reason}. Write name, name:1, name:1.2 or name:1.2[sub/part]."
+            f"{spec!r} is not a valid asset spec: {reason}. "
+            "Write name, name:1, name:1.2 or name@alias, optionally followed by [sub/part]."
         )
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from types import EllipsisType
 from typing import Any, Self
 
 from aioassets.drivers.protocol import Driver
@@ -14,6 +15,7 @@ from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.model.aliases import AliasMove
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
@@ -540,6 +542,111 @@ class AssetsManager:
             StoreUnavailable: if the store can't be reached.
         """
         return await self._run(lambda: compare(self._session.store, self._session.scheme, a, b))
+
+    # Aliases
+
+    async def set_alias(
+        self,
+        name: str,
+        alias: str,
+        version: str,
+        *,
+        expect: str | EllipsisType | None = ...,
+        reason: str | None = None,
+    ) -> AliasMove:
+        """Point an alias, such as `prod`, at a version.
+
+        Of any number of concurrent calls with the same expectation, at most one moves the alias.
+
+        Args:
+            name: the asset's name.
+            alias: the alias. It consists of letters, digits, `.`, `_` and `-`, and begins with a letter.
+            version: the complete version number, such as `1.2`.
+            expect: the version that the alias must point at for the move to take place, or `None` if the alias must
+                not exist. By default, it may point anywhere.
+            reason: free text for the history.
+
+        Returns:
+            The move, or the last move of the alias if it points at the version already.
+
+        Raises:
+            AliasMoved: if the alias doesn't point at the expected version.
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the version is yanked.
+            InvalidAlias: if the alias is invalid.
+            InvalidVersion: if the version is partial, or doesn't fit the versioning scheme.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+        return await self._run(lambda: self._session.aliases.move(name, alias, version, expected=expect, reason=reason))
+
+    async def remove_alias(
+        self, name: str, alias: str, *, expect: str | EllipsisType = ..., reason: str | None = None
+    ) -> AliasMove:
+        """Remove an alias. Its moves stay in the history.
+
+        Args:
+            name: the asset's name.
+            alias: the alias.
+            expect: the version that the alias must point at to be removed. By default, it may point anywhere.
+            reason: free text for the history.
+
+        Returns:
+            The removal, whose `previous` is the version that the alias pointed at.
+
+        Raises:
+            AliasNotFound: if the alias doesn't exist.
+            AliasMoved: if it doesn't point at the expected version.
+            AssetNotFound: if the asset doesn't exist.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+        return await self._run(lambda: self._session.aliases.remove(name, alias, expected=expect, reason=reason))
+
+    async def rollback_alias(self, name: str, alias: str, *, reason: str | None = None) -> AliasMove:
+        """Point an alias at the version that it pointed at before its last move. Restore an alias that was removed.
+
+        A second rollback undoes the first one.
+
+        Args:
+            name: the asset's name.
+            alias: the alias.
+            reason: free text for the history.
+
+        Raises:
+            AliasNotFound: if the alias has never existed, or has pointed at one version only.
+            VersionNotFound: if the previous version doesn't exist.
+            VersionDeleted: if the previous version was deleted.
+            VersionYanked: if the previous version is yanked.
+            AliasMoved: if another process moved the alias at the same time.
+            AssetNotFound: if the asset doesn't exist.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+        return await self._run(lambda: self._session.aliases.roll_back(name, alias, reason=reason))
+
+    async def list_aliases(self, name: str) -> dict[str, AliasMove]:
+        """Return the latest move of each alias of an asset, sorted by alias. Its `version` is the target.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+        """
+        return await self._run(lambda: self._session.aliases.targets(name))
+
+    async def alias_history(self, name: str, alias: str | None = None) -> list[AliasMove]:
+        """Return the moves of an alias, latest first. The history of an asset keeps the last 100 moves.
+
+        Args:
+            name: the asset's name.
+            alias: the alias; `None` for the moves of all aliases.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            AliasNotFound: if the alias doesn't exist, and its history has no moves.
+        """
+        return await self._run(lambda: self._session.aliases.history(name, alias))
 
     # Clean
 

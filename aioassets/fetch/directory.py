@@ -9,6 +9,7 @@
 `{root}/.aioassets/{name}/{version}.staging-*/`    files that one fetch is downloading
 `{root}/.aioassets/{name}/{version}.payload-*`     a payload or files whose usual place was taken
 `{root}/.aioassets/{name}/{version}.aside-*`       a payload or files that didn't match the version
+`{root}/.aioassets/{name}/@{alias}.alias`          the target of an alias when it was last looked up
 =================================================  ======================================================
 
 `{root}` is a store's folder in the assets directory. Fetches ignore files that early releases wrote directly to the
