@@ -399,7 +399,7 @@ class AssetsManager:
         No network access is needed if the spec gives an exact version that is cached completely.
 
         Args:
-            spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
             force_download: whether to download cached files again, and replace those that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
@@ -409,6 +409,9 @@ class AssetsManager:
         Raises:
             AssetNotFound: if the asset doesn't exist (in the cache, when offline).
             VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            AliasNotFound: if the asset has no such alias.
             PartNotFound: if no file or folder of the version matches the part.
             IntegrityError: if a downloaded file differs from what was pushed. Nothing is added to the cache.
             StoreUnavailable: if the store can't be reached. The message lists the cached versions.
@@ -427,13 +430,16 @@ class AssetsManager:
         Files that differ from what was pushed are listed in the result. They don't cause an exception.
 
         Args:
-            spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
             cached: whether to check the cached files instead of those in the store, without using the network.
             progress: a function that receives events during the check.
 
         Raises:
             AssetNotFound: if the asset doesn't exist (in the cache, with `cached`).
             VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            AliasNotFound: if the asset has no such alias.
             PartNotFound: if no file or folder of the version matches the part.
             StoreUnavailable: if the store can't be reached.
         """

@@ -196,8 +196,8 @@ def fetch(
 ) -> Work:
     """Download an asset to the local cache, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. On a
-    terminal, control characters in the path are escaped.
+    SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part, as in 'NAME:1[weights/w.bin]'.
+    On a terminal, control characters in the path are escaped.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -212,8 +212,8 @@ def fetch(
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     """Read every file in a version and compare it with the manifest, without saving anything.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part. The command reports each damaged or
-    missing file, and exits with code 5 if there are any.
+    SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part. The command reports each damaged
+    or missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 

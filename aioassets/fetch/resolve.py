@@ -24,7 +24,7 @@ class Resolver:
     """A resolver for a spec.
 
     Attributes:
-        store: the store whose index to use; `None` to consider only cached versions.
+        store: the store whose documents to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
         skipped: the withdrawn versions that the index still lists.
@@ -41,7 +41,8 @@ class Resolver:
         Raises:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if no version matches.
-            StoreUnavailable: if the index can't be read.
+            AliasNotFound: if the alias doesn't exist.
+            StoreUnavailable: if the index or the aliases can't be read.
         """
         exact = exact_version(self.lookup.spec, self.scheme)
         if exact is not None:
@@ -51,8 +52,8 @@ class Resolver:
         return await self._stored(self.store)
 
     def names(self, version: str) -> bool:
-        """Return whether the spec names a version exactly, or by an alias, so that it may be yanked."""
-        return self.lookup.spec.alias is not None or exact_version(self.lookup.spec, self.scheme) == version
+        """Return whether the spec names a version exactly, so that it may be yanked."""
+        return exact_version(self.lookup.spec, self.scheme) == version
 
     def skip(self, error: VersionYanked | VersionDeleted) -> bool:
         """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped before.
@@ -82,7 +83,10 @@ class Resolver:
             raise await self._unresolved(error) from error
         if self.lookup.spec.alias is not None:
             return found[0]
-        return self._latest([version for version in found if version not in self.skipped], store.url)
+        for version in found:
+            if version not in self.skipped:
+                return version
+        raise VersionNotFound(self.lookup.spec.name, self.lookup.spec.version or "that is not yanked", store.url)
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         cached = self.scheme.select(None, await self._cached())

@@ -57,6 +57,20 @@ def test_each_command_has_a_document(invoke: Invoke, asset: str) -> None:
     assert invoke("alias", "remove", asset, "prod", "--json").document["version"] is None
 
 
+def test_a_version_is_fetched_and_verified_by_alias(invoke: Invoke, asset: str) -> None:
+    invoke("alias", "set", f"{asset}:0.0", "prod")
+    ran = invoke("fetch", f"{asset}@prod")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith("/team/model/0.0\n")
+    ran = invoke("fetch", f"{asset}@prod[a]", "--json")
+    assert (ran.document["version"], ran.document["part"]) == ("0.0", "a")
+    ran = invoke("verify", f"{asset}@prod")
+    assert (ran.code, ran.out) == (0, "team/model:0.0\n")
+    ran = invoke("fetch", f"{asset}@staging")
+    assert (ran.code, ran.out) == (3, "")
+    assert "Its aliases: prod." in ran.err
+
+
 def test_expectations_make_moves_conditional(invoke: Invoke, asset: str) -> None:
     assert invoke("alias", "set", f"{asset}:0.0", "prod", "--expect", "none").code == 0
     ran = invoke("alias", "set", f"{asset}:0.1", "prod", "--expect", "none")
