@@ -71,6 +71,19 @@ def test_a_version_is_fetched_and_verified_by_alias(invoke: Invoke, asset: str) 
     assert "Its aliases: prod." in ran.err
 
 
+def test_an_alias_is_resolved_offline_with_a_notice(invoke: Invoke, asset: str) -> None:
+    ran = invoke("fetch", f"{asset}@prod", "--offline")
+    assert ran.code == 3
+    assert "was never looked up there" in ran.err
+    invoke("alias", "set", f"{asset}:0.0", "prod")
+    invoke("fetch", f"{asset}@prod")
+    ran = invoke("fetch", f"{asset}@prod", "--offline")
+    assert (ran.code, ran.out.endswith("/team/model/0.0\n")) == (0, True)
+    pattern = r"team/model@prod pointed at 0\.0 when it was last looked up, on [0-9-]+ [0-9:]+ UTC\n"
+    assert re.fullmatch(pattern, ran.err)
+    assert re.fullmatch(pattern, invoke("verify", f"{asset}@prod", "--cache").err)
+
+
 def test_expectations_make_moves_conditional(invoke: Invoke, asset: str) -> None:
     assert invoke("alias", "set", f"{asset}:0.0", "prod", "--expect", "none").code == 0
     ran = invoke("alias", "set", f"{asset}:0.1", "prod", "--expect", "none")
