@@ -130,7 +130,7 @@ class AssetsManager:
             storage_options=storage_options,
         )
         self._session = Session(resolved, driver, retry)
-        self._run = self._session.lifecycle.run
+        self._run = self._session.run
 
     async def __aenter__(self) -> Self:
         self._session.lifecycle.check()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from aioassets.cleanup.clean import Cleaning
 from aioassets.cleanup.retention import Retention
@@ -33,6 +35,9 @@ from aioassets.store.aliases import Aliases
 from aioassets.store.documents import AssetStore
 from aioassets.store.probe import ProbeCache
 from aioassets.store.single_writer import SingleWriter
+from aioassets.store.suggestions import with_suggestions
+
+T = TypeVar("T")
 
 
 class Session:
@@ -135,6 +140,10 @@ class Session:
                 partial(this_process, user=settings.record_user, host=settings.record_host)
             )
         return self._claimant
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a call of the manager. If an asset doesn't exist, the error suggests similar names."""
+        return await self.lifecycle.run(lambda: with_suggestions(self.store_if_any, work))
 
     async def aclose(self) -> None:
         """Wait for calls in progress, then close the drivers that this session created."""

@@ -135,3 +135,13 @@ def test_an_alias_where_none_is_allowed_is_a_usage_error(invoke: Invoke, args: l
     ran = invoke(*args)
     assert (ran.code, ran.out) == (2, "")
     assert advice in ran.err
+
+
+def test_a_mistyped_name_or_alias_suggests_the_nearest(invoke: Invoke, asset: str) -> None:
+    invoke("alias", "set", f"{asset}:0.0", "prod")
+    ran = invoke("fetch", "team/modle")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.endswith("Did you mean team/model?\n")
+    ran = invoke("alias", "rollback", asset, "pord")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.endswith("Did you mean prod?\n")
