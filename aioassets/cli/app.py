@@ -71,7 +71,7 @@ Exit codes:
     0  success
     1  failure, or confirmation declined
     2  usage error
-    3  asset, version or path not found
+    3  asset, version, alias or path not found
     4  conflict: the asset or version already exists, or an alias prevents the change
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials

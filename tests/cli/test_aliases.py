@@ -124,8 +124,11 @@ def test_each_mistake_is_one_sentence(invoke: Invoke, asset: str, args: list[str
     ("args", "advice"),
     [
         (["new", ".", "name@prod"], "write name instead of name@prod."),
-        (["update", ".", "name@prod"], "write name, or name:1 for major 1, instead of name@prod."),
-        (["update", ".", "name@prod", "--bump-major"], "write name, or name:1 for major 1, instead of name@prod."),
+        (["update", ".", "name@prod"], "write name, or name:1 for the next 1.x version, instead of name@prod."),
+        (
+            ["update", ".", "name@prod", "--bump-major"],
+            "write name, or name:1 for the next 1.x version, instead of name@prod.",
+        ),
         (["clean", "--publish", "name@prod"], "write name:1.2, for example, instead of name@prod."),
         (["fetch", "name:1@prod"], "give either a version or an alias, not both"),
         (["fetch", "name@1"], "'1' is not a valid alias"),
