@@ -140,10 +140,12 @@ class InvalidVersion(UsageError):
 
     Attributes:
         version: the version as given.
+        reason: why it is invalid.
     """
 
     def __init__(self, version: str, reason: str) -> None:
         self.version = version
+        self.reason = reason
         super().__init__(f"{version!r} is not a valid version: {reason}.")
 
 

@@ -130,6 +130,7 @@ def test_each_mistake_is_one_sentence(invoke: Invoke, asset: str, args: list[str
             "write name, or name:1 for the next 1.x version, instead of name@prod.",
         ),
         (["clean", "--publish", "name@prod"], "write name:1.2, for example, instead of name@prod."),
+        (["fetch", "name:prod"], "or a major and minor version such as 1.2; an alias is written name@prod."),
         (["fetch", "name:1@prod"], "give either a version or an alias, not both"),
         (["fetch", "name@1"], "'1' is not a valid alias"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from tools.factories import Files, ManagerFactory
 from tools.filesystems import SmallDisk
 from tools.interposer import Fail, Interposer
+from tools.steps import Ended, at_each_step, ended_at
 
 from aioassets import (
     AliasNotFound,
@@ -198,3 +200,24 @@ async def test_cleaning_leaves_it_alone(manager: AssetsManager, tmp_path: Path) 
     plan = await manager.plan_clean()
     assert plan.leftovers == ()
     assert remembered(tmp_path).exists()
+
+
+async def test_a_fetch_that_is_cancelled_at_any_step_leaves_a_valid_file_or_none(
+    manager: AssetsManager, tmp_path: Path
+) -> None:
+    await manager.fetch_asset("team/model:0.0")
+    folder = next((tmp_path / "cache").glob("*/.aioassets/team/model"))
+    path = folder / "@prod.alias"
+    known = set()
+
+    async def end_at(nth: int) -> Ended:
+        path.unlink(missing_ok=True)
+        outcome = await ended_at(nth, lambda: manager.fetch_asset("team/model@prod"))
+        assert outcome.left == []
+        assert not list(folder.glob("*.tmp"))
+        with contextlib.suppress(AliasNotFound):
+            known.add((await manager.fetch_asset("team/model@prod", offline=True)).version)
+        return outcome
+
+    await at_each_step(end_at)
+    assert known == {"0.0"}

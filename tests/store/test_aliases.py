@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from tools.interposer import Fail, Interposer, LostAnswers, Pause, nothing
 from tools.steps import WAYS, Ended, at_each_step, ended_at
 
 from aioassets import AliasMove, AssetsManager, Driver, MemoryDriver
-from aioassets.drivers.protocol import Expect, ObjectInfo
+from aioassets.drivers.protocol import Expect, ObjectInfo, Revision, StreamedDocument
 from aioassets.errors import (
     AccessDenied,
     AliasMoved,
@@ -22,6 +23,7 @@ from aioassets.errors import (
     AssetNotFound,
     InvalidAlias,
     PreconditionFailed,
+    StoreCorrupt,
     StoreUnavailable,
     VersionDeleted,
     VersionNotFound,
@@ -34,6 +36,7 @@ from aioassets.model.marks import Mark
 from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import MajorMinor
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.aliases import Aliases
@@ -63,7 +66,9 @@ class Hooked(MemoryDriver):
 
     before_swap: Callable[[], Awaitable[object]] | None = None
 
-    async def write(self, key, data, *, expected, effects=None):  # type: ignore[no-untyped-def]
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         if key.endswith(".aliases") and (hook := self.before_swap) is not None:
             self.before_swap = None
             await hook()
@@ -76,7 +81,9 @@ class Late(Interposer):
     land: Callable[[], Awaitable[object]]
     is_lost = False
 
-    async def write(self, key, data, *, expected, effects=None):  # type: ignore[no-untyped-def]
+    async def write(
+        self, key: str, data: bytes | StreamedDocument, *, expected: Revision | Expect, effects: Effects | None = None
+    ) -> Revision:
         if key.endswith(".aliases") and not self.is_lost:
             self.is_lost = True
             self.land = lambda: self.driver.write(key, data, expected=expected)
@@ -411,3 +418,54 @@ async def test_what_does_not_exist_is_named(aliases: Aliases) -> None:
     for text in ("1", "1.2", "latest", "a b", "-x", ""):
         with pytest.raises(InvalidAlias):
             await aliases.move(NAME, text, "0.0")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"aliases": []}',
+        b'{"aliases": {"prod": {}}}',
+        b'{"aliases": {}, "history": {}}',
+        b'{"aliases": {"prod": {"alias": "other", "version": "0.0", "token": "", "date": "2026-11-27"}}}',
+        b'{"aliases": {"prod": {"alias": "prod", "version": null, "token": "", "date": "2026-11-27"}}}',
+        b'{"aliases": {"prod": {"alias": "prod", "version": "../0.0", "token": "", "date": "2026-11-27"}}}',
+        b'{"aliases": {"1": {"alias": "1", "version": "0.0", "token": "", "date": "2026-11-27"}}}',
+        b'{"aliases": ' + b'{"x":' * 100_000,
+        b"\xff" * 20_000,
+    ],
+)
+async def test_an_invalid_document_is_one_error_and_is_not_replaced(
+    aliases: Aliases, driver: Hooked, document: bytes
+) -> None:
+    key = aliases.store.layout.aliases(NAME)
+    await driver.write(key, document, expected=Expect.ABSENT)
+    for call in (
+        aliases.table(NAME),
+        aliases.history(NAME, "prod"),
+        aliases.move(NAME, "prod", "0.0"),
+        aliases.remove(NAME, "prod"),
+        aliases.roll_back(NAME, "prod"),
+    ):
+        with pytest.raises(StoreCorrupt, match=r"model\.aliases is invalid: "):
+            await call
+    assert (await driver.read(key)).data == document
+
+
+async def test_unknown_fields_of_the_document_survive_a_move(aliases: Aliases, driver: Hooked) -> None:
+    key = aliases.store.layout.aliases(NAME)
+    await driver.write(key, b'{"aliases": {}, "owner": {"team": "pricing"}}', expected=Expect.ABSENT)
+    await aliases.move(NAME, "prod", "0.0")
+    assert json.loads((await driver.read(key)).data)["owner"] == {"team": "pricing"}
+
+
+async def test_aliases_are_neither_assets_nor_leftovers(aliases: Aliases, driver: Hooked, tmp_path: Path) -> None:
+    async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache") as manager:
+        await manager.create_asset(tmp_path / "file", "team")
+        for name in ("team", NAME):
+            await manager.set_alias(name, "prod", "0.0")
+        assert [asset.name async for asset in manager.list_assets()] == ["team", NAME]
+        assert (await manager.plan_clean()).leftovers == ()
+        assert (await manager.update_asset(tmp_path / "file", "team")).version == "0.1"
