@@ -157,8 +157,7 @@ class Aliases:
             VersionYanked: if the version is yanked.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self._check(name, alias, expected)
-        self._check_version(version)
+        self.check(name, alias, version, expected)
         await self.require_suitable()
         change = _Change(name, alias, version, await self._mark(reason), expected)
         _, state = await gather2(lambda: self._require_sealed(name, version), lambda: self.store.read_aliases(name))
@@ -172,7 +171,7 @@ class Aliases:
             AliasMoved: if the alias doesn't point at the expected version.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
         """
-        self._check(name, alias, expected)
+        self.check(name, alias, expected)
         await self.require_suitable()
         change = _Change(name, alias, None, await self._mark(reason), expected)
         state = await self.store.read_aliases(name)
@@ -192,7 +191,7 @@ class Aliases:
             AliasMoved: if another process moved the alias at the same time.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self._check(name, alias)
+        self.check(name, alias)
         await self.require_suitable()
         mark = await self._mark(reason)
         state = await self.store.read_aliases(name)
@@ -308,18 +307,17 @@ class Aliases:
 
     # Checks
 
-    def _check(self, name: str, alias: str, expected: Expected = ...) -> None:
+    def check(self, name: str, alias: str, *versions: Expected) -> None:
+        """Raise `UsageError` if the name, the alias or any of the versions is invalid, without sending a request."""
         parse_name(name)
         parse_alias(alias)
         if self.scheme.is_version(alias):
             raise InvalidAlias(alias, f"it is a version in the scheme {self.scheme.name}")
-        if isinstance(expected, str):
-            self._check_version(expected)
-
-    def _check_version(self, version: str) -> None:
-        self.scheme.check(version)
-        if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
+        for version in versions:
+            if isinstance(version, str):
+                self.scheme.check(version)
+                if not self.scheme.is_version(version):
+                    raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
 
     async def _is_sealed(self, name: str, version: str) -> bool:
         try:
