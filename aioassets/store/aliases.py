@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import EllipsisType
 
 from aioassets.errors import (
     AioAssetsError,
@@ -26,7 +25,7 @@ from aioassets.errors import (
     VersionNotFound,
     VersionYanked,
 )
-from aioassets.model.aliases import AliasMove, AliasTable
+from aioassets.model.aliases import AliasChange, AliasMove, AliasTable, Expected
 from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
 from aioassets.model.names import parse_alias, parse_name
@@ -42,49 +41,6 @@ from aioassets.store.marks import new_mark
 from aioassets.store.swaps import Swaps
 
 logger = logging.getLogger(__name__)
-
-Expected = str | EllipsisType | None
-"""The version that an alias is expected to point at; `None` if the alias must not exist; `...` to accept anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A change of an alias.
-
-    Attributes:
-        name: the asset's name.
-        alias: the alias.
-        version: the version to point at; `None` to remove the alias.
-        mark: who changes it, when and why. Its token identifies the change in the document.
-        expected: the expected target.
-        undone: the move that must still be the latest one of the alias, if the change undoes it.
-    """
-
-    name: str
-    alias: str
-    version: str | None
-    mark: Mark
-    expected: Expected = ...
-    undone: AliasMove | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.alias}"
-
-    def found_in(self, table: AliasTable) -> AliasMove | None:
-        """Return the move if it was written by a request whose response was lost, otherwise `None`."""
-        latest = table.current.get(self.alias)
-        moves = (*([latest] if latest is not None else ()), *table.history)
-        return next((move for move in moves if move.mark.token == self.mark.token), None)
-
-    def check(self, table: AliasTable, where: str) -> None:
-        """Raise `AliasMoved` or `AliasNotFound` if the change can't be applied to a table."""
-        found, latest = table.target(self.alias), table.current.get(self.alias)
-        if self.undone is not None and (latest is None or latest.mark.token != self.undone.mark.token):
-            raise AliasMoved(self.name, self.alias, self.undone.version, found)
-        if self.expected is not ... and found != self.expected:
-            raise AliasMoved(self.name, self.alias, self.expected, found)
-        if self.version is None and found is None:
-            raise AliasNotFound(self.name, self.alias, where, tuple(sorted(table.current)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +115,7 @@ class Aliases:
         """
         self.check(name, alias, version, expected)
         await self.require_suitable()
-        change = _Change(name, alias, version, await self._mark(reason), expected)
+        change = AliasChange(name, alias, version, await self._mark(reason), expected)
         _, state = await gather2(lambda: self._require_sealed(name, version), lambda: self.store.read_aliases(name))
         return await self._shielded(lambda: self._checked_move(change, state))
 
@@ -173,7 +129,7 @@ class Aliases:
         """
         self.check(name, alias, expected)
         await self.require_suitable()
-        change = _Change(name, alias, None, await self._mark(reason), expected)
+        change = AliasChange(name, alias, None, await self._mark(reason), expected)
         state = await self.store.read_aliases(name)
         if alias not in state.table.current:
             await self._check_asset(name)
@@ -203,7 +159,7 @@ class Aliases:
             problem = f"has only ever pointed at {last.version}, so there is no previous version"
             raise AliasNotFound(name, alias, self.store.url, problem=problem)
         await self._require_sealed(name, last.previous)
-        change = _Change(name, alias, last.previous, mark, last.version)
+        change = AliasChange(name, alias, last.previous, mark, last.version)
         return await self._shielded(lambda: self._checked_move(change, state))
 
     # Steps
@@ -222,7 +178,7 @@ class Aliases:
 
         return await stoppable(run, grace=self.cleanup_timeout)
 
-    async def _checked_move(self, change: _Change, state: AliasState) -> AliasMove:
+    async def _checked_move(self, change: AliasChange, state: AliasState) -> AliasMove:
         """Point an alias at a version, and undo this if the version was withdrawn in the meantime."""
         move = await self._swap(change, state)
         try:
@@ -236,7 +192,7 @@ class Aliases:
             raise StoreUnavailable(self.store.driver.url, detail) from error
         return move
 
-    async def _swap(self, change: _Change, state: AliasState) -> AliasMove:
+    async def _swap(self, change: AliasChange, state: AliasState) -> AliasMove:
         """Write a change, using compare-and-swap. The first attempt uses a known state.
 
         A request with an unknown effect is repeated once, with the same condition. As soon as one of the two has
@@ -271,7 +227,7 @@ class Aliases:
                 return moved.history[0]
             state = found
 
-    async def _read_again(self, change: _Change, effects: Effects, cause: Exception | None = None) -> AliasState:
+    async def _read_again(self, change: AliasChange, effects: Effects, cause: Exception | None = None) -> AliasState:
         try:
             return await self.store.read_aliases(change.name)
         except AioAssetsError as error:
@@ -279,14 +235,14 @@ class Aliases:
                 raise
             raise self._unknown_effect(change, cause or error) from error
 
-    def _unknown_effect(self, change: _Change, error: Exception) -> StoreUnavailable:
+    def _unknown_effect(self, change: AliasChange, error: Exception) -> StoreUnavailable:
         """Return the exception for a change that may have been written, or may still be."""
         action = "removed" if change.version is None else f"moved to {change.version}"
         advice = f"Check it with `aioassets alias list {change.name}`."
         detail = f"{change} may or may not have been {action}. {advice} ({error})"
         return StoreUnavailable(self.store.driver.url, detail)
 
-    async def _undo(self, change: _Change, move: AliasMove) -> None:
+    async def _undo(self, change: AliasChange, move: AliasMove) -> None:
         """Point an alias back at its previous version, or remove the alias if that version was withdrawn as well."""
         try:
             back = await self._put_back(change, move, move.previous)
@@ -296,10 +252,10 @@ class Aliases:
             detail = f"{change} may still point at {move.version}, which was withdrawn. Move or remove it. ({error})"
             raise StoreUnavailable(self.store.driver.url, detail) from error
 
-    async def _put_back(self, change: _Change, move: AliasMove, version: str | None) -> AliasMove | None:
+    async def _put_back(self, change: AliasChange, move: AliasMove, version: str | None) -> AliasMove | None:
         """Change an alias again after a move. Return `None` if the alias has been moved since then."""
         mark = new_mark(change.mark.by, f"{move.version} was withdrawn")
-        back = _Change(change.name, change.alias, version, mark, undone=move)
+        back = AliasChange(change.name, change.alias, version, mark, undone=move)
         try:
             return await self._swap(back, await self.store.read_aliases(change.name))
         except AliasMoved:
