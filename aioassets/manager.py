@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import EllipsisType
@@ -29,8 +29,10 @@ from aioassets.progress import Progress
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.tasks import T
 from aioassets.session import Session
 from aioassets.settings import Settings
+from aioassets.store.aliases import Aliases
 from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
 from aioassets.views.compare import compare
 from aioassets.views.describe import describe, log_versions
@@ -586,7 +588,9 @@ class AssetsManager:
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
             StoreUnsuitable: if the store doesn't honour conditional writes.
         """
-        return await self._run(lambda: self._session.aliases.move(name, alias, version, expected=expect, reason=reason))
+        return await self._with_aliases(
+            lambda aliases: aliases.move(name, alias, version, expected=expect, reason=reason)
+        )
 
     async def remove_alias(
         self, name: str, alias: str, *, expect: str | EllipsisType = ..., reason: str | None = None
@@ -609,7 +613,7 @@ class AssetsManager:
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
             StoreUnsuitable: if the store doesn't honour conditional writes.
         """
-        return await self._run(lambda: self._session.aliases.remove(name, alias, expected=expect, reason=reason))
+        return await self._with_aliases(lambda aliases: aliases.remove(name, alias, expected=expect, reason=reason))
 
     async def rollback_alias(self, name: str, alias: str, *, reason: str | None = None) -> AliasMove:
         """Point an alias at the version that it pointed at before its last move. Restore an alias that was removed.
@@ -631,7 +635,7 @@ class AssetsManager:
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
             StoreUnsuitable: if the store doesn't honour conditional writes.
         """
-        return await self._run(lambda: self._session.aliases.roll_back(name, alias, reason=reason))
+        return await self._with_aliases(lambda aliases: aliases.roll_back(name, alias, reason=reason))
 
     async def list_aliases(self, name: str) -> dict[str, AliasMove]:
         """Return the latest move of each alias of an asset, sorted by alias. Its `version` is the target.
@@ -639,7 +643,7 @@ class AssetsManager:
         Raises:
             AssetNotFound: if the asset doesn't exist.
         """
-        return await self._run(lambda: self._session.aliases.targets(name))
+        return await self._with_aliases(lambda aliases: aliases.targets(name))
 
     async def alias_history(self, name: str, alias: str | None = None) -> list[AliasMove]:
         """Return the moves of an alias, latest first. The history of an asset keeps the last 100 moves.
@@ -652,7 +656,13 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             AliasNotFound: if the alias doesn't exist, and its history has no moves.
         """
-        return await self._run(lambda: self._session.aliases.history(name, alias))
+        return await self._with_aliases(lambda aliases: aliases.history(name, alias))
+
+    async def _with_aliases(self, work: Callable[[Aliases], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await work(await self._session.aliases())
+
+        return await self._run(run)
 
     # Clean
 

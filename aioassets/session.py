@@ -86,17 +86,11 @@ class Session:
             raise _no_bucket()
         return self._pushes
 
-    @property
-    def aliases(self) -> Aliases:
-        """The object that reads and moves aliases. Raises `InvalidSetting` if there is no store."""
-        return Aliases(
-            store=self.store,
-            scheme=self.scheme,
-            retry=self._retry,
-            claimant=self.claimant,
-            require_suitable=self.require_suitable,
-            cleanup_timeout=self.settings.cleanup_timeout,
-        )
+    async def aliases(self) -> Aliases:
+        """Return the object that reads and moves the aliases of this session's store."""
+        holder = (await self.claimant()).holder
+        timeout = self.settings.cleanup_timeout
+        return Aliases(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
 
     async def cleaning(self, rules: CleaningRules, *, changing: bool = False) -> Cleaning:
         """Return an object that cleans up the store and the assets directory.

@@ -27,13 +27,12 @@ from aioassets.errors import (
 )
 from aioassets.model.aliases import AliasChange, AliasMove, AliasTable, Expected
 from aioassets.model.manifest import Manifest
-from aioassets.model.marks import Mark
 from aioassets.model.names import parse_alias, parse_name
+from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.cancellation import GRACE, Stopped, StopSignal, stoppable
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import gather2
 from aioassets.store.documents import AliasState, AssetStore
@@ -51,7 +50,7 @@ class Aliases:
         store: the store.
         scheme: the versioning scheme.
         retry: the retry policy, which determines the delays between attempts.
-        claimant: a function that returns the current process, whose user and host are recorded in changes.
+        by: the user and host to record in changes.
         require_suitable: a function that raises `StoreUnsuitable` if the store doesn't honour conditional writes.
         cleanup_timeout: the number of seconds that a cancelled move may take to end.
     """
@@ -59,7 +58,7 @@ class Aliases:
     store: AssetStore
     scheme: VersioningScheme
     retry: RetryPolicy
-    claimant: Callable[[], Awaitable[Claimant]]
+    by: Pusher
     require_suitable: Callable[[], Awaitable[None]]
     cleanup_timeout: float = GRACE
 
@@ -115,7 +114,7 @@ class Aliases:
         """
         self.check(name, alias, version, expected)
         await self.require_suitable()
-        change = AliasChange(name, alias, version, await self._mark(reason), expected)
+        change = AliasChange(name, alias, version, new_mark(self.by, reason), expected)
         _, state = await gather2(lambda: self._require_sealed(name, version), lambda: self.store.read_aliases(name))
         return await self._shielded(lambda: self._checked_move(change, state))
 
@@ -129,7 +128,7 @@ class Aliases:
         """
         self.check(name, alias, expected)
         await self.require_suitable()
-        change = AliasChange(name, alias, None, await self._mark(reason), expected)
+        change = AliasChange(name, alias, None, new_mark(self.by, reason), expected)
         state = await self.store.read_aliases(name)
         if alias not in state.table.current:
             await self._check_asset(name)
@@ -149,7 +148,7 @@ class Aliases:
         """
         self.check(name, alias)
         await self.require_suitable()
-        mark = await self._mark(reason)
+        mark = new_mark(self.by, reason)
         state = await self.store.read_aliases(name)
         last = next(iter(state.table.moves(alias)), None)
         if last is None:
@@ -163,9 +162,6 @@ class Aliases:
         return await self._shielded(lambda: self._checked_move(change, state))
 
     # Steps
-
-    async def _mark(self, reason: str | None) -> Mark:
-        return new_mark((await self.claimant()).holder, reason)
 
     async def _shielded(self, work: Callable[[], Awaitable[AliasMove]]) -> AliasMove:
         """Run the steps that change an alias. A cancellation waits for them, but at most for `cleanup_timeout`."""

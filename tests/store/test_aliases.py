@@ -37,7 +37,6 @@ from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import MajorMinor
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.machine import Claimant
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.aliases import Aliases
 from aioassets.store.documents import AssetStore
@@ -48,10 +47,6 @@ MARK = Mark("0" * 32, datetime(2026, 11, 27, tzinfo=UTC), Pusher("ann"), "it is 
 
 async def suitable() -> None:
     pass
-
-
-async def claimant() -> Claimant:
-    return Claimant("machine", 1, "", Pusher("bob", "host"))
 
 
 async def withdraw(store: AssetStore, version: str, *, deleted: bool = False) -> None:
@@ -109,7 +104,7 @@ async def restore(driver: MemoryDriver, content: dict[str, bytes]) -> None:
 
 def aliases_of(driver: Driver) -> Aliases:
     store = AssetStore(driver, Layout("assets"))
-    return Aliases(store, MajorMinor(), RetryPolicy(first_delay=0), claimant, suitable, cleanup_timeout=30)
+    return Aliases(store, MajorMinor(), RetryPolicy(first_delay=0), Pusher("bob", "host"), suitable, cleanup_timeout=30)
 
 
 @pytest.fixture
