@@ -210,7 +210,7 @@ class Aliases:
                 await swaps.refused(state.revision)
                 found = await self._read_again(change, effects)
                 effects = effects if found.revision == state.revision else Effects()
-            except AioAssetsError as error:
+            except Exception as error:
                 effects.note_error(error)
                 if not effects.uncertain:
                     raise

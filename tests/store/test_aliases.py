@@ -266,8 +266,11 @@ class TestLostResponses:
     def lossy_aliases(self, lossy: Interposer) -> Aliases:
         return aliases_of(lossy)
 
-    async def test_a_move_whose_response_is_lost_is_recognised(self, lossy: Interposer, lossy_aliases: Aliases) -> None:
-        lossy.hook = Fail("after", "write", ".aliases")
+    @pytest.mark.parametrize("error", [None, RuntimeError("nobody expected it")])
+    async def test_a_move_whose_response_is_lost_is_recognised(
+        self, lossy: Interposer, lossy_aliases: Aliases, error: Exception | None
+    ) -> None:
+        lossy.hook = Fail("after", "write", ".aliases", error)
         move = await lossy_aliases.move(NAME, "prod", "0.0", expected=None)
         assert await lossy_aliases.history(NAME) == [move]
 
