@@ -5,6 +5,7 @@
 `{root}/.aioassets/{name}/{version}.json`          its record, written last
 `{root}/.aioassets/{name}/{version}.parts/`        individual files of an incomplete version
 `{root}/.aioassets/{name}/{version}.parts.json`    the record for these
+`{root}/.aioassets/{name}/@{alias}.alias`          the target of an alias when it was last looked up
 `{root}/.aioassets/{name}/{version}.lock`          locked by the process that is changing any of these
 `{root}/.aioassets/{name}/{version}.staging-*/`    files that one fetch is downloading
 `{root}/.aioassets/{name}/{version}.payload-*`     a payload or files whose usual place was taken
@@ -12,6 +13,7 @@
 `{root}/.aioassets/{name}/{version}.lease-*`       exists while a process uses the version
 `{root}/.aioassets/{name}/{version}.used`          its modification time is that of the last use
 `{root}/.aioassets/{name}/{version}.evicting-*/`   a record, then a payload, that is being evicted
+`{root}/.aioassets/{name}/@{alias}.alias`          the target of an alias when it was last looked up
 =================================================  ======================================================
 
 `{root}` is a store's folder in the assets directory. Fetches ignore files that early releases wrote directly to the
@@ -43,6 +45,7 @@ RECORD: Final = ".json"
 PARTS: Final = ".parts"
 PARTS_RECORD: Final = ".parts.json"
 LOCK: Final = ".lock"
+ALIAS: Final = ".alias"
 STAGING: Final = ".staging-"
 ASIDE: Final = ".aside-"
 LEASE: Final = ".lease-"

@@ -126,8 +126,14 @@ class CacheEntry:
             return None
 
     def recorded_at(self) -> int:
-        """Return the modification time, in nanoseconds, of the record of the whole version."""
-        return self.record_file.stat().st_mtime_ns
+        """Return the modification time, in nanoseconds, of the record of the whole version.
+
+        If an eviction has just moved the record, which it will undo for a version in use, return 0.
+        """
+        try:
+            return self.record_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def confirm(self) -> None:
         """Update the record's modification time after the payload has been verified, if the directory is writable."""

@@ -7,6 +7,7 @@ import builtins
 import itertools
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from aioassets.runtime.threads import without_threads
 
 EVICTION: Final = 6
 """System calls of an eviction until the payload is gone: mkdir, rename, listdir, open, rename, unlink."""
-STEPS: Final = ("rename", "replace", "link", "mkdir", "unlink", "rmdir", "open", "listdir")
+STEPS: Final = ("rename", "replace", "link", "mkdir", "unlink", "rmdir", "open", "listdir", "stat", "utime")
 """System calls, before each of which a test may let another job go on."""
 
 
@@ -148,10 +149,19 @@ def make_model(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], M
 
 
 @pytest.fixture
-def run(on_step: Callable[..., None]) -> Callable[..., Turns[Any]]:
+def run(on_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Turns[Any]]:
     """Return a function that runs jobs in an order, and checks after each step that no job has lost its files."""
     turns: list[Turns[Any]] = []
-    on_step(lambda: turns[-1].hook() if turns else None)
+    ending = threading.local()
+    end = leases.LeaseFile.end
+
+    def end_at_once(file: leases.LeaseFile) -> None:
+        ending.is_ending = True  # under a lock of the process, for which the other jobs would wait
+        end(file)
+        ending.is_ending = False
+
+    monkeypatch.setattr(leases.LeaseFile, "end", end_at_once)
+    on_step(lambda: turns[-1].hook() if turns and not getattr(ending, "is_ending", False) else None)
 
     def run(model: Model, jobs: Sequence[Callable[[], Any]], order: Sequence[int]) -> Turns[Any]:
         turns.append(Turns(jobs))
