@@ -24,6 +24,7 @@ PARSING = {
     "aioassets.cli.cache_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
     "aioassets.cli.withdrawal_commands",
 }
