@@ -36,7 +36,9 @@
     │       └── DocumentTooLarge   document that exceeds the size limit
     ├── CacheError                 the local assets directory can't be used
     ├── PublicationUncertain       uploaded, but possibly not listed in the index
-    ├── BulkUpdateError            `update_assets` failed for some assets
+    ├── BulkError                  a call for several assets failed for some of them
+    │   ├── BulkUpdateError        `update_assets` failed for some assets
+    │   └── BulkFetchError         `fetch_assets` or `sync_assets` failed for some specs
     ├── ManagerStateError          the manager is closed, or belongs to another event loop
     ├── OutOfThreads               the system refuses to start another thread
     └── ObjectError                raised by drivers for a single object
@@ -60,6 +62,8 @@ __all__ = [
     "AssetExists",
     "AssetNotFound",
     "BucketNotFound",
+    "BulkError",
+    "BulkFetchError",
     "BulkUpdateError",
     "CacheError",
     "Conflict",
@@ -592,7 +596,24 @@ class VersionContended(Conflict):
         super().__init__(f"Cannot {action} {name}:{version}: other processes keep changing it. Try again.")
 
 
-class BulkUpdateError(AioAssetsError):
+class BulkError(AioAssetsError):
+    """Base class for failures of calls for several assets. One failure doesn't stop the others.
+
+    Attributes:
+        failed: the errors, by asset name or spec.
+    """
+
+    def __init__(self, succeeded: int, failed: Mapping[Any, Exception], problem: str) -> None:
+        self.failed = dict(failed)
+        first = next(iter(self.failed.items()))
+        more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
+        super().__init__(
+            f"{len(self.failed)} of {len(self.failed) + succeeded} assets were not {problem}: "
+            f"{first[0]} ({first[1]}){more}."
+        )
+
+
+class BulkUpdateError(BulkError):
     """Raised when `update_assets` fails for at least one asset.
 
     Attributes:
@@ -600,15 +621,24 @@ class BulkUpdateError(AioAssetsError):
         failed: the errors for the other assets, by name.
     """
 
+    failed: dict[str, Exception]
+
     def __init__(self, published: Mapping[str, Any], failed: Mapping[str, Exception]) -> None:
         self.published = dict(published)
-        self.failed = dict(failed)
-        first = next(iter(self.failed.items()))
-        more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
-        super().__init__(
-            f"{len(self.failed)} of {len(self.failed) + len(self.published)} assets were not published: "
-            f"{first[0]} ({first[1]}){more}."
-        )
+        super().__init__(len(self.published), failed, "published")
+
+
+class BulkFetchError(BulkError):
+    """Raised when `fetch_assets` or `sync_assets` fails for at least one spec.
+
+    Attributes:
+        fetched: the results for the specs that were fetched, by spec.
+        failed: the errors for the other specs, by spec.
+    """
+
+    def __init__(self, fetched: Mapping[Any, Any], failed: Mapping[Any, Exception]) -> None:
+        self.fetched = dict(fetched)
+        super().__init__(len(self.fetched), failed, "fetched")
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):

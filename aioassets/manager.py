@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Self
@@ -12,6 +12,7 @@ from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.many import Spec, fetch_many
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.description import VersionDescription
@@ -416,6 +417,40 @@ class AssetsManager:
         offline = self._session.settings.offline if offline is None else offline
         retrieval = self._retrieval(spec, progress, offline=offline, force_download=force_download, verify=verify)
         return await self._run(retrieval.run)
+
+    async def fetch_assets(
+        self,
+        specs: Iterable[Spec],
+        *,
+        force_download: bool = False,
+        verify: bool = False,
+        offline: bool | None = None,
+        progress: Progress | None = None,
+    ) -> dict[Spec, FetchedAsset]:
+        """Fetch many assets concurrently, within one budget. If one fetch fails, the others continue.
+
+        Args:
+            specs: specs as for `fetch_asset`. A spec that is given more than once is fetched once.
+            force_download: whether to download again, and replace cached files that differ.
+            verify: whether to hash cached files instead of relying on their sizes and modification times.
+                Damaged files are downloaded again.
+            offline: whether to use only cached versions; `None` for the manager's setting.
+            progress: a function that receives the events of all downloads.
+
+        Returns:
+            The results by spec, in the order of `specs`.
+
+        Raises:
+            BulkFetchError: if any spec is invalid or can't be fetched. It contains the results and the errors.
+        """
+        offline = self._session.settings.offline if offline is None else offline
+
+        async def fetch(spec: AssetSpec) -> FetchedAsset:
+            return await self._retrieval(
+                spec, progress, offline=offline, force_download=force_download, verify=verify
+            ).run()
+
+        return await self._run(lambda: fetch_many(specs, fetch))
 
     async def verify_asset(
         self, spec: str | AssetSpec, *, cached: bool = False, progress: Progress | None = None

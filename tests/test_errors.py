@@ -23,6 +23,8 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
     errors.AssetExists: lambda: errors.AssetExists("team/m", "it has version 0.0."),
     errors.AssetNotFound: lambda: errors.AssetNotFound("team/m", "s3://b", "Create it with `new`."),
     errors.BucketNotFound: lambda: errors.BucketNotFound("s3://b", creatable=True),
+    errors.BulkError: lambda: errors.BulkError(1, {"b": errors.SourceChanged("f")}, "fetched"),
+    errors.BulkFetchError: lambda: errors.BulkFetchError({"a": 1}, {"b": errors.AssetNotFound("b", "s3://b")}),
     errors.BulkUpdateError: lambda: errors.BulkUpdateError({"a": 1}, {"b": errors.SourceChanged("f")}),
     errors.AliasMoved: lambda: errors.AliasMoved("m", "prod", None, "0.0"),
     errors.AliasNotFound: lambda: errors.AliasNotFound("m", "prod", "s3://b", ("test",)),

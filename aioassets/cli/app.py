@@ -38,7 +38,7 @@ from aioassets.cli.view_commands import diff, log, show
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
-    from aioassets.cli import commands, output, process
+    from aioassets.cli import commands, copies, output, process
     from aioassets.model import names as spec
     from aioassets.model.names import AssetSpec
 else:
@@ -53,6 +53,7 @@ else:
             return getattr(import_module(self._name), attribute)
 
     commands = _LazyModule("aioassets.cli.commands")
+    copies = _LazyModule("aioassets.cli.copies")
     output = _LazyModule("aioassets.cli.output")
     process = _LazyModule("aioassets.cli.process")
     spec = _LazyModule("aioassets.model.names")
@@ -184,23 +185,23 @@ def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
 
 
 @cli.command()
-@click.argument("spec")
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @click.option("--force-download", is_flag=True, help="Download again, and replace cached files that differ.")
 @click.option("--verify", is_flag=True, help="Verify the digests of cached files, and download damaged files again.")
 @click.option("--offline", is_flag=True, default=None, help="Use only the cache. [AIOASSETS_OFFLINE]")
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def fetch(
-    spec: str, force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
+    specs: tuple[str, ...], force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
 ) -> Work:
-    """Download an asset to the local cache, and print its path.
+    """Download assets to the local cache, and print their paths.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. On a
-    terminal, control characters in the path are escaped.
+    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. Several
+    assets are downloaded concurrently; if one fails, the others are still downloaded. On a terminal, control
+    characters in the paths are escaped.
     """
-    return partial(
-        commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
-    )
+    fetching = partial(commands.fetch, specs[0]) if len(specs) == 1 else partial(copies.fetch_many, specs)
+    return partial(fetching, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json)
 
 
 @cli.command(short_help="Check a version against its manifest.")

@@ -79,6 +79,10 @@ async def fetch_latest(manager: AssetsManager, source: Path) -> object:
     return await manager.fetch_asset("model")
 
 
+async def fetch_many(manager: AssetsManager, source: Path) -> object:
+    return await manager.fetch_assets(["model", "model:0.0", "warm-up"])
+
+
 async def fetch_pinned(manager: AssetsManager, source: Path) -> object:
     return await manager.fetch_asset("model:0.0")
 
@@ -93,6 +97,7 @@ async def fetch_pinned(manager: AssetsManager, source: Path) -> object:
         ([create], update_many, [3, 3, 5, 3, 3]),
         ([create], fetch_latest, [1, 1, 1]),  # index; manifest; content
         ([create], fetch_pinned, [1, 1]),
+        ([create, fetch_latest], fetch_many, [2, 1, 1]),  # indexes; the manifest and content of `warm-up`
         ([create, fetch_latest], fetch_latest, [1]),
         ([create, fetch_latest], fetch_pinned, []),
     ],

@@ -193,6 +193,8 @@ def test_every_error_class_has_an_exit_code() -> None:
     }
     assert {name for name, code in codes.items() if code == 1} == {
         "AioAssetsError",
+        "BulkError",
+        "BulkFetchError",
         "BulkUpdateError",
         "CacheError",
         "ManagerStateError",

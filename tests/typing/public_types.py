@@ -14,6 +14,7 @@ from aioassets import (
     AssetSpec,
     AssetVersions,
     Budget,
+    BulkFetchError,
     BulkUpdateError,
     BytesTransferred,
     Dispatcher,
@@ -80,6 +81,8 @@ async def fetching(manager: AssetsManager) -> None:
     fetched = await manager.fetch_asset("team/model:1[weights/w.bin]", force_download=True)
     assert_type(fetched, FetchedAsset)
     assert_type(await manager.fetch_asset(AssetSpec("team/model", "1")), FetchedAsset)
+    assert_type(await manager.fetch_assets(["team/model", "other"]), dict[str, FetchedAsset])
+    assert_type(await manager.fetch_assets({AssetSpec("team/model")}), dict[AssetSpec, FetchedAsset])
     assert_type(fetched.path, Path)
     assert_type(fetched.version, str)
     assert_type(fetched.part, str | None)
@@ -150,6 +153,8 @@ async def failing(manager: AssetsManager) -> None:
     except BulkUpdateError as error:
         assert_type(error.published, dict[str, Any])
         assert_type(error.failed, dict[str, Exception])
+    except BulkFetchError as error:
+        assert_type(error.fetched, dict[Any, Any])
     except VersionNotFound as error:
         assert_type(error.available, tuple[str, ...])
     except (InvalidSetting, ManagerStateError) as error:
