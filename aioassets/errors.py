@@ -22,6 +22,7 @@
     │   ├── VersionInUse           an alias points at the version to yank or delete
     │   ├── VersionYanked          the version to point an alias at is yanked
     │   ├── VersionDiffers         the version to copy exists with different content
+    │   ├── VersionClaimed         another push holds the number of the version to copy
     │   └── PushContended          lost the version number to concurrent pushes too many times
     ├── SourceError                the source can't be pushed
     │   └── SourceChanged          the source changed during the push
@@ -93,6 +94,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnsuitable",
     "UsageError",
+    "VersionClaimed",
     "VersionContended",
     "VersionDeleted",
     "VersionDiffers",
@@ -374,6 +376,28 @@ class VersionDiffers(Conflict):
         super().__init__(
             f"{name}:{version} exists in {where} with different content. "
             "Copy it under the next free number with renumber=True (--renumber)."
+        )
+
+
+class VersionClaimed(Conflict):
+    """Raised when a version can't be copied because another push to the target holds or has used up its number.
+
+    Attributes:
+        name: the asset's name in the target.
+        version: the version.
+        holder: the user and host that are pushing it; `None` if their push was interrupted.
+    """
+
+    def __init__(self, name: str, version: str, where: str, holder: object) -> None:
+        self.name = name
+        self.version = version
+        self.holder = holder
+        cause, advice = "an interrupted push used its number", "Copy it"
+        if holder is not None:
+            cause, advice = f"{holder} is pushing it at the moment", "Copy it again after that, or"
+        super().__init__(
+            f"Cannot copy {name}:{version} to {where}: {cause}. "
+            f"{advice} under the next free number with renumber=True (--renumber)."
         )
 
 

@@ -25,6 +25,7 @@ from aioassets.model.retention import PrunePlan, PruneResult, RetentionRules
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
+from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
@@ -777,6 +778,58 @@ class AssetsManager:
             return await (await self._session.retention(plan.rules)).run(plan)
 
         return await self._run(prune)
+
+    # Copy
+
+    async def copy_version(
+        self,
+        spec: str | AssetSpec,
+        to: AssetsManager,
+        *,
+        name: str | None = None,
+        renumber: bool = False,
+        alias: str | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> CopyResult:
+        """Copy a version to another store, prefix or name, under the same number.
+
+        The store copies the files itself where it can. Otherwise, they are streamed, and compared with the digests
+        in the manifest. The copy keeps the digests, message, labels, push date and pusher, and records its origin.
+        If the target has the version with the same content already, nothing is copied, and the result says so.
+        Repeating an interrupted copy continues it.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`. A yanked version must be named exactly; its copy isn't
+                yanked.
+            to: the manager of the target. It may be this manager, if `name` is another one.
+            name: the asset's name in the target; `None` for the same name. The asset is created if it doesn't exist.
+            renumber: whether to take the next free number of the same major version if the number is taken by other
+                content.
+            alias: an alias to point at the copy.
+            dry_run: whether to return the expected result without writing anything.
+            progress: a function that receives events during the copy.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted, in the source or the target.
+            VersionDiffers: if the target has the version with different content.
+            VersionClaimed: if another push to the target holds the number, or was interrupted and left it unusable.
+            UsageError: if the version would be copied onto itself, or `spec` names a part.
+            IntegrityError: if a file of the source differs from its manifest. Nothing is published.
+            PublicationUncertain: if the files were copied, but the version may not have been published.
+            StoreError: if a store failed.
+            AccessDenied: if a store denied access.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        options, report = CopyOptions(name, renumber, alias, dry_run), checked(progress)
+
+        async def copy() -> CopyResult:
+            source = await self._session.copied_from(parsed)
+            return await to._run(partial(to._session.copy, source, options, report))
+
+        return await self._run(copy)
 
     def _retrieval(
         self,

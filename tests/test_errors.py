@@ -48,6 +48,7 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
         "s3://b", "503.", uncertain=False, retry_after=1.5, throttled=True
     ),
     errors.StoreUnsuitable: lambda: errors.StoreUnsuitable("s3://b", "it ignores conditions"),
+    errors.VersionClaimed: lambda: errors.VersionClaimed("m", "0.7", "s3://b", "ann@host"),
     errors.VersionDeleted: lambda: errors.VersionDeleted("m", "0.7", "s3://b", DELETED, "ann", "it is broken"),
     errors.VersionDiffers: lambda: errors.VersionDiffers("m", "0.7", "s3://b"),
     errors.VersionContended: lambda: errors.VersionContended("m", "0.7", "delete"),

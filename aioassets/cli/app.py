@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import asyncclick as click
 
 from aioassets._version import __version__
+from aioassets.cli.copy_commands import copy
 from aioassets.cli.escaping import escaped
 from aioassets.cli.options import (
     ASSETS_DIR,
@@ -265,6 +266,9 @@ def clean(
     return partial(
         commands.clean, name, store, older_than=older_than, legacy=legacy, yes=yes, dry_run=dry_run, as_json=as_json
     )
+
+
+cli.add_command(copy)
 
 
 def _usage_error(message: str) -> NoReturn:

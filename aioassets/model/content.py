@@ -8,6 +8,7 @@ from typing import Final
 
 from aioassets.model.digests import SHA256
 from aioassets.model.files import FileEntry
+from aioassets.model.manifest import Manifest
 
 _HEADER: Final = b"aioassets content 1\n"
 
@@ -34,6 +35,31 @@ def content_digest(files: Sequence[FileEntry], empty_directories: Iterable[str])
     for folder in sorted(empty_directories):
         listing.update(f"directory\0{folder}\n".encode())
     return listing.hexdigest()
+
+
+def same_content(one: Manifest, other: Manifest) -> bool:
+    """Return whether two versions have the same content, as far as their manifests tell.
+
+    Their content digests decide. If one of them is unknown, as for versions of modelkit, the versions must have been
+    pushed at the same time, and agree in everything about their files that both manifests record.
+    """
+    digests = [content_digest(each.files, each.empty_directories) for each in (one, other)]
+    if None not in digests:
+        return digests[0] == digests[1]
+    if (one.push_date, one.is_directory, len(one.files)) != (other.push_date, other.is_directory, len(other.files)):
+        return False
+    return one.empty_directories == other.empty_directories and all(
+        map(_agree, _sorted(one.files), _sorted(other.files))
+    )
+
+
+def _agree(one: FileEntry, other: FileEntry) -> bool:
+    """Return whether two entries agree in everything that both record."""
+    return (
+        (one.path, one.executable) == (other.path, other.executable)
+        and (None in (one.size, other.size) or one.size == other.size)
+        and all(one.digests[algorithm] == other.digests[algorithm] for algorithm in one.digests.keys() & other.digests)
+    )
 
 
 def _sorted(files: Sequence[FileEntry]) -> Iterable[FileEntry]:

@@ -88,7 +88,7 @@ class Aliases:
             VersionDeleted: if the version was deleted.
             VersionYanked: if the version is yanked.
         """
-        self._check(name, alias, version)
+        self.check(name, alias, version)
         await self.require_suitable()
         _, state = await gather2(lambda: self._require_sealed(name, version), lambda: self.store.read_aliases(name))
         return await self._move(name, alias, version, state, expected, reason)
@@ -224,7 +224,8 @@ class Aliases:
 
     # Checks
 
-    def _check(self, name: str, alias: str, version: str) -> None:
+    def check(self, name: str, alias: str, version: str) -> None:
+        """Raise `UsageError` if the name, alias or version is invalid, without sending a request."""
         parse_name(name)
         parse_alias(alias)
         if self.scheme.is_version(alias):

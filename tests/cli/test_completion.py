@@ -42,8 +42,8 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
-    withdrawing = ["yank", "unyank", "delete", "prune"]
-    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
+    withdrawing, copying = ["yank", "unyank", "delete", "prune"], ["copy"]
+    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean", *copying]
     assert completed("u") == ["update", "unyank"]
 
 

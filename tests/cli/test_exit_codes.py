@@ -212,6 +212,7 @@ def test_every_error_class_has_an_exit_code() -> None:
         "AssetExists",
         "Conflict",
         "PushContended",
+        "VersionClaimed",
         "VersionContended",
         "VersionDiffers",
         "VersionInUse",

@@ -20,8 +20,10 @@ PARSING = {
     "aioassets._version",
     "aioassets.cli",
     "aioassets.cli.app",
+    "aioassets.cli.copy_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
     "aioassets.cli.withdrawal_commands",
 }

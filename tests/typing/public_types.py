@@ -17,6 +17,7 @@ from aioassets import (
     BulkFetchError,
     BulkUpdateError,
     BytesTransferred,
+    CopyResult,
     Dispatcher,
     Driver,
     Event,
@@ -145,6 +146,12 @@ async def watching(manager: AssetsManager, path: Path) -> None:
     progress: Progress = watch
     await manager.create_asset(path, "team/model", progress=progress)
     await manager.fetch_asset("team/model", progress=print)
+
+
+async def copying(manager: AssetsManager, to: AssetsManager) -> None:
+    copied = await manager.copy_version("team/model:1.2", to, name="other", renumber=True, alias="prod")
+    assert_type(copied, CopyResult)
+    assert_type((copied.version, copied.unchanged), tuple[str, bool])
 
 
 async def failing(manager: AssetsManager) -> None:
