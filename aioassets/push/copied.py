@@ -108,6 +108,8 @@ class CopiedFile:
             return None
         try:
             return await self._verified(driver, copy)
+        except IntegrityError:  # the caller deletes the copy
+            raise
         except BaseException:
             effects.note_uncertain()  # the copy exists, and nobody is going to delete it
             raise
