@@ -279,6 +279,9 @@ class AssetsManager:
 
     # Copy
 
+    lock_assets = _blocking(_Async.lock_assets)
+    sync_assets = _blocking(_Async.sync_assets)
+
     def copy_version(
         self,
         spec: str | AssetSpec,

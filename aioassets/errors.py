@@ -421,7 +421,7 @@ class SourceChanged(SourceError):
 
 
 class IntegrityError(AioAssetsError):
-    """Raised when the size, digest or revision of a file differs from what was pushed.
+    """Raised when the size, digest or revision of a file, or the digest of a version, isn't the recorded one.
 
     Attributes:
         what: the asset, version and file, such as `model:1.0[weights/w.bin]`.
@@ -429,11 +429,11 @@ class IntegrityError(AioAssetsError):
         found: the digest, size or revision that was found.
     """
 
-    def __init__(self, what: str, expected: str, found: str) -> None:
+    def __init__(self, what: str, expected: str, found: str, *, reference: str = "what was pushed") -> None:
         self.what = what
         self.expected = expected
         self.found = found
-        super().__init__(f"{what} differs from what was pushed: expected {expected}, found {found}.")
+        super().__init__(f"{what} differs from {reference}: expected {expected}, found {found}.")
 
 
 class AccessDenied(AioAssetsError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Self
@@ -13,11 +13,14 @@ from aioassets.errors import InvalidSetting
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.many import Spec, fetch_many
+from aioassets.fetch.pinning import fetch_locked, lock_specs, read_lock
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
+from aioassets.model.lockfile import LockedAsset
+from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
@@ -781,6 +784,60 @@ class AssetsManager:
 
     # Copy
 
+    async def lock_assets(self, specs: Iterable[str | AssetSpec]) -> str:
+        """Pin specs to the versions that they refer to now, and return the content of a lock file.
+
+        The lock has the version and the content digest of each spec, sorted by spec, so that equal locks are equal
+        texts. It can be used with every store that has the same versions, such as the target of `copy_version`.
+
+        Args:
+            specs: specs as for `fetch_asset`.
+
+        Raises:
+            BulkError: if any spec is invalid, or doesn't refer to a version in the store. It contains the errors.
+        """
+        return (await self._run(lambda: lock_specs(self._session.store, self._session.scheme, specs))).to_toml()
+
+    async def sync_assets(
+        self,
+        lock: str | os.PathLike[str],
+        *,
+        force_download: bool = False,
+        verify: bool = False,
+        offline: bool | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, FetchedAsset]:
+        """Fetch exactly the versions that a lock pins, concurrently. If one fetch fails, the others continue.
+
+        Args:
+            lock: the content of a lock file, or its path. A string without a line break is a path.
+            force_download: whether to download again, and replace cached files that differ.
+            verify: whether to hash cached files instead of relying on their sizes and modification times.
+                Damaged files are downloaded again.
+            offline: whether to use only cached versions; `None` for the manager's setting.
+            progress: a function that receives the events of all downloads.
+
+        Returns:
+            The results by spec, in the order of the lock.
+
+        Raises:
+            UsageError: if the lock isn't valid.
+            NotFound: if the lock file doesn't exist.
+            BulkFetchError: if any version can't be fetched. It contains the results and the errors. The error of a
+                version whose digest differs from the lock, in the store or in the cache, is an `IntegrityError`.
+        """
+        offline = self._session.settings.offline if offline is None else offline
+
+        async def fetch(asset: LockedAsset) -> FetchedAsset:
+            return await self._retrieval(
+                asset.exact, progress, offline=offline, force_download=force_download, verify=verify, accept=asset.check
+            ).run()
+
+        async def sync() -> dict[str, FetchedAsset]:
+            return await fetch_locked(await read_lock(lock), fetch)
+
+        return await self._run(sync)
+
     async def copy_version(
         self,
         spec: str | AssetSpec,
@@ -839,6 +896,7 @@ class AssetsManager:
         offline: bool,
         force_download: bool = False,
         verify: bool = False,
+        accept: Callable[[Manifest], None] | None = None,
     ) -> Retrieval:
         session = self._session
         store = session.store_if_any
@@ -850,4 +908,6 @@ class AssetsManager:
             session.locks,
         )
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
-        return Retrieval(context, parsed, checked(progress), force_download=force_download, verify=verify)
+        return Retrieval(
+            context, parsed, checked(progress), force_download=force_download, verify=verify, accept=accept
+        )

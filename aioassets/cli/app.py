@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import asyncclick as click
 
 from aioassets._version import __version__
-from aioassets.cli.copy_commands import copy
+from aioassets.cli.copy_commands import copy, lock, sync
 from aioassets.cli.escaping import escaped
 from aioassets.cli.options import (
     ASSETS_DIR,
@@ -268,7 +268,8 @@ def clean(
     )
 
 
-cli.add_command(copy)
+for copying in (copy, lock, sync):
+    cli.add_command(copying)
 
 
 def _usage_error(message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Implementations of the commands that fetch several assets, and that lock and copy versions."""
+"""Implementations of the commands that fetch several assets, and that copy versions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ async def fetch_many(
 ) -> int:
     """Download several assets to the local cache, and print their paths in the order of the specs."""
     async with store.manager() as manager, progress_display("Resolving", "Downloading", len(specs)) as tally:
-        fetched, failed = await _outcome(
+        fetched, failed = await outcome(
             lambda: manager.fetch_assets(
                 specs, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
             )
         )
-    return _print_fetched(specs, fetched, failed, as_json=as_json)
+    return print_fetched(specs, fetched, failed, as_json=as_json)
 
 
 async def copy(spec: str, store: StoreOptions, target: CopyTarget, *, yes: bool, dry_run: bool, as_json: bool) -> int:
@@ -84,16 +84,17 @@ def _copy_json(result: CopyResult) -> dict[str, Any]:
     }
 
 
-async def _outcome(
+async def outcome(
     call: Callable[[], Awaitable[Mapping[str, FetchedAsset]]],
 ) -> tuple[Mapping[str, FetchedAsset], Mapping[str, Exception]]:
+    """Return the results and the errors of a call that fetches several assets."""
     try:
         return await call(), {}
     except BulkFetchError as error:
         return error.fetched, error.failed
 
 
-def _print_fetched(
+def print_fetched(
     specs: Sequence[str],
     fetched: Mapping[str, FetchedAsset],
     failed: Mapping[str, Exception],

@@ -151,7 +151,8 @@ def _completion(*values: str, kind: str = "plain") -> Callable[..., list[Complet
 
 _DIRECTORY = _completion("", kind="dir")
 
-PATH = click.argument("path", shell_complete=_completion("", kind="file"))
+FILES = _completion("", kind="file")
+PATH = click.argument("path", shell_complete=FILES)
 
 STORE = (
     click.option(

@@ -11,6 +11,7 @@ from aioassets.model.names import AssetSpec
 from aioassets.runtime.tasks import for_each
 
 Spec = TypeVar("Spec", bound=str | AssetSpec)
+Item = TypeVar("Item")
 
 ASSETS_AT_ONCE: Final = 64
 """Maximum number of assets to fetch concurrently: enough for single-file assets to use the whole budget."""
@@ -33,24 +34,34 @@ async def fetch_many(
     """
     if isinstance(specs, str | AssetSpec):
         raise UsageError(f"Pass a list of specs instead of {str(specs)!r}.")
-    spellings: dict[AssetSpec, list[Spec]] = {}
-    fetched: dict[Spec, FetchedAsset] = {}
-    failed: dict[Spec, Exception] = {}
     given = tuple(dict.fromkeys(specs))
+    parsed: dict[Spec, AssetSpec] = {}
+    failed: dict[Spec, Exception] = {}
     for spec in given:
         try:
-            spellings.setdefault(spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec), []).append(spec)
+            parsed[spec] = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         except UsageError as error:
             failed[spec] = error
-
-    async def fetch_one(spec: AssetSpec) -> None:
-        try:
-            fetched.update(dict.fromkeys(spellings[spec], await fetch(spec)))
-        except Exception as error:
-            failed.update(dict.fromkeys(spellings[spec], error))
-
-    await for_each(spellings, fetch_one, limit=ASSETS_AT_ONCE)
-    fetched = {spec: fetched[spec] for spec in given if spec in fetched}
+    fetched, errors = await fetch_each(dict.fromkeys(parsed.values()), fetch)
+    failed |= {spec: errors[each] for spec, each in parsed.items() if each in errors}
+    results = {spec: fetched[each] for spec, each in parsed.items() if each in fetched}
     if failed:
-        raise BulkFetchError(fetched, {spec: failed[spec] for spec in given if spec in failed})
-    return fetched
+        raise BulkFetchError(results, {spec: failed[spec] for spec in given if spec in failed})
+    return results
+
+
+async def fetch_each(
+    items: Iterable[Item], fetch: Callable[[Item], Awaitable[FetchedAsset]]
+) -> tuple[dict[Item, FetchedAsset], dict[Item, Exception]]:
+    """Fetch many items concurrently, and return the results and the errors."""
+    fetched: dict[Item, FetchedAsset] = {}
+    failed: dict[Item, Exception] = {}
+
+    async def fetch_one(item: Item) -> None:
+        try:
+            fetched[item] = await fetch(item)
+        except Exception as error:
+            failed[item] = error
+
+    await for_each(items, fetch_one, limit=ASSETS_AT_ONCE)
+    return fetched, failed

@@ -87,6 +87,14 @@ async def copy_pinned(manager: AssetsManager, source: Path) -> object:
     return await manager.copy_version("model:0.0", manager, name="copy")
 
 
+async def lock(manager: AssetsManager, source: Path) -> object:
+    return await manager.lock_assets(["model", "model:0.0", "warm-up"])
+
+
+async def lock_and_sync(manager: AssetsManager, source: Path) -> object:
+    return await manager.sync_assets(await manager.lock_assets(["model", "warm-up"]))
+
+
 async def fetch_many(manager: AssetsManager, source: Path) -> object:
     return await manager.fetch_assets(["model", "model:0.0", "warm-up"])
 
@@ -105,6 +113,8 @@ async def fetch_pinned(manager: AssetsManager, source: Path) -> object:
         ([create], update_many, [3, 3, 5, 3, 3]),
         ([create], fetch_latest, [1, 1, 1]),  # index; manifest; content
         ([create], fetch_pinned, [1, 1]),
+        ([create], lock, [3, 2]),  # two indexes and a manifest; two manifests
+        ([create], lock_and_sync, [2, 2, 2, 2]),  # indexes; manifests; again manifests; contents
         ([create], copy_latest, [1, 1, 2, 1, 1, 1, 1]),  # index; manifest; …
         ([create], copy_pinned, [1, 2, 1, 1, 1, 1]),  # manifest; object and index; claim; content; manifest; index
         ([create, copy_pinned], copy_pinned, [1, 2, 1]),  # manifest; object and index; manifest

@@ -42,7 +42,7 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
-    withdrawing, copying = ["yank", "unyank", "delete", "prune"], ["copy"]
+    withdrawing, copying = ["yank", "unyank", "delete", "prune"], ["copy", "lock", "sync"]
     assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean", *copying]
     assert completed("u") == ["update", "unyank"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.servers import AzureServer, S3Server
 
 Invoke = Callable[..., Any]
 
@@ -114,3 +115,135 @@ class TestCopying:
         """They would be refused by its driver."""
         ran = invoke("copy", "a", "--to", "s3://b", "-o", "fsync=1", "--retry-for", "0s", "--dry-run")
         assert "The local driver has no option 'fsync'" in ran.err
+
+
+@pytest.mark.usefixtures("pushed")
+class TestLocking:
+    @pytest.fixture
+    def dependencies(self, tmp_path: Path) -> Path:
+        path = tmp_path / "assets.toml"
+        path.write_text('assets = ["b:0", "a"]\n')
+        return path
+
+    def test_a_lock_is_written_beside_the_list_and_fetched(
+        self, invoke: Invoke, dependencies: Path, tmp_path: Path
+    ) -> None:
+        ran = invoke("lock")
+        assert (ran.code, ran.out, ran.err) == (0, "a\ta:0.0\nb:0\tb:0.0\n", "Wrote assets.lock.\n")
+        (tmp_path / "a").write_text("later")
+        invoke("update", tmp_path / "a", "a", "--yes")
+        ran = invoke("sync")
+        assert (ran.code, ran.err) == (0, "")
+        assert [Path(line).read_text() for line in ran.out.splitlines()] == ["a", "b"]
+
+    def test_an_unchanged_lock_is_not_rewritten(self, invoke: Invoke, dependencies: Path) -> None:
+        invoke("lock", dependencies)
+        lock = dependencies.with_suffix(".lock")
+        before = lock.stat()
+        ran = invoke("lock", dependencies)
+        assert (ran.code, ran.err) == (0, f"{lock} is up to date.\n")
+        assert (lock.stat().st_ino, lock.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+    def test_check_reports_a_lock_that_is_out_of_date(self, invoke: Invoke, dependencies: Path, tmp_path: Path) -> None:
+        ran = invoke("lock", "--check")
+        assert (ran.code, ran.err) == (1, "assets.lock is out of date. Update it with `aioassets lock`.\n")
+        assert not (tmp_path / "assets.lock").exists()
+        invoke("lock")
+        assert invoke("lock", "--check").code == 0
+        before = (tmp_path / "assets.lock").read_text()
+        invoke("update", tmp_path / "a", "a", "--yes")
+        assert invoke("lock", "--check").code == 1
+        assert (tmp_path / "assets.lock").read_text() == before
+
+    def test_a_lock_with_a_merge_conflict_is_written_again(self, invoke: Invoke, dependencies: Path) -> None:
+        invoke("lock")
+        lock = dependencies.with_suffix(".lock")
+        text = lock.read_text()
+        lock.write_text(f"<<<<<<< ours\n{text}=======\n>>>>>>> theirs\n")
+        ran = invoke("sync")
+        assert ran.code == 2
+        assert ran.err == (
+            "Error: Cannot use 'assets.lock': it contains a merge conflict; resolve it first. "
+            "Write it again with `aioassets lock`.\n"
+        )
+        assert invoke("lock").err == "Wrote assets.lock.\n"
+        assert lock.read_text() == text
+
+    def test_other_content_is_an_integrity_error(self, invoke: Invoke, dependencies: Path) -> None:
+        invoke("lock")
+        lock = dependencies.with_suffix(".lock")
+        digest = invoke("lock", "--json").document["assets"][0]["content_digest"]
+        lock.write_text(lock.read_text().replace(digest, "0" * 64))
+        ran = invoke("sync")
+        assert ran.code == 5
+        assert ran.err.startswith(f"Error: a:0.0 differs from what was locked: expected content digest {'0' * 64}")
+        assert [Path(line).read_text() for line in ran.out.splitlines()] == ["b"]
+
+    def test_it_works_offline_with_cached_versions(self, invoke: Invoke, dependencies: Path) -> None:
+        invoke("lock")
+        paths = invoke("sync").out
+        assert invoke("sync", "--offline").out == paths
+
+    def test_results_are_printed_as_json(self, invoke: Invoke, dependencies: Path) -> None:
+        document = invoke("lock", "--json").document
+        assert (document["path"], document["changed"]) == ("assets.lock", True)
+        assert [row["spec"] for row in document["assets"]] == ["a", "b:0"]
+        assert document["assets"][0] == {
+            "spec": "a",
+            "name": "a",
+            "version": "0.0",
+            "content_digest": document["assets"][0]["content_digest"],
+            "listing_digest": None,
+        }
+        assert not invoke("lock", "--json").document["changed"]
+        assert [row["spec"] for row in invoke("sync", "--json").document["assets"]] == ["a", "b:0"]
+
+    def test_each_spec_that_cannot_be_locked_is_a_line(self, invoke: Invoke, tmp_path: Path) -> None:
+        (tmp_path / "assets.toml").write_text('assets = ["x", "a", "y"]\n')
+        ran = invoke("lock")
+        assert ran.code == 3
+        assert [line.partition(" in ")[0] for line in ran.err.splitlines()] == [
+            "Error: No asset 'x'",
+            "Error: No asset 'y'",
+        ]
+        assert not (tmp_path / "assets.lock").exists()
+
+    @pytest.mark.parametrize(
+        ("args", "code", "message"),
+        [
+            (
+                ["lock", "none.toml"],
+                3,
+                "Error: Cannot read 'none.toml': no such file. List the specs there, for example",
+            ),
+            (["sync", "none.lock"], 3, "Error: Cannot read 'none.lock': no such file. Write it with `aioassets lock`."),
+            (["lock", "."], 2, "Error: Cannot read '.': Is a directory."),
+            (["lock", "x.lock"], 2, "Error: Cannot lock 'x.lock': it would be its own lock file."),
+        ],
+    )
+    def test_a_file_that_is_not_there_is_one_error(
+        self, invoke: Invoke, tmp_path: Path, args: list[str], code: int, message: str
+    ) -> None:
+        (tmp_path / "x.lock").write_text("assets = []\n")
+        ran = invoke(*args)
+        assert ran.code == code
+        assert ran.err.startswith(message)
+
+
+@pytest.mark.servers
+def test_a_version_is_promoted_from_s3_to_azure(
+    invoke: Invoke, seaweedfs: S3Server, azurite: AzureServer, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each store has options of its own."""
+    target = f"az://{azurite.fresh_container()}"
+    monkeypatch.setenv("AIOASSETS_BUCKET", f"s3://{seaweedfs.fresh_bucket()}")
+    for name, value in seaweedfs.options.items():
+        monkeypatch.setenv(f"AIOASSETS_S3_{name.upper()}", value)
+    monkeypatch.setenv("AIOASSETS_AZURE_CONNECTION_STRING", azurite.options["connection_string"])
+    assert invoke("new", source, "model", "--yes").code == 0
+    for unchanged in (False, True):
+        ran = invoke("copy", "model", "--to", target, "--alias", "prod", "--yes", "--json")
+        assert (ran.code, ran.document["unchanged"]) == (0, unchanged)
+    fetched = invoke("fetch", "model@prod", "--bucket", target)
+    assert (fetched.code, fetched.err) == (0, "")
+    assert sorted(path.name for path in Path(fetched.out.strip()).iterdir()) == ["a", "b"]

@@ -152,6 +152,8 @@ async def copying(manager: AssetsManager, to: AssetsManager) -> None:
     copied = await manager.copy_version("team/model:1.2", to, name="other", renumber=True, alias="prod")
     assert_type(copied, CopyResult)
     assert_type((copied.version, copied.unchanged), tuple[str, bool])
+    assert_type(await manager.lock_assets(["team/model@prod", AssetSpec("other")]), str)
+    assert_type(await manager.sync_assets(Path("assets.lock"), offline=True), dict[str, FetchedAsset])
 
 
 async def failing(manager: AssetsManager) -> None:
