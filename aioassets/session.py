@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from aioassets.cleanup.clean import Cleaning
 from aioassets.cleanup.retention import Retention
@@ -41,6 +43,9 @@ from aioassets.store.documents import AssetStore
 from aioassets.store.probe import ProbeCache
 from aioassets.store.resolve import find_version
 from aioassets.store.single_writer import SingleWriter
+from aioassets.store.suggestions import with_suggestions
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +125,9 @@ class Session:
 
     async def aliases(self) -> Aliases:
         """Return the object that reads and moves the aliases of this session's store."""
-        claimant = await self.claimant()
-        return Aliases(self.store, self.scheme, self._retry, claimant.holder, self.require_suitable)
+        holder = (await self.claimant()).holder
+        timeout = self.settings.cleanup_timeout
+        return Aliases(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
 
     async def cleaning(self, rules: CleaningRules, *, changing: bool = False) -> Cleaning:
         """Return an object that cleans up the store and the assets directory.
@@ -165,6 +171,10 @@ class Session:
                 partial(this_process, user=settings.record_user, host=settings.record_host)
             )
         return self._claimant
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a call of the manager. If an asset doesn't exist, the error suggests similar names."""
+        return await self.lifecycle.run(lambda: with_suggestions(self.store_if_any, work))
 
     async def aclose(self) -> None:
         """Wait for calls in progress, then close the drivers that this session created."""

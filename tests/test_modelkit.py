@@ -239,6 +239,19 @@ class TestModelkitReads:
         assert (await modelkit.fetch("team/table:0"))["version"] == "0.1"
         assert await modelkit.list() == {"team/table": ["1.0", "0.1", "0.0"]}
 
+    async def test_versions_beside_aliases(self, manager: AssetsManager, modelkit: Modelkit, file: Path) -> None:
+        """It ignores the documents of aliases."""
+        await manager.create_asset(file, "team/table")
+        await manager.update_asset(file, "team/table")
+        await manager.set_alias("team/table", "prod", "0.0")
+        await manager.set_alias("team/table", "staging", "0.1")
+
+        assert await modelkit.list() == {"team/table": ["0.1", "0.0"]}
+        assert (await modelkit.fetch("team/table"))["version"] == "0.1"
+        assert (await modelkit.fetch("team/table:0.0"))["version"] == "0.0"
+        await modelkit.update(file, "team/table", "0.2")
+        assert (await manager.fetch_asset("team/table@prod")).version == "0.0"
+
     async def test_nothing_of_a_version_that_is_being_pushed(
         self, manager: AssetsManager, modelkit: Modelkit, driver: Driver, tree: Path
     ) -> None:
@@ -344,3 +357,52 @@ async def claimed(driver: Driver, name: str, version: str) -> HeldClaim:
     held = (await attempt_claim(store, name, version, await live_claim(), Effects())).held
     assert held is not None
     return held
+
+
+async def test_modelkit_sees_no_withdrawn_version(
+    modelkit: Modelkit, manager: AssetsManager, tree: Path, plain_tree: Path, tmp_path: Path
+) -> None:
+    """It still fetches a yanked version that is named, and fails on a deleted one."""
+    await manager.create_asset(tree, "model")
+    await modelkit.update(plain_tree, "model", "0.1")
+    await manager.update_asset(tree, "model")
+
+    await manager.yank_version("model", "0.2", "bad weights")
+    assert await modelkit.list() == {"model": ["0.1", "0.0"]}
+    assert (await modelkit.fetch("model"))["version"] == "0.1"
+    fetched = await modelkit.fetch("model:0.2")
+    assert contents(Path(fetched["path"])) == contents(tree)
+
+    await manager.yank_version("model", "0.1", "pushed by modelkit")
+    assert await modelkit.list() == {"model": ["0.0"]}
+    await manager.unyank_version("model", "0.1")
+    await manager.unyank_version("model", "0.2")
+    assert await modelkit.list() == {"model": ["0.2", "0.1", "0.0"]}
+    assert (await modelkit.fetch("model"))["version"] == "0.2"
+
+    shutil.rmtree(modelkit.folder)
+    modelkit.folder.mkdir()
+    await manager.delete_version("model", "0.1")
+    await manager.delete_version("model", "0.2", "leaked")
+    assert await modelkit.list() == {"model": ["0.0"]}
+    assert (await modelkit.fetch("model"))["version"] == "0.0"
+    for spec in ("model:0.1", "model:0.2"):
+        with pytest.raises(ModelkitError):
+            await modelkit.fetch(spec)
+    assert {path.name for path in (modelkit.folder / "model").iterdir() if path.is_dir()} == {"0.0"}
+
+
+async def test_numbers_go_on_after_modelkit_has_dropped_the_fences(
+    modelkit: Modelkit, manager: AssetsManager, plain_tree: Path
+) -> None:
+    await manager.create_asset(plain_tree, "model")
+    for _ in range(2):
+        await manager.update_asset(plain_tree, "model")
+    await manager.delete_version("model", "0.1")
+    await manager.yank_version("model", "0.2", "bad weights")
+    await modelkit.update(plain_tree, "model", "1.0")
+    assert await modelkit.list() == {"model": ["1.0", "0.0"]}
+    assert (await manager.update_asset(plain_tree, "model", major=0)).version == "0.3"
+    assert await manager.list_versions("model") == ["1.0", "0.3", "0.0"]
+    await manager.unyank_version("model", "0.2")
+    assert await modelkit.list() == {"model": ["1.0", "0.3", "0.2", "0.0"]}

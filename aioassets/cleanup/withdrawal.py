@@ -78,7 +78,8 @@ class Withdrawal:
         await self.require_suitable()
         tombstone = await self._uninterrupted(lambda stop: self._bury(documents, reason, stop))
         freed = await self._remove_content(name, version)
-        return DeletionResult(name, version, tombstone.deleted, freed.files, freed.size)
+        keeps = await self.store.driver.keeps_deleted() if freed.files else None
+        return DeletionResult(name, version, tombstone.deleted, freed.files, freed.size, keeps)
 
     async def plan_deletion(self, name: str, version: str) -> DeletionPlan:
         """Plan a deletion; see `AssetsManager.plan_delete`."""

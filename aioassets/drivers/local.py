@@ -24,6 +24,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoObjectVersions,
     ObjectInfo,
     OpenUpload,
     Revision,
@@ -57,7 +58,7 @@ PAGE: Final = 1000
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 
 
-class LocalDriver:
+class LocalDriver(NoObjectVersions):
     """A store in a local folder. Any number of processes can share it safely.
 
     The file system must support hard links, and locks that other processes and machines can see.

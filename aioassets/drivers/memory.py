@@ -21,6 +21,7 @@ from aioassets.drivers.protocol import (
     Driver,
     Expect,
     NoLocalFiles,
+    NoObjectVersions,
     NoOpenUploads,
     ObjectInfo,
     Revision,
@@ -45,7 +46,7 @@ class _Object:
     sha256: str
 
 
-class MemoryDriver(NoLocalFiles, NoOpenUploads):
+class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
     """An in-memory store that lives as long as this object.
 
     Args:

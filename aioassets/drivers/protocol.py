@@ -338,6 +338,9 @@ class Driver(Protocol):
     async def abort(self, upload: OpenUpload) -> None:
         """Abort an open upload and delete its parts. Ignore an upload that no longer exists."""
 
+    async def keeps_deleted(self) -> bool | None:
+        """Return whether the store keeps the bytes of deleted objects, or `None` if it doesn't say."""
+
     async def aclose(self) -> None:
         """Close the connections. It is safe to call this more than once."""
 
@@ -360,3 +363,11 @@ class NoOpenUploads:
 
     async def abort(self, upload: OpenUpload) -> None:
         """Do nothing."""
+
+
+class NoObjectVersions:
+    """Base class for drivers for stores that don't say whether they keep the bytes of deleted objects."""
+
+    async def keeps_deleted(self) -> bool | None:
+        """Return `None`."""
+        return None

@@ -101,7 +101,7 @@ class VersionIndex:
 def _token(value: dict[str, Any]) -> str | None:
     token = optional_text(value, "token")
     value.pop("token", None)
-    return token
+    return token or None
 
 
 def _fences(value: Any) -> dict[str, Fence]:

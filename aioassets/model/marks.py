@@ -49,5 +49,5 @@ class Mark:
             token=typed(mark.get("token"), str, f"{what} token"),
             date=timestamp(mark.get("date"), f"{what} date"),
             by=Pusher(optional_text(by, "user"), optional_text(by, "host")),
-            reason=optional_text(mark, "reason"),
+            reason=optional_text(mark, "reason") or None,
         )

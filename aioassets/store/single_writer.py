@@ -110,5 +110,8 @@ class SingleWriter:
     async def abort(self, upload: OpenUpload) -> None:
         await self._driver.abort(upload)
 
+    async def keeps_deleted(self) -> bool | None:
+        return await self._driver.keeps_deleted()
+
     async def aclose(self) -> None:
         await self._driver.aclose()

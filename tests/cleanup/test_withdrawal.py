@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.config import Config
+from botocore.session import get_session
 from tools.claims import live_claim, put_claim
 from tools.factories import Files, ManagerFactory
 from tools.inspection import exists, keys
 from tools.interposer import Fail, Interposer, LostAnswers, Pause
+from tools.relay import Relay, Reply
 from tools.rounds import Rounds
+from tools.servers import S3Server
 from tools.withdrawals import bury_only, check, index_of, mark_only, meta_of, point_at, put_index
 
 from aioassets import (
@@ -21,6 +27,7 @@ from aioassets import (
     AssetExists,
     AssetNotFound,
     AssetsManager,
+    Dispatcher,
     Driver,
     InvalidName,
     InvalidVersion,
@@ -36,11 +43,14 @@ from aioassets import (
     VersionYanked,
 )
 from aioassets.drivers.protocol import Expect
+from aioassets.drivers.s3.driver import S3Driver
 from aioassets.model.files import FileEntry
 from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.notices import is_notice
 from aioassets.testing import BytesSource
+
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Denied.</Message></Error>"
 
 
 async def pushed(manager: AssetsManager, files: Files, versions: int = 2) -> None:
@@ -610,3 +620,44 @@ async def test_the_requests_of_withdrawals(memory: MemoryDriver, make_manager: M
         [reads, mark, fence, again],
         [reads, mark, aliases, fence, tombstone, *[1, fence], *[1, 1, 1, 1]],
     ]
+
+
+@pytest.fixture
+def bucket(seaweedfs: S3Server) -> str:
+    """Return the name of an empty bucket that other tests don't use, as its object versioning can't be removed."""
+    name = f"versioned-{secrets.token_hex(4)}"
+    seaweedfs.make_bucket(name)
+    return name
+
+
+def turn_versioning_on(options: dict[str, Any], bucket: str) -> None:
+    client = get_session().create_client(
+        "s3",
+        endpoint_url=options["endpoint_url"],
+        region_name=options["region"],
+        aws_access_key_id=options["access_key_id"],
+        aws_secret_access_key=options["secret_access_key"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    client.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("expected", [False, True, None])
+async def test_a_deletion_says_whether_the_bucket_keeps_old_bytes(
+    seaweedfs: S3Server, bucket: str, make_manager: ManagerFactory, files: Files, expected: bool | None
+) -> None:
+    """If the store doesn't say, the result doesn't either."""
+    async with (
+        Relay(seaweedfs.endpoint_url) as relay,
+        S3Driver(bucket, dispatcher=Dispatcher(), **relay.through(seaweedfs.options)) as driver,
+    ):
+        if expected:
+            await asyncio.to_thread(turn_versioning_on, seaweedfs.options, bucket)
+        if expected is None:
+            relay.inject(Reply(403, body=DENIED), method="GET", target=r"\?versioning", times=99)
+        manager = make_manager(driver)
+        await pushed(manager, files)
+        assert (await manager.delete_version("model", "0.1")).keeps_old_bytes is expected
+        assert (await manager.delete_version("model", "0.1")).keeps_old_bytes is None

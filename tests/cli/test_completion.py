@@ -43,8 +43,10 @@ def completed(*words: str) -> list[str]:
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
     withdrawing, copying = ["yank", "unyank", "delete", "prune"], ["copy", "lock", "sync"]
-    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean", *copying]
+    before = [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
+    assert completed("") == [*before, *copying, "alias"]
     assert completed("u") == ["update", "unyank"]
+    assert completed("alias", "r") == ["remove", "rollback"]
 
 
 def test_options_are_completed() -> None:

@@ -18,13 +18,17 @@ from hypothesis import strategies as st
 
 from aioassets import AioAssetsError, AssetsManager, AssetSpec, Bump, InvalidName, MajorMinor, MemoryDriver, SimpleDate
 from aioassets.drivers.protocol import Expect
+from aioassets.model.aliases import MAX_MOVES, AliasTable
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
-from aioassets.model.index import VersionIndex
+from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.keys import Layout
 from aioassets.model.manifest import Manifest
+from aioassets.model.marks import Mark
 from aioassets.model.names import is_name, parse_new_name, version_problem
 from aioassets.model.paths import parents, path_problem
+from aioassets.model.pusher import Pusher
+from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.testing import BytesSource
 
@@ -34,6 +38,7 @@ ROOT = "/srv/cache/model/0.0"
 TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda time: time.strftime("%Y-%m-%dT%H-%M-%SZ"))
 NUMBERS = st.tuples(st.integers(0, 30), st.integers(0, 10**20)).map(lambda pair: f"{pair[0]}.{pair[1]}")
 NOW = datetime(2050, 1, 1, tzinfo=UTC)
+MARK = Mark("token", NOW, Pusher("ann", "host"), "bad")
 
 SEGMENTS = st.sampled_from(
     [
@@ -70,6 +75,22 @@ DIGESTS = st.sampled_from(
 )
 
 
+HOLDERS = st.dictionaries(st.sampled_from(["user", "host"]), st.text(max_size=3), max_size=2)
+MARKS = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from(["yanked", "restored", "yanked", "restored", "x"]),
+        "token": st.text(max_size=3),
+        "date": st.sampled_from(["2026-05-06T07:08:09Z", "2026-05-06T07:08:09.5+02:00", "yesterday"]),
+    },
+    optional={"by": HOLDERS, "reason": st.text(max_size=3) | st.none() | st.integers()},
+)
+TOMBSTONES = st.builds(
+    lambda mark, rest: {"aioassets_deleted": {**mark, **rest}},
+    MARKS,
+    st.dictionaries(st.sampled_from(["content_digest", "push_token"]), st.text(max_size=3) | st.none()),
+)
+
+
 @st.composite
 def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
     """Manifests with up to two invalid or malicious changes."""
@@ -94,12 +115,13 @@ def nearly_manifests(draw: st.DrawFn) -> dict[str, Any]:
                 value["is_directory"] = False
                 rows = draw(st.sampled_from([rows, [{"path": "", **row}]]))
             case 5:
-                names = ["push_date", "labels", "pushed_by", "message", "contents", "x", "aioassets_claim"]
+                names = ["push_date", "labels", "pushed_by", "message", "contents", "x", "aioassets_claim", "mark"]
                 value[draw(st.sampled_from(names))] = draw(JSON)
             case 6:
                 value["files"] = draw(JSON)
     paths_of = {"contents": [row["path"] for row in rows], "empty_directories": folders}
-    return {**paths_of, **({"files": rows} if draw(st.booleans()) else {}), **value}
+    marks = {"mark": draw(MARKS)} if draw(st.integers(0, 3)) == 0 and "mark" not in value else {}
+    return {**paths_of, **({"files": rows} if draw(st.booleans()) else {}), **marks, **value}
 
 
 @st.composite
@@ -133,9 +155,25 @@ CLAIMS = st.fixed_dictionaries(
         "renewals": JSON,
     },
 )
-METAS = documents(weighted(nearly_manifests(), JSON, CLAIMS.map(lambda value: {"aioassets_claim": value})))
+METAS = documents(
+    st.one_of(
+        weighted(nearly_manifests(), JSON, CLAIMS.map(lambda value: {"aioassets_claim": value})),
+        weighted(TOMBSTONES, JSON.map(lambda value: {"aioassets_deleted": value})),
+    )
+)
 LISTED = st.lists(weighted(NUMBERS, TIMES, st.text(max_size=8)), max_size=4)
-INDEXES = documents(weighted(st.fixed_dictionaries({"versions": weighted(LISTED, JSON)}, optional={"x": JSON}), JSON))
+FENCES = st.dictionaries(
+    weighted(NUMBERS, TIMES, st.text(max_size=8)), weighted(st.sampled_from(["yanked", "deleted"]), JSON), max_size=4
+)
+INDEXES = documents(
+    weighted(
+        st.fixed_dictionaries(
+            {"versions": weighted(LISTED, JSON)},
+            optional={"x": JSON, "fences": weighted(FENCES, JSON), "token": weighted(st.text(max_size=3), JSON)},
+        ),
+        JSON,
+    )
+)
 
 
 # Names and specs
@@ -281,6 +319,35 @@ def test_a_key_shows_its_asset_and_version(prefix: str, name: str, version: str,
         assert layout.version_in(layout.folder(name), key) == version
 
 
+MOVES = st.fixed_dictionaries(
+    {
+        "alias": weighted(st.just("prod"), st.text(max_size=4), JSON),
+        "version": weighted(st.sampled_from(["0.0", "0.1"]), st.none(), st.text(max_size=4), JSON),
+        "token": weighted(st.text(max_size=3), JSON),
+        "date": weighted(st.just("2026-11-27T12:00:00+00:00"), st.text(max_size=9), JSON),
+    },
+    optional={
+        "previous": weighted(st.just("0.0"), JSON),
+        "by": weighted(st.dictionaries(st.sampled_from(["user", "host"]), st.text(max_size=3)), JSON),
+        "reason": weighted(st.text(max_size=9), JSON),
+        "x": JSON,
+    },
+)
+ALIASES = documents(
+    weighted(
+        st.fixed_dictionaries(
+            {
+                "aliases": weighted(
+                    st.dictionaries(weighted(st.just("prod"), st.text(max_size=4)), MOVES, max_size=2), JSON
+                )
+            },
+            optional={"history": weighted(st.lists(MOVES, max_size=3), JSON), "x": JSON},
+        ),
+        JSON,
+    )
+)
+
+
 # Documents
 
 
@@ -295,6 +362,13 @@ def test_any_meta_is_parsed_or_raises_one_error(data: bytes) -> None:
     if isinstance(meta, Claim):
         assert parse_meta(meta.renewed().to_json()) == meta.renewed()
         return
+    if isinstance(meta, Tombstone):
+        assert not {"push_date", "is_directory", "contents"} & json.loads(meta.to_json()).keys()
+        return
+    for yanked in (True, False):
+        marked = parse_meta(meta.marked(MARK, yanked=yanked).to_json())
+        assert isinstance(marked, Manifest)
+        assert (marked, marked.extra, marked.mark, marked.is_yanked) == (meta, meta.extra, MARK, yanked)
     for path in (*(file.path for file in meta.files), *meta.empty_directories):
         if path or meta.is_directory:
             stays_inside(path)
@@ -309,9 +383,48 @@ def test_any_index_is_parsed_or_raises_one_error(data: bytes) -> None:
     index = parsed(VersionIndex.from_json, data)
     if index is not None:
         assert VersionIndex.from_json(index.to_json()) == index
-        assert json.loads(index.to_json()) == {**json.loads(data), "versions": list(index.versions)}
-        for version in index.versions:
+        written, given = json.loads(index.to_json()), json.loads(data)
+        empty = {key: given[key] for key in ("fences", "token") if not given.get(key) and key in given}
+        assert {**empty, **written} == {**given, "versions": list(index.versions)}
+        for version in index.numbers:
             stays_inside(version)
+
+
+@given(st.lists(st.tuples(NUMBERS, st.sampled_from([*Fence, "lift"])), max_size=6), st.lists(NUMBERS))
+def test_a_fenced_version_is_not_listed_and_a_deleted_one_stays_fenced(
+    changes: list[tuple[str, Fence | str]], listed: list[str]
+) -> None:
+    index = VersionIndex(tuple(dict.fromkeys(listed)), extra={"x": [1]})
+    deleted = set()
+    for version, change in changes:
+        before = index
+        index = index.fenced(version, change, "t") if isinstance(change, Fence) else index.unfenced(version, "u")
+        deleted |= {version} if change is Fence.DELETED else set()
+        assert set(before.numbers) - {version} <= set(index.numbers)
+        assert not set(index.versions) & index.fences.keys()
+        assert {each for each, fence in index.fences.items() if fence is Fence.DELETED} == deleted
+        assert VersionIndex.from_json(index.to_json()).extra == {"x": [1]}
+
+
+@settings(max_examples=200)
+@given(ALIASES)
+def test_any_aliases_are_parsed_or_raise_one_error(data: bytes) -> None:
+    """Unknown fields are kept when they are written, and a move of an alias changes nothing else."""
+    table = parsed(AliasTable.from_json, data)
+    if table is None:
+        return
+    assert AliasTable.from_json(table.to_json()) == table
+    known = {"aliases", "history"}
+    assert {key: value for key, value in json.loads(table.to_json()).items() if key not in known} == {
+        key: value for key, value in json.loads(data).items() if key not in known
+    }
+    moved = table.moved("prod", "1.2", Mark("token", datetime(2026, 11, 27, tzinfo=UTC)))
+    assert AliasTable.from_json(moved.to_json()) == moved
+    assert moved.target("prod") == "1.2"
+    assert len(moved.history) <= MAX_MOVES
+    for alias, move in table.current.items():
+        stays_inside(str(move.version))
+        assert alias == "prod" or moved.current[alias] == move
 
 
 def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
@@ -333,23 +446,27 @@ def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
     index=weighted(st.just(b'{"versions": ["0.0"]}'), INDEXES),
     meta=METAS,
     objects=weighted(st.just({}), st.dictionaries(PATHS, st.sampled_from([b"", CONTENT, CONTENT + b"d"]), max_size=3)),
-    spec=st.sampled_from(["model", "model:0.0", "model:0.0[a]", "model:0[b/a]"]),
+    aliases=ALIASES,
+    spec=st.sampled_from(["model", "model:0.0", "model:0.0[a]", "model:0[b/a]", "model@prod", "model@prod[a]"]),
 )
 def test_any_store_yields_a_version_or_a_documented_error(
-    index: bytes, meta: bytes, objects: dict[str, bytes], spec: str
+    index: bytes, meta: bytes, objects: dict[str, bytes], aliases: bytes, spec: str
 ) -> None:
     """No file appears outside of the assets directory, and no link inside it."""
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(fetch_from(index, meta, objects, spec, Path(folder) / "cache"))
+        documents = {"assets/model.versions": index, "assets/model/0.0.meta": meta, "assets/model.aliases": aliases}
+        asyncio.run(fetch_from(documents, meta, objects, spec, Path(folder) / "cache"))
         assert os.listdir(folder) in ([], ["cache"])
         assert not any(path.is_symlink() for path in Path(folder).rglob("*"))
 
 
-async def fetch_from(index: bytes, meta: bytes, objects: dict[str, bytes], spec: str, cache: Path) -> None:
+async def fetch_from(
+    documents: dict[str, bytes], meta: bytes, objects: dict[str, bytes], spec: str, cache: Path
+) -> None:
     """Fetch from a store with these objects, and compare the files with the manifest."""
     driver = MemoryDriver()
-    await driver.write("assets/model.versions", index, expected=Expect.ABSENT)
-    await driver.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)
+    for key, data in documents.items():
+        await driver.write(key, data, expected=Expect.ABSENT)
     try:
         named = [path for path in json.loads(meta)["contents"] if isinstance(path, str)]
     except (ValueError, TypeError, KeyError):

@@ -17,6 +17,7 @@ from aioassets.drivers.protocol import (
     Driver,
     Expect,
     NoLocalFiles,
+    NoObjectVersions,
     ObjectInfo,
     OpenUpload,
     Revision,
@@ -37,7 +38,7 @@ CRITICAL = 3.0
 """Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
 
-class SimulatedDriver(NoLocalFiles):
+class SimulatedDriver(NoLocalFiles, NoObjectVersions):
     """Connection of one process to the store.
 
     Args:

@@ -118,6 +118,9 @@ class Interposer:
     async def abort(self, upload: OpenUpload) -> None:
         await self._around("abort", upload.key, lambda: self.driver.abort(upload))
 
+    async def keeps_deleted(self) -> bool | None:
+        return await self.driver.keeps_deleted()
+
     async def aclose(self) -> None:
         await self.driver.aclose()
 

@@ -30,6 +30,7 @@ from aioassets.drivers.protocol import (
     Driver,
     Expect,
     NoLocalFiles,
+    NoObjectVersions,
     NoOpenUploads,
     ObjectInfo,
     Revision,
@@ -62,7 +63,7 @@ DELETIONS: Final = 32
 """Maximum number of concurrent deletions. Emulators and scoped signatures don't support Azure's batch deletions."""
 
 
-class AzureDriver(NoLocalFiles, NoOpenUploads):
+class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
     """An Azure Blob Storage container.
 
     The first request creates the SDK client, in a worker thread, because importing the SDK takes most

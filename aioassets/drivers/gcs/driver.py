@@ -31,6 +31,7 @@ from aioassets.drivers.protocol import (
     Driver,
     Expect,
     NoLocalFiles,
+    NoObjectVersions,
     NoOpenUploads,
     ObjectInfo,
     Revision,
@@ -64,7 +65,7 @@ READS: Final = 20
 """Maximum number of attempts to read a document that other writers keep replacing."""
 
 
-class GCSDriver(NoLocalFiles, NoOpenUploads):
+class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
     """A Google Cloud Storage bucket, or a bucket in another implementation of its JSON API.
 
     The first request imports the SDK and finds credentials, in a worker thread. Objects and chunks are

@@ -30,6 +30,7 @@ T = TypeVar("T")
 _VERBS: Final = {
     "head_object": "read",
     "list_objects_v2": "list",
+    "get_bucket_versioning": "read the object versioning of",
     "delete_object": "delete",
     "delete_objects": "delete",
     "list_multipart_uploads": "list open uploads",

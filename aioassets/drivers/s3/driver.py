@@ -41,6 +41,7 @@ from aioassets.drivers.s3.place import AWS
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
 from aioassets.drivers.s3.values import condition_for, revision_of, sha256_of, whole_checksums
 from aioassets.errors import (
+    AioAssetsError,
     InvalidSetting,
     NotSameStore,
     ObjectNotFound,
@@ -267,6 +268,13 @@ class S3Driver(NoLocalFiles):
 
     async def abort(self, upload: OpenUpload) -> None:
         await abort(self._bucket, self._dispatcher, upload)
+
+    async def keeps_deleted(self) -> bool | None:
+        try:
+            answer = await self._dispatcher.send(partial(self._bucket.call, "get_bucket_versioning"))
+        except AioAssetsError:  # most credentials for objects don't allow this request, and not every store has it
+            return None
+        return {"Enabled": True, None: False}.get(answer.get("Status"))
 
     async def aclose(self) -> None:
         with cleanup_scope():

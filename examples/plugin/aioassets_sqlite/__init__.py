@@ -30,6 +30,7 @@ from aioassets.drivers import (
     Effects,
     Expect,
     NoLocalFiles,
+    NoObjectVersions,
     NoOpenUploads,
     NotSameStore,
     ObjectInfo,
@@ -54,7 +55,7 @@ TABLE: Final = """CREATE TABLE IF NOT EXISTS objects
 COLUMNS: Final = "key, size, revision, modified, sha256"
 
 
-class SqliteDriver(NoLocalFiles, NoOpenUploads):
+class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
     """A database with one row for each object. SQLite allows up to 1 GB in a row.
 
     Args:
