@@ -34,6 +34,7 @@ from aioassets.fetch.selection import Selection, select
 from aioassets.fetch.staging import Staging
 from aioassets.fetch.usage import retire, usage_of
 from aioassets.fetch.verify import Verification, check_cached, check_stored
+from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
 from aioassets.runtime.disk import reason
@@ -57,10 +58,18 @@ class Retrieval:
         report: the callback that receives events.
         force_download: whether to download cached files again and replace those that differ.
         verify: whether to hash all cached files.
+        accept: a function that raises an exception if a manifest isn't the expected one. Blocking.
     """
 
     def __init__(
-        self, context: FetchContext, spec: AssetSpec, report: Progress, *, force_download: bool, verify: bool
+        self,
+        context: FetchContext,
+        spec: AssetSpec,
+        report: Progress,
+        *,
+        force_download: bool,
+        verify: bool,
+        accept: Callable[[Manifest], None] | None = None,
     ) -> None:
         self._context = context
         self._spec = spec
@@ -70,6 +79,7 @@ class Retrieval:
         self._force = force_download
         self._verify = verify
         self._leases: dict[CacheEntry, Lease | None] = {}
+        self._accept = accept
         self._damaged: CachedFiles | None = None
         self._problem: IntegrityError | None = None
         self._repaired: tuple[str, ...] = ()
@@ -145,6 +155,8 @@ class Retrieval:
         found = self._find_cached(version)
         if found is None:
             return None
+        if self._accept is not None:
+            self._accept(found.manifest)
         problem = found.first_problem(verify=self._verify)
         if problem is None:
             return found.as_fetched(self._spec.part, self._hold_on(found.entry), from_cache=True)
@@ -178,6 +190,8 @@ class Retrieval:
         """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
         await in_thread(self._secure, entry)
         remote = await self._find(store, entry.version)
+        if self._accept is not None:
+            await in_thread(self._accept, remote.manifest)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
         downloaded = (

@@ -22,6 +22,7 @@ PARSING = {
     "aioassets.cli.alias_commands",
     "aioassets.cli.app",
     "aioassets.cli.cache_commands",
+    "aioassets.cli.copy_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
     "aioassets.cli.retention_commands",
