@@ -258,6 +258,14 @@ class AssetsManager:
     log_versions = _blocking(_Async.log_versions)
     diff_versions = _blocking(_Async.diff_versions)
 
+    # Aliases
+
+    set_alias = _blocking(_Async.set_alias)
+    remove_alias = _blocking(_Async.remove_alias)
+    rollback_alias = _blocking(_Async.rollback_alias)
+    list_aliases = _blocking(_Async.list_aliases)
+    alias_history = _blocking(_Async.alias_history)
+
     # Clean
 
     plan_clean = _blocking(_Async.plan_clean)

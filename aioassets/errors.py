@@ -48,7 +48,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -140,10 +140,12 @@ class InvalidVersion(UsageError):
 
     Attributes:
         version: the version as given.
+        reason: why it is invalid.
     """
 
     def __init__(self, version: str, reason: str) -> None:
         self.version = version
+        self.reason = reason
         super().__init__(f"{version!r} is not a valid version: {reason}.")
 
 
@@ -169,7 +171,8 @@ class InvalidSpec(UsageError):
     def __init__(self, spec: str, reason: str) -> None:
         self.spec = spec
         super().__init__(
-            f"{spec!r} is not a valid asset spec: {reason}. Write name, name:1, name:1.2 or name:1.2[sub/part]."
+            f"{spec!r} is not a valid asset spec: {reason}. "
+            "Write name, name:1, name:1.2 or name@alias, optionally followed by [sub/part]."
         )
 
 
@@ -178,7 +181,38 @@ class InvalidSetting(UsageError):
 
 
 class NotFound(AioAssetsError):
-    """Base class for errors about an asset, version, part or source that doesn't exist."""
+    """Base class for errors about an asset, version, alias, part or source that doesn't exist.
+
+    Attributes:
+        suggestions: similar names, versions or aliases that exist, most similar first.
+    """
+
+    suggestions: tuple[str, ...] = ()
+
+    def suggest(self, wanted: str, existing: Sequence[str], *, limit: int = 3, cutoff: float = 0.6) -> None:
+        """Add the most similar names to the attributes and the message.
+
+        Args:
+            wanted: the name that doesn't exist. If it does, nothing is suggested.
+            existing: the names that exist. Only the first 1,000 are considered.
+            limit: the maximum number of suggestions.
+            cutoff: the minimum similarity, from 0 to 1.
+        """
+        if wanted in existing:
+            return
+        self.suggestions = _nearest(wanted, existing[:1000], limit, cutoff)
+        if self.suggestions:
+            *others, last = self.suggestions
+            named = f"{', '.join(others)} or {last}" if others else last
+            self.args = (f"{self.args[0]} Did you mean {named}?",)
+
+
+def _nearest(wanted: str, existing: Sequence[str], limit: int, cutoff: float) -> tuple[str, ...]:
+    """Return the names that are most similar to another one, regardless of case and of what is before a slash."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed for errors
+
+    names = {name.rpartition("/")[2].casefold(): name for name in existing}
+    return tuple(names[name] for name in get_close_matches(wanted.rpartition("/")[2].casefold(), names, limit, cutoff))
 
 
 class AssetNotFound(NotFound):
@@ -212,6 +246,7 @@ class VersionNotFound(NotFound):
         super().__init__(
             f"Asset {name!r} has no version {version} in {where}." + (f" Available: {listed}." if listed else "")
         )
+        self.suggest(version, available[:100], limit=1, cutoff=0.88)  # not merely a neighbour
 
 
 class VersionDeleted(VersionNotFound):
@@ -248,6 +283,7 @@ class AliasNotFound(NotFound):
         listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
         text = f"Asset {name!r} has no alias {alias!r} in {where}." + (f" Its aliases: {listed}." if listed else "")
         super().__init__(text if problem is None else f"The alias {name}@{alias} in {where} {problem}.")
+        self.suggest(alias, available)
 
 
 class PartNotFound(NotFound):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from types import EllipsisType
 from typing import Any, Self
 
 from aioassets.drivers.protocol import Driver
@@ -14,6 +15,7 @@ from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.model.aliases import AliasMove
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
@@ -27,8 +29,10 @@ from aioassets.progress import Progress
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
+from aioassets.runtime.tasks import T
 from aioassets.session import Session
 from aioassets.settings import Settings
+from aioassets.store.aliases import Aliases
 from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
 from aioassets.views.compare import compare
 from aioassets.views.describe import describe, log_versions
@@ -128,7 +132,7 @@ class AssetsManager:
             storage_options=storage_options,
         )
         self._session = Session(resolved, driver, retry)
-        self._run = self._session.lifecycle.run
+        self._run = self._session.run
 
     async def __aenter__(self) -> Self:
         self._session.lifecycle.check()
@@ -397,7 +401,7 @@ class AssetsManager:
         No network access is needed if the spec gives an exact version that is cached completely.
 
         Args:
-            spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
             force_download: whether to download cached files again, and replace those that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
@@ -407,6 +411,9 @@ class AssetsManager:
         Raises:
             AssetNotFound: if the asset doesn't exist (in the cache, when offline).
             VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            AliasNotFound: if the asset has no such alias.
             PartNotFound: if no file or folder of the version matches the part.
             IntegrityError: if a downloaded file differs from what was pushed. Nothing is added to the cache.
             StoreUnavailable: if the store can't be reached. The message lists the cached versions.
@@ -425,13 +432,16 @@ class AssetsManager:
         Files that differ from what was pushed are listed in the result. They don't cause an exception.
 
         Args:
-            spec: `name`, `name:1` or `name:1.2`, optionally followed by `[sub/part]`.
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
             cached: whether to check the cached files instead of those in the store, without using the network.
             progress: a function that receives events during the check.
 
         Raises:
             AssetNotFound: if the asset doesn't exist (in the cache, with `cached`).
             VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            AliasNotFound: if the asset has no such alias.
             PartNotFound: if no file or folder of the version matches the part.
             StoreUnavailable: if the store can't be reached.
         """
@@ -540,6 +550,119 @@ class AssetsManager:
             StoreUnavailable: if the store can't be reached.
         """
         return await self._run(lambda: compare(self._session.store, self._session.scheme, a, b))
+
+    # Aliases
+
+    async def set_alias(
+        self,
+        name: str,
+        alias: str,
+        version: str,
+        *,
+        expect: str | EllipsisType | None = ...,
+        reason: str | None = None,
+    ) -> AliasMove:
+        """Point an alias, such as `prod`, at a version.
+
+        Of any number of concurrent calls with the same expectation, at most one moves the alias.
+
+        Args:
+            name: the asset's name.
+            alias: the alias. It consists of letters, digits, `.`, `_` and `-`, and begins with a letter.
+            version: the complete version number, such as `1.2`.
+            expect: the version that the alias must point at for the move to take place, or `None` if the alias must
+                not exist. By default, it may point anywhere.
+            reason: free text for the history.
+
+        Returns:
+            The move, or the last move of the alias if it points at the version already.
+
+        Raises:
+            AliasMoved: if the alias doesn't point at the expected version.
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the version doesn't exist or isn't complete.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the version is yanked.
+            InvalidAlias: if the alias is invalid.
+            InvalidVersion: if the version is partial, or doesn't fit the versioning scheme.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+        return await self._with_aliases(
+            lambda aliases: aliases.move(name, alias, version, expected=expect, reason=reason)
+        )
+
+    async def remove_alias(
+        self, name: str, alias: str, *, expect: str | EllipsisType = ..., reason: str | None = None
+    ) -> AliasMove:
+        """Remove an alias. Its moves stay in the history.
+
+        Args:
+            name: the asset's name.
+            alias: the alias.
+            expect: the version that the alias must point at to be removed. By default, it may point anywhere.
+            reason: free text for the history.
+
+        Returns:
+            The removal, whose `previous` is the version that the alias pointed at.
+
+        Raises:
+            AliasNotFound: if the alias doesn't exist.
+            AliasMoved: if it doesn't point at the expected version.
+            AssetNotFound: if the asset doesn't exist.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+        return await self._with_aliases(lambda aliases: aliases.remove(name, alias, expected=expect, reason=reason))
+
+    async def rollback_alias(self, name: str, alias: str, *, reason: str | None = None) -> AliasMove:
+        """Point an alias at the version that it pointed at before its last move. Restore an alias that was removed.
+
+        A second rollback undoes the first one.
+
+        Args:
+            name: the asset's name.
+            alias: the alias.
+            reason: free text for the history.
+
+        Raises:
+            AliasNotFound: if the alias has never existed, or has pointed at one version only.
+            VersionNotFound: if the previous version doesn't exist.
+            VersionDeleted: if the previous version was deleted.
+            VersionYanked: if the previous version is yanked.
+            AliasMoved: if another process moved the alias at the same time.
+            AssetNotFound: if the asset doesn't exist.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
+            StoreUnsuitable: if the store doesn't honour conditional writes.
+        """
+        return await self._with_aliases(lambda aliases: aliases.roll_back(name, alias, reason=reason))
+
+    async def list_aliases(self, name: str) -> dict[str, AliasMove]:
+        """Return the latest move of each alias of an asset, sorted by alias. Its `version` is the target.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+        """
+        return await self._with_aliases(lambda aliases: aliases.targets(name))
+
+    async def alias_history(self, name: str, alias: str | None = None) -> list[AliasMove]:
+        """Return the moves of an alias, latest first. The history of an asset keeps the last 100 moves.
+
+        Args:
+            name: the asset's name.
+            alias: the alias; `None` for the moves of all aliases.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            AliasNotFound: if the alias doesn't exist, and its history has no moves.
+        """
+        return await self._with_aliases(lambda aliases: aliases.history(name, alias))
+
+    async def _with_aliases(self, work: Callable[[Aliases], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await work(await self._session.aliases())
+
+        return await self._run(run)
 
     # Clean
 

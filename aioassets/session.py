@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from aioassets.cleanup.clean import Cleaning
 from aioassets.cleanup.retention import Retention
@@ -29,9 +31,13 @@ from aioassets.runtime.machine import Claimant, this_process
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import in_thread
 from aioassets.settings import Settings
+from aioassets.store.aliases import Aliases
 from aioassets.store.documents import AssetStore
 from aioassets.store.probe import ProbeCache
 from aioassets.store.single_writer import SingleWriter
+from aioassets.store.suggestions import with_suggestions
+
+T = TypeVar("T")
 
 
 class Session:
@@ -80,6 +86,12 @@ class Session:
             raise _no_bucket()
         return self._pushes
 
+    async def aliases(self) -> Aliases:
+        """Return the object that reads and moves the aliases of this session's store."""
+        holder = (await self.claimant()).holder
+        timeout = self.settings.cleanup_timeout
+        return Aliases(self.store, self.scheme, self._retry, holder, self.require_suitable, timeout)
+
     async def cleaning(self, rules: CleaningRules, *, changing: bool = False) -> Cleaning:
         """Return an object that cleans up the store and the assets directory.
 
@@ -122,6 +134,10 @@ class Session:
                 partial(this_process, user=settings.record_user, host=settings.record_host)
             )
         return self._claimant
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a call of the manager. If an asset doesn't exist, the error suggests similar names."""
+        return await self.lifecycle.run(lambda: with_suggestions(self.store_if_any, work))
 
     async def aclose(self) -> None:
         """Wait for calls in progress, then close the drivers that this session created."""

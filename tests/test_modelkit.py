@@ -239,6 +239,19 @@ class TestModelkitReads:
         assert (await modelkit.fetch("team/table:0"))["version"] == "0.1"
         assert await modelkit.list() == {"team/table": ["1.0", "0.1", "0.0"]}
 
+    async def test_versions_beside_aliases(self, manager: AssetsManager, modelkit: Modelkit, file: Path) -> None:
+        """It ignores the documents of aliases."""
+        await manager.create_asset(file, "team/table")
+        await manager.update_asset(file, "team/table")
+        await manager.set_alias("team/table", "prod", "0.0")
+        await manager.set_alias("team/table", "staging", "0.1")
+
+        assert await modelkit.list() == {"team/table": ["0.1", "0.0"]}
+        assert (await modelkit.fetch("team/table"))["version"] == "0.1"
+        assert (await modelkit.fetch("team/table:0.0"))["version"] == "0.0"
+        await modelkit.update(file, "team/table", "0.2")
+        assert (await manager.fetch_asset("team/table@prod")).version == "0.0"
+
     async def test_nothing_of_a_version_that_is_being_pushed(
         self, manager: AssetsManager, modelkit: Modelkit, driver: Driver, tree: Path
     ) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import asyncclick as click
 
 from aioassets._version import __version__
+from aioassets.cli.alias_commands import alias
 from aioassets.cli.escaping import escaped
 from aioassets.cli.options import (
     ASSETS_DIR,
@@ -70,8 +71,8 @@ Exit codes:
     0  success
     1  failure, or confirmation declined
     2  usage error
-    3  asset, version or path not found
-    4  conflict: the asset or version already exists, or an alias points at the version
+    3  asset, version, alias or path not found
+    4  conflict: the asset or version already exists, or an alias prevents the change
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
@@ -117,7 +118,7 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
     asks for confirmation, and prints the new version.
     """
     parsed = spec.AssetSpec.parse(name)
-    if parsed.version is not None or parsed.part is not None:
+    if parsed != spec.AssetSpec(parsed.name):
         _usage_error(f"A new asset always starts at its first version: write {parsed.name} instead of {name}.")
     return partial(commands.new, path, name, push, store)
 
@@ -195,8 +196,8 @@ def fetch(
 ) -> Work:
     """Download an asset to the local cache, and print its path.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part, as in 'NAME:1[weights/w.bin]'. On a
-    terminal, control characters in the path are escaped.
+    SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part, as in 'NAME:1[weights/w.bin]'.
+    On a terminal, control characters in the path are escaped.
     """
     return partial(
         commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
@@ -211,8 +212,8 @@ def fetch(
 def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     """Read every file in a version and compare it with the manifest, without saving anything.
 
-    SPEC is NAME, NAME:1 or NAME:1.2, optionally followed by a part. The command reports each damaged or
-    missing file, and exits with code 5 if there are any.
+    SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part. The command reports each damaged
+    or missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
@@ -266,6 +267,9 @@ def clean(
     )
 
 
+cli.add_command(alias)
+
+
 def _usage_error(message: str) -> NoReturn:
     raise click.UsageError(message, click.get_current_context())
 
@@ -275,7 +279,7 @@ def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
     parsed = spec.AssetSpec.parse(name)
     if parsed.part is not None:
         _usage_error(f"Cannot push a part of an asset: write {replace(parsed, part=None)} instead of {name}.")
-    if parsed.version is not None and not parsed.version.isdecimal():
+    if parsed.alias is not None or (parsed.version is not None and not parsed.version.isdecimal()):
         _usage_error(
             f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for the next 1.x version, "
             f"instead of {name}."

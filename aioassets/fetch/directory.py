@@ -5,10 +5,12 @@
 `{root}/.aioassets/{name}/{version}.json`          its record, written last
 `{root}/.aioassets/{name}/{version}.parts/`        individual files of an incomplete version
 `{root}/.aioassets/{name}/{version}.parts.json`    the record for these
+`{root}/.aioassets/{name}/@{alias}.alias`          the target of an alias when it was last looked up
 `{root}/.aioassets/{name}/{version}.lock`          locked by the process that is changing any of these
 `{root}/.aioassets/{name}/{version}.staging-*/`    files that one fetch is downloading
 `{root}/.aioassets/{name}/{version}.payload-*`     a payload or files whose usual place was taken
 `{root}/.aioassets/{name}/{version}.aside-*`       a payload or files that didn't match the version
+`{root}/.aioassets/{name}/@{alias}.alias`          the target of an alias when it was last looked up
 =================================================  ======================================================
 
 `{root}` is a store's folder in the assets directory. Fetches ignore files that early releases wrote directly to the
@@ -40,6 +42,7 @@ RECORD: Final = ".json"
 PARTS: Final = ".parts"
 PARTS_RECORD: Final = ".parts.json"
 LOCK: Final = ".lock"
+ALIAS: Final = ".alias"
 STAGING: Final = ".staging-"
 ASIDE: Final = ".aside-"
 SPARE: Final = ".payload-"

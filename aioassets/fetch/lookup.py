@@ -1,4 +1,4 @@
-"""Looking up versions in the assets directory without taking a lock or changing files."""
+"""Looking up versions and aliases in the assets directory without taking a lock."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.origin import all_folders, folder_of
 from aioassets.fetch.record import Record
+from aioassets.fetch.remembered import LastTarget, RememberedAlias
 from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
@@ -152,6 +153,28 @@ class Lookup:
             raise missing
         self._check_sources({cached.record.source for cached in found})
         return found[0] if found else None
+
+    def last_target(self) -> LastTarget | None:
+        """Return the target of the spec's alias when it was last looked up, or `None` if it is unknown.
+
+        Raises:
+            InvalidSetting: no store was given, and the alias was looked up in several.
+        """
+        loaded = (self._remembered(root).load() for root in self._roots())
+        found = [target for target in loaded if target is not None and self._accepts(target.source)]
+        self._check_sources({target.source for target in found})
+        return found[0] if found else None
+
+    def remember(self, store: AssetStore, version: str | None) -> None:
+        """Record the target of the spec's alias in a store; `None` if it doesn't exist there."""
+        remembered = self._remembered(folder_of(self.assets_dir, store))
+        if version is None:
+            remembered.clear()
+        else:
+            remembered.save(version, store.identity)
+
+    def _remembered(self, root: Path) -> RememberedAlias:
+        return RememberedAlias(root, self.spec.name, str(self.spec.alias))
 
     def versions(self) -> set[str]:
         """Return the versions of the asset for which everything that the spec refers to is cached.

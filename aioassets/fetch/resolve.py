@@ -1,11 +1,13 @@
-"""Resolving a spec to one version, using the store's index or the assets directory."""
+"""Resolving a spec to versions, using the documents of the store or the assets directory."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aioassets.errors import (
+    AliasNotFound,
     AssetNotFound,
     StoreUnavailable,
     VersionDeleted,
@@ -14,9 +16,12 @@ from aioassets.errors import (
 )
 from aioassets.fetch.lookup import Lookup
 from aioassets.model.versioning import VersioningScheme
+from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 from aioassets.store.resolve import candidates, exact_version
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Resolver:
     """A resolver for a spec.
 
     Attributes:
-        store: the store whose index to use; `None` to consider only cached versions.
+        store: the store whose documents to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
         skipped: the withdrawn versions that the index still lists.
@@ -41,18 +46,21 @@ class Resolver:
         Raises:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if no version matches.
-            StoreUnavailable: if the index can't be read.
+            AliasNotFound: if the alias doesn't exist.
+            StoreUnavailable: if the index or the aliases can't be read.
         """
         exact = exact_version(self.lookup.spec, self.scheme)
         if exact is not None:
             return exact
-        if self.store is None:
-            return self._latest(await self._cached(), await self._where())
-        return await self._stored(self.store)
+        if self.store is not None:
+            return await self._stored(self.store)
+        if self.lookup.spec.alias is not None:
+            return await self._last_target()
+        return self._latest(await self._cached(), await self._where())
 
     def names(self, version: str) -> bool:
-        """Return whether the spec names a version exactly, or by an alias, so that it may be yanked."""
-        return self.lookup.spec.alias is not None or exact_version(self.lookup.spec, self.scheme) == version
+        """Return whether the spec names a version exactly, so that it may be yanked."""
+        return exact_version(self.lookup.spec, self.scheme) == version
 
     def skip(self, error: VersionYanked | VersionDeleted) -> bool:
         """Skip a withdrawn version from now on. Return `False` if the spec names it exactly, or it was skipped before.
@@ -75,20 +83,43 @@ class Resolver:
     async def _cached(self) -> list[str]:
         return [version for version in await in_thread(self.lookup.versions) if self.scheme.is_version(version)]
 
+    async def _last_target(self) -> str:
+        """Return what the alias pointed at when it was last looked up."""
+        spec = self.lookup.spec
+        target = await in_thread(self.lookup.last_target)
+        if target is None:
+            problem = f"was never looked up there, so it can't be resolved offline. {await self._advice()}"
+            raise AliasNotFound(spec.name, str(spec.alias), await self._where(), problem=problem.rstrip("."))
+        logger.warning("%s@%s %s", spec.name, spec.alias, target, extra=NOTICE)
+        return target.version
+
     async def _stored(self, store: AssetStore) -> str:
         try:
             found = await candidates(store, self.scheme, self.lookup.spec)
         except StoreUnavailable as error:
             raise await self._unresolved(error) from error
+        except (AliasNotFound, AssetNotFound):
+            if self.lookup.spec.alias is not None:
+                await in_thread(self.lookup.remember, store, None)
+            raise
         if self.lookup.spec.alias is not None:
+            await in_thread(self.lookup.remember, store, found[0])
             return found[0]
-        return self._latest([version for version in found if version not in self.skipped], store.url)
+        for version in found:
+            if version not in self.skipped:
+                return version
+        raise VersionNotFound(self.lookup.spec.name, self.lookup.spec.version or "that is not yanked", store.url)
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
-        cached = self.scheme.select(None, await self._cached())
-        advice = f"Request a cached version exactly: {', '.join(cached)}." if cached else "No version is cached."
-        detail = f"{self.lookup.spec} can't be resolved without the store. {advice} ({error})"
+        spec = self.lookup.spec
+        target = None if spec.alias is None else await in_thread(self.lookup.last_target)
+        known = f" It {target}; offline=True (--offline) uses that." if target is not None else ""
+        detail = f"{spec} can't be resolved without the store.{known} {await self._advice()} ({error})"
         return StoreUnavailable(error.where, detail, uncertain=False)
+
+    async def _advice(self) -> str:
+        cached = self.scheme.select(None, await self._cached())
+        return f"Request a cached version exactly: {', '.join(cached)}." if cached else "No version is cached."
 
     def _latest(self, versions: Sequence[str], where: str) -> str:
         spec = self.lookup.spec
@@ -96,5 +127,5 @@ class Resolver:
         if selected:
             return selected[0]
         if not versions or spec.version is None:
-            raise AssetNotFound(spec.name, where, "All of its versions are yanked or deleted." if self.skipped else "")
+            raise AssetNotFound(spec.name, where)
         raise VersionNotFound(spec.name, spec.version, where, tuple(self.scheme.select(None, versions)))

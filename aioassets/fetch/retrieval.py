@@ -98,7 +98,7 @@ class Retrieval:
                 raise self._problem from error  # report the damage, which can't be repaired in a read-only directory
 
     async def check(self, *, cached: bool) -> Verification:
-        """Check every file without storing any. See `AssetsManager.verify_asset`."""
+        """Check every file without saving any. See `AssetsManager.verify_asset`."""
         return await self._skipping_withdrawn(lambda: self._check(cached=cached))
 
     async def _check(self, *, cached: bool) -> Verification:
@@ -118,6 +118,7 @@ class Retrieval:
             return await self._download(store, entry)
 
     async def _look_up(self, version: str) -> FetchedAsset | None:
+        self._damaged = self._problem = None
         return None if self._force else await in_thread(self._look_up_blocking, version)
 
     def _look_up_blocking(self, version: str) -> FetchedAsset | None:
@@ -133,7 +134,7 @@ class Retrieval:
         return None
 
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
-        """Download the version, or adopt an existing payload. On some file systems, others may hold the same lock."""
+        """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
         remote = await self._find(store, entry.version)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)

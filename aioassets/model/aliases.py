@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import EllipsisType
 from typing import Any, Final
 
+from aioassets.errors import AliasMoved, AliasNotFound
 from aioassets.model.fields import MAX_ENTRIES, optional_text, typed
 from aioassets.model.jsontext import dump, load
 from aioassets.model.marks import Mark
@@ -15,6 +17,10 @@ __all__ = ["AliasMove"]
 
 MAX_MOVES: Final = 100
 """Maximum number of moves in an asset's history, as specified by the store format."""
+
+
+Expected = str | EllipsisType | None
+"""The version that an alias is expected to point at; `None` if the alias must not exist; `...` to accept anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,11 @@ class AliasTable:
         """Return the aliases that point at a version, sorted."""
         return tuple(sorted(alias for alias, move in self.current.items() if move.version == version))
 
+    def moves(self, alias: str) -> tuple[AliasMove, ...]:
+        """Return the recorded moves of an alias, latest first. The latest one of an existing alias is always kept."""
+        moves = tuple(move for move in self.history if move.alias == alias)
+        return moves or tuple(move for move in [self.current.get(alias)] if move is not None)
+
     def moved(self, alias: str, version: str | None, mark: Mark) -> AliasTable:
         """Return the table that results from a change to an alias.
 
@@ -104,3 +115,43 @@ class AliasTable:
         if len(current) + len(history) > MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES:,} aliases and moves")
         return cls(current, tuple(map(AliasMove.from_value, history)), value)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """A change of an alias.
+
+    Attributes:
+        name: the asset's name.
+        alias: the alias.
+        version: the version to point at; `None` to remove the alias.
+        mark: who changes it, when and why. Its token identifies the change in the document.
+        expected: the expected target.
+        undone: the move that must still be the latest one of the alias, if the change undoes it.
+    """
+
+    name: str
+    alias: str
+    version: str | None
+    mark: Mark
+    expected: Expected = ...
+    undone: AliasMove | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.alias}"
+
+    def found_in(self, table: AliasTable) -> AliasMove | None:
+        """Return the move if it was written by a request whose response was lost, otherwise `None`."""
+        latest = table.current.get(self.alias)
+        moves = (*([latest] if latest is not None else ()), *table.history)
+        return next((move for move in moves if move.mark.token == self.mark.token), None)
+
+    def check(self, table: AliasTable, where: str) -> None:
+        """Raise `AliasMoved` or `AliasNotFound` if the change can't be applied to a table."""
+        found, latest = table.target(self.alias), table.current.get(self.alias)
+        if self.undone is not None and (latest is None or latest.mark.token != self.undone.mark.token):
+            raise AliasMoved(self.name, self.alias, self.undone.version, found)
+        if self.expected is not ... and found != self.expected:
+            raise AliasMoved(self.name, self.alias, self.expected, found)
+        if self.version is None and found is None:
+            raise AliasNotFound(self.name, self.alias, where, tuple(sorted(table.current)))

@@ -153,7 +153,7 @@ class AssetSpec:
         """
         match = _SPEC.fullmatch(text)
         if match is None:
-            raise InvalidSpec(text, "expected name, name:version or name@alias, optionally followed by [sub/part]")
+            raise InvalidSpec(text, "it does not have the expected format")
         return cls(match["name"], match["version"], match["part"], match["alias"])
 
     def __str__(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import EllipsisType
 
 from aioassets.errors import (
     AioAssetsError,
@@ -18,21 +17,22 @@ from aioassets.errors import (
     AssetNotFound,
     InvalidAlias,
     InvalidVersion,
+    NotFound,
     ObjectNotFound,
     PreconditionFailed,
+    StoreUnavailable,
     VersionDeleted,
     VersionNotFound,
     VersionYanked,
-    is_uncertain,
 )
-from aioassets.model.aliases import AliasMove, AliasTable
+from aioassets.model.aliases import AliasChange, AliasMove, AliasTable, Expected
 from aioassets.model.manifest import Manifest
-from aioassets.model.marks import Mark
 from aioassets.model.names import parse_alias, parse_name
 from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
-from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
+from aioassets.runtime.cancellation import GRACE, Stopped, StopSignal, stoppable
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import gather2
 from aioassets.store.documents import AliasState, AssetStore
@@ -40,9 +40,6 @@ from aioassets.store.marks import new_mark
 from aioassets.store.swaps import Swaps
 
 logger = logging.getLogger(__name__)
-
-Expected = str | EllipsisType | None
-"""The version that an alias is expected to point at; `None` if the alias must not exist; `...` to accept anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,7 @@ class Aliases:
         retry: the retry policy, which determines the delays between attempts.
         by: the user and host to record in changes.
         require_suitable: a function that raises `StoreUnsuitable` if the store doesn't honour conditional writes.
+        cleanup_timeout: the number of seconds that a cancelled move may take to end.
     """
 
     store: AssetStore
@@ -62,6 +60,7 @@ class Aliases:
     retry: RetryPolicy
     by: Pusher
     require_suitable: Callable[[], Awaitable[None]]
+    cleanup_timeout: float = GRACE
 
     async def table(self, name: str) -> AliasTable:
         """Return the aliases of an asset.
@@ -73,6 +72,30 @@ class Aliases:
         if not state.exists:
             await self._check_asset(name)
         return state.table
+
+    async def targets(self, name: str) -> dict[str, AliasMove]:
+        """Return the latest move of each existing alias of an asset, sorted by alias.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+        """
+        return dict(sorted((await self.table(name)).current.items()))
+
+    async def history(self, name: str, alias: str | None = None) -> list[AliasMove]:
+        """Return the recorded moves of an alias, or of all aliases of an asset, latest first.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            AliasNotFound: if the alias doesn't exist and no move of it is recorded.
+        """
+        if alias is not None:
+            parse_alias(alias)
+        table = await self.table(name)
+        if alias is None:
+            return list(table.history)
+        if not (moves := table.moves(alias)):
+            raise AliasNotFound(name, alias, self.store.url, tuple(sorted(table.current)))
+        return list(moves)
 
     async def move(
         self, name: str, alias: str, version: str, *, expected: Expected = ..., reason: str | None = None
@@ -87,11 +110,13 @@ class Aliases:
             VersionNotFound: if the version doesn't exist or isn't complete.
             VersionDeleted: if the version was deleted.
             VersionYanked: if the version is yanked.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self._check(name, alias, version)
+        self.check(name, alias, version, expected)
         await self.require_suitable()
+        change = AliasChange(name, alias, version, new_mark(self.by, reason), expected)
         _, state = await gather2(lambda: self._require_sealed(name, version), lambda: self.store.read_aliases(name))
-        return await self._move(name, alias, version, state, expected, reason)
+        return await self._shielded(lambda: self._checked_move(change, state))
 
     async def remove(self, name: str, alias: str, *, expected: Expected = ..., reason: str | None = None) -> AliasMove:
         """Remove an alias.
@@ -99,160 +124,175 @@ class Aliases:
         Raises:
             AliasNotFound: if the alias doesn't exist.
             AliasMoved: if the alias doesn't point at the expected version.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
         """
-        parse_name(name)
-        parse_alias(alias)
+        self.check(name, alias, expected)
         await self.require_suitable()
+        change = AliasChange(name, alias, None, new_mark(self.by, reason), expected)
         state = await self.store.read_aliases(name)
-        await self._require_alias(name, alias, state)
-        return await self._swap(name, alias, None, state, expected, reason)
+        if alias not in state.table.current:
+            await self._check_asset(name)
+            raise AliasNotFound(name, alias, self.store.url, tuple(sorted(state.table.current)))
+        return await self._shielded(lambda: self._swap(change, state))
 
     async def roll_back(self, name: str, alias: str, *, reason: str | None = None) -> AliasMove:
-        """Point an alias at the version that it pointed at before its last move.
+        """Point an alias at the version that it pointed at before its last move, which may have been its removal.
 
         Raises:
-            AliasNotFound: if the alias doesn't exist, or has only ever pointed at one version.
+            AliasNotFound: if the alias has never existed, or has only ever pointed at one version.
             VersionNotFound: if the previous version doesn't exist or isn't complete.
             VersionDeleted: if the previous version was deleted.
             VersionYanked: if the previous version is yanked.
             AliasMoved: if another process moved the alias at the same time.
+            StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        parse_name(name)
-        parse_alias(alias)
+        self.check(name, alias)
         await self.require_suitable()
+        mark = new_mark(self.by, reason)
         state = await self.store.read_aliases(name)
-        await self._require_alias(name, alias, state)
-        last = state.table.current[alias]
+        last = next(iter(state.table.moves(alias)), None)
+        if last is None:
+            await self._check_asset(name)
+            raise AliasNotFound(name, alias, self.store.url, tuple(sorted(state.table.current)))
         if last.previous is None:
-            raise AliasNotFound(
-                name,
-                alias,
-                self.store.url,
-                problem=f"has only ever pointed at {last.version}, so there is no previous version",
-            )
+            problem = f"has only ever pointed at {last.version}, so there is no previous version"
+            raise AliasNotFound(name, alias, self.store.url, problem=problem)
         await self._require_sealed(name, last.previous)
-        return await self._move(name, alias, last.previous, state, last.version, reason)
+        change = AliasChange(name, alias, last.previous, mark, last.version)
+        return await self._shielded(lambda: self._checked_move(change, state))
 
     # Steps
 
-    async def _move(
-        self, name: str, alias: str, version: str, state: AliasState, expected: Expected, reason: str | None
-    ) -> AliasMove:
-        """Move an alias, then check its target again. A cancellation lets both finish, within the time for cleanups."""
+    async def _shielded(self, work: Callable[[], Awaitable[AliasMove]]) -> AliasMove:
+        """Run the steps that change an alias. A cancellation waits for them, but at most for `cleanup_timeout`."""
 
-        async def move(stop: StopSignal) -> AliasMove:
+        async def run(stop: StopSignal) -> AliasMove:
             stop.check()
             with stop.bounded():
-                return await self._checked_move(name, alias, version, state, expected, reason)
+                return await work()
             raise Stopped
 
-        return await stoppable(move)
+        return await stoppable(run, grace=self.cleanup_timeout)
 
-    async def _checked_move(
-        self, name: str, alias: str, version: str, state: AliasState, expected: Expected, reason: str | None
-    ) -> AliasMove:
-        move = await self._swap(name, alias, version, state, expected, reason)
+    async def _checked_move(self, change: AliasChange, state: AliasState) -> AliasMove:
+        """Point an alias at a version, and undo this if the version was withdrawn in the meantime."""
+        move = await self._swap(change, state)
         try:
-            await self._require_sealed(name, version)
-        except (VersionNotFound, VersionYanked) as error:
-            logger.warning("Undoing the move of %s@%s: %s", name, alias, error)
-            await self._undo(name, move)
+            await self._require_sealed(change.name, str(change.version))
+        except (NotFound, VersionYanked) as error:
+            logger.warning("Undoing the move of %s: %s", change, error)
+            await self._undo(change, move)
             raise
+        except AioAssetsError as error:
+            detail = f"{change} points at {change.version} now, but that version could not be checked again. ({error})"
+            raise StoreUnavailable(self.store.driver.url, detail) from error
         return move
 
-    async def _swap(
-        self, name: str, alias: str, version: str | None, state: AliasState, expected: Expected, reason: str | None
-    ) -> AliasMove:
-        """Write a move, using compare-and-swap. The first attempt uses a known state."""
-        mark = new_mark(self.by, reason)
+    async def _swap(self, change: AliasChange, state: AliasState) -> AliasMove:
+        """Write a change, using compare-and-swap. The first attempt uses a known state.
+
+        A request with an unknown effect is repeated once, with the same condition. As soon as one of the two has
+        taken effect, the store refuses the other.
+        """
         swaps = Swaps(self.store.driver.url, self.retry)
+        effects, is_repeated = Effects(), False
         while True:
             swaps.check(state.revision)
-            if (done := _move_with(state.table, mark.token)) is not None:
-                return done  # the response was lost
-            found = state.table.target(alias)
-            if expected is not ... and found != expected:
-                raise AliasMoved(name, alias, expected, found)
-            if found == version and found is not None:
-                return state.table.current[alias]
+            if (move := change.found_in(state.table)) is not None:
+                return move  # the response was lost
+            change.check(state.table, self.store.url)
+            if change.version is not None and state.table.target(change.alias) == change.version:
+                return state.table.current[change.alias]
+            moved = state.table.moved(change.alias, change.version, change.mark)
             try:
-                moved = state.table.moved(alias, version, mark)
-                return (await self.store.swap_aliases(name, state, moved)).table.history[0]
+                await self.store.swap_aliases(change.name, state, moved, effects)
             except PreconditionFailed:
                 await swaps.refused(state.revision)
-                state = await self.store.read_aliases(name)
-            except AioAssetsError as error:
-                if not is_uncertain(error):
+                found = await self._read_again(change, effects)
+                effects = effects if found.revision == state.revision else Effects()
+            except Exception as error:
+                effects.note_error(error)
+                if not effects.uncertain:
                     raise
-                state = await self._after_doubt(name, mark, error)
+                found = await self._read_again(change, effects, error)
+                if is_repeated and change.found_in(found.table) is None:
+                    raise self._unknown_effect(change, error) from error
+                is_repeated = True
+            else:
+                logger.info("%s now points at %s", change, change.version)
+                return moved.history[0]
+            state = found
 
-    async def _after_doubt(self, name: str, mark: Mark, error: AioAssetsError) -> AliasState:
-        """Return the aliases after a move whose response was lost, or raise the error if the move wasn't written."""
+    async def _read_again(self, change: AliasChange, effects: Effects, cause: Exception | None = None) -> AliasState:
         try:
-            state = await self.store.read_aliases(name)
-        except AioAssetsError:
-            raise error from None
-        if _move_with(state.table, mark.token) is None:
-            raise error
-        return state
+            return await self.store.read_aliases(change.name)
+        except AioAssetsError as error:
+            if not effects.uncertain:
+                raise
+            raise self._unknown_effect(change, cause or error) from error
 
-    async def _undo(self, name: str, move: AliasMove) -> None:
+    def _unknown_effect(self, change: AliasChange, error: Exception) -> StoreUnavailable:
+        """Return the exception for a change that may have been written, or may still be."""
+        action = "removed" if change.version is None else f"moved to {change.version}"
+        advice = f"Check it with `aioassets alias list {change.name}`."
+        detail = f"{change} may or may not have been {action}. {advice} ({error})"
+        return StoreUnavailable(self.store.driver.url, detail)
+
+    async def _undo(self, change: AliasChange, move: AliasMove) -> None:
         """Point an alias back at its previous version, or remove the alias if that version was withdrawn as well."""
-        back = await self._put_back(name, move, move.previous)
-        if back is None or back.version is None:
-            return
         try:
-            await self._require_sealed(name, back.version)
-        except (VersionNotFound, VersionYanked):
-            await self._put_back(name, back, None)
+            back = await self._put_back(change, move, move.previous)
+            if back is not None and back.version is not None and not await self._is_sealed(change.name, back.version):
+                await self._put_back(change, back, None)
+        except AioAssetsError as error:
+            detail = f"{change} may still point at {move.version}, which was withdrawn. Move or remove it. ({error})"
+            raise StoreUnavailable(self.store.driver.url, detail) from error
 
-    async def _put_back(self, name: str, move: AliasMove, version: str | None) -> AliasMove | None:
-        """Change an alias again after a move. Return `None` if another process has moved the alias since then."""
-        swaps = Swaps(self.store.driver.url, self.retry)
-        mark = new_mark(self.by, f"{move.version} was withdrawn")
-        while True:
-            state = await self.store.read_aliases(name)
-            swaps.check(state.revision)
-            last = state.table.current.get(move.alias)
-            if last is None or last.mark.token != move.mark.token:
-                return _move_with(state.table, mark.token)
-            try:
-                moved = state.table.moved(move.alias, version, mark)
-                return (await self.store.swap_aliases(name, state, moved)).table.history[0]
-            except PreconditionFailed:
-                await swaps.refused(state.revision)
+    async def _put_back(self, change: AliasChange, move: AliasMove, version: str | None) -> AliasMove | None:
+        """Change an alias again after a move. Return `None` if the alias has been moved since then."""
+        mark = new_mark(change.mark.by, f"{move.version} was withdrawn")
+        back = AliasChange(change.name, change.alias, version, mark, undone=move)
+        try:
+            return await self._swap(back, await self.store.read_aliases(change.name))
+        except AliasMoved:
+            return None
 
     # Checks
 
-    def _check(self, name: str, alias: str, version: str) -> None:
+    def check(self, name: str, alias: str, *versions: Expected) -> None:
+        """Raise `UsageError` if the name, the alias or any of the versions is invalid, without sending a request."""
         parse_name(name)
         parse_alias(alias)
         if self.scheme.is_version(alias):
             raise InvalidAlias(alias, f"it is a version in the scheme {self.scheme.name}")
-        self.scheme.check(version)
-        if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
+        for version in versions:
+            if isinstance(version, str):
+                self.scheme.check(version)
+                if not self.scheme.is_version(version):
+                    raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
 
-    async def _require_sealed(self, name: str, version: str) -> Manifest:
-        """Return the manifest of a version that an alias may point at."""
+    async def _is_sealed(self, name: str, version: str) -> bool:
+        try:
+            await self._require_sealed(name, version)
+        except (NotFound, VersionYanked):
+            return False
+        return True
+
+    async def _require_sealed(self, name: str, version: str) -> None:
+        """Raise an error unless an alias may point at a version."""
         try:
             content = (await self.store.read_meta(name, version)).content
         except ObjectNotFound:
             content = None
         if isinstance(content, Manifest):
-            if not content.is_yanked:
-                return content
-            raise VersionYanked(name, version, content.mark.reason if content.mark is not None else None)
+            if content.is_yanked:
+                raise VersionYanked(name, version, content.mark.reason if content.mark is not None else None)
+            return
         if isinstance(content, Tombstone):
             deleted = content.deleted
             raise VersionDeleted(name, version, self.store.url, deleted.date, deleted.by, deleted.reason)
         listed = await self._check_asset(name)
         raise VersionNotFound(name, version, self.store.url, listed)
-
-    async def _require_alias(self, name: str, alias: str, state: AliasState) -> None:
-        if alias not in state.table.current:
-            await self._check_asset(name)
-            raise AliasNotFound(name, alias, self.store.url, tuple(sorted(state.table.current)))
 
     async def _check_asset(self, name: str) -> tuple[str, ...]:
         """Return the listed versions of an asset, or raise `AssetNotFound`."""
@@ -260,7 +300,3 @@ class Aliases:
         if not state.exists:
             raise AssetNotFound(name, self.store.url)
         return state.index.versions
-
-
-def _move_with(table: AliasTable, token: str) -> AliasMove | None:
-    return next((move for move in table.history if move.mark.token == token), None)

@@ -32,6 +32,7 @@ from aioassets.model.names import is_name, looks_like_version
 from aioassets.model.tombstone import Tombstone
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.clocks import elapsed
+from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import check_cancelled, in_thread
@@ -249,14 +250,22 @@ class AssetStore:
             return AliasState(AliasTable(), Expect.ABSENT)
         return AliasState(table, found.revision)
 
-    async def swap_aliases(self, name: str, state: AliasState, table: AliasTable) -> AliasState:
+    async def swap_aliases(
+        self, name: str, state: AliasState, table: AliasTable, effects: Effects | None = None
+    ) -> AliasState:
         """Replace an asset's aliases, using compare-and-swap.
+
+        Args:
+            name: the asset's name.
+            state: the known state.
+            table: the new aliases.
+            effects: where to record attempts with an unknown effect.
 
         Raises:
             PreconditionFailed: if the aliases are no longer in the given state.
         """
         key = self.layout.aliases(name)
-        revision = await self.driver.write(key, table.to_json(), expected=state.revision)
+        revision = await self.driver.write(key, table.to_json(), expected=state.revision, effects=effects)
         logger.debug("Wrote %s/%s, now at revision %s", self.driver.url, key, revision)
         return AliasState(table, revision)
 

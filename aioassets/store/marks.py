@@ -11,4 +11,4 @@ from aioassets.model.pusher import Pusher
 
 def new_mark(by: Pusher, reason: str | None) -> Mark:
     """Return a mark with a new random token and the current time."""
-    return Mark(secrets.token_hex(16), datetime.now(UTC), by, reason)
+    return Mark(secrets.token_hex(16), datetime.now(UTC), by, reason or None)

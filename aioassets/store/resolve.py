@@ -11,6 +11,7 @@ from aioassets.errors import (
     AioAssetsError,
     AliasNotFound,
     AssetNotFound,
+    InvalidVersion,
     ObjectNotFound,
     StoreCorrupt,
     VersionDeleted,
@@ -20,7 +21,7 @@ from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import Claim
 from aioassets.model.index import VersionIndex
 from aioassets.model.manifest import Manifest
-from aioassets.model.names import AssetSpec
+from aioassets.model.names import AssetSpec, alias_problem
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.notices import NOTICE
@@ -53,7 +54,13 @@ def exact_version(spec: AssetSpec, scheme: VersioningScheme) -> str | None:
     """
     if spec.version is None:
         return None
-    scheme.check(spec.version)
+    try:
+        scheme.check(spec.version)
+    except InvalidVersion as error:
+        if alias_problem(spec.version) is not None:
+            raise
+        advice = f"{error.reason}; an alias is written {spec.name}@{spec.version}"
+        raise InvalidVersion(spec.version, advice) from None
     return spec.version if scheme.is_version(spec.version) else None
 
 

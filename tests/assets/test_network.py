@@ -129,6 +129,11 @@ STEPS: Mapping[str, Mapping[str, Step]] = {
 }
 """The requests of a push, in order."""
 EACH_STEP = [pytest.param(kind, step, id=f"{kind}-{step}") for kind in KINDS for step in STEPS[kind]]
+ALIAS_SWAPS: Mapping[str, Step] = {
+    "s3": Step("PUT", r"\.aliases"),
+    "azure": Step("PUT", r"\.aliases"),
+    "gcs": Step("POST", INSERT, _names(".aliases")),
+}
 READS = {"index": r"\.versions", "manifest": r"\.meta", "small": "small", "large": "large"}
 """The targets of the requests of a fetch."""
 
@@ -226,8 +231,8 @@ class Wire:
     budget: Budget
 
     def inject(self, fault: Fault, step: str, *, times: float = 1) -> Rule:
-        """Break a request of a push."""
-        found = STEPS[self.kind][step]
+        """Break a request of a push, or the swap of an alias."""
+        found = ALIAS_SWAPS[self.kind] if step == "alias" else STEPS[self.kind][step]
         return self.relay.inject(
             fault, method=found.method, target=found.target, headers=found.headers, body=found.body, times=times
         )
@@ -374,6 +379,24 @@ class TestOneFault:
         assert [len(rule.hits) for rule in rules] == [1] * len(rules)
         await published("0.0")
         assert set(await keys(wire.direct)) == keys_of("0.0")
+
+    @pytest.mark.parametrize("name", [*BROKEN, *SAID])
+    async def test_an_alias_is_moved_once_in_spite_of_a_fault_at_every_step(
+        self, name: str, wire: Wire, source: Path
+    ) -> None:
+        await wire.manager.create_asset(source, "model")
+        await wire.manager.update_asset(source, "model")
+        moves = []
+        for version, expect in (("0.0", None), ("0.1", "0.0")):
+            rules = [wire.inject(fault_of(wire.kind, name), "alias")]
+            rules += [
+                wire.relay.inject(fault_of(wire.kind, name), method="GET", target=target)
+                for target in (r"\.aliases", r"\.meta")
+            ]
+            moves.append(await wire.manager.set_alias("model", "prod", version, expect=expect))
+            assert [len(rule.hits) for rule in rules] == [1, 1, 1]
+        assert await wire.manager.alias_history("model", "prod") == moves[::-1]
+        assert (await wire.manager.fetch_asset("model@prod")).version == "0.1"
 
     async def test_a_push_survives_each_fault_while_it_streams_a_long_manifest(
         self, wire: Wire, source: Path, published: Published, monkeypatch: pytest.MonkeyPatch

@@ -135,6 +135,22 @@ async def test_files_add_no_round_trips(
     assert await rounds_of(driver, lambda: operation(manager, tree)) == sizes
 
 
+async def test_aliases_are_moved_in_few_round_trips(driver: Interposer, manager: AssetsManager, files: Files) -> None:
+    async def rounds(call: Callable[[], Awaitable[Any]]) -> list[int]:
+        return await rounds_of(driver, call)
+
+    await create(manager, files("a"))
+    await update(manager, files("b"))
+    # target and aliases; swap; target
+    assert await rounds(lambda: manager.set_alias("model", "prod", "0.0", expect=None)) == [2, 1, 1]
+    assert await rounds(lambda: manager.set_alias("model", "prod", "0.1")) == [2, 1, 1]
+    assert await rounds(lambda: manager.set_alias("model", "prod", "0.1")) == [2, 1]
+    assert await rounds(lambda: manager.rollback_alias("model", "prod")) == [1, 1, 1, 1]
+    assert await rounds(lambda: manager.list_aliases("model")) == [1]
+    assert await rounds(lambda: manager.alias_history("model", "prod")) == [1]
+    assert await rounds(lambda: manager.remove_alias("model", "prod")) == [1, 1]
+
+
 async def test_max_requests_limits_the_requests_in_flight(
     driver: Interposer, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:

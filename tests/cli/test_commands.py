@@ -306,7 +306,7 @@ def test_python_m_aioassets_runs_the_command_line() -> None:
 def test_help_describes_exit_codes_and_completion(invoke: Invoke) -> None:
     ran = invoke("--help")
     assert ran.code == 0
-    for line in ("    3  asset, version or path not found", "  130  interrupted (SIGINT), after cleanup"):
+    for line in ("    3  asset, version, alias or path not found", "  130  interrupted (SIGINT), after cleanup"):
         assert line in ran.out
     assert 'eval "$(_AIOASSETS_COMPLETE=bash_source aioassets)"' in ran.out
 

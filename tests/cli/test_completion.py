@@ -43,8 +43,9 @@ def completed(*words: str) -> list[str]:
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
     withdrawing = ["yank", "unyank", "delete", "prune"]
-    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
+    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean", "alias"]
     assert completed("u") == ["update", "unyank"]
+    assert completed("alias", "r") == ["remove", "rollback"]
 
 
 def test_options_are_completed() -> None:

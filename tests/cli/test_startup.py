@@ -19,6 +19,7 @@ PARSING = {
     "aioassets",
     "aioassets._version",
     "aioassets.cli",
+    "aioassets.cli.alias_commands",
     "aioassets.cli.app",
     "aioassets.cli.escaping",
     "aioassets.cli.options",

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from aioassets import AioAssetsError, AssetsManager, AssetSpec, Bump, InvalidName, MajorMinor, MemoryDriver, SimpleDate
 from aioassets.drivers.protocol import Expect
+from aioassets.model.aliases import MAX_MOVES, AliasTable
 from aioassets.model.claim import Claim
 from aioassets.model.documents import parse_meta
 from aioassets.model.index import Fence, VersionIndex
@@ -318,6 +319,35 @@ def test_a_key_shows_its_asset_and_version(prefix: str, name: str, version: str,
         assert layout.version_in(layout.folder(name), key) == version
 
 
+MOVES = st.fixed_dictionaries(
+    {
+        "alias": weighted(st.just("prod"), st.text(max_size=4), JSON),
+        "version": weighted(st.sampled_from(["0.0", "0.1"]), st.none(), st.text(max_size=4), JSON),
+        "token": weighted(st.text(max_size=3), JSON),
+        "date": weighted(st.just("2026-11-27T12:00:00+00:00"), st.text(max_size=9), JSON),
+    },
+    optional={
+        "previous": weighted(st.just("0.0"), JSON),
+        "by": weighted(st.dictionaries(st.sampled_from(["user", "host"]), st.text(max_size=3)), JSON),
+        "reason": weighted(st.text(max_size=9), JSON),
+        "x": JSON,
+    },
+)
+ALIASES = documents(
+    weighted(
+        st.fixed_dictionaries(
+            {
+                "aliases": weighted(
+                    st.dictionaries(weighted(st.just("prod"), st.text(max_size=4)), MOVES, max_size=2), JSON
+                )
+            },
+            optional={"history": weighted(st.lists(MOVES, max_size=3), JSON), "x": JSON},
+        ),
+        JSON,
+    )
+)
+
+
 # Documents
 
 
@@ -376,6 +406,27 @@ def test_a_fenced_version_is_not_listed_and_a_deleted_one_stays_fenced(
         assert VersionIndex.from_json(index.to_json()).extra == {"x": [1]}
 
 
+@settings(max_examples=200)
+@given(ALIASES)
+def test_any_aliases_are_parsed_or_raise_one_error(data: bytes) -> None:
+    """Unknown fields are kept when they are written, and a move of an alias changes nothing else."""
+    table = parsed(AliasTable.from_json, data)
+    if table is None:
+        return
+    assert AliasTable.from_json(table.to_json()) == table
+    known = {"aliases", "history"}
+    assert {key: value for key, value in json.loads(table.to_json()).items() if key not in known} == {
+        key: value for key, value in json.loads(data).items() if key not in known
+    }
+    moved = table.moved("prod", "1.2", Mark("token", datetime(2026, 11, 27, tzinfo=UTC)))
+    assert AliasTable.from_json(moved.to_json()) == moved
+    assert moved.target("prod") == "1.2"
+    assert len(moved.history) <= MAX_MOVES
+    for alias, move in table.current.items():
+        stays_inside(str(move.version))
+        assert alias == "prod" or moved.current[alias] == move
+
+
 def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
     """Parse a document, or return `None` if it is refused with a short, printable message."""
     try:
@@ -395,23 +446,27 @@ def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
     index=weighted(st.just(b'{"versions": ["0.0"]}'), INDEXES),
     meta=METAS,
     objects=weighted(st.just({}), st.dictionaries(PATHS, st.sampled_from([b"", CONTENT, CONTENT + b"d"]), max_size=3)),
-    spec=st.sampled_from(["model", "model:0.0", "model:0.0[a]", "model:0[b/a]"]),
+    aliases=ALIASES,
+    spec=st.sampled_from(["model", "model:0.0", "model:0.0[a]", "model:0[b/a]", "model@prod", "model@prod[a]"]),
 )
 def test_any_store_yields_a_version_or_a_documented_error(
-    index: bytes, meta: bytes, objects: dict[str, bytes], spec: str
+    index: bytes, meta: bytes, objects: dict[str, bytes], aliases: bytes, spec: str
 ) -> None:
     """No file appears outside of the assets directory, and no link inside it."""
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(fetch_from(index, meta, objects, spec, Path(folder) / "cache"))
+        documents = {"assets/model.versions": index, "assets/model/0.0.meta": meta, "assets/model.aliases": aliases}
+        asyncio.run(fetch_from(documents, meta, objects, spec, Path(folder) / "cache"))
         assert os.listdir(folder) in ([], ["cache"])
         assert not any(path.is_symlink() for path in Path(folder).rglob("*"))
 
 
-async def fetch_from(index: bytes, meta: bytes, objects: dict[str, bytes], spec: str, cache: Path) -> None:
+async def fetch_from(
+    documents: dict[str, bytes], meta: bytes, objects: dict[str, bytes], spec: str, cache: Path
+) -> None:
     """Fetch from a store with these objects, and compare the files with the manifest."""
     driver = MemoryDriver()
-    await driver.write("assets/model.versions", index, expected=Expect.ABSENT)
-    await driver.write("assets/model/0.0.meta", meta, expected=Expect.ABSENT)
+    for key, data in documents.items():
+        await driver.write(key, data, expected=Expect.ABSENT)
     try:
         named = [path for path in json.loads(meta)["contents"] if isinstance(path, str)]
     except (ValueError, TypeError, KeyError):

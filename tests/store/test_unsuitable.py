@@ -90,6 +90,23 @@ async def test_fetching_needs_no_conditional_writes(driver: Driver, make_manager
     assert await reader.list_versions("model") == ["0.0"]
 
 
+async def test_aliases_are_refused_unless_a_single_writer_moves_them(
+    driver: Driver, make_manager: ManagerFactory, files: Files
+) -> None:
+    single, many = make_manager(driver, single_writer=True), make_manager(driver)
+    await single.create_asset(files("a"), "model")
+    for call in (
+        many.set_alias("model", "prod", "0.0"),
+        many.remove_alias("model", "prod"),
+        many.rollback_alias("model", "prod"),
+    ):
+        with pytest.raises(StoreUnsuitable):
+            await call
+    assert await many.list_aliases("model") == {}
+    await single.set_alias("model", "prod", "0.0", expect=None)
+    assert (await many.fetch_asset("model@prod")).version == "0.0"
+
+
 def test_the_command_line_explains_an_unsuitable_store(ignoring: dict[str, Any], tmp_path: Path, files: Files) -> None:
     """With a special exit code. The same command works with a declared single writer."""
     ran = command(ignoring, tmp_path, "new", str(files("a")), "model", "--yes")

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 
 from aioassets import (
     AioAssetsError,
+    AliasMove,
     AssetsManager,
     AssetSpec,
     AssetVersions,
@@ -127,6 +128,17 @@ async def looking(manager: AssetsManager, path: Path) -> None:
     assert_type(found.added, tuple[FileEntry, ...])
     assert_type(found.renamed, tuple[FileChange, ...])
     assert_type((found.is_equal, found.unchanged, found.bytes_added), tuple[bool, int, int | None])
+
+
+async def aliases(manager: AssetsManager) -> None:
+    move = await manager.set_alias("team/model", "prod", "1.2", expect=None, reason="first")
+    assert_type(move, AliasMove)
+    assert_type(move.version, str | None)
+    assert_type(await manager.set_alias("team/model", "prod", "1.3", expect="1.2"), AliasMove)
+    assert_type(await manager.rollback_alias("team/model", "prod"), AliasMove)
+    assert_type(await manager.remove_alias("team/model", "prod", expect="1.2"), AliasMove)
+    assert_type(await manager.list_aliases("team/model"), dict[str, AliasMove])
+    assert_type(await manager.alias_history("team/model", "prod"), list[AliasMove])
 
 
 async def watching(manager: AssetsManager, path: Path) -> None:
