@@ -23,6 +23,7 @@ PARSING = {
     "aioassets.cli.app",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
     "aioassets.cli.withdrawal_commands",
 }
