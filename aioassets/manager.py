@@ -728,7 +728,8 @@ class AssetsManager:
         Nothing is written, except a temporary scratch object if `legacy` requires the store's time.
 
         Args:
-            name: the asset to search; `None` for all assets.
+            name: the asset to search; `None` for all assets. If one is named, interrupted yanks of listed
+                versions are found, too.
             older_than: the minimum time since the last activity. By default, leftovers are removed if they
                 have been inactive for 15 minutes, or if their push or fetch is known to have ended. A short time
                 can break pushes that are in progress.

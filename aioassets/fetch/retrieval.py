@@ -307,6 +307,7 @@ class Retrieval:
             except (VersionYanked, VersionDeleted) as error:
                 if not self._resolver.skip(error):
                     raise
+                self._damaged = self._problem = None  # of the version that is skipped
 
     async def _find(self, store: AssetStore, version: str) -> RemoteVersion:
         """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""

@@ -19,6 +19,8 @@ from aioassets import (
     BulkUpdateError,
     BytesTransferred,
     CopyResult,
+    DeletionPlan,
+    DeletionResult,
     Dispatcher,
     Driver,
     Event,
@@ -194,3 +196,14 @@ def specs() -> None:
     assert_type(spec.version, str | None)
     assert_type(spec.part, str | None)
     spec.name = "other"  # type: ignore[misc]
+
+
+async def withdrawals(manager: AssetsManager) -> None:
+    assert_type(await manager.yank_version("model", "1.2", "bad weights"), Mark)
+    await manager.unyank_version("model", "1.2")
+    assert_type(await manager.plan_delete("model", "1.2"), DeletionPlan)
+    result = await manager.delete_version("model", "1.2", reason="leaked")
+    assert_type(result, DeletionResult)
+    assert_type(result.deleted.by, Pusher)
+    assert_type(result.keeps_old_bytes, bool | None)
+    await manager.yank_version("model", "1.2")  # type: ignore[call-arg]
