@@ -196,7 +196,7 @@ class LeftoverFinder:
             return await self._of_sealed_version(found, meta.content)
         content = await self.inspection.content(name, version)
         found = replace(found, files=content.files, size=content.size, holder=meta.content.holder)
-        return await self._of_claim(found, meta, meta.content, index.versions)
+        return await self._of_claim(found, meta, meta.content)
 
     async def _of_sealed_version(self, found: Leftover, manifest: Manifest) -> Leftover | None:
         if found.version in (await self._store.read_index(found.name)).index.versions:
@@ -209,14 +209,13 @@ class LeftoverFinder:
             advice=f"it is complete; add it to the index with --publish {found.name}:{found.version}",
         )
 
-    async def _of_claim(self, found: Leftover, meta: MetaState, claim: Claim, listed: Sequence[str]) -> Leftover | None:
+    async def _of_claim(self, found: Leftover, meta: MetaState, claim: Claim) -> Leftover | None:
         if claim.state is ClaimState.CLAIMED:
             if await in_thread(self.inspection.may_end, meta, claim):
                 return replace(found, kind=LeftoverKind.DEAD_PUSH, removable=True)
             return replace(found, kind=LeftoverKind.LIVE_PUSH, advice="its push may still be running")
-        is_empty = not (found.files or found.uploads)
-        if is_empty and not await self.inspection.may_forget(found.name, found.version, meta, listed):
-            return None  # the `.meta` must stay, so that the version number isn't used again
+        if not (found.files or found.uploads):
+            return None  # the `.meta` stays, so that the version number isn't used again
         removable = self._rules.is_old(meta.age, timedelta(0))
         return replace(found, kind=LeftoverKind.ABANDONED_PUSH, removable=removable)
 

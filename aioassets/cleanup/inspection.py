@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from aioassets.cleanup.content import ContentSummary, content_of, uploads_of
 from aioassets.drivers.protocol import Expect, ObjectInfo, OpenUpload
-from aioassets.errors import ObjectNotFound, StoreCorrupt
-from aioassets.model.claim import DEAD_AFTER, Claim
+from aioassets.model.claim import Claim
 from aioassets.model.leftovers import CleaningRules
 from aioassets.model.versioning import VersioningScheme
 from aioassets.store.claims import is_dead
@@ -83,26 +82,6 @@ class StoreInspection:
     def may_end(self, meta: MetaState, claim: Claim) -> bool:
         """Return whether the rules allow a claim to be marked as abandoned. May block."""
         return is_dead(meta, claim) if self.rules.older_than is None else meta.age >= self.rules.older_than
-
-    async def may_forget(self, name: str, version: str, meta: MetaState, listed: Sequence[str]) -> bool:
-        """Return whether the `.meta` of an abandoned version may be removed.
-
-        The `.meta` keeps pushes from claiming the version number again. Once a higher version in the same series
-        is listed, they no longer try, but a push may rely on an index that it read some time ago. So the higher
-        version must have been complete for longer than any live push relies on an index.
-        """
-        if meta.age < DEAD_AFTER:
-            return False
-        series, key = self.scheme.series(version), self.scheme.sort_key(version)
-        known = [v for v in listed if self.scheme.is_version(v)]
-        higher = [v for v in known if self.scheme.series(v) == series and self.scheme.sort_key(v) > key]
-        if not higher:
-            return False
-        try:
-            following = await self.read_meta(name, min(higher, key=self.scheme.sort_key))
-        except (ObjectNotFound, StoreCorrupt):
-            return False
-        return following.age >= DEAD_AFTER
 
     # Time
 

@@ -79,9 +79,6 @@ class LeftoverRemover:
         if not over or not await self._seize(name, version, meta.revision):
             return False
         await remove_content(self._store, name, version)
-        listed = (await self._store.read_index(name)).index.versions
-        if await self.inspection.may_forget(name, version, meta, listed):
-            await self._store.driver.delete([self._store.layout.meta(name, version)])
         return True
 
     async def _remove_without_manifest(self, name: str, version: str) -> bool:

@@ -12,10 +12,13 @@ from aioassets.store.documents import AssetStore
 
 
 def contents(root: Path) -> dict[str, tuple[bytes | None, bool]]:
-    """Return everything below a folder by path: bytes and executable bit of files, and `None` for empty directories."""
+    """Return everything below a folder by path: bytes and executable bit of files, and `None` for empty directories.
+
+    Files that record uses of cached versions are left out, because a thread renames them at any time.
+    """
     found: dict[str, tuple[bytes | None, bool]] = {}
-    for path in root.rglob("*"):
-        name = str(path.relative_to(root))
+    for name in without_uses(str(path.relative_to(root)) for path in root.rglob("*")):
+        path = root / name
         if path.is_file():
             found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
         elif not any(path.iterdir()):
