@@ -12,16 +12,22 @@ from aioassets.errors import UsageError
 from aioassets.model.jsontext import quoted
 
 
+def is_encodable(text: str) -> bool:
+    """Return whether a text can be encoded in UTF-8, that is, has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_text(value: Any, what: str) -> None:
     """Check that a value is a string that can be encoded in UTF-8."""
     if not isinstance(value, str):
         advice = f": write '{value}'" if isinstance(value, int | float) else ""
         raise UsageError(f"The {what} must be a string, not {type(value).__name__}{advice}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        character = value[error.start]
-        raise UsageError(f"The {what} contains the invalid character {character!r}. Pass text in UTF-8.") from None
+    if not is_encodable(value):
+        raise UsageError(f"The {what} contains invalid characters: {quoted(value)}. Pass text in UTF-8.")
 
 
 def check_optional_text(value: Any, what: str) -> None:
