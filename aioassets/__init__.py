@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from aioassets.drivers.protocol import *
     from aioassets.drivers.s3.driver import *
     from aioassets.errors import *
+    from aioassets.fetch.cache import *
     from aioassets.fetch.fetched import *
+    from aioassets.fetch.inventory import *
+    from aioassets.fetch.pruning import *
     from aioassets.fetch.verify import *
     from aioassets.manager import *
     from aioassets.model.aliases import *
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from aioassets.model.versioning import *
     from aioassets.model.withdrawals import *
     from aioassets.progress import *
+    from aioassets.push.copy import *
     from aioassets.push.plan import *
     from aioassets.runtime.budget import *
     from aioassets.runtime.dispatch import *
@@ -43,7 +47,10 @@ _MODULES = (
     "aioassets.errors",
     "aioassets.progress",
     "aioassets.manager",
+    "aioassets.fetch.cache",
     "aioassets.fetch.fetched",
+    "aioassets.fetch.inventory",
+    "aioassets.fetch.pruning",
     "aioassets.fetch.verify",
     "aioassets.model.aliases",
     "aioassets.model.description",
@@ -58,6 +65,7 @@ _MODULES = (
     "aioassets.model.retention",
     "aioassets.model.versioning",
     "aioassets.model.withdrawals",
+    "aioassets.push.copy",
     "aioassets.push.plan",
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",

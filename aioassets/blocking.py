@@ -12,14 +12,22 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import ManagerStateError
+from aioassets.fetch.cache import Cache as _AsyncCache
+from aioassets.fetch.cache import Versions
+from aioassets.fetch.pruning import CachePruning
 from aioassets.manager import AssetsManager as _Async
+from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import VersioningScheme
+from aioassets.progress import Progress
+from aioassets.push.copy import CopyResult
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.settings import Settings
 
@@ -153,6 +161,39 @@ async def _noted(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.Ev
         ended.set()
 
 
+class Cache:
+    """Cache with the methods of `aioassets.Cache`, which block. `AssetsManager.cache` returns it."""
+
+    def __init__(self, calls: _Calls, cache: _AsyncCache) -> None:
+        self._calls = calls
+        self._cache = cache
+
+    @property
+    def path(self) -> Path:
+        """The assets directory."""
+        return self._cache.path
+
+    @property
+    def limit(self) -> int | None:
+        """The limit on the cache's size in bytes (`cache_limit`); `None` for no limit."""
+        return self._cache.limit
+
+    def list(self) -> Versions:
+        """Return the cached versions, least recently used first."""
+        return self._calls.run(self._cache.list)
+
+    def size(self) -> int:
+        """Return the size of the cached versions in bytes, without unfinished downloads."""
+        return self._calls.run(self._cache.size)
+
+    def prune(
+        self, *, limit: int | str | None = None, unused_for: timedelta | None = None, dry_run: bool = False
+    ) -> CachePruning:
+        """Remove the least recently used versions from the cache. See `aioassets.Cache.prune`."""
+        prune = functools.partial(self._cache.prune, limit=limit, unused_for=unused_for, dry_run=dry_run)
+        return self._calls.run(prune)
+
+
 class AssetsManager:
     """Manager with the methods of `aioassets.AssetsManager`, which block until they are done.
 
@@ -177,6 +218,7 @@ class AssetsManager:
         assetsmanager_prefix: str | None = None,
         storage_provider: str | None = None,
         assets_dir: str | os.PathLike[str] | None = None,
+        cache_limit: int | str | None = None,
         versioning: str | VersioningScheme | None = None,
         driver: Driver | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -200,6 +242,7 @@ class AssetsManager:
             assetsmanager_prefix=assetsmanager_prefix,
             storage_provider=storage_provider,
             assets_dir=assets_dir,
+            cache_limit=cache_limit,
             versioning=versioning,
             driver=driver,
             storage_options=storage_options,
@@ -236,6 +279,15 @@ class AssetsManager:
         """The URL under which the store keeps its assets; `None` if there is no bucket."""
         return self._manager.url
 
+    @property
+    def cache(self) -> Cache:
+        """The cached versions of all stores in the assets directory, to list and prune them.
+
+        Raises:
+            InvalidSetting: if the path of the assets directory can't be used.
+        """
+        return Cache(self._calls, self._manager.cache)
+
     # Push
 
     create_asset = _blocking(_Async.create_asset)
@@ -248,6 +300,7 @@ class AssetsManager:
     # Fetch and list
 
     fetch_asset = _blocking(_Async.fetch_asset)
+    fetch_assets = _blocking(_Async.fetch_assets)
     verify_asset = _blocking(_Async.verify_asset)
     list_versions = _blocking(_Async.list_versions)
     list_assets = _iterating(_Async.list_assets)
@@ -280,3 +333,32 @@ class AssetsManager:
     delete_version = _blocking(_Async.delete_version)
     plan_prune = _blocking(_Async.plan_prune)
     prune = _blocking(_Async.prune)
+
+    # Copy
+
+    lock_assets = _blocking(_Async.lock_assets)
+    sync_assets = _blocking(_Async.sync_assets)
+
+    def copy_version(
+        self,
+        spec: str | AssetSpec,
+        to: AssetsManager,
+        *,
+        name: str | None = None,
+        renumber: bool = False,
+        alias: str | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> CopyResult:
+        """Copy a version to another store, prefix or name, as `aioassets.AssetsManager.copy_version` does."""
+        copy = functools.partial(
+            self._manager.copy_version,
+            spec,
+            to._manager,
+            name=name,
+            renumber=renumber,
+            alias=alias,
+            dry_run=dry_run,
+            progress=progress,
+        )
+        return self._calls.run(copy)

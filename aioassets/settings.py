@@ -17,6 +17,7 @@ from aioassets.drivers import Location, local_folder, parse_boolean
 from aioassets.drivers.spelling import check_assets_dir, check_edges
 from aioassets.errors import InvalidSetting
 from aioassets.model.arguments import is_encodable
+from aioassets.model.sizes import checked_size, parse_size
 from aioassets.model.versioning import VersioningScheme, scheme_named
 from aioassets.runtime.budget import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
 from aioassets.runtime.retry import RETRY_FOR
@@ -39,6 +40,7 @@ _TEXTS: Final = {
 _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), int),
     **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), float),
+    "cache_limit": parse_size,
     **dict.fromkeys(("offline", "single_writer", "record_user", "record_host"), parse_boolean),
 }
 _POSITIVE: Final = (
@@ -109,6 +111,8 @@ class Settings:
         prefix: the prefix of all keys, without leading or trailing slashes. The default is `assets`.
         storage_provider: the provider of a bucket given by its bare name: `local`, `s3`, `gcs` or `azure`.
         assets_dir: the folder for fetched assets. The default is in the user's cache directory.
+        cache_limit: the maximum size of the cache in bytes, or as a text such as `20GB` or `500MiB`; `None` for no
+            limit. Before a download that would exceed it, the least recently used versions are evicted.
         versioning: a versioning scheme, or the name of one: `major_minor` (default) or `simple_date`.
         max_requests: the maximum number of requests in flight.
         min_requests: the number of requests in flight that are always allowed, even if the store throttles
@@ -133,6 +137,7 @@ class Settings:
     prefix: str = DEFAULT_PREFIX
     storage_provider: str | None = None
     assets_dir: str | os.PathLike[str] = field(default_factory=_default_assets_dir)
+    cache_limit: int | str | None = None
     versioning: str | VersioningScheme = "major_minor"
     max_requests: int = MAX_REQUESTS
     min_requests: int = MIN_REQUESTS
@@ -157,6 +162,7 @@ class Settings:
                 f"min_requests ({self.min_requests}) must not be greater than max_requests ({self.max_requests})."
             )
         object.__setattr__(self, "prefix", _checked_prefix(self.prefix))
+        object.__setattr__(self, "cache_limit", checked_size("cache_limit", self.cache_limit))
 
     @classmethod
     def resolve(cls, *, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
@@ -202,6 +208,11 @@ class Settings:
             raise InvalidSetting("The assets directory must be a str or a path-like object, not bytes.")
         check_assets_dir(folder)
         return Path(local_folder("assets directory", folder, "assets_dir, --assets-dir, AIOASSETS_DIR"))
+
+    @property
+    def cache_limit_bytes(self) -> int | None:
+        """The maximum size of the cache in bytes; `None` for no limit."""
+        return checked_size("cache_limit", self.cache_limit)
 
     @property
     def fewest_requests(self) -> int:

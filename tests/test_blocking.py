@@ -19,7 +19,7 @@ import pytest
 
 import aioassets
 from aioassets import MemoryDriver
-from aioassets.blocking import AssetsManager
+from aioassets.blocking import AssetsManager, Cache
 from aioassets.drivers.protocol import Source, Uploaded
 from aioassets.errors import AssetNotFound, ManagerStateError
 from aioassets.progress import Event
@@ -70,6 +70,27 @@ def test_it_has_all_public_methods_with_the_same_parameters() -> None:
     expected = methods(aioassets.AssetsManager)
     assert methods(AssetsManager) == {name: expected[LOCAL.get(name, name)] for name in methods(AssetsManager)}
     assert expected.keys() == {LOCAL.get(name, name) for name in methods(AssetsManager)}
+
+
+def test_its_cache_has_all_public_methods_with_the_same_parameters() -> None:
+    def members(kind: type) -> dict[str, tuple[object, ...] | None]:
+        public = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
+        return {
+            name: (*inspect.signature(member).parameters.values(),) if inspect.isroutine(member) else None
+            for name, member in public.items()
+        }
+
+    assert members(Cache) == members(aioassets.Cache)
+
+
+def test_the_cache_is_listed_and_pruned(manager: AssetsManager, source: Path) -> None:
+    manager.create_asset(source, "team/model")
+    fetched = manager.fetch_asset("team/model")
+    cache = manager.cache
+    assert [(cached.name, cached.size, cached.held) for cached in cache.list()] == [("team/model", 4, True)]
+    assert (cache.size(), cache.limit, cache.path) == (4, None, fetched.path.parents[2].parent)
+    pruned = cache.prune(limit="0")
+    assert ([cached.name for cached in pruned.kept], pruned.size) == (["team/model"], 4)
 
 
 def test_several_threads_share_a_manager(manager: AssetsManager, source: Path) -> None:

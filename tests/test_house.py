@@ -214,7 +214,9 @@ class TestClocks:
         }
 
         assert readers == {
+            "cli.caching",
             "fetch.leftovers",
+            "fetch.usage",
             "store.marks",
             "store.probe",
             "push.context",

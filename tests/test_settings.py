@@ -53,6 +53,32 @@ def test_boolean_variables_accept_words_and_numbers(text: str, expected: bool) -
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("20GB", 20 * 1000**3),
+        ("1.5 gb", 1_500_000_000),
+        ("500MiB", 500 * 1024**2),
+        ("2k", 2000),
+        ("1PiB", 1024**5),
+        (" 7B ", 7),
+    ],
+)
+def test_the_limit_of_the_cache_is_a_size_with_a_unit(text: str, expected: int) -> None:
+    assert resolve({"AIOASSETS_CACHE_LIMIT": text}).cache_limit_bytes == expected
+    assert resolve(cache_limit=text).cache_limit == expected
+    assert resolve({"AIOASSETS_CACHE_LIMIT": text}, cache_limit=5).cache_limit_bytes == 5
+    assert resolve().cache_limit_bytes is None
+
+
+@pytest.mark.parametrize("limit", [-1, "much", ""])
+def test_an_invalid_limit_of_the_cache_is_refused(limit: object) -> None:
+    with pytest.raises(InvalidSetting, match="cache_limit"):
+        resolve(cache_limit=limit)
+
+
+@pytest.mark.parametrize(
     ("variable", "text"),
     [
         ("AIOASSETS_OFFLINE", "maybe"),
@@ -64,6 +90,9 @@ def test_boolean_variables_accept_words_and_numbers(text: str, expected: bool) -
         ("AIOASSETS_RETRY_FOR", "-1"),
         ("AIOASSETS_RETRY_FOR", "nan"),
         ("AIOASSETS_PREFIX", "a/../b"),
+        ("AIOASSETS_CACHE_LIMIT", "20 gigs"),
+        ("AIOASSETS_CACHE_LIMIT", "-1"),
+        ("AIOASSETS_CACHE_LIMIT", "iB"),
     ],
 )
 def test_invalid_variables_are_refused(variable: str, text: str) -> None:

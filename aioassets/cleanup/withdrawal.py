@@ -66,13 +66,16 @@ class Withdrawal:
         documents = self._documents(name, version)
         check_required_text(reason, "reason")
         await self.require_suitable()
-        return await self._uninterrupted(lambda stop: self._yank(documents, reason, stop))
+        mark = await self._uninterrupted(lambda stop: self._yank(documents, reason, stop))
+        logger.info("Yanked %s:%s in %s: %s", name, version, self.store.url, mark.reason)
+        return mark
 
     async def unyank(self, name: str, version: str) -> None:
         """Restore a version; see `AssetsManager.unyank_version`."""
         documents = self._documents(name, version)
         await self.require_suitable()
         await self._uninterrupted(lambda stop: self._unyank(documents, stop))
+        logger.info("Restored %s:%s in %s", name, version, self.store.url)
 
     async def delete(self, name: str, version: str, reason: str | None) -> DeletionResult:
         """Delete a version; see `AssetsManager.delete_version`."""
@@ -81,6 +84,7 @@ class Withdrawal:
         await self.require_suitable()
         tombstone = await self._uninterrupted(lambda stop: self._bury(documents, reason, stop))
         freed = await self._remove_content(name, version)
+        logger.info("Deleted %s:%s in %s: %d objects, %d bytes", name, version, self.store.url, freed.files, freed.size)
         keeps = await self.store.driver.keeps_deleted() if freed.files else None
         return DeletionResult(name, version, tombstone.deleted, freed.files, freed.size, keeps)
 

@@ -23,6 +23,7 @@ class FetchContext:
         assets_dir: the directory to fetch to.
         scheme: the versioning scheme.
         locks: the locks that serialize fetches of the same version.
+        limit: the maximum size of the cache in bytes; `None` for no limit.
         sleep: the function that waits while another process holds a lock.
     """
 
@@ -31,4 +32,5 @@ class FetchContext:
     assets_dir: Path
     scheme: VersioningScheme
     locks: Locks
+    limit: int | None = None
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep

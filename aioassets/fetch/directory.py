@@ -10,6 +10,9 @@
 `{root}/.aioassets/{name}/{version}.staging-*/`    files that one fetch is downloading
 `{root}/.aioassets/{name}/{version}.payload-*`     a payload or files whose usual place was taken
 `{root}/.aioassets/{name}/{version}.aside-*`       a payload or files that didn't match the version
+`{root}/.aioassets/{name}/{version}.lease-*`       exists while a process uses the version
+`{root}/.aioassets/{name}/{version}.used`          its modification time is that of the last use
+`{root}/.aioassets/{name}/{version}.evicting-*/`   a record, then a payload, that is being evicted
 `{root}/.aioassets/{name}/@{alias}.alias`          the target of an alias when it was last looked up
 =================================================  ======================================================
 
@@ -45,6 +48,9 @@ LOCK: Final = ".lock"
 ALIAS: Final = ".alias"
 STAGING: Final = ".staging-"
 ASIDE: Final = ".aside-"
+LEASE: Final = ".lease-"
+USED: Final = ".used"
+EVICTING: Final = ".evicting-"
 SPARE: Final = ".payload-"
 """Suffix of a payload outside its usual place. Like `STAGING` and `ASIDE`, it is followed by eight hex digits."""
 
@@ -53,7 +59,8 @@ _TEMPORARY: Final = ".tmp"
 _IS_ASIDE: Final = re.compile(r"\.(?:aside|payload)-[0-9a-f]{8}$")
 _IS_STAGING: Final = re.compile(r"(?P<version>.*)\.staging(?:-[0-9a-f]{8})?")
 """Matches the name of a staging folder. Early releases used a single folder per version, without digits in its name."""
-_IS_FOLDER_OF_VERSION: Final = re.compile(r"\.(?:parts|staging|(?:staging|aside|payload)-[0-9a-f]{8})$")
+_IS_EVICTION: Final = re.compile(r"(?P<version>.*)\.evicting-[0-9a-f]{8}")
+_IS_FOLDER_OF_VERSION: Final = re.compile(r"\.(?:parts|staging|(?:staging|aside|payload|evicting)-[0-9a-f]{8})$")
 
 
 def complete_versions(root: Path, name: str) -> list[str]:
@@ -71,6 +78,34 @@ def _recorded_versions(root: Path, name: str, suffix: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
         return [file.name.removesuffix(suffix) for file in found if file.name.endswith(suffix)]
     return []
+
+
+def all_recorded_versions(root: Path) -> list[tuple[str, str, bool]]:
+    """Return the (asset, version, whether it is partial) triples of all records, sorted."""
+    found: list[tuple[str, str, bool]] = []
+    for asset, item in _own_items(root, None):
+        if item.endswith(PARTS_RECORD):
+            found.append((asset, item.removesuffix(PARTS_RECORD), True))
+        elif item.endswith(RECORD):
+            found.append((asset, item.removesuffix(RECORD), False))
+    return sorted(found)
+
+
+def all_evictions(root: Path) -> list[tuple[str, str, Path]]:
+    """Return the assets, versions and folders of evictions that haven't ended, sorted."""
+    found = ((asset, item, _IS_EVICTION.fullmatch(item)) for asset, item in _own_items(root, None))
+    return sorted((asset, it["version"], root / OWN_FOLDER / asset / item) for asset, item, it in found if it)
+
+
+def evictions_of(folder: Path, version: str) -> list[Path]:
+    """Return the folders of a version's evictions in an asset's folder below `OWN_FOLDER`, sorted."""
+    return [folder / item for item in _listed(folder) if (it := _IS_EVICTION.fullmatch(item)) and it[1] == version]
+
+
+def all_staging_folders(root: Path) -> list[Path]:
+    """Return the staging folders of all versions, sorted."""
+    own = root / OWN_FOLDER
+    return sorted(own / asset / item for asset, item in _own_items(root, None) if _IS_STAGING.fullmatch(item))
 
 
 def unfinished_versions(root: Path, name: str | None, is_version: Callable[[str], bool]) -> list[tuple[str, str]]:
@@ -94,10 +129,13 @@ def _unfinished(item: str) -> str:
 
 def staging_folders(folder: Path, version: str) -> list[Path]:
     """Return the staging folders of a version in an asset's folder below `OWN_FOLDER`, sorted."""
-    found: list[str] = []
+    return [folder / item for item in _listed(folder) if (it := _IS_STAGING.fullmatch(item)) and it[1] == version]
+
+
+def _listed(folder: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        found = sorted(os.listdir(folder))
-    return [folder / item for item in found if (it := _IS_STAGING.fullmatch(item)) and it["version"] == version]
+        return sorted(os.listdir(folder))
+    return []
 
 
 def untidy_files(root: Path, name: str | None) -> list[tuple[Path, str, LeftoverKind]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from aioassets.errors import CacheError
 from aioassets.fetch import directory, folding
 from aioassets.fetch.labels import file_label, version_label
-from aioassets.fetch.record import Record
+from aioassets.fetch.record import Record, RecordHead
 from aioassets.model.files import FileEntry
 from aioassets.runtime.disk import reason, write_atomically
 
@@ -107,14 +107,18 @@ class CacheEntry:
     def source(self) -> str | None:
         """Return the identity of the store that the whole version came from, or `None` if that isn't cached."""
         head = self._head(self.record_file)
-        return head[0] if head is not None and self.payload_of(head[1]).exists() else None
+        return head.source if head is not None and self.payload_of(head.payload).exists() else None
+
+    def head(self, *, is_partial: bool) -> RecordHead | None:
+        """Return the head of the record of the whole version, or of that of individual files; `None` if none exists."""
+        return self._head(self.parts_record_file if is_partial else self.record_file)
 
     def payloads_in_use(self) -> set[str]:
         """Return the `payload` fields of the records that exist."""
         heads = (self._head(self.record_file), self._head(self.parts_record_file))
-        return {head[1] for head in heads if head is not None}
+        return {head.payload for head in heads if head is not None}
 
-    def _head(self, path: Path) -> tuple[str, str] | None:
+    def _head(self, path: Path) -> RecordHead | None:
         try:
             with path.open("rb") as file:
                 return Record.head_in(file)
@@ -122,8 +126,14 @@ class CacheEntry:
             return None
 
     def recorded_at(self) -> int:
-        """Return the modification time, in nanoseconds, of the record of the whole version."""
-        return self.record_file.stat().st_mtime_ns
+        """Return the modification time, in nanoseconds, of the record of the whole version.
+
+        If an eviction has just moved the record, which it will undo for a version in use, return 0.
+        """
+        try:
+            return self.record_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def confirm(self) -> None:
         """Update the record's modification time after the payload has been verified, if the directory is writable."""

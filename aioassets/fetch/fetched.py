@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from aioassets.fetch.leases import Hold
 from aioassets.model.manifest import Manifest
 
 __all__ = ["FetchedAsset"]
@@ -14,6 +17,10 @@ __all__ = ["FetchedAsset"]
 @dataclass(frozen=True, slots=True)
 class FetchedAsset(os.PathLike[str]):
     """A version, or part of one, on the local disk.
+
+    Its files aren't evicted from the cache as long as the object, or a copy of it in the same process, exists. Close
+    it, or use it as a context manager, to give them up earlier. A copy in another process, such as a pickled or forked
+    one, doesn't keep the files: fetch the version there, or keep the original.
 
     Attributes:
         path: the file or directory.
@@ -37,6 +44,19 @@ class FetchedAsset(os.PathLike[str]):
     verified_by: tuple[str, ...]
     manifest: Manifest = field(repr=False)
     repaired: tuple[str, ...] = ()
+    _hold: Hold = field(default_factory=Hold, repr=False, compare=False)
+
+    def close(self) -> None:
+        """Allow the cache to evict the files, unless something else uses them. Closing twice has no effect."""
+        self._hold.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __fspath__(self) -> str:
         return str(self.path)

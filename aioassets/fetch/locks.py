@@ -27,15 +27,18 @@ class Locks:
         self._locks = KeyedLock()
 
     @contextlib.asynccontextmanager
-    async def holding(self, entry: CacheEntry, *, sleep: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+    async def holding(
+        self, entry: CacheEntry, *, sleep: Callable[[float], Awaitable[None]], other: str = ""
+    ) -> AsyncIterator[None]:
         """Hold a version's lock for the duration of a `with` block. If the process is killed, its locks are released.
 
         Args:
             entry: the version's entry.
             sleep: the function that waits while another process holds the lock.
+            other: a description of that process for the log.
         """
         async with self._locks.holding(entry):
-            descriptor = await _acquire(entry, sleep)
+            descriptor = await _acquire(entry, sleep, other or f"another fetch of {entry.label}")
             try:
                 yield
             finally:
@@ -43,10 +46,10 @@ class Locks:
                     await in_thread(entry.unlock, descriptor)
 
 
-async def _acquire(entry: CacheEntry, sleep: Callable[[float], Awaitable[None]]) -> int:
+async def _acquire(entry: CacheEntry, sleep: Callable[[float], Awaitable[None]], other: str) -> int:
     descriptor = await in_thread(entry.try_lock)
     if descriptor is None:
-        logger.info("Waiting for another fetch of %s, which holds the lock %r", entry.label, str(entry.lock_file))
+        logger.info("Waiting for %s, which holds the lock %r", other, str(entry.lock_file))
     while descriptor is None:
         await sleep(POLL * (0.5 + random.random()))  # noqa: S311 - so that waiters don't retry in step
         descriptor = await in_thread(entry.try_lock)

@@ -14,6 +14,7 @@ from aioassets.fetch.digests import verify_file
 from aioassets.fetch.directory import complete_versions, partial_versions
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.leases import Hold
 from aioassets.fetch.origin import all_folders, folder_of
 from aioassets.fetch.record import Record
 from aioassets.fetch.remembered import LastTarget, RememberedAlias
@@ -94,7 +95,9 @@ class CachedFiles:
         is_other = not stat.S_ISREG(found.st_mode) or file.size not in (None, found.st_size)
         return is_other or (recorded_at is not None and found.st_mtime_ns > recorded_at)
 
-    def as_fetched(self, part: str | None, *, from_cache: bool, repaired: tuple[str, ...] = ()) -> FetchedAsset:
+    def as_fetched(
+        self, part: str | None, hold: Hold, *, from_cache: bool, repaired: tuple[str, ...] = ()
+    ) -> FetchedAsset:
         """Return the result of a fetch of these files. Blocking."""
         return FetchedAsset(
             path=self.root / part if part is not None else self.root,
@@ -106,6 +109,7 @@ class CachedFiles:
             verified_by=self.manifest.verified_by,
             manifest=self.manifest,
             repaired=repaired,
+            _hold=hold,
         )
 
 
@@ -129,6 +133,10 @@ class Lookup:
         """Return the entry for a version in a store."""
         return CacheEntry(folder_of(self.assets_dir, store), self.spec.name, version)
 
+    def entries(self, version: str) -> list[CacheEntry]:
+        """Return the entries that may contain a version."""
+        return [CacheEntry(root, self.spec.name, version) for root in self._roots()]
+
     def where(self) -> str:
         """Return the folder in which the asset is looked up, for error messages."""
         return str(self.assets_dir if self.store is None else folder_of(self.assets_dir, self.store))
@@ -142,9 +150,9 @@ class Lookup:
         """
         found: list[CachedFiles] = []
         missing: PartNotFound | None = None
-        for root in self._roots():
+        for entry in self.entries(version):
             try:
-                cached = self._find(CacheEntry(root, self.spec.name, version))
+                cached = self._find(entry)
             except PartNotFound as error:
                 missing = error
             else:

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from aioassets.fetch.adoption import adopt
 from aioassets.fetch.digests import READ
 from aioassets.fetch.directory import SPARE
 from aioassets.fetch.entry import new_suffix
+from aioassets.fetch.eviction import undo_evictions
 from aioassets.fetch.owners import remove
 from aioassets.fetch.record import Record
 from aioassets.fetch.staging import Staging
@@ -47,12 +48,20 @@ class Placement:
         If the same version is already there, only files that differ are replaced, because other processes
         may be reading it. Any other payload is set aside.
         """
-        entry, last = self.staging.entry, self.staging.entry.last_record()
+        entry, last = self.staging.entry, self._found(self.staging.entry.last_record)
         if last is None:
             return self._place_first()
         if last.manifest == self.staging.record.manifest and entry.payload_of(last.payload).exists():
             return self._replace(last)
         return self._supersede(last)
+
+    def _found(self, read: Callable[[], Record | None]) -> Record | None:
+        """Return a record. An eviction may have moved it for a moment, before it saw that the version is in use."""
+        found = read()
+        if found is None:
+            undo_evictions(self.staging.entry)
+            found = read()
+        return found
 
     def _place_first(self) -> Path:
         """Place a payload for a version that has no record yet. If another fetch was faster, use its payload."""
@@ -136,7 +145,7 @@ class Placement:
         """Place individual files and return their folder. Set existing files aside if their record doesn't match."""
         staging, entry = self.staging, self.staging.entry
         staging.check_distinct()
-        cached = entry.parts_record()
+        cached = self._found(entry.parts_record)
         if cached == staging.record or (cached is None and not os.path.lexists(entry.parts)):
             return self._add_parts(cached)
         suffix = new_suffix(SPARE)

@@ -19,6 +19,23 @@ _HEAD: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class RecordHead:
+    """The fields of a record before its manifest.
+
+    Attributes:
+        source: see `Record`.
+        payload: see `Record`.
+        files: the number of files of the whole version; `None` in records from early releases.
+        size: their total size in bytes; `None` if the manifest doesn't record it, and in records from early releases.
+    """
+
+    source: str
+    payload: str
+    files: int | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Metadata of one cached version.
 
@@ -36,20 +53,26 @@ class Record:
 
     def write_to(self, file: BinaryIO) -> None:
         """Write the record as a JSON document. Blocking."""
-        head = {"source": self.source, "asset": self.label, **({"payload": self.payload} if self.payload else {})}
+        head = {
+            "source": self.source,
+            "asset": self.label,
+            **({"payload": self.payload} if self.payload else {}),
+            "files": len(self.manifest.files),
+            "size": self.manifest.size,
+        }
         file.write(json.dumps(head).encode()[:-1] + _MANIFEST)
         file.writelines(coalesced(dump_chunks(self.manifest.to_fields())))
         file.write(b"}")
 
     @staticmethod
-    def head_in(file: BinaryIO) -> tuple[str, str]:
-        """Return the `source` and `payload` of a record without reading its manifest. Blocking.
+    def head_in(file: BinaryIO) -> RecordHead:
+        """Return the fields of a record before its manifest, without reading that. Blocking.
 
         Raises:
             ValueError: if the file doesn't contain a record.
         """
         value, _ = _read_head(file)
-        return value["source"], value["payload"]
+        return RecordHead(value["source"], value["payload"], _count(value, "files"), _count(value, "size"))
 
     @classmethod
     def read_from(cls, file: BinaryIO) -> Record:
@@ -75,3 +98,8 @@ def _read_head(file: BinaryIO) -> tuple[dict[str, Any], int]:
     if payload != "" and not (isinstance(payload, str) and IS_SPARE.fullmatch(payload)):
         raise ValueError("its payload has an invalid name")
     return value, len(head) + len(_MANIFEST)
+
+
+def _count(value: dict[str, Any], name: str) -> int | None:
+    found = value.get(name)
+    return found if isinstance(found, int) else None

@@ -78,6 +78,11 @@ class RemoteVersion:
         listed = {info.key: info async for info in self.store.content(self.name, self.version)}
         return replace(self, listed=listed)
 
+    def size_of(self, entry: FileEntry) -> int:
+        """Return the size of a file in bytes; 0 if neither the manifest nor the listing contains it."""
+        info = self.listed.get(self.store.layout.content(self.name, self.version, entry.path))
+        return entry.size if entry.size is not None else info.size if info is not None else 0
+
     def file(self, entry: FileEntry) -> RemoteFile:
         """Return a file of the version.
 

@@ -17,11 +17,14 @@ from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.download import download
 from aioassets.fetch.entry import CacheEntry
+from aioassets.fetch.eviction import undo_evictions
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.leases import Hold, Lease, hold, settle
 from aioassets.fetch.lookup import CachedFiles, Lookup
 from aioassets.fetch.owners import remove
 from aioassets.fetch.placement import Placement
 from aioassets.fetch.plan import DownloadPlan
+from aioassets.fetch.pruning import enforce, pruning
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.record import Record
 from aioassets.fetch.remote import RemoteVersion
@@ -29,9 +32,12 @@ from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.resolve import Resolver
 from aioassets.fetch.selection import Selection, select
 from aioassets.fetch.staging import Staging
+from aioassets.fetch.usage import retire, usage_of
 from aioassets.fetch.verify import Verification, check_cached, check_stored
+from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
+from aioassets.runtime.disk import reason
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import T
 from aioassets.runtime.threads import in_thread
@@ -52,10 +58,18 @@ class Retrieval:
         report: the callback that receives events.
         force_download: whether to download cached files again and replace those that differ.
         verify: whether to hash all cached files.
+        accept: a function that raises an exception if a manifest isn't the expected one. Blocking.
     """
 
     def __init__(
-        self, context: FetchContext, spec: AssetSpec, report: Progress, *, force_download: bool, verify: bool
+        self,
+        context: FetchContext,
+        spec: AssetSpec,
+        report: Progress,
+        *,
+        force_download: bool,
+        verify: bool,
+        accept: Callable[[Manifest], None] | None = None,
     ) -> None:
         self._context = context
         self._spec = spec
@@ -64,6 +78,8 @@ class Retrieval:
         self._resolver = Resolver(context.store, self._lookup, context.scheme)
         self._force = force_download
         self._verify = verify
+        self._leases: dict[CacheEntry, Lease | None] = {}
+        self._accept = accept
         self._damaged: CachedFiles | None = None
         self._problem: IntegrityError | None = None
         self._repaired: tuple[str, ...] = ()
@@ -71,11 +87,25 @@ class Retrieval:
     async def run(self) -> FetchedAsset:
         """Fetch the version. See `AssetsManager.fetch_asset`."""
         try:
+            return await self._run_twice()
+        except BaseException:
+            await self._release()
+            raise
+
+    async def _run_twice(self) -> FetchedAsset:
+        try:
             return await self._skipping_withdrawn(self._run)
         except CacheError as error:  # a network file system's server has replaced a file since it was found
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ESTALE):
                 raise
         return await self._skipping_withdrawn(self._run)
+
+    async def _release(self) -> None:
+        """Remove the leases of a fetch that failed."""
+        if any(self._leases.values()):
+            self._leases.clear()
+            with anyio.CancelScope(shield=True):
+                await in_thread(settle)
 
     async def _run(self) -> FetchedAsset:
         store = self._context.store
@@ -122,20 +152,46 @@ class Retrieval:
         return None if self._force else await in_thread(self._look_up_blocking, version)
 
     def _look_up_blocking(self, version: str) -> FetchedAsset | None:
-        found = self._lookup.find(version)
+        found = self._find_cached(version)
         if found is None:
             return None
+        if self._accept is not None:
+            self._accept(found.manifest)
         problem = found.first_problem(verify=self._verify)
         if problem is None:
-            return found.as_fetched(self._spec.part, from_cache=True)
+            return found.as_fetched(self._spec.part, self._hold_on(found.entry), from_cache=True)
         if self._context.store is None:
             raise problem
         self._damaged, self._problem = found, problem
         return None
 
+    def _find_cached(self, version: str) -> CachedFiles | None:
+        """Look up the version. From before that, it isn't evicted. Blocking."""
+        entries = self._lookup.entries(version)
+        for entry in entries:
+            self._leases[entry] = hold(entry)
+        if (found := self._lookup.find(version)) is not None:
+            return found
+        for entry in entries:
+            if self._leases[entry] is not None:
+                undo_evictions(entry)
+        return self._lookup.find(version)
+
+    def _hold_on(self, entry: CacheEntry) -> Hold:
+        return Hold(self._leases.get(entry))
+
+    def _secure(self, entry: CacheEntry) -> None:
+        """Keep the files that will be placed from being evicted. Blocking."""
+        self._leases[entry] = hold(entry)
+        undo_evictions(entry)
+        retire(usage_of(entry).dead)
+
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
         """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
+        await in_thread(self._secure, entry)
         remote = await self._find(store, entry.version)
+        if self._accept is not None:
+            await in_thread(self._accept, remote.manifest)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
         downloaded = (
@@ -147,12 +203,16 @@ class Retrieval:
             await in_thread(staging.create)
             if not (self._force or self._damaged) and await in_thread(adopt, entry, record):
                 found = CachedFiles(entry, entry.payload, record, selection)
-                return await in_thread(partial(found.as_fetched, self._spec.part, from_cache=True))
+                return await in_thread(
+                    partial(found.as_fetched, self._spec.part, self._hold_on(entry), from_cache=True)
+                )
             await self._fill_unless_deleted(remote, staging)
             root = await in_thread(self._place, staging, is_whole)
             placed = CachedFiles(entry, root, record, selection, is_whole)
             return await in_thread(
-                partial(placed.as_fetched, self._spec.part, from_cache=False, repaired=self._repaired)
+                partial(
+                    placed.as_fetched, self._spec.part, self._hold_on(entry), from_cache=False, repaired=self._repaired
+                )
             )
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             if (folding_error := staging.folding_error(error)) is None:
@@ -175,16 +235,32 @@ class Retrieval:
         plan = await in_thread(self._prepare, staging)
         if plan.nbytes is None:
             remote = await remote.with_sizes()
+        await self._make_room(staging, plan, remote)
         reader = FileReader(remote.store.driver, remote.name, self._report)
         with self._report.transfer(remote.name, remote.version, len(plan.files), plan.nbytes):
             await download(reader, plan.files, remote.file, str(staging.payload), at_once=remote.store.files_at_once)
 
+    async def _make_room(self, staging: Staging, plan: DownloadPlan, remote: RemoteVersion) -> None:
+        """Evict other versions until the download fits into the cache's limit, and check the free space."""
+        nbytes = plan.nbytes
+        if nbytes is None:
+            nbytes = await in_thread(lambda: sum(map(remote.size_of, plan.files)))
+        if self._context.limit is not None:
+            await self._enforce(self._context.limit, staging, nbytes)
+        await in_thread(staging.check_free_space, nbytes)
+
+    async def _enforce(self, limit: int, staging: Staging, nbytes: int) -> None:
+        try:
+            await in_thread(staging.reserve, nbytes)
+            async with pruning(self._context.assets_dir, self._context.locks, self._context.sleep):
+                await in_thread(enforce, self._context.assets_dir, limit)
+        except OSError as error:  # for example, the folder of another store isn't readable
+            logger.warning("Cannot enforce the limit of the cache in %r: %s", str(error.filename), reason(error))
+
     def _prepare(self, staging: Staging) -> DownloadPlan:
         staging.prepare()
         staged = self._reused(staging)
-        plan = DownloadPlan.of(staging.selection.files, staged)
-        staging.check_free_space(plan.nbytes or 0)
-        return plan
+        return DownloadPlan.of(staging.selection.files, staged)
 
     def _reused(self, staging: Staging) -> set[str]:
         """Stage files that are already in the assets directory, and return their paths."""
@@ -205,7 +281,7 @@ class Retrieval:
     # Check
 
     async def _check_cached(self, version: str) -> Verification:
-        found = await in_thread(self._lookup.find, version)
+        found = await in_thread(self._find_cached, version)
         if found is None:
             raise await self._resolver.not_cached(version)
         return await in_thread(check_cached, found, self._spec.part)
@@ -231,6 +307,7 @@ class Retrieval:
             except (VersionYanked, VersionDeleted) as error:
                 if not self._resolver.skip(error):
                     raise
+                self._damaged = self._problem = None  # of the version that is skipped
 
     async def _find(self, store: AssetStore, version: str) -> RemoteVersion:
         """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""

@@ -8,6 +8,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from aioassets.errors import CacheError
 from aioassets.fetch import folding
@@ -19,6 +20,9 @@ from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileEntry
 from aioassets.runtime.disk import free_bytes
+
+RESERVED: Final = "reserved"
+"""Name of the file in a staging folder that contains the number of bytes to download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class Staging:
             with contextlib.suppress(OSError):  # another user's folder
                 if other != self.folder and is_abandoned(other, now):
                     remove(other)
+
+    def reserve(self, nbytes: int) -> None:
+        """Record how many bytes will be downloaded, so that other fetches don't use the same space in the cache."""
+        (self.folder / RESERVED).write_text(str(nbytes), encoding="ascii")
 
     def prepare(self) -> None:
         """Create all folders in the selection."""
@@ -129,6 +137,18 @@ class Staging:
         both = " and ".join(map(repr, sorted(paths)))
         reason = f"its file system treats {both} in {self.entry.label} as one path; {folding.ADVICE}"
         return CacheError(str(self.entry.root), reason)
+
+
+def reserved_bytes(folder: Path, now: float) -> int:
+    """Return the number of bytes that the fetch of a staging folder has reserved; 0 if it has ended. Blocking.
+
+    Args:
+        folder: the staging folder.
+        now: the current Unix time in seconds.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return 0 if is_abandoned(folder, now) else int((folder / RESERVED).read_bytes())
+    return 0
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

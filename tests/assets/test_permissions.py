@@ -98,6 +98,21 @@ async def test_a_read_only_assets_directory_serves_all_it_has_online(
     assert (latest.version, part.path.read_bytes()) == ("0.0", b"w" * 3000)
 
 
+async def test_a_read_only_assets_directory_is_listed(
+    cached: Callable[..., AssetsManager], small_disk: SmallDisk
+) -> None:
+    manager = cached(offline=True)
+    with attempts_to_write(small_disk.path) as attempts:
+        fetched = await manager.fetch_asset("model:0.0")
+        found = await manager.cache.list()
+        planned = await manager.cache.prune(limit=0, dry_run=True)
+    assert attempts == []
+    assert [(version.name, version.partial) for version in found] == [("model", False), ("other", True)]
+    assert (fetched.from_cache, len(planned.kept)) == (True, 2)
+    with pytest.raises(AccessDenied, match="Read-only"):
+        await manager.cache.prune(limit=0)
+
+
 @pytest.mark.parametrize("spec", ["model", "model:0.1", "other:0.0"])
 async def test_a_miss_in_a_read_only_assets_directory_says_what_to_do(
     cached: Callable[..., AssetsManager], small_disk: SmallDisk, spec: str

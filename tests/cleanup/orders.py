@@ -206,7 +206,8 @@ def following(world: World, names: tuple[str, ...], *, crashes: bool) -> Iterato
 def explored(names: tuple[str, ...], begin: State, *, crashes: bool) -> str | None:
     """Explore all interleavings of some operations, and return the first problem found."""
     first: World = (begin, tuple(Process("start") for _ in names), False)
-    seen, waiting = {first}, deque([first])
+    seen: set[World] = {first}
+    waiting: deque[World] = deque([first])
     while waiting:
         world = waiting.popleft()
         if (problem := problem_of(world, was_listed=begin.listed)) is not None:

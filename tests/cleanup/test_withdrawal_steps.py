@@ -18,10 +18,6 @@ from tools.withdrawals import check
 
 from aioassets import AssetsManager, Conflict, Driver, MemoryDriver, NotFound, StoreUnavailable
 from aioassets.model.index import Fence
-from aioassets.model.pusher import Pusher
-from aioassets.model.versioning import MajorMinor
-from aioassets.runtime.retry import RetryPolicy
-from aioassets.store.aliases import Aliases
 
 Operation = Callable[[AssetsManager], Awaitable[Any]]
 
@@ -37,16 +33,11 @@ async def push(path: Path, manager: AssetsManager) -> None:
 
 
 async def move_alias(manager: AssetsManager) -> None:
-    await _aliases(manager).move("model", "prod", "0.1")
+    await manager.set_alias("model", "prod", "0.1")
 
 
 async def remove_alias(manager: AssetsManager) -> None:
-    await _aliases(manager).remove("model", "prod")
-
-
-def _aliases(manager: AssetsManager) -> Aliases:
-    session = manager._session  # noqa: SLF001
-    return Aliases(session.store, MajorMinor(), RetryPolicy(), Pusher(), session.require_suitable)
+    await manager.remove_alias("model", "prod")
 
 
 async def clean(manager: AssetsManager) -> None:

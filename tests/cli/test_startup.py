@@ -21,8 +21,11 @@ PARSING = {
     "aioassets.cli",
     "aioassets.cli.alias_commands",
     "aioassets.cli.app",
+    "aioassets.cli.cache_commands",
+    "aioassets.cli.copy_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
     "aioassets.cli.withdrawal_commands",
 }

@@ -6,8 +6,7 @@ import errno
 import hashlib
 import itertools
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ import pytest
 from tools.factories import Files, ManagerFactory
 from tools.filesystems import Layers
 from tools.inspection import contents, keys
+from tools.turns import Turns, orders
 
 from aioassets import AssetSpec, FileEntry, Manifest, MemoryDriver
 from aioassets.fetch.entry import CacheEntry
@@ -28,9 +28,6 @@ from aioassets.fetch.staging import Staging
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
 from aioassets.store.documents import AssetStore
-
-PATIENCE: Final = 60
-"""Seconds after which a test stops waiting and fails."""
 
 
 class Cache:
@@ -238,61 +235,11 @@ def test_a_payload_that_was_moved_but_not_recorded_is_hashed_before_it_is_served
 # Interleavings, as on file systems whose locks are always granted
 
 
-class Turns:
-    """Runs functions in threads, one change at a time, in a given order."""
-
-    def __init__(self, jobs: Sequence[Callable[[], Path]]) -> None:
-        self.results: dict[int, Path] = {}
-        self.errors: dict[int, BaseException] = {}
-        self._jobs = jobs
-        self._gates = [threading.Semaphore(0) for _ in jobs]
-        self._arrived = [threading.Semaphore(0) for _ in jobs]
-        self._numbers: dict[int, int] = {}
-        self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(len(jobs))]
-
-    def hook(self) -> None:
-        """Wait for the turn of this thread, if it is one of a job."""
-        number = self._numbers.get(threading.get_ident())
-        if number is not None:
-            self._arrived[number].release()
-            assert self._gates[number].acquire(timeout=PATIENCE)
-
-    def run(self, order: Sequence[int], after_each: Callable[[], None]) -> None:
-        """Run all jobs. Those that have more changes than turns take the rest of them one after another."""
-        for number, thread in enumerate(self._threads):
-            thread.start()
-            assert self._arrived[number].acquire(timeout=PATIENCE)
-        for number in (*order, *(number for number in range(len(self._jobs)) for _ in range(9 * CHANGES))):
-            if self._threads[number].is_alive() and not self._is_done(number):
-                self._gates[number].release()
-                assert self._arrived[number].acquire(timeout=PATIENCE)
-                after_each()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-
-    def _is_done(self, number: int) -> bool:
-        return number in self.results or number in self.errors
-
-    def _run(self, number: int) -> None:
-        self._numbers[threading.get_ident()] = number
-        try:
-            self.results[number] = self._jobs[number]()
-        except BaseException as error:
-            self.errors[number] = error
-        self._arrived[number].release()
-
-
-def orders(first: int, second: int) -> Iterator[tuple[int, ...]]:
-    """Yield all interleavings of two jobs with these numbers of changes."""
-    for places in itertools.combinations(range(first + second), first):
-        yield tuple(0 if place in places else 1 for place in range(first + second))
-
-
 @pytest.mark.parametrize("former", [None, "old", "new"])
 def test_two_fetches_that_hold_one_lock_end_with_a_complete_version_in_any_order(
     tmp_path: Path, on_change: Callable[..., None], former: str | None
 ) -> None:
-    turns: list[Turns] = []
+    turns: list[Turns[Path]] = []
     on_change(lambda: turns[-1].hook() if turns else None)
     for number, order in enumerate(orders(CHANGES, CHANGES) if former == "old" else orders(3, 3)):
         cache = Cache(tmp_path / str(number), is_directory=True)
@@ -314,7 +261,7 @@ def test_two_fetches_that_hold_one_lock_end_with_a_complete_version_in_any_order
 def test_two_fetches_of_parts_that_hold_one_lock_keep_both_parts(
     tmp_path: Path, on_change: Callable[..., None]
 ) -> None:
-    turns: list[Turns] = []
+    turns: list[Turns[Path]] = []
     on_change(lambda: turns[-1].hook() if turns else None)
     for number, order in enumerate(orders(3, 3)):
         cache = Cache(tmp_path / str(number), is_directory=True)

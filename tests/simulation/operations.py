@@ -99,12 +99,12 @@ async def delete(process: Process, step: Step) -> None:
 
 async def set_alias(process: Process, step: Step) -> None:
     if (version := process.judge.any_sealed(step)) is not None:
-        await process.aliases.move(step.asset, ALIAS, version)
+        await process.manager.set_alias(step.asset, ALIAS, version)
     process.judge.done(step, f"moved to {version}")
 
 
 async def remove_alias(process: Process, step: Step) -> None:
-    await process.aliases.remove(step.asset, ALIAS)
+    await process.manager.remove_alias(step.asset, ALIAS)
     process.judge.done(step, "removed")
 
 

@@ -17,7 +17,6 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.machine import Claimant, Machine, on_machine
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import without_threads
-from aioassets.store.aliases import Aliases
 from simulation.driver import SimulatedDriver
 from simulation.invariants import Judge
 from simulation.loop import LANE, Lane
@@ -70,12 +69,6 @@ class Process:
     judge: Judge
     workspace: Workspace
     new_manager: Callable[[], AssetsManager]
-
-    @property
-    def aliases(self) -> Aliases:
-        """The aliases of assets."""
-        session = self.manager._session  # noqa: SLF001
-        return Aliases(session.store, session.scheme, session._retry, Pusher(), session.require_suitable)  # noqa: SLF001
 
     async def fetch(self, spec: str) -> tuple[str, dict[str, bytes]]:
         """Fetch a version without a cache, and return its number and files."""

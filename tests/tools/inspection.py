@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from aioassets import AssetsManager, Driver
@@ -26,6 +27,11 @@ def store_folder(assets_dir: Path) -> Path:
     """Return the folder of the only store that something was fetched from."""
     (folder,) = (path for path in assets_dir.iterdir() if path.name != ".aioassets")
     return folder
+
+
+def without_uses(names: Iterable[str]) -> list[str]:
+    """Return the names of files except for those that record who uses a cached version, and when it was used."""
+    return [name for name in names if ".lease-" not in name and not name.endswith(".used")]
 
 
 def store_of(driver: Driver) -> AssetStore:

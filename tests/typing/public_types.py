@@ -15,8 +15,12 @@ from aioassets import (
     AssetSpec,
     AssetVersions,
     Budget,
+    BulkFetchError,
     BulkUpdateError,
     BytesTransferred,
+    CopyResult,
+    DeletionPlan,
+    DeletionResult,
     Dispatcher,
     Driver,
     Event,
@@ -81,6 +85,8 @@ async def fetching(manager: AssetsManager) -> None:
     fetched = await manager.fetch_asset("team/model:1[weights/w.bin]", force_download=True)
     assert_type(fetched, FetchedAsset)
     assert_type(await manager.fetch_asset(AssetSpec("team/model", "1")), FetchedAsset)
+    assert_type(await manager.fetch_assets(["team/model", "other"]), dict[str, FetchedAsset])
+    assert_type(await manager.fetch_assets({AssetSpec("team/model")}), dict[AssetSpec, FetchedAsset])
     assert_type(fetched.path, Path)
     assert_type(fetched.version, str)
     assert_type(fetched.part, str | None)
@@ -156,12 +162,22 @@ async def watching(manager: AssetsManager, path: Path) -> None:
     await manager.fetch_asset("team/model", progress=print)
 
 
+async def copying(manager: AssetsManager, to: AssetsManager) -> None:
+    copied = await manager.copy_version("team/model:1.2", to, name="other", renumber=True, alias="prod")
+    assert_type(copied, CopyResult)
+    assert_type((copied.version, copied.unchanged), tuple[str, bool])
+    assert_type(await manager.lock_assets(["team/model@prod", AssetSpec("other")]), str)
+    assert_type(await manager.sync_assets(Path("assets.lock"), offline=True), dict[str, FetchedAsset])
+
+
 async def failing(manager: AssetsManager) -> None:
     try:
         await manager.update_assets({})
     except BulkUpdateError as error:
         assert_type(error.published, dict[str, Any])
         assert_type(error.failed, dict[str, Exception])
+    except BulkFetchError as error:
+        assert_type(error.fetched, dict[Any, Any])
     except VersionNotFound as error:
         assert_type(error.available, tuple[str, ...])
     except (InvalidSetting, ManagerStateError) as error:
@@ -180,3 +196,14 @@ def specs() -> None:
     assert_type(spec.version, str | None)
     assert_type(spec.part, str | None)
     spec.name = "other"  # type: ignore[misc]
+
+
+async def withdrawals(manager: AssetsManager) -> None:
+    assert_type(await manager.yank_version("model", "1.2", "bad weights"), Mark)
+    await manager.unyank_version("model", "1.2")
+    assert_type(await manager.plan_delete("model", "1.2"), DeletionPlan)
+    result = await manager.delete_version("model", "1.2", reason="leaked")
+    assert_type(result, DeletionResult)
+    assert_type(result.deleted.by, Pusher)
+    assert_type(result.keeps_old_bytes, bool | None)
+    await manager.yank_version("model", "1.2")  # type: ignore[call-arg]
