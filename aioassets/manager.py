@@ -205,6 +205,7 @@ class AssetsManager:
         Raises:
             AssetExists: if the asset exists, or another process is creating it.
             InvalidName: if the name is invalid.
+            UsageError: if the message isn't a string, or the labels don't map non-empty strings to strings.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
@@ -261,7 +262,8 @@ class AssetsManager:
         Raises:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the asset doesn't have this major version.
-            UsageError: if both `bump_major` and `major` are given.
+            UsageError: if both `bump_major` and `major` are given, if the message isn't a string, or if the labels
+                don't map non-empty strings to strings.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
@@ -316,6 +318,7 @@ class AssetsManager:
 
         Raises:
             BulkUpdateError: if any push failed. It contains the results and the errors.
+            UsageError: if the message isn't a string, or the labels don't map non-empty strings to strings.
         """
         requests = [
             PushRequest(
@@ -573,7 +576,7 @@ class AssetsManager:
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            UsageError: if the limit is less than 1.
+            UsageError: if the limit isn't a positive integer.
             StoreUnavailable: if the store can't be reached.
         """
         return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
@@ -797,7 +800,7 @@ class AssetsManager:
         Args:
             name: the asset's name.
             version: the complete version number, such as `1.2`.
-            reason: free text that tells users why.
+            reason: free text that tells users why. It must not be empty.
 
         Returns:
             Who yanked the version, when and why. This may have been an earlier call.
@@ -809,6 +812,7 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             VersionContended: if other processes keep changing the version.
             StoreUnsuitable: if the store doesn't honour conditional writes.
+            UsageError: if the reason is empty or isn't a string.
         """
 
         async def yank() -> Mark:
@@ -870,6 +874,7 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             VersionContended: if other processes keep changing the version.
             StoreUnsuitable: if the store doesn't honour conditional writes.
+            UsageError: if the reason isn't a string.
         """
 
         async def delete() -> DeletionResult:

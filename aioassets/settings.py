@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from aioassets.drivers import Location, local_folder, parse_boolean
 from aioassets.drivers.spelling import check_assets_dir, check_edges
 from aioassets.errors import InvalidSetting
+from aioassets.model.arguments import is_encodable
 from aioassets.model.sizes import checked_size, parse_size
 from aioassets.model.versioning import VersioningScheme, scheme_named
 from aioassets.runtime.budget import MAX_BYTES, MAX_REQUESTS, MIN_REQUESTS
@@ -82,6 +83,8 @@ def _check_positive(name: str, value: float) -> None:
 def _checked_prefix(prefix: str) -> str:
     check_edges("The prefix", prefix)
     prefix = prefix.strip("/")
+    if not is_encodable(prefix):
+        raise InvalidSetting(f"The prefix {prefix!r} contains invalid characters. Pass text in UTF-8.")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
         raise InvalidSetting(f"The prefix {prefix!r} must not contain empty, '.' or '..' segments.")
     return prefix

@@ -17,14 +17,15 @@ from typing import Final
 
 from aioassets.cleanup.content import ContentSummary, content_of, remove_content
 from aioassets.cleanup.documents import VersionDocuments, VersionState
-from aioassets.errors import InvalidVersion, NotFound, VersionContended, VersionInUse
+from aioassets.errors import NotFound, VersionContended, VersionInUse
+from aioassets.model.arguments import check_optional_text, check_required_text
 from aioassets.model.index import Fence
 from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
 from aioassets.model.names import parse_name
 from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
-from aioassets.model.versioning import VersioningScheme
+from aioassets.model.versioning import VersioningScheme, check_complete
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.notices import NOTICE
@@ -63,6 +64,7 @@ class Withdrawal:
     async def yank(self, name: str, version: str, reason: str) -> Mark:
         """Yank a version; see `AssetsManager.yank_version`."""
         documents = self._documents(name, version)
+        check_required_text(reason, "reason")
         await self.require_suitable()
         mark = await self._uninterrupted(lambda stop: self._yank(documents, reason, stop))
         logger.info("Yanked %s:%s in %s: %s", name, version, self.store.url, mark.reason)
@@ -78,6 +80,7 @@ class Withdrawal:
     async def delete(self, name: str, version: str, reason: str | None) -> DeletionResult:
         """Delete a version; see `AssetsManager.delete_version`."""
         documents = self._documents(name, version)
+        check_optional_text(reason, "reason")
         await self.require_suitable()
         tombstone = await self._uninterrupted(lambda stop: self._bury(documents, reason, stop))
         freed = await self._remove_content(name, version)
@@ -241,9 +244,7 @@ class Withdrawal:
 
     def _documents(self, name: str, version: str) -> VersionDocuments:
         parse_name(name)
-        self.scheme.check(version)
-        if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "it is a partial version; give a complete one")
+        check_complete(self.scheme, version)
         return VersionDocuments(self.store, self.scheme, name, version, self.retry)
 
     def _manifest(self, documents: VersionDocuments, state: VersionState) -> Manifest:

@@ -49,5 +49,6 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    coded = base64.b64encode(secret.encode()).decode()
-    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], coded}
+    data = secret.encode(errors="surrogateescape")  # arguments and variables may contain bytes that aren't valid UTF-8
+    coded = base64.b64encode(data).decode()
+    return {secret, quote(data), quote(data, safe=""), quote_plus(data), repr(secret)[1:-1], coded}

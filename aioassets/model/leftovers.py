@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from aioassets.errors import AioAssetsError
+from aioassets.errors import AioAssetsError, UsageError
 from aioassets.model.claim import DEAD_AFTER
 from aioassets.model.pusher import Pusher
 
@@ -89,10 +89,17 @@ class CleaningRules:
         older_than: the minimum time since the last activity. By default, this time is zero for a push that is
             known to have died or given up, and 15 minutes for anything else.
         legacy: whether to remove content that has no `.meta` and is at least one day old.
+
+    Raises:
+        UsageError: if `older_than` has another type.
     """
 
     older_than: timedelta | None = None
     legacy: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.older_than, timedelta | None):
+            raise UsageError(f"older_than must be a timedelta, not {type(self.older_than).__name__}.")
 
     def is_old(self, age: timedelta | None, default: timedelta = DEAD_AFTER) -> bool:
         """Return whether a leftover is old enough to be removed."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from aioassets.model.arguments import check_optional_text, check_text
 from aioassets.model.claim import CLAIM_FIELD
 from aioassets.model.digests import PREFERRED, best_of
 from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, timestamp, typed
 from aioassets.model.files import FileEntry, FileTable
-from aioassets.model.jsontext import Reader, dump, no_check
+from aioassets.model.jsontext import Reader, dump, no_check, quoted
 from aioassets.model.marks import Mark
 from aioassets.model.origin import Origin
 from aioassets.model.paths import check_paths
@@ -67,6 +68,9 @@ class Manifest:
         mark: who last yanked or restored the version, when and why; `None` if it was never yanked.
         is_yanked: whether the version is yanked.
         extra: unknown fields, which are kept when the manifest is rewritten.
+
+    Raises:
+        UsageError: if the message, a label, the tool or the token isn't valid text.
     """
 
     push_date: datetime
@@ -86,6 +90,11 @@ class Manifest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", self.table)
+        for what in ("tool", "message", "token"):
+            check_optional_text(getattr(self, what), what)
+        for key, text in self.labels.items():
+            check_text(key, "key of a label")
+            check_text(text, f"label {quoted(key)}")
 
     @property
     def table(self) -> FileTable:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from aioassets.model.arguments import check_optional_text
 from aioassets.model.fields import optional_text, timestamp, typed
 from aioassets.model.pusher import Pusher
 
@@ -21,12 +22,18 @@ class Mark:
         date: the time of the change, by the clock of the process that made it; always timezone-aware.
         by: the user and host that made the change, if known.
         reason: why the change was made, if a reason was given.
+
+    Raises:
+        UsageError: if the reason isn't valid text.
     """
 
     token: str
     date: datetime
     by: Pusher = field(default_factory=Pusher)
     reason: str | None = None
+
+    def __post_init__(self) -> None:
+        check_optional_text(self.reason, "reason")
 
     def to_json(self) -> dict[str, Any]:
         """Return the mark as a JSON object."""

@@ -25,6 +25,10 @@ _LIKE_A_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T
 _RESERVED_SUFFIXES: Final = (".meta", ".versions", ".aliases", ".chunks", ".fragments")
 
 
+def _kind_problem(value: object) -> str | None:
+    return None if isinstance(value, str) else f"it must be a string, not {type(value).__name__}"
+
+
 def looks_like_version(segment: str) -> bool:
     """Return whether a path segment has the format of a version in a built-in scheme."""
     return _LIKE_A_VERSION.fullmatch(segment) is not None
@@ -39,6 +43,8 @@ def parse_name(text: str) -> str:
     Raises:
         InvalidName: if the name breaks these rules.
     """
+    if (problem := _kind_problem(text)) is not None:
+        raise InvalidName(text, problem)
     if not _NAME.fullmatch(text):
         raise InvalidName(text, "use letters, digits, '.', '_', '-' and '/', and begin and end with a letter or digit")
     segments = text.split("/")
@@ -58,6 +64,8 @@ def is_name(text: str) -> bool:
 
 def version_problem(text: str) -> str | None:
     """Return the reason why the text can't be a version in any scheme, or `None` if it can."""
+    if (problem := _kind_problem(text)) is not None:
+        return problem
     if len(text) > MAX_VERSION:
         return f"it is longer than {MAX_VERSION} characters"
     if not _VERSION.fullmatch(text):
@@ -69,6 +77,8 @@ def version_problem(text: str) -> str | None:
 
 def alias_problem(text: str) -> str | None:
     """Return the reason why the text can't be an alias, or `None` if it can."""
+    if (problem := _kind_problem(text)) is not None:
+        return problem
     if len(text) > MAX_VERSION:
         return f"it is longer than {MAX_VERSION} characters"
     if not _ALIAS.fullmatch(text):
@@ -107,6 +117,8 @@ def parse_part(text: str) -> str:
     Raises:
         InvalidSpec: if the path is empty, or has empty, `.` or `..` segments.
     """
+    if (problem := _kind_problem(text)) is not None:
+        raise InvalidSpec(text, problem)
     part = text.strip("/")
     if not {"", ".", ".."}.isdisjoint(part.split("/")):
         raise InvalidSpec(text, "a part must be a relative path without empty, '.' or '..' segments")
@@ -151,6 +163,8 @@ class AssetSpec:
             InvalidVersion: if the version contains characters other than letters, digits, `.`, `_` and
                 `-`, consists of dots only, or is longer than 128 characters.
         """
+        if (problem := _kind_problem(text)) is not None:
+            raise InvalidSpec(text, problem)
         match = _SPEC.fullmatch(text)
         if match is None:
             raise InvalidSpec(text, "it does not have the expected format")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from aioassets.errors import AioAssetsError, UsageError
+from aioassets.model.arguments import check_count
 from aioassets.model.versioning import VersioningScheme
 from aioassets.model.withdrawals import DeletionResult
 
@@ -49,8 +50,10 @@ class RetentionRules:
     def __post_init__(self) -> None:
         if self.keep_last is None and self.keep_within is None:
             raise UsageError("Pruning needs a rule: give keep_last (--keep-last), keep_within (--keep-within) or both.")
-        if self.keep_last is not None and self.keep_last < 1:
-            raise UsageError(f"keep_last must be at least 1, but it is {self.keep_last}.")
+        if self.keep_last is not None:
+            check_count(self.keep_last, "keep_last")
+        if not isinstance(self.keep_within, timedelta | None):
+            raise UsageError(f"keep_within must be a timedelta, not {type(self.keep_within).__name__}.")
         if self.keep_within is not None and self.keep_within < timedelta():
             raise UsageError("keep_within must not be negative.")
 

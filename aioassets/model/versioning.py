@@ -9,8 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from aioassets.errors import InvalidSetting, InvalidVersion, UsageError
+from aioassets.model.names import version_problem
 
 __all__ = ["Bump", "MajorMinor", "SimpleDate", "VersioningScheme"]
+
+
+_PARTIAL: Final = "it is a partial version; give a complete one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,21 @@ class VersioningScheme(Protocol):
 
 def _latest_first(scheme: VersioningScheme, versions: Iterable[str]) -> list[str]:
     return sorted(versions, key=scheme.sort_key, reverse=True)
+
+
+def check_complete(scheme: VersioningScheme, version: str, partial: str = _PARTIAL) -> None:
+    """Raise `InvalidVersion` unless a version is complete.
+
+    Args:
+        scheme: the versioning scheme.
+        version: the version, which may have any type.
+        partial: the reason to give for a partial version.
+    """
+    if (problem := version_problem(version)) is not None:
+        raise InvalidVersion(version, problem)
+    scheme.check(version)
+    if not scheme.is_version(version):
+        raise InvalidVersion(version, partial)
 
 
 class MajorMinor(VersioningScheme):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aioassets.model.arguments import check_labels, check_optional_text
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump
 from aioassets.push.scan import Tree
@@ -29,6 +30,9 @@ class PushRequest:
         exclude: gitignore-style patterns for files to leave out.
         allow_empty: whether a version without files may be published.
         if_changed: whether to publish nothing if the latest version has the same content.
+
+    Raises:
+        UsageError: if the message or a label isn't valid text.
     """
 
     source: str | os.PathLike[str]
@@ -41,6 +45,10 @@ class PushRequest:
     exclude: Sequence[str] = ()
     allow_empty: bool = False
     if_changed: bool = False
+
+    def __post_init__(self) -> None:
+        check_optional_text(self.message, "message")
+        object.__setattr__(self, "labels", check_labels(self.labels))
 
     def operation_for(self, *, exists: bool) -> str:
         """Return the requested operation. If there is none, choose it depending on whether the asset exists."""

@@ -10,16 +10,16 @@ from aioassets._version import __version__
 from aioassets.errors import (
     AssetExists,
     BulkUpdateError,
-    InvalidVersion,
     ObjectNotFound,
     VersionNotFound,
     VersionYanked,
 )
+from aioassets.model.arguments import check_labels, check_optional_text
 from aioassets.model.claim import Claim
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_name
 from aioassets.model.tombstone import Tombstone
-from aioassets.model.versioning import VersioningScheme
+from aioassets.model.versioning import VersioningScheme, check_complete
 from aioassets.progress import Progress
 from aioassets.push.context import Lister, PushContext, Reservations
 from aioassets.push.copied import SourceVersion
@@ -75,6 +75,8 @@ class Pushes:
         """Carry out a plan. Write nothing if the plan says that the latest version has the same content."""
         if plan.unchanged:
             return plan.forecast(dry_run=False)
+        check_optional_text(plan.message, "message")
+        check_labels(plan.labels)
         await self.require_suitable()
         return await Publication(await self._context(), plan, report).run()
 
@@ -122,9 +124,7 @@ class Pushes:
             InvalidVersion: if the version is partial or the scheme doesn't allow it.
         """
         parse_name(name)
-        self.scheme.check(version)
-        if not self.scheme.is_version(version):
-            raise InvalidVersion(version, "it is a partial version; give a complete one")
+        check_complete(self.scheme, version)
         await self._require_sealed(name, version)
         await self.require_suitable()
         settled = await settle(self.store, self.scheme, name, version, retry=self.retry)

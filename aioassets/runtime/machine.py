@@ -72,6 +72,11 @@ class Claimant:
     holder: Pusher
 
 
+def _text(name: str | None) -> str | None:
+    """Return a name of the system with `?` for bytes that aren't valid UTF-8; `None` if there is no name."""
+    return name.encode(errors="replace").decode() if name else None
+
+
 class Machine:
     """The machine that the current process runs on, and the processes on it. Simulations use a different one.
 
@@ -88,7 +93,7 @@ class Machine:
         if user:
             with contextlib.suppress(OSError, KeyError):  # in containers, users may have no name
                 name = getpass.getuser()
-        holder = Pusher(name, platform.node() or None if host else None)
+        holder = Pusher(_text(name), _text(platform.node()) if host else None)
         pid = os.getpid()
         return Claimant(machine_id(), pid, process_started(pid), holder)
 

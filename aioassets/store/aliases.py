@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import EllipsisType
+from typing import Final
 
 from aioassets.errors import (
     AioAssetsError,
@@ -16,7 +18,6 @@ from aioassets.errors import (
     AliasNotFound,
     AssetNotFound,
     InvalidAlias,
-    InvalidVersion,
     NotFound,
     ObjectNotFound,
     PreconditionFailed,
@@ -26,11 +27,12 @@ from aioassets.errors import (
     VersionYanked,
 )
 from aioassets.model.aliases import AliasChange, AliasMove, AliasTable, Expected
+from aioassets.model.arguments import check_optional_text
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_alias, parse_name
 from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
-from aioassets.model.versioning import VersioningScheme
+from aioassets.model.versioning import VersioningScheme, check_complete
 from aioassets.runtime.cancellation import GRACE, Stopped, StopSignal, stoppable
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy
@@ -40,6 +42,8 @@ from aioassets.store.marks import new_mark
 from aioassets.store.swaps import Swaps
 
 logger = logging.getLogger(__name__)
+
+_PARTIAL: Final = "an alias must point at a complete version, such as 1.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ class Aliases:
             VersionYanked: if the version is yanked.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self.check(name, alias, version, expected)
+        self.check(name, alias, expected, reason)
+        check_complete(self.scheme, version, _PARTIAL)
         await self.require_suitable()
         change = AliasChange(name, alias, version, new_mark(self.by, reason), expected)
         _, state = await gather2(lambda: self._require_sealed(name, version), lambda: self.store.read_aliases(name))
@@ -126,7 +131,7 @@ class Aliases:
             AliasMoved: if the alias doesn't point at the expected version.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
         """
-        self.check(name, alias, expected)
+        self.check(name, alias, expected, reason)
         await self.require_suitable()
         change = AliasChange(name, alias, None, new_mark(self.by, reason), expected)
         state = await self.store.read_aliases(name)
@@ -146,7 +151,7 @@ class Aliases:
             AliasMoved: if another process moved the alias at the same time.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self.check(name, alias)
+        self.check(name, alias, ..., reason)
         await self.require_suitable()
         mark = new_mark(self.by, reason)
         state = await self.store.read_aliases(name)
@@ -259,17 +264,15 @@ class Aliases:
 
     # Checks
 
-    def check(self, name: str, alias: str, *versions: Expected) -> None:
-        """Raise `UsageError` if the name, the alias or any of the versions is invalid, without sending a request."""
+    def check(self, name: str, alias: str, expected: Expected, reason: str | None) -> None:
+        """Raise `UsageError` if an argument of a change is invalid, without sending a request."""
         parse_name(name)
         parse_alias(alias)
         if self.scheme.is_version(alias):
             raise InvalidAlias(alias, f"it is a version in the scheme {self.scheme.name}")
-        for version in versions:
-            if isinstance(version, str):
-                self.scheme.check(version)
-                if not self.scheme.is_version(version):
-                    raise InvalidVersion(version, "an alias must point at a complete version, such as 1.2")
+        if expected is not None and not isinstance(expected, EllipsisType):
+            check_complete(self.scheme, expected, _PARTIAL)
+        check_optional_text(reason, "reason")
 
     async def _is_sealed(self, name: str, version: str) -> bool:
         try:

@@ -9,6 +9,7 @@ from typing import Final
 
 from aioassets.errors import AssetNotFound, InvalidName, StoreCorrupt, VersionNotFound
 from aioassets.model.aliases import AliasTable
+from aioassets.model.arguments import check_labels, check_text
 from aioassets.model.description import VersionDescription
 from aioassets.model.names import AssetSpec, parse_alias, parse_name
 from aioassets.runtime.tasks import for_each, gather2
@@ -54,6 +55,8 @@ class ListingRequest:
     describe: bool = False
 
     def __post_init__(self) -> None:
+        check_text(self.prefix, "name prefix")
+        object.__setattr__(self, "labels", check_labels(self.labels))
         if ".." in self.prefix.split("/"):
             raise InvalidName(self.prefix, "a name prefix must not have '..' segments")
         if self.alias is not None:

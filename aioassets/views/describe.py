@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from aioassets.errors import AioAssetsError, AssetNotFound, NotFound, StoreCorrupt, UsageError, VersionDeleted
+from aioassets.errors import AioAssetsError, AssetNotFound, NotFound, StoreCorrupt, VersionDeleted
 from aioassets.fetch.selection import select
 from aioassets.model.aliases import AliasTable
+from aioassets.model.arguments import check_count
 from aioassets.model.description import VersionDescription
 from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.names import AssetSpec, parse_name
@@ -72,11 +73,11 @@ async def log_versions(
 
     Raises:
         AssetNotFound: if the asset doesn't exist.
-        UsageError: if the limit is not positive.
+        UsageError: if the limit isn't a positive integer.
     """
     parse_name(name)
-    if limit is not None and limit < 1:
-        raise UsageError(f"The limit of a log must be at least 1, not {limit}.")
+    if limit is not None:
+        check_count(limit, "The limit of a log")
     state, aliases = await gather2(partial(store.read_index, name), partial(shown_aliases, store, name))
     if not state.exists:
         raise AssetNotFound(name, store.url)

@@ -34,12 +34,12 @@ async def spec_or_path(side: Side) -> AssetSpec | str:
     names an existing file or folder. Any other string is a spec. If it names a file or folder, too, a warning says so.
 
     Raises:
-        UsageError: if it is a URL, or neither a valid spec nor an existing path.
+        UsageError: if it is a URL, has another type, or is neither a valid spec nor an existing path.
     """
     if isinstance(side, AssetSpec):
         return side
     if not isinstance(side, str):
-        return os.fspath(side)
+        return _path_of(side)
     if side in (".", "..") or side.startswith(("/", "./", "../")) or side.endswith("/"):
         return side
     if SCHEME.match(side):
@@ -59,6 +59,13 @@ async def spec_or_path(side: Side) -> AssetSpec | str:
             extra=NOTICE,
         )
     return spec
+
+
+def _path_of(side: object) -> str:
+    path = os.fspath(side) if isinstance(side, os.PathLike) else side
+    if isinstance(path, str):
+        return path
+    raise UsageError(f"Cannot compare a value of type {type(side).__name__}. Compare specs (name:1.2) and local paths.")
 
 
 def _exists(path: str) -> bool:

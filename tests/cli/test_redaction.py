@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -49,6 +50,12 @@ def test_known_secrets_are_redacted_in_every_encoding() -> None:
     coded = base64.b64encode(SECRET.encode()).decode()
     text = f"{SECRET} {quote(SECRET, safe='')} {quote_plus(SECRET)} {coded} {SECRET!r}"
     assert redacted(text, [SECRET]) == "*** *** *** *** '***'"
+
+
+def test_a_secret_that_is_not_valid_utf_8_is_redacted() -> None:
+    """Arguments and variables may contain any bytes."""
+    secret = os.fsdecode(b"key \xe9 secret")
+    assert redacted(f"{secret} key%20%E9%20secret {secret!r}", [secret]) == "*** *** '***'"
 
 
 def test_a_secret_that_contains_another_is_redacted_whole() -> None:

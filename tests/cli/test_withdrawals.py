@@ -103,3 +103,40 @@ def test_a_deletion_asks_first(on_terminal: Callable[..., Any]) -> None:
     ran = terminal.ended()
     assert ran.code == 1
     assert "Declined: nothing was deleted." in ran.out + ran.err
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x\udce9"])
+def test_a_yank_needs_a_readable_reason(invoke: Invoke, reason: str) -> None:
+    ran = invoke("yank", "model:0.1", "--reason", reason)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith("Error: The reason ")
+    assert invoke("versions", "model").out == "0.1\n0.0\n"
+
+
+def test_a_deletion_with_an_unreadable_reason_asks_nothing(invoke: Invoke) -> None:
+    ran = invoke("delete", "model:0.1", "--reason", "x\udce9")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "Error: The reason contains invalid characters: 'x\\udce9'. Pass text in UTF-8.\n"
+
+
+@pytest.mark.parametrize("options", [["-m", "x\udce9"], ["--label", "k=x\udce9"], ["--label", "x\udce9=k"]])
+def test_text_in_another_encoding_is_not_pushed(invoke: Invoke, source: Path, options: list[str]) -> None:
+    ran = invoke("update", source, "model", "--yes", *options)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.endswith("contains invalid characters: 'x\\udce9'. Pass text in UTF-8.\n")
+    assert invoke("versions", "model").out == "0.1\n0.0\n"
+
+
+def test_a_prefix_in_another_encoding_is_refused(invoke: Invoke, source: Path) -> None:
+    ran = invoke("new", source, "model", "--yes", "--assetsmanager-prefix", "x\udce9")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "Error: The prefix 'x\\udce9' contains invalid characters. Pass text in UTF-8.\n"
+
+
+@pytest.mark.parametrize(
+    "args", [["set", "model:0.1", "prod"], ["remove", "model", "prod"], ["rollback", "model", "prod"]]
+)
+def test_an_alias_is_not_moved_for_an_unreadable_reason(invoke: Invoke, args: list[str]) -> None:
+    ran = invoke("alias", *args, "--reason", "x\udce9")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "Error: The reason contains invalid characters: 'x\\udce9'. Pass text in UTF-8.\n"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from aioassets.errors import StoreCorrupt, UsageError
+from aioassets.model.leftovers import CleaningRules
 from aioassets.model.retention import PrunedVersion, PrunePlan, RetentionRules, decided
 from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
 
@@ -103,3 +105,23 @@ def test_a_plan_sums_what_it_frees() -> None:
 def test_rules_must_keep_something(last: int | None, within: timedelta | None) -> None:
     with pytest.raises(UsageError):
         RetentionRules(last, within)
+
+
+@pytest.mark.parametrize(
+    ("last", "within", "message"),
+    [
+        ("1", None, "keep_last must be an integer, not str."),
+        (1.5, None, "keep_last must be an integer, not float."),
+        (None, 5, "keep_within must be a timedelta, not int."),
+    ],
+)
+def test_rules_have_the_right_types(last: Any, within: Any, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        RetentionRules(last, within)
+    assert str(raised.value) == message
+
+
+def test_the_age_of_leftovers_is_a_duration() -> None:
+    age: Any = 5
+    with pytest.raises(UsageError, match=r"^older_than must be a timedelta, not int\.$"):
+        CleaningRules(age)
