@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from aioassets.cli.descriptions import description_json
+from aioassets.cli.descriptions import description_json, yanked_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
@@ -135,6 +135,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "verified_by": list(found.verified_by),
         "unverifiable": found.unverifiable,
         "ok": found.ok,
+        "yanked": yanked_json(found.yanked),
         "problems": [
             {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
         ],
@@ -319,6 +320,7 @@ def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
         "tool": manifest.tool,
         "message": manifest.message,
         "labels": dict(manifest.labels),
+        "yanked": yanked_json(manifest.yanked),
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from aioassets.cli.descriptions import mark_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json
@@ -11,7 +12,6 @@ from aioassets.cli.process import DONE, FAILED
 from aioassets.cli.questions import confirmed
 from aioassets.cli.units import human_files
 from aioassets.errors import VersionInUse
-from aioassets.model.marks import Mark
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 
 OLD_BYTES: Final = (
@@ -25,7 +25,7 @@ async def yank(name: str, version: str, reason: str, store: StoreOptions, *, as_
     async with store.manager() as manager, progress_display(f"Yanking {name}:{version}"):
         mark = await manager.yank_version(name, version, reason)
     if as_json:
-        echo_json({"name": name, "version": version, **_mark_json(mark)})
+        echo_json({"name": name, "version": version, **mark_json(mark)})
     else:
         echo(f"{name}:{version}")
 
@@ -91,12 +91,8 @@ def _print_deletion(result: DeletionResult, *, as_json: bool) -> None:
             "version": result.version,
             "files": result.files,
             "size": result.size,
-            **_mark_json(result.deleted),
+            **mark_json(result.deleted),
             "keeps_old_bytes": result.keeps_old_bytes,
             "dry_run": False,
         }
     )
-
-
-def _mark_json(mark: Mark) -> dict[str, Any]:
-    return {"date": mark.date.isoformat(), "by": mark.by.to_json(), "reason": mark.reason}

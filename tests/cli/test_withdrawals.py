@@ -38,6 +38,25 @@ def test_a_version_is_yanked_and_restored(invoke: Invoke) -> None:
     assert invoke("versions", "model").out == "0.1\n0.0\n"
 
 
+def test_each_fetch_of_a_yanked_version_warns(invoke: Invoke) -> None:
+    warning = "model:0.1 has been yanked (bad weights), so use another version if you can.\n"
+    assert invoke("fetch", "model:0.0", "--json").document["yanked"] is None
+    mark = invoke("yank", "model:0.1", "--reason", "bad weights", "--json").document
+    expected = {key: mark[key] for key in ("date", "by", "reason")}
+    for command in (["fetch"], ["fetch"], ["fetch", "--offline"], ["verify"], ["verify", "--cache"]):
+        ran = invoke(*command, "model:0.1", "--json")
+        assert (ran.code, ran.err, ran.document["yanked"]) == (0, warning, expected)
+    assert invoke("verify", "model:0.0", "--json").document["yanked"] is None
+
+
+def test_a_restored_version_that_the_store_names_is_fetched_without_a_warning(invoke: Invoke) -> None:
+    invoke("yank", "model:0.1", "--reason", "bad weights")
+    invoke("fetch", "model:0.1")
+    invoke("unyank", "model:0.1")
+    ran = invoke("fetch", "model")
+    assert (ran.code, ran.err, ran.out.rstrip().endswith("/0.1")) == (0, "", True)
+
+
 def test_a_version_is_deleted(invoke: Invoke, tmp_path: Path) -> None:
     ran = invoke("delete", "model:0.1", "--dry-run", "--json")
     size = ran.document["size"]
