@@ -234,17 +234,21 @@ class VersionNotFound(NotFound):
 
     Attributes:
         name: the asset's name.
-        version: the requested version, which may be partial.
+        version: the requested version, which may be partial; empty for the latest version.
         available: the existing versions, latest first.
     """
 
-    def __init__(self, name: str, version: str, where: str, available: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, version: str, where: str, available: tuple[str, ...] = (), *, problem: str = ""
+    ) -> None:
         self.name = name
         self.version = version
         self.available = available
         listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
         super().__init__(
-            f"Asset {name!r} has no version {version} in {where}." + (f" Available: {listed}." if listed else "")
+            f"Asset {name!r} has no {f'version {version}' if version else 'latest version'} in {where}"
+            + (f": {problem}" if problem else ".")
+            + (f" Available: {listed}." if listed else "")
         )
         self.suggest(version, available[:100], limit=1, cutoff=0.88)  # not merely a neighbour
 

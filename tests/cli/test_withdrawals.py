@@ -57,6 +57,44 @@ def test_a_restored_version_that_the_store_names_is_fetched_without_a_warning(in
     assert (ran.code, ran.err, ran.out.rstrip().endswith("/0.1")) == (0, "", True)
 
 
+@pytest.mark.parametrize("command", ["fetch", "show", "verify"])
+def test_an_asset_without_a_listed_version_says_what_to_do(invoke: Invoke, command: str) -> None:
+    invoke("update", "source", "model", "--bump-major", "--yes")
+    invoke("yank", "model:1.0", "--reason", "bad")
+    ran = invoke(command, "model:1")
+    advice = "1.0 is yanked. Restore it with `unyank`, or name it exactly. Available: 0.1, 0.0."
+    assert ran.code == 3
+    assert "has no version 1 in file://" in ran.err
+    assert advice in ran.err
+    for version in ("0.0", "0.1"):
+        invoke("yank", f"model:{version}", "--reason", "bad")
+    ran = invoke(command, "model")
+    assert (ran.code, ran.out) == (3, "")
+    assert "Asset 'model' has no latest version in file://" in ran.err
+    assert "1.0, 0.1 and 0.0 are yanked. Restore one with `unyank`, or name it exactly." in ran.err
+    for version in ("0.0", "0.1", "1.0"):
+        invoke("delete", f"model:{version}", "--yes")
+    assert "all of them are deleted. Push a new one with `update`." in invoke(command, "model").err
+
+
+def test_an_asset_without_a_listed_version_is_listed_and_goes_on(invoke: Invoke) -> None:
+    invoke("yank", "model:0.0", "--reason", "bad")
+    invoke("yank", "model:0.1", "--reason", "bad")
+    ran = invoke("versions", "model")
+    note = "0.1 and 0.0 are yanked. Restore one with `unyank`, or name it exactly.\n"
+    assert (ran.code, ran.out, ran.err) == (0, "", f"model has no listed versions: {note}")
+    assert invoke("versions", "model", "--json").document["versions"] == []
+    assert [line.split("\t")[0] for line in invoke("log", "model").out.splitlines()] == ["0.1", "0.0"]
+    invoke("delete", "model:0.0", "--yes")
+    invoke("delete", "model:0.1", "--yes")
+    for command in ("versions", "log"):
+        ran = invoke(command, "model")
+        note = "model has no listed versions: all of them are deleted. Push a new one with `update`.\n"
+        assert (ran.code, ran.out, ran.err) == (0, "", note)
+    assert invoke("list").out == "model\t\n"
+    assert invoke("update", "source", "model", "--yes").out == "model:0.2\n"
+
+
 def test_a_version_is_deleted(invoke: Invoke, tmp_path: Path) -> None:
     ran = invoke("delete", "model:0.1", "--dry-run", "--json")
     size = ran.document["size"]
