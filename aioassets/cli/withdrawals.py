@@ -51,14 +51,22 @@ async def delete(
         if plan.aliases:
             raise VersionInUse(name, version, plan.aliases, "delete")
         files = human_files(plan.files, plan.size)
-        echo_err(f"Delete    {label}: {files}, from {manager.url}")
+        has_effect = not plan.is_deleted or plan.files > 0
+        if has_effect:
+            echo_err(f"Delete    {label}: {files}, from {manager.url}")
+        else:
+            echo_err(f"{label} is deleted already: no files are left.")
         if dry_run:
             return _dry_run(plan, as_json=as_json)
-        if not (yes or await confirmed(f"Delete {label} for good ({files})?")):
+        if has_effect and not (yes or await confirmed(f"Delete {label} for good ({files})?")):
             echo_err("Declined: nothing was deleted.")
             return FAILED
         async with progress_display(f"Deleting {label}"):
             result = await manager.delete_version(name, version, reason)
+    if plan.is_deleted:
+        echo_err(f"{label} was already deleted {result.deleted}.")
+    if has_effect:
+        echo_err(f"Deleted {human_files(result.files, result.size)}.")
     _print_deletion(result, as_json=as_json)
     return DONE
 
@@ -79,7 +87,6 @@ def _dry_run(plan: DeletionPlan, *, as_json: bool) -> int:
 
 
 def _print_deletion(result: DeletionResult, *, as_json: bool) -> None:
-    echo_err(f"Deleted {human_files(result.files, result.size)}.")
     if result.keeps_old_bytes:
         echo_err(OLD_BYTES)
     if not as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tools.withdrawals import mark_only, point_at
 from aioassets import LocalDriver
 
 Invoke = Callable[..., Any]
+
+DATE = r"20\d\d-\d\d-\d\d \d\d:\d\d UTC"
 
 
 @pytest.fixture(autouse=True)
@@ -117,9 +120,26 @@ def test_a_version_is_deleted(invoke: Invoke, tmp_path: Path) -> None:
     assert ran.code == 3
     assert "leaked" in ran.err
     assert invoke("yank", "model:0.1", "--reason", "bad").code == 3
-    ran = invoke("delete", "model:0.1", "--yes")
+    ran = invoke("delete", "model:0.1", "--reason", "again")  # needs no confirmation
     assert (ran.code, ran.out) == (0, "model:0.1\n")
-    assert "0 files, 0 bytes" in ran.err
+    deleted, repeated = ran.err.splitlines()
+    assert deleted == "model:0.1 is deleted already: no files are left."
+    assert re.fullmatch(rf"model:0\.1 was already deleted on {DATE} by \S+: leaked\.", repeated)
+    assert invoke("delete", "model:0.1", "--dry-run").code == 0
+    (tmp_path / "store" / "assets" / "model" / "0.1").mkdir(exist_ok=True)
+    (tmp_path / "store" / "assets" / "model" / "0.1" / "left").write_bytes(b"left")
+    assert invoke("delete", "model:0.1").code == 2
+    assert "Deleted 1 file, 4 bytes." in invoke("delete", "model:0.1", "--yes").err
+
+
+def test_a_withdrawal_that_changes_nothing_says_so(invoke: Invoke) -> None:
+    ran = invoke("unyank", "model:0.1")
+    assert (ran.code, ran.out, ran.err) == (0, "model:0.1\n", "model:0.1 isn't yanked.\n")
+    assert invoke("yank", "model:0.1", "--reason", "bad weights.").err == ""
+    ran = invoke("yank", "model:0.1", "--reason", "again")
+    assert (ran.code, ran.out) == (0, "model:0.1\n")
+    assert re.fullmatch(rf"model:0\.1 was already yanked on {DATE} by \S+: bad weights\.\n", ran.err)
+    assert invoke("unyank", "model:0.1").err == ""
 
 
 def test_a_version_with_an_alias_is_kept(invoke: Invoke, tmp_path: Path) -> None:
@@ -131,11 +151,22 @@ def test_a_version_with_an_alias_is_kept(invoke: Invoke, tmp_path: Path) -> None
     assert invoke("versions", "model").out == "0.1\n0.0\n"
 
 
-@pytest.mark.parametrize("spec", ["model", "model:0.1[a]", "model:0"])
+@pytest.mark.parametrize(
+    ("spec", "example"), [("model", "1.2"), ("model@prod", "1.2"), ("model:0.1[a]", "0.1"), ("model:1", "1.2")]
+)
 @pytest.mark.parametrize("command", [["yank", "--reason", "bad"], ["unyank"], ["delete", "--yes"]])
-def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: str) -> None:
+def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: str, example: str) -> None:
     ran = invoke(*command, spec)
     assert (ran.code, ran.out) == (2, "")
+    assert f"An exact version is required: write model:{example}, for example, instead of {spec}." in ran.err
+
+
+@pytest.mark.parametrize("command", [["log"], ["versions"], ["prune", "--keep-last", "1"]])
+def test_a_name_has_no_version(invoke: Invoke, command: list[str]) -> None:
+    for spec, addition in (("model:0", "a version"), ("model@prod", "an alias"), ("model[a]", "a part")):
+        ran = invoke(*command, spec)
+        assert (ran.code, ran.out) == (2, "")
+        assert f"write model, without {addition}, instead of {spec}." in ran.err
 
 
 def test_a_reason_is_required(invoke: Invoke) -> None:
