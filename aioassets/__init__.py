@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aioassets.model.versioning import *
     from aioassets.model.withdrawals import *
     from aioassets.progress import *
+    from aioassets.push.copy import *
     from aioassets.push.plan import *
     from aioassets.runtime.budget import *
     from aioassets.runtime.dispatch import *
@@ -58,6 +59,7 @@ _MODULES = (
     "aioassets.model.retention",
     "aioassets.model.versioning",
     "aioassets.model.withdrawals",
+    "aioassets.push.copy",
     "aioassets.push.plan",
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",

@@ -19,7 +19,10 @@ from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import ManagerStateError
 from aioassets.manager import AssetsManager as _Async
+from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import VersioningScheme
+from aioassets.progress import Progress
+from aioassets.push.copy import CopyResult
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.settings import Settings
 
@@ -248,6 +251,7 @@ class AssetsManager:
     # Fetch and list
 
     fetch_asset = _blocking(_Async.fetch_asset)
+    fetch_assets = _blocking(_Async.fetch_assets)
     verify_asset = _blocking(_Async.verify_asset)
     list_versions = _blocking(_Async.list_versions)
     list_assets = _iterating(_Async.list_assets)
@@ -280,3 +284,32 @@ class AssetsManager:
     delete_version = _blocking(_Async.delete_version)
     plan_prune = _blocking(_Async.plan_prune)
     prune = _blocking(_Async.prune)
+
+    # Copy
+
+    lock_assets = _blocking(_Async.lock_assets)
+    sync_assets = _blocking(_Async.sync_assets)
+
+    def copy_version(
+        self,
+        spec: str | AssetSpec,
+        to: AssetsManager,
+        *,
+        name: str | None = None,
+        renumber: bool = False,
+        alias: str | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> CopyResult:
+        """Copy a version to another store, prefix or name, as `aioassets.AssetsManager.copy_version` does."""
+        copy = functools.partial(
+            self._manager.copy_version,
+            spec,
+            to._manager,
+            name=name,
+            renumber=renumber,
+            alias=alias,
+            dry_run=dry_run,
+            progress=progress,
+        )
+        return self._calls.run(copy)

@@ -22,6 +22,7 @@
     │   ├── VersionInUse           an alias points at the version to yank or delete
     │   ├── VersionYanked          the version to point an alias at is yanked
     │   ├── VersionDiffers         the version to copy exists with different content
+    │   ├── VersionClaimed         another push holds the number of the version to copy
     │   └── PushContended          lost the version number to concurrent pushes too many times
     ├── SourceError                the source can't be pushed or compared
     │   └── SourceChanged          the source changed in the meantime
@@ -36,7 +37,9 @@
     │       └── DocumentTooLarge   document that exceeds the size limit
     ├── CacheError                 the local assets directory can't be used
     ├── PublicationUncertain       uploaded, but possibly not listed in the index
-    ├── BulkUpdateError            `update_assets` failed for some assets
+    ├── BulkError                  a call for several assets failed for some of them
+    │   ├── BulkUpdateError        `update_assets` failed for some assets
+    │   └── BulkFetchError         `fetch_assets` or `sync_assets` failed for some specs
     ├── ManagerStateError          the manager is closed, or belongs to another event loop
     ├── OutOfThreads               the system refuses to start another thread
     └── ObjectError                raised by drivers for a single object
@@ -60,6 +63,8 @@ __all__ = [
     "AssetExists",
     "AssetNotFound",
     "BucketNotFound",
+    "BulkError",
+    "BulkFetchError",
     "BulkUpdateError",
     "CacheError",
     "Conflict",
@@ -89,6 +94,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnsuitable",
     "UsageError",
+    "VersionClaimed",
     "VersionContended",
     "VersionDeleted",
     "VersionDiffers",
@@ -413,6 +419,28 @@ class VersionDiffers(Conflict):
         )
 
 
+class VersionClaimed(Conflict):
+    """Raised when a version can't be copied because another push to the target holds or has used up its number.
+
+    Attributes:
+        name: the asset's name in the target.
+        version: the version.
+        holder: the user and host that are pushing it; `None` if their push was interrupted.
+    """
+
+    def __init__(self, name: str, version: str, where: str, holder: object) -> None:
+        self.name = name
+        self.version = version
+        self.holder = holder
+        cause, advice = "an interrupted push used its number", "Copy it"
+        if holder is not None:
+            cause, advice = f"{holder} is pushing it at the moment", "Copy it again after that, or"
+        super().__init__(
+            f"Cannot copy {name}:{version} to {where}: {cause}. "
+            f"{advice} under the next free number with renumber=True (--renumber)."
+        )
+
+
 class SourceError(AioAssetsError):
     """Raised when a source, or a file in it, can't be pushed or compared.
 
@@ -436,7 +464,7 @@ class SourceChanged(SourceError):
 
 
 class IntegrityError(AioAssetsError):
-    """Raised when the size, digest or revision of a file differs from what was pushed.
+    """Raised when the size, digest or revision of a file, or the digest of a version, isn't the recorded one.
 
     Attributes:
         what: the asset, version and file, such as `model:1.0[weights/w.bin]`.
@@ -444,11 +472,11 @@ class IntegrityError(AioAssetsError):
         found: the digest, size or revision that was found.
     """
 
-    def __init__(self, what: str, expected: str, found: str) -> None:
+    def __init__(self, what: str, expected: str, found: str, *, reference: str = "what was pushed") -> None:
         self.what = what
         self.expected = expected
         self.found = found
-        super().__init__(f"{what} differs from what was pushed: expected {expected}, found {found}.")
+        super().__init__(f"{what} differs from {reference}: expected {expected}, found {found}.")
 
 
 class AccessDenied(AioAssetsError):
@@ -635,7 +663,24 @@ class VersionContended(Conflict):
         super().__init__(f"Cannot {action} {name}:{version}: other processes keep changing it. Try again.")
 
 
-class BulkUpdateError(AioAssetsError):
+class BulkError(AioAssetsError):
+    """Base class for failures of calls for several assets. One failure doesn't stop the others.
+
+    Attributes:
+        failed: the errors, by asset name or spec.
+    """
+
+    def __init__(self, succeeded: int, failed: Mapping[Any, Exception], problem: str) -> None:
+        self.failed = dict(failed)
+        first = next(iter(self.failed.items()))
+        more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
+        super().__init__(
+            f"{len(self.failed)} of {len(self.failed) + succeeded} assets were not {problem}: "
+            f"{first[0]} ({first[1]}){more}."
+        )
+
+
+class BulkUpdateError(BulkError):
     """Raised when `update_assets` fails for at least one asset.
 
     Attributes:
@@ -643,15 +688,24 @@ class BulkUpdateError(AioAssetsError):
         failed: the errors for the other assets, by name.
     """
 
+    failed: dict[str, Exception]
+
     def __init__(self, published: Mapping[str, Any], failed: Mapping[str, Exception]) -> None:
         self.published = dict(published)
-        self.failed = dict(failed)
-        first = next(iter(self.failed.items()))
-        more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
-        super().__init__(
-            f"{len(self.failed)} of {len(self.failed) + len(self.published)} assets were not published: "
-            f"{first[0]} ({first[1]}){more}."
-        )
+        super().__init__(len(self.published), failed, "published")
+
+
+class BulkFetchError(BulkError):
+    """Raised when `fetch_assets` or `sync_assets` fails for at least one spec.
+
+    Attributes:
+        fetched: the results for the specs that were fetched, by spec.
+        failed: the errors for the other specs, by spec.
+    """
+
+    def __init__(self, fetched: Mapping[Any, Any], failed: Mapping[Any, Exception]) -> None:
+        self.fetched = dict(fetched)
+        super().__init__(len(self.fetched), failed, "fetched")
 
 
 class ManagerStateError(AioAssetsError, RuntimeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import EllipsisType
@@ -13,12 +13,16 @@ from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.many import Spec, fetch_many
+from aioassets.fetch.pinning import fetch_locked, lock_specs, read_lock
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.aliases import AliasMove
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
+from aioassets.model.lockfile import LockedAsset
+from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_name
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
@@ -26,6 +30,7 @@ from aioassets.model.retention import PrunePlan, PruneResult, RetentionRules
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
+from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
@@ -423,6 +428,40 @@ class AssetsManager:
         offline = self._session.settings.offline if offline is None else offline
         retrieval = self._retrieval(spec, progress, offline=offline, force_download=force_download, verify=verify)
         return await self._run(retrieval.run)
+
+    async def fetch_assets(
+        self,
+        specs: Iterable[Spec],
+        *,
+        force_download: bool = False,
+        verify: bool = False,
+        offline: bool | None = None,
+        progress: Progress | None = None,
+    ) -> dict[Spec, FetchedAsset]:
+        """Fetch many assets concurrently, within one budget. If one fetch fails, the others continue.
+
+        Args:
+            specs: specs as for `fetch_asset`. A spec that is given more than once is fetched once.
+            force_download: whether to download again, and replace cached files that differ.
+            verify: whether to hash cached files instead of relying on their sizes and modification times.
+                Damaged files are downloaded again.
+            offline: whether to use only cached versions; `None` for the manager's setting.
+            progress: a function that receives the events of all downloads.
+
+        Returns:
+            The results by spec, in the order of `specs`.
+
+        Raises:
+            BulkFetchError: if any spec is invalid or can't be fetched. It contains the results and the errors.
+        """
+        offline = self._session.settings.offline if offline is None else offline
+
+        async def fetch(spec: AssetSpec) -> FetchedAsset:
+            return await self._retrieval(
+                spec, progress, offline=offline, force_download=force_download, verify=verify
+            ).run()
+
+        return await self._run(lambda: fetch_many(specs, fetch))
 
     async def verify_asset(
         self, spec: str | AssetSpec, *, cached: bool = False, progress: Progress | None = None
@@ -866,6 +905,112 @@ class AssetsManager:
 
         return await self._run(prune)
 
+    # Copy
+
+    async def lock_assets(self, specs: Iterable[str | AssetSpec]) -> str:
+        """Pin specs to the versions that they refer to now, and return the content of a lock file.
+
+        The lock has the version and the content digest of each spec, sorted by spec, so that equal locks are equal
+        texts. It can be used with every store that has the same versions, such as the target of `copy_version`.
+
+        Args:
+            specs: specs as for `fetch_asset`.
+
+        Raises:
+            BulkError: if any spec is invalid, or doesn't refer to a version in the store. It contains the errors.
+        """
+        return (await self._run(lambda: lock_specs(self._session.store, self._session.scheme, specs))).to_toml()
+
+    async def sync_assets(
+        self,
+        lock: str | os.PathLike[str],
+        *,
+        force_download: bool = False,
+        verify: bool = False,
+        offline: bool | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, FetchedAsset]:
+        """Fetch exactly the versions that a lock pins, concurrently. If one fetch fails, the others continue.
+
+        Args:
+            lock: the content of a lock file, or its path. A string without a line break is a path.
+            force_download: whether to download again, and replace cached files that differ.
+            verify: whether to hash cached files instead of relying on their sizes and modification times.
+                Damaged files are downloaded again.
+            offline: whether to use only cached versions; `None` for the manager's setting.
+            progress: a function that receives the events of all downloads.
+
+        Returns:
+            The results by spec, in the order of the lock.
+
+        Raises:
+            UsageError: if the lock isn't valid.
+            NotFound: if the lock file doesn't exist.
+            BulkFetchError: if any version can't be fetched. It contains the results and the errors. The error of a
+                version whose digest differs from the lock, in the store or in the cache, is an `IntegrityError`.
+        """
+        offline = self._session.settings.offline if offline is None else offline
+
+        async def fetch(asset: LockedAsset) -> FetchedAsset:
+            return await self._retrieval(
+                asset.exact, progress, offline=offline, force_download=force_download, verify=verify, accept=asset.check
+            ).run()
+
+        async def sync() -> dict[str, FetchedAsset]:
+            return await fetch_locked(await read_lock(lock), fetch)
+
+        return await self._run(sync)
+
+    async def copy_version(
+        self,
+        spec: str | AssetSpec,
+        to: AssetsManager,
+        *,
+        name: str | None = None,
+        renumber: bool = False,
+        alias: str | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> CopyResult:
+        """Copy a version to another store, prefix or name, under the same number.
+
+        The store copies the files itself where it can. Otherwise, they are streamed, and compared with the digests
+        in the manifest. The copy keeps the digests, message, labels, push date and pusher, and records its origin.
+        If the target has the version with the same content already, nothing is copied, and the result says so.
+        Repeating an interrupted copy continues it.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`. A yanked version must be named exactly; its copy isn't
+                yanked.
+            to: the manager of the target. It may be this manager, if `name` is another one.
+            name: the asset's name in the target; `None` for the same name. The asset is created if it doesn't exist.
+            renumber: whether to take the next free number of the same major version if the number is taken by other
+                content.
+            alias: an alias to point at the copy.
+            dry_run: whether to return the expected result without writing anything.
+            progress: a function that receives events during the copy.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted, in the source or the target.
+            VersionDiffers: if the target has the version with different content.
+            VersionClaimed: if another push to the target holds the number, or was interrupted and left it unusable.
+            UsageError: if the version would be copied onto itself, or `spec` names a part.
+            IntegrityError: if a file of the source differs from its manifest. Nothing is published.
+            PublicationUncertain: if the files were copied, but the version may not have been published.
+            StoreError: if a store failed.
+            AccessDenied: if a store denied access.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        options, report = CopyOptions(name, renumber, alias, dry_run), checked(progress)
+
+        async def copy() -> CopyResult:
+            source = await self._session.copied_from(parsed)
+            return await to._run(partial(to._session.copy, source, options, report))
+
+        return await self._run(copy)
+
     def _retrieval(
         self,
         spec: str | AssetSpec,
@@ -874,6 +1019,7 @@ class AssetsManager:
         offline: bool,
         force_download: bool = False,
         verify: bool = False,
+        accept: Callable[[Manifest], None] | None = None,
     ) -> Retrieval:
         session = self._session
         store = session.store_if_any
@@ -885,4 +1031,6 @@ class AssetsManager:
             session.locks,
         )
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
-        return Retrieval(context, parsed, checked(progress), force_download=force_download, verify=verify)
+        return Retrieval(
+            context, parsed, checked(progress), force_download=force_download, verify=verify, accept=accept
+        )

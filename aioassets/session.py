@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +15,17 @@ from aioassets.cleanup.store import StoreCleaning
 from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.drivers import Location, make_driver
 from aioassets.drivers.protocol import Driver
-from aioassets.errors import InvalidSetting
+from aioassets.errors import InvalidSetting, UsageError
 from aioassets.fetch.directory import OWN_FOLDER
 from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
+from aioassets.model.names import AssetSpec
 from aioassets.model.retention import RetentionRules
+from aioassets.progress import Progress
+from aioassets.push.copied import SourceVersion
+from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
@@ -28,16 +34,20 @@ from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.lifecycle import Lifecycle
 from aioassets.runtime.machine import Claimant, this_process
+from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import in_thread
 from aioassets.settings import Settings
 from aioassets.store.aliases import Aliases
 from aioassets.store.documents import AssetStore
 from aioassets.store.probe import ProbeCache
+from aioassets.store.resolve import find_version
 from aioassets.store.single_writer import SingleWriter
 from aioassets.store.suggestions import with_suggestions
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -64,7 +74,8 @@ class Session:
         self._cache = _usable_cache(settings)
         self._probes = ProbeCache(None if self._cache is None else self._cache / OWN_FOLDER / "stores")
         self._claimant: Claimant | None = None
-        self.store_if_any = self._open_store(driver or self._owned)
+        self._bare = driver or self._owned
+        self.store_if_any = self._open_store(self._bare)
         self._pushes = None if self.store_if_any is None else self._open_pushes(self.store_if_any)
 
     @property
@@ -85,6 +96,32 @@ class Session:
         if self._pushes is None:
             raise _no_bucket()
         return self._pushes
+
+    async def copied_from(self, spec: AssetSpec) -> SourceVersion:
+        """Resolve a spec, and return the version as the source of a copy.
+
+        Its content is read with a driver that isn't used for uploads, if the session can open one.
+        """
+        store, bare = self.store, self._bare
+        if spec.part is not None:
+            raise UsageError(f"Cannot copy a part of a version: write {replace(spec, part=None)}.")
+        found = await find_version(store, self.scheme, spec)
+        if found.manifest.is_yanked:
+            logger.warning("%s:%s is yanked in %s", found.name, found.version, store.url, extra=NOTICE)
+        assert bare is not None  # noqa: S101 - it is the driver of the store
+        reader = (lambda: bare) if self._location is None else partial(self._sources.driver, self._location)
+        return SourceVersion(store, bare, reader, found.name, found.version, found.manifest)
+
+    async def copy(self, source: SourceVersion, options: CopyOptions, report: Progress) -> CopyResult:
+        """Copy a version of any store to this session's store, and point an alias at it if one is requested."""
+        if options.alias is None:
+            return await self.pushes.copy(source, options, report)
+        aliases = await self.aliases()
+        aliases.check(options.name or source.name, options.alias, source.version)
+        copied = await self.pushes.copy(source, options, report)
+        if not options.dry_run:
+            await aliases.move(copied.name, options.alias, copied.version)
+        return replace(copied, alias=options.alias)
 
     async def aliases(self) -> Aliases:
         """Return the object that reads and moves the aliases of this session's store."""

@@ -23,6 +23,8 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
     errors.AssetExists: lambda: errors.AssetExists("team/m", "it has version 0.0."),
     errors.AssetNotFound: lambda: errors.AssetNotFound("team/m", "s3://b", "Create it with `new`."),
     errors.BucketNotFound: lambda: errors.BucketNotFound("s3://b", creatable=True),
+    errors.BulkError: lambda: errors.BulkError(1, {"b": errors.SourceChanged("f")}, "fetched"),
+    errors.BulkFetchError: lambda: errors.BulkFetchError({"a": 1}, {"b": errors.AssetNotFound("b", "s3://b")}),
     errors.BulkUpdateError: lambda: errors.BulkUpdateError({"a": 1}, {"b": errors.SourceChanged("f")}),
     errors.AliasMoved: lambda: errors.AliasMoved("m", "prod", None, "0.0"),
     errors.AliasNotFound: lambda: errors.AliasNotFound("m", "prod", "s3://b", ("test",)),
@@ -46,6 +48,7 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
         "s3://b", "503.", uncertain=False, retry_after=1.5, throttled=True
     ),
     errors.StoreUnsuitable: lambda: errors.StoreUnsuitable("s3://b", "it ignores conditions"),
+    errors.VersionClaimed: lambda: errors.VersionClaimed("m", "0.7", "s3://b", "ann@host"),
     errors.VersionDeleted: lambda: errors.VersionDeleted("m", "0.7", "s3://b", DELETED, "ann", "it is broken"),
     errors.VersionDiffers: lambda: errors.VersionDiffers("m", "0.7", "s3://b"),
     errors.VersionContended: lambda: errors.VersionContended("m", "0.7", "delete"),

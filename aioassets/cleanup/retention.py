@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aioassets.cleanup.withdrawal import Withdrawal
-from aioassets.errors import AioAssetsError, AssetNotFound, ObjectNotFound, StoreCorrupt
+from aioassets.errors import AioAssetsError, AssetNotFound, InvalidVersion, ObjectNotFound, StoreCorrupt
 from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_name
 from aioassets.model.retention import PrunedVersion, PrunePlan, PruneResult, RetentionRules, decided
+from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.model.withdrawals import DeletionResult
 from aioassets.runtime.tasks import for_each, gather2
 from aioassets.store.documents import AssetStore
+from aioassets.store.index import check_index
 
 logger = logging.getLogger(__name__)
 
@@ -60,21 +63,25 @@ class Retention:
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
+            InvalidVersion: if the asset uses a different versioning scheme.
+            StoreCorrupt: if its index or its aliases are invalid.
         """
+        skipped: dict[str, AioAssetsError] = {}
         found: dict[str, list[PrunedVersion]] = {}
 
         async def look(asset: str) -> None:
             try:
                 found[asset] = await self._decided(_Asset(asset))
-            except (AssetNotFound, StoreCorrupt) as error:
+            except (AssetNotFound, InvalidVersion, StoreCorrupt) as error:
                 if name is not None:
                     raise
                 logger.warning("Keeping all versions of %s: %s", asset, error)
-                found[asset] = []
+                skipped[asset] = error
 
         names = await self.store.asset_names("") if name is None else [parse_name(name)]
         await for_each(names, look, limit=ASSETS_AT_ONCE)
-        return PrunePlan(self.rules, tuple(row for asset in names for row in found[asset]))
+        versions = tuple(row for asset in names for row in found.get(asset, ()))
+        return PrunePlan(self.rules, versions, dict(sorted(skipped.items())))
 
     async def run(self, plan: PrunePlan) -> PruneResult:
         """Delete the versions in a plan that no rule keeps now.
@@ -97,10 +104,16 @@ class Retention:
                     else:
                         deleted.append(await self.withdrawal.delete(row.name, row.version, REASON))
                 except AioAssetsError as error:
-                    failed.append((row, error))
+                    failed.append((replace(row, is_deleted=await self._is_deleted(row)), error))
 
         await for_each(by_asset.values(), prune, limit=ASSETS_AT_ONCE)
         return PruneResult(tuple(deleted), tuple(kept), tuple(failed))
+
+    async def _is_deleted(self, row: PrunedVersion) -> bool:
+        """Return whether a version that could not be deleted completely has a tombstone."""
+        with contextlib.suppress(AioAssetsError):
+            return isinstance((await self.store.read_meta(row.name, row.version)).content, Tombstone)
+        return False
 
     async def _kept(self, asset: _Asset, planned: PrunedVersion) -> PrunedVersion | None:
         """Return a version if a rule keeps it now, otherwise `None`."""
@@ -117,7 +130,8 @@ class Retention:
         )
         if not state.exists:
             raise AssetNotFound(asset.name, self.store.url)
-        numbers = [number for number in _numbers(state.index) if self.scheme.is_version(number)]
+        check_index(state, self.scheme, asset.name)
+        numbers = _numbers(state.index)
         await self._read(asset, [number for number in numbers if number not in asset.rows])
         rows = [row for number in numbers if (row := self._row(asset, state.index, number)) is not None]
         targets = {number: aliases.table.of(number) for number in numbers}
@@ -143,7 +157,7 @@ class Retention:
             return None
         except StoreCorrupt as error:
             logger.warning("Keeping %s:%s, whose manifest can't be read: %s", name, version, error)
-            return PrunedVersion(name, version)
+            return PrunedVersion(name, version, error=error)
         if not isinstance(content, Manifest):
             return None
         return PrunedVersion(name, version, content.push_date, len(content.files), content.size)

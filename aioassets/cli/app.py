@@ -18,6 +18,7 @@ import asyncclick as click
 
 from aioassets._version import __version__
 from aioassets.cli.alias_commands import alias
+from aioassets.cli.copy_commands import copy, lock, sync
 from aioassets.cli.escaping import escaped
 from aioassets.cli.options import (
     ASSETS_DIR,
@@ -40,7 +41,7 @@ from aioassets.cli.view_commands import diff, log, show
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
-    from aioassets.cli import commands, output, process
+    from aioassets.cli import commands, copies, output, process
     from aioassets.model import names as spec
     from aioassets.model.names import AssetSpec
 else:
@@ -55,6 +56,7 @@ else:
             return getattr(import_module(self._name), attribute)
 
     commands = _LazyModule("aioassets.cli.commands")
+    copies = _LazyModule("aioassets.cli.copies")
     output = _LazyModule("aioassets.cli.output")
     process = _LazyModule("aioassets.cli.process")
     spec = _LazyModule("aioassets.model.names")
@@ -186,23 +188,23 @@ def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
 
 
 @cli.command()
-@click.argument("spec")
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @click.option("--force-download", is_flag=True, help="Download again, and replace cached files that differ.")
 @click.option("--verify", is_flag=True, help="Verify the digests of cached files, and download damaged files again.")
 @click.option("--offline", is_flag=True, default=None, help="Use only the cache. [AIOASSETS_OFFLINE]")
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def fetch(
-    spec: str, force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
+    specs: tuple[str, ...], force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
 ) -> Work:
-    """Download an asset to the local cache, and print its path.
+    """Download assets to the local cache, and print their paths.
 
     SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part, as in 'NAME:1[weights/w.bin]'.
-    On a terminal, control characters in the path are escaped.
+    Several assets are downloaded concurrently; if one fails, the others are still downloaded. On a terminal,
+    control characters in the paths are escaped.
     """
-    return partial(
-        commands.fetch, spec, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json
-    )
+    fetching = partial(commands.fetch, specs[0]) if len(specs) == 1 else partial(copies.fetch_many, specs)
+    return partial(fetching, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json)
 
 
 @cli.command(short_help="Check a version against its manifest.")
@@ -267,6 +269,9 @@ def clean(
         commands.clean, name, store, older_than=older_than, legacy=legacy, yes=yes, dry_run=dry_run, as_json=as_json
     )
 
+
+for copying in (copy, lock, sync):
+    cli.add_command(copying)
 
 cli.add_command(alias)
 

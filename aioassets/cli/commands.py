@@ -103,6 +103,15 @@ async def fetch(
         fetched = await manager.fetch_asset(
             spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
         )
+    report_fetched(fetched)
+    if as_json:
+        echo_json(fetch_json(fetched))
+    else:
+        echo_path(fetched.path)
+
+
+def report_fetched(fetched: FetchedAsset) -> None:
+    """Report repaired files, and files that were not verified by SHA-256."""
     if fetched.repaired:
         echo_err(_repaired_text(fetched))
     if not fetched.verified:
@@ -114,10 +123,6 @@ async def fetch(
             f"{fetched.name}:{fetched.version} was verified by the {' and '.join(store_digests)} digests that the "
             "store reported, not by SHA-256."
         )
-    if as_json:
-        echo_json(_fetch_json(fetched))
-    else:
-        echo_path(fetched.path)
 
 
 async def verify(spec: str, store: StoreOptions, *, cached: bool, as_json: bool) -> int:
@@ -310,7 +315,8 @@ def _repaired_text(fetched: FetchedAsset) -> str:
     return f"Repaired {label} in the cache: downloaded {named or 'it'} again (damaged or missing)."
 
 
-def _fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
+def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
+    """Return the JSON document of a fetched asset."""
     manifest = fetched.manifest
     spec = AssetSpec(fetched.name, fetched.version, fetched.part)
     files = Selection.of(manifest, spec, fetched.version).files

@@ -41,6 +41,7 @@ class Tally:
         files_done: the number of files transferred so far.
         nbytes_done: the number of bytes transferred so far.
         finished: the version that was transferred; `None` until the transfer is complete.
+        assets: the number of assets. If there are several, their files and bytes are added up.
     """
 
     preparing: str
@@ -51,10 +52,15 @@ class Tally:
     files_done: int = 0
     nbytes_done: int = 0
     finished: str | None = None
+    assets: int = 1
 
     def receive(self, event: Event) -> None:
         """Process an event. Pass this method as a `Progress` callback."""
         match event:
+            case TransferStarted() if self.assets > 1:
+                self.transfer = f"{self.verb} {self.assets:,} assets"
+                self.files += event.files
+                self.nbytes = (self.nbytes or 0) + (event.nbytes or 0)
             case TransferStarted():  # repeated if a version number was lost to another push
                 self.transfer = f"{self.verb} {event.name}:{event.version}"
                 self.files, self.nbytes = event.files, event.nbytes
@@ -69,9 +75,9 @@ class Tally:
 
 
 @contextlib.asynccontextmanager
-async def progress_display(preparing: str, verb: str = "") -> AsyncIterator[Tally]:
+async def progress_display(preparing: str, verb: str = "", assets: int = 1) -> AsyncIterator[Tally]:
     """Display the progress of an operation that takes longer than `DELAY`, if standard error is a terminal."""
-    tally = Tally(preparing, verb)
+    tally = Tally(preparing, verb, assets=assets)
     if not is_terminal(sys.stderr):
         yield tally
         return

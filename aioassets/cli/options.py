@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,6 +15,7 @@ from asyncclick.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from aioassets.manager import AssetsManager
     from aioassets.model.names import AssetSpec
+    from aioassets.settings import Settings
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,9 +70,15 @@ class StoreOptions:
         """Return a manager for the store."""
         from aioassets.manager import AssetsManager  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-        return AssetsManager(
-            self.bucket,
-            assetsmanager_prefix=self.assetsmanager_prefix,
+        return AssetsManager(settings=self.settings())
+
+    def settings(self) -> Settings:
+        """Return the settings of the manager."""
+        from aioassets.settings import Settings  # noqa: PLC0415 - as above
+
+        return Settings.resolve(
+            bucket=self.bucket,
+            prefix=self.assetsmanager_prefix,
             storage_provider=self.storage_provider,
             assets_dir=self.assets_dir,
             versioning=self.versioning,
@@ -105,6 +112,37 @@ class PushOptions:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class CopyTarget:
+    """Options for the target of a copy. `None` means the same as in the source."""
+
+    to: str | None = field(repr=False)
+    to_prefix: str | None
+    name: str | None
+    renumber: bool
+    alias: str | None
+
+    def manager(self, source: Settings) -> AssetsManager:
+        """Return a manager for the target.
+
+        Options of the source's driver apply only if the target has the same provider.
+        """
+        from aioassets.drivers import Location  # noqa: PLC0415 - slow to import, and not needed for `--help`
+        from aioassets.manager import AssetsManager  # noqa: PLC0415 - as above
+
+        bucket, options = source.bucket, source.storage_options
+        if self.to is not None:
+            bucket, location = self.to, Location.parse(self.to, source.storage_provider)
+            if source.location is None or source.location.provider != location.provider:
+                options = {name: value for name, value in options.items() if "." in name}
+        prefix = source.prefix if self.to_prefix is None else self.to_prefix
+        return AssetsManager(settings=replace(source, bucket=bucket, prefix=prefix, storage_options=options))
+
+    def details(self) -> dict[str, Any]:
+        """Return the keyword arguments of `copy_version`."""
+        return {"name": self.name, "renumber": self.renumber, "alias": self.alias}
+
+
 def _completion(*values: str, kind: str = "plain") -> Callable[..., list[CompletionItem[str]]]:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         return [CompletionItem(value, type=kind) for value in values if value.startswith(incomplete) or not value]
@@ -114,7 +152,8 @@ def _completion(*values: str, kind: str = "plain") -> Callable[..., list[Complet
 
 _DIRECTORY = _completion("", kind="dir")
 
-PATH = click.argument("path", shell_complete=_completion("", kind="file"))
+FILES = _completion("", kind="file")
+PATH = click.argument("path", shell_complete=FILES)
 
 STORE = (
     click.option(

@@ -33,6 +33,7 @@ async def prune(
             plan = await manager.plan_prune(name or None, keep_last=keep_last, keep_within=keep_within)
         for line in _plan_lines(plan):
             echo_err(line)
+        code = _report_unreadable(plan)
         if not dry_run and plan.deleted and not (yes or await confirmed(_question(plan))):
             echo_err("Declined: nothing was deleted.")
             return FAILED
@@ -47,18 +48,27 @@ async def prune(
     if as_json:
         echo_json({**_prune_json(plan, result), "dry_run": dry_run})
     else:
-        for deletion in result.deleted if result else ():
-            echo(f"{deletion.name}:{deletion.version}")
-    return exit_code_of(result.failed[0][1]) if result and result.failed else DONE
+        for label in map(":".join, _deleted(result)) if result else ():
+            echo(label)
+    return exit_code_of(result.failed[0][1]) if result and result.failed else code
 
 
 def _plan_lines(plan: PrunePlan) -> Iterator[str]:
     for title, rows in (("Keep", plan.kept), ("Delete", plan.deleted)):
         yield from aligned(title, list(map(_row_text, rows))) if rows else ()
-    if not plan.versions:
+    if not (plan.versions or plan.skipped):
         yield "No versions found."
     elif not plan.deleted:
         yield "The rules keep all versions."
+
+
+def _report_unreadable(plan: PrunePlan) -> int:
+    """Report the assets and versions that can't be read, and return the exit code of the first error."""
+    codes = [report_error(row.error) for row in plan.versions if row.error is not None]
+    for name, error in plan.skipped.items():
+        codes.append(report_error(error))
+        echo_err(f"Kept all versions of {name}.")
+    return codes[0] if codes else DONE
 
 
 def _row_text(row: PrunedVersion) -> str:
@@ -79,20 +89,26 @@ def _question(plan: PrunePlan) -> str:
 
 
 def _report(result: PruneResult) -> None:
-    echo_err(
-        f"Deleted {len(result.deleted):,} version{'' if len(result.deleted) == 1 else 's'}, {human_bytes(result.size)}."
-    )
+    count = len(_deleted(result))
+    echo_err(f"Deleted {count:,} version{'' if count == 1 else 's'}, {human_bytes(result.size)}.")
     if any(deletion.keeps_old_bytes for deletion in result.deleted):
         echo_err(OLD_BYTES)
     for row in result.kept:
         echo_err(f"{_row_text(row)} was kept: something has changed since the plan was made.")
     for row, error in result.failed:
         report_error(error)
-        echo_err(f"Not deleted: {row.name}:{row.version}")
+        if not row.is_deleted:
+            echo_err(f"Not deleted: {row.name}:{row.version}")
+
+
+def _deleted(result: PruneResult) -> list[tuple[str, str]]:
+    """Return the names and numbers of all deleted versions, even if some of their files are left."""
+    complete = [(row.name, row.version) for row in result.deleted]
+    return complete + [(row.name, row.version) for row, _ in result.failed if row.is_deleted]
 
 
 def _prune_json(plan: PrunePlan, result: PruneResult | None) -> dict[str, Any]:
-    deleted = {(row.name, row.version): row for row in result.deleted} if result else {}
+    deleted = set(_deleted(result)) if result else set()
     kept = {(row.name, row.version): row.reasons for row in result.kept} if result else {}
     errors = {(row.name, row.version): str(error) for row, error in result.failed} if result else {}
     rows = []
@@ -109,7 +125,8 @@ def _prune_json(plan: PrunePlan, result: PruneResult | None) -> dict[str, Any]:
                 "aliases": list(row.aliases),
                 "keep": [str(reason) for reason in kept.get(key, row.reasons)],
                 "deleted": key in deleted,
-                "error": errors.get(key),
+                "error": errors.get(key) or (str(row.error) if row.error is not None else None),
             }
         )
-    return {"versions": rows, "freed": result.size if result else 0}
+    skipped = [{"name": name, "error": str(error)} for name, error in plan.skipped.items()]
+    return {"versions": rows, "skipped": skipped, "freed": result.size if result else 0}

@@ -16,6 +16,7 @@ from aioassets.model.withdrawals import withdrawn_text
 if TYPE_CHECKING:
     from aioassets.manager import AssetVersions
     from aioassets.model.leftovers import CleaningPlan, Leftover
+    from aioassets.push.copy import CopyResult
     from aioassets.push.plan import PushPlan
 
 VERSIONS_SHOWN: Final = 6
@@ -30,6 +31,18 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
         *aligned("Existing", _existing_versions(plan.versions)),
         f"Version   {plan.version} (expected)",
         f"Upload    {human_files(plan.files, plan.size)}, from {source}",
+    ]
+
+
+def copy_lines(forecast: CopyResult, store: str, target: str) -> list[str]:
+    """Return the expected result of a copy as aligned lines."""
+    alias = [f"Alias     {forecast.name}@{forecast.alias}"] if forecast.alias is not None else []
+    return [
+        f"Asset     {forecast.source}, from {store}",
+        f"Target    {target}",
+        f"Version   {forecast.name}:{forecast.version}" + (" (there already)" if forecast.unchanged else " (expected)"),
+        *([] if forecast.unchanged else [f"Copy      {human_files(forecast.files, forecast.size)}"]),
+        *alias,
     ]
 
 

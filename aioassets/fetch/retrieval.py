@@ -53,10 +53,18 @@ class Retrieval:
         report: the callback that receives events.
         force_download: whether to download cached files again and replace those that differ.
         verify: whether to hash all cached files.
+        accept: a function that raises an exception if a manifest isn't the expected one. Blocking.
     """
 
     def __init__(
-        self, context: FetchContext, spec: AssetSpec, report: Progress, *, force_download: bool, verify: bool
+        self,
+        context: FetchContext,
+        spec: AssetSpec,
+        report: Progress,
+        *,
+        force_download: bool,
+        verify: bool,
+        accept: Callable[[Manifest], None] | None = None,
     ) -> None:
         self._context = context
         self._spec = spec
@@ -65,6 +73,7 @@ class Retrieval:
         self._resolver = Resolver(context.store, self._lookup, context.scheme)
         self._force = force_download
         self._verify = verify
+        self._accept = accept
         self._damaged: CachedFiles | None = None
         self._problem: IntegrityError | None = None
         self._repaired: tuple[str, ...] = ()
@@ -126,6 +135,8 @@ class Retrieval:
         found = self._lookup.find(version)
         if found is None:
             return None
+        if self._accept is not None:
+            self._accept(found.manifest)
         problem = found.first_problem(verify=self._verify)
         if problem is None:
             self._warn_if_known_yanked(version, found.manifest)
@@ -138,6 +149,8 @@ class Retrieval:
     async def _download(self, store: AssetStore, entry: CacheEntry) -> FetchedAsset:
         """Download the version, or adopt an existing payload. Other processes may do the same concurrently."""
         remote = await self._find(store, entry.version)
+        if self._accept is not None:
+            await in_thread(self._accept, remote.manifest)
         selection = await select(remote.manifest, self._spec, entry.version)
         is_whole = self._spec.part is None or (self._damaged is not None and self._damaged.is_whole)
         downloaded = (

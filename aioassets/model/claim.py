@@ -34,9 +34,9 @@ class Claim:
 
     Attributes:
         token: a random identifier of the push.
-        operation: `create`, `update` or `bump_major`; `clean` if a cleanup wrote the claim.
-        fingerprint: a digest of the source's paths, sizes and modification times (or revisions); empty if
-            the claim was only written to mark a version number as abandoned.
+        operation: `create`, `update`, `bump_major` or `copy`; `clean` if a cleanup wrote the claim.
+        fingerprint: a digest of the source's paths, sizes and modification times (or revisions), or for a copy, its
+            content digest if known; empty if the claim was only written to mark a version number as abandoned.
         machine: a digest that identifies the machine, its current boot and the PID namespace.
         pid: the ID of the pushing process on that machine.
         started: the start time of that process, which reveals whether its ID has been reused.

@@ -7,3 +7,4 @@ from typing import Final
 CREATE: Final = "create"
 UPDATE: Final = "update"
 BUMP_MAJOR: Final = "bump_major"
+COPY: Final = "copy"

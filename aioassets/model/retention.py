@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from aioassets.errors import AioAssetsError, UsageError
@@ -66,6 +66,8 @@ class PrunedVersion:
         files: the number of its files.
         size: their total size in bytes; `None` if the manifest doesn't record sizes.
         is_yanked: whether it is yanked.
+        is_deleted: whether it was deleted, although some of its files may be left.
+        error: why its manifest can't be read; `None` if it can.
         aliases: the aliases that point at it, sorted.
         reasons: why it is kept; empty if it is to be deleted.
     """
@@ -76,8 +78,15 @@ class PrunedVersion:
     files: int = 0
     size: int | None = None
     is_yanked: bool = False
+    is_deleted: bool = False
+    error: AioAssetsError | None = None
     aliases: tuple[str, ...] = ()
     reasons: tuple[KeepReason, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether readers may get it as the latest version."""
+        return not self.is_yanked and self.error is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +96,12 @@ class PrunePlan:
     Attributes:
         rules: the rules.
         versions: all complete versions, by asset name, latest first.
+        skipped: the errors of assets that are left alone because their versions can't be read, by name.
     """
 
     rules: RetentionRules
     versions: tuple[PrunedVersion, ...]
+    skipped: Mapping[str, AioAssetsError] = field(default_factory=dict)
 
     @property
     def deleted(self) -> tuple[PrunedVersion, ...]:
@@ -115,7 +126,7 @@ class PruneResult:
     Attributes:
         deleted: the deleted versions.
         kept: versions in the plan that were kept after all, and why: something has changed since it was made.
-        failed: versions that could not be deleted, with the errors.
+        failed: versions that could not be deleted, or not completely (`is_deleted`), with the errors.
     """
 
     deleted: tuple[DeletionResult, ...]
@@ -137,7 +148,8 @@ def decided(
 ) -> list[PrunedVersion]:
     """Return the versions of one asset, latest first, each with the reasons for keeping it.
 
-    Yanked versions don't count towards `keep_last`. They are kept as long as an earlier version of their major is.
+    Yanked and unreadable versions don't count towards `keep_last`. It keeps a yanked version unless that many versions
+    of the same major are later. Unreadable versions are always kept.
 
     Args:
         rules: the rules.
@@ -148,7 +160,7 @@ def decided(
     """
     numbers = {row.version: row for row in versions}
     ordered = [numbers[number] for number in scheme.select(None, numbers)]
-    listed = [row.version for row in ordered if not row.is_yanked]
+    listed = [row.version for row in ordered if row.counts]
     last = _last(scheme, ordered, rules.keep_last or 0)
 
     def reasons(row: PrunedVersion) -> Iterable[KeepReason]:
@@ -160,19 +172,19 @@ def decided(
             yield KeepReason.RECENT
         if aliases.get(row.version):
             yield KeepReason.ALIAS
-        if row.push_date is None:
+        if row.error is not None:
             yield KeepReason.UNREADABLE
 
     return [replace(row, aliases=tuple(aliases.get(row.version, ())), reasons=tuple(reasons(row))) for row in ordered]
 
 
 def _last(scheme: VersioningScheme, ordered: Sequence[PrunedVersion], count: int) -> set[str]:
-    """Return the last `count` listed versions of each major, and all yanked ones that are later than any of these."""
+    """Return the last `count` versions of each major that count, and all others that are later than any of these."""
     found: set[str] = set()
     counts: dict[str, int] = {}
     for row in ordered:
         series = scheme.series(row.version)
         if counts.get(series, 0) < count:
             found.add(row.version)
-            counts[series] = counts.get(series, 0) + (not row.is_yanked)
+            counts[series] = counts.get(series, 0) + row.counts
     return found

@@ -15,7 +15,7 @@ from aioassets.errors import (
     VersionNotFound,
 )
 from aioassets.model.claim import Claim, ClaimState
-from aioassets.model.operations import CREATE
+from aioassets.model.operations import COPY, CREATE
 from aioassets.model.versioning import MajorMinor
 from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim, attempt_claim
 from aioassets.push.context import PushContext
@@ -104,8 +104,16 @@ class VersionAllocation:
         self._taken |= self._context.reservations.of(self._plan.name)
         state = await self._present_index()
         version = next_version(state, self._scheme, self._plan.name, self._plan.bump, self._store.url)
+        return await self._claim_from(version, state.index.numbers)
+
+    async def _claim_from(self, version: str, listed: Sequence[str]) -> HeldClaim:
+        """Claim a version number, or a later one of its series if that is taken.
+
+        Args:
+            version: the first number to try.
+            listed: the numbers in the index, listed or fenced, which later ones must follow.
+        """
         series = self._scheme.series(version)
-        listed = state.index.numbers  # fenced ones, too, because the next number must follow them
         free: list[str] = []
         surveyed = False
         while True:
@@ -127,7 +135,7 @@ class VersionAllocation:
         """
         state, self._planned = self._planned, None
         if state is None or not (self._store.is_fresh(state) and self._context.lister.is_news(self._plan.name, state)):
-            state = await self._store.read_index(self._plan.name, creating=self._plan.operation == CREATE)
+            state = await self._store.read_index(self._plan.name, creating=self._plan.operation in (CREATE, COPY))
             state = await recovered(self._store, self._scheme, self._plan.name, state)
         check_exists(state, self._plan.operation, self._plan.name, self._store.url)
         self.index = state
@@ -253,7 +261,8 @@ class VersionAllocation:
         This push gives way to a live claim on a lower number. It marks all other claims as abandoned, so that
         none of them can be sealed. On lower numbers, this includes the claims of pushes that gave up, so that these
         numbers can't be claimed again. On higher numbers, it includes live claims, whose holders may have made
-        this check before this push wrote its claim.
+        this check before this push wrote its claim. Copies on higher numbers are spared, because they may
+        succeed beside a create.
 
         Raises:
             AssetExists: if another push has created the asset, or has a live claim on a lower number.
@@ -277,6 +286,8 @@ class VersionAllocation:
             if not isinstance(meta.content, Claim):
                 await self._exists_already(other, withdrawn=is_withdrawn(meta.content))
             claim = meta.content
+            if claim.operation == COPY and not lower:
+                return
             is_claimed = claim.state is ClaimState.CLAIMED
             if claim == ended or not (lower or is_claimed):
                 return

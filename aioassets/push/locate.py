@@ -46,14 +46,15 @@ class Sources:
         if located is None:
             return await scan(_local_path(text) or text, include=include, exclude=exclude, store=_local_path(store_url))
         location, key = located
-        return await scan_store(self._driver(location), key, include=include, exclude=exclude)
+        return await scan_store(self.driver(location), key, include=include, exclude=exclude)
 
     async def aclose(self) -> None:
         """Close all drivers."""
         for driver in self._drivers.values():
             await driver.aclose()
 
-    def _driver(self, location: Location) -> Driver:
+    def driver(self, location: Location) -> Driver:
+        """Return the driver for a bucket, which is opened on the first call."""
         if location not in self._drivers:
             self._drivers[location] = self._open_driver(location)
         return self._drivers[location]

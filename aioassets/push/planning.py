@@ -72,7 +72,7 @@ def _plan(request: PushRequest, store: AssetStore, scheme: VersioningScheme, tre
     version = next_version(state, scheme, name, bump, store.url)
     if not (tree.files or request.allow_empty):
         raise _no_files(request, tree)
-    _check_keys(tree, store.layout, name, version)
+    check_keys(tree, store.layout, name, version)
     return PushPlan(
         name=name,
         version=version,
@@ -95,7 +95,8 @@ def _no_files(request: PushRequest, tree: Tree) -> SourceError:
     return SourceError(tree.root, f"{problem}; to publish an empty version, use --allow-empty (allow_empty=True)")
 
 
-def _check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
+def check_keys(tree: Tree, layout: Layout, name: str, version: str) -> None:
+    """Raise `InvalidName` or `SourceError` if the keys of a version would be too long."""
     if len(layout.meta(name, version).encode()) > MAX_KEY_BYTES:
         raise InvalidName(
             name,

@@ -18,6 +18,7 @@ from aioassets.errors import (
     StoreUnavailable,
 )
 from aioassets.model.content import content_digest
+from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
 from aioassets.progress import Progress, TransferFinished, TransferStarted
@@ -57,7 +58,10 @@ class Publication:
         self._report = report
         self._effects = Effects()
         self._ledger = UploadLedger(())
-        self._allocation = VersionAllocation(context, plan, self._effects)
+        self._allocation = self._new_allocation()
+
+    def _new_allocation(self) -> VersionAllocation:
+        return VersionAllocation(self._context, self._plan, self._effects)
 
     async def run(self) -> PushResult:
         """Publish the version. Clean up if this fails or is cancelled before the version is sealed.
@@ -177,10 +181,12 @@ class Publication:
 
     def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | StreamedDocument:
         """Return the encoded manifest, or raise `SourceChanged` if the source has changed since the scan."""
+        self._plan.tree.check_unchanged()
+        return encoded(self._description(held, ledger.entries()).to_fields)
+
+    def _description(self, held: HeldClaim, entries: FileTable) -> Manifest:
         plan = self._plan
-        plan.tree.check_unchanged()
-        entries = ledger.entries()
-        manifest = Manifest(
+        return Manifest(
             push_date=self._context.now(),
             is_directory=plan.tree.is_directory,
             files=entries,
@@ -192,7 +198,6 @@ class Publication:
             token=held.claim.token,
             content_digest=content_digest(entries, plan.tree.empty_directories),
         )
-        return encoded(manifest.to_fields)
 
     def _can_continue_after(self, error: Exception) -> bool:
         """Return whether repeating the push can resume it: the store was unavailable, or the credentials expired."""

@@ -22,6 +22,8 @@ from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.progress import Progress
 from aioassets.push.context import Lister, PushContext, Reservations
+from aioassets.push.copied import SourceVersion
+from aioassets.push.copy import CopyOptions, CopyResult, VersionCopy, plan_copy
 from aioassets.push.locate import Sources
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.push.planning import plan_push
@@ -101,6 +103,14 @@ class Pushes:
         if failed:
             raise BulkUpdateError(published, failed)
         return published
+
+    async def copy(self, source: SourceVersion, options: CopyOptions, report: Progress) -> CopyResult:
+        """Copy a version of any store to this one, or return the expected result of a dry run."""
+        plan = await plan_copy(source, options.name or source.name, self.store, self.scheme)
+        if not options.dry_run:
+            await self.require_suitable()
+        copying = VersionCopy(await self._context(), plan, report, source, renumber=options.renumber)
+        return await (copying.forecast() if options.dry_run else copying.copy())
 
     async def publish_version(self, name: str, version: str) -> None:
         """Add a complete version to the index.

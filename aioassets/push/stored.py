@@ -56,8 +56,21 @@ class StoredFile:
         return self.info.checksums.get(algorithm)
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+        copy = await self.copied_by(driver, key, effects)
+        if copy is None or best_of(copy.checksums) is not None:
+            return None if copy is None else copy.checksums
+        # The store reports no digest for verifying the file later, so read the copy once.
+        return await StoredSource(StoredFile(self.path, driver, copy)).finish()
+
+    async def copied_by(self, driver: Driver, key: str, effects: Effects) -> ObjectInfo | None:
+        """Ask a store to copy the object to a key. Return `None` if it can't.
+
+        Raises:
+            SourceChanged: if the object changed since it was listed.
+            PreconditionFailed: if there is a different object at the key.
+        """
         try:
-            copy = await driver.copy(self.driver, self.info, key, effects=effects)
+            return await driver.copy(self.driver, self.info, key, effects=effects)
         except NotSameStore:
             return None
         except ObjectNotFound as error:
@@ -66,10 +79,6 @@ class StoredFile:
             if await self._is_current():
                 raise
             raise SourceChanged(self.source) from error
-        if best_of(copy.checksums) is not None:
-            return copy.checksums
-        # The store reports no digest for verifying the file later, so read the copy once.
-        return await StoredSource(StoredFile(self.path, driver, copy)).finish()
 
     async def _is_current(self) -> bool:
         try:

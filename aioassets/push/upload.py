@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
+from aioassets.errors import IntegrityError
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.push.reading import ReadAhead
@@ -215,6 +216,10 @@ class Uploader:
     async def _copy(self, upload: Upload, compared: bool) -> Mapping[str, str] | None:
         try:
             digests = await upload.file.copied(self.driver, upload.key, self.effects)
+        except IntegrityError:  # the object was copied, but isn't what it should be
+            if not compared:
+                self.ledger.note_created(upload.number)
+            raise
         except BaseException as error:
             self.effects.note_error(error)
             raise

@@ -14,7 +14,7 @@ from aioassets.errors import (
     VersionNotFound,
 )
 from aioassets.model.index import Fence, VersionIndex
-from aioassets.model.operations import CREATE
+from aioassets.model.operations import COPY, CREATE
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.store.documents import AssetStore, IndexState
@@ -62,13 +62,16 @@ def _numbers(state: IndexState, scheme: VersioningScheme, bump: Bump) -> Sequenc
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:
-    """Raise `AssetExists` if the asset to create exists, or `AssetNotFound` if the asset to update doesn't exist."""
+    """Raise `AssetExists` if the asset to create exists, or `AssetNotFound` if the asset to update doesn't exist.
+
+    A copy accepts both.
+    """
     if operation == CREATE and state.exists:
         latest = f" (its latest version is {state.index.versions[0]})" if state.index.versions else ""
         raise AssetExists(
             name, f"it already exists in {where}{latest}. Push a new version with `update` (update_asset)."
         )
-    if operation != CREATE and not state.exists:
+    if operation not in (CREATE, COPY) and not state.exists:
         raise AssetNotFound(name, where, "Push its first version with `new` (create_asset).")
 
 

@@ -200,6 +200,27 @@ async def test_an_update_ended_at_any_step(new_world: NewWorld, end: EndedAt, wa
 
 
 @natively
+async def test_a_copy_ended_at_any_step(new_world: NewWorld) -> None:
+    """The copy is whole or absent, and its number is free. Copied by the store in memory, streamed in a folder."""
+
+    async def end_at(nth: int) -> Ended:
+        world = new_world(nth)
+        await world.manager.create_asset(world.tree, "model")
+        copy = partial(world.manager.copy_version, "model:0.0", world.manager, name="copy", alias="prod")
+        outcome = await ended_at(nth, copy)
+        await world.left_nothing(outcome)
+        published = await world.is_whole_or_absent("copy", "0.0")
+        assert published or outcome.cancelled
+        again = await copy()
+        assert (again.version, again.unchanged) == ("0.0", published)
+        world.is_whole(await world.manager.fetch_asset("copy"))
+        assert (await store_of(world.driver).read_aliases("copy")).table.target("prod") == "0.0"
+        return outcome
+
+    await at_each_step(end_at)
+
+
+@natively
 async def test_many_updates_ended_at_any_step(new_world: NewWorld) -> None:
     """Each version is whole or absent."""
 

@@ -189,6 +189,26 @@ async def test_a_killed_deletion_is_finished(
     assert (await manager.update_asset(files("next"), "model")).version == "0.2"
 
 
+@pytest.mark.parametrize(
+    "moment", ["claimed", "between files", "inside a file", "before sealing", "sealed", "before listing", "listed"]
+)
+async def test_a_killed_copy_is_continued_under_its_number(
+    make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
+) -> None:
+    """What it sealed is listed by the next copy. No other push takes its number."""
+    place = {"kind": "local", "path": str(tmp_path / "store")}
+    manager = make_manager(driver_at(place))
+    await manager.create_asset(source, "model")
+    await kill(place, tmp_path / "victim", moment, call("copy_to_name", "model:0.0", "copy"))
+    sealed = moment in ("sealed", "before listing", "listed")
+    if not sealed:
+        await serves_nothing(manager, "copy:0.0")
+    copied = await manager.copy_version("model:0.0", manager, name="copy")
+    assert (copied.version, copied.unchanged) == ("0.0", sealed)
+    assert await manager.list_versions("copy") == ["0.0"]
+    assert contents((await manager.fetch_asset("copy")).path) == contents(source)
+
+
 async def serves_nothing(manager: AssetsManager, *specs: str) -> None:
     """Check that none of these specs is cached."""
     for spec in specs:

@@ -79,6 +79,26 @@ async def fetch_latest(manager: AssetsManager, source: Path) -> object:
     return await manager.fetch_asset("model")
 
 
+async def copy_latest(manager: AssetsManager, source: Path) -> object:
+    return await manager.copy_version("model", manager, name="copy")
+
+
+async def copy_pinned(manager: AssetsManager, source: Path) -> object:
+    return await manager.copy_version("model:0.0", manager, name="copy")
+
+
+async def lock(manager: AssetsManager, source: Path) -> object:
+    return await manager.lock_assets(["model", "model:0.0", "warm-up"])
+
+
+async def lock_and_sync(manager: AssetsManager, source: Path) -> object:
+    return await manager.sync_assets(await manager.lock_assets(["model", "warm-up"]))
+
+
+async def fetch_many(manager: AssetsManager, source: Path) -> object:
+    return await manager.fetch_assets(["model", "model:0.0", "warm-up"])
+
+
 async def fetch_pinned(manager: AssetsManager, source: Path) -> object:
     return await manager.fetch_asset("model:0.0")
 
@@ -93,6 +113,12 @@ async def fetch_pinned(manager: AssetsManager, source: Path) -> object:
         ([create], update_many, [3, 3, 5, 3, 3]),
         ([create], fetch_latest, [1, 1, 1]),  # index; manifest; content
         ([create], fetch_pinned, [1, 1]),
+        ([create], lock, [3, 2]),  # two indexes and a manifest; two manifests
+        ([create], lock_and_sync, [2, 2, 2, 2]),  # indexes; manifests; again manifests; contents
+        ([create], copy_latest, [1, 1, 2, 1, 1, 1, 1]),  # index; manifest; …
+        ([create], copy_pinned, [1, 2, 1, 1, 1, 1]),  # manifest; object and index; claim; content; manifest; index
+        ([create, copy_pinned], copy_pinned, [1, 2, 1]),  # manifest; object and index; manifest
+        ([create, fetch_latest], fetch_many, [2, 1, 1]),  # indexes; the manifest and content of `warm-up`
         ([create, fetch_latest], fetch_latest, [1]),
         ([create, fetch_latest], fetch_pinned, []),
     ],
@@ -119,6 +145,7 @@ async def test_a_small_file(
         ([create], fetch_pinned, [1, 6]),
         ([create, fetch_latest], fetch_latest, [1]),
         ([create, fetch_latest], fetch_pinned, []),
+        ([create], copy_pinned, [1, 2, 1, 7, 1, 1]),
     ],
 )
 async def test_files_add_no_round_trips(

@@ -18,7 +18,7 @@ import anyio.from_thread
 from tools.factories import PART_SIZE, driver_at
 from tools.interposer import Interposer, Pause
 
-from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred
+from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred, Progress
 from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
 from aioassets.fetch.placement import Placement
 from aioassets.runtime.effects import Effects
@@ -150,13 +150,22 @@ MOMENTS: dict[str, Instrument] = {
 }
 
 
+async def copy_to_name(
+    manager: AssetsManager, place: dict[str, Any], spec: str, name: str, *, progress: Progress
+) -> None:
+    """Copy a version within its store. Its content is read by a driver of its own."""
+    source = AssetsManager(driver=driver_at(place))
+    await source.copy_version(spec, manager, name=name, progress=progress)
+
+
 async def main(place: dict[str, Any], cache: str, moment: str, calls: list[Any]) -> None:
     async with anyio.create_task_group() as tasks:
         for method, arguments, options in calls:
             # One request at a time: one part is complete before the next is read.
             driver = MOMENTS[moment](driver_at(place, Dispatcher(Budget(requests=1))))
-            call = getattr(AssetsManager(driver=driver, assets_dir=cache), method)
-            if method.endswith("_asset"):
+            manager = AssetsManager(driver=driver, assets_dir=cache)
+            call = partial(copy_to_name, manager, place) if method == "copy_to_name" else getattr(manager, method)
+            if method.endswith(("_asset", "_name")):
                 options["progress"] = driver.report
             tasks.start_soon(partial(call, *arguments, **options))
 

@@ -10,7 +10,7 @@ import pytest
 
 from aioassets import AssetsManager, MemoryDriver
 from aioassets.drivers.protocol import Expect
-from aioassets.errors import AccessDenied, AssetNotFound, VersionDeleted
+from aioassets.errors import AccessDenied, AssetNotFound, InvalidVersion, StoreCorrupt, VersionDeleted
 from aioassets.model.keys import Layout
 from aioassets.model.pusher import Pusher
 from aioassets.model.versioning import MajorMinor
@@ -118,7 +118,41 @@ async def test_an_unreadable_asset_is_kept_and_a_missing_one_is_an_error(
     manager: AssetsManager, driver: MemoryDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
     await driver.write("assets/broken.versions", b"[", expected=Expect.ABSENT)
-    assert {row.name for row in (await manager.plan_prune(keep_last=1)).versions} == {NAME}
+    plan = await manager.plan_prune(keep_last=1)
+    assert ({row.name for row in plan.versions}, list(plan.skipped)) == ({NAME}, ["broken"])
+    assert isinstance(plan.skipped["broken"], StoreCorrupt)
+    with pytest.raises(StoreCorrupt):
+        await manager.plan_prune("broken", keep_last=1)
     assert "Keeping all versions of broken" in caplog.text
     with pytest.raises(AssetNotFound):
         await manager.plan_prune("missing", keep_last=1)
+
+
+async def test_another_versioning_scheme_is_an_error(
+    manager: AssetsManager, driver: MemoryDriver, tmp_path: Path
+) -> None:
+    async with AssetsManager(driver=driver, assets_dir=tmp_path / "cache", versioning="simple_date") as other:
+        with pytest.raises(InvalidVersion, match="does not use the versioning scheme"):
+            await other.plan_prune(NAME, keep_last=1)
+        assert list((await other.plan_prune(keep_last=1)).skipped) == [NAME]
+
+
+async def test_a_version_with_an_unreadable_manifest_protects_no_other(
+    manager: AssetsManager, driver: MemoryDriver
+) -> None:
+    key = "assets/team/model/0.4.meta"
+    await driver.write(key, b"{bad", expected=(await driver.read(key)).revision)
+    plan = await manager.plan_prune(NAME, keep_last=1)
+    assert [row.version for row in plan.kept] == ["0.4", "0.3"]
+    assert isinstance(plan.kept[0].error, StoreCorrupt)
+
+
+async def test_a_version_whose_files_are_left_is_deleted_nevertheless(
+    manager: AssetsManager, driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(keys: object, **options: object) -> None:
+        raise AccessDenied(driver.url, "delete", "a test says so.")
+
+    monkeypatch.setattr(driver, "delete", refuse)
+    result = await manager.prune(await manager.plan_prune(NAME, keep_last=4))
+    assert [(row.version, row.is_deleted, type(error)) for row, error in result.failed] == [("0.0", True, AccessDenied)]

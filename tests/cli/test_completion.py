@@ -42,8 +42,9 @@ def completed(*words: str) -> list[str]:
 
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
-    withdrawing = ["yank", "unyank", "delete", "prune"]
-    assert completed("") == [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean", "alias"]
+    withdrawing, copying = ["yank", "unyank", "delete", "prune"], ["copy", "lock", "sync"]
+    before = [*pushing, "list", "versions", "fetch", "verify", *looking, *withdrawing, "clean"]
+    assert completed("") == [*before, *copying, "alias"]
     assert completed("u") == ["update", "unyank"]
     assert completed("alias", "r") == ["remove", "rollback"]
 

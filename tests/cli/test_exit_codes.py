@@ -195,6 +195,8 @@ def test_every_error_class_has_an_exit_code() -> None:
     }
     assert {name for name, code in codes.items() if code == 1} == {
         "AioAssetsError",
+        "BulkError",
+        "BulkFetchError",
         "BulkUpdateError",
         "CacheError",
         "ManagerStateError",
@@ -212,6 +214,7 @@ def test_every_error_class_has_an_exit_code() -> None:
         "AssetExists",
         "Conflict",
         "PushContended",
+        "VersionClaimed",
         "VersionContended",
         "VersionDiffers",
         "VersionInUse",

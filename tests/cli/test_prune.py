@@ -74,3 +74,16 @@ def test_it_prunes_each_kind_of_store(run_on_store: Invoke, source: Path) -> Non
     assert run_on_store("versions", "name").out == "0.1\n"
     assert run_on_store("verify", "name").code == 0
     assert run_on_store("fetch", "name:0.0").code == 3
+
+
+@pytest.mark.usefixtures("versions")
+def test_what_cannot_be_read_is_reported(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "store" / "assets" / "name" / "0.3.meta").write_text("{bad")
+    (tmp_path / "store" / "assets" / "other.versions").write_text("[]")
+    ran = invoke("prune", "--keep-last", "1", "--yes", "--json")
+    assert ran.code == 7
+    assert "name/0.3.meta is invalid" in ran.err
+    assert "Kept all versions of other." in ran.err
+    assert [row["name"] for row in ran.document["skipped"]] == ["other"]
+    assert "is invalid" in ran.document["versions"][0]["error"]
+    assert [row["deleted"] for row in ran.document["versions"]] == [False, False, True, True]

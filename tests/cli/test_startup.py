@@ -21,8 +21,10 @@ PARSING = {
     "aioassets.cli",
     "aioassets.cli.alias_commands",
     "aioassets.cli.app",
+    "aioassets.cli.copy_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
     "aioassets.cli.withdrawal_commands",
 }

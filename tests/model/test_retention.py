@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aioassets.errors import UsageError
+from aioassets.errors import StoreCorrupt, UsageError
 from aioassets.model.retention import PrunedVersion, PrunePlan, RetentionRules, decided
 from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
 
@@ -74,9 +74,19 @@ def test_an_asset_whose_versions_are_all_yanked_has_no_latest_one() -> None:
 
 
 def test_a_version_without_a_readable_manifest_is_kept() -> None:
-    rows = [PrunedVersion("model", "0.0"), PrunedVersion("model", "0.1", NOW)]
+    """It isn't the latest, and doesn't count as one of the last, because nothing can be fetched of it."""
+    error = StoreCorrupt("s3://b/k", "no JSON")
+    rows = [
+        PrunedVersion("model", "0.0", NOW),
+        PrunedVersion("model", "0.1", NOW),
+        PrunedVersion("model", "0.2", error=error),
+    ]
     found = decided(RetentionRules(keep_last=1), MajorMinor(), rows, {}, NOW)
-    assert [(row.version, row.reasons) for row in found] == [("0.1", ("latest", "last")), ("0.0", ("unreadable",))]
+    assert [(row.version, row.reasons) for row in found] == [
+        ("0.2", ("last", "unreadable")),
+        ("0.1", ("latest", "last")),
+        ("0.0", ()),
+    ]
 
 
 def test_dates_are_one_series() -> None:

@@ -117,7 +117,7 @@ WITHDRAWAL_MUTATIONS: Final = (
         (
             Patch(
                 "store/aliases.py",
-                "except (VersionNotFound, VersionYanked) as error:\n            logger",
+                "except (NotFound, VersionYanked) as error:\n            logger",
                 "except ZeroDivisionError as error:\n            logger",
             ),
         ),

@@ -93,7 +93,8 @@ class Interposer:
         """Return `None`, so that all reads pass the hooks."""
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        return await self._around("copy", key, lambda: self.driver.copy(source, info, key, effects=effects))
+        inner = source.driver if isinstance(source, Interposer) else source
+        return await self._around("copy", key, lambda: self.driver.copy(inner, info, key, effects=effects))
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         self.calls.append(("list", prefix))

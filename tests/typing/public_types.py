@@ -15,8 +15,10 @@ from aioassets import (
     AssetSpec,
     AssetVersions,
     Budget,
+    BulkFetchError,
     BulkUpdateError,
     BytesTransferred,
+    CopyResult,
     Dispatcher,
     Driver,
     Event,
@@ -81,6 +83,8 @@ async def fetching(manager: AssetsManager) -> None:
     fetched = await manager.fetch_asset("team/model:1[weights/w.bin]", force_download=True)
     assert_type(fetched, FetchedAsset)
     assert_type(await manager.fetch_asset(AssetSpec("team/model", "1")), FetchedAsset)
+    assert_type(await manager.fetch_assets(["team/model", "other"]), dict[str, FetchedAsset])
+    assert_type(await manager.fetch_assets({AssetSpec("team/model")}), dict[AssetSpec, FetchedAsset])
     assert_type(fetched.path, Path)
     assert_type(fetched.version, str)
     assert_type(fetched.part, str | None)
@@ -156,12 +160,22 @@ async def watching(manager: AssetsManager, path: Path) -> None:
     await manager.fetch_asset("team/model", progress=print)
 
 
+async def copying(manager: AssetsManager, to: AssetsManager) -> None:
+    copied = await manager.copy_version("team/model:1.2", to, name="other", renumber=True, alias="prod")
+    assert_type(copied, CopyResult)
+    assert_type((copied.version, copied.unchanged), tuple[str, bool])
+    assert_type(await manager.lock_assets(["team/model@prod", AssetSpec("other")]), str)
+    assert_type(await manager.sync_assets(Path("assets.lock"), offline=True), dict[str, FetchedAsset])
+
+
 async def failing(manager: AssetsManager) -> None:
     try:
         await manager.update_assets({})
     except BulkUpdateError as error:
         assert_type(error.published, dict[str, Any])
         assert_type(error.failed, dict[str, Exception])
+    except BulkFetchError as error:
+        assert_type(error.fetched, dict[Any, Any])
     except VersionNotFound as error:
         assert_type(error.available, tuple[str, ...])
     except (InvalidSetting, ManagerStateError) as error:
