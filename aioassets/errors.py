@@ -15,7 +15,7 @@
     │   │   └── VersionDeleted     the version was deleted
     │   ├── AliasNotFound
     │   ├── PartNotFound
-    │   └── SourceNotFound         the source to push doesn't exist
+    │   └── SourceNotFound         the source to push or compare doesn't exist
     ├── Conflict
     │   ├── AssetExists
     │   ├── AliasMoved             the alias doesn't point at the expected version
@@ -24,8 +24,8 @@
     │   ├── VersionDiffers         the version to copy exists with different content
     │   ├── VersionClaimed         another push holds the number of the version to copy
     │   └── PushContended          lost the version number to concurrent pushes too many times
-    ├── SourceError                the source can't be pushed
-    │   └── SourceChanged          the source changed during the push
+    ├── SourceError                the source can't be pushed or compared
+    │   └── SourceChanged          the source changed in the meantime
     ├── IntegrityError             content doesn't match its manifest
     ├── AccessDenied               permission denied
     │   └── MissingCredentials
@@ -240,17 +240,21 @@ class VersionNotFound(NotFound):
 
     Attributes:
         name: the asset's name.
-        version: the requested version, which may be partial.
+        version: the requested version, which may be partial; empty for the latest version.
         available: the existing versions, latest first.
     """
 
-    def __init__(self, name: str, version: str, where: str, available: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, version: str, where: str, available: tuple[str, ...] = (), *, problem: str = ""
+    ) -> None:
         self.name = name
         self.version = version
         self.available = available
         listed = ", ".join(available[:10]) + (", …" if len(available) > 10 else "")
         super().__init__(
-            f"Asset {name!r} has no version {version} in {where}." + (f" Available: {listed}." if listed else "")
+            f"Asset {name!r} has no {f'version {version}' if version else 'latest version'} in {where}"
+            + (f": {problem}" if problem else ".")
+            + (f" Available: {listed}." if listed else "")
         )
         self.suggest(version, available[:100], limit=1, cutoff=0.88)  # not merely a neighbour
 
@@ -309,15 +313,15 @@ class PartNotFound(NotFound):
 
 
 class SourceNotFound(NotFound):
-    """Raised when the source to push doesn't exist.
+    """Raised when the source to push, or the local path to compare, doesn't exist.
 
     Attributes:
         path: the path or URL as given.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, doing: str = "push") -> None:
         self.path = path
-        super().__init__(f"Cannot push {path!r}: no such file or directory.")
+        super().__init__(f"Cannot {doing} {path!r}: no such file or directory.")
 
 
 class Conflict(AioAssetsError):
@@ -438,22 +442,25 @@ class VersionClaimed(Conflict):
 
 
 class SourceError(AioAssetsError):
-    """Raised when a source, or a file in it, can't be pushed.
+    """Raised when a source, or a file in it, can't be pushed or compared.
 
     Attributes:
-        path: the path or URL that can't be pushed.
+        path: the path or URL that can't be pushed or compared.
+        reason: why not.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, *, doing: str = "push") -> None:
         self.path = path
-        super().__init__(f"Cannot push {path!r}: {reason}.")
+        self.reason = reason
+        super().__init__(f"Cannot {doing} {path!r}: {reason}.")
 
 
 class SourceChanged(SourceError):
-    """Raised when a file or object changed during the push. Nothing was published."""
+    """Raised when a file or object changed during the push or comparison. Nothing was published."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, "it changed during the push; push again once nothing is writing to it")
+    def __init__(self, path: str, *, doing: str = "push") -> None:
+        again = "during the push; push again" if doing == "push" else "in the meantime; try again"
+        super().__init__(path, f"it changed {again} once nothing is writing to it", doing=doing)
 
 
 class IntegrityError(AioAssetsError):

@@ -433,7 +433,7 @@ class AssetsManager:
 
         Raises:
             AssetNotFound: if the asset doesn't exist (in the cache, when offline).
-            VersionNotFound: if the asset has no such version.
+            VersionNotFound: if the asset has no such version, or only yanked and deleted ones.
             VersionDeleted: if the version was deleted.
             VersionYanked: if the alias points at a version that is yanked.
             AliasNotFound: if the asset has no such alias.
@@ -495,7 +495,7 @@ class AssetsManager:
 
         Raises:
             AssetNotFound: if the asset doesn't exist (in the cache, with `cached`).
-            VersionNotFound: if the asset has no such version.
+            VersionNotFound: if the asset has no such version, or only yanked and deleted ones.
             VersionDeleted: if the version was deleted.
             VersionYanked: if the alias points at a version that is yanked.
             AliasNotFound: if the asset has no such alias.
@@ -555,7 +555,7 @@ class AssetsManager:
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            VersionNotFound: if the asset has no such version.
+            VersionNotFound: if the asset has no such version, or only yanked and deleted ones.
             VersionDeleted: if the version was deleted.
             AliasNotFound: if the asset has no such alias.
             PartNotFound: if no file or folder of the version matches the part.

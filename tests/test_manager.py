@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,12 @@ async def test_a_dry_run_returns_the_forecast_of_the_plan(tmp_path: Path) -> Non
     assert await manager.update_asset(tmp_path / "a", "model", bump_major=True, dry_run=True) == plan.forecast()
     assert (plan.forecast().version, plan.forecast().dry_run) == ("1.0", True)
     assert [item async for item in memory.list("")] == before
+
+
+def test_the_table_of_commands_names_every_method() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text()
+    table = text.partition("### Methods")[2].partition("###")[0]
+    methods = {name for name in vars(AssetsManager) if not name.startswith("_")} - {"aclose", "url"}
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[2])} - {"AssetsManager"}
+    assert named == methods

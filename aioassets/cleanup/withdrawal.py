@@ -110,15 +110,18 @@ class Withdrawal:
     # Protocols
 
     async def _yank(self, documents: VersionDocuments, reason: str, stop: StopSignal) -> Mark:
-        for _ in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             stop.check()
             state = await documents.read()
+            was_yanked = attempt == 0 and isinstance(state.content, Manifest) and state.content.is_yanked
             marked = await self._marked(documents, state, reason, "yank")
             if marked is None:
                 continue
             await self._require_unused(documents, marked, "yank", undo=_is_in_progress(documents, state))
             settled = await documents.settle(marked)
             if isinstance(settled, Manifest) and settled.is_yanked and settled.mark is not None:
+                if was_yanked:
+                    _note(documents, f"was already yanked {settled.mark}")
                 return settled.mark
         raise VersionContended(documents.name, documents.version, "yank")
 
@@ -128,6 +131,7 @@ class Withdrawal:
             state = await documents.read()
             manifest = self._manifest(documents, state)
             if not manifest.is_yanked:
+                _note(documents, "isn't yanked")
                 restored: VersionState | None = state
             else:
                 restored = await documents.swap(state, manifest.marked(new_mark(self.by, None), yanked=False))
@@ -252,6 +256,11 @@ class Withdrawal:
         if isinstance(state.content, Manifest):
             return state.content
         raise deletion_error(self.store, documents.name, documents.version, state.content)
+
+
+def _note(documents: VersionDocuments, found: str) -> None:
+    """Tell the user of a command that there was nothing to change."""
+    logger.warning("%s:%s %s.", documents.name, documents.version, found, extra=NOTICE)
 
 
 def _is_in_progress(documents: VersionDocuments, state: VersionState) -> bool:

@@ -35,6 +35,7 @@ from aioassets.cli.options import (
     PushOptions,
     StoreOptions,
     grouped,
+    parse_plain_name,
 )
 from aioassets.cli.retention_commands import prune
 from aioassets.cli.view_commands import diff, log, show
@@ -184,7 +185,7 @@ def list_assets(
 @grouped(StoreOptions, "store", *STORE)
 def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
     """List the versions of an asset, latest first, one per line."""
-    return partial(commands.versions, name, store, as_json=as_json)
+    return partial(commands.versions, parse_plain_name(name), store, as_json=as_json)
 
 
 @cli.command()

@@ -8,13 +8,20 @@ from typing import Any, TypeVar
 
 import anyio
 
-from aioassets.cli.descriptions import description_json
+from aioassets.cli.descriptions import description_json, yanked_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import confirmed
-from aioassets.cli.tables import forecast_lines, leftover_label, leftover_lines, leftover_text, print_assets
+from aioassets.cli.tables import (
+    forecast_lines,
+    leftover_label,
+    leftover_lines,
+    leftover_text,
+    no_versions_text,
+    print_assets,
+)
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
@@ -22,6 +29,7 @@ from aioassets.manager import AssetsManager, AssetVersions
 from aioassets.model.digests import SHA256
 from aioassets.model.leftovers import CleaningPlan, CleaningResult
 from aioassets.model.names import AssetSpec
+from aioassets.model.withdrawals import NAMED
 from aioassets.push.plan import PushPlan, PushResult
 
 T = TypeVar("T")
@@ -77,6 +85,9 @@ async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
     """List the versions of an asset."""
     async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
         found = await manager.list_versions(name)
+        withdrawn = [] if found else await manager.log_versions(name, NAMED + 1)
+    if not found:
+        echo_err(no_versions_text(name, [each.version for each in withdrawn if each.yanked is not None]))
     if as_json:
         echo_json({"name": name, "versions": found}, is_listing=True)
     else:
@@ -140,6 +151,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "verified_by": list(found.verified_by),
         "unverifiable": found.unverifiable,
         "ok": found.ok,
+        "yanked": yanked_json(found.yanked),
         "problems": [
             {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
         ],
@@ -325,6 +337,7 @@ def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
         "tool": manifest.tool,
         "message": manifest.message,
         "labels": dict(manifest.labels),
+        "yanked": yanked_json(manifest.yanked),
     }
 
 

@@ -40,16 +40,22 @@ def description_json(found: VersionDescription) -> dict[str, Any]:
         "files": found.file_count,
         "size": found.size,
         "aliases": list(found.aliases),
-        "yanked": None if found.yanked is None else _mark_json(found.yanked),
+        "yanked": yanked_json(found.yanked),
         "origin": None
         if origin is None
-        else {"store": origin.store, "name": origin.name, "version": origin.version, **_mark_json(origin.copied)},
+        else {"store": origin.store, "name": origin.name, "version": origin.version, **mark_json(origin.copied)},
         "error": None if found.error is None else str(found.error),
     }
 
 
-def _mark_json(mark: Mark) -> dict[str, Any]:
+def mark_json(mark: Mark) -> dict[str, Any]:
+    """Return the JSON value of a mark."""
     return {"date": mark.date.isoformat(), "by": mark.by.to_json(), "reason": mark.reason}
+
+
+def yanked_json(mark: Mark | None) -> dict[str, Any] | None:
+    """Return the JSON value of the mark of a yanked version, or `None` if it isn't yanked."""
+    return None if mark is None else mark_json(mark)
 
 
 def fact_lines(found: VersionDescription, *, for_people: bool) -> Iterator[tuple[str, str]]:

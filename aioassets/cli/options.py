@@ -14,6 +14,7 @@ from asyncclick.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from aioassets.manager import AssetsManager
+    from aioassets.model.names import AssetSpec
     from aioassets.settings import Settings
 
 
@@ -224,6 +225,39 @@ PUSH = (
     DRY_RUN,
     JSON,
 )
+
+
+def parse_exact(text: str) -> tuple[str, str]:
+    """Parse `NAME:VERSION`. A decimal number is a partial version in the schemes that a command can use."""
+    from aioassets.model.names import AssetSpec  # noqa: PLC0415 - not needed for `--help`
+
+    parsed = AssetSpec.parse(text)
+    version = parsed.version or ""
+    if not version or version.isdecimal() or parsed.part is not None:
+        example = f"{version}.2" if version.isdecimal() else version or "1.2"
+        raise click.UsageError(
+            f"An exact version is required: write {parsed.name}:{example}, for example, instead of {text}.",
+            click.get_current_context(),
+        )
+    return parsed.name, version
+
+
+def parse_plain_name(text: str) -> str:
+    """Parse `NAME`, which must have neither a version nor an alias nor a part."""
+    from aioassets.model.names import AssetSpec  # noqa: PLC0415 - not needed for `--help`
+
+    if not {":", "@", "["}.isdisjoint(text):
+        parsed = AssetSpec.parse(text)
+        raise click.UsageError(
+            f"The command is about the whole asset: write {parsed.name}, without {_addition(parsed)}, "
+            f"instead of {text}.",
+            click.get_current_context(),
+        )
+    return text
+
+
+def _addition(spec: AssetSpec) -> str:
+    return "a version" if spec.version is not None else "an alias" if spec.alias is not None else "a part"
 
 
 def grouped(kind: type, parameter: str, *options: Callable[[Any], Any]) -> Callable[[F], F]:

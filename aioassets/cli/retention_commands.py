@@ -8,7 +8,17 @@ from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import DRY_RUN, JSON, SINGLE_WRITER, STORE, YES, Duration, StoreOptions, grouped
+from aioassets.cli.options import (
+    DRY_RUN,
+    JSON,
+    SINGLE_WRITER,
+    STORE,
+    YES,
+    Duration,
+    StoreOptions,
+    grouped,
+    parse_plain_name,
+)
 
 Work = Callable[[], Awaitable[int | None]]
 
@@ -40,7 +50,7 @@ def prune(
 
     return partial(
         retention.prune,
-        name,
+        parse_plain_name(name),
         store,
         keep_last=keep_last,
         keep_within=keep_within,

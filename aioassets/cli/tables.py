@@ -11,6 +11,7 @@ from aioassets.cli.descriptions import LIST_TITLES, list_row
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import echo_listed, is_terminal
 from aioassets.cli.units import human_duration, human_files
+from aioassets.model.withdrawals import withdrawn_text
 
 if TYPE_CHECKING:
     from aioassets.manager import AssetVersions
@@ -105,6 +106,11 @@ def print_assets(assets: Iterable[AssetVersions], *, long_format: bool) -> None:
         return
     separator = ", " if for_people else ","
     print_rows(("Asset", "Versions"), ([asset.name, separator.join(asset.versions)] for asset in assets))
+
+
+def no_versions_text(name: str, yanked: Sequence[str]) -> str:
+    """Return a note about an asset whose versions are all yanked or deleted."""
+    return f"{name} has no listed versions: {withdrawn_text(yanked)}"
 
 
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import JSON, STORE, StoreOptions, grouped
+from aioassets.cli.options import JSON, STORE, StoreOptions, grouped, parse_plain_name
 
 Work = Callable[[], Awaitable[int | None]]
 
@@ -43,7 +43,7 @@ def log(name: str, limit: int, as_json: bool, store: StoreOptions) -> Work:
     """
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    return partial(views.log, name, store, limit=limit, as_json=as_json)
+    return partial(views.log, parse_plain_name(name), store, limit=limit, as_json=as_json)
 
 
 @click.command(short_help="Compare two versions, or a version with a local path.")

@@ -18,7 +18,7 @@ from aioassets.cli.display import progress_display
 from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_terminal
 from aioassets.cli.process import DONE, FAILED, report_error
-from aioassets.cli.tables import print_rows
+from aioassets.cli.tables import no_versions_text, print_rows
 from aioassets.model.description import VersionDescription
 
 
@@ -64,7 +64,7 @@ async def log(name: str, store: StoreOptions, *, limit: int, as_json: bool) -> i
         for_people = is_terminal(sys.stdout)
         print_rows(LOG_TITLES, (log_row(each, for_people=for_people) for each in found))
     else:
-        echo_err(f"{name} has no versions: all of them are deleted.")
+        echo_err(no_versions_text(name, []))
     codes = [report_error(each.error) for each in found if each.error is not None]
     return codes[0] if codes else DONE
 

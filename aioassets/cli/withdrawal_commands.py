@@ -7,7 +7,17 @@ from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import ASSETS_DIR, DRY_RUN, JSON, SINGLE_WRITER, STORE, YES, StoreOptions, grouped
+from aioassets.cli.options import (
+    ASSETS_DIR,
+    DRY_RUN,
+    JSON,
+    SINGLE_WRITER,
+    STORE,
+    YES,
+    StoreOptions,
+    grouped,
+    parse_exact,
+)
 
 Work = Callable[[], Awaitable[int | None]]
 
@@ -25,7 +35,7 @@ def yank(spec: str, reason: str, as_json: bool, store: StoreOptions) -> Work:
     """
     from aioassets.cli import withdrawals  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    name, version = _parse_exact(spec)
+    name, version = parse_exact(spec)
     return partial(withdrawals.yank, name, version, reason, store, as_json=as_json)
 
 
@@ -37,7 +47,7 @@ def unyank(spec: str, as_json: bool, store: StoreOptions) -> Work:
     """Restore a yanked version, so that it is listed again."""
     from aioassets.cli import withdrawals  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    name, version = _parse_exact(spec)
+    name, version = parse_exact(spec)
     return partial(withdrawals.unyank, name, version, store, as_json=as_json)
 
 
@@ -56,18 +66,5 @@ def delete(spec: str, reason: str | None, yes: bool, dry_run: bool, as_json: boo
     """
     from aioassets.cli import withdrawals  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    name, version = _parse_exact(spec)
+    name, version = parse_exact(spec)
     return partial(withdrawals.delete, name, version, reason, store, yes=yes, dry_run=dry_run, as_json=as_json)
-
-
-def _parse_exact(text: str) -> tuple[str, str]:
-    """Parse `NAME:VERSION`."""
-    from aioassets.model.names import AssetSpec  # noqa: PLC0415 - not needed for `--help`
-
-    parsed = AssetSpec.parse(text)
-    if parsed.version is None or parsed.part is not None:
-        raise click.UsageError(
-            f"An exact version is required: write {parsed.name}:1.2, for example, instead of {text}.",
-            click.get_current_context(),
-        )
-    return parsed.name, parsed.version

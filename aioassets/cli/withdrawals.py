@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from aioassets.cli.descriptions import mark_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json
@@ -12,7 +13,6 @@ from aioassets.cli.questions import confirmed
 from aioassets.cli.units import human_files
 from aioassets.errors import VersionInUse
 from aioassets.model.arguments import check_optional_text
-from aioassets.model.marks import Mark
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 
 OLD_BYTES: Final = (
@@ -26,7 +26,7 @@ async def yank(name: str, version: str, reason: str, store: StoreOptions, *, as_
     async with store.manager() as manager, progress_display(f"Yanking {name}:{version}"):
         mark = await manager.yank_version(name, version, reason)
     if as_json:
-        echo_json({"name": name, "version": version, **_mark_json(mark)})
+        echo_json({"name": name, "version": version, **mark_json(mark)})
     else:
         echo(f"{name}:{version}")
 
@@ -53,14 +53,22 @@ async def delete(
         if plan.aliases:
             raise VersionInUse(name, version, plan.aliases, "delete")
         files = human_files(plan.files, plan.size)
-        echo_err(f"Delete    {label}: {files}, from {manager.url}")
+        has_effect = not plan.is_deleted or plan.files > 0
+        if has_effect:
+            echo_err(f"Delete    {label}: {files}, from {manager.url}")
+        else:
+            echo_err(f"{label} is deleted already: no files are left.")
         if dry_run:
             return _dry_run(plan, as_json=as_json)
-        if not (yes or await confirmed(f"Delete {label} for good ({files})?")):
+        if has_effect and not (yes or await confirmed(f"Delete {label} for good ({files})?")):
             echo_err("Declined: nothing was deleted.")
             return FAILED
         async with progress_display(f"Deleting {label}"):
             result = await manager.delete_version(name, version, reason)
+    if plan.is_deleted:
+        echo_err(f"{label} was already deleted {result.deleted}.")
+    if has_effect:
+        echo_err(f"Deleted {human_files(result.files, result.size)}.")
     _print_deletion(result, as_json=as_json)
     return DONE
 
@@ -81,7 +89,6 @@ def _dry_run(plan: DeletionPlan, *, as_json: bool) -> int:
 
 
 def _print_deletion(result: DeletionResult, *, as_json: bool) -> None:
-    echo_err(f"Deleted {human_files(result.files, result.size)}.")
     if result.keeps_old_bytes:
         echo_err(OLD_BYTES)
     if not as_json:
@@ -93,12 +100,8 @@ def _print_deletion(result: DeletionResult, *, as_json: bool) -> None:
             "version": result.version,
             "files": result.files,
             "size": result.size,
-            **_mark_json(result.deleted),
+            **mark_json(result.deleted),
             "keeps_old_bytes": result.keeps_old_bytes,
             "dry_run": False,
         }
     )
-
-
-def _mark_json(mark: Mark) -> dict[str, Any]:
-    return {"date": mark.date.isoformat(), "by": mark.by.to_json(), "reason": mark.reason}

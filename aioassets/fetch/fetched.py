@@ -31,7 +31,8 @@ class FetchedAsset(os.PathLike[str]):
         verified: whether every file was verified against a digest; `False` for versions pushed by modelkit.
         verified_by: the algorithms of these digests, strongest first: `sha256` for content that
             passed through aioassets, and one of the store's algorithms for content that the store copied.
-        manifest: the manifest of the version.
+        manifest: the manifest of the version. Its `yanked` tells whether the version is yanked; for a cached version,
+            whether it was when it was downloaded.
         repaired: the paths of damaged or missing cached files that were downloaded again.
     """
 

@@ -19,7 +19,7 @@ from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
-from aioassets.store.resolve import candidates, exact_version
+from aioassets.store.resolve import all_withdrawn, candidates, exact_version
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ class Resolver:
         store: the store whose documents to use; `None` to consider only cached versions.
         lookup: the lookup of the spec in the assets directory.
         scheme: the versioning scheme.
-        skipped: the withdrawn versions that the index still lists.
+        skipped: the withdrawn versions that the index still lists, and whether each is yanked.
     """
 
     store: AssetStore | None
     lookup: Lookup
     scheme: VersioningScheme
-    skipped: set[str] = field(default_factory=set)
+    skipped: dict[str, bool] = field(default_factory=dict)
 
     async def resolve(self) -> str:
         """Return the version that the spec names exactly, or the latest version that matches the spec.
@@ -69,7 +69,7 @@ class Resolver:
         """
         if exact_version(self.lookup.spec, self.scheme) is not None or error.version in self.skipped:
             return False
-        self.skipped.add(error.version)
+        self.skipped[error.version] = isinstance(error, VersionYanked)
         return True
 
     async def not_cached(self, version: str) -> VersionNotFound:
@@ -108,7 +108,7 @@ class Resolver:
         for version in found:
             if version not in self.skipped:
                 return version
-        raise VersionNotFound(self.lookup.spec.name, self.lookup.spec.version or "that is not yanked", store.url)
+        raise all_withdrawn(self.lookup.spec, [v for v in found if self.skipped[v]], store.url)
 
     async def _unresolved(self, error: StoreUnavailable) -> StoreUnavailable:
         spec = self.lookup.spec

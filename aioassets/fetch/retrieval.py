@@ -159,6 +159,7 @@ class Retrieval:
             self._accept(found.manifest)
         problem = found.first_problem(verify=self._verify)
         if problem is None:
+            self._warn_if_known_yanked(version, found.manifest)
             return found.as_fetched(self._spec.part, self._hold_on(found.entry), from_cache=True)
         if self._context.store is None:
             raise problem
@@ -284,6 +285,7 @@ class Retrieval:
         found = await in_thread(self._find_cached, version)
         if found is None:
             raise await self._resolver.not_cached(version)
+        self._warn_if_known_yanked(version, found.manifest)
         return await in_thread(check_cached, found, self._spec.part)
 
     async def _check_stored(self, store: AssetStore, version: str) -> Verification:
@@ -312,9 +314,20 @@ class Retrieval:
     async def _find(self, store: AssetStore, version: str) -> RemoteVersion:
         """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""
         remote = await RemoteVersion.find(store, self._spec.name, version)
-        if (mark := remote.manifest.mark) is not None and remote.manifest.is_yanked:
-            error = VersionYanked(self._spec.name, version, mark.reason, "use another version if you can.")
-            if not self._resolver.names(version):
-                raise error
-            logger.warning("%s", error, extra=NOTICE)
+        if remote.manifest.is_yanked and not self._resolver.names(version):
+            raise self._yanked(version, remote.manifest)
+        self._warn_if_yanked(version, remote.manifest)
         return remote
+
+    def _warn_if_known_yanked(self, version: str, cached: Manifest) -> None:
+        """Warn about a cached version whose record says that it is yanked, unless the store has listed it since."""
+        if self._context.store is None or self._resolver.names(version):
+            self._warn_if_yanked(version, cached)
+
+    def _warn_if_yanked(self, version: str, manifest: Manifest) -> None:
+        if manifest.is_yanked:
+            logger.warning("%s", self._yanked(version, manifest), extra=NOTICE)
+
+    def _yanked(self, version: str, manifest: Manifest) -> VersionYanked:
+        reason = None if manifest.yanked is None else manifest.yanked.reason
+        return VersionYanked(self._spec.name, version, reason, "use another version if you can.")

@@ -14,6 +14,7 @@ from aioassets.fetch.sinks import NullSink
 from aioassets.model.digests import best_of
 from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
+from aioassets.model.marks import Mark
 from aioassets.runtime.lanes import side_by_side
 from aioassets.runtime.threads import in_thread
 
@@ -33,6 +34,8 @@ class Verification:
         verified_by: the algorithms of the digests that were compared, strongest first.
         unverifiable: the number of files without a known digest. Only the presence and size of these were checked.
         problems: the errors for damaged and missing files, in the order of the manifest.
+        yanked: who yanked the version, when and why; `None` if it isn't yanked. For cached files, this is the state
+            when they were downloaded.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Verification:
     verified_by: tuple[str, ...]
     unverifiable: int
     problems: tuple[IntegrityError, ...]
+    yanked: Mark | None = None
 
     @property
     def ok(self) -> bool:
@@ -71,6 +75,7 @@ class Verification:
             verified_by=manifest.verified_by,
             unverifiable=sum(best_of(file.digests) is None for file in manifest.files),
             problems=tuple(problems),
+            yanked=manifest.yanked,
         )
 
 

@@ -101,6 +101,6 @@ class VersionDescription:
             size=table.total,
             files=() if files is None else files,
             aliases=aliases,
-            yanked=manifest.mark if manifest.is_yanked else None,
+            yanked=manifest.yanked,
             origin=manifest.origin,
         )

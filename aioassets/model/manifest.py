@@ -147,6 +147,11 @@ class Manifest:
     def _mark_json(self) -> dict[str, Any] | None:
         return None if self.mark is None else {"state": _STATES[self.is_yanked], **self.mark.to_json()}
 
+    @property
+    def yanked(self) -> Mark | None:
+        """Who yanked the version, when and why; `None` if it isn't yanked."""
+        return self.mark if self.is_yanked else None
+
     def marked(self, mark: Mark, *, yanked: bool) -> Manifest:
         """Return a copy of the manifest that marks the version as yanked or restored."""
         return replace(self, mark=mark, is_yanked=yanked)

@@ -35,6 +35,10 @@ class Mark:
     def __post_init__(self) -> None:
         check_optional_text(self.reason, "reason")
 
+    def __str__(self) -> str:
+        because = f": {self.reason.rstrip('.')}" if self.reason else ""
+        return f"on {self.date:%Y-%m-%d %H:%M %Z} by {self.by}{because}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the mark as a JSON object."""
         value: dict[str, Any] = {"token": self.token, "date": self.date.isoformat()}

@@ -1,12 +1,17 @@
-"""Plan and result of the deletion of a version."""
+"""Plan and result of the deletion of a version, and what to say where all versions are withdrawn."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aioassets.model.marks import Mark
 
 __all__ = ["DeletionPlan", "DeletionResult"]
+
+NAMED: Final = 10
+"""Maximum number of versions to name in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +54,17 @@ class DeletionResult:
     files: int
     size: int
     keeps_old_bytes: bool | None = None
+
+
+def withdrawn_text(yanked: Sequence[str]) -> str:
+    """Return why none of several withdrawn versions is available, and what to do. The text ends with a full stop.
+
+    Args:
+        yanked: the versions that are yanked, latest first. All others are deleted.
+    """
+    if not yanked:
+        return "all of them are deleted. Push a new one with `update`."
+    *others, last = (*yanked[:NAMED], "more") if len(yanked) > NAMED else yanked
+    if not others:
+        return f"{last} is yanked. Restore it with `unyank`, or name it exactly."
+    return f"{', '.join(others)} and {last} are yanked. Restore one with `unyank`, or name it exactly."

@@ -198,8 +198,18 @@ class AssetStore:
         """
         key = self.layout.versions(name)
         asked = self.clock()
+
+        def parse(data: bytes, check: Callable[[], None]) -> VersionIndex:
+            try:
+                return VersionIndex.from_json(data, check)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}; restore this object from a backup, or remove it, run `aioassets clean {name}`, and then "
+                    f"`aioassets clean --publish {name}:VERSION` for each version that it names"
+                ) from error
+
         try:
-            found, index = await self._read(key, VersionIndex.from_json, MAX_INDEX, "an index")
+            found, index = await self._read(key, parse, MAX_INDEX, "an index")
         except ObjectNotFound:
             return IndexState(VersionIndex(), Expect.ABSENT, self, asked)
         except BucketNotFound as error:

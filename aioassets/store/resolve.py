@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from aioassets.errors import (
     AccessDenied,
-    AioAssetsError,
     AliasNotFound,
     AssetNotFound,
     InvalidVersion,
@@ -19,11 +18,12 @@ from aioassets.errors import (
 )
 from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import Claim
-from aioassets.model.index import VersionIndex
+from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec, alias_problem
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
+from aioassets.model.withdrawals import withdrawn_text
 from aioassets.runtime.notices import NOTICE
 from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
@@ -72,7 +72,7 @@ async def candidates(store: AssetStore, scheme: VersioningScheme, spec: AssetSpe
     the next one.
 
     Raises:
-        AssetNotFound: if the asset doesn't exist, or has no listed versions.
+        AssetNotFound: if the asset doesn't exist.
         VersionNotFound: if no listed version matches.
         AliasNotFound: if the asset has no such alias.
         InvalidVersion: if the asset uses a different versioning scheme.
@@ -88,7 +88,7 @@ async def candidates(store: AssetStore, scheme: VersioningScheme, spec: AssetSpe
     check_index(state, scheme, spec.name)
     selected = scheme.select(spec.version, state.index.versions)
     if not selected:
-        raise _nothing_listed(spec, state.index, store.url)
+        raise _nothing_listed(spec, state.index, scheme, store.url)
     return selected
 
 
@@ -133,7 +133,7 @@ async def find_version(store: AssetStore, scheme: VersioningScheme, spec: AssetS
     resolved once more.
 
     Raises:
-        AssetNotFound: if the asset doesn't exist, or has no listed versions.
+        AssetNotFound: if the asset doesn't exist.
         VersionNotFound: if no version matches, or it isn't complete.
         VersionDeleted: if the version was deleted.
         AliasNotFound: if the asset has no such alias.
@@ -153,18 +153,20 @@ async def first_available(store: AssetStore, spec: AssetSpec, versions: Sequence
 
     Raises:
         VersionNotFound: if none is available.
-        VersionDeleted: if the last one was deleted.
+        VersionDeleted: if the spec names a version exactly or by an alias, and it was deleted.
     """
-    problem: AioAssetsError | None = None
+    yanked: list[str] = []
     for version in versions:
         try:
             manifest = await read_manifest(store, spec.name, version)
-        except VersionDeleted as error:
-            problem = error
+        except VersionDeleted:
+            if spec.alias is not None or spec.version == version:
+                raise
             continue
         if not manifest.is_yanked or spec.alias is not None or spec.version == version:
             return SealedVersion(spec.name, version, manifest)
-    raise problem or VersionNotFound(spec.name, spec.version or "that is not yanked", store.url)
+        yanked.append(version)
+    raise all_withdrawn(spec, yanked, store.url)
 
 
 async def read_manifest(store: AssetStore, name: str, version: str) -> Manifest:
@@ -206,7 +208,27 @@ async def _manifest_if_any(store: AssetStore, name: str, version: str) -> Manife
     return content if isinstance(content, Manifest) else None
 
 
-def _nothing_listed(spec: AssetSpec, index: VersionIndex, where: str) -> AssetNotFound | VersionNotFound:
-    if spec.version is not None and index.numbers:
-        return VersionNotFound(spec.name, spec.version, where, index.versions)
-    return AssetNotFound(spec.name, where, "All of its versions are yanked or deleted." if index.fences else "")
+def _nothing_listed(
+    spec: AssetSpec, index: VersionIndex, scheme: VersioningScheme, where: str
+) -> AssetNotFound | VersionNotFound:
+    if not index.numbers:
+        return AssetNotFound(spec.name, where)
+    fenced = scheme.select(spec.version, index.fences)
+    if not fenced:
+        return VersionNotFound(spec.name, spec.version or "", where, index.versions)
+    yanked = [version for version in fenced if index.fences[version] is Fence.YANKED]
+    return all_withdrawn(spec, yanked, where, index.versions)
+
+
+def all_withdrawn(
+    spec: AssetSpec, yanked: Sequence[str], where: str, available: tuple[str, ...] = ()
+) -> VersionNotFound:
+    """Return the error for a spec whose versions are all yanked or deleted.
+
+    Args:
+        spec: the spec, without an exact version.
+        yanked: the yanked ones of its versions, latest first.
+        where: the URL of the store.
+        available: other versions of the asset, latest first.
+    """
+    return VersionNotFound(spec.name, spec.version or "", where, available, problem=withdrawn_text(yanked))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from aioassets.errors import UsageError
+from aioassets.errors import SourceChanged, SourceError, SourceNotFound, UsageError
 from aioassets.model.diff import DiffSide, VersionDiff, diff
 from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import VersioningScheme
@@ -24,6 +24,17 @@ async def compare(store: AssetStore, scheme: VersioningScheme, a: Side, b: Side)
         NotFound: if a version, part or path doesn't exist.
         SourceError: if the local path can't be read, or changes in the meantime.
     """
+    try:
+        return await _compare(store, scheme, a, b)
+    except SourceNotFound as error:
+        raise SourceNotFound(error.path, doing="read") from error
+    except SourceChanged as error:
+        raise SourceChanged(error.path, doing="read") from error
+    except SourceError as error:
+        raise SourceError(error.path, error.reason, doing="read") from error
+
+
+async def _compare(store: AssetStore, scheme: VersioningScheme, a: Side, b: Side) -> VersionDiff:
     first, second = await spec_or_path(a), await spec_or_path(b)
     find = partial(VersionSide.find, store, scheme)
     if isinstance(first, AssetSpec) and isinstance(second, AssetSpec):

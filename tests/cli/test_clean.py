@@ -153,3 +153,26 @@ def test_what_clean_cannot_remove_is_named(dead_push: Path, spawn: Spawn, invoke
     assert (process.returncode, leftover["removed"]) == (6, False)
     assert leftover["error"].startswith("Cannot delete in file://")
     assert invoke("clean", "--yes").code == 0
+
+
+def test_a_damaged_index_is_rebuilt_as_the_message_says(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+    invoke("new", source, "team/name", "--yes")
+    for _ in range(3):
+        invoke("update", source, "team/name", "--yes")
+    invoke("yank", "team/name:0.1", "--reason", "bad")
+    invoke("delete", "team/name:0.3", "--yes")
+    index = tmp_path / "store" / "assets" / "team" / "name.versions"
+    before = index.read_text()
+    index.write_text("damaged")
+    ran = invoke("fetch", "team/name")
+    assert ran.code == 7
+    advice = "remove it, run `aioassets clean team/name`, and then `aioassets clean --publish team/name:VERSION`"
+    assert advice in ran.err
+    index.unlink()
+    ran = invoke("clean", "team/name", "--yes")
+    for version in ("0.0", "0.2"):
+        assert f"--publish team/name:{version}" in ran.err
+        assert invoke("clean", "--publish", f"team/name:{version}").code == 0
+    after, expected = (json.loads(text) for text in (index.read_text(), before))
+    assert [after[key] for key in ("versions", "fences")] == [expected[key] for key in ("versions", "fences")]
+    assert invoke("update", source, "team/name", "--yes").out == "team/name:0.4\n"

@@ -219,6 +219,7 @@ def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
         "is_directory": True,
         "message": "hello",
         "labels": {"stage": "test", "empty": ""},
+        "yanked": None,
     }
 
 

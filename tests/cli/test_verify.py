@@ -54,5 +54,6 @@ def test_a_cached_version_can_be_verified(invoke: Invoke, content: Path) -> None
         "verified_by": ["sha256"],
         "unverifiable": 0,
         "ok": False,
+        "yanked": None,
         "problems": [],
     }

@@ -219,6 +219,14 @@ class TestDiff:
             "1 empty directory added or removed (+8 bytes, -5 bytes).\n"
         )
 
+    def test_a_path_that_cannot_be_read_is_named(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        ran = invoke("diff", "team/model", "./nope")
+        assert (ran.code, ran.err) == (3, "Error: Cannot read './nope': no such file or directory.\n")
+        (source / "link").symlink_to("nowhere")
+        ran = invoke("diff", source, "team/model")
+        assert ran.code == 1
+        assert ran.err.startswith(f"Error: Cannot read '{source / 'link'}': it is a broken link")
+
     def test_it_compares_versions(self, invoke: Invoke, pushed: None) -> None:
         ran = invoke("diff", "team/model", "team/model@prod")
         assert (ran.code, ran.out) == (1, "removed\tc/d\t5\t\t\n")

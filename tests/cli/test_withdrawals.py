@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tools.withdrawals import mark_only, point_at
 from aioassets import LocalDriver
 
 Invoke = Callable[..., Any]
+
+DATE = r"20\d\d-\d\d-\d\d \d\d:\d\d UTC"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,63 @@ def test_a_version_is_yanked_and_restored(invoke: Invoke) -> None:
     assert invoke("versions", "model").out == "0.1\n0.0\n"
 
 
+def test_each_fetch_of_a_yanked_version_warns(invoke: Invoke) -> None:
+    warning = "model:0.1 has been yanked (bad weights), so use another version if you can.\n"
+    assert invoke("fetch", "model:0.0", "--json").document["yanked"] is None
+    mark = invoke("yank", "model:0.1", "--reason", "bad weights", "--json").document
+    expected = {key: mark[key] for key in ("date", "by", "reason")}
+    for command in (["fetch"], ["fetch"], ["fetch", "--offline"], ["verify"], ["verify", "--cache"]):
+        ran = invoke(*command, "model:0.1", "--json")
+        assert (ran.code, ran.err, ran.document["yanked"]) == (0, warning, expected)
+    assert invoke("verify", "model:0.0", "--json").document["yanked"] is None
+
+
+def test_a_restored_version_that_the_store_names_is_fetched_without_a_warning(invoke: Invoke) -> None:
+    invoke("yank", "model:0.1", "--reason", "bad weights")
+    invoke("fetch", "model:0.1")
+    invoke("unyank", "model:0.1")
+    ran = invoke("fetch", "model")
+    assert (ran.code, ran.err, ran.out.rstrip().endswith("/0.1")) == (0, "", True)
+
+
+@pytest.mark.parametrize("command", ["fetch", "show", "verify"])
+def test_an_asset_without_a_listed_version_says_what_to_do(invoke: Invoke, command: str) -> None:
+    invoke("update", "source", "model", "--bump-major", "--yes")
+    invoke("yank", "model:1.0", "--reason", "bad")
+    ran = invoke(command, "model:1")
+    advice = "1.0 is yanked. Restore it with `unyank`, or name it exactly. Available: 0.1, 0.0."
+    assert ran.code == 3
+    assert "has no version 1 in file://" in ran.err
+    assert advice in ran.err
+    for version in ("0.0", "0.1"):
+        invoke("yank", f"model:{version}", "--reason", "bad")
+    ran = invoke(command, "model")
+    assert (ran.code, ran.out) == (3, "")
+    assert "Asset 'model' has no latest version in file://" in ran.err
+    assert "1.0, 0.1 and 0.0 are yanked. Restore one with `unyank`, or name it exactly." in ran.err
+    for version in ("0.0", "0.1", "1.0"):
+        invoke("delete", f"model:{version}", "--yes")
+    assert "all of them are deleted. Push a new one with `update`." in invoke(command, "model").err
+
+
+def test_an_asset_without_a_listed_version_is_listed_and_goes_on(invoke: Invoke) -> None:
+    invoke("yank", "model:0.0", "--reason", "bad")
+    invoke("yank", "model:0.1", "--reason", "bad")
+    ran = invoke("versions", "model")
+    note = "0.1 and 0.0 are yanked. Restore one with `unyank`, or name it exactly.\n"
+    assert (ran.code, ran.out, ran.err) == (0, "", f"model has no listed versions: {note}")
+    assert invoke("versions", "model", "--json").document["versions"] == []
+    assert [line.split("\t")[0] for line in invoke("log", "model").out.splitlines()] == ["0.1", "0.0"]
+    invoke("delete", "model:0.0", "--yes")
+    invoke("delete", "model:0.1", "--yes")
+    for command in ("versions", "log"):
+        ran = invoke(command, "model")
+        note = "model has no listed versions: all of them are deleted. Push a new one with `update`.\n"
+        assert (ran.code, ran.out, ran.err) == (0, "", note)
+    assert invoke("list").out == "model\t\n"
+    assert invoke("update", "source", "model", "--yes").out == "model:0.2\n"
+
+
 def test_a_version_is_deleted(invoke: Invoke, tmp_path: Path) -> None:
     ran = invoke("delete", "model:0.1", "--dry-run", "--json")
     size = ran.document["size"]
@@ -60,9 +120,26 @@ def test_a_version_is_deleted(invoke: Invoke, tmp_path: Path) -> None:
     assert ran.code == 3
     assert "leaked" in ran.err
     assert invoke("yank", "model:0.1", "--reason", "bad").code == 3
-    ran = invoke("delete", "model:0.1", "--yes")
+    ran = invoke("delete", "model:0.1", "--reason", "again")  # needs no confirmation
     assert (ran.code, ran.out) == (0, "model:0.1\n")
-    assert "0 files, 0 bytes" in ran.err
+    deleted, repeated = ran.err.splitlines()
+    assert deleted == "model:0.1 is deleted already: no files are left."
+    assert re.fullmatch(rf"model:0\.1 was already deleted on {DATE} by \S+: leaked\.", repeated)
+    assert invoke("delete", "model:0.1", "--dry-run").code == 0
+    (tmp_path / "store" / "assets" / "model" / "0.1").mkdir(exist_ok=True)
+    (tmp_path / "store" / "assets" / "model" / "0.1" / "left").write_bytes(b"left")
+    assert invoke("delete", "model:0.1").code == 2
+    assert "Deleted 1 file, 4 bytes." in invoke("delete", "model:0.1", "--yes").err
+
+
+def test_a_withdrawal_that_changes_nothing_says_so(invoke: Invoke) -> None:
+    ran = invoke("unyank", "model:0.1")
+    assert (ran.code, ran.out, ran.err) == (0, "model:0.1\n", "model:0.1 isn't yanked.\n")
+    assert invoke("yank", "model:0.1", "--reason", "bad weights.").err == ""
+    ran = invoke("yank", "model:0.1", "--reason", "again")
+    assert (ran.code, ran.out) == (0, "model:0.1\n")
+    assert re.fullmatch(rf"model:0\.1 was already yanked on {DATE} by \S+: bad weights\.\n", ran.err)
+    assert invoke("unyank", "model:0.1").err == ""
 
 
 def test_a_version_with_an_alias_is_kept(invoke: Invoke, tmp_path: Path) -> None:
@@ -74,11 +151,22 @@ def test_a_version_with_an_alias_is_kept(invoke: Invoke, tmp_path: Path) -> None
     assert invoke("versions", "model").out == "0.1\n0.0\n"
 
 
-@pytest.mark.parametrize("spec", ["model", "model:0.1[a]", "model:0"])
+@pytest.mark.parametrize(
+    ("spec", "example"), [("model", "1.2"), ("model@prod", "1.2"), ("model:0.1[a]", "0.1"), ("model:1", "1.2")]
+)
 @pytest.mark.parametrize("command", [["yank", "--reason", "bad"], ["unyank"], ["delete", "--yes"]])
-def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: str) -> None:
+def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: str, example: str) -> None:
     ran = invoke(*command, spec)
     assert (ran.code, ran.out) == (2, "")
+    assert f"An exact version is required: write model:{example}, for example, instead of {spec}." in ran.err
+
+
+@pytest.mark.parametrize("command", [["log"], ["versions"], ["prune", "--keep-last", "1"]])
+def test_a_name_has_no_version(invoke: Invoke, command: list[str]) -> None:
+    for spec, addition in (("model:0", "a version"), ("model@prod", "an alias"), ("model[a]", "a part")):
+        ran = invoke(*command, spec)
+        assert (ran.code, ran.out) == (2, "")
+        assert f"write model, without {addition}, instead of {spec}." in ran.err
 
 
 def test_a_reason_is_required(invoke: Invoke) -> None:

@@ -157,7 +157,10 @@ async def test_an_asset_of_which_all_versions_are_yanked_is_not_found(
 ) -> None:
     for version in ("0.0", "0.1", "1.0"):
         await mark_yanked(store, "model", version)
-    with pytest.raises(VersionNotFound, match="has no version that is not yanked in memory://"):
+    with pytest.raises(
+        VersionNotFound,
+        match=r"no latest version in memory://.*: 1\.0, 0\.1 and 0\.0 are yanked\. Restore one with `unyank`",
+    ):
         await manager.fetch_asset("model")
 
 
