@@ -116,7 +116,7 @@ class Aliases:
             VersionYanked: if the version is yanked.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self.check(name, alias, expected, reason)
+        self.check(name, alias, expected, reason=reason)
         check_complete(self.scheme, version, _PARTIAL)
         await self.require_suitable()
         change = AliasChange(name, alias, version, new_mark(self.by, reason), expected)
@@ -131,7 +131,7 @@ class Aliases:
             AliasMoved: if the alias doesn't point at the expected version.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been removed.
         """
-        self.check(name, alias, expected, reason)
+        self.check(name, alias, expected, reason=reason)
         await self.require_suitable()
         change = AliasChange(name, alias, None, new_mark(self.by, reason), expected)
         state = await self.store.read_aliases(name)
@@ -151,7 +151,7 @@ class Aliases:
             AliasMoved: if another process moved the alias at the same time.
             StoreUnavailable: if the store failed. If `uncertain` is set, the alias may have been moved.
         """
-        self.check(name, alias, ..., reason)
+        self.check(name, alias, reason=reason)
         await self.require_suitable()
         mark = new_mark(self.by, reason)
         state = await self.store.read_aliases(name)
@@ -264,14 +264,15 @@ class Aliases:
 
     # Checks
 
-    def check(self, name: str, alias: str, expected: Expected, reason: str | None) -> None:
+    def check(self, name: str, alias: str, *versions: Expected, reason: str | None = None) -> None:
         """Raise `UsageError` if an argument of a change is invalid, without sending a request."""
         parse_name(name)
         parse_alias(alias)
         if self.scheme.is_version(alias):
             raise InvalidAlias(alias, f"it is a version in the scheme {self.scheme.name}")
-        if expected is not None and not isinstance(expected, EllipsisType):
-            check_complete(self.scheme, expected, _PARTIAL)
+        for version in versions:
+            if version is not None and not isinstance(version, EllipsisType):
+                check_complete(self.scheme, version, _PARTIAL)
         check_optional_text(reason, "reason")
 
     async def _is_sealed(self, name: str, version: str) -> bool:
