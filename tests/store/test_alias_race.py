@@ -96,7 +96,7 @@ async def _race(place: dict[str, Any], tmp_path: Path) -> None:
             assert won == [target]
             assert len(await manager.alias_history("team/model")) == number + 1
         for racer in racers:
-            _, errors = await racer.communicate()
+            _, errors = await racer.communicate(b"")  # closes standard input, also before Python 3.12
             assert racer.returncode == 0, errors.decode()
 
 
