@@ -152,14 +152,10 @@ def test_list_continues_after_an_unreadable_index(invoke: Invoke, listed: Listed
     listed("e", "0.0")
     store = (tmp_path / "store").as_uri()
     errors = [
-        (
-            f"{store}/assets/b.versions is invalid: it lists the version '../../x': "
-            "it must consist of letters, digits, '.', '_' and '-'."
-        ),
-        (
-            f"{store}/assets/d.versions is invalid: it lists the version '1.0\\x1b[31m': "
-            "it must consist of letters, digits, '.', '_' and '-'."
-        ),
+        f"{store}/assets/{name}.versions is invalid: it lists the version '{version}': it must consist of letters, "
+        "digits, '.', '_' and '-'; restore this object from a backup, or remove it, run "
+        f"`aioassets clean {name}`, and then `aioassets clean --publish {name}:VERSION` for each version that it names."
+        for name, version in (("b", "../../x"), ("d", "1.0\\x1b[31m"))
     ]
     ran = invoke("list")
     assert (ran.code, ran.out) == (7, "a\t0.0\nb\t\nd\t\ne\t0.0\n")

@@ -150,7 +150,7 @@ async def test_an_asset_that_has_only_withdrawn_versions_is_not_confused_with_it
     index = await memory.read("assets/team/model.versions")
     data = b'{"versions": [], "fences": {"0.0": "yanked"}}'
     await memory.write("assets/team/model.versions", data, expected=index.revision)
-    with pytest.raises(AssetNotFound) as caught:
+    with pytest.raises(VersionNotFound) as caught:
         await manager.fetch_asset("team/model")
     assert caught.value.suggestions == ()
     assert Path("team/model").name in str(caught.value)
