@@ -19,6 +19,8 @@ from tools.withdrawals import check
 from aioassets import AssetsManager, Conflict, Driver, MemoryDriver, NotFound, StoreUnavailable
 from aioassets.model.index import Fence
 
+pytestmark = pytest.mark.once
+
 Operation = Callable[[AssetsManager], Awaitable[Any]]
 
 

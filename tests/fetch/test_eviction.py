@@ -26,6 +26,8 @@ from aioassets.fetch.origin import all_folders
 from aioassets.fetch.pruning import prune
 from aioassets.runtime.threads import without_threads
 
+pytestmark = pytest.mark.once
+
 EVICTION: Final = 6
 """System calls of an eviction until the payload is gone: mkdir, rename, listdir, open, rename, unlink."""
 STEPS: Final = ("rename", "replace", "link", "mkdir", "unlink", "rmdir", "open", "listdir")
