@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NoReturn
 
 import asyncclick as click
 
-from aioassets.cli.options import ASSETS_DIR, JSON, SINGLE_WRITER, STORE, StoreOptions, grouped
-
-Work = Callable[[], Awaitable[int | None]]
+from aioassets.cli.options import ASSETS_DIR, JSON, SINGLE_WRITER, STORE, DefinitionOrder, StoreOptions, Work, grouped
 
 REASON: Final = click.option("--reason", metavar="TEXT", help="Reason to record in the history.")
 CHANGING: Final = (*STORE, ASSETS_DIR, SINGLE_WRITER)
 
 
-class _DefinitionOrder(click.Group):
-    """Command group that lists its commands in the order in which they are defined."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the command names in the order in which the commands are defined."""
-        return list(self.commands)
-
-
-@click.group(cls=_DefinitionOrder, short_help="Point aliases, such as prod, at versions.")
+@click.group(cls=DefinitionOrder, short_help="Point aliases, such as prod, at versions.")
 def alias() -> None:
     """Point aliases, such as prod, at versions, and show where they pointed before.
 

@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -30,10 +30,12 @@ from aioassets.cli.options import (
     SINGLE_WRITER,
     STORE,
     YES,
+    DefinitionOrder,
     Duration,
     KeyValue,
     PushOptions,
     StoreOptions,
+    Work,
     grouped,
     parse_plain_name,
 )
@@ -63,9 +65,6 @@ else:
     spec = _LazyModule("aioassets.model.names")
 
 
-Work = Callable[[], Awaitable[int | None]]
-"""A coroutine function that runs a command and returns its exit code. `None` means success."""
-
 EPILOG: Final = """
 The environment variable that an option overrides is shown in brackets. Set AIOASSETS_DEBUG=1 to
 see log messages and error tracebacks.
@@ -92,16 +91,8 @@ fish_source):
 """
 
 
-class _DefinitionOrder(click.Group):
-    """A command group that lists its commands in the order in which they are defined."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the command names in the order in which the commands are defined."""
-        return list(self.commands)
-
-
 @click.group(
-    cls=_DefinitionOrder,
+    cls=DefinitionOrder,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

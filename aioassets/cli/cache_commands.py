@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import asyncclick as click
 
-from aioassets.cli.options import ASSETS_DIR, DRY_RUN, JSON, YES, Duration
-
-Work = Callable[[], Awaitable[int | None]]
+from aioassets.cli.options import ASSETS_DIR, DRY_RUN, JSON, YES, DefinitionOrder, Duration, Work
 
 
 class Size(click.ParamType[int]):
@@ -29,15 +26,7 @@ class Size(click.ParamType[int]):
             self.fail(f"{value!r} is not a size. Examples: 20GB, 500MiB, 1000000 (bytes).", param, ctx)
 
 
-class _DefinitionOrder(click.Group):
-    """Command group that lists its commands in the order in which they are defined."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the command names in the order in which the commands are defined."""
-        return list(self.commands)
-
-
-@click.group(cls=_DefinitionOrder, short_help="List and prune the fetched versions on this machine.")
+@click.group(cls=DefinitionOrder, short_help="List and prune the fetched versions on this machine.")
 def cache() -> None:
     """List and prune the versions that were fetched to the cache, from all stores.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import asyncclick as click
@@ -17,10 +16,9 @@ from aioassets.cli.options import (
     YES,
     CopyTarget,
     StoreOptions,
+    Work,
     grouped,
 )
-
-Work = Callable[[], Awaitable[int | None]]
 
 
 @click.command("copy", short_help="Copy a version to another store, prefix or name.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+Work = Callable[[], Awaitable[int | None]]
+"""A coroutine function that runs a command and returns its exit code. `None` means success."""
+
+
+class DefinitionOrder(click.Group):
+    """A command group that lists its commands in the order in which they are defined."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in the order in which the commands are defined."""
+        return list(self.commands)
 
 
 class KeyValue(click.ParamType["tuple[str, str]"]):

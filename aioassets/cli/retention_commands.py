@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
@@ -16,11 +15,10 @@ from aioassets.cli.options import (
     YES,
     Duration,
     StoreOptions,
+    Work,
     grouped,
     parse_plain_name,
 )
-
-Work = Callable[[], Awaitable[int | None]]
 
 
 @click.command(short_help="Delete versions by rules.")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import JSON, STORE, StoreOptions, grouped, parse_plain_name
-
-Work = Callable[[], Awaitable[int | None]]
+from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped, parse_plain_name
 
 
 @click.command(short_help="Describe a version.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import asyncclick as click
@@ -15,11 +14,10 @@ from aioassets.cli.options import (
     STORE,
     YES,
     StoreOptions,
+    Work,
     grouped,
     parse_exact,
 )
-
-Work = Callable[[], Awaitable[int | None]]
 
 
 @click.command(short_help="Withdraw a version, so that it is no longer the latest.")
