@@ -27,7 +27,7 @@ from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme, check_complete
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
-from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
+from aioassets.runtime.cancellation import StopSignal, uninterrupted
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import T
@@ -235,14 +235,7 @@ class Withdrawal:
             raise
 
     async def _uninterrupted(self, work: Callable[[StopSignal], Awaitable[T]]) -> T:
-        """Run the steps that change documents. A cancellation waits for them, but no longer than `cleanup_timeout`."""
-
-        async def bounded(stop: StopSignal) -> T:
-            with stop.bounded():
-                return await work(stop)
-            raise Stopped
-
-        return await stoppable(bounded, grace=self.cleanup_timeout)
+        return await uninterrupted(work, grace=self.cleanup_timeout)
 
     # Checks
 

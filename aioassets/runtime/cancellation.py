@@ -113,3 +113,20 @@ async def stoppable(work: Callable[[StopSignal], Awaitable[T]], *, grace: float 
             tasks.start_soon(watch)
             tasks.start_soon(shielded, tasks.cancel_scope)
     return result[0]
+
+
+async def uninterrupted(work: Callable[[StopSignal], Awaitable[T]], *, grace: float = GRACE) -> T:
+    """Run `work` to its end, even if it is cancelled, but then for no longer than the grace period.
+
+    Args:
+        work: the operation. It may use the signal to stop earlier.
+        grace: the number of seconds that it may take after the cancellation.
+    """
+
+    async def bounded(stop: StopSignal) -> T:
+        stop.check()
+        with stop.bounded():
+            return await work(stop)
+        raise Stopped
+
+    return await stoppable(bounded, grace=grace)

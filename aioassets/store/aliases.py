@@ -22,7 +22,6 @@ from aioassets.errors import (
     ObjectNotFound,
     PreconditionFailed,
     StoreUnavailable,
-    VersionDeleted,
     VersionNotFound,
     VersionYanked,
 )
@@ -33,12 +32,13 @@ from aioassets.model.names import parse_alias, parse_name
 from aioassets.model.pusher import Pusher
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme, check_complete
-from aioassets.runtime.cancellation import GRACE, Stopped, StopSignal, stoppable
+from aioassets.runtime.cancellation import GRACE, uninterrupted
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import gather2
 from aioassets.store.documents import AliasState, AssetStore
 from aioassets.store.marks import new_mark
+from aioassets.store.settling import deletion_error
 from aioassets.store.swaps import Swaps
 
 logger = logging.getLogger(__name__)
@@ -169,15 +169,7 @@ class Aliases:
     # Steps
 
     async def _shielded(self, work: Callable[[], Awaitable[AliasMove]]) -> AliasMove:
-        """Run the steps that change an alias. A cancellation waits for them, but at most for `cleanup_timeout`."""
-
-        async def run(stop: StopSignal) -> AliasMove:
-            stop.check()
-            with stop.bounded():
-                return await work()
-            raise Stopped
-
-        return await stoppable(run, grace=self.cleanup_timeout)
+        return await uninterrupted(lambda _: work(), grace=self.cleanup_timeout)
 
     async def _checked_move(self, change: AliasChange, state: AliasState) -> AliasMove:
         """Point an alias at a version, and undo this if the version was withdrawn in the meantime."""
@@ -293,8 +285,7 @@ class Aliases:
                 raise VersionYanked(name, version, content.mark.reason if content.mark is not None else None)
             return
         if isinstance(content, Tombstone):
-            deleted = content.deleted
-            raise VersionDeleted(name, version, self.store.url, deleted.date, deleted.by, deleted.reason)
+            raise deletion_error(self.store, name, version, content)
         listed = await self._check_asset(name)
         raise VersionNotFound(name, version, self.store.url, listed)
 

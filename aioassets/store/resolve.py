@@ -27,6 +27,7 @@ from aioassets.model.withdrawals import withdrawn_text
 from aioassets.runtime.notices import NOTICE
 from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
+from aioassets.store.settling import deletion_error
 
 logger = logging.getLogger(__name__)
 
@@ -203,8 +204,7 @@ async def _manifest_if_any(store: AssetStore, name: str, version: str) -> Manife
     except ObjectNotFound:
         return None
     if isinstance(content, Tombstone):
-        deleted = content.deleted
-        raise VersionDeleted(name, version, store.url, deleted.date, deleted.by, deleted.reason)
+        raise deletion_error(store, name, version, content)
     return content if isinstance(content, Manifest) else None
 
 
