@@ -195,7 +195,7 @@ async def test_a_killed_deletion_is_finished(
 async def test_a_killed_copy_is_continued_under_its_number(
     make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
 ) -> None:
-    """What it sealed is listed by the next copy. No other push takes its number."""
+    """The next copy lists the version that it sealed. No other push takes its number."""
     place = {"kind": "local", "path": str(tmp_path / "store")}
     manager = make_manager(driver_at(place))
     await manager.create_asset(source, "model")

@@ -64,7 +64,7 @@ def notices(log: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in log.records if is_notice(record)]
 
 
-# What others see
+# Other processes
 
 
 async def test_a_yanked_version_is_fetched_only_if_it_is_named(

@@ -546,7 +546,7 @@ class TestInterruptions:
     async def test_a_copy_that_an_outage_interrupted_is_continued(
         self, memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
     ) -> None:
-        """What is there is not copied again."""
+        """Files that are already there are not copied again."""
         outage = StoreUnavailable("the store", "a test says so.", uncertain=False)
         target = Interposer(MemoryDriver("target"), Fail("before", "copy", "run.sh", outage))
         here, there = make_manager(memory), make_manager(target)
