@@ -132,7 +132,7 @@ class Retention:
             raise AssetNotFound(asset.name, self.store.url)
         check_index(state, self.scheme, asset.name)
         numbers = _numbers(state.index)
-        await self._read(asset, [number for number in numbers if number not in asset.rows])
+        await self._read(asset, [number for number in numbers if not _is_known(asset, state.index, number)])
         rows = [row for number in numbers if (row := self._row(asset, state.index, number)) is not None]
         targets = {number: aliases.table.of(number) for number in numbers}
         assert state.answered is not None  # noqa: S101 - it was read, and it exists
@@ -141,7 +141,7 @@ class Retention:
 
     def _row(self, asset: _Asset, index: VersionIndex, number: str) -> PrunedVersion | None:
         row = asset.rows[number]
-        return None if row is None else replace(row, is_yanked=number in index.fences)
+        return None if row is None else replace(row, is_yanked=row.is_yanked or number in index.fences)
 
     async def _read(self, asset: _Asset, numbers: Iterable[str]) -> None:
         async def read(number: str) -> None:
@@ -160,7 +160,16 @@ class Retention:
             return PrunedVersion(name, version, error=error)
         if not isinstance(content, Manifest):
             return None
-        return PrunedVersion(name, version, content.push_date, len(content.files), content.size)
+        files, size = len(content.files), content.size
+        return PrunedVersion(name, version, content.push_date, files, size, is_yanked=content.is_yanked)
+
+
+def _is_known(asset: _Asset, index: VersionIndex, number: str) -> bool:
+    """Return whether a manifest needn't be read again. It must be if the index contradicts its mark."""
+    if number not in asset.rows:
+        return False
+    row = asset.rows[number]
+    return row is None or row.error is not None or row.is_yanked == (number in index.fences)
 
 
 def _numbers(index: VersionIndex) -> list[str]:

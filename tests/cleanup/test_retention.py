@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tools.inspection import store_of
+from tools.states import mark_yanked
 
-from aioassets import AssetsManager, MemoryDriver
+from aioassets import AssetsManager, KeepReason, MemoryDriver
 from aioassets.drivers.protocol import Expect
 from aioassets.errors import AccessDenied, AssetNotFound, InvalidVersion, StoreCorrupt, VersionDeleted
 from aioassets.model.keys import Layout
@@ -85,6 +88,38 @@ async def test_a_version_that_is_among_the_last_after_a_yank_is_kept(manager: As
     result = await manager.prune(plan)
     assert [row.version for row in result.kept] == ["0.2"]
     assert await manager.list_versions(NAME) == ["0.3", "0.2"]
+
+
+@pytest.mark.once
+async def test_a_version_whose_yank_was_interrupted_is_not_the_latest(
+    manager: AssetsManager, driver: MemoryDriver
+) -> None:
+    """Readers skip it, although the index lists it. Otherwise, no version that they can get would be left."""
+    plan = await manager.plan_prune(NAME, keep_last=1)
+    await mark_yanked(store_of(driver), NAME, "0.4")
+    assert [row.version for row in (await manager.plan_prune(NAME, keep_last=1)).deleted] == ["0.2", "0.1", "0.0"]
+    result = await manager.prune(plan)
+    assert [(row.version, row.reasons) for row in result.kept] == [("0.3", (KeepReason.LATEST, KeepReason.LAST))]
+    assert (await manager.fetch_asset(NAME)).version == "0.3"
+
+
+@pytest.mark.once
+async def test_a_version_that_is_restored_during_the_deletions_is_the_latest(
+    manager: AssetsManager, driver: MemoryDriver
+) -> None:
+    await manager.yank_version(NAME, "0.4", "it is broken")
+    plan = await manager.plan_prune(NAME, keep_within=timedelta())
+    delete = driver.delete
+
+    async def restore(keys: Iterable[str], **options: Any) -> None:
+        await manager.unyank_version(NAME, "0.4")
+        await delete(keys, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "delete", restore)
+        result = await manager.prune(plan)
+    assert [row.version for row in result.kept] == ["0.4"]
+    assert (await manager.fetch_asset(NAME)).version == "0.4"
 
 
 async def test_versions_that_cannot_be_deleted_do_not_stop_the_others(
