@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from aioassets.errors import (
     AioAssetsError,
     ObjectNotFound,
@@ -14,9 +12,10 @@ from aioassets.errors import (
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.model.content import same_content
 from aioassets.model.manifest import Manifest
+from aioassets.model.operations import COPY
 from aioassets.model.tombstone import Tombstone
 from aioassets.push.allocate import READ_AT_ONCE, VersionAllocation
-from aioassets.push.claim import HeldClaim
+from aioassets.push.claim import ClaimAttempt, HeldClaim
 from aioassets.push.context import PushContext
 from aioassets.push.copied import SourceVersion
 from aioassets.push.plan import PushPlan
@@ -70,16 +69,12 @@ class ExactAllocation(VersionAllocation):
             VersionDeleted: if the version was deleted in the target.
             VersionClaimed: if another push holds the number, or has left it unusable.
         """
-        self.leave()
-        self._taken |= self._context.reservations.of(self._plan.name)
         version = self._plan.version
         state = await self._checked_index()
         if version not in state.index.numbers:
-            self._reserve(version)
-            outcome = await self._try(version)
+            outcome = await super()._try(version)
             if outcome.held is not None:
                 return outcome.held
-            self.leave()
         await self._require_renumber(state)
         return await self._claim_from(self._renumbered(state), state.index.numbers)
 
@@ -95,6 +90,20 @@ class ExactAllocation(VersionAllocation):
         await self._require_renumber(state)
         return self._renumbered(state)
 
+    def _unavailable(self) -> set[str]:
+        """Return the numbers to step over. Reserved ones aren't, because equal copies must meet at the same number."""
+        return self._taken
+
+    def _reserve(self, version: str) -> bool:
+        return version not in self._taken
+
+    async def _try(self, version: str) -> ClaimAttempt:
+        """Try to claim another number than the exact one, unless an equal copy has it."""
+        outcome = await super()._try(version)
+        if outcome.held is None:
+            await self._check_copy(version)
+        return outcome
+
     async def _checked_index(self) -> IndexState:
         state = await self._present_index()
         check_index(state, self._scheme, self._plan.name)
@@ -105,7 +114,7 @@ class ExactAllocation(VersionAllocation):
         problem = await self._problem()
         if not self._renumber:
             raise problem or VersionClaimed(self._plan.name, self._plan.version, self._store.url, None)
-        await self._check_earlier_copies(state)
+        await self._check_earlier_copies()
 
     def _renumbered(self, state: IndexState) -> str:
         self._taken.add(self._plan.version)
@@ -146,22 +155,29 @@ class ExactAllocation(VersionAllocation):
         if await in_thread(same_content, self._source.manifest, found):
             raise AlreadyCopied(version, is_yanked=found.is_yanked)
 
-    async def _check_earlier_copies(self, state: IndexState) -> None:
-        """Raise `AlreadyCopied` if a later number of the series is a copy of the source."""
+    async def _check_earlier_copies(self) -> None:
+        """Raise an error if a later number of the series, listed or not, is a copy of the source or becomes one."""
         scheme, exact = self._scheme, self._plan.version
-        later = [
-            version
-            for version in state.index.versions
-            if scheme.series(version) == scheme.series(exact) and scheme.sort_key(version) > scheme.sort_key(exact)
-        ]
+        numbers = await self._store.numbers(self._plan.name)
+        series = [v for v in numbers if scheme.is_version(v) and scheme.series(v) == scheme.series(exact)]
+        later = [v for v in series if numbers[v] and scheme.sort_key(v) > scheme.sort_key(exact)]
+        await for_each(later, self._check_copy, limit=READ_AT_ONCE)
 
-        async def check(version: str) -> None:
-            with contextlib.suppress(ObjectNotFound, StoreCorrupt):
-                content = (await self._store.read_meta(self._plan.name, version)).content
-                if isinstance(content, Manifest) and self._is_from_source(content):
-                    await self._check_same(version, content)
+    async def _check_copy(self, version: str) -> None:
+        """Raise an error if a version of the target is an earlier copy of the source, or an equal copy in progress.
 
-        await for_each(later, check, limit=READ_AT_ONCE)
+        Raises:
+            AlreadyCopied: if it is a copy of the source, even if it isn't listed or is yanked.
+            VersionClaimed: if another process is copying the same content.
+        """
+        try:
+            meta = await self._store.read_meta(self._plan.name, version)
+        except (ObjectNotFound, StoreCorrupt):
+            return
+        if isinstance(meta.content, Manifest) and self._is_from_source(meta.content):
+            await self._check_same(version, meta.content)
+        elif isinstance(meta.content, Claim) and meta.content.operation == COPY:
+            await self._problem_of(meta, meta.content)
 
     def _is_from_source(self, manifest: Manifest) -> bool:
         source, origin = self._source, manifest.origin

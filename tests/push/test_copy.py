@@ -17,6 +17,7 @@ from tools.inspection import contents, exists, keys, store_of
 from tools.interposer import Fail, Interposer, Pause
 from tools.relay import Relay
 from tools.servers import AzureServer, S3Server
+from tools.states import mark_yanked, point
 
 from aioassets import (
     AssetsManager,
@@ -35,6 +36,7 @@ from aioassets import (
     VersionClaimed,
     VersionDeleted,
     VersionDiffers,
+    VersionYanked,
 )
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
 from aioassets.drivers.s3.driver import S3Driver
@@ -198,6 +200,44 @@ class TestConflicts:
             assert (copied.version, copied.unchanged) == ("0.1", unchanged)
         assert await there.list_versions("model") == ["0.1", "0.0"]
 
+    @pytest.mark.parametrize("state", ["unlisted", "yanked"])
+    async def test_renumbering_again_finds_an_earlier_copy_that_is_not_listed(
+        self,
+        memory: MemoryDriver,
+        make_manager: ManagerFactory,
+        target: MemoryDriver,
+        there: AssetsManager,
+        files: Files,
+        state: str,
+    ) -> None:
+        """The process died before it listed the copy, or the copy was yanked."""
+        here = make_manager(memory)
+        await push(here, files, "first")
+        await push(there, files, "other")
+        await here.copy_version("model", there, renumber=True)
+        if state == "yanked":
+            await there.yank_version("model", "0.1", "it is broken")
+        else:
+            index = await store_of(target).read_index("model")
+            await store_of(target).swap_index("model", index, index.index.with_versions(["0.0"]))
+        copied = await here.copy_version("model", there, renumber=True)
+        assert (copied.version, copied.unchanged) == ("0.1", True)
+        assert await there.list_versions("model") == (["0.0"] if state == "yanked" else ["0.1", "0.0"])
+
+    async def test_of_two_equal_copies_that_are_renumbered_one_wins(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, target: MemoryDriver, files: Files
+    ) -> None:
+        """Of one manager, and of two."""
+        here, there = make_manager(memory), make_manager(target)
+        await push(here, files, "first")
+        await push(there, files, "other")
+        managers = [there, there, make_manager(target)]
+        copies = [here.copy_version("model", manager, renumber=True) for manager in managers]
+        results = await asyncio.gather(*copies, return_exceptions=True)
+        copied = [result for result in results if not isinstance(result, VersionClaimed)]
+        assert {result.version for result in copied if isinstance(result, CopyResult)} == {"0.1"}
+        assert await there.list_versions("model") == ["0.1", "0.0"]
+
     async def test_a_version_that_was_deleted_there_does_not_come_back(
         self,
         memory: MemoryDriver,
@@ -294,6 +334,16 @@ class TestSources:
         assert (await here.copy_version("model:0.1", there)).version == "0.1"
         assert [message for message in caplog.messages if "model:0.1 is yanked in memory://memory/assets" in message]
         assert await there.list_versions("model") == ["0.1", "0.0"]
+
+    async def test_a_yanked_version_is_not_copied_by_an_alias(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, there: AssetsManager, files: Files
+    ) -> None:
+        here = make_manager(memory)
+        await push(here, files, "first")
+        await point(store_of(memory), "model", "prod", "0.0")
+        await mark_yanked(store_of(memory), "model", "0.0", "it is broken")
+        with pytest.raises(VersionYanked, match="it is broken"):
+            await here.copy_version("model@prod", there)
 
     async def test_a_version_that_is_yanked_there_is_not_listed_again(
         self,
