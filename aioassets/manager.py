@@ -557,6 +557,7 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the asset has no such version, or only yanked and deleted ones.
             VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
             AliasNotFound: if the asset has no such alias.
             PartNotFound: if no file or folder of the version matches the part.
             StoreUnavailable: if the store can't be reached.
@@ -600,6 +601,7 @@ class AssetsManager:
             UsageError: if both are local paths, or one is neither a valid spec nor an existing path.
             AssetNotFound: if an asset doesn't exist.
             VersionNotFound: if an asset has no such version.
+            VersionYanked: if an alias points at a version that is yanked.
             AliasNotFound: if an asset has no such alias.
             PartNotFound: if no file or folder of a version matches the part.
             SourceNotFound: if the local path doesn't exist.
@@ -938,7 +940,8 @@ class AssetsManager:
             specs: specs as for `fetch_asset`.
 
         Raises:
-            BulkError: if any spec is invalid, or doesn't refer to a version in the store. It contains the errors.
+            BulkError: if any spec is invalid, doesn't refer to a version in the store, or has an alias that points at
+                a yanked version. It contains the errors.
         """
         return (await self._run(lambda: lock_specs(self._session.store, self._session.scheme, specs))).to_toml()
 
@@ -1015,6 +1018,7 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the asset has no such version.
             VersionDeleted: if the version was deleted, in the source or the target.
+            VersionYanked: if `spec` has an alias that points at a version that is yanked.
             VersionDiffers: if the target has the version with different content.
             VersionClaimed: if another push to the target holds the number, or was interrupted and left it unusable.
             UsageError: if the version would be copied onto itself, or `spec` names a part.

@@ -42,6 +42,7 @@ from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import T
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
+from aioassets.store.resolve import yanked_error
 
 logger = logging.getLogger(__name__)
 
@@ -315,7 +316,7 @@ class Retrieval:
         """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""
         remote = await RemoteVersion.find(store, self._spec.name, version)
         if remote.manifest.is_yanked and not self._resolver.names(version):
-            raise self._yanked(version, remote.manifest)
+            raise yanked_error(self._spec.name, version, remote.manifest)
         self._warn_if_yanked(version, remote.manifest)
         return remote
 
@@ -326,8 +327,4 @@ class Retrieval:
 
     def _warn_if_yanked(self, version: str, manifest: Manifest) -> None:
         if manifest.is_yanked:
-            logger.warning("%s", self._yanked(version, manifest), extra=NOTICE)
-
-    def _yanked(self, version: str, manifest: Manifest) -> VersionYanked:
-        reason = None if manifest.yanked is None else manifest.yanked.reason
-        return VersionYanked(self._spec.name, version, reason, "use another version if you can.")
+            logger.warning("%s", yanked_error(self._spec.name, version, manifest), extra=NOTICE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from aioassets.errors import AssetNotFound, InvalidName, StoreCorrupt, VersionNotFound
+from aioassets.errors import AssetNotFound, InvalidName, StoreCorrupt, VersionNotFound, VersionYanked
 from aioassets.model.aliases import AliasTable
 from aioassets.model.arguments import check_labels, check_text
 from aioassets.model.description import VersionDescription
@@ -134,7 +134,7 @@ async def _described(store: AssetStore, alias: str | None, name: str) -> AssetVe
         return asset
     try:
         found = await first_available(store, AssetSpec(name, alias=alias), versions)
-    except VersionNotFound:  # yanked or deleted since the index was read
+    except (VersionNotFound, VersionYanked):  # withdrawn since the index or the aliases were read
         return asset
     except StoreCorrupt as error:
         return replace(asset, error=error)

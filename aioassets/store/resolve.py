@@ -15,6 +15,7 @@ from aioassets.errors import (
     StoreCorrupt,
     VersionDeleted,
     VersionNotFound,
+    VersionYanked,
 )
 from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import Claim
@@ -130,31 +131,33 @@ async def alias_target(store: AssetStore, name: str, alias: str, known: AliasTab
 async def find_version(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec) -> SealedVersion:
     """Resolve a spec and read the manifest.
 
-    An exact version is found even if it is yanked. An alias whose target was deleted in the meantime is
+    An exact version is found even if it is yanked. An alias whose target was yanked or deleted in the meantime is
     resolved once more.
 
     Raises:
         AssetNotFound: if the asset doesn't exist.
         VersionNotFound: if no version matches, or it isn't complete.
         VersionDeleted: if the version was deleted.
+        VersionYanked: if the alias points at a version that is yanked.
         AliasNotFound: if the asset has no such alias.
         InvalidVersion: if the asset uses a different versioning scheme.
         StoreCorrupt: if a listed version has no manifest.
     """
     try:
         return await first_available(store, spec, await candidates(store, scheme, spec))
-    except VersionDeleted:
+    except (VersionDeleted, VersionYanked):
         if spec.alias is None:
             raise
     return await first_available(store, spec, await candidates(store, scheme, spec))
 
 
 async def first_available(store: AssetStore, spec: AssetSpec, versions: Sequence[str]) -> SealedVersion:
-    """Return the first of several candidates that is neither yanked nor deleted. A single candidate may be yanked.
+    """Return the first of several candidates that is neither yanked nor deleted. An exact version may be yanked.
 
     Raises:
         VersionNotFound: if none is available.
         VersionDeleted: if the spec names a version exactly or by an alias, and it was deleted.
+        VersionYanked: if the spec names a version by an alias, and it is yanked.
     """
     yanked: list[str] = []
     for version in versions:
@@ -164,10 +167,18 @@ async def first_available(store: AssetStore, spec: AssetSpec, versions: Sequence
             if spec.alias is not None or spec.version == version:
                 raise
             continue
-        if not manifest.is_yanked or spec.alias is not None or spec.version == version:
+        if not manifest.is_yanked or spec.version == version:
             return SealedVersion(spec.name, version, manifest)
+        if spec.alias is not None:
+            raise yanked_error(spec.name, version, manifest)
         yanked.append(version)
     raise all_withdrawn(spec, yanked, store.url)
+
+
+def yanked_error(name: str, version: str, manifest: Manifest) -> VersionYanked:
+    """Return the error, or warning, for a version that is yanked but was asked for."""
+    reason = None if manifest.yanked is None else manifest.yanked.reason
+    return VersionYanked(name, version, reason, "use another version if you can.")
 
 
 async def read_manifest(store: AssetStore, name: str, version: str) -> Manifest:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from aioassets.errors import AioAssetsError, AssetNotFound, NotFound, StoreCorrupt, VersionDeleted
+from aioassets.errors import (
+    AioAssetsError,
+    AssetNotFound,
+    NotFound,
+    StoreCorrupt,
+    VersionDeleted,
+    VersionYanked,
+)
 from aioassets.fetch.selection import select
 from aioassets.model.aliases import AliasTable
 from aioassets.model.arguments import check_count
@@ -36,12 +43,13 @@ async def describe(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec)
         AssetNotFound: if the asset doesn't exist.
         VersionNotFound: if the asset has no such version.
         VersionDeleted: if the version was deleted.
+        VersionYanked: if the alias points at a version that is yanked.
         AliasNotFound: if the asset has no such alias.
         PartNotFound: if no file or folder of the version matches the part.
     """
     try:
         found, aliases = await _resolved(store, scheme, spec)
-    except VersionDeleted:
+    except (VersionDeleted, VersionYanked):
         if spec.alias is None:
             raise
         found, aliases = await _resolved(store, scheme, spec)  # the alias may have moved in the meantime

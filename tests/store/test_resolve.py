@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 from tools.factories import Files, ManagerFactory
 from tools.inspection import store_of
 from tools.interposer import Interposer
 from tools.states import bury, mark_yanked, point
 
-from aioassets import AliasNotFound, AssetNotFound, MemoryDriver, VersionDeleted, VersionNotFound
+from aioassets import AliasNotFound, AssetNotFound, MemoryDriver, VersionDeleted, VersionNotFound, VersionYanked
 from aioassets.model.index import Fence
 from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import MajorMinor
@@ -58,7 +60,10 @@ async def test_a_partial_version_of_which_all_are_yanked_is_not_found(store: Ass
         await found(store, "model:1")
 
 
-async def test_an_alias_that_moves_while_its_target_is_deleted_is_resolved_again(store: AssetStore) -> None:
+@pytest.mark.parametrize("withdraw", [bury, mark_yanked])
+async def test_an_alias_that_moves_while_its_target_is_withdrawn_is_resolved_again(
+    store: AssetStore, withdraw: Callable[[AssetStore, str, str], Awaitable[None]]
+) -> None:
     driver = Interposer(store.driver)
     reads = 0
 
@@ -66,7 +71,7 @@ async def test_an_alias_that_moves_while_its_target_is_deleted_is_resolved_again
         nonlocal reads
         if (moment, method) == ("before", "read") and key.endswith("0.1.meta"):
             reads += 1
-            await bury(store, "model", "0.1")
+            await withdraw(store, "model", "0.1")
             await point(store, "model", "prod", "1.0")
 
     driver.hook = hook
@@ -78,6 +83,14 @@ async def test_an_alias_of_a_deleted_version_is_reported(store: AssetStore) -> N
     await bury(store, "model", "0.1", "bad data")
     with pytest.raises(VersionDeleted, match="bad data"):
         await found(store, "model@prod")
+
+
+async def test_an_alias_of_a_yanked_version_is_reported(store: AssetStore) -> None:
+    """So it is neither locked nor copied. An exact version is found."""
+    await mark_yanked(store, "model", "0.1", "bad data")
+    with pytest.raises(VersionYanked, match="bad data"):
+        await found(store, "model@prod")
+    assert await found(store, "model:0.1") == "0.1"
 
 
 async def test_what_is_missing_is_reported(store: AssetStore) -> None:

@@ -29,6 +29,7 @@ from aioassets import (
     VersionDeleted,
     VersionDescription,
     VersionNotFound,
+    VersionYanked,
     __version__,
 )
 from aioassets.drivers.protocol import Document, Expect
@@ -111,6 +112,9 @@ class TestDescribing:
         assert yanked is not None
         assert (yanked.date, yanked.by, yanked.reason) == (DATE, Pusher("ann", "build-7"), "bad data")
         assert (await manager.describe_asset("model")).version == "0.0"
+        await point(store, "model", "prod", "0.1")
+        with pytest.raises(VersionYanked, match="bad data"):
+            await manager.describe_asset("model@prod")
 
     async def test_an_alias_that_moves_while_its_target_is_deleted_is_resolved_again(
         self, memory: MemoryDriver, make_manager: ManagerFactory, files: Files
@@ -260,6 +264,8 @@ class TestListing:
         found = [asset async for asset in manager.list_assets(describe=True)]
         assert [asset.described.version if asset.described else None for asset in found] == ["0.0", None, "0.0"]
         assert [asset.name async for asset in manager.list_assets(labels={"team": "b"})] == []
+        await mark_yanked(store, "c", "0.0")
+        assert [asset.name async for asset in manager.list_assets(alias="prod")] == []
 
     async def test_an_unreadable_manifest_is_listed_with_the_error(
         self, manager: AssetsManager, driver: Driver, assets: None
