@@ -6,17 +6,15 @@ Its calls run on an event loop in a separate thread, and block the calling threa
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from anyio.from_thread import BlockingPortal, BlockingPortalProvider
+from anyio.from_thread import BlockingPortal
 
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import ManagerStateError
@@ -28,6 +26,7 @@ from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import VersioningScheme
 from aioassets.progress import Progress
 from aioassets.push.copy import CopyResult
+from aioassets.runtime.loopthread import LoopThread
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.settings import Settings
 
@@ -36,7 +35,7 @@ __all__ = ["AssetsManager"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_portals: Final[dict[int, BlockingPortalProvider]] = {}
+_loops: Final[dict[int, LoopThread]] = {}
 """The loop threads, by process ID. The managers of a process share one, so that one manager can copy to another."""
 _END: Final = object()
 
@@ -60,15 +59,11 @@ def _iterating(
 
     def iterate(self: AssetsManager, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         items = method(self._manager, *args, **kwargs)
-        try:
-            while True:
-                item: Any = self._calls.run(functools.partial(_following, items))
-                if item is _END:
-                    return
-                yield item
-        finally:
-            if inspect.isasyncgen(items):
-                self._calls.run(items.aclose)
+        while True:
+            item: Any = self._calls.run(functools.partial(_following, items))
+            if item is _END:
+                return
+            yield item  # if it ends here, the event loop closes `items` when that is garbage-collected
 
     functools.update_wrapper(iterate, method)
     return iterate
@@ -95,7 +90,6 @@ class _Calls:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._closed = False
 
@@ -108,12 +102,14 @@ class _Calls:
         Raises:
             ManagerStateError: if the manager is closed, was created before a fork, or is called from a progress
                 function.
+            OutOfThreads: if the loop thread can't be started.
         """
         portal = self._opened()
         ended = threading.Event()
         try:
             future: Future[T] = portal.start_task_soon(_noted, work, ended)
-        except RuntimeError:  # raised on the loop thread itself
+        except RuntimeError:  # raised on the loop thread itself, and after it has ended
+            self.check()
             raise ManagerStateError(
                 "A progress function can't call a blocking manager, because that call would wait for itself."
             ) from None
@@ -132,8 +128,10 @@ class _Calls:
             was_closed, self._closed = self._closed, True
         if was_closed or self._portal is None:
             return
-        with self._stack:
+        try:
             self._portal.call(work)
+        finally:
+            _loops[self._pid].leave()
 
     def check(self) -> None:
         """Raise `ManagerStateError` if the manager is closed, or was created before a fork."""
@@ -149,8 +147,7 @@ class _Calls:
             if self._closed:
                 raise ManagerStateError("This manager is closed. Create a new one.")
             if self._portal is None:
-                provider = _portals.setdefault(self._pid, BlockingPortalProvider())
-                self._portal = self._stack.enter_context(provider)
+                self._portal = _loops.setdefault(self._pid, LoopThread()).enter()
             return self._portal
 
 
@@ -354,7 +351,7 @@ class AssetsManager:
         copy = functools.partial(
             self._manager.copy_version,
             spec,
-            to._manager,
+            to._manager if isinstance(to, AssetsManager) else to,
             name=name,
             renumber=renumber,
             alias=alias,

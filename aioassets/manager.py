@@ -10,7 +10,7 @@ from types import EllipsisType
 from typing import Any, Self
 
 from aioassets.drivers.protocol import Driver
-from aioassets.errors import InvalidSetting
+from aioassets.errors import InvalidSetting, UsageError
 from aioassets.fetch.cache import Cache
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
@@ -1027,6 +1027,8 @@ class AssetsManager:
             StoreError: if a store failed.
             AccessDenied: if a store denied access.
         """
+        if not isinstance(to, AssetsManager):
+            raise UsageError(f"Cannot copy to a value of type {type(to).__name__}: pass the manager of the target.")
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         options, report = CopyOptions(name, renumber, alias, dry_run), checked(progress)
 

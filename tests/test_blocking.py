@@ -16,12 +16,13 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.from_thread import BlockingPortal
 
 import aioassets
 from aioassets import MemoryDriver
 from aioassets.blocking import AssetsManager, Cache
 from aioassets.drivers.protocol import Source, Uploaded
-from aioassets.errors import AssetNotFound, ManagerStateError
+from aioassets.errors import AssetNotFound, ManagerStateError, OutOfThreads, UsageError
 from aioassets.progress import Event
 
 LOCAL = {"close": "aclose"}
@@ -42,7 +43,7 @@ def manager(tmp_path: Path) -> Iterator[AssetsManager]:
 
 
 def loop_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("asyncio-portal")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("aioassets-loop")]
 
 
 def test_it_pushes_lists_and_fetches(manager: AssetsManager, source: Path) -> None:
@@ -125,6 +126,69 @@ def test_a_closed_manager_refuses_calls(tmp_path: Path) -> None:
         manager.list_versions("team/model")
     with pytest.raises(ManagerStateError, match="closed"), manager:
         pass
+
+
+def test_a_manager_that_is_closed_during_a_call_refuses_it(
+    manager: AssetsManager, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread may have ended when the call reaches it."""
+    manager.create_asset(source, "team/model")
+    start = BlockingPortal.start_task_soon
+
+    def close_first(portal: BlockingPortal, *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(BlockingPortal, "start_task_soon", start)
+        closing = threading.Thread(target=manager.close)
+        closing.start()
+        closing.join()
+        return start(portal, *args, **options)
+
+    monkeypatch.setattr(BlockingPortal, "start_task_soon", close_first)
+    with pytest.raises(ManagerStateError, match="closed"):
+        manager.list_versions("team/model")
+
+
+def test_without_a_thread_the_error_says_so(
+    manager: AssetsManager, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutOfThreads):
+            manager.create_asset(source, "team/model")
+    assert manager.create_asset(source, "team/model").version == "0.0"
+
+
+def test_a_copy_needs_a_manager_of_the_target(manager: AssetsManager, source: Path) -> None:
+    manager.create_asset(source, "model")
+    with pytest.raises(UsageError, match="type str: pass the manager of the target"):
+        manager.copy_version("model", "s3://production")  # type: ignore[arg-type]
+
+
+UNCLOSED = """
+import os, sys
+from aioassets.blocking import AssetsManager
+
+manager = AssetsManager(sys.argv[1], assets_dir=sys.argv[2])
+manager.create_asset(sys.argv[3], "model")
+fetched = manager.fetch_asset("model")
+listing = manager.list_assets()
+next(listing)
+if not (child := os.fork()):
+    sys.exit()
+assert os.waitpid(child, 0) == (child, 0)
+print(fetched.path)
+"""
+
+
+def test_a_process_that_does_not_close_its_manager_exits(source: Path, tmp_path: Path) -> None:
+    """So does a forked child, in which the thread doesn't exist."""
+    place = [str(tmp_path / "store"), str(tmp_path / "cache"), str(source)]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", UNCLOSED, *place]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.count("\n") == 1
+    assert ended.stderr == ""
 
 
 def test_a_progress_function_cannot_call_the_manager(manager: AssetsManager, source: Path) -> None:
