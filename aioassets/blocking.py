@@ -351,7 +351,7 @@ class AssetsManager:
         copy = functools.partial(
             self._manager.copy_version,
             spec,
-            to._manager if isinstance(to, AssetsManager) else to,
+            *_plain((to,)),
             name=name,
             renumber=renumber,
             alias=alias,
