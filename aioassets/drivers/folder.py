@@ -11,7 +11,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from aioassets.drivers.protocol import (
 )
 from aioassets.errors import StoreUnsuitable
 from aioassets.model.keys import MAX_KEY_BYTES
+from aioassets.runtime.clocks import utc
 from aioassets.runtime.disk import READING, again_if_stale, open_making_folder
 from aioassets.runtime.threads import coalesced
 
@@ -82,7 +83,7 @@ class Folder:
         with contextlib.suppress(FileNotFoundError), os.scandir(self._temporary_folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    found.append(OpenUpload("", entry.name, _time(entry.stat().st_mtime)))
+                    found.append(OpenUpload("", entry.name, utc(entry.stat().st_mtime)))
         return found
 
     def remove_temporary(self, name: str) -> None:
@@ -101,7 +102,7 @@ class Folder:
             check(status.st_size)
             data = file.read()
         revision = _document_revision(status, hashlib.sha256(data).hexdigest())
-        return Document(data, revision, _time(status.st_mtime), self._now())
+        return Document(data, revision, utc(status.st_mtime), self._now())
 
     def stat(self, key: str) -> ObjectInfo:
         """Return the metadata of an object."""
@@ -274,9 +275,9 @@ class Folder:
         try:
             descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         except OSError:
-            return _time(time.time())
+            return utc(time.time())
         try:
-            return _time(os.fstat(descriptor).st_mtime)
+            return utc(os.fstat(descriptor).st_mtime)
         finally:
             os.close(descriptor)
             unlink(probe)
@@ -355,8 +356,4 @@ def _sorted_entries(directory: str) -> list[os.DirEntry[str]]:
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(key, status.st_size, revision_of(status), _time(status.st_mtime))
-
-
-def _time(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)
+    return ObjectInfo(key, status.st_size, revision_of(status), utc(status.st_mtime))

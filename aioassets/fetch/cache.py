@@ -16,6 +16,7 @@ from aioassets.fetch.inventory import CachedVersion, Inventory
 from aioassets.fetch.locks import Locks
 from aioassets.fetch.pruning import CachePruning, prune, pruning
 from aioassets.fetch.reporting import Reporter
+from aioassets.model.arguments import check_optional_duration
 from aioassets.model.sizes import checked_size
 from aioassets.runtime.lifecycle import Lifecycle
 from aioassets.runtime.threads import in_thread
@@ -86,12 +87,13 @@ class Cache:
             dry_run: whether to return the expected result without removing anything.
 
         Raises:
-            UsageError: if there is neither a limit nor `unused_for`.
+            UsageError: if there is neither a limit nor `unused_for`, or `unused_for` is invalid.
             InvalidSetting: if the limit is invalid.
             CacheError: if the assets directory can't be used.
             AccessDenied: if the file system denied access.
         """
         size = checked_size("limit", limit)
+        check_optional_duration(unused_for, "unused_for")
         if size is None and unused_for is None:
             size = self._limit
         if size is None and unused_for is None:

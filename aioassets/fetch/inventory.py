@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from aioassets.fetch.directory import OWN_FOLDER, PARTS, all_recorded_versions, all_staging_folders
@@ -16,6 +16,7 @@ from aioassets.fetch.origin import all_folders
 from aioassets.fetch.record import RecordHead
 from aioassets.fetch.staging import reserved_bytes
 from aioassets.fetch.usage import Usage, modified_at, unix_time, usage_in
+from aioassets.runtime.clocks import utc
 
 __all__ = ["CachedVersion"]
 
@@ -118,7 +119,7 @@ def _described(entry: CacheEntry, usage: Usage, *, is_partial: bool) -> CachedVe
         path=path,
         size=size,
         files=files,
-        last_used=datetime.fromtimestamp(max(usage.last_used, recorded), UTC),
+        last_used=utc(max(usage.last_used, recorded)),
         held=usage.is_held,
         partial=is_partial,
     )

@@ -11,13 +11,14 @@ import contextlib
 import logging
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from aioassets.fetch.directory import ALIAS, OWN_FOLDER
 from aioassets.model.jsontext import dump, load
 from aioassets.model.names import version_problem
+from aioassets.runtime.clocks import utc
 from aioassets.runtime.disk import READING, reason, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ class RememberedAlias:
             descriptor = os.open(self.path, READING)
             with open(descriptor, "rb") as file:
                 target = self._parse(file.read(MAX_SIZE))
-                return LastTarget(*target, datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC))
-        except (OSError, ValueError, OverflowError):
+                return LastTarget(*target, utc(os.fstat(descriptor).st_mtime))
+        except (OSError, ValueError):
             return None
 
     def save(self, version: str, source: str) -> None:

@@ -6,6 +6,7 @@ Each function raises a `UsageError` that names the argument.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from aioassets.errors import UsageError
@@ -63,3 +64,11 @@ def check_count(value: Any, what: str) -> None:
         raise UsageError(f"{what} must be an integer, not {type(value).__name__}.")
     if value < 1:
         raise UsageError(f"{what} must be at least 1, not {value}.")
+
+
+def check_optional_duration(value: Any, what: str) -> None:
+    """Check that a value is `None`, or a `timedelta` that isn't negative."""
+    if not isinstance(value, timedelta | None):
+        raise UsageError(f"{what} must be a timedelta, not {type(value).__name__}.")
+    if value is not None and value < timedelta():
+        raise UsageError(f"{what} must not be negative.")

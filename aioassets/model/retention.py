@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from aioassets.errors import AioAssetsError, UsageError
-from aioassets.model.arguments import check_count
+from aioassets.model.arguments import check_count, check_optional_duration
 from aioassets.model.versioning import VersioningScheme
 from aioassets.model.withdrawals import DeletionResult
 
@@ -52,10 +52,7 @@ class RetentionRules:
             raise UsageError("Pruning needs a rule: give keep_last (--keep-last), keep_within (--keep-within) or both.")
         if self.keep_last is not None:
             check_count(self.keep_last, "keep_last")
-        if not isinstance(self.keep_within, timedelta | None):
-            raise UsageError(f"keep_within must be a timedelta, not {type(self.keep_within).__name__}.")
-        if self.keep_within is not None and self.keep_within < timedelta():
-            raise UsageError("keep_within must not be negative.")
+        check_optional_duration(self.keep_within, "keep_within")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ def checked_size(name: str, value: int | str | None) -> int | None:
         size = parse_size(value) if isinstance(value, str) else value
     except ValueError as error:
         raise InvalidSetting(f"Invalid {name} {value!r}: {error}.") from None
+    if isinstance(size, bool) or not isinstance(size, int | None):
+        raise InvalidSetting(f"{name} must be a number of bytes or a text such as 20GB, not {type(value).__name__}.")
     if size is not None and size < 0:
         raise InvalidSetting(f"{name} must not be negative, but it is {size}.")
     return size

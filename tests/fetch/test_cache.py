@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio import to_thread
@@ -167,6 +168,14 @@ async def test_pruning_needs_a_valid_limit(make_manager: ManagerFactory, memory:
         await make_manager(memory).cache.prune()
     with pytest.raises(InvalidSetting, match="20GB"):
         await make_manager(memory).cache.prune(limit="much")
+    invalid: list[Any] = [1.5, [], True]
+    for value in invalid:
+        with pytest.raises(InvalidSetting, match="must be a number of bytes"):
+            await make_manager(memory).cache.prune(limit=value)
+    invalid = [5, timedelta(-1)]
+    for value in invalid:
+        with pytest.raises(UsageError, match="unused_for must"):
+            await make_manager(memory).cache.prune(unused_for=value)
     assert (await make_manager(memory, cache_limit="1GB").cache.prune()).removed == ()
 
 
