@@ -976,8 +976,9 @@ class AssetsManager:
         offline = self._session.settings.offline if offline is None else offline
 
         async def fetch(asset: LockedAsset) -> FetchedAsset:
+            spec = asset.exact(self._session.scheme)
             return await self._retrieval(
-                asset.exact, progress, offline=offline, force_download=force_download, verify=verify, accept=asset.check
+                spec, progress, offline=offline, force_download=force_download, verify=verify, accept=asset.check
             ).run()
 
         async def sync() -> dict[str, FetchedAsset]:

@@ -17,6 +17,7 @@ from aioassets.errors import IntegrityError, UsageError
 from aioassets.model.content import content_digest, listing_digest
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec, version_problem
+from aioassets.model.versioning import VersioningScheme, check_complete
 
 LOCK_VERSION: Final = 1
 """The format of the lock files that are written, and the only one that is read."""
@@ -55,9 +56,16 @@ class LockedAsset:
             return cls(spec, version, digest, CONTENT)
         return cls(spec, version, listing_digest(manifest), LISTING)
 
-    @property
-    def exact(self) -> AssetSpec:
-        """The spec with the pinned version."""
+    def exact(self, scheme: VersioningScheme) -> AssetSpec:
+        """Return the spec with the pinned version.
+
+        Raises:
+            InvalidVersion: if the version isn't complete.
+            UsageError: if the spec can't refer to the version.
+        """
+        check_complete(scheme, self.version)
+        if not scheme.select(self.spec.version, [self.version]):
+            raise UsageError(f"The lock pins {str(self.spec)!r} to version {self.version}. {_ADVICE}")
         return AssetSpec(self.spec.name, self.version, self.spec.part)
 
     def check(self, manifest: Manifest) -> None:

@@ -79,6 +79,24 @@ async def test_a_lock_is_valid_for_a_copy_in_another_store(
         assert (await there.sync_assets(lock))["model"].path.read_text() == "0"
 
 
+async def test_a_lock_pins_complete_versions_to_which_its_specs_can_refer(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Its digest may be right: an edit or a merge may have changed only one of its lines."""
+    manager = make_manager(memory)
+    await manager.create_asset(files("0"), "model")
+    lock = await manager.lock_assets(["model:0", "model:0.0", "model"])
+    changed = lock.replace('spec = "model:0"', 'spec = "model:1"').replace('spec = "model:0.0"', 'spec = "model:0.1"')
+    with pytest.raises(BulkFetchError, match=r"The lock pins 'model:0\.1' to version 0\.0\. Write it again") as caught:
+        await manager.sync_assets(changed)
+    assert {spec: type(error) for spec, error in caught.value.failed.items()} == {
+        "model:0.1": UsageError,
+        "model:1": UsageError,
+    }
+    with pytest.raises(BulkFetchError, match="'0' is not a valid version"):
+        await manager.sync_assets(lock.replace('version = "0.0"', 'version = "0"'))
+
+
 async def test_offline_a_lock_is_fetched_from_the_cache(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files
 ) -> None:
