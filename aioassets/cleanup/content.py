@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from aioassets.drivers.protocol import ObjectInfo, OpenUpload
+from aioassets.errors import AioAssetsError
 from aioassets.store.documents import AssetStore
 
 BATCH: Final = 1000
@@ -57,9 +58,23 @@ async def remove_content(store: AssetStore, name: str, version: str) -> ContentS
 
     Returns:
         A summary of the deleted objects.
+
+    Raises:
+        AioAssetsError: if anything is left. All objects are deleted even if the open uploads can't be aborted.
     """
-    for upload in await uploads_of(store, name, version):
-        await store.driver.abort(upload)
+    failure: AioAssetsError | None = None
+    try:
+        for upload in await uploads_of(store, name, version):
+            await store.driver.abort(upload)
+    except AioAssetsError as error:  # for example, the credentials don't permit it
+        failure = error
+    removed = await _remove_objects(store, name, version)
+    if failure is not None:
+        raise failure
+    return removed
+
+
+async def _remove_objects(store: AssetStore, name: str, version: str) -> ContentSummary:
     removed = ContentSummary()
     batch: list[ObjectInfo] = []
     async for info in store.content(name, version):

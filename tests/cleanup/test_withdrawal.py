@@ -347,6 +347,21 @@ async def test_a_contest_without_end_is_an_error(
     assert await check(memory) == {"0.0": None, "0.1": None}
 
 
+async def test_a_deletion_without_permission_to_list_open_uploads_deletes_the_files(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """The error says what may be left."""
+    driver = Interposer(
+        memory, Fail("before", "open_uploads", "", error=AccessDenied("memory", "list open uploads", ""))
+    )
+    manager = make_manager(driver)
+    await pushed(manager, files)
+    with pytest.raises(AccessDenied, match="list open uploads"):
+        await manager.delete_version("model", "0.0")
+    assert not await exists(memory, "assets/model/0.0")
+    assert await exists(memory, "assets/model/0.1")
+
+
 async def test_a_deletion_that_is_denied_says_what_is_left(
     memory: MemoryDriver, make_manager: ManagerFactory, files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -259,6 +259,18 @@ class TestLostResponses:
         with pytest.raises(StoreUnavailable, match="/blob is unavailable: it dropped the upload 3 times"):
             await driver.upload("blob", BytesSource(TWO_PARTS))
 
+    @pytest.mark.parametrize("code", ["NoSuchUpload", "NotImplemented"])
+    async def test_a_store_that_cannot_list_open_uploads_has_none(
+        self, driver: S3Driver, intercept: Intercept, code: str
+    ) -> None:
+        """Otherwise, its versions could not be deleted."""
+
+        async def around(real: Send, *args: Any, **params: Any) -> Any:
+            raise ClientError(_response(code, 404), "Operation")
+
+        await intercept("list_multipart_uploads", around)
+        assert await _open_uploads(driver) == 0
+
     async def test_failed_parts_are_not_uncertain(self, driver: S3Driver, intercept: Intercept) -> None:
         """Before its completion is requested, an upload cannot become an object."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Final
 
 from aioassets.drivers.http.parsing import in_utc
 from aioassets.drivers.protocol import OpenUpload
@@ -13,14 +14,22 @@ from aioassets.drivers.s3.errors import code_of
 from aioassets.errors import AccessDenied, StoreError
 from aioassets.runtime.dispatch import Dispatcher
 
+_NOT_LISTED: Final = ("MethodNotAllowed", "NoSuchUpload", "NotImplemented", "501")
+"""Error codes of stores that can't list open uploads. rclone 1.75 sends the first."""
+
 
 async def open_uploads(bucket: Bucket, dispatcher: Dispatcher, prefix: str) -> AsyncIterator[OpenUpload]:
-    """List the open uploads whose keys begin with `prefix`."""
+    """List the open uploads whose keys begin with `prefix`. A store that can't list any has none to abort."""
     position: dict[str, str] = {}
     while True:
-        page = await dispatcher.send(
-            partial(bucket.call, "list_multipart_uploads", Prefix=prefix, **position), urgent=True
-        )
+        try:
+            page = await dispatcher.send(
+                partial(bucket.call, "list_multipart_uploads", Prefix=prefix, **position), urgent=True
+            )
+        except StoreError as error:
+            if code_of(error) not in _NOT_LISTED:
+                raise
+            return
         for row in page.get("Uploads", ()):
             if row["Key"].startswith(prefix):  # checked because callers may abort the listed uploads
                 yield OpenUpload(row["Key"], row["UploadId"], in_utc(row["Initiated"]))
