@@ -100,11 +100,12 @@ class LeftoverFinder:
                 return None
             self.inspection.note_time(state.answered)
             index = state.index
+        listed = frozenset(index.versions)
 
         async def look(version: str) -> None:
             there = uploads.get((name, version), ())
             kinds = objects.get(version, Presence(0))
-            if version in index.versions:
+            if version in listed:
                 leftover = await self._of_listed_version(name, version, there, look_closer=is_only)
             elif index.fences.get(version) is Fence.DELETED:
                 leftover = await self._of_deleted_version(name, version, there, kinds)

@@ -6,10 +6,12 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from aioassets.cleanup.withdrawal import Withdrawal
 from aioassets.errors import AioAssetsError, AssetNotFound, InvalidVersion, ObjectNotFound, StoreCorrupt
+from aioassets.model.aliases import AliasTable
 from aioassets.model.index import Fence, VersionIndex
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_name
@@ -18,6 +20,7 @@ from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.model.withdrawals import DeletionResult
 from aioassets.runtime.tasks import for_each, gather2
+from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
 
@@ -133,11 +136,16 @@ class Retention:
         check_index(state, self.scheme, asset.name)
         numbers = _numbers(state.index)
         await self._read(asset, [number for number in numbers if not _is_known(asset, state.index, number)])
-        rows = [row for number in numbers if (row := self._row(asset, state.index, number)) is not None]
-        targets = {number: aliases.table.of(number) for number in numbers}
         assert state.answered is not None  # noqa: S101 - it was read, and it exists
         # The store's clock, because a wrong local clock must not make versions look old.
-        return decided(self.rules, self.scheme, rows, targets, state.answered)
+        return await in_thread(self._ruled, asset, state.index, numbers, aliases.table, state.answered)
+
+    def _ruled(
+        self, asset: _Asset, index: VersionIndex, numbers: Iterable[str], aliases: AliasTable, now: datetime
+    ) -> list[PrunedVersion]:
+        """Apply the rules, which may take long for thousands of versions. Blocking."""
+        rows = [row for number in numbers if (row := self._row(asset, index, number)) is not None]
+        return decided(self.rules, self.scheme, rows, aliases.by_version(), now)
 
     def _row(self, asset: _Asset, index: VersionIndex, number: str) -> PrunedVersion | None:
         row = asset.rows[number]

@@ -78,6 +78,13 @@ class AliasTable:
         """Return the aliases that point at a version, sorted."""
         return tuple(sorted(alias for alias, move in self.current.items() if move.version == version))
 
+    def by_version(self) -> dict[str, tuple[str, ...]]:
+        """Return the aliases of each version that any of them points at, sorted."""
+        found: dict[str, list[str]] = {}
+        for alias, move in sorted(self.current.items()):
+            found.setdefault(move.version or "", []).append(alias)
+        return {version: tuple(aliases) for version, aliases in found.items()}
+
     def moves(self, alias: str) -> tuple[AliasMove, ...]:
         """Return the recorded moves of an alias, latest first. The latest one of an existing alias is always kept."""
         moves = tuple(move for move in self.history if move.alias == alias)

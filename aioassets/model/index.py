@@ -46,7 +46,8 @@ class VersionIndex:
     @property
     def numbers(self) -> tuple[str, ...]:
         """All versions in the index, listed or fenced. Their numbers must not be used again."""
-        return (*self.versions, *(version for version in self.fences if version not in self.versions))
+        listed = frozenset(self.versions)
+        return (*self.versions, *(version for version in self.fences if version not in listed))
 
     def with_versions(self, versions: Sequence[str]) -> VersionIndex:
         """Return a copy of the index with different versions and the same fences."""

@@ -58,7 +58,7 @@ def _numbers(state: IndexState, scheme: VersioningScheme, bump: Bump) -> Sequenc
     if not (index.fences and index.versions) or bump.major is not None or bump.bump_major:
         return index.numbers
     series = scheme.series(scheme.select(None, index.versions)[0])
-    return [v for v in index.numbers if v in index.versions or scheme.series(v) == series]
+    return [*index.versions, *(v for v in index.fences if scheme.series(v) == series)]
 
 
 def check_exists(state: IndexState, operation: str, name: str, where: str) -> None:

@@ -92,10 +92,11 @@ async def log_versions(
     check_index(state, scheme, name)
     versions = scheme.select(None, _present(state.index))[:limit]
     found: dict[str, VersionDescription] = {}
+    by_version = aliases.by_version()
 
     async def read(version: str) -> None:
         try:
-            found[version] = await _summary(store, name, version, aliases)
+            found[version] = await _summary(store, name, version, by_version.get(version, ()))
         except (StoreCorrupt, NotFound) as error:
             if not isinstance(error, VersionDeleted):
                 found[version] = _unreadable(store, name, version, error)
@@ -109,9 +110,9 @@ def _present(index: VersionIndex) -> list[str]:
     return [version for version in index.numbers if index.fences.get(version) is not Fence.DELETED]
 
 
-async def _summary(store: AssetStore, name: str, version: str, aliases: AliasTable) -> VersionDescription:
+async def _summary(store: AssetStore, name: str, version: str, aliases: tuple[str, ...]) -> VersionDescription:
     manifest = await read_manifest(store, name, version)
-    return VersionDescription.of(name, version, store.url_of(name, version), manifest, aliases.of(version))
+    return VersionDescription.of(name, version, store.url_of(name, version), manifest, aliases)
 
 
 def _unreadable(store: AssetStore, name: str, version: str, error: AioAssetsError) -> VersionDescription:

@@ -265,7 +265,7 @@ class TestListing:
         assert [asset.described.version if asset.described else None for asset in found] == ["0.0", None, "0.0"]
         assert [asset.name async for asset in manager.list_assets(labels={"team": "b"})] == []
         await mark_yanked(store, "c", "0.0")
-        assert [asset.name async for asset in manager.list_assets(alias="prod")] == []
+        assert [asset.name async for asset in manager.list_assets(alias="prod")] == ["a"]
 
     async def test_an_unreadable_manifest_is_listed_with_the_error(
         self, manager: AssetsManager, driver: Driver, assets: None
