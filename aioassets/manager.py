@@ -895,7 +895,8 @@ class AssetsManager:
         Args:
             name: the asset to prune; `None` for all assets.
             keep_last: the number of versions to keep per major, latest first.
-            keep_within: the age up to which versions are kept, by their push dates and the store's clock.
+            keep_within: the age up to which versions are kept, by the dates of their pushes or copies and the store's
+                clock.
 
         Raises:
             UsageError: if there is no rule, or a rule is invalid.

@@ -168,8 +168,15 @@ class Retention:
             return PrunedVersion(name, version, error=error)
         if not isinstance(content, Manifest):
             return None
-        files, size = len(content.files), content.size
-        return PrunedVersion(name, version, content.push_date, files, size, is_yanked=content.is_yanked)
+        return PrunedVersion(
+            name,
+            version,
+            content.push_date,
+            len(content.files),
+            content.size,
+            is_yanked=content.is_yanked,
+            copy_date=None if content.origin is None else content.origin.copied.date,
+        )
 
 
 def _is_known(asset: _Asset, index: VersionIndex, number: str) -> bool:

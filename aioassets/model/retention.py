@@ -38,7 +38,7 @@ class RetentionRules:
 
     Attributes:
         keep_last: the number of listed versions to keep per major, latest first; `None` for no such rule.
-        keep_within: the age up to which versions are kept, by their push dates; `None` for no such rule.
+        keep_within: the age up to which versions are kept, by when they were pushed or copied; `None` for no such rule.
 
     Raises:
         UsageError: if there is no rule, or a rule is invalid.
@@ -70,6 +70,7 @@ class PrunedVersion:
         error: why its manifest can't be read; `None` if it can.
         aliases: the aliases that point at it, sorted.
         reasons: why it is kept; empty if it is to be deleted.
+        copy_date: when it was copied to this store, if it was copied.
     """
 
     name: str
@@ -82,6 +83,12 @@ class PrunedVersion:
     error: AioAssetsError | None = None
     aliases: tuple[str, ...] = ()
     reasons: tuple[KeepReason, ...] = ()
+    copy_date: datetime | None = None
+
+    @property
+    def date(self) -> datetime | None:
+        """When it came to this store, from which its age counts: a copy has the push date of the original."""
+        return max((date for date in (self.push_date, self.copy_date) if date is not None), default=None)
 
     @property
     def counts(self) -> bool:
@@ -168,7 +175,7 @@ def decided(
             yield KeepReason.LATEST
         if row.version in last:
             yield KeepReason.LAST
-        if rules.keep_within is not None and row.push_date is not None and now - row.push_date <= rules.keep_within:
+        if rules.keep_within is not None and row.date is not None and now - row.date <= rules.keep_within:
             yield KeepReason.RECENT
         if aliases.get(row.version):
             yield KeepReason.ALIAS

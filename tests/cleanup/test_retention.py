@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from tools.inspection import store_of
 from tools.states import mark_yanked
 
-from aioassets import AssetsManager, KeepReason, MemoryDriver
+from aioassets import AssetsManager, KeepReason, Manifest, MemoryDriver
 from aioassets.drivers.protocol import Expect
 from aioassets.errors import AccessDenied, AssetNotFound, InvalidVersion, StoreCorrupt, VersionDeleted
 from aioassets.model.keys import Layout
@@ -70,6 +71,19 @@ async def test_all_assets_are_pruned(manager: AssetsManager, tmp_path: Path) -> 
 async def test_recent_versions_are_kept(manager: AssetsManager) -> None:
     assert not (await manager.plan_prune(keep_within=timedelta(hours=1))).deleted
     assert len((await manager.plan_prune(keep_within=timedelta())).deleted) in (3, 4)  # a clock may not have advanced
+
+
+async def test_a_copy_is_as_old_as_its_promotion(manager: AssetsManager, driver: MemoryDriver, tmp_path: Path) -> None:
+    store = store_of(driver)
+    meta = await store.read_meta(NAME, "0.0")
+    assert isinstance(meta.content, Manifest)
+    old = replace(meta.content, push_date=datetime(2020, 1, 1, tzinfo=UTC))
+    await driver.write(store.layout.meta(NAME, "0.0"), old.to_json(), expected=meta.revision)
+    for version in ("0.0", "0.1"):
+        await manager.copy_version(f"{NAME}:{version}", manager, name="copy")
+    for name, deleted in ((NAME, ["0.0"]), ("copy", [])):
+        plan = await manager.plan_prune(name, keep_within=timedelta(days=1))
+        assert [row.version for row in plan.deleted] == deleted
 
 
 async def test_a_version_that_gets_an_alias_after_planning_is_kept(

@@ -50,6 +50,17 @@ def test_recent_versions_are_kept_up_to_the_very_age() -> None:
     assert kept(rules, versions) == {"0.3": ("latest", "recent"), "0.2": ("recent",), "0.1": ("recent",)}
 
 
+def test_the_age_of_a_copy_counts_from_when_it_was_copied() -> None:
+    """Otherwise, a version could be deleted in production right after its promotion."""
+    ages = {"0.0": (200, 100), "0.1": (200, 10), "0.2": (200, 200)}
+    rows = [
+        PrunedVersion("model", number, NOW - pushed * DAY, copy_date=NOW - copied * DAY)
+        for number, (pushed, copied) in ages.items()
+    ]
+    found = decided(RetentionRules(keep_within=90 * DAY), MajorMinor(), rows, {}, NOW)
+    assert {row.version: row.reasons for row in found} == {"0.2": ("latest",), "0.1": ("recent",), "0.0": ()}
+
+
 def test_the_latest_version_is_kept_however_old_it_is() -> None:
     assert kept(RetentionRules(keep_within=DAY), {"0.0": 400, "0.1": 300}) == {"0.1": ("latest",)}
 
