@@ -162,7 +162,7 @@ def test_without_a_thread_the_error_says_so(
 
 def test_a_copy_needs_a_manager_of_the_target(manager: AssetsManager, source: Path) -> None:
     manager.create_asset(source, "model")
-    with pytest.raises(UsageError, match="type str: pass the manager of the target"):
+    with pytest.raises(UsageError, match="type str: pass the target's AssetsManager"):
         manager.copy_version("model", "s3://production")  # type: ignore[arg-type]
 
 
