@@ -117,10 +117,19 @@ class World:
     async def _afterwards(self, process: Process) -> None:
         """Check that everything still works, and that cleaning terminates."""
         try:
-            for asset in sorted({step.asset for step in self._schedule.steps}):
+            await self._repeat_copies(process)
+            for asset in sorted({each for step in self._schedule.steps for each in (step.asset, step.target)}):
                 await self._look_at(process, asset)
         except Exception as error:
             self._judge.expect(False, "something fails in calm weather", repr(error))
+
+    async def _repeat_copies(self, process: Process) -> None:
+        for step, version, copied in self._judge.copies():
+            SENDER.get().label = f"then repeat {step.label}"
+            is_renumbered = step.kind == "copy_renumbered"
+            again = await process.copy(step.asset, f":{version}", within=step.is_within, renumber=is_renumbered)
+            what = f"{step.label}: {copied} and {again.version}"
+            self._judge.expect(again.unchanged, "repeating a copy isn't without effect", what)
 
     async def _look_at(self, process: Process, asset: str) -> None:
         judge, source = self._judge, process.workspace.source(self._schedule.steps[0].source)
@@ -184,7 +193,10 @@ def workspace() -> Iterator[Workspace]:
         calm = replace(
             made(0),
             weather=Weather(0, 0.01, 0.0, 0.0, tuple(Kind)),
-            steps=(Step("create", 0.0, "p", "m", "create", "x", "file1"),),
+            steps=(
+                Step("create", 0.0, "p", "m", "create", "x", "file1"),
+                Step("copy", 60.0, "p", "m", "copy", "x", "file1"),
+            ),
         )
         run(calm, made_here)
         gc.collect()
