@@ -42,7 +42,7 @@ from aioassets.settings import Settings
 from aioassets.store.aliases import Aliases
 from aioassets.store.documents import AssetStore
 from aioassets.store.probe import ProbeCache
-from aioassets.store.resolve import find_version
+from aioassets.store.resolve import find_usable_version
 from aioassets.store.single_writer import SingleWriter
 from aioassets.store.suggestions import with_suggestions
 
@@ -111,7 +111,7 @@ class Session:
         store, bare = self.store, self._bare
         if spec.part is not None:
             raise UsageError(f"Cannot copy a part of a version: write {replace(spec, part=None)}.")
-        found = await find_version(store, self.scheme, spec)
+        found = await find_usable_version(store, self.scheme, spec)
         if found.manifest.is_yanked:
             logger.warning("%s:%s is yanked in %s", found.name, found.version, store.url, extra=NOTICE)
         assert bare is not None  # noqa: S101 - it is the driver of the store

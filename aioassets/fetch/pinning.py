@@ -17,7 +17,7 @@ from aioassets.runtime.disk import DENIED, denied, reason
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
-from aioassets.store.resolve import SealedVersion, find_version
+from aioassets.store.resolve import SealedVersion, find_usable_version
 
 
 async def lock_specs(store: AssetStore, scheme: VersioningScheme, specs: Iterable[str | AssetSpec]) -> Lock:
@@ -35,7 +35,7 @@ async def lock_specs(store: AssetStore, scheme: VersioningScheme, specs: Iterabl
     async def lock(given: str | AssetSpec) -> None:
         try:
             spec = given if isinstance(given, AssetSpec) else AssetSpec.parse(given)
-            found = await find_version(store, scheme, spec)
+            found = await find_usable_version(store, scheme, spec)
             locked[spec] = await in_thread(_locked, spec, found)
         except Exception as error:
             failed[str(given)] = error

@@ -15,6 +15,7 @@ from aioassets.errors import (
     StoreCorrupt,
     VersionDeleted,
     VersionNotFound,
+    VersionYanked,
 )
 from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import Claim
@@ -147,6 +148,26 @@ async def find_version(store: AssetStore, scheme: VersioningScheme, spec: AssetS
         if spec.alias is None:
             raise
     return await first_available(store, spec, await candidates(store, scheme, spec))
+
+
+async def find_usable_version(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec) -> SealedVersion:
+    """Resolve a spec like `find_version`, but take a yanked version only if the spec names it exactly.
+
+    An alias whose target was yanked in the meantime is resolved once more.
+
+    Raises:
+        VersionYanked: if the alias still points at a yanked version.
+        AssetNotFound, VersionNotFound, VersionDeleted, AliasNotFound, InvalidVersion, StoreCorrupt: as in
+            `find_version`.
+    """
+    found = await find_version(store, scheme, spec)
+    if found.manifest.is_yanked and spec.alias is not None:
+        found = await find_version(store, scheme, spec)
+        if found.manifest.is_yanked:
+            reason = None if found.manifest.yanked is None else found.manifest.yanked.reason
+            advice = f"it must be named exactly. Move the alias {spec.alias}, or request {found.name}:{found.version}."
+            raise VersionYanked(found.name, found.version, reason, advice)
+    return found
 
 
 async def first_available(store: AssetStore, spec: AssetSpec, versions: Sequence[str]) -> SealedVersion:

@@ -17,6 +17,7 @@ from tools.inspection import contents, exists, keys, store_of
 from tools.interposer import Fail, Interposer, Pause
 from tools.relay import Relay
 from tools.servers import AzureServer, S3Server
+from tools.states import mark_yanked, point
 
 from aioassets import (
     AssetsManager,
@@ -35,6 +36,7 @@ from aioassets import (
     VersionClaimed,
     VersionDeleted,
     VersionDiffers,
+    VersionYanked,
 )
 from aioassets.drivers.protocol import CommonPrefix, Expect, ObjectInfo
 from aioassets.drivers.s3.driver import S3Driver
@@ -295,6 +297,23 @@ class TestSources:
         assert [message for message in caplog.messages if "model:0.1 is yanked in memory://memory/assets" in message]
         assert await there.list_versions("model") == ["0.1", "0.0"]
 
+    async def test_a_yanked_version_is_not_copied_by_an_alias(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, there: AssetsManager, files: Files
+    ) -> None:
+        """A killed move may have left it there. If the alias has been moved since, its new target is copied."""
+        here = make_manager(memory)
+        await push(here, files, "first", "second")
+        await here.set_alias("model", "prod", "0.0")
+        await mark_yanked(store_of(memory), "model", "0.0", "it is broken")
+        with pytest.raises(VersionYanked, match=r"must be named exactly\. Move the alias prod, or request model:0\.0"):
+            await here.copy_version("model@prod", there)
+
+        async def move(moment: str, method: str, key: str) -> None:
+            if (moment, method) == ("before", "read") and key.endswith("0.0.meta"):
+                await point(store_of(memory), "model", "prod", "0.1")
+
+        assert (await make_manager(Interposer(memory, move)).copy_version("model@prod", there)).version == "0.1"
+
     async def test_a_version_that_is_yanked_there_is_not_listed_again(
         self,
         memory: MemoryDriver,
@@ -309,6 +328,18 @@ class TestSources:
         await there.yank_version("model", "0.0", "it is broken")
         assert (await here.copy_version("model", there)).unchanged
         assert await there.list_versions("model") == []
+
+    async def test_an_index_that_has_the_fence_is_not_settled_again(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, target: MemoryDriver, files: Files
+    ) -> None:
+        """A write could take effect late, after the version was restored."""
+        here, there = make_manager(memory), make_manager(recorded := Interposer(target))
+        await push(here, files, "first")
+        await here.copy_version("model", there)
+        await there.yank_version("model", "0.0", "it is broken")
+        before = len(recorded.calls)
+        assert (await here.copy_version("model", there)).unchanged
+        assert recorded.calls[before:].count(("read", "assets/model.versions")) == 1
 
     @pytest.mark.parametrize("kind", ["memory", "local"])
     async def test_damaged_content_is_not_published(
