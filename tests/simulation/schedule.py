@@ -39,8 +39,12 @@ WITHDRAWALS: Final = {
     "remove_alias": 2,
 }
 """Changes of the weights for withdrawals of a few versions."""
+CONTEST: Final = dict.fromkeys(WEIGHTS, 0) | {"yank": 1, "delete": 5, "unyank": 5, "set_alias": 5}
+"""Weights for deletions that lose a version to restorations, which an alias follows."""
 COPIES: Final = {"copy": 6, "copy_renumbered": 4, "promote": 4, "fetch_alias": 6, "set_alias": 6}
 """Further weights, for schedules with copies between two stores."""
+PROMOTIONS: Final = dict.fromkeys(WEIGHTS, 0) | {"create": 4, "update": 4, "yank": 5, "delete": 4, "remove_alias": 2}
+"""Weights for copies that race with withdrawals."""
 MOST_COPIES: Final = 0.4
 """Share of the schedules with copies."""
 STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
@@ -150,6 +154,10 @@ class Style(enum.Enum):
     """Yanks, deletions and moves of aliases that race on a few versions, in any weather."""
     RESTORED = "restored"
     """Yanks and restorations, some of whose requests take effect late, on a store that digests content."""
+    CONTESTED = "contested"
+    """Deletions, restorations and moves of aliases that race on a few versions: nothing else goes wrong."""
+    PROMOTED = "promoted"
+    """Copies and fetches by an alias that race with withdrawals: nothing else goes wrong."""
     CANCELLED = "cancelled"
     """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
 
@@ -174,10 +182,15 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
     if style is Style.RESTORED:
         store, weather = replace(store, etags=True), replace(weather, rate=0.1, kinds=(Kind.LATE,))
         weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 6, "unyank": 6}
+    if style is Style.CONTESTED:
+        weights, weather = CONTEST, replace(weather, rate=0.0)
+    if style is Style.PROMOTED:
+        weights, weather = PROMOTIONS, replace(weather, rate=0.0)
     if style is Style.RACING:
         store = replace(store, etags=False, checks_completion=True)
         weights, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
-    has_copies = weights is not RACE and Random(f"copies/{seed}").random() < MOST_COPIES
+    share = {Style.RACING: 0.0, Style.CONTESTED: 0.0, Style.PROMOTED: 1.0}.get(style, MOST_COPIES)
+    has_copies = weights is not RACE and Random(f"copies/{seed}").random() < share
     steps = _steps(draw, scheme, weather.latency, weights, has_copies=has_copies)
     return Schedule(seed, scheme, store, weather, tuple(steps))
 
