@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -188,15 +189,14 @@ def run(schedule: Schedule, workspace: Workspace, *, traced: bool = False) -> Ou
 
 @contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Create the files that all schedules share, with a remembered probe, so that no schedule probes the store."""
+    """Create the files that all schedules share, with remembered probes, so that no schedule probes a store."""
     with Workspace.made() as made_here:
+        copies = (Step(f"copy{number}", 60.0, "p", "m", "copy", "x", "file1") for number in itertools.count())
+        between_stores = next(step for step in copies if not step.is_within)
         calm = replace(
             made(0),
             weather=Weather(0, 0.01, 0.0, 0.0, tuple(Kind)),
-            steps=(
-                Step("create", 0.0, "p", "m", "create", "x", "file1"),
-                Step("copy", 60.0, "p", "m", "copy", "x", "file1"),
-            ),
+            steps=(Step("create", 0.0, "p", "m", "create", "x", "file1"), between_stores),
         )
         run(calm, made_here)
         gc.collect()
