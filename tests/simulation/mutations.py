@@ -243,18 +243,6 @@ WITHDRAWAL_MUTATIONS: Final = (
 
 COPY_MUTATIONS: Final = (
     Mutation(
-        "fetch by an alias that isn't resolved again",
-        (
-            Patch(
-                "fetch/resolve.py",
-                "if exact_version(self.lookup.spec, self.scheme) is not None or error.version in self.skipped:",
-                "if self.lookup.spec.alias or exact_version(self.lookup.spec, self.scheme) is not None:",
-            ),
-        ),
-        within=2000,
-        style=Style.PROMOTED,
-    ),
-    Mutation(
         "copy of whatever an alias points at",
         (Patch("store/resolve.py", "if found.manifest.is_yanked and spec.alias is not None:", "if False:"),),
         within=2000,
@@ -290,13 +278,8 @@ COPY_MUTATIONS: Final = (
         within=500,
         style=Style.PROMOTED,
     ),
-    Mutation(
-        "copy that leaves an equal version unlisted",
-        (Patch("push/copy.py", "            await self._list_again(found)\n", ""),),
-        within=2000,
-    ),
 )
-"""Mistakes in copying versions, and in following aliases."""
+"""Mistakes in copying versions."""
 
 MUTATIONS: Final = (
     Mutation(
