@@ -1023,7 +1023,7 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the asset has no such version.
             VersionDeleted: if the version was deleted, in the source or the target.
-            VersionYanked: if `spec` has an alias that points at a version that is yanked.
+            VersionYanked: if the alias points at a version that is yanked.
             VersionDiffers: if the target has the version with different content.
             VersionClaimed: if another push to the target holds the number, or was interrupted and left it unusable.
             UsageError: if the version would be copied onto itself, or `spec` names a part.

@@ -392,6 +392,30 @@ async def test_modelkit_sees_no_withdrawn_version(
     assert {path.name for path in (modelkit.folder / "model").iterdir() if path.is_dir()} == {"0.0"}
 
 
+async def test_modelkit_reads_copies_but_no_version_that_was_pruned(
+    modelkit: Modelkit, manager: AssetsManager, file: Path, plain_tree: Path
+) -> None:
+    await modelkit.new(plain_tree, "model", "0.0")
+    await manager.update_asset(plain_tree, "model")
+    await manager.create_asset(file, "copy")
+    assert (await manager.copy_version("model:0.1", manager, name="copy", alias="prod")).version == "0.1"
+    assert (await manager.copy_version("model:0.0", manager, name="copy", renumber=True)).version == "0.2"
+    assert await modelkit.list() == {"copy": ["0.2", "0.1", "0.0"], "model": ["0.1", "0.0"]}
+    for spec in ("copy", "copy:0.1"):
+        assert contents((await modelkit.fetch(spec))["path"]) == contents(plain_tree)
+    assert Path((await modelkit.fetch("copy:0.0"))["path"]).read_bytes() == file.read_bytes()
+
+    await manager.prune(await manager.plan_prune(keep_last=1))
+    assert await modelkit.list() == {"copy": ["0.2", "0.1"], "model": ["0.1"]}
+    shutil.rmtree(modelkit.folder)
+    modelkit.folder.mkdir()
+    for spec in ("copy", "copy:0.1", "model"):
+        assert contents((await modelkit.fetch(spec))["path"]) == contents(plain_tree)
+    for spec in ("copy:0.0", "model:0.0"):
+        with pytest.raises(ModelkitError):
+            await modelkit.fetch(spec)
+
+
 async def test_numbers_go_on_after_modelkit_has_dropped_the_fences(
     modelkit: Modelkit, manager: AssetsManager, plain_tree: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Leases, which keep the versions that a process uses from being evicted.
 
 A lease is an empty file next to the records of a version, whose name identifies its process. It is created before
-the version is looked up, and removed when nothing refers to the lease any more. If the fetch succeeded, the
+the version is looked up, and removed a moment after nothing refers to the lease any more. If the fetch succeeded, the
 modification time of the version's `.used` file then becomes the time of the last use. That file is created while the
 version is held, so that the end of a lease adds no file to a folder that the program may be deleting.
 
@@ -19,6 +19,7 @@ import logging
 import os
 import queue
 import threading
+import time
 import weakref
 from collections import deque
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ from aioassets.runtime.disk import DENIED, reason
 from aioassets.runtime.machine import current_machine
 
 logger = logging.getLogger(__name__)
+
+LINGERS: Final = 1.0
+"""Minimum duration of a lease in seconds, so that repeated fetches of a version share it."""
 
 RENEWED_EVERY: Final = 3600.0
 """Seconds between renewals of a lease. Other machines consider it dead after `usage.LEASE_LASTS`."""
@@ -144,6 +148,7 @@ class _Ending:
 
     def __init__(self) -> None:
         self.live: weakref.WeakValueDictionary[str, Lease] = weakref.WeakValueDictionary()
+        self._recent: list[Lease] = []
         self._released: deque[LeaseFile] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -161,6 +166,12 @@ class _Ending:
                 return
         self.settle()
 
+    def keep(self, lease: Lease) -> None:
+        """Keep a new lease for `LINGERS`, if the thread is running."""
+        if self._thread is not None:
+            self._recent.append(lease)
+            self._wake.put(None)
+
     def add(self, file: LeaseFile) -> None:
         """Schedule the end of a lease. May be called at any point, since it takes no lock."""
         self._released.append(file)
@@ -170,6 +181,7 @@ class _Ending:
     def settle(self) -> None:
         """End all leases to which nothing refers any more. Blocking."""
         with self._lock:
+            self._recent.clear()
             while self._released:
                 self._released.popleft().end()
 
@@ -178,10 +190,18 @@ class _Ending:
         while True:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=max(0.0, renewed + RENEWED_EVERY - elapsed()))
+                time.sleep(LINGERS)
+            self._skip_requests()
             self.settle()
             if elapsed() - renewed >= RENEWED_EVERY:
                 renewed = elapsed()
                 self.renew()
+
+    def _skip_requests(self) -> None:
+        """Skip requests of the thread that came in while it slept. It is about to meet them."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._wake.get_nowait()
 
     def renew(self) -> None:
         """Renew all leases. Blocking."""
@@ -213,6 +233,7 @@ def hold(entry: CacheEntry) -> Lease | None:
     if not _try_create(file, entry.label):
         return None
     lease = _ending.live[key] = Lease(file)
+    _ending.keep(lease)
     return lease
 
 

@@ -203,13 +203,13 @@ class VersionCopy(Publication):
 
     async def _list_again(self, found: AlreadyCopied) -> None:
         """List or fence a version that was there already, because another process may have died before that."""
+        known = self._allocation.index
         if found.is_yanked:
             logger.warning("%s:%s is yanked in %s", self._plan.name, found.version, self._store.url, extra=NOTICE)
-            retry = self._context.lister.retry
-            await settle(self._store, self._scheme, self._plan.name, found.version, retry=retry)
-            return
-        known = self._allocation.index
-        if known is None or found.version not in known.index.versions:
+            if known is None or found.version not in known.index.fences:
+                retry = self._context.lister.retry
+                await settle(self._store, self._scheme, self._plan.name, found.version, retry=retry)
+        elif known is None or found.version not in known.index.versions:
             await self._context.lister.add(self._store, self._plan.name, {found.version}, known=known)
 
     def _description(self, held: HeldClaim, entries: FileTable) -> Manifest:

@@ -211,6 +211,25 @@ async def test_a_killed_copy_is_continued_under_its_number(
     assert contents((await manager.fetch_asset("copy")).path) == contents(source)
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("place", ["s3", "azure", "gcs"], indirect=True)
+async def test_a_killed_copy_by_the_store_is_continued_under_its_number(
+    place: dict[str, Any], driver: Driver, make_manager: ManagerFactory, source: Path, tmp_path: Path
+) -> None:
+    """Wherever it was killed. No other number is used, and `clean` finds nothing afterwards."""
+    manager = make_manager(driver)
+    original = await manager.create_asset(source, "model")
+    moments = ["claimed", "copying", "copied", "before sealing", "sealed"]
+    for name in [moment.replace(" ", "-") for moment in moments]:
+        await kill(place, tmp_path / "victim", name.replace("-", " "), call("copy_to_name", "model:0.0", name))
+        copied = await manager.copy_version("model:0.0", manager, name=name)
+        assert (copied.version, copied.unchanged) == ("0.0", name == "sealed")
+        assert copied.content_digest == (await manager.describe_asset("model:0.0")).content_digest
+        assert await manager.list_versions(name) == [original.version]
+        assert contents((await manager.fetch_asset(name)).path) == contents(source)
+        assert (await manager.plan_clean(name)).removable == ()
+
+
 async def serves_nothing(manager: AssetsManager, *specs: str) -> None:
     """Check that none of these specs is cached."""
     for spec in specs:

@@ -134,6 +134,8 @@ MOMENTS: dict[str, Instrument] = {
     "claimed": at("after", "write", ".meta"),
     "between files": BetweenFiles,
     "inside a file": InsideFile,
+    "copying": at("before", "copy", "/b"),
+    "copied": at("after", "copy", "/b"),
     "before sealing": at("before", "write", ".meta", 2),
     "sealed": at("after", "write", ".meta", 2),
     "before listing": at("before", "write", ".versions"),

@@ -3,11 +3,14 @@
 Each read and each swap is one step, and a process may die before any step. It extends the model of the design by what
 `aioassets/cleanup/withdrawal.py` adds to it: a look at the aliases before the mark, a mark that stays if an earlier
 yank is complete, settling before a deletion begins again, a yank that begins again if it was undone, and cleaning.
+
+The tests explore up to three operations. `python -m cleanup.orders 4` in the folder of the tests explores four.
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -56,6 +59,11 @@ class Process(NamedTuple):
 
 
 Step = Callable[[Process, State], tuple[Process, State]]
+
+
+END: Final = Process("end")
+DEAD: Final = Process("dead")
+ENDED: Final = (END, DEAD)
 
 
 def at(process: Process, step: str, **seen: Any) -> Process:
@@ -178,7 +186,7 @@ def problem_of(world: World, *, was_listed: bool) -> str | None:
     state, processes, died = world
     if not state.content and (state.meta != "deleted" or state.listed):
         return "content of a version that isn't deleted and unlisted is gone"
-    if any(process.step not in ("end", "dead") for process in processes):
+    if any(process not in ENDED for process in processes):
         return None
     if state.listed and (state.meta == "deleted" or (state.meta != "sealed" and not died)):
         return "a withdrawn version is listed"
@@ -189,42 +197,82 @@ def problem_of(world: World, *, was_listed: bool) -> str | None:
     return None
 
 
-def following(world: World, names: tuple[str, ...], *, crashes: bool) -> Iterator[World]:
-    """Iterate over the states after one more step of any process."""
+def following(world: World, names: tuple[str, ...]) -> Iterator[World]:
+    """Iterate over the states after one more step of any process, or the death of one."""
     state, processes, died = world
     for number, process in enumerate(processes):
-        if process.step in ("end", "dead"):
+        if process in ENDED:
             continue
-        others = processes[:number], processes[number + 1 :]
         moved, changed = OPERATIONS[names[number]](process, state)
         if changed.revision <= MOST_CHANGES:
-            yield changed, (*others[0], moved, *others[1]), died
-        if crashes and not died:
-            yield state, (*others[0], Process("dead"), *others[1]), True
+            yield changed, replaced(processes, names, number, END if moved.step == "end" else moved), died
+        if not died:
+            yield state, replaced(processes, names, number, DEAD), True
 
 
-def explored(names: tuple[str, ...], begin: State, *, crashes: bool) -> str | None:
-    """Explore all interleavings of some operations, and return the first problem found."""
+def replaced(
+    processes: tuple[Process, ...], names: tuple[str, ...], number: int, process: Process
+) -> tuple[Process, ...]:
+    """Return processes with another one at a position. Those of equal operations are sorted, as they are symmetric."""
+    changed = [*processes[:number], process, *processes[number + 1 :]]
+    start, stop = names.index(names[number]), len(names) - names[::-1].index(names[number])
+    if stop - start > 1:
+        changed[start:stop] = sorted(changed[start:stop], key=hash)
+    return tuple(changed)
+
+
+class Exploration(NamedTuple):
+    """Result of exploring all interleavings of some operations.
+
+    Attributes:
+        problem: the first problem found.
+        states: the number of states explored.
+    """
+
+    problem: str | None
+    states: int
+
+
+def explored(names: tuple[str, ...], begin: State) -> Exploration:
+    """Explore all interleavings of some operations, of which one may die; stop at the first problem."""
     first: World = (begin, tuple(Process("start") for _ in names), False)
     seen: set[World] = {first}
     waiting: deque[World] = deque([first])
     while waiting:
         world = waiting.popleft()
         if (problem := problem_of(world, was_listed=begin.listed)) is not None:
-            return f"{problem}: {names} from {begin}: {world[0]}"
-        for after in following(world, names, crashes=crashes):
+            return Exploration(f"{problem}: {names} from {begin}: {world[0]}", len(seen))
+        for after in following(world, names):
             if after not in seen:
                 seen.add(after)
                 waiting.append(after)
-    return None
+    return Exploration(None, len(seen))
 
 
-def problems(operations: int) -> Iterator[str]:
-    """Explore all combinations of so many operations, from several states, and yield the problems found."""
+def explorations(operations: int) -> Iterator[tuple[tuple[str, ...], Exploration]]:
+    """Explore all combinations of so many operations, each from several states."""
     begins = [
         State("sealed", 0, listed, "", alias, True) for listed, alias in ((True, None), (False, None), (True, "v"))
     ]
     for names in itertools.combinations_with_replacement(OPERATIONS, operations):
-        for begin, crashes in itertools.product(begins, (False, True)):
-            if (problem := explored(names, begin, crashes=crashes)) is not None:
-                yield problem
+        for begin in begins:
+            yield names, explored(names, begin)
+
+
+def problems(operations: int) -> Iterator[str]:
+    """Explore all combinations of so many operations, and yield the problems found."""
+    return (found.problem for _, found in explorations(operations) if found.problem is not None)
+
+
+def main(operations: int) -> int:
+    """Explore all combinations of so many operations, print each, and return the exit status."""
+    states = failed = 0
+    for names, found in explorations(operations):
+        states, failed = states + found.states, failed + (found.problem is not None)
+        print(f"{found.states:>12,}  {' '.join(names)}  {found.problem or ''}".rstrip(), flush=True)  # noqa: T201
+    print(f"{states:>12,}  states in all, {failed} problems")  # noqa: T201
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -326,11 +326,11 @@ ROUNDS = 12
 
 FETCHING = """
 import asyncio, random, sys
-import aioassets.fetch.eviction
+import aioassets.fetch.eviction, aioassets.fetch.leases
 from aioassets import AssetsManager
 
 store, cache, seed, limit, size, versions, rounds = sys.argv[1:3] + [int(arg) for arg in sys.argv[3:]]
-aioassets.fetch.eviction.RECENT = 0.0
+aioassets.fetch.eviction.RECENT = aioassets.fetch.leases.LINGERS = 0.0
 
 async def main():
     chosen = random.Random(seed)

@@ -56,6 +56,20 @@ async def test_a_version_is_held_until_the_last_result_is_collected(manager: Ass
     assert not await is_held(manager)
 
 
+async def test_repeated_fetches_share_a_lease(
+    manager: AssetsManager, entry: Callable[[], CacheEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise, each fetch of a cached version would create and remove a file. Leases may be ended once meanwhile."""
+    monkeypatch.setattr("aioassets.fetch.leases.LINGERS", 20.0)
+    seen: set[Path] = set()
+    for _ in range(5):
+        await manager.fetch_asset("model:0.0")
+        seen.update(lease_files(entry()))
+    assert len(seen) <= 2
+    await to_thread.run_sync(leases.settle)
+    assert lease_files(entry()) == []
+
+
 async def test_closing_a_result_gives_up_its_own_share_only(manager: AssetsManager) -> None:
     first, second = [await manager.fetch_asset("model:0.0") for _ in range(2)]
     with first:

@@ -9,6 +9,7 @@ import pytest
 from tools.factories import Files, ManagerFactory
 from tools.inspection import store_of
 from tools.interposer import Interposer
+from tools.states import mark_yanked
 
 from aioassets import (
     AccessDenied,
@@ -24,6 +25,7 @@ from aioassets import (
     NotFound,
     PartNotFound,
     UsageError,
+    VersionYanked,
 )
 from aioassets.drivers.protocol import Expect
 from aioassets.model.pusher import Pusher
@@ -54,6 +56,19 @@ async def test_a_lock_keeps_its_versions(
     assert {fetched[spec].path.read_text() for spec in ("model", "model:0", "model@prod")} == {"0"}
     assert (fetched["tree[weights]"].path / "w.bin").read_bytes() == b"w" * 3000
     assert await manager.lock_assets(specs) != lock
+
+
+async def test_a_yanked_version_is_locked_only_by_its_exact_number(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(files("0"), "model")
+    await set_alias(memory, "model", "prod", "0.0")
+    await mark_yanked(store_of(memory), "model", "0.0", "it is broken")
+    assert "0.0" in await manager.lock_assets(["model:0.0"])
+    with pytest.raises(BulkError) as failure:
+        await manager.lock_assets(["model@prod"])
+    assert [type(error) for error in failure.value.failed.values()] == [VersionYanked]
 
 
 async def test_a_lock_is_read_from_a_file(

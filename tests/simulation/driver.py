@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from functools import partial
 from typing import TypeVar
 
-from aioassets.drivers.contents import holds, upload_by
+from aioassets.drivers.contents import copied_before, holds, present, upload_by
 from aioassets.drivers.parts import PartedUpload, UploadDropped, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -45,10 +45,11 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
         server: the store.
         network: the simulated network.
         dispatcher: the budget and retries of the process.
+        url: the URL of the store. Drivers with different URLs can't copy from each other, although they share a server.
     """
 
-    def __init__(self, server: Server, network: Network, dispatcher: Dispatcher) -> None:
-        self.url = self.identity = URL
+    def __init__(self, server: Server, network: Network, dispatcher: Dispatcher, url: str = URL) -> None:
+        self.url = self.identity = url
         self._server = server
         self._network = network
         self._dispatcher = dispatcher
@@ -138,7 +139,23 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
             yield data
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        raise NotSameStore(info.key)
+        if not isinstance(source, SimulatedDriver) or source.url != self.url:
+            raise NotSameStore(info.key)
+        try:
+            await self._copy(info, key, effects)
+        except PreconditionFailed:
+            return await copied_before(source, info, self, partial(self.stat, key))
+        return await self.stat(key)
+
+    async def _copy(self, info: ObjectInfo, key: str, effects: Effects | None) -> None:
+        """Look first, as the S3 driver does, because the store may ignore the condition."""
+        if await present(self, key) is not None:
+            raise PreconditionFailed(key)
+        await self._send(
+            f"copy {info.key} to {key}",
+            lambda skew: self._server.copy(info.key, info.revision, key, skew),
+            effects=effects,
+        )
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         after, more = "", True

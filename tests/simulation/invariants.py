@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 from typing import Final
 
-from aioassets.errors import PublicationUncertain, StoreUnavailable
+from aioassets import CopyResult
+from aioassets.errors import (
+    AliasNotFound,
+    PublicationUncertain,
+    StoreUnavailable,
+    VersionDeleted,
+    VersionDiffers,
+    VersionYanked,
+)
 from aioassets.model.aliases import AliasTable
 from aioassets.model.claim import DEAD_AFTER, Claim, ClaimState
 from aioassets.model.documents import parse_meta
@@ -18,14 +27,16 @@ from aioassets.model.manifest import Manifest
 from aioassets.model.tombstone import Tombstone
 from simulation import sources
 from simulation.network import Garbled, Network
-from simulation.schedule import Step
+from simulation.schedule import ALIAS, COPYING, OTHER, Step
 from simulation.server import Server, Stored
 
 LAYOUT = Layout("assets")
 VersionId = tuple[str, str]
 
 
-TOUCHING: Final = frozenset({"yank", "unyank", "delete", "set_alias", "remove_alias", "clean", "clean_all", "publish"})
+TOUCHING: Final = frozenset(
+    {"yank", "unyank", "delete", "set_alias", "remove_alias", "clean", "clean_all", "publish", *COPYING}
+)
 """Kinds of operations that yank, restore or delete versions, finish that, or move aliases."""
 INTERRUPTED: Final = ("cancelled", "StoreUnavailable", "Garbled", "VersionContended")
 """Beginnings of outcomes after which such an operation may have left a version between two states."""
@@ -40,6 +51,8 @@ class _Sealed:
     marks: list[str] = field(default_factory=list)
     yanks: set[str] = field(default_factory=set)
     state: Manifest | Tombstone | None = None
+    withdrawn: list[float] = field(default_factory=list)
+    withdrawn_since: float | None = None
 
     @property
     def is_deleted(self) -> bool:
@@ -78,21 +91,31 @@ class Judge:
     _failed: set[str] = field(default_factory=set)
     _acknowledged: dict[VersionId, str] = field(default_factory=dict)
     _aliases: dict[str, AliasTable] = field(default_factory=dict)
+    _targets: dict[str, list[tuple[float, str | None]]] = field(default_factory=dict)
+    _begun: dict[str, float] = field(default_factory=dict)
+    _copied: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     # Changes in the store
 
     def changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
-        asset, _, rest = key.removeprefix(LAYOUT.root).partition("/")
+        name = key.removeprefix(LAYOUT.root)
+        store = OTHER if name.startswith(OTHER) else ""
+        asset, _, rest = name.removeprefix(store).partition("/")
         if asset.startswith("."):
             return
+        asset = store + asset
         if asset.endswith(".aliases"):
-            self._aliases[asset.removesuffix(".aliases")] = AliasTable.from_json(after or b"{}")
+            self._aliases_changed(asset.removesuffix(".aliases"), AliasTable.from_json(after or b"{}"))
         elif not rest:
             self._index_changed(asset.removesuffix(".versions"), before, after)
         elif rest.endswith(".meta"):
             self._meta_changed(asset, rest.removesuffix(".meta"), after)
         else:
             self._content_changed(asset, rest.partition("/")[0], key, before, after)
+
+    def _aliases_changed(self, asset: str, table: AliasTable) -> None:
+        self._aliases[asset] = table
+        self._targets.setdefault(asset, []).append((self.network.loop.time(), table.target(ALIAS)))
 
     def _index_changed(self, asset: str, before: bytes | None, after: bytes | None) -> None:
         was, now = _index_of(before), _index_of(after)
@@ -160,6 +183,11 @@ class Judge:
             self._broken("a version was deleted without being yanked", f"{asset}:{version}")
         sealed.marks.append(mark.token)
         sealed.state = now
+        if sealed.withdrawn_since is None and _fence_of(sealed) is not None:
+            sealed.withdrawn_since = self.network.loop.time()
+            sealed.withdrawn.append(sealed.withdrawn_since)
+        elif _fence_of(sealed) is None:
+            sealed.withdrawn_since = None
 
     def _release(self, asset: str, version: str) -> None:
         self._released.add((asset, version, self.network.acting))
@@ -176,14 +204,30 @@ class Judge:
             if self._digest(key) != digest:
                 self._broken("a version was sealed without its content", key)
         step = self.steps.get(label)
-        if step is None or digests != _digests_of(asset, version, step.source):
+        if step is None or digests != self._expected(asset, version, manifest, step):
             self._broken("a version was sealed with other content than was pushed", f"{asset}:{version} of {label}")
         if label in self._failed:
             self._broken("a push that failed for certain was published", f"{asset}:{version} of {label}")
         if step is not None and step.kind == "create" and self._creators.setdefault(asset, label) != label:
             self._broken("two creates of one asset were sealed", f"{self._creators[asset]} and {label}")
 
+    def _expected(self, asset: str, version: str, manifest: Manifest, step: Step) -> dict[str, str]:
+        """Return the digests of a push's source, or those of the version that a manifest names as its origin."""
+        if step.kind not in COPYING:
+            return _digests_of(asset, version, step.source)
+        assert manifest.origin is not None
+        original = self._sealed[step.asset, manifest.origin.version]
+        if (manifest.content_digest, manifest.is_yanked) != (original.manifest.content_digest, False):
+            self._broken("a copy was sealed with another digest, or yanked", f"{asset}:{version} of {step.label}")
+        if step.kind != "copy_renumbered" and version != manifest.origin.version:
+            self._broken("a copy was sealed under another number", f"{asset}:{version} of {step.label}")
+        return _moved(original.digests, (step.asset, manifest.origin.version), (asset, version))
+
     def _content_changed(self, asset: str, version: str, key: str, before: bytes | None, after: bytes | None) -> None:
+        step = self.steps.get(self.network.acting)
+        is_overwritten = before is not None and after is not None and before != after
+        if step is not None and step.kind in COPYING and is_overwritten and self._is_careful():
+            self._broken("a copy overwrote an object", f"{key} by {step.label}")
         if after is not None and (asset, version, self.network.acting) in self._released:
             self._broken("content appeared under a number that its pusher had released", key)
         if key in self._content and after is None:
@@ -197,12 +241,30 @@ class Judge:
             if isinstance(state, Claim) and state.state is ClaimState.CLAIMED:
                 self._broken("content was deleted under a claim", f"{key} by {self.network.acting}")
 
+    def _is_careful(self) -> bool:
+        """Return whether the store honours the condition of every request."""
+        assert self.server is not None
+        return self.server.kinds.checks_completion
+
     def _check_deletion(self, asset: str, version: str, key: str) -> None:
         index = self._index(asset)
         if not self._sealed[asset, version].is_deleted:
             self._broken("content of a sealed version was changed", key)
         elif version in index.versions or index.fences.get(version) is not Fence.DELETED:
             self._broken("content was deleted before its version was fenced", key)
+
+    def copies(self) -> list[tuple[Step, str, str]]:
+        """Return copies that succeeded, with the versions of the original and the copy, and can be repeated."""
+        found = [(self.steps[label], *versions) for label, versions in self._copied.items()]
+        return [
+            (step, version, copy)
+            for step, version, copy in found
+            if not self._sealed[step.asset, version].is_deleted and _fence_of(self._sealed[step.target, copy]) is None
+        ]
+
+    def begun(self, step: Step) -> None:
+        """Record the beginning of an operation."""
+        self._begun[step.label] = self.network.loop.time()
 
     def any_sealed(self, step: Step) -> str | None:
         """Return a sealed version for an operation, which may be yanked or deleted; `None` if there is none."""
@@ -235,14 +297,83 @@ class Judge:
         known = type(error) in expected or (isinstance(error, Garbled) and had_fault)
         if not known or (isinstance(error, StoreUnavailable) and not had_fault):
             self._broken("an operation failed without a reason", f"{step.label}: {error!r}")
-        if not isinstance(error, PublicationUncertain):
+        self._check_refusal(step, error)
+        if not isinstance(error, PublicationUncertain) and step.kind != "promote":  # its alias is moved after the copy
             self._failed.add(step.label)
             for (asset, version), found in self._sealed.items():
                 if found.label == step.label:
                     self._broken("a push that failed for certain was published", f"{asset}:{version} of {step.label}")
 
+    def _check_refusal(self, step: Step, error: Exception) -> None:
+        """Check the reason for which an operation was refused."""
+        is_by_alias = step.kind in ("fetch_alias", "promote")
+        if isinstance(error, AliasNotFound) and is_by_alias and None not in self._named(step):
+            self._broken("an alias wasn't found", step.label)
+        if isinstance(error, VersionYanked | VersionDeleted) and step.kind == "fetch_alias":
+            found = self._sealed[step.asset, error.version]
+            if not found.withdrawn or error.version not in self._named(step, since=found.withdrawn[0]):
+                self._broken("a fetch by an alias trusted its first answer", f"{step.label}: {error.version}")
+        if isinstance(error, VersionDiffers):
+            one, other = ((asset, error.version) for asset in (step.asset, step.target))
+            there = self._sealed.get(other)
+            if there is None or there.digests == _moved(self._sealed[one].digests, one, other):
+                self._broken("a copy was refused although nothing else is there", f"{step.label}: {error.version}")
+
+    def _named(self, step: Step, *, since: float = 0.0) -> set[str | None]:
+        """Return what the alias of an asset pointed at since an operation began, or since a later time."""
+        since = max(since, self._begun[step.label])
+        moves = [(0.0, None), *self._targets.get(step.asset, ())]
+        first = max(number for number, (time, _) in enumerate(moves) if time <= since)
+        return {target for _, target in moves[first:]}
+
+    def fetched_by_alias(self, step: Step, version: str, files: Mapping[str, bytes]) -> None:
+        """Check a fetch by the alias that succeeded."""
+        if version not in self._named(step):
+            self._broken("a fetch gave a version that its alias never pointed at", f"{step.label}: {version}")
+        self._check_available(step, version)
+        self.fetched(step, version, files)
+
+    def _check_available(self, step: Step, version: str) -> None:
+        """Check that a version, which an operation didn't name exactly, wasn't withdrawn all the time."""
+        found = self._sealed.get((step.asset, version))
+        if found is not None and (found.withdrawn_since or inf) < self._begun[step.label]:
+            self._broken("a withdrawn version was used that wasn't named exactly", f"{step.label}: {version}")
+
+    def promoted(self, step: Step, result: CopyResult) -> None:
+        """Check a copy by an alias that succeeded."""
+        version = result.source.rpartition(":")[2]
+        if version not in self._named(step):
+            self._broken("a copy took a version that its alias never pointed at", f"{step.label}: {version}")
+        self._check_available(step, version)
+        self.copied(step, result, renumber=False)
+
+    def copied(self, step: Step, result: CopyResult, *, renumber: bool) -> None:
+        """Check a copy that succeeded."""
+        version, what = result.source.rpartition(":")[2], f"{step.label}: {step.target}:{result.version}"
+        one, other = (step.asset, version), (step.target, result.version)
+        original, copy = self._sealed[one], self._sealed.get(other)
+        if copy is None or copy.digests != _moved(original.digests, one, other):
+            self._broken("a copy succeeded without an equal version", what)
+            return
+        if result.content_digest != copy.manifest.content_digest:
+            self._broken("a copy returned another digest", what)
+        if result.version != version and not (renumber and self._is_taken(step.target, version)):
+            self._broken("a copy has another number for no reason", what)
+        if result.unchanged:
+            self._ended(step, f"{result.version} was there")
+            if result.version not in self._index(step.target).numbers and not copy.yanks:
+                self._broken("a copy was there, and isn't listed", what)
+        else:
+            self.pushed(replace(step, asset=step.target), result.version)
+        self._copied[step.label] = (version, result.version)
+
+    def _is_taken(self, asset: str, version: str) -> bool:
+        return LAYOUT.meta(asset, version) in self._objects() or version in self._index(asset).numbers
+
     def fetched(self, step: Step, version: str, files: Mapping[str, bytes]) -> None:
         """Check a fetch that succeeded."""
+        if step.kind == "fetch":
+            self._check_available(step, version)
         self._ended(step, version)
         found = self._sealed.get((step.asset, version))
         digests = {LAYOUT.content(step.asset, version, path): _sha256(data) for path, data in files.items()}
@@ -302,7 +433,7 @@ class Judge:
             lane = self.network.lanes.get(step.label)
             outcome = self.outcomes.get(step.label)
             died = outcome is None and (lane is None or lane.is_dead)
-            if step.asset == asset and step.kind in TOUCHING and (died or (outcome or "").startswith(INTERRUPTED)):
+            if step.target == asset and step.kind in TOUCHING and (died or (outcome or "").startswith(INTERRUPTED)):
                 return True
         return False
 
@@ -344,6 +475,12 @@ def _fence_of(sealed: _Sealed) -> Fence | None:
 
 def _digests_of(asset: str, version: str, source: str) -> dict[str, str]:
     return {LAYOUT.content(asset, version, path): _sha256(data) for path, data in sources.content(source).items()}
+
+
+def _moved(digests: Mapping[str, str], one: VersionId, other: VersionId) -> dict[str, str]:
+    """Return digests by key, as those of another version."""
+    old, new = LAYOUT.content(*one), LAYOUT.content(*other)
+    return {new + key.removeprefix(old): digest for key, digest in digests.items()}
 
 
 def _sha256(data: bytes) -> str:

@@ -139,8 +139,8 @@ WITHDRAWAL_MUTATIONS: Final = (
     Mutation(
         "deletion that begins again without settling",
         (Patch("cleanup/withdrawal.py", "        if buried is None:", "        if False:"),),
-        within=2000,
-        style=Style.WITHDRAWN,
+        within=500,
+        style=Style.CONTESTED,
     ),
     Mutation(
         "deletion of content before the fence is final",
@@ -240,6 +240,46 @@ WITHDRAWAL_MUTATIONS: Final = (
     ),
 )
 """Mistakes in yanking, deleting and restoring versions, and in moving aliases."""
+
+COPY_MUTATIONS: Final = (
+    Mutation(
+        "copy of whatever an alias points at",
+        (Patch("store/resolve.py", "if found.manifest.is_yanked and spec.alias is not None:", "if False:"),),
+        within=2000,
+        style=Style.WITHDRAWN,
+    ),
+    Mutation(
+        "copy that takes other content for its own",
+        (Patch("push/exact.py", "if await in_thread(same_content, self._source.manifest, found):", "if True:"),),
+        within=500,
+        style=Style.PROMOTED,
+    ),
+    Mutation(
+        "copy that is yanked like its original",
+        (Patch("push/copy.py", "            mark=None,\n            is_yanked=False,\n", ""),),
+        within=500,
+        style=Style.PROMOTED,
+    ),
+    Mutation(
+        "copy under another number that wasn't asked for",
+        (Patch("push/exact.py", "        if not self._renumber:\n", "        if False:\n"),),
+        within=500,
+        style=Style.PROMOTED,
+    ),
+    Mutation(
+        "copy that doesn't look why its original is missing",
+        (
+            Patch(
+                "push/copy.py",
+                "        except SourceChanged as error:\n            raise await _explained(self._source,",
+                "        except ZeroDivisionError as error:\n            raise await _explained(self._source,",
+            ),
+        ),
+        within=500,
+        style=Style.PROMOTED,
+    ),
+)
+"""Mistakes in copying versions."""
 
 MUTATIONS: Final = (
     Mutation(
@@ -443,6 +483,7 @@ MUTATIONS: Final = (
         within=500,
     ),
     *WITHDRAWAL_MUTATIONS,
+    *COPY_MUTATIONS,
 )
 
 

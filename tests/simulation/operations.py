@@ -16,19 +16,21 @@ from aioassets.errors import (
     PublicationUncertain,
     PushContended,
     StoreUnavailable,
+    VersionClaimed,
     VersionContended,
     VersionDeleted,
+    VersionDiffers,
     VersionInUse,
     VersionNotFound,
     VersionYanked,
 )
 from aioassets.model.leftovers import LeftoverKind
 from simulation.processes import Process
-from simulation.schedule import Step
+from simulation.schedule import ALIAS, Step
 
-ALIAS: Final = "prod"
 WITHDRAWN: Final = (VersionYanked, VersionDeleted)
 PUSH_ERRORS: Final = (StoreUnavailable, PublicationUncertain, PushContended)
+COPY_ERRORS: Final = (*PUSH_ERRORS, VersionClaimed, VersionDeleted, VersionDiffers)
 
 
 async def create(process: Process, step: Step) -> None:
@@ -65,6 +67,25 @@ async def fetch_exact(process: Process, step: Step) -> None:
     if (version := process.judge.any_sealed(step)) is None:
         return process.judge.done(step, "nothing to fetch")
     return process.judge.fetched(step, *await process.fetch(f"{step.asset}:{version}"))
+
+
+async def fetch_alias(process: Process, step: Step) -> None:
+    fetched = await process.fetch(f"{step.asset}@{ALIAS}")
+    process.judge.fetched_by_alias(step, *fetched)
+
+
+async def copy(process: Process, step: Step, *, renumber: bool = False) -> None:
+    """Copy a version to the other store, which the store does itself or not."""
+    if (version := process.judge.any_sealed(step)) is None:
+        return process.judge.done(step, "nothing to copy")
+    result = await process.copy(step.asset, f":{version}", within=step.is_within, renumber=renumber)
+    return process.judge.copied(step, result, renumber=renumber)
+
+
+async def promote(process: Process, step: Step) -> None:
+    """Copy what an alias points at, and point the alias of the other store at the copy."""
+    result = await process.copy(step.asset, f"@{ALIAS}", within=step.is_within, alias=ALIAS)
+    process.judge.promoted(step, result)
 
 
 async def publish(process: Process, step: Step) -> None:
@@ -118,6 +139,10 @@ OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
     "clean_all": (partial(clean, older_than=timedelta()), (AssetNotFound, StoreUnavailable)),
     "fetch": (fetch, (AssetNotFound, VersionNotFound, VersionDeleted, StoreUnavailable)),
     "fetch_exact": (fetch_exact, (VersionDeleted, StoreUnavailable)),
+    "fetch_alias": (fetch_alias, (AliasNotFound, AssetNotFound, *WITHDRAWN, StoreUnavailable)),
+    "copy": (copy, COPY_ERRORS),
+    "copy_renumbered": (partial(copy, renumber=True), COPY_ERRORS),
+    "promote": (promote, (*COPY_ERRORS, AliasNotFound, AssetNotFound, VersionYanked)),
     "publish": (publish, (AssetNotFound, VersionNotFound, StoreUnavailable, *WITHDRAWN, VersionContended)),
     "yank": (yank, (VersionDeleted, VersionInUse, VersionContended, StoreUnavailable)),
     "unyank": (unyank, (VersionDeleted, VersionContended, StoreUnavailable)),
@@ -131,6 +156,7 @@ OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
 async def perform(process: Process, step: Step) -> None:
     """Perform an operation, and report its outcome to the judge."""
     work, expected = OPERATIONS[step.kind]
+    process.judge.begun(step)
     try:
         with suppress(asyncio.CancelledError):
             await work(process, step)

@@ -9,8 +9,9 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from aioassets import AssetsManager
+from aioassets import AssetsManager, CopyResult
 from aioassets.model.pusher import Pusher
 from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
 from aioassets.runtime.dispatch import Dispatcher
@@ -18,9 +19,10 @@ from aioassets.runtime.machine import Claimant, Machine, on_machine
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.threads import without_threads
 from simulation.driver import SimulatedDriver
-from simulation.invariants import Judge
+from simulation.invariants import LAYOUT, Judge
 from simulation.loop import LANE, Lane
-from simulation.network import Network
+from simulation.network import OTHER_URL, URL, Network
+from simulation.schedule import OTHER, counterpart
 from simulation.server import BEGINNING, Server
 from simulation.sources import Workspace
 
@@ -58,6 +60,7 @@ class Process:
         lane: the lane of its callbacks.
         context: the context of its tasks.
         manager: its manager.
+        elsewhere: its manager of the other store.
         judge: the checker of its results.
         workspace: the folders of its files.
         new_manager: a function that returns another manager, with an empty cache.
@@ -66,6 +69,7 @@ class Process:
     lane: Lane
     context: Context
     manager: AssetsManager
+    elsewhere: AssetsManager
     judge: Judge
     workspace: Workspace
     new_manager: Callable[[], AssetsManager]
@@ -78,6 +82,20 @@ class Process:
         )
         found = {each.relative_to(fetched.path).as_posix(): each.read_bytes() for each in files}
         return fetched.version, {path if path != "." else "": data for path, data in found.items()}
+
+    async def copy(self, asset: str, which: str, *, within: bool, **options: Any) -> CopyResult:
+        """Copy a version to the other store.
+
+        Args:
+            asset: the asset.
+            which: the rest of the spec, such as `:1.2`.
+            within: whether to copy between assets of one store, which then copies the bytes itself.
+            **options: the options of `AssetsManager.copy_version`.
+        """
+        if within:
+            return await self.manager.copy_version(asset + which, self.manager, name=counterpart(asset), **options)
+        ends = (self.elsewhere, self.manager) if asset.startswith(OTHER) else (self.manager, self.elsewhere)
+        return await ends[0].copy_version(asset.removeprefix(OTHER) + which, ends[1], **options)
 
 
 @dataclass(slots=True)
@@ -122,18 +140,22 @@ class Processes:
             context = copy_context()
         context.run(LANE.set, lane)
         manager = self.manager(name, self.workspace.cache)
-        return Process(lane, context, manager, self.judge, self.workspace, partial(self._new_fetcher, name))
+        elsewhere = self.manager(f"{name} elsewhere", self.workspace.cache, is_other=True)
+        return Process(lane, context, manager, elsewhere, self.judge, self.workspace, partial(self._new_fetcher, name))
 
     def _new_fetcher(self, name: str) -> AssetsManager:
         self._fetchers += 1
         return self.manager(name, self.folder / str(self._fetchers))
 
-    def manager(self, name: str, assets_dir: Path) -> AssetsManager:
-        """Return a new manager."""
-        loop = self.network.loop
+    def manager(self, name: str, assets_dir: Path, *, is_other: bool = False) -> AssetsManager:
+        """Return a new manager, of the other store if this is requested."""
+        loop, prefix = self.network.loop, LAYOUT.prefix
         retry = RetryPolicy(clock=loop.time, jitter=Random(f"{self.seed}/{name}").random)
-        driver = SimulatedDriver(self.server, self.network, Dispatcher(retry=retry))
-        return AssetsManager(driver=driver, assets_dir=assets_dir, versioning=self._scheme(), retry=retry)
+        driver = SimulatedDriver(self.server, self.network, Dispatcher(retry=retry), OTHER_URL if is_other else URL)
+        prefix = f"{prefix}/{OTHER.rstrip('/')}" if is_other else prefix
+        return AssetsManager(
+            driver=driver, assetsmanager_prefix=prefix, assets_dir=assets_dir, versioning=self._scheme(), retry=retry
+        )
 
     def _scheme(self) -> VersioningScheme:
         if self.scheme == "major_minor":

@@ -39,6 +39,14 @@ WITHDRAWALS: Final = {
     "remove_alias": 2,
 }
 """Changes of the weights for withdrawals of a few versions."""
+CONTEST: Final = dict.fromkeys(WEIGHTS, 0) | {"yank": 1, "delete": 5, "unyank": 5, "set_alias": 5}
+"""Weights for deletions that lose a version to restorations, which an alias follows."""
+COPIES: Final = {"copy": 6, "copy_renumbered": 4, "promote": 4, "fetch_alias": 6, "set_alias": 6}
+"""Further weights, for schedules with copies between two stores."""
+PROMOTIONS: Final = dict.fromkeys(WEIGHTS, 0) | {"create": 4, "update": 4, "yank": 5, "delete": 4, "remove_alias": 2}
+"""Weights for copies that race with withdrawals."""
+MOST_COPIES: Final = 0.4
+"""Share of the schedules with copies."""
 STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
 """Changes of the weights. `RACE` has creates and cleaning only; without changes, the asset is created first."""
 IMPOSSIBLE: Final = {("simple_date", "bump_major")}
@@ -54,6 +62,15 @@ THEMES: Final[tuple[tuple[Kind, ...], ...]] = (
 """Faults that occur together. Many faults of few kinds find most bugs."""
 MACHINES: Final = ("m1", "m2")
 ASSETS: Final = ("x", "y")
+ALIAS: Final = "prod"
+OTHER: Final = "other/"
+"""Prefix of the assets of another store, which managers of the first one reach as assets of these names."""
+COPYING: Final = frozenset({"copy", "copy_renumbered", "promote"})
+
+
+def counterpart(asset: str) -> str:
+    """Return the asset of the same name in the other store."""
+    return asset.removeprefix(OTHER) if asset.startswith(OTHER) else OTHER + asset
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,16 @@ class Step:
     asset: str
     source: str
     delay: float = 0.0
+
+    @property
+    def target(self) -> str:
+        """The asset that the operation may change. Copies go from one store to the other."""
+        return counterpart(self.asset) if self.kind in COPYING else self.asset
+
+    @property
+    def is_within(self) -> bool:
+        """Whether to copy between assets of one store, which then copies the bytes itself."""
+        return Random(f"within/{self.label}/{self.at}").random() < 0.5
 
     def __str__(self) -> str:
         what = f"{self.kind} {self.asset} from {self.source}"
@@ -127,6 +154,10 @@ class Style(enum.Enum):
     """Yanks, deletions and moves of aliases that race on a few versions, in any weather."""
     RESTORED = "restored"
     """Yanks and restorations, some of whose requests take effect late, on a store that digests content."""
+    CONTESTED = "contested"
+    """Deletions, restorations and moves of aliases that race on a few versions: nothing else goes wrong."""
+    PROMOTED = "promoted"
+    """Copies and fetches by an alias that race with withdrawals: nothing else goes wrong."""
     CANCELLED = "cancelled"
     """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
 
@@ -150,11 +181,18 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
         weights = WITHDRAWALS
     if style is Style.RESTORED:
         store, weather = replace(store, etags=True), replace(weather, rate=0.1, kinds=(Kind.LATE,))
-        weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 1, "unyank": 1}
+        weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 6, "unyank": 6}
+    if style is Style.CONTESTED:
+        weights, weather = CONTEST, replace(weather, rate=0.0)
+    if style is Style.PROMOTED:
+        weights, weather = PROMOTIONS, replace(weather, rate=0.0)
     if style is Style.RACING:
         store = replace(store, etags=False, checks_completion=True)
         weights, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
-    return Schedule(seed, scheme, store, weather, tuple(_steps(draw, scheme, weather.latency, weights)))
+    share = {Style.RACING: 0.0, Style.CONTESTED: 0.0, Style.PROMOTED: 1.0}.get(style, MOST_COPIES)
+    has_copies = weights is not RACE and Random(f"copies/{seed}").random() < share
+    steps = _steps(draw, scheme, weather.latency, weights, has_copies=has_copies)
+    return Schedule(seed, scheme, store, weather, tuple(steps))
 
 
 def _cancelled_creates(seed: int) -> Schedule:
@@ -168,14 +206,16 @@ def _cancelled_creates(seed: int) -> Schedule:
     return Schedule(seed, "major_minor", Kinds(False, True, draw.random() < 0.5), weather, tuple(steps))
 
 
-def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> Iterator[Step]:
+def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int], *, has_copies: bool) -> Iterator[Step]:
     """Generate waves of concurrent operations. Later waves find what earlier ones left."""
     is_race = style is RACE
     assets = ASSETS[: 1 if style else draw.choice([1, 1, 2])]
+    if has_copies:
+        assets, style = (assets[0], assets[0], counterpart(assets[0])), {**style, **COPIES}
     processes = [(f"p{number}", draw.choice(MACHINES)) for number in range(draw.randint(2, 5))]
     sources = draw.choice([draw.sample(NAMES, 2), NAMES[:2], NAMES[:1], NAMES[4:6]])
     kinds = {kind: weight for kind, weight in {**WEIGHTS, **style}.items() if (scheme, kind) not in IMPOSSIBLE}
-    number, begins = 0, 0.0
+    number, begins, head_start = 0, 0.0, latency * (40 if has_copies else 10)
     for _ in range(draw.choice([1, 2, 2, 3])):
         crowd = latency * draw.choice([3, 10, 30])
         for _ in range(draw.randint(2, 8 if style else 5)):
@@ -183,10 +223,11 @@ def _steps(draw: Random, scheme: str, latency: float, style: dict[str, int]) -> 
             kind = draw.choices([*kinds], [*kinds.values()])[0]
             if not number and not is_race:
                 kind = "create"
-            at = begins + draw.uniform(0, crowd) + (latency * 10 if number and not is_race else 0)
-            number += 1
+            at = begins + draw.uniform(0, crowd) + (head_start if number and not is_race else 0)
             delay = draw.choice([0.0, 10.0, 50.0, HOUR]) if kind == "push_later" else draw.choice([0.0, latency * 10])
-            yield Step(f"{kind}{number}", at, process, machine, kind, draw.choice(assets), draw.choice(sources), delay)
+            asset = draw.choice(assets) if number or not has_copies else assets[0]
+            number += 1
+            yield Step(f"{kind}{number}", at, process, machine, kind, asset, draw.choice(sources), delay)
         begins += draw.choice([10 * latency, 20 * MINUTE, 2 * HOUR, 10 * HOUR])
         # New processes replace killed ones.
         processes = [(name + draw.choice(["", "+"]), machine) for name, machine in processes]

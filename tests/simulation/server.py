@@ -23,7 +23,7 @@ class Kinds:
 
     Attributes:
         etags: whether a revision is a digest of the content, as on S3, instead of a unique number.
-        checks_completion: whether the completion of a multipart upload honours its condition.
+        checks_completion: whether copies, and the completion of a multipart upload, honour their condition.
         checksums: whether the store reports checksums.
     """
 
@@ -122,6 +122,16 @@ class Server:
     def delete(self, key: str) -> None:
         if (found := self.objects.pop(key, None)) is not None:
             self._watcher.changed(key, found.data, None)
+
+    def copy(self, source: str, revision: Revision, key: str, skew: float) -> None:
+        """Copy one revision of an object, and honour the condition that there is none at the key, if any is honoured.
+
+        Like `complete`, because stores that ignore the condition of one ignore that of the other as well.
+        """
+        found = self._get(source)
+        if found.revision != revision:
+            raise PreconditionFailed(source)
+        self.write(key, found.data, Expect.ABSENT if self.kinds.checks_completion else Expect.ANYTHING, skew)
 
     def begin(self, key: str, skew: float) -> str:
         upload = f"upload{next(self._numbers)}"

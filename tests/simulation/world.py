@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -117,10 +118,19 @@ class World:
     async def _afterwards(self, process: Process) -> None:
         """Check that everything still works, and that cleaning terminates."""
         try:
-            for asset in sorted({step.asset for step in self._schedule.steps}):
+            await self._repeat_copies(process)
+            for asset in sorted({each for step in self._schedule.steps for each in (step.asset, step.target)}):
                 await self._look_at(process, asset)
         except Exception as error:
             self._judge.expect(False, "something fails in calm weather", repr(error))
+
+    async def _repeat_copies(self, process: Process) -> None:
+        for step, version, copied in self._judge.copies():
+            SENDER.get().label = f"then repeat {step.label}"
+            is_renumbered = step.kind == "copy_renumbered"
+            again = await process.copy(step.asset, f":{version}", within=step.is_within, renumber=is_renumbered)
+            what = f"{step.label}: {copied} and {again.version}"
+            self._judge.expect(again.unchanged, "repeating a copy isn't without effect", what)
 
     async def _look_at(self, process: Process, asset: str) -> None:
         judge, source = self._judge, process.workspace.source(self._schedule.steps[0].source)
@@ -179,12 +189,14 @@ def run(schedule: Schedule, workspace: Workspace, *, traced: bool = False) -> Ou
 
 @contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Create the files that all schedules share, with a remembered probe, so that no schedule probes the store."""
+    """Create the files that all schedules share, with remembered probes, so that no schedule probes a store."""
     with Workspace.made() as made_here:
+        copies = (Step(f"copy{number}", 60.0, "p", "m", "copy", "x", "file1") for number in itertools.count())
+        between_stores = next(step for step in copies if not step.is_within)
         calm = replace(
             made(0),
             weather=Weather(0, 0.01, 0.0, 0.0, tuple(Kind)),
-            steps=(Step("create", 0.0, "p", "m", "create", "x", "file1"),),
+            steps=(Step("create", 0.0, "p", "m", "create", "x", "file1"), between_stores),
         )
         run(calm, made_here)
         gc.collect()
