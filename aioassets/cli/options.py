@@ -47,19 +47,24 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
 
 
 class Duration(click.ParamType[timedelta]):
-    """A parameter type for durations such as `90s`, `24h` or `1d12h`, which are converted to `timedelta`."""
+    """A parameter type for durations such as `90s`, `2w` or `1d12h`, which are converted to `timedelta`."""
 
     name = "DURATION"
-    _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Convert a value from the command line."""
         if isinstance(value, timedelta):
             return value
         text = str(value).strip()
-        if not re.fullmatch(r"(?:[0-9]{1,6}[smhd])+", text):
-            self.fail(f"{value!r} is not a duration. Examples: 0s, 15m, 24h, 7d.", param, ctx)
-        parts = re.findall(r"([0-9]+)([smhd])", text)
+        if not re.fullmatch(r"(?:[0-9]{1,6}[smhdw]){1,5}", text):
+            self.fail(
+                f"{value!r} is not a duration. Write whole numbers with the units s, m (minutes), h, d and w, "
+                "such as 0s, 15m, 24h, 2w or 1d12h.",
+                param,
+                ctx,
+            )
+        parts = re.findall(r"([0-9]+)([smhdw])", text)
         return sum((timedelta(**{self._UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
