@@ -506,13 +506,18 @@ class AssetsManager:
         retrieval = self._retrieval(spec, progress, offline=cached)
         return await self._run(partial(retrieval.check, cached=cached))
 
-    async def list_versions(self, name: str) -> list[str]:
+    async def list_versions(self, name: str | AssetSpec) -> list[str]:
         """Return the versions in an asset's index, latest first.
+
+        Args:
+            name: the asset's name, or `name:1` for the 1.x versions.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if a version is given, and no listed one matches.
+            UsageError: if an alias or a part is given.
         """
-        return await self._run(lambda: list_versions(self._session.store, name))
+        return await self._run(lambda: list_versions(self._session.store, self._session.scheme, name))
 
     async def list_assets(
         self,
@@ -564,22 +569,30 @@ class AssetsManager:
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         return await self._run(lambda: describe(self._session.store, self._session.scheme, parsed))
 
-    async def log_versions(self, name: str, limit: int | None = 20) -> list[VersionDescription]:
+    async def log_versions(
+        self, name: str | AssetSpec, limit: int | None = 20, *, deleted: bool = False
+    ) -> list[VersionDescription]:
         """Describe the latest versions of an asset, latest first, without their files.
 
-        Yanked versions are included, and deleted ones are not. A version whose manifest is invalid or missing is
-        described with the error, and doesn't prevent the description of the others.
+        Yanked versions are included. A version whose manifest is invalid or missing is described with the error, and
+        doesn't prevent the description of the others. The call reads the index, the aliases, and one document for each
+        version.
 
         Args:
-            name: the asset's name.
+            name: the asset's name, `name:1` for the 1.x versions, or `name:1.2` for one version.
             limit: the maximum number of versions; `None` for all.
+            deleted: whether to include deleted versions, described by who deleted them, when and why.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            UsageError: if the limit isn't a positive integer.
+            VersionNotFound: if a version is given, and none matches.
+            VersionDeleted: if an exact version is given that was deleted, unless `deleted` is true.
+            UsageError: if the limit isn't a positive integer, or an alias or a part is given.
             StoreUnavailable: if the store can't be reached.
         """
-        return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
+        return await self._run(
+            lambda: log_versions(self._session.store, self._session.scheme, name, limit, deleted=deleted)
+        )
 
     async def diff_versions(
         self, a: str | os.PathLike[str] | AssetSpec, b: str | os.PathLike[str] | AssetSpec

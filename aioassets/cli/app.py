@@ -37,7 +37,6 @@ from aioassets.cli.options import (
     StoreOptions,
     Work,
     grouped,
-    parse_plain_name,
 )
 from aioassets.cli.retention_commands import prune
 from aioassets.cli.view_commands import diff, log, show
@@ -171,12 +170,15 @@ def list_assets(
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME[:MAJOR]")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
 def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
-    """List the versions of an asset, latest first, one per line."""
-    return partial(commands.versions, parse_plain_name(name), store, as_json=as_json)
+    """List the versions of an asset, latest first, one per line.
+
+    NAME:1 lists the 1.x versions. Yanked and deleted versions are not listed; `aioassets log` shows them.
+    """
+    return partial(commands.versions, spec.AssetSpec.series(name), store, as_json=as_json)
 
 
 @cli.command()

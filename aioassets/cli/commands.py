@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from aioassets.cli.descriptions import description_json, yanked_json
+from aioassets.cli.descriptions import description_json, optional_mark_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
@@ -81,15 +81,15 @@ async def list_assets(
     return codes[0] if codes else DONE
 
 
-async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
+async def versions(spec: AssetSpec, store: StoreOptions, *, as_json: bool) -> None:
     """List the versions of an asset."""
-    async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
-        found = await manager.list_versions(name)
-        withdrawn = [] if found else await manager.log_versions(name, NAMED + 1)
+    async with store.manager() as manager, progress_display(f"Reading the versions of {spec}"):
+        found = await manager.list_versions(spec)
+        withdrawn = [] if found else await manager.log_versions(spec, NAMED + 1)
     if not found:
-        echo_err(no_versions_text(name, [each.version for each in withdrawn if each.yanked is not None]))
+        echo_err(no_versions_text(spec.name, [each.version for each in withdrawn if each.yanked is not None]))
     if as_json:
-        echo_json({"name": name, "versions": found}, is_listing=True)
+        echo_json({"name": spec.name, "versions": found}, is_listing=True)
     else:
         for version in found:
             echo_listed(version)
@@ -151,7 +151,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "verified_by": list(found.verified_by),
         "unverifiable": found.unverifiable,
         "ok": found.ok,
-        "yanked": yanked_json(found.yanked),
+        "yanked": optional_mark_json(found.yanked),
         "problems": [
             {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
         ],
@@ -337,7 +337,7 @@ def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
         "tool": manifest.tool,
         "message": manifest.message,
         "labels": dict(manifest.labels),
-        "yanked": yanked_json(manifest.yanked),
+        "yanked": optional_mark_json(manifest.yanked),
     }
 
 

@@ -40,7 +40,8 @@ def description_json(found: VersionDescription) -> dict[str, Any]:
         "files": found.file_count,
         "size": found.size,
         "aliases": list(found.aliases),
-        "yanked": yanked_json(found.yanked),
+        "yanked": optional_mark_json(found.yanked),
+        "deleted": optional_mark_json(found.deleted),
         "origin": None
         if origin is None
         else {"store": origin.store, "name": origin.name, "version": origin.version, **mark_json(origin.copied)},
@@ -53,8 +54,8 @@ def mark_json(mark: Mark) -> dict[str, Any]:
     return {"date": mark.date.isoformat(), "by": mark.by.to_json(), "reason": mark.reason}
 
 
-def yanked_json(mark: Mark | None) -> dict[str, Any] | None:
-    """Return the JSON value of the mark of a yanked version, or `None` if it isn't yanked."""
+def optional_mark_json(mark: Mark | None) -> dict[str, Any] | None:
+    """Return the JSON value of the mark of a yanked or deleted version, or `None` if it has none."""
     return None if mark is None else mark_json(mark)
 
 
@@ -101,7 +102,7 @@ def _mark_text(mark: Mark, *, for_people: bool) -> str:
 
 
 def log_row(found: VersionDescription, *, for_people: bool) -> list[str]:
-    """Return a version as a row of a log. For programs, a field more tells whether it is yanked."""
+    """Return a version as a row of a log. For programs, more fields tell whether it is withdrawn, when and why."""
     row = [
         found.version,
         date_text(found.push_date, for_people=for_people),
@@ -110,10 +111,24 @@ def log_row(found: VersionDescription, *, for_people: bool) -> list[str]:
         ",".join(found.aliases),
         found.message or "",
     ]
-    state = "unreadable" if found.error is not None else "yanked" if found.yanked is not None else ""
+    state, mark = _state(found)
     if not for_people:
-        return [*row, state]
-    return [f"{found.version} ({state})" if state else found.version, *row[1:]]
+        return [*row, state, *_mark_fields(mark)]
+    *rest, message = row[1:]
+    withdrawn = "" if mark is None else f"[{state} {_mark_text(mark, for_people=True)}]"
+    return [f"{found.version} ({state})" if state else found.version, *rest, f"{message} {withdrawn}".strip()]
+
+
+def _state(found: VersionDescription) -> tuple[str, Mark | None]:
+    if found.deleted is not None:
+        return "deleted", found.deleted
+    if found.yanked is not None:
+        return "yanked", found.yanked
+    return "" if found.error is None else "unreadable", None
+
+
+def _mark_fields(mark: Mark | None) -> list[str]:
+    return ["", "", ""] if mark is None else [date_text(mark.date, for_people=False), str(mark.by), mark.reason or ""]
 
 
 def list_row(asset: AssetVersions, *, for_people: bool) -> list[str]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped, parse_plain_name
+from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped
 
 
 @click.command(short_help="Describe a version.")
@@ -26,21 +26,23 @@ def show(spec: str, with_files: bool, as_json: bool, store: StoreOptions) -> Wor
 
 
 @click.command(short_help="List the latest versions of an asset with their details.")
-@click.argument("name")
+@click.argument("name", metavar="NAME[:VERSION]")
 @click.option(
     "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of versions."
 )
+@click.option("--deleted", is_flag=True, help="Include deleted versions: when, by whom and why they were deleted.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
-def log(name: str, limit: int, as_json: bool, store: StoreOptions) -> Work:
+def log(name: str, limit: int, deleted: bool, as_json: bool, store: StoreOptions) -> Work:
     """List the latest versions of an asset, latest first: date, size, who pushed it, aliases and message.
 
-    Yanked versions are included. If a manifest cannot be read, the other versions are still listed, and the
-    exit code is that of the first error.
+    NAME:1 lists the 1.x versions, and NAME:1.2 only this version. Yanked versions are included, with the reason. If
+    a manifest cannot be read, the other versions are still listed, and the exit code is that of the first error.
     """
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
+    from aioassets.model.names import AssetSpec  # noqa: PLC0415 - as above
 
-    return partial(views.log, parse_plain_name(name), store, limit=limit, as_json=as_json)
+    return partial(views.log, AssetSpec.series(name), store, limit=limit, deleted=deleted, as_json=as_json)
 
 
 @click.command(short_help="Compare two versions, or a version with a local path.")

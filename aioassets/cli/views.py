@@ -20,6 +20,7 @@ from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_term
 from aioassets.cli.process import DONE, FAILED, report_error
 from aioassets.cli.tables import no_versions_text, print_rows
 from aioassets.model.description import VersionDescription
+from aioassets.model.names import AssetSpec
 
 
 async def show(spec: str, store: StoreOptions, *, with_files: bool, as_json: bool) -> None:
@@ -54,17 +55,17 @@ def _print_files(found: VersionDescription) -> None:
     print_rows(FILE_TITLES, (file_row(file, for_people=True) for file in found.files))
 
 
-async def log(name: str, store: StoreOptions, *, limit: int, as_json: bool) -> int:
+async def log(spec: AssetSpec, store: StoreOptions, *, limit: int, deleted: bool, as_json: bool) -> int:
     """List the latest versions of an asset with their details."""
-    async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
-        found = await manager.log_versions(name, limit)
+    async with store.manager() as manager, progress_display(f"Reading the versions of {spec}"):
+        found = await manager.log_versions(spec, limit, deleted=deleted)
     if as_json:
-        echo_json({"name": name, "versions": [description_json(each) for each in found]}, is_listing=True)
+        echo_json({"name": spec.name, "versions": [description_json(each) for each in found]}, is_listing=True)
     elif found:
         for_people = is_terminal(sys.stdout)
         print_rows(LOG_TITLES, (log_row(each, for_people=for_people) for each in found))
     else:
-        echo_err(no_versions_text(name, []))
+        echo_err(no_versions_text(spec.name, []))
     codes = [report_error(each.error) for each in found if each.error is not None]
     return codes[0] if codes else DONE
 

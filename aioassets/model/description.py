@@ -12,6 +12,7 @@ from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
 from aioassets.model.origin import Origin
 from aioassets.model.pusher import Pusher
+from aioassets.model.tombstone import Tombstone
 
 __all__ = ["VersionDescription"]
 
@@ -26,7 +27,7 @@ class VersionDescription:
         url: the URL of its content.
         part: the described part; `None` for the whole version.
         push_date: the time at which the version was sealed, by the pusher's clock, with a time zone; `None` only if
-            `error` is set.
+            `error` or `deleted` is set.
         content_digest: the digest that identifies the content of the whole version; `None` if any file has no SHA-256.
         pushed_by: the user and host that pushed, if known.
         tool: the program that pushed, such as `aioassets/0.1.0`; `None` for modelkit.
@@ -38,6 +39,8 @@ class VersionDescription:
         files: the files, sorted by path, which are created on access; empty in logs and listings.
         aliases: the aliases that point at the version, sorted.
         yanked: who yanked the version, when and why; `None` if it isn't yanked.
+        deleted: in logs, who deleted the version, when and why; `None` if it isn't deleted. Of a deleted version, only
+            the content digest is known besides.
         origin: the version that this one was copied from; `None` if it was pushed.
         error: in logs, why the manifest can't be read; `None` if it can.
     """
@@ -58,6 +61,7 @@ class VersionDescription:
     files: Sequence[FileEntry] = field(default=(), repr=False)
     aliases: tuple[str, ...] = ()
     yanked: Mark | None = None
+    deleted: Mark | None = None
     origin: Origin | None = None
     error: AioAssetsError | None = None
 
@@ -104,3 +108,8 @@ class VersionDescription:
             yanked=manifest.yanked,
             origin=manifest.origin,
         )
+
+    @classmethod
+    def of_deleted(cls, name: str, version: str, url: str, tombstone: Tombstone) -> VersionDescription:
+        """Return the description of a deleted version."""
+        return cls(name, version, url, content_digest=tombstone.content_digest, deleted=tombstone.deleted)

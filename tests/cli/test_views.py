@@ -79,6 +79,7 @@ class TestShow:
             "size": 11,
             "aliases": ["prod"],
             "yanked": None,
+            "deleted": None,
             "origin": None,
             "error": None,
         }
@@ -111,11 +112,11 @@ class TestShow:
 
 class TestLog:
     def test_it_prints_a_line_per_version(self, invoke: Invoke, pushed: None, store: AssetStore) -> None:
-        asyncio.run(mark_yanked(store, "team/model", "0.1"))
+        asyncio.run(mark_yanked(store, "team/model", "0.1", "bad\tdata"))
         rows = [line.split("\t") for line in invoke("log", "team/model").out.splitlines()]
         assert [[row[0], row[2], *row[4:]] for row in rows] == [
-            ["0.1", "16", "", "", "yanked"],
-            ["0.0", "11", "prod", r"first\ntry", ""],
+            ["0.1", "16", "", "", "yanked", "2026-11-27T12:00:00+00:00", "ann@build-7", "bad\\tdata"],
+            ["0.0", "11", "prod", r"first\ntry", "", "", "", ""],
         ]
         assert len(invoke("log", "team/model", "-n", "1").out.splitlines()) == 1
         assert invoke("log", "team/model", "-n", "0").code == 2
@@ -129,13 +130,36 @@ class TestLog:
             ("0.0", 2, ["prod"]),
         ]
 
+    def test_it_shows_deleted_versions_on_request(self, invoke: Invoke, pushed: None, store: AssetStore) -> None:
+        asyncio.run(bury(store, "team/model", "0.1", "leaked"))
+        assert [line.split("\t")[0] for line in invoke("log", "team/model").out.splitlines()] == ["0.0"]
+        ran = invoke("log", "team/model", "--deleted")
+        mark = ["deleted", "2026-11-27T12:00:00+00:00", "ann@build-7", "leaked"]
+        assert ran.out.splitlines()[0].split("\t") == ["0.1", "", "", "", "", "", *mark]
+        deleted, present = invoke("log", "team/model", "--deleted", "--json").document["versions"]
+        by = {"user": "ann", "host": "build-7"}
+        assert deleted["deleted"] == {"date": "2026-11-27T12:00:00+00:00", "by": by, "reason": "leaked"}
+        assert (deleted["push_date"], present["deleted"]) == (None, None)
+
+    def test_a_series_limits_it(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        invoke("update", source, "team/model", "-y", "--bump-major")
+        assert invoke("versions", "team/model:0").out == "0.1\n0.0\n"
+        assert invoke("versions", "team/model:0", "--json").document == {
+            "name": "team/model",
+            "versions": ["0.1", "0.0"],
+        }
+        assert [line.split("\t")[0] for line in invoke("log", "team/model:1").out.splitlines()] == ["1.0"]
+        assert [line.split("\t")[0] for line in invoke("log", "team/model:0.1").out.splitlines()] == ["0.1"]
+        for command in ("log", "versions"):
+            assert (invoke(command, "team/model:2").code, invoke(command, "team/model@prod").code) == (3, 2)
+
     def test_an_unreadable_version_is_reported_after_the_others(
         self, invoke: Invoke, pushed: None, tmp_path: Path
     ) -> None:
         (tmp_path / "store" / "assets" / "team" / "model" / "0.1.meta").write_text("{")
         ran = invoke("log", "team/model")
         assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["0.1", "0.0"]
-        assert ran.out.splitlines()[0].endswith("\tunreadable")
+        assert ran.out.splitlines()[0].endswith("\tunreadable\t\t\t")
         assert ran.code == 7
         assert "0.1.meta is invalid" in ran.err
         broken, _ = invoke("log", "team/model", "--json").document["versions"]

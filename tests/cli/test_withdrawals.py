@@ -161,7 +161,7 @@ def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: 
     assert f"An exact version is required: write model:{example}, for example, instead of {spec}." in ran.err
 
 
-@pytest.mark.parametrize("command", [["log"], ["versions"], ["prune", "--keep-last", "1"]])
+@pytest.mark.parametrize("command", [["alias", "list"], ["prune", "--keep-last", "1"]])
 def test_a_name_has_no_version(invoke: Invoke, command: list[str]) -> None:
     for spec, addition in (("model:0", "a version"), ("model@prod", "an alias"), ("model[a]", "a part")):
         ran = invoke(*command, spec)
