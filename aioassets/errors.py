@@ -206,14 +206,14 @@ class NotFound(AioAssetsError):
         """
         if wanted in existing:
             return
-        self.suggestions = _nearest(wanted, existing[:1000], limit, cutoff)
+        self.suggestions = nearest(wanted, existing[:1000], limit, cutoff)
         if self.suggestions:
             *others, last = self.suggestions
             named = f"{', '.join(others)} or {last}" if others else last
             self.args = (f"{self.args[0]} Did you mean {named}?",)
 
 
-def _nearest(wanted: str, existing: Sequence[str], limit: int, cutoff: float) -> tuple[str, ...]:
+def nearest(wanted: str, existing: Sequence[str], limit: int, cutoff: float = 0.6) -> tuple[str, ...]:
     """Return the names that are most similar to another one, regardless of case and of what is before a slash."""
     from difflib import get_close_matches  # noqa: PLC0415 - only needed for errors
 
@@ -672,12 +672,15 @@ class BulkError(AioAssetsError):
 
     def __init__(self, succeeded: int, failed: Mapping[Any, Exception], problem: str) -> None:
         self.failed = dict(failed)
+        self._outcome = f"{len(self.failed)} of {len(self.failed) + succeeded} assets were not {problem}"
+        super().__init__()
+        self.restate()
+
+    def restate(self) -> None:
+        """Update the message after a change to the message of an error in `failed`."""
         first = next(iter(self.failed.items()))
         more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
-        super().__init__(
-            f"{len(self.failed)} of {len(self.failed) + succeeded} assets were not {problem}: "
-            f"{first[0]} ({first[1]}){more}."
-        )
+        self.args = (f"{self._outcome}: {first[0]} ({first[1]}){more}.",)
 
 
 class BulkUpdateError(BulkError):
