@@ -174,6 +174,7 @@ async def clean(
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in leftover_lines(plan):
             echo_err(line)
+        codes = [report_error(error) for error in plan.errors]
         question = "Remove it?" if len(plan.removable) == 1 else f"Remove {len(plan.removable)} leftovers?"
         if not dry_run and plan.removable and not (yes or await confirmed(question)):
             echo_err("Declined: nothing was removed.")
@@ -187,14 +188,14 @@ async def clean(
     for leftover in result.kept if result else ():
         echo_err(f"{leftover_label(leftover)} was not removed: it is in use, or has changed since it was listed.")
     for leftover, error in result.failed if result else ():
-        report_error(error)
+        codes.append(report_error(error))
         echo_err(f"Not removed: {leftover_text(leftover)}")
     if as_json:
         echo_json({**_cleaning_json(plan, result), "dry_run": dry_run})
     else:
         for leftover in result.removed if result else ():
             echo(leftover.where)
-    return exit_code_of(result.failed[0][1]) if result and result.failed else DONE
+    return codes[0] if codes else DONE
 
 
 async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
@@ -228,7 +229,7 @@ def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[st
             "holder": str(leftover.holder) if leftover.holder is not None else None,
             "removable": leftover.removable,
             "removed": leftover in removed,
-            "error": errors.get(leftover.where),
+            "error": errors.get(leftover.where, None if leftover.error is None else str(leftover.error)),
             "advice": leftover.advice or None,
         }
         for leftover in plan.leftovers

@@ -72,7 +72,8 @@ def leftover_text(leftover: Leftover) -> str:
         f"{leftover.uploads} open upload{'' if leftover.uploads == 1 else 's'}" if leftover.uploads else "",
     ]
     text = ", ".join([what, *filter(None, details)])
-    return f"{leftover_label(leftover)}: {text}" + (f" ({leftover.advice})" if leftover.advice else "")
+    advice = leftover.advice if leftover.error is None else ""  # errors are printed as such
+    return f"{leftover_label(leftover)}: {text}" + (f" ({advice})" if advice else "")
 
 
 def aligned(title: str, texts: Sequence[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -113,6 +114,21 @@ def test_an_invalid_duration_is_refused(invoke: Invoke, duration: str) -> None:
 )
 def test_the_units_of_a_duration_are_seconds_to_weeks(duration: str, seconds: int) -> None:
     assert Duration().convert(duration, None, None).total_seconds() == seconds
+
+
+def test_a_damaged_index_is_reported_and_the_rest_removed(
+    dead_push: Path, invoke: Invoke, listed: Callable[..., None], tmp_path: Path
+) -> None:
+    invoke("new", dead_push, "broken", "--yes")
+    (tmp_path / "store" / "assets" / "broken.versions").write_text("{")
+    ran = invoke("clean", "--yes")
+    assert (ran.code, ran.out.count("name/0.1")) == (7, 1)
+    assert "/broken.versions: unreadable document\n" in ran.err
+    assert len(re.findall("^Error: .*broken.versions is invalid", ran.err, re.MULTILINE)) == 1
+    ran = invoke("clean", "broken", "--json")
+    assert ran.code == 7
+    (row,) = ran.document["leftovers"]
+    assert (row["kind"], row["removed"], "is invalid" in row["error"]) == ("unreadable_document", False, True)
 
 
 def test_publish_lists_an_unlisted_version(spawn: Spawn, invoke: Invoke, source: Path) -> None:
