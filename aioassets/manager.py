@@ -605,8 +605,8 @@ class AssetsManager:
 
         Args:
             a: a spec (`name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`), or a local
-                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or isn't
-                a valid spec but names an existing file or folder. A `Path` is always a path.
+                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or names
+                an existing file or folder but no asset. A `Path` is always a path.
             b: a spec or a local path. At least one of both must be a spec.
 
         Raises:

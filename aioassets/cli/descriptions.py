@@ -150,11 +150,21 @@ def file_row(file: FileEntry, *, for_people: bool) -> list[str]:
     """Return a file as a row of a table."""
     digest = file.digests.get(SHA256, "")
     return [
-        file.path,
+        shown_path(file.path),
         size_text(file.size, for_people=for_people),
         digest[:DIGITS_SHOWN] if for_people else digest,
         "x" if file.executable else "",
     ]
+
+
+def directory_row(path: str) -> list[str]:
+    """Return an empty directory as a row of a table."""
+    return [f"{path}/", "", "", ""]
+
+
+def shown_path(path: str) -> str:
+    """Return a path relative to a version or part. That of a single file is `.`, not empty."""
+    return path or "."
 
 
 def date_text(date: datetime | None, *, for_people: bool) -> str:
@@ -189,4 +199,9 @@ def who(found: VersionDescription) -> str:
 
 def file_json(file: FileEntry) -> dict[str, Any]:
     """Return the JSON value of a file."""
-    return {"path": file.path, "size": file.size, "digests": dict(file.digests), "executable": file.executable}
+    return {
+        "path": shown_path(file.path),
+        "size": file.size,
+        "digests": dict(file.digests),
+        "executable": file.executable,
+    }

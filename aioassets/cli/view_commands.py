@@ -11,7 +11,7 @@ from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped
 
 @click.command(short_help="Describe a version.")
 @click.argument("spec")
-@click.option("--files", "with_files", is_flag=True, help="List the files, too.")
+@click.option("--files", "with_files", is_flag=True, help="List the files and the empty directories, too.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
 def show(spec: str, with_files: bool, as_json: bool, store: StoreOptions) -> Work:
@@ -54,8 +54,9 @@ def diff(a: str, b: str, as_json: bool, store: StoreOptions) -> Work:
     """List the files that differ between A and B: two versions, or a version and a local path.
 
     A and B are SPECs such as NAME, NAME:1.2 or NAME@ALIAS, optionally followed by a part, or local paths such as
-    ./model or /data/model. `aioassets diff NAME ./model` shows what an update with ./model would change. The exit
-    code is 0 if both have the same content, and 1 if they differ or may differ.
+    ./model or /data/model. The path model without ./ is only compared if there is no asset of this name.
+    `aioassets diff NAME ./model` shows what an update with ./model would change. The exit code is 0 if both have the
+    same content, and 1 if they differ or may differ.
     """
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
 

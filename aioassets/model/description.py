@@ -36,7 +36,9 @@ class VersionDescription:
         is_directory: whether the version is a directory.
         file_count: the number of files.
         size: the total size of the files in bytes; `None` if modelkit pushed the version.
-        files: the files, sorted by path, which are created on access; empty in logs and listings.
+        files: the files, sorted by path, which are created on access; empty in logs and listings. Paths are relative to
+            the version or, if a part is described, to the part. The path of a single file is empty.
+        empty_directories: the empty directories, with paths as for files; empty in logs and listings.
         aliases: the aliases that point at the version, sorted.
         yanked: who yanked the version, when and why; `None` if it isn't yanked.
         deleted: in logs, who deleted the version, when and why; `None` if it isn't deleted. Of a deleted version, only
@@ -59,6 +61,7 @@ class VersionDescription:
     file_count: int = 0
     size: int | None = None
     files: Sequence[FileEntry] = field(default=(), repr=False)
+    empty_directories: tuple[str, ...] = field(default=(), repr=False)
     aliases: tuple[str, ...] = ()
     yanked: Mark | None = None
     deleted: Mark | None = None
@@ -76,6 +79,7 @@ class VersionDescription:
         *,
         part: str | None = None,
         files: FileTable | None = None,
+        empty_directories: tuple[str, ...] = (),
     ) -> VersionDescription:
         """Return the description of a version, without its files.
 
@@ -86,7 +90,8 @@ class VersionDescription:
             manifest: its manifest.
             aliases: the aliases that point at it, sorted.
             part: the part to describe; `None` for the whole version.
-            files: the files of the part, if the description should contain them.
+            files: the files, if the description should contain them, with paths relative to the part.
+            empty_directories: the empty directories, likewise.
         """
         table = manifest.table if files is None else files
         return cls(
@@ -104,6 +109,7 @@ class VersionDescription:
             file_count=len(table),
             size=table.total,
             files=() if files is None else files,
+            empty_directories=empty_directories,
             aliases=aliases,
             yanked=manifest.yanked,
             origin=manifest.origin,

@@ -18,6 +18,7 @@ from aioassets.model.names import AssetSpec
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.tasks import for_each, gather2
+from aioassets.runtime.threads import in_thread
 from aioassets.store.documents import AssetStore
 from aioassets.store.index import check_index
 from aioassets.store.resolve import (
@@ -53,6 +54,8 @@ async def describe(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec)
             raise
         found, aliases = await _resolved(store, scheme, spec)  # the alias may have moved in the meantime
     selection = await select(found.manifest, spec, found.version)
+    if spec.part is not None:
+        selection = await in_thread(selection.relative_to, spec.part)
     url = store.url_of(found.name, found.version)
     return VersionDescription.of(
         found.name,
@@ -62,6 +65,7 @@ async def describe(store: AssetStore, scheme: VersioningScheme, spec: AssetSpec)
         aliases.of(found.version),
         part=spec.part,
         files=selection.files,
+        empty_directories=selection.folders,
     )
 
 

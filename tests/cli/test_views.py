@@ -89,7 +89,7 @@ class TestShow:
         document = invoke("show", "team/model:0.1[c]", "--json", "--files").document
         assert (document["part"], document["files"], document["size"]) == ("c", 1, 5)
         (entry,) = document["entries"]
-        assert (entry["path"], entry["size"], entry["executable"]) == ("c/d", 5, False)
+        assert (entry["path"], entry["size"], entry["executable"]) == ("d", 5, False)
         assert entry["digests"].keys() == {"sha256"}
         assert document["yanked"] == {
             "date": "2026-11-27T12:00:00+00:00",
@@ -292,13 +292,40 @@ class TestDiff:
         assert (ran.code, ran.out) == (1, "unknown\ta\t5\t5\t\n")
         assert ran.err == f"old:0.0 and {source} may differ: 1 of unknown content.\n"
 
-    def test_a_spec_that_is_a_path_too_is_noted(self, invoke: Invoke, pushed: None) -> None:
+    def test_a_spec_that_is_a_path_too_is_noted(self, invoke: Invoke, pushed: None, source: Path) -> None:
         ran = invoke("diff", "team/model", "source")
-        assert ran.code == 3
+        assert ran.code == 0
+        assert ran.err.splitlines() == [
+            "'source' is compared as the local path ./source, since there is no such asset.",
+            "team/model:0.1 and ./source have the same content (3 files).",
+        ]
+        invoke("new", source, "source", "-y")
+        ran = invoke("diff", "team/model", "source")
         assert ran.err.splitlines() == [
             "'source' is compared as an asset. To compare the local path of this name, write ./source.",
-            "Error: No asset 'source' in " + ran.err.rpartition(" in ")[2].strip(),
+            "team/model:0.1 and source:0.0 have the same content (3 files).",
         ]
+
+    def test_paths_are_those_of_show(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        """They are relative to the part, and that of a single file is a dot."""
+        (source / "c" / "empty" / "inner").mkdir(parents=True)
+        invoke("update", source, "team/model", "-y")
+        invoke("new", source / "a", "file", "-y")
+        for spec, paths, folders in [
+            ("team/model", ["a", "b", "c/d"], ["c/empty/inner"]),
+            ("team/model[c]", ["d"], ["empty/inner"]),
+            ("team/model[c/d]", ["."], []),
+            ("team/model[c/empty/inner]", [], []),
+            ("file", ["."], []),
+        ]:
+            shown = [line.split("\t")[1] for line in invoke("show", spec, "--files").out.splitlines()[15:]]
+            assert shown == [*paths, *(f"{folder}/" for folder in folders)]
+            document = invoke("show", spec, "--files", "--json").document
+            assert ([file["path"] for file in document["entries"]], document["empty_directories"]) == (paths, folders)
+            lines = [line.split("\t") for line in invoke("diff", "team/model:0.0[b]", spec).out.splitlines()]
+            assert {line[1] for line in lines} <= {".", *shown}
+        rows = [line.split("\t") for line in invoke("show", "team/model", "--files").out.splitlines()[-1:]]
+        assert rows == [["directory", "c/empty/inner/", "", "", ""]]
 
     def test_two_paths_are_a_usage_error(self, invoke: Invoke, source: Path) -> None:
         assert invoke("diff", source, "./source").code == 2

@@ -95,7 +95,8 @@ class TestDescribing:
     async def test_a_part_limits_the_files(self, manager: AssetsManager, tree: Path) -> None:
         await manager.create_asset(tree, "model")
         whole, part = await manager.describe_asset("model"), await manager.describe_asset("model:0.0[weights/]")
-        assert [file.path for file in part.files] == ["weights/deeper/x.bin", "weights/w.bin"]
+        assert [file.path for file in part.files] == ["deeper/x.bin", "w.bin"]
+        assert (whole.empty_directories, part.empty_directories) == (("empty directory/inner",), ())
         assert (part.file_count, part.size, part.part) == (2, 3001, "weights")
         assert part.url == f"{whole.url}/weights"
         assert part.content_digest == whole.content_digest
