@@ -490,8 +490,13 @@ class AccessDenied(AioAssetsError):
         self, where: str, doing: str, detail: str, advice: str = "Check the credentials and their permissions."
     ) -> None:
         self.where = where
+        self._why = f"{detail} {advice}"
         place = "" if where in doing else f" in {where}"
-        super().__init__(f"Cannot {doing}{place}: {detail} {advice}")
+        super().__init__(f"Cannot {doing}{place}: {self._why}")
+
+    def instead(self, doing: str, where: str, note: str) -> AccessDenied:
+        """Return the error with another description of what was denied, and a note at the end."""
+        return AccessDenied(where, doing, self._why, note)
 
 
 class MissingCredentials(AccessDenied):
@@ -500,6 +505,10 @@ class MissingCredentials(AccessDenied):
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
         AioAssetsError.__init__(self, f"Found no usable credentials for {where}: {detail}")
+
+    def instead(self, doing: str, where: str, note: str) -> AccessDenied:
+        """Return the error itself, because it concerns all requests."""
+        return self
 
 
 class StoreError(AioAssetsError):
@@ -515,16 +524,19 @@ class StoreError(AioAssetsError):
 
 
 class BucketNotFound(StoreError):
-    """Raised when a bucket, container or folder doesn't exist.
+    """Raised when a bucket, container or folder doesn't exist, or the folder is a file.
 
     Attributes:
         where: the store's URL.
         creatable: whether the first write would create it, as with a local folder.
     """
 
-    def __init__(self, where: str, *, creatable: bool = False) -> None:
+    def __init__(self, where: str, *, creatable: bool = False, problem: str = "") -> None:
         self.where = where
         self.creatable = creatable
+        if problem:
+            super().__init__(f"{where} {problem}")
+            return
         advice = (
             "Check the path, or create the store by pushing an asset with `new`."
             if creatable
