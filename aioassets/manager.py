@@ -194,8 +194,8 @@ class AssetsManager:
         Args:
             asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
             name: the new asset's name.
-            message: free text for the manifest.
-            labels: key-value pairs for the manifest.
+            message: text for the manifest, of at most 10,000 characters.
+            labels: key-value pairs for the manifest, of at most 10,000 characters in total.
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
@@ -247,8 +247,8 @@ class AssetsManager:
             name: the asset's name.
             bump_major: whether to start the next major version instead, such as `2.0` after `1.2`.
             major: the major version to continue; `None` to continue that of the latest version.
-            message: free text for the manifest.
-            labels: key-value pairs for the manifest.
+            message: text for the manifest, of at most 10,000 characters.
+            labels: key-value pairs for the manifest, of at most 10,000 characters in total.
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
