@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from aioassets.cli.escaping import Escaped, escaped_field
 from aioassets.cli.units import human_bytes
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _facts(found: VersionDescription, *, for_people: bool) -> dict[str, str]:
         "pushed_by": who(found),
         "tool": found.tool or "",
         "message": found.message or "",
-        "labels": labels_text(found.labels),
+        "labels": labels_text(found.labels, for_people=for_people),
         "files": f"{found.file_count:,}" if for_people else str(found.file_count),
         "size": size_text(found.size, for_people=for_people),
         "aliases": ",".join(found.aliases),
@@ -142,7 +143,7 @@ def list_row(asset: AssetVersions, *, for_people: bool) -> list[str]:
         date_text(found.push_date, for_people=for_people),
         size_text(found.size, for_people=for_people),
         who(found),
-        labels_text(found.labels),
+        labels_text(found.labels, for_people=for_people),
     ]
 
 
@@ -187,9 +188,12 @@ def size_text(size: int | None, *, for_people: bool) -> str:
     return human_bytes(size) if for_people else str(size)
 
 
-def labels_text(labels: Mapping[str, str]) -> str:
-    """Format labels as `key=value`, separated by commas."""
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+def labels_text(labels: Mapping[str, str], *, for_people: bool) -> str:
+    """Format labels as `key=value`, separated by commas. For programs, these two characters in labels are escaped."""
+    pairs = sorted(labels.items())
+    if for_people:
+        return ", ".join(f"{key}={value}" for key, value in pairs)
+    return Escaped(",".join("=".join(escaped_field(text, ",=") for text in pair) for pair in pairs))
 
 
 def who(found: VersionDescription) -> str:

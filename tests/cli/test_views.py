@@ -218,6 +218,46 @@ def test_a_terminal_shows_tables(
     assert [text for text in expected if text not in plain] == []
 
 
+FORTY_COLUMNS = """
+import fcntl, struct, termios
+fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (
+            ["log", "team/model"],
+            ["\r\n0.0\r\n  Pushed (UTC): 20", "\r\n  Size: 11 bytes\r\n", "\r\n  Aliases: prod\r\n"],
+        ),
+        (["alias", "list", "team/model"], ["prod\r\n  Version: 0.0\r\n"]),
+        (["diff", "team/model", "team/model:0.0"], ["Change   Path", "removed  c/d   5 bytes"]),
+        (["show", "team/model:0.0", "--files"], ["\r\nb     6 bytes  16367aacb67a  x"]),
+        (["list", "--long"], ["team/model\r\n  Version: 0.1\r\n", "\r\n  Labels: stage=test\r\n"]),
+        (["list"], ["Asset       Versions", "team/model  0.1, 0.0"]),
+    ],
+)
+def test_a_narrow_terminal_shows_a_line_for_each_field_where_a_table_does_not_fit(
+    on_terminal: Callable[..., Any], pushed: None, args: list[str], expected: list[str]
+) -> None:
+    screen = on_terminal(*args, script=FORTY_COLUMNS).ended()
+    assert screen.code == (1 if args[0] == "diff" else 0)
+    plain = screen.err.replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert [text for text in expected if text not in plain] == []
+
+
+def test_separators_in_labels_and_messages_are_escaped(invoke: Invoke, source: Path) -> None:
+    options = ["--label", "a,b=c=d", "--label", "e=\\x2c\t\n", "-m", "back\\slash\ttab"]
+    invoke("new", source, "model", "-y", *options)
+    labels = r"a\x2cb=c\x3dd,e=\\x2c\t\n"
+    message = r"back\\slash\ttab"
+    facts = dict(line.split("\t") for line in invoke("show", "model").out.splitlines())
+    assert (facts["labels"], facts["message"]) == (labels, message)
+    assert invoke("log", "model").out.split("\t")[5] == message
+    assert invoke("list", "--long").out.rstrip("\n").split("\t")[5] == labels
+
+
 class TestDiff:
     def test_equal_sides_print_nothing(self, invoke: Invoke, pushed: None, source: Path) -> None:
         ran = invoke("diff", "team/model", source)
