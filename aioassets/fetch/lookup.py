@@ -14,7 +14,7 @@ from aioassets.fetch.digests import verify_file
 from aioassets.fetch.directory import complete_versions, partial_versions
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
-from aioassets.fetch.leases import Hold
+from aioassets.fetch.leases import Hold, Lease
 from aioassets.fetch.origin import all_folders, folder_of
 from aioassets.fetch.record import Record
 from aioassets.fetch.remembered import LastTarget, RememberedAlias
@@ -96,7 +96,7 @@ class CachedFiles:
         return is_other or (recorded_at is not None and found.st_mtime_ns > recorded_at)
 
     def as_fetched(
-        self, part: str | None, hold: Hold, *, from_cache: bool, repaired: tuple[str, ...] = ()
+        self, part: str | None, lease: Lease | None, *, from_cache: bool, repaired: tuple[str, ...] = ()
     ) -> FetchedAsset:
         """Return the result of a fetch of these files. Blocking."""
         return FetchedAsset(
@@ -109,7 +109,7 @@ class CachedFiles:
             verified_by=self.manifest.verified_by,
             manifest=self.manifest,
             repaired=repaired,
-            _hold=hold,
+            _hold=Hold(lease),
         )
 
 

@@ -19,7 +19,7 @@ from aioassets.fetch.download import download
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.eviction import undo_evictions
 from aioassets.fetch.fetched import FetchedAsset
-from aioassets.fetch.leases import Hold, Lease, hold, settle
+from aioassets.fetch.leases import Lease, hold, settle
 from aioassets.fetch.lookup import CachedFiles, Lookup
 from aioassets.fetch.owners import remove
 from aioassets.fetch.placement import Placement
@@ -160,7 +160,7 @@ class Retrieval:
         problem = found.first_problem(verify=self._verify)
         if problem is None:
             self._warn_if_known_yanked(version, found.manifest)
-            return found.as_fetched(self._spec.part, self._hold_on(found.entry), from_cache=True)
+            return found.as_fetched(self._spec.part, self._leases.get(found.entry), from_cache=True)
         if self._context.store is None:
             raise problem
         self._damaged, self._problem = found, problem
@@ -177,9 +177,6 @@ class Retrieval:
             if self._leases[entry] is not None:
                 undo_evictions(entry)
         return self._lookup.find(version)
-
-    def _hold_on(self, entry: CacheEntry) -> Hold:
-        return Hold(self._leases.get(entry))
 
     def _secure(self, entry: CacheEntry) -> None:
         """Keep the files that will be placed from being evicted. Blocking."""
@@ -205,14 +202,18 @@ class Retrieval:
             if not (self._force or self._damaged) and await in_thread(adopt, entry, record):
                 found = CachedFiles(entry, entry.payload, record, selection)
                 return await in_thread(
-                    partial(found.as_fetched, self._spec.part, self._hold_on(entry), from_cache=True)
+                    partial(found.as_fetched, self._spec.part, self._leases.get(entry), from_cache=True)
                 )
             await self._fill_unless_deleted(remote, staging)
             root = await in_thread(self._place, staging, is_whole)
             placed = CachedFiles(entry, root, record, selection, is_whole)
             return await in_thread(
                 partial(
-                    placed.as_fetched, self._spec.part, self._hold_on(entry), from_cache=False, repaired=self._repaired
+                    placed.as_fetched,
+                    self._spec.part,
+                    self._leases.get(entry),
+                    from_cache=False,
+                    repaired=self._repaired,
                 )
             )
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
