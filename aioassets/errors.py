@@ -206,14 +206,14 @@ class NotFound(AioAssetsError):
         """
         if wanted in existing:
             return
-        self.suggestions = _nearest(wanted, existing[:1000], limit, cutoff)
+        self.suggestions = nearest(wanted, existing[:1000], limit, cutoff)
         if self.suggestions:
             *others, last = self.suggestions
             named = f"{', '.join(others)} or {last}" if others else last
             self.args = (f"{self.args[0]} Did you mean {named}?",)
 
 
-def _nearest(wanted: str, existing: Sequence[str], limit: int, cutoff: float) -> tuple[str, ...]:
+def nearest(wanted: str, existing: Sequence[str], limit: int, cutoff: float = 0.6) -> tuple[str, ...]:
     """Return the names that are most similar to another one, regardless of case and of what is before a slash."""
     from difflib import get_close_matches  # noqa: PLC0415 - only needed for errors
 
@@ -490,8 +490,13 @@ class AccessDenied(AioAssetsError):
         self, where: str, doing: str, detail: str, advice: str = "Check the credentials and their permissions."
     ) -> None:
         self.where = where
+        self._why = f"{detail} {advice}"
         place = "" if where in doing else f" in {where}"
-        super().__init__(f"Cannot {doing}{place}: {detail} {advice}")
+        super().__init__(f"Cannot {doing}{place}: {self._why}")
+
+    def instead(self, doing: str, where: str, note: str) -> AccessDenied:
+        """Return the error with another description of what was denied, and a note at the end."""
+        return AccessDenied(where, doing, self._why, note)
 
 
 class MissingCredentials(AccessDenied):
@@ -500,6 +505,10 @@ class MissingCredentials(AccessDenied):
     def __init__(self, where: str, detail: str) -> None:
         self.where = where
         AioAssetsError.__init__(self, f"Found no usable credentials for {where}: {detail}")
+
+    def instead(self, doing: str, where: str, note: str) -> AccessDenied:
+        """Return the error itself, because it concerns all requests."""
+        return self
 
 
 class StoreError(AioAssetsError):
@@ -515,16 +524,19 @@ class StoreError(AioAssetsError):
 
 
 class BucketNotFound(StoreError):
-    """Raised when a bucket, container or folder doesn't exist.
+    """Raised when a bucket, container or folder doesn't exist, or the folder is a file.
 
     Attributes:
         where: the store's URL.
         creatable: whether the first write would create it, as with a local folder.
     """
 
-    def __init__(self, where: str, *, creatable: bool = False) -> None:
+    def __init__(self, where: str, *, creatable: bool = False, problem: str = "") -> None:
         self.where = where
         self.creatable = creatable
+        if problem:
+            super().__init__(f"{where} {problem}")
+            return
         advice = (
             "Check the path, or create the store by pushing an asset with `new`."
             if creatable
@@ -672,12 +684,15 @@ class BulkError(AioAssetsError):
 
     def __init__(self, succeeded: int, failed: Mapping[Any, Exception], problem: str) -> None:
         self.failed = dict(failed)
+        self._outcome = f"{len(self.failed)} of {len(self.failed) + succeeded} assets were not {problem}"
+        super().__init__()
+        self.restate()
+
+    def restate(self) -> None:
+        """Update the message after a change to the message of an error in `failed`."""
         first = next(iter(self.failed.items()))
         more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
-        super().__init__(
-            f"{len(self.failed)} of {len(self.failed) + succeeded} assets were not {problem}: "
-            f"{first[0]} ({first[1]}){more}."
-        )
+        self.args = (f"{self._outcome}: {first[0]} ({first[1]}){more}.",)
 
 
 class BulkUpdateError(BulkError):

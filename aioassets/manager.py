@@ -195,8 +195,8 @@ class AssetsManager:
         Args:
             asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
             name: the new asset's name.
-            message: free text for the manifest.
-            labels: key-value pairs for the manifest.
+            message: text for the manifest, of at most 10,000 characters.
+            labels: key-value pairs for the manifest, of at most 10,000 characters in total.
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
@@ -248,8 +248,8 @@ class AssetsManager:
             name: the asset's name.
             bump_major: whether to start the next major version instead, such as `2.0` after `1.2`.
             major: the major version to continue; `None` to continue that of the latest version.
-            message: free text for the manifest.
-            labels: key-value pairs for the manifest.
+            message: text for the manifest, of at most 10,000 characters.
+            labels: key-value pairs for the manifest, of at most 10,000 characters in total.
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
@@ -509,13 +509,18 @@ class AssetsManager:
         retrieval = self._retrieval(spec, progress, offline=cached)
         return await self._run(partial(retrieval.check, cached=cached))
 
-    async def list_versions(self, name: str) -> list[str]:
+    async def list_versions(self, name: str | AssetSpec) -> list[str]:
         """Return the versions in an asset's index, latest first.
+
+        Args:
+            name: the asset's name, or `name:1` for the 1.x versions.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if a version is given, and no listed one matches.
+            UsageError: if an alias or a part is given.
         """
-        return await self._run(lambda: list_versions(self._session.store, name))
+        return await self._run(lambda: list_versions(self._session.store, self._session.scheme, name))
 
     async def list_assets(
         self,
@@ -568,22 +573,30 @@ class AssetsManager:
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         return await self._run(lambda: describe(self._session.store, self._session.scheme, parsed))
 
-    async def log_versions(self, name: str, limit: int | None = 20) -> list[VersionDescription]:
+    async def log_versions(
+        self, name: str | AssetSpec, limit: int | None = 20, *, deleted: bool = False
+    ) -> list[VersionDescription]:
         """Describe the latest versions of an asset, latest first, without their files.
 
-        Yanked versions are included, and deleted ones are not. A version whose manifest is invalid or missing is
-        described with the error, and doesn't prevent the description of the others.
+        Yanked versions are included. A version whose manifest is invalid or missing is described with the error, and
+        doesn't prevent the description of the others. The call reads the index, the aliases, and one document for each
+        version.
 
         Args:
-            name: the asset's name.
+            name: the asset's name, `name:1` for the 1.x versions, or `name:1.2` for one version.
             limit: the maximum number of versions; `None` for all.
+            deleted: whether to include deleted versions, described by who deleted them, when and why.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
-            UsageError: if the limit isn't a positive integer.
+            VersionNotFound: if a version is given, and none matches.
+            VersionDeleted: if an exact version is given that was deleted, unless `deleted` is true.
+            UsageError: if the limit isn't a positive integer, or an alias or a part is given.
             StoreUnavailable: if the store can't be reached.
         """
-        return await self._run(lambda: log_versions(self._session.store, self._session.scheme, name, limit))
+        return await self._run(
+            lambda: log_versions(self._session.store, self._session.scheme, name, limit, deleted=deleted)
+        )
 
     async def diff_versions(
         self, a: str | os.PathLike[str] | AssetSpec, b: str | os.PathLike[str] | AssetSpec
@@ -596,8 +609,8 @@ class AssetsManager:
 
         Args:
             a: a spec (`name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`), or a local
-                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or isn't
-                a valid spec but names an existing file or folder. A `Path` is always a path.
+                path. A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or names
+                an existing file or folder but no asset. A `Path` is always a path.
             b: a spec or a local path. At least one of both must be a spec.
 
         Raises:

@@ -90,6 +90,46 @@ async def test_no_change_gets_an_unreadable_reason(manager: AssetsManager, reaso
             await call()
 
 
+LONGEST = "ü" * 10_000
+
+
+@pytest.mark.parametrize("reason", [LONGEST + "x"])
+async def test_long_texts_are_refused(manager: AssetsManager, files: Files, reason: str) -> None:
+    source = files("0.1")
+    plan = await manager.plan_update(source, "model")
+    labels = {"a" * 5_000: "b" * 5_000, "c": ""}
+    with pytest.raises(
+        UsageError, match=r"^The labels have 10,001 characters in total\. At most 10,000 are allowed\.$"
+    ):
+        await manager.update_asset(source, "model", labels=labels)
+    for call in (
+        lambda: manager.create_asset(source, "new", message=reason),
+        lambda: manager.push(replace(plan, message=reason)),
+        lambda: manager.yank_version("model", "0.0", reason),
+        lambda: manager.delete_version("model", "0.0", reason),
+        lambda: manager.set_alias("model", "prod", "0.0", reason=reason),
+        lambda: manager.remove_alias("model", "prod", reason=reason),
+        lambda: manager.rollback_alias("model", "prod", reason=reason),
+    ):
+        with pytest.raises(UsageError, match=r"^The \w+ has 10,001 characters\. At most 10,000 are allowed\.$"):
+            await call()
+
+
+async def test_the_longest_texts_are_recorded_and_copied(
+    make_manager: ManagerFactory, memory: MemoryDriver, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer ones that another client wrote are read and copied."""
+    here, there = make_manager(memory), make_manager(MemoryDriver("target"))
+    await here.create_asset(files("a"), "model", message=LONGEST, labels={"a": LONGEST[1:]})
+    await here.set_alias("model", "prod", "0.0", reason=LONGEST)
+    monkeypatch.setattr("aioassets.model.arguments.MAX_NOTE", 10)
+    await here.copy_version("model", there)
+    described = await there.describe_asset("model")
+    assert (described.message, described.labels) == (LONGEST, {"a": LONGEST[1:]})
+    (move,) = await here.alias_history("model")
+    assert move.mark.reason == LONGEST
+
+
 @pytest.mark.parametrize("reason", ["", " ", None])
 async def test_a_yank_needs_a_reason(manager: AssetsManager, reason: Any) -> None:
     with pytest.raises(UsageError, match=r"^The reason must "):

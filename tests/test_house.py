@@ -80,6 +80,14 @@ def imported(tree: ast.Module) -> set[str]:
     return found
 
 
+def all_imported(module: str) -> set[str]:
+    """Return a module with those that it imports directly or indirectly."""
+    found, new = {module}, {module}
+    while new := {name for each in new & MODULES.keys() for name in imported(MODULES[each])} - found:
+        found |= new
+    return found
+
+
 def room_of(module: str) -> str:
     """Return the room of a module: the first part of its name."""
     return module.partition(".")[0]
@@ -201,6 +209,15 @@ class TestRooms:
         }
 
         assert readers == {"settings", "drivers.s3.place"}
+
+
+class TestLogging:
+    def test_modules_that_log_import_the_room_that_keeps_the_package_silent(self) -> None:
+        assert "NullHandler" in ast.unparse(MODULES["runtime"])
+        loggers = {module for module, tree in MODULES.items() if "getLogger(__name__)" in ast.unparse(tree)}
+
+        assert loggers
+        assert {module for module in loggers if not {"runtime"} & set(map(room_of, all_imported(module)))} == set()
 
 
 class TestClocks:

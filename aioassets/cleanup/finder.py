@@ -87,7 +87,7 @@ class LeftoverFinder:
             is_only: whether only this asset is searched. If so, read the `.meta` of listed versions, too.
         """
         found: list[Leftover] = []
-        index = VersionIndex()
+        index: VersionIndex | None = None
         objects = await self._store.presence(name)
         versions = {v for v in objects if self.inspection.scheme.is_version(v)}
         versions |= {version for asset, version in uploads if asset == name}
@@ -100,12 +100,15 @@ class LeftoverFinder:
                 return None
             self.inspection.note_time(state.answered)
             index = state.index
-        listed = frozenset(index.versions)
+        listed = frozenset(index.versions if index is not None else ())
 
         async def look(version: str) -> None:
             there = uploads.get((name, version), ())
             kinds = objects.get(version, Presence(0))
-            if version in listed:
+            if index is None:  # content without a `.meta` may belong to a listed version
+                has_meta = Presence.META in kinds
+                leftover = await self._of_unlisted_version(name, version, there, None) if has_meta else None
+            elif version in listed:
                 leftover = await self._of_listed_version(name, version, there, look_closer=is_only)
             elif index.fences.get(version) is Fence.DELETED:
                 leftover = await self._of_deleted_version(name, version, there, kinds)
@@ -174,8 +177,9 @@ class LeftoverFinder:
         )
 
     async def _of_unlisted_version(
-        self, name: str, version: str, uploads: Sequence[OpenUpload], index: VersionIndex
+        self, name: str, version: str, uploads: Sequence[OpenUpload], index: VersionIndex | None
     ) -> Leftover | None:
+        """Return a leftover for a version that isn't listed, or `None`. The index is `None` if it can't be read."""
         try:
             meta = await self.inspection.read_meta(name, version)
         except ObjectNotFound:
@@ -191,6 +195,8 @@ class LeftoverFinder:
             age=meta.age,
         )
         if not isinstance(meta.content, Claim):
+            if index is None:
+                return None  # whether it is listed isn't known
             if version in index.fences or isinstance(meta.content, Tombstone) or meta.content.is_yanked:
                 is_settled = index.fences.get(version) is fence_of(meta.content)
                 return None if is_settled else await self._unfinished(name, version, meta, uploads)
@@ -276,4 +282,4 @@ def _withdrawn_by(content: Manifest | Claim | Tombstone) -> Pusher | None:
 
 
 def _unreadable(error: StoreCorrupt, name: str, version: str = "") -> Leftover:
-    return Leftover(LeftoverKind.UNREADABLE_DOCUMENT, error.where, name, version, advice=str(error))
+    return Leftover(LeftoverKind.UNREADABLE_DOCUMENT, error.where, name, version, advice=str(error), error=error)

@@ -18,7 +18,7 @@ from typing import Final
 from aioassets.cleanup.content import ContentSummary, content_of, remove_content
 from aioassets.cleanup.documents import VersionDocuments, VersionState
 from aioassets.errors import NotFound, VersionContended, VersionInUse
-from aioassets.model.arguments import check_optional_text, check_required_text
+from aioassets.model.arguments import check_note, check_required_note
 from aioassets.model.index import Fence
 from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
@@ -64,7 +64,7 @@ class Withdrawal:
     async def yank(self, name: str, version: str, reason: str) -> Mark:
         """Yank a version; see `AssetsManager.yank_version`."""
         documents = self._documents(name, version)
-        check_required_text(reason, "reason")
+        check_required_note(reason, "reason")
         await self.require_suitable()
         mark = await self._uninterrupted(lambda stop: self._yank(documents, reason, stop))
         logger.info("Yanked %s:%s in %s: %s", name, version, self.store.url, mark.reason)
@@ -80,7 +80,7 @@ class Withdrawal:
     async def delete(self, name: str, version: str, reason: str | None) -> DeletionResult:
         """Delete a version; see `AssetsManager.delete_version`."""
         documents = self._documents(name, version)
-        check_optional_text(reason, "reason")
+        check_note(reason, "reason")
         await self.require_suitable()
         tombstone = await self._uninterrupted(lambda stop: self._bury(documents, reason, stop))
         freed = await self._remove_content(name, version)

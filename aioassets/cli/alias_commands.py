@@ -7,7 +7,17 @@ from typing import Final, NoReturn
 
 import asyncclick as click
 
-from aioassets.cli.options import ASSETS_DIR, JSON, SINGLE_WRITER, STORE, DefinitionOrder, StoreOptions, Work, grouped
+from aioassets.cli.options import (
+    ASSETS_DIR,
+    JSON,
+    SINGLE_WRITER,
+    STORE,
+    DefinitionOrder,
+    StoreOptions,
+    Work,
+    grouped,
+    on_exact_version,
+)
 
 REASON: Final = click.option("--reason", metavar="TEXT", help="Reason to record in the history.")
 CHANGING: Final = (*STORE, ASSETS_DIR, SINGLE_WRITER)
@@ -42,8 +52,8 @@ def set_alias(
     """
     from aioassets.cli import aliases  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    target = _exact_version(version)
-    return partial(aliases.set_alias, *target, alias, store, expect=expect, reason=reason, as_json=as_json)
+    work = partial(aliases.set_alias, alias=alias, store=store, expect=expect, reason=reason, as_json=as_json)
+    return on_exact_version(version, store, work)
 
 
 @alias.command("remove", short_help="Remove an alias.")
@@ -99,16 +109,6 @@ def rollback_alias(name: str, alias: str, reason: str | None, as_json: bool, sto
     from aioassets.cli import aliases  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
     return partial(aliases.rollback_alias, _name(name), alias, store, reason=reason, as_json=as_json)
-
-
-def _exact_version(text: str) -> tuple[str, str]:
-    """Parse `NAME:VERSION`."""
-    from aioassets.model.names import AssetSpec  # noqa: PLC0415 - not needed for `--help`
-
-    parsed = AssetSpec.parse(text)
-    if parsed.version is None or parsed.part is not None:
-        _usage_error(f"An alias points at an exact version: write {parsed.name}:1.2, for example, instead of {text}.")
-    return parsed.name, parsed.version
 
 
 def _name(text: str) -> str:

@@ -37,6 +37,7 @@ from aioassets.cli.options import (
     StoreOptions,
     Work,
     grouped,
+    on_exact_version,
     parse_plain_name,
 )
 from aioassets.cli.retention_commands import prune
@@ -171,12 +172,15 @@ def list_assets(
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME[:MAJOR]")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
 def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
-    """List the versions of an asset, latest first, one per line."""
-    return partial(commands.versions, parse_plain_name(name), store, as_json=as_json)
+    """List the versions of an asset, latest first, one per line.
+
+    NAME:1 lists the 1.x versions. Yanked and deleted versions are not listed; `aioassets log` shows them.
+    """
+    return partial(commands.versions, spec.AssetSpec.series(name), store, as_json=as_json)
 
 
 @cli.command()
@@ -255,8 +259,9 @@ def clean(
     than --older-than.
     """
     if publish is not None:
-        name, version = _parse_exact_version(publish)
-        return partial(commands.publish, name, version, store, as_json=as_json, dry_run=dry_run)
+        work = partial(commands.publish, store=store, as_json=as_json, dry_run=dry_run)
+        return on_exact_version(publish, store, work)
+    name = parse_plain_name(name)
     return partial(
         commands.clean, name, store, older_than=older_than, legacy=legacy, yes=yes, dry_run=dry_run, as_json=as_json
     )
@@ -286,14 +291,6 @@ def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
     if parsed.version is not None and bump_major:
         _usage_error(f"--bump-major always starts a new major version: write {parsed.name} instead of {name}.")
     return parsed
-
-
-def _parse_exact_version(text: str) -> tuple[str, str]:
-    """Parse `NAME:VERSION`."""
-    parsed = spec.AssetSpec.parse(text)
-    if parsed.version is None or parsed.part is not None:
-        _usage_error(f"--publish requires an exact version: write {parsed.name}:1.2, for example, instead of {text}.")
-    return parsed.name, parsed.version
 
 
 def parse(args: Sequence[str] | None = None) -> Work | int:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aioassets.cli.display import progress_display
-from aioassets.cli.escaping import escaped
 from aioassets.cli.options import StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_terminal
 from aioassets.cli.process import DONE, FAILED
 from aioassets.cli.questions import confirmed
+from aioassets.cli.tables import print_table
 from aioassets.cli.units import human_bytes, human_duration, human_files
 from aioassets.fetch.inventory import CachedVersion
 from aioassets.fetch.pruning import CachePruning
@@ -142,15 +142,15 @@ def _versions_json(versions: Sequence[CachedVersion]) -> list[dict[str, Any]]:
 
 
 def _print_table(versions: Iterable[CachedVersion]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("Version", "Store", "Size", "Last used", ""):
-        table.add_column(title, overflow="fold", justify="right" if title == "Size" else "left")
     now = datetime.now(UTC)
-    for cached in versions:
-        used = f"{human_duration(now - cached.last_used)} ago"
-        row = (_label(cached), cached.store, human_bytes(cached.size), used, _state(cached).replace(",", ", "))
-        table.add_row(*map(escaped, row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    rows = (
+        (
+            _label(cached),
+            cached.store,
+            human_bytes(cached.size),
+            f"{human_duration(now - cached.last_used)} ago",
+            _state(cached).replace(",", ", "),
+        )
+        for cached in versions
+    )
+    print_table(("Version", "Store", "Size", "Last used", ""), rows, right=("Size",))

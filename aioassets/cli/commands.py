@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from aioassets.cli.descriptions import description_json, yanked_json
+from aioassets.cli.descriptions import description_json, optional_mark_json
 from aioassets.cli.display import progress_display
 from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
@@ -81,15 +81,15 @@ async def list_assets(
     return codes[0] if codes else DONE
 
 
-async def versions(name: str, store: StoreOptions, *, as_json: bool) -> None:
+async def versions(spec: AssetSpec, store: StoreOptions, *, as_json: bool) -> None:
     """List the versions of an asset."""
-    async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
-        found = await manager.list_versions(name)
-        withdrawn = [] if found else await manager.log_versions(name, NAMED + 1)
+    async with store.manager() as manager, progress_display(f"Reading the versions of {spec}"):
+        found = await manager.list_versions(spec)
+        withdrawn = [] if found else await manager.log_versions(spec, NAMED + 1)
     if not found:
-        echo_err(no_versions_text(name, [each.version for each in withdrawn if each.yanked is not None]))
+        echo_err(no_versions_text(spec.name, [each.version for each in withdrawn if each.yanked is not None]))
     if as_json:
-        echo_json({"name": name, "versions": found}, is_listing=True)
+        echo_json({"name": spec.name, "versions": found}, is_listing=True)
     else:
         for version in found:
             echo_listed(version)
@@ -151,7 +151,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "verified_by": list(found.verified_by),
         "unverifiable": found.unverifiable,
         "ok": found.ok,
-        "yanked": yanked_json(found.yanked),
+        "yanked": optional_mark_json(found.yanked),
         "problems": [
             {"what": problem.what, "expected": problem.expected, "found": problem.found} for problem in found.problems
         ],
@@ -174,6 +174,7 @@ async def clean(
             plan = await manager.plan_clean(name or None, older_than=older_than, legacy=legacy)
         for line in leftover_lines(plan):
             echo_err(line)
+        codes = [report_error(error) for error in plan.errors]
         question = "Remove it?" if len(plan.removable) == 1 else f"Remove {len(plan.removable)} leftovers?"
         if not dry_run and plan.removable and not (yes or await confirmed(question)):
             echo_err("Declined: nothing was removed.")
@@ -187,14 +188,14 @@ async def clean(
     for leftover in result.kept if result else ():
         echo_err(f"{leftover_label(leftover)} was not removed: it is in use, or has changed since it was listed.")
     for leftover, error in result.failed if result else ():
-        report_error(error)
+        codes.append(report_error(error))
         echo_err(f"Not removed: {leftover_text(leftover)}")
     if as_json:
         echo_json({**_cleaning_json(plan, result), "dry_run": dry_run})
     else:
         for leftover in result.removed if result else ():
             echo(leftover.where)
-    return exit_code_of(result.failed[0][1]) if result and result.failed else DONE
+    return codes[0] if codes else DONE
 
 
 async def publish(name: str, version: str, store: StoreOptions, *, as_json: bool, dry_run: bool) -> int:
@@ -228,7 +229,7 @@ def _cleaning_json(plan: CleaningPlan, result: CleaningResult | None) -> dict[st
             "holder": str(leftover.holder) if leftover.holder is not None else None,
             "removable": leftover.removable,
             "removed": leftover in removed,
-            "error": errors.get(leftover.where),
+            "error": errors.get(leftover.where, None if leftover.error is None else str(leftover.error)),
             "advice": leftover.advice or None,
         }
         for leftover in plan.leftovers
@@ -337,7 +338,7 @@ def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
         "tool": manifest.tool,
         "message": manifest.message,
         "labels": dict(manifest.labels),
-        "yanked": yanked_json(manifest.yanked),
+        "yanked": optional_mark_json(manifest.yanked),
     }
 
 

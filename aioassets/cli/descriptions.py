@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from aioassets.cli.escaping import Escaped, escaped_field
 from aioassets.cli.units import human_bytes
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def description_json(found: VersionDescription) -> dict[str, Any]:
         "files": found.file_count,
         "size": found.size,
         "aliases": list(found.aliases),
-        "yanked": yanked_json(found.yanked),
+        "yanked": optional_mark_json(found.yanked),
+        "deleted": optional_mark_json(found.deleted),
         "origin": None
         if origin is None
         else {"store": origin.store, "name": origin.name, "version": origin.version, **mark_json(origin.copied)},
@@ -53,8 +55,8 @@ def mark_json(mark: Mark) -> dict[str, Any]:
     return {"date": mark.date.isoformat(), "by": mark.by.to_json(), "reason": mark.reason}
 
 
-def yanked_json(mark: Mark | None) -> dict[str, Any] | None:
-    """Return the JSON value of the mark of a yanked version, or `None` if it isn't yanked."""
+def optional_mark_json(mark: Mark | None) -> dict[str, Any] | None:
+    """Return the JSON value of the mark of a yanked or deleted version, or `None` if it has none."""
     return None if mark is None else mark_json(mark)
 
 
@@ -79,7 +81,7 @@ def _facts(found: VersionDescription, *, for_people: bool) -> dict[str, str]:
         "pushed_by": who(found),
         "tool": found.tool or "",
         "message": found.message or "",
-        "labels": labels_text(found.labels),
+        "labels": labels_text(found.labels, for_people=for_people),
         "files": f"{found.file_count:,}" if for_people else str(found.file_count),
         "size": size_text(found.size, for_people=for_people),
         "aliases": ",".join(found.aliases),
@@ -101,7 +103,7 @@ def _mark_text(mark: Mark, *, for_people: bool) -> str:
 
 
 def log_row(found: VersionDescription, *, for_people: bool) -> list[str]:
-    """Return a version as a row of a log. For programs, a field more tells whether it is yanked."""
+    """Return a version as a row of a log. For programs, more fields tell whether it is withdrawn, when and why."""
     row = [
         found.version,
         date_text(found.push_date, for_people=for_people),
@@ -110,10 +112,24 @@ def log_row(found: VersionDescription, *, for_people: bool) -> list[str]:
         ",".join(found.aliases),
         found.message or "",
     ]
-    state = "unreadable" if found.error is not None else "yanked" if found.yanked is not None else ""
+    state, mark = _state(found)
     if not for_people:
-        return [*row, state]
-    return [f"{found.version} ({state})" if state else found.version, *row[1:]]
+        return [*row, state, *_mark_fields(mark)]
+    *rest, message = row[1:]
+    withdrawn = "" if mark is None else f"[{state} {_mark_text(mark, for_people=True)}]"
+    return [f"{found.version} ({state})" if state else found.version, *rest, f"{message} {withdrawn}".strip()]
+
+
+def _state(found: VersionDescription) -> tuple[str, Mark | None]:
+    if found.deleted is not None:
+        return "deleted", found.deleted
+    if found.yanked is not None:
+        return "yanked", found.yanked
+    return "" if found.error is None else "unreadable", None
+
+
+def _mark_fields(mark: Mark | None) -> list[str]:
+    return ["", "", ""] if mark is None else [date_text(mark.date, for_people=False), str(mark.by), mark.reason or ""]
 
 
 def list_row(asset: AssetVersions, *, for_people: bool) -> list[str]:
@@ -127,7 +143,7 @@ def list_row(asset: AssetVersions, *, for_people: bool) -> list[str]:
         date_text(found.push_date, for_people=for_people),
         size_text(found.size, for_people=for_people),
         who(found),
-        labels_text(found.labels),
+        labels_text(found.labels, for_people=for_people),
     ]
 
 
@@ -135,11 +151,21 @@ def file_row(file: FileEntry, *, for_people: bool) -> list[str]:
     """Return a file as a row of a table."""
     digest = file.digests.get(SHA256, "")
     return [
-        file.path,
+        shown_path(file.path),
         size_text(file.size, for_people=for_people),
         digest[:DIGITS_SHOWN] if for_people else digest,
         "x" if file.executable else "",
     ]
+
+
+def directory_row(path: str) -> list[str]:
+    """Return an empty directory as a row of a table."""
+    return [f"{path}/", "", "", ""]
+
+
+def shown_path(path: str) -> str:
+    """Return a path relative to a version or part. That of a single file is `.`, not empty."""
+    return path or "."
 
 
 def date_text(date: datetime | None, *, for_people: bool) -> str:
@@ -162,9 +188,12 @@ def size_text(size: int | None, *, for_people: bool) -> str:
     return human_bytes(size) if for_people else str(size)
 
 
-def labels_text(labels: Mapping[str, str]) -> str:
-    """Format labels as `key=value`, separated by commas."""
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+def labels_text(labels: Mapping[str, str], *, for_people: bool) -> str:
+    """Format labels as `key=value`, separated by commas. For programs, these two characters in labels are escaped."""
+    pairs = sorted(labels.items())
+    if for_people:
+        return ", ".join(f"{key}={value}" for key, value in pairs)
+    return Escaped(",".join("=".join(escaped_field(text, ",=") for text in pair) for pair in pairs))
 
 
 def who(found: VersionDescription) -> str:
@@ -174,4 +203,9 @@ def who(found: VersionDescription) -> str:
 
 def file_json(file: FileEntry) -> dict[str, Any]:
     """Return the JSON value of a file."""
-    return {"path": file.path, "size": file.size, "digests": dict(file.digests), "executable": file.executable}
+    return {
+        "path": shown_path(file.path),
+        "size": file.size,
+        "digests": dict(file.digests),
+        "executable": file.executable,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from aioassets.cli.descriptions import file_json, size_text
+from aioassets.cli.descriptions import file_json, shown_path, size_text
 from aioassets.cli.units import human_bytes
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ def diff_rows(found: VersionDiff, *, for_people: bool) -> Iterator[list[str]]:
 
     def row(kind: str, path: str, before: FileEntry | None, after: FileEntry | None, detail: str = "") -> list[str]:
         sizes = ("" if file is None else size_text(file.size, for_people=for_people) for file in (before, after))
-        return [kind, path or ".", *sizes, detail]
+        return [kind, shown_path(path), *sizes, detail]
 
     yield from (row("removed", file.path, file, None) for file in found.removed)
     yield from (row("removed", f"{folder}/", None, None) for folder in found.removed_directories)
     yield from (row("added", file.path, None, file) for file in found.added)
     yield from (row("added", f"{folder}/", None, None) for folder in found.added_directories)
     for change in found.renamed:
-        previous = change.before.path or "."
+        previous = shown_path(change.before.path)
         yield row("renamed", change.after.path, change.before, change.after, "from " * for_people + previous)
     for kind, changes in (("changed", found.changed), ("mode", found.mode_changed), ("unknown", found.unknown)):
         yield from (row(kind, each.after.path, each.before, each.after, _mode(each)) for each in changes)

@@ -24,6 +24,29 @@ def escaped(text: str, keep: str = "") -> str:
     return "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text)
 
 
+class Escaped(str):
+    """A field of a line of results that is escaped already."""
+
+    __slots__ = ()
+
+
+def escaped_field(text: str, special: str = "") -> Escaped:
+    r"""Escape a field of a line of results, so that its value can be restored without doubt.
+
+    A backslash becomes `\\`, and each unprintable or special character becomes its Python escape sequence.
+
+    Args:
+        text: any text, which is returned as it is if it is escaped already.
+        special: printable characters to escape as well, such as a separator within the field.
+    """
+    if isinstance(text, Escaped):
+        return text
+    if text.isprintable() and "\\" not in text and not any(char in text for char in special):
+        return Escaped(text)
+    doubled = text.replace("\\", "\\\\")
+    return Escaped("".join(f"\\x{ord(char):02x}" if char in special else escaped(char) for char in doubled))
+
+
 def abridged(line: str) -> str:
     """Return a line, omitting its middle if it is longer than `LONGEST`."""
     if len(line) <= LONGEST:

@@ -47,19 +47,24 @@ class KeyValue(click.ParamType["tuple[str, str]"]):
 
 
 class Duration(click.ParamType[timedelta]):
-    """A parameter type for durations such as `90s`, `24h` or `1d12h`, which are converted to `timedelta`."""
+    """A parameter type for durations such as `90s`, `2w` or `1d12h`, which are converted to `timedelta`."""
 
     name = "DURATION"
-    _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Convert a value from the command line."""
         if isinstance(value, timedelta):
             return value
         text = str(value).strip()
-        if not re.fullmatch(r"(?:[0-9]{1,6}[smhd])+", text):
-            self.fail(f"{value!r} is not a duration. Examples: 0s, 15m, 24h, 7d.", param, ctx)
-        parts = re.findall(r"([0-9]+)([smhd])", text)
+        if not re.fullmatch(r"(?:[0-9]{1,6}[smhdw]){1,5}", text):
+            self.fail(
+                f"{value!r} is not a duration. Write whole numbers with the units s, m (minutes), h, d and w, "
+                "such as 0s, 15m, 24h, 2w or 1d12h.",
+                param,
+                ctx,
+            )
+        parts = re.findall(r"([0-9]+)([smhdw])", text)
         return sum((timedelta(**{self._UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
@@ -237,19 +242,28 @@ PUSH = (
 )
 
 
-def parse_exact(text: str) -> tuple[str, str]:
-    """Parse `NAME:VERSION`. A decimal number is a partial version in the schemes that a command can use."""
+def on_exact_version(
+    text: str, store: StoreOptions, run: Callable[[str, str], Awaitable[int | None]], *, yanked: bool = False
+) -> Work:
+    """Return a command that runs on `NAME:VERSION`. If the version isn't exact, the command names one that exists.
+
+    A decimal number is a partial version in the schemes that a command can use.
+
+    Args:
+        text: the argument of the command.
+        store: the store to look for a version in.
+        run: a coroutine function that takes the name and the version.
+        yanked: whether the command is about yanked versions.
+    """
     from aioassets.model.names import AssetSpec  # noqa: PLC0415 - not needed for `--help`
 
     parsed = AssetSpec.parse(text)
     version = parsed.version or ""
-    if not version or version.isdecimal() or parsed.part is not None:
-        example = f"{version}.2" if version.isdecimal() else version or "1.2"
-        raise click.UsageError(
-            f"An exact version is required: write {parsed.name}:{example}, for example, instead of {text}.",
-            click.get_current_context(),
-        )
-    return parsed.name, version
+    if version and not version.isdecimal() and parsed.part is None:
+        return functools.partial(run, parsed.name, version)
+    from aioassets.cli import exactness  # noqa: PLC0415 - only needed for errors
+
+    return functools.partial(exactness.refuse, parsed, store, yanked=yanked)
 
 
 def parse_plain_name(text: str) -> str:

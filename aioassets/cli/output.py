@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO
 
 import asyncclick as click
 
-from aioassets.cli.escaping import abridged, escaped, traceback_lines
+from aioassets.cli.escaping import abridged, escaped, escaped_field, traceback_lines
 from aioassets.cli.redaction import redacted
 from aioassets.runtime.notices import is_notice
 from aioassets.settings import secrets_in
@@ -59,8 +59,12 @@ def echo(*fields: str) -> None:
 
 
 def echo_listed(*fields: str) -> None:
-    """Print one line of a listing. If standard output is a pipe that its reader has closed, discard the line."""
-    _write("\t".join(map(escaped, fields)) + "\n", is_listing=True)
+    """Print one line of a listing. If standard output is a pipe that its reader has closed, discard the line.
+
+    Fields for programs are escaped unambiguously.
+    """
+    escape = escaped if is_terminal(sys.stdout) else escaped_field
+    _write("\t".join(map(escape, fields)) + "\n", is_listing=True)
 
 
 def echo_path(path: Path) -> None:

@@ -24,7 +24,7 @@ from aioassets.cli.options import (
 @click.command(short_help="Delete versions by rules.")
 @click.argument("name", default="")
 @click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="Keep the last N versions of each major.")
-@click.option("--keep-within", type=Duration(), help="Keep versions that are not older than this, for example 90d.")
+@click.option("--keep-within", type=Duration(), help="Keep versions that are not older than this, such as 12w or 90d.")
 @YES
 @DRY_RUN
 @JSON

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aioassets.cli.descriptions import LIST_TITLES, list_row
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from aioassets.push.copy import CopyResult
     from aioassets.push.plan import PushPlan
 
+NARROWEST: Final = 12
+"""Width in characters to which a column of a table may shrink. A time then takes two lines."""
+GAP: Final = 2
+"""Number of spaces between the columns of a table."""
 VERSIONS_SHOWN: Final = 6
 """Maximum number of versions to show for each major version."""
 
@@ -72,7 +76,8 @@ def leftover_text(leftover: Leftover) -> str:
         f"{leftover.uploads} open upload{'' if leftover.uploads == 1 else 's'}" if leftover.uploads else "",
     ]
     text = ", ".join([what, *filter(None, details)])
-    return f"{leftover_label(leftover)}: {text}" + (f" ({leftover.advice})" if leftover.advice else "")
+    advice = leftover.advice if leftover.error is None else ""  # errors are printed as such
+    return f"{leftover_label(leftover)}: {text}" + (f" ({advice})" if advice else "")
 
 
 def aligned(title: str, texts: Sequence[str]) -> Iterator[str]:
@@ -116,19 +121,44 @@ def no_versions_text(name: str, yanked: Sequence[str]) -> str:
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows as a table on a terminal, otherwise as tab-separated lines without titles."""
     if is_terminal(sys.stdout):
-        _print_table(titles, rows)
+        print_table(titles, rows)
         return
     for row in rows:
         echo_listed(*row)
 
 
-def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """Print rows as a table on a terminal. If the terminal is too narrow, print one line per field instead.
+
+    Args:
+        titles: the titles of the columns.
+        rows: the rows.
+        right: the titles of the columns to align at the right.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415 - slow to import, and only needed on a terminal
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escaped, row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    cells = [list(map(escaped, row)) for row in rows]
+    needed = [min(NARROWEST, max(map(cell_len, column))) for column in zip(titles, *cells, strict=True)]
+    console = Console(markup=False, highlight=False, emoji=False)
+    if sum(needed) + GAP * (len(titles) - 1) > console.width:
+        _print_fields(titles, cells)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for title, width in zip(titles, needed, strict=True):
+        table.add_column(title, overflow="fold", min_width=width, justify="right" if title in right else "left")
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_fields(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print the first field of each row, and the others below it with their titles."""
+    for number, (first, *rest) in enumerate(rows):
+        if number:
+            echo_listed()
+        echo_listed(first)
+        for title, text in zip(titles[1:], rest, strict=True):
+            if text:
+                echo_listed(f"  {title}: {text}" if title else f"  {text}")

@@ -6,12 +6,12 @@ from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped, parse_plain_name
+from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped
 
 
 @click.command(short_help="Describe a version.")
 @click.argument("spec")
-@click.option("--files", "with_files", is_flag=True, help="List the files, too.")
+@click.option("--files", "with_files", is_flag=True, help="List the files and the empty directories, too.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
 def show(spec: str, with_files: bool, as_json: bool, store: StoreOptions) -> Work:
@@ -26,21 +26,23 @@ def show(spec: str, with_files: bool, as_json: bool, store: StoreOptions) -> Wor
 
 
 @click.command(short_help="List the latest versions of an asset with their details.")
-@click.argument("name")
+@click.argument("name", metavar="NAME[:VERSION]")
 @click.option(
     "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of versions."
 )
+@click.option("--deleted", is_flag=True, help="Include deleted versions: when, by whom and why they were deleted.")
 @JSON
 @grouped(StoreOptions, "store", *STORE)
-def log(name: str, limit: int, as_json: bool, store: StoreOptions) -> Work:
+def log(name: str, limit: int, deleted: bool, as_json: bool, store: StoreOptions) -> Work:
     """List the latest versions of an asset, latest first: date, size, who pushed it, aliases and message.
 
-    Yanked versions are included. If a manifest cannot be read, the other versions are still listed, and the
-    exit code is that of the first error.
+    NAME:1 lists the 1.x versions, and NAME:1.2 only this version. Yanked versions are included, with the reason. If
+    a manifest cannot be read, the other versions are still listed, and the exit code is that of the first error.
     """
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
+    from aioassets.model.names import AssetSpec  # noqa: PLC0415 - as above
 
-    return partial(views.log, parse_plain_name(name), store, limit=limit, as_json=as_json)
+    return partial(views.log, AssetSpec.series(name), store, limit=limit, deleted=deleted, as_json=as_json)
 
 
 @click.command(short_help="Compare two versions, or a version with a local path.")
@@ -52,8 +54,9 @@ def diff(a: str, b: str, as_json: bool, store: StoreOptions) -> Work:
     """List the files that differ between A and B: two versions, or a version and a local path.
 
     A and B are SPECs such as NAME, NAME:1.2 or NAME@ALIAS, optionally followed by a part, or local paths such as
-    ./model or /data/model. `aioassets diff NAME ./model` shows what an update with ./model would change. The exit
-    code is 0 if both have the same content, and 1 if they differ or may differ.
+    ./model or /data/model. The path model without ./ is only compared if there is no asset of this name.
+    `aioassets diff NAME ./model` shows what an update with ./model would change. The exit code is 0 if both have the
+    same content, and 1 if they differ or may differ.
     """
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
 

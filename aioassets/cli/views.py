@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from typing import Any
 
 from aioassets.cli.descriptions import (
     FILE_TITLES,
     LOG_TITLES,
     description_json,
+    directory_row,
     fact_lines,
     file_json,
     file_row,
@@ -20,6 +23,7 @@ from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, is_term
 from aioassets.cli.process import DONE, FAILED, report_error
 from aioassets.cli.tables import no_versions_text, print_rows
 from aioassets.model.description import VersionDescription
+from aioassets.model.names import AssetSpec
 
 
 async def show(spec: str, store: StoreOptions, *, with_files: bool, as_json: bool) -> None:
@@ -27,12 +31,18 @@ async def show(spec: str, store: StoreOptions, *, with_files: bool, as_json: boo
     async with store.manager() as manager, progress_display(f"Reading {spec}"):
         found = await manager.describe_asset(spec)
     if as_json:
-        entries = {"entries": [file_json(file) for file in found.files]} if with_files else {}
-        echo_json({**description_json(found), **entries}, is_listing=with_files)
+        echo_json({**description_json(found), **(_entries(found) if with_files else {})}, is_listing=with_files)
     else:
         _print_facts(found)
         if with_files:
             _print_files(found)
+
+
+def _entries(found: VersionDescription) -> dict[str, Any]:
+    return {
+        "entries": [file_json(file) for file in found.files],
+        "empty_directories": list(found.empty_directories),
+    }
 
 
 def _print_facts(found: VersionDescription) -> None:
@@ -49,22 +59,25 @@ def _print_files(found: VersionDescription) -> None:
     if not is_terminal(sys.stdout):
         for file in found.files:
             echo_listed("file", *file_row(file, for_people=False))
+        for path in found.empty_directories:
+            echo_listed("directory", *directory_row(path))
         return
     echo()
-    print_rows(FILE_TITLES, (file_row(file, for_people=True) for file in found.files))
+    files = (file_row(file, for_people=True) for file in found.files)
+    print_rows(FILE_TITLES, itertools.chain(files, map(directory_row, found.empty_directories)))
 
 
-async def log(name: str, store: StoreOptions, *, limit: int, as_json: bool) -> int:
+async def log(spec: AssetSpec, store: StoreOptions, *, limit: int, deleted: bool, as_json: bool) -> int:
     """List the latest versions of an asset with their details."""
-    async with store.manager() as manager, progress_display(f"Reading the versions of {name}"):
-        found = await manager.log_versions(name, limit)
+    async with store.manager() as manager, progress_display(f"Reading the versions of {spec}"):
+        found = await manager.log_versions(spec, limit, deleted=deleted)
     if as_json:
-        echo_json({"name": name, "versions": [description_json(each) for each in found]}, is_listing=True)
+        echo_json({"name": spec.name, "versions": [description_json(each) for each in found]}, is_listing=True)
     elif found:
         for_people = is_terminal(sys.stdout)
         print_rows(LOG_TITLES, (log_row(each, for_people=for_people) for each in found))
     else:
-        echo_err(no_versions_text(name, []))
+        echo_err(no_versions_text(spec.name, []))
     codes = [report_error(each.error) for each in found if each.error is not None]
     return codes[0] if codes else DONE
 

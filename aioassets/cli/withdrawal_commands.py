@@ -16,7 +16,7 @@ from aioassets.cli.options import (
     StoreOptions,
     Work,
     grouped,
-    parse_exact,
+    on_exact_version,
 )
 
 
@@ -33,8 +33,7 @@ def yank(spec: str, reason: str, as_json: bool, store: StoreOptions) -> Work:
     """
     from aioassets.cli import withdrawals  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    name, version = parse_exact(spec)
-    return partial(withdrawals.yank, name, version, reason, store, as_json=as_json)
+    return on_exact_version(spec, store, partial(withdrawals.yank, reason=reason, store=store, as_json=as_json))
 
 
 @click.command(short_help="Restore a yanked version.")
@@ -45,8 +44,7 @@ def unyank(spec: str, as_json: bool, store: StoreOptions) -> Work:
     """Restore a yanked version, so that it is listed again."""
     from aioassets.cli import withdrawals  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    name, version = parse_exact(spec)
-    return partial(withdrawals.unyank, name, version, store, as_json=as_json)
+    return on_exact_version(spec, store, partial(withdrawals.unyank, store=store, as_json=as_json), yanked=True)
 
 
 @click.command(short_help="Delete a version and its files.")
@@ -64,5 +62,5 @@ def delete(spec: str, reason: str | None, yes: bool, dry_run: bool, as_json: boo
     """
     from aioassets.cli import withdrawals  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
-    name, version = parse_exact(spec)
-    return partial(withdrawals.delete, name, version, reason, store, yes=yes, dry_run=dry_run, as_json=as_json)
+    work = partial(withdrawals.delete, reason=reason, store=store, yes=yes, dry_run=dry_run, as_json=as_json)
+    return on_exact_version(spec, store, work)

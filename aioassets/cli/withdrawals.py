@@ -12,7 +12,7 @@ from aioassets.cli.process import DONE, FAILED
 from aioassets.cli.questions import confirmed
 from aioassets.cli.units import human_files
 from aioassets.errors import VersionInUse
-from aioassets.model.arguments import check_optional_text
+from aioassets.model.arguments import check_note
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 
 OLD_BYTES: Final = (
@@ -45,7 +45,7 @@ async def delete(
     name: str, version: str, reason: str | None, store: StoreOptions, *, yes: bool, dry_run: bool, as_json: bool
 ) -> int:
     """Show what a deletion would delete, ask for confirmation, and delete it."""
-    check_optional_text(reason, "reason")  # before the question
+    check_note(reason, "reason")  # before the question
     label = f"{name}:{version}"
     async with store.manager() as manager:
         async with progress_display(f"Reading {label}"):

@@ -66,6 +66,17 @@ class Folder:
         except OSError:
             return False
 
+    def is_occupied(self) -> bool:
+        """Return whether the path of the folder, or of one that it is in, is that of something else, such as a file."""
+        try:
+            return not stat.S_ISDIR(os.stat(self.root).st_mode)
+        except FileNotFoundError:
+            return os.path.islink(self.root)
+        except NotADirectoryError:
+            return True
+        except OSError:
+            return False
+
     def path(self, key: str) -> str:
         """Return the path of an object."""
         segments = key.split("/")

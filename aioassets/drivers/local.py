@@ -237,6 +237,10 @@ class LocalDriver(NoObjectVersions):
             return StoreError(f"Cannot use {self._url(key)}: {reason(error)}.")
         if self._folder.exists():
             return ObjectNotFound(self._url(key))
+        if self._folder.is_occupied():
+            return BucketNotFound(
+                self.url, problem="is not a folder. Use a folder as the store, or move the file away."
+            )
         return BucketNotFound(self.url, creatable=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aioassets.errors import PartNotFound
 from aioassets.model.files import FileTable
@@ -41,6 +41,12 @@ class Selection:
         if not (files or folders):
             raise PartNotFound(spec.name, version, spec.part)
         return cls(files, folders)
+
+    def relative_to(self, part: str) -> Selection:
+        """Return the selection with paths relative to its part. The path of a single file is empty. Blocking."""
+        start = len(part) + 1
+        files = FileTable(replace(file, path=file.path[start:]) for file in self.files)
+        return Selection(files, tuple(folder[start:] for folder in self.folders if folder != part))
 
     def all_folders(self) -> list[str]:
         """Return all folders that must exist, parents first."""

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from aioassets.errors import UsageError
 from aioassets.model.jsontext import quoted
+
+MAX_NOTE: Final = 10_000
+"""Maximum length in characters of a message, of a reason, and of all keys and values of labels together. Documents
+that others wrote may contain longer ones."""
 
 
 def is_encodable(text: str) -> bool:
@@ -37,11 +41,19 @@ def check_optional_text(value: Any, what: str) -> None:
         check_text(value, what)
 
 
-def check_required_text(value: Any, what: str) -> None:
-    """Check that a value is a string that can be encoded in UTF-8 and isn't blank."""
+def check_note(value: Any, what: str) -> None:
+    """Check that a value is `None`, or a text that may be recorded: a message or a reason."""
+    check_optional_text(value, what)
+    if value is not None and len(value) > MAX_NOTE:
+        raise UsageError(f"The {what} has {len(value):,} characters. At most {MAX_NOTE:,} are allowed.")
+
+
+def check_required_note(value: Any, what: str) -> None:
+    """Check that a value is a text that may be recorded, and isn't blank."""
     check_text(value, what)
     if not value.strip():
         raise UsageError(f"The {what} must not be empty.")
+    check_note(value, what)
 
 
 def check_labels(value: Any) -> dict[str, str]:
@@ -54,6 +66,8 @@ def check_labels(value: Any) -> dict[str, str]:
         if not key:
             raise UsageError("The key of a label must not be empty.")
         check_text(text, f"label {quoted(key)}")
+    if (size := sum(len(key) + len(text) for key, text in value.items())) > MAX_NOTE:
+        raise UsageError(f"The labels have {size:,} characters in total. At most {MAX_NOTE:,} are allowed.")
     return dict(value)
 
 

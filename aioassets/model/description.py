@@ -12,6 +12,7 @@ from aioassets.model.manifest import Manifest
 from aioassets.model.marks import Mark
 from aioassets.model.origin import Origin
 from aioassets.model.pusher import Pusher
+from aioassets.model.tombstone import Tombstone
 
 __all__ = ["VersionDescription"]
 
@@ -26,7 +27,7 @@ class VersionDescription:
         url: the URL of its content.
         part: the described part; `None` for the whole version.
         push_date: the time at which the version was sealed, by the pusher's clock, with a time zone; `None` only if
-            `error` is set.
+            `error` or `deleted` is set.
         content_digest: the digest that identifies the content of the whole version; `None` if any file has no SHA-256.
         pushed_by: the user and host that pushed, if known.
         tool: the program that pushed, such as `aioassets/0.1.0`; `None` for modelkit.
@@ -35,9 +36,13 @@ class VersionDescription:
         is_directory: whether the version is a directory.
         file_count: the number of files.
         size: the total size of the files in bytes; `None` if modelkit pushed the version.
-        files: the files, sorted by path, which are created on access; empty in logs and listings.
+        files: the files, sorted by path, which are created on access; empty in logs and listings. Paths are relative to
+            the version or, if a part is described, to the part. The path of a single file is empty.
+        empty_directories: the empty directories, with paths as for files; empty in logs and listings.
         aliases: the aliases that point at the version, sorted.
         yanked: who yanked the version, when and why; `None` if it isn't yanked.
+        deleted: in logs, who deleted the version, when and why; `None` if it isn't deleted. Of a deleted version, only
+            the content digest is known besides.
         origin: the version that this one was copied from; `None` if it was pushed.
         error: in logs, why the manifest can't be read; `None` if it can.
     """
@@ -56,8 +61,10 @@ class VersionDescription:
     file_count: int = 0
     size: int | None = None
     files: Sequence[FileEntry] = field(default=(), repr=False)
+    empty_directories: tuple[str, ...] = field(default=(), repr=False)
     aliases: tuple[str, ...] = ()
     yanked: Mark | None = None
+    deleted: Mark | None = None
     origin: Origin | None = None
     error: AioAssetsError | None = None
 
@@ -72,6 +79,7 @@ class VersionDescription:
         *,
         part: str | None = None,
         files: FileTable | None = None,
+        empty_directories: tuple[str, ...] = (),
     ) -> VersionDescription:
         """Return the description of a version, without its files.
 
@@ -82,7 +90,8 @@ class VersionDescription:
             manifest: its manifest.
             aliases: the aliases that point at it, sorted.
             part: the part to describe; `None` for the whole version.
-            files: the files of the part, if the description should contain them.
+            files: the files, if the description should contain them, with paths relative to the part.
+            empty_directories: the empty directories, likewise.
         """
         table = manifest.table if files is None else files
         return cls(
@@ -100,7 +109,13 @@ class VersionDescription:
             file_count=len(table),
             size=table.total,
             files=() if files is None else files,
+            empty_directories=empty_directories,
             aliases=aliases,
             yanked=manifest.yanked,
             origin=manifest.origin,
         )
+
+    @classmethod
+    def of_deleted(cls, name: str, version: str, url: str, tombstone: Tombstone) -> VersionDescription:
+        """Return the description of a deleted version."""
+        return cls(name, version, url, content_digest=tombstone.content_digest, deleted=tombstone.deleted)

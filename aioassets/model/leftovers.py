@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from aioassets.errors import AioAssetsError, UsageError
+from aioassets.errors import AioAssetsError, StoreCorrupt, UsageError
 from aioassets.model.claim import DEAD_AFTER
 from aioassets.model.pusher import Pusher
 
@@ -65,6 +65,7 @@ class Leftover:
         removable: whether `clean` would remove it.
         advice: why `clean` keeps it, or what to do instead.
         is_cached: whether it is in the assets directory rather than in the store.
+        error: why a document can't be read; `None` for other leftovers.
     """
 
     kind: LeftoverKind
@@ -79,6 +80,7 @@ class Leftover:
     removable: bool = False
     advice: str = ""
     is_cached: bool = False
+    error: StoreCorrupt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,11 @@ class CleaningPlan:
     rules: CleaningRules
     leftovers: tuple[Leftover, ...]
     name: str | None = None
+
+    @property
+    def errors(self) -> tuple[StoreCorrupt, ...]:
+        """The errors of the documents that can't be read."""
+        return tuple(leftover.error for leftover in self.leftovers if leftover.error is not None)
 
     @property
     def removable(self) -> tuple[Leftover, ...]:

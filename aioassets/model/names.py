@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from aioassets.errors import InvalidAlias, InvalidName, InvalidSpec, InvalidVersion
+from aioassets.errors import InvalidAlias, InvalidName, InvalidSpec, InvalidVersion, UsageError
 from aioassets.model.keys import MAX_SEGMENT_BYTES
 
 __all__ = ["AssetSpec"]
@@ -169,6 +169,22 @@ class AssetSpec:
         if match is None:
             raise InvalidSpec(text, "it does not have the expected format")
         return cls(match["name"], match["version"], match["part"], match["alias"])
+
+    @classmethod
+    def series(cls, text: str | AssetSpec) -> AssetSpec:
+        """Parse `name`, `name:1` or `name:1.2`, which selects versions of an asset.
+
+        Raises:
+            InvalidSpec: if the text has another format.
+            UsageError: if it has an alias or a part.
+        """
+        spec = text if isinstance(text, AssetSpec) else cls.parse(text)
+        if spec.alias is None and spec.part is None:
+            return spec
+        raise UsageError(
+            f"Versions are listed by the name of the asset, or by a part of the version: write {spec.name} or "
+            f"{spec.name}:1 instead of {spec}."
+        )
 
     def __str__(self) -> str:
         version = f":{self.version}" if self.version is not None else ""

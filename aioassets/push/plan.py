@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aioassets.model.arguments import check_labels, check_optional_text, check_texts
+from aioassets.model.arguments import check_labels, check_note, check_texts
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump
 from aioassets.push.scan import Tree
@@ -47,7 +47,7 @@ class PushRequest:
     if_changed: bool = False
 
     def __post_init__(self) -> None:
-        check_optional_text(self.message, "message")
+        check_note(self.message, "message")
         object.__setattr__(self, "labels", check_labels(self.labels))
         object.__setattr__(self, "include", check_texts(self.include, "include patterns"))
         object.__setattr__(self, "exclude", check_texts(self.exclude, "exclude patterns"))

@@ -14,7 +14,7 @@ from aioassets.errors import (
     VersionNotFound,
     VersionYanked,
 )
-from aioassets.model.arguments import check_labels, check_optional_text
+from aioassets.model.arguments import check_labels, check_note
 from aioassets.model.claim import Claim
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_name
@@ -75,7 +75,7 @@ class Pushes:
         """Carry out a plan. Write nothing if the plan says that the latest version has the same content."""
         if plan.unchanged:
             return plan.forecast(dry_run=False)
-        check_optional_text(plan.message, "message")
+        check_note(plan.message, "message")
         check_labels(plan.labels)
         await self.require_suitable()
         return await Publication(await self._context(), plan, report).run()

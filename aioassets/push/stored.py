@@ -60,7 +60,11 @@ class StoredFile:
         if copy is None or best_of(copy.checksums) is not None:
             return None if copy is None else copy.checksums
         # The store reports no digest for verifying the file later, so read the copy once.
-        return await StoredSource(StoredFile(self.path, driver, copy)).finish()
+        try:
+            return await StoredSource(StoredFile(self.path, driver, copy)).finish()
+        except BaseException:
+            effects.note_uncertain()  # the copy exists, and nobody is going to delete it
+            raise
 
     async def copied_by(self, driver: Driver, key: str, effects: Effects) -> ObjectInfo | None:
         """Ask a store to copy the object to a key. Return `None` if it can't.

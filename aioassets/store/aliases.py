@@ -26,7 +26,7 @@ from aioassets.errors import (
     VersionYanked,
 )
 from aioassets.model.aliases import AliasChange, AliasMove, AliasTable, Expected
-from aioassets.model.arguments import check_optional_text
+from aioassets.model.arguments import check_note
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import parse_alias, parse_name
 from aioassets.model.pusher import Pusher
@@ -265,7 +265,7 @@ class Aliases:
         for version in versions:
             if version is not None and not isinstance(version, EllipsisType):
                 check_complete(self.scheme, version, _PARTIAL)
-        check_optional_text(reason, "reason")
+        check_note(reason, "reason")
 
     async def _is_sealed(self, name: str, version: str) -> bool:
         try:

@@ -11,10 +11,12 @@ from aioassets.errors import AssetNotFound, InvalidName, StoreCorrupt, VersionNo
 from aioassets.model.aliases import AliasTable
 from aioassets.model.arguments import check_labels, check_text
 from aioassets.model.description import VersionDescription
-from aioassets.model.names import AssetSpec, parse_alias, parse_name
+from aioassets.model.names import AssetSpec, parse_alias
+from aioassets.model.versioning import VersioningScheme
 from aioassets.runtime.tasks import for_each, gather2
 from aioassets.store.documents import AssetStore
-from aioassets.store.resolve import first_available, shown_aliases
+from aioassets.store.index import check_index
+from aioassets.store.resolve import exact_version, first_available, nothing_listed, shown_aliases
 
 INDEXES_AT_ONCE: Final = 64
 """Maximum number of indexes that a listing reads concurrently."""
@@ -76,17 +78,26 @@ class ListingRequest:
         return self.labels.items() <= asset.described.labels.items()
 
 
-async def list_versions(store: AssetStore, name: str) -> list[str]:
-    """Return the versions in an asset's index, latest first.
+async def list_versions(store: AssetStore, scheme: VersioningScheme, name: str | AssetSpec) -> list[str]:
+    """Return the versions in an asset's index that match a name or `name:1`, latest first.
 
     Raises:
         AssetNotFound: if the asset doesn't exist.
+        VersionNotFound: if a version is given, and no listed one matches.
+        InvalidVersion: if a version is given that the versioning scheme doesn't allow.
     """
-    parse_name(name)
-    state = await store.read_index(name)
+    spec = AssetSpec.series(name)
+    exact_version(spec, scheme)  # checks it
+    state = await store.read_index(spec.name)
     if not state.exists:
-        raise AssetNotFound(name, store.url)
-    return list(state.index.versions)
+        raise AssetNotFound(spec.name, store.url)
+    if spec.version is None:
+        return list(state.index.versions)
+    check_index(state, scheme, spec.name)
+    found = list(scheme.select(spec.version, state.index.versions))
+    if not found:
+        raise nothing_listed(spec, state.index, scheme, store.url)
+    return found
 
 
 async def list_assets(store: AssetStore, request: ListingRequest) -> AsyncIterator[Sequence[AssetVersions]]:

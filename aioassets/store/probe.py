@@ -15,7 +15,7 @@ from typing import Final
 import anyio
 
 from aioassets.drivers.protocol import SMALL_DOCUMENT, Driver, Expect, Revision
-from aioassets.errors import ObjectNotFound, PreconditionFailed, StoreUnsuitable
+from aioassets.errors import AccessDenied, AioAssetsError, ObjectNotFound, PreconditionFailed, StoreUnsuitable
 from aioassets.model.keys import Layout
 from aioassets.runtime.disk import write_atomically
 from aioassets.runtime.threads import in_thread
@@ -34,16 +34,31 @@ async def probe(driver: Driver, layout: Layout) -> None:
 
     Raises:
         StoreUnsuitable: if the store doesn't honour conditional writes.
+        AccessDenied: if the store may not be written to.
     """
     key = layout.scratch(secrets.token_hex(16))
     logger.info("Probing %s for conditional writes", driver.url)
+    first: Revision | None = None
+    is_clean = False
     try:
         first = await _must_succeed(driver, key, b"1", Expect.ABSENT, "create a new object")
         await _must_be_refused(driver, key, b"2", Expect.ABSENT, "it let an existing object be created again")
         await _must_succeed(driver, key, b"3", first, "replace an object, even given its current revision")
         await _must_be_refused(driver, key, b"4", first, "it replaced an object despite an outdated revision")
+    except AioAssetsError as error:
+        is_clean = first is None and not error.uncertain  # nothing was written
+        if isinstance(error, AccessDenied):
+            raise _denied(error, driver, layout) from error
+        raise
     finally:
-        await remove_scratch(driver, key)
+        if not is_clean:
+            await remove_scratch(driver, key)
+
+
+def _denied(error: AccessDenied, driver: Driver, layout: Layout) -> AccessDenied:
+    """Return an error that names what the caller wanted, and not only the scratch object."""
+    note = f"Objects in '{layout.scratch()}' must be writable, too: the store is tested there before the first change."
+    return error.instead("change assets", f"{driver.url}/{layout.prefix}".rstrip("/"), note)
 
 
 class ProbeCache:

@@ -90,7 +90,7 @@ async def candidates(store: AssetStore, scheme: VersioningScheme, spec: AssetSpe
     check_index(state, scheme, spec.name)
     selected = scheme.select(spec.version, state.index.versions)
     if not selected:
-        raise _nothing_listed(spec, state.index, scheme, store.url)
+        raise nothing_listed(spec, state.index, scheme, store.url)
     return selected
 
 
@@ -190,17 +190,31 @@ async def read_manifest(store: AssetStore, name: str, version: str) -> Manifest:
         VersionDeleted: if the version was deleted.
         StoreCorrupt: if the index lists the version, but it has no manifest.
     """
-    manifest = await _manifest_if_any(store, name, version)
-    if manifest is not None:
-        return manifest
+    content = await read_complete(store, name, version)
+    if isinstance(content, Tombstone):
+        raise deletion_error(store, name, version, content)
+    return content
+
+
+async def read_complete(store: AssetStore, name: str, version: str) -> Manifest | Tombstone:
+    """Read the manifest of a version, or its tombstone if it was deleted.
+
+    Raises:
+        AssetNotFound: if the asset doesn't exist.
+        VersionNotFound: if the version doesn't exist or isn't complete.
+        StoreCorrupt: if the index lists the version, but it has no manifest.
+    """
+    found = await _complete_if_any(store, name, version)
+    if found is not None:
+        return found
     state = await store.read_index(name)
     if not state.exists:
         raise AssetNotFound(name, store.url)
     if version not in state.index.versions:
         raise VersionNotFound(name, version, store.url, state.index.versions)
-    manifest = await _manifest_if_any(store, name, version)  # it may have been published in the meantime
-    if manifest is not None:
-        return manifest
+    found = await _complete_if_any(store, name, version)  # it may have been published in the meantime
+    if found is not None:
+        return found
     key = store.layout.meta(name, version)
     raise StoreCorrupt(
         f"{store.driver.url}/{key}",
@@ -209,19 +223,18 @@ async def read_manifest(store: AssetStore, name: str, version: str) -> Manifest:
     )
 
 
-async def _manifest_if_any(store: AssetStore, name: str, version: str) -> Manifest | None:
+async def _complete_if_any(store: AssetStore, name: str, version: str) -> Manifest | Tombstone | None:
     try:
-        content: Manifest | Claim | Tombstone = (await store.read_meta(name, version)).content
+        content = (await store.read_meta(name, version)).content
     except ObjectNotFound:
         return None
-    if isinstance(content, Tombstone):
-        raise deletion_error(store, name, version, content)
-    return content if isinstance(content, Manifest) else None
+    return None if isinstance(content, Claim) else content
 
 
-def _nothing_listed(
+def nothing_listed(
     spec: AssetSpec, index: VersionIndex, scheme: VersioningScheme, where: str
 ) -> AssetNotFound | VersionNotFound:
+    """Return the error for a spec that matches no version in an index."""
     if not index.numbers:
         return AssetNotFound(spec.name, where)
     fenced = scheme.select(spec.version, index.fences)

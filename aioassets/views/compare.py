@@ -35,7 +35,7 @@ async def compare(store: AssetStore, scheme: VersioningScheme, a: Side, b: Side)
 
 
 async def _compare(store: AssetStore, scheme: VersioningScheme, a: Side, b: Side) -> VersionDiff:
-    first, second = await spec_or_path(a), await spec_or_path(b)
+    first, second = await spec_or_path(store, a), await spec_or_path(store, b)
     find = partial(VersionSide.find, store, scheme)
     if isinstance(first, AssetSpec) and isinstance(second, AssetSpec):
         return await _versions(*await gather2(partial(find, first), partial(find, second)))

@@ -27,11 +27,12 @@ Side = str | os.PathLike[str] | AssetSpec
 """A spec, or a local path."""
 
 
-async def spec_or_path(side: Side) -> AssetSpec | str:
+async def spec_or_path(store: AssetStore, side: Side) -> AssetSpec | str:
     """Return a side as a parsed spec, or as a local path.
 
-    A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, ends with `/`, or isn't a valid spec but
-    names an existing file or folder. Any other string is a spec. If it names a file or folder, too, a warning says so.
+    A string is a path if it is `.` or `..`, begins with `/`, `./` or `../`, or ends with `/`. If it names an existing
+    file or folder, it is also a path if it isn't a valid spec, or there is no such asset. Any other string is a spec.
+    If it could be both, the store is asked, and a warning says what was chosen.
 
     Raises:
         UsageError: if it is a URL, has another type, or is neither a valid spec nor an existing path.
@@ -51,13 +52,18 @@ async def spec_or_path(side: Side) -> AssetSpec | str:
         if exists:
             return side
         raise
-    if exists:
-        logger.warning(
-            "%r is compared as an asset. To compare the local path of this name, write %s.",
-            side,
-            os.path.join(".", side),
-            extra=NOTICE,
-        )
+    return await _chosen(store, side, spec) if exists else spec
+
+
+async def _chosen(store: AssetStore, side: str, spec: AssetSpec) -> AssetSpec | str:
+    """Return the asset if it exists, otherwise the local path."""
+    path = os.path.join(".", side)
+    if not (await store.read_index(spec.name)).exists:
+        logger.warning("%r is compared as the local path %s, since there is no such asset.", side, path, extra=NOTICE)
+        return path
+    logger.warning(
+        "%r is compared as an asset. To compare the local path of this name, write %s.", side, path, extra=NOTICE
+    )
     return spec
 
 
@@ -102,14 +108,13 @@ class VersionSide:
         found = await find_version(store, scheme, spec)
         exact = replace(spec, version=found.version, alias=None)
         selection = await select(found.manifest, spec, found.version)
-        files = selection.files
-        if files.total is None:
+        if selection.files.total is None:
             listed = {info.key: info async for info in store.content(found.name, found.version)}
-            files = await in_thread(_with_sizes, store, exact, files, listed)
-        side = DiffSide(str(exact), files, selection.folders)
+            files = await in_thread(_with_sizes, store, exact, selection.files, listed)
+            selection = replace(selection, files=files)
         if spec.part is not None:
-            side = await in_thread(_relative, side, spec.part)
-        return cls(exact, found.manifest, side)
+            selection = await in_thread(selection.relative_to, spec.part)
+        return cls(exact, found.manifest, DiffSide(str(exact), selection.files, selection.folders))
 
 
 def _with_sizes(store: AssetStore, spec: AssetSpec, files: FileTable, listed: Mapping[str, ObjectInfo]) -> FileTable:
@@ -123,10 +128,3 @@ def _with_sizes(store: AssetStore, spec: AssetSpec, files: FileTable, listed: Ma
         return replace(file, size=info.size, digests=file.digests or info.checksums)
 
     return FileTable(map(completed, files))
-
-
-def _relative(side: DiffSide, part: str) -> DiffSide:
-    """Return one side of a comparison, with paths relative to a part, which is a folder or a file. Blocking."""
-    start = len(part) + 1
-    files = FileTable(replace(file, path=file.path[start:]) for file in side.files)
-    return replace(side, files=files, folders=[folder[start:] for folder in side.folders if folder != part])

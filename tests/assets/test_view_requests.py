@@ -63,8 +63,8 @@ async def update_many_unchanged(manager: AssetsManager, source: Path) -> None:
     assert all(result.unchanged for result in found.values())
 
 
-async def log(manager: AssetsManager, source: Path) -> object:
-    return await manager.log_versions("model")
+def log(spec: str, **options: Any) -> Operation:
+    return lambda manager, source: manager.log_versions(spec, **options)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,10 @@ async def log(manager: AssetsManager, source: Path) -> object:
         (describe("model"), [2, 1]),  # index and aliases; manifest
         (describe("model:0"), [2, 1]),
         (describe("model@prod"), [1, 1]),  # aliases; manifest
-        (log, [2, 2]),  # index and aliases; manifests
+        (log("model"), [2, 2]),  # index and aliases; manifests
+        (log("model", deleted=True), [2, 2]),
+        (log("model:0"), [2, 2]),
+        (log("model:0.1"), [2]),  # manifest and aliases
         (diff("model:0.0", "model:0.1"), [2]),  # manifests
         (diff("model:0.0", "other"), [2, 1]),  # manifest and index; manifest
         (diff("model@prod", "model"), [2, 2]),  # aliases and index; manifests

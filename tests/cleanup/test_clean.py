@@ -564,3 +564,29 @@ async def test_a_cleaning_logs_what_has_changed_and_is_kept(
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aioassets.cleanup")] == [
         "Kept because it has changed or is in use: dead_push at 'memory://memory/assets/model/0.1'",
     ]
+
+
+async def test_a_damaged_index_does_not_stop_the_cleanup(
+    memory: MemoryDriver, make_manager: ManagerFactory, files: Files
+) -> None:
+    """Whether a version of that asset is listed isn't known: only its claim may go."""
+    manager = make_manager(memory)
+    for name in ("broken", "model"):
+        await manager.create_asset(files("a"), name)
+    await put_dead_push(memory)
+    await put_claim(memory, await dead_claim("update"), "assets/broken/0.1.meta")
+    await memory.upload("assets/broken/0.2/a", BytesSource(b"its manifest is lost"))
+    index = await memory.read("assets/broken.versions")
+    await memory.write("assets/broken.versions", b"{", expected=index.revision)
+    plan = await make_manager(Later(memory, timedelta(days=2))).plan_clean(legacy=True)
+    assert [(leftover.name, leftover.version, leftover.kind) for leftover in plan.leftovers] == [
+        ("broken", "", LeftoverKind.UNREADABLE_DOCUMENT),
+        ("broken", "0.1", LeftoverKind.DEAD_PUSH),
+        ("model", "0.1", LeftoverKind.DEAD_PUSH),
+    ]
+    (error,) = plan.errors
+    assert error.where.endswith("/broken.versions")
+    result = await manager.clean(plan)
+    assert [leftover.name for leftover in result.removed] == ["broken", "model"]
+    assert (result.kept, result.failed) == ((), ())
+    assert (await manager.fetch_asset("broken:0.0")).path.read_bytes() == b"a"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aioassets.cli.options import Duration
 
 Invoke = Callable[..., Any]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -99,11 +102,33 @@ def test_older_than_decides_which_pushes_are_dead(dead_push: Path, invoke: Invok
     assert "Remove    name:0.1: dead push" in invoke("clean", "--older-than", "0s", "--dry-run").err
 
 
-@pytest.mark.parametrize("duration", ["", "5", "1w", "-1s", "1.5h", "soon", "1h 30m", "99999999d"])
+@pytest.mark.parametrize("duration", ["", "5", "1y", "-1s", "1.5h", "soon", "1h 30m", "99999999d", "999999w" * 6])
 def test_an_invalid_duration_is_refused(invoke: Invoke, duration: str) -> None:
     ran = invoke("clean", "--older-than", duration)
     assert ran.code == 2
-    assert "Examples: 0s, 15m, 24h, 7d." in ran.err
+    assert "such as 0s, 15m, 24h, 2w or 1d12h." in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"), [("90s", 90), ("2m", 120), ("3h", 10_800), ("1d12h", 129_600), ("2w1d", 1_296_000)]
+)
+def test_the_units_of_a_duration_are_seconds_to_weeks(duration: str, seconds: int) -> None:
+    assert Duration().convert(duration, None, None).total_seconds() == seconds
+
+
+def test_a_damaged_index_is_reported_and_the_rest_removed(
+    dead_push: Path, invoke: Invoke, listed: Callable[..., None], tmp_path: Path
+) -> None:
+    invoke("new", dead_push, "broken", "--yes")
+    (tmp_path / "store" / "assets" / "broken.versions").write_text("{")
+    ran = invoke("clean", "--yes")
+    assert (ran.code, ran.out.count("name/0.1")) == (7, 1)
+    assert "/broken.versions: unreadable document\n" in ran.err
+    assert len(re.findall("^Error: .*broken.versions is invalid", ran.err, re.MULTILINE)) == 1
+    ran = invoke("clean", "broken", "--json")
+    assert ran.code == 7
+    (row,) = ran.document["leftovers"]
+    assert (row["kind"], row["removed"], "is invalid" in row["error"]) == ("unreadable_document", False, True)
 
 
 def test_publish_lists_an_unlisted_version(spawn: Spawn, invoke: Invoke, source: Path) -> None:

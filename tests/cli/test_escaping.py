@@ -7,10 +7,10 @@ import logging
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aioassets.cli.escaping import LONGEST, abridged, escaped, traceback_lines
+from aioassets.cli.escaping import LONGEST, abridged, escaped, escaped_field, traceback_lines
 from aioassets.cli.output import echo, echo_err, escaped_logging
 
 ANY_TEXT = st.text(st.characters(categories=["C", "Z", "L", "M", "S"]))
@@ -22,6 +22,16 @@ def test_escaped_text_is_one_printable_line_and_reversible(text: str) -> None:
     assert shown.isprintable()
     if "\\" not in text:
         assert shown.encode("ascii", "backslashreplace").decode("unicode_escape") == text
+
+
+@given(ANY_TEXT)
+@example("a\\n,b=c\n\\")
+def test_an_escaped_field_is_reversible_and_has_no_separators(text: str) -> None:
+    field = escaped_field(text, ",=")
+    assert field.isprintable()
+    assert not {",", "="} & set(field)
+    assert field.encode("ascii", "backslashreplace").decode("unicode_escape") == text
+    assert escaped_field(field) is field
 
 
 @pytest.mark.parametrize(

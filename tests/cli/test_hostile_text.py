@@ -125,8 +125,10 @@ def test_clean_prints_one_line_per_leftover_and_removal(text: str, name: str) ->
             assert rows
             out, err = command("clean", *args, *options).lines()
             shown = [line for line in err if line.startswith(("Remove    ", "Keep      ", " " * 10))]
-            others = [line for line in err if line not in shown]
+            errors = [line for line in err if line.startswith("Error: ")]
+            others = [line for line in err if line not in (*shown, *errors)]
             assert len(shown) == len(rows)
+            assert len(errors) == len([row for row in rows if row["kind"] == "unreadable_document"])
             assert others == (["Dry run: nothing was removed."] if "--dry-run" in args else [])
             assert len(out) == (0 if "--dry-run" in args else sum(row["removable"] for row in rows))
 

@@ -96,3 +96,33 @@ def test_1_a_full_assets_directory(
     assert ran.err.endswith(
         "free some space, or use an assets directory on another disk (assets_dir, AIOASSETS_DIR).\n"
     )
+
+
+def test_6_a_read_only_folder_that_was_never_written_to(
+    invoke: Invoke, commons: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test of the store is denied, but the message begins with what the user wanted."""
+    assert invoke("new", commons / "source", "name", "--yes").code == 0
+    monkeypatch.setenv("AIOASSETS_DIR", str(commons / "other cache"))
+    for path in (commons / "store", *(commons / "store").rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with acting_as(NOBODY):
+        for args in (["update", commons / "source", "name", "-y"], ["alias", "set", "name:0.0", "prod"]):
+            ran = invoke(*args)
+            assert (ran.code, ran.out) == (6, "")
+            assert ran.err.splitlines()[-1] == (
+                f"Error: Cannot change assets in file://{commons}/store/assets: {PERMISSIONS.strip()} Objects in "
+                "'assets/.aioassets-probe/' must be writable, too: the store is tested there before the first change."
+            )
+            assert "scratch" not in ran.err
+
+
+@pytest.mark.parametrize("args", [["list"], ["show", "name"], ["new", "{commons}/source", "name", "-y"]])
+@pytest.mark.parametrize("bucket", ["source", "source/inner", "link"])
+def test_7_a_store_that_is_a_file(invoke: Invoke, commons: Path, args: list[str], bucket: str) -> None:
+    (commons / "link").symlink_to("nowhere")
+    ran = invoke(*(arg.format(commons=commons) for arg in args), "--bucket", commons / bucket)
+    assert (ran.code, ran.out) == (7, "")
+    assert ran.err == (
+        f"Error: file://{commons}/{bucket} is not a folder. Use a folder as the store, or move the file away.\n"
+    )

@@ -79,6 +79,7 @@ class TestShow:
             "size": 11,
             "aliases": ["prod"],
             "yanked": None,
+            "deleted": None,
             "origin": None,
             "error": None,
         }
@@ -88,7 +89,7 @@ class TestShow:
         document = invoke("show", "team/model:0.1[c]", "--json", "--files").document
         assert (document["part"], document["files"], document["size"]) == ("c", 1, 5)
         (entry,) = document["entries"]
-        assert (entry["path"], entry["size"], entry["executable"]) == ("c/d", 5, False)
+        assert (entry["path"], entry["size"], entry["executable"]) == ("d", 5, False)
         assert entry["digests"].keys() == {"sha256"}
         assert document["yanked"] == {
             "date": "2026-11-27T12:00:00+00:00",
@@ -111,11 +112,11 @@ class TestShow:
 
 class TestLog:
     def test_it_prints_a_line_per_version(self, invoke: Invoke, pushed: None, store: AssetStore) -> None:
-        asyncio.run(mark_yanked(store, "team/model", "0.1"))
+        asyncio.run(mark_yanked(store, "team/model", "0.1", "bad\tdata"))
         rows = [line.split("\t") for line in invoke("log", "team/model").out.splitlines()]
         assert [[row[0], row[2], *row[4:]] for row in rows] == [
-            ["0.1", "16", "", "", "yanked"],
-            ["0.0", "11", "prod", r"first\ntry", ""],
+            ["0.1", "16", "", "", "yanked", "2026-11-27T12:00:00+00:00", "ann@build-7", "bad\\tdata"],
+            ["0.0", "11", "prod", r"first\ntry", "", "", "", ""],
         ]
         assert len(invoke("log", "team/model", "-n", "1").out.splitlines()) == 1
         assert invoke("log", "team/model", "-n", "0").code == 2
@@ -129,13 +130,36 @@ class TestLog:
             ("0.0", 2, ["prod"]),
         ]
 
+    def test_it_shows_deleted_versions_on_request(self, invoke: Invoke, pushed: None, store: AssetStore) -> None:
+        asyncio.run(bury(store, "team/model", "0.1", "leaked"))
+        assert [line.split("\t")[0] for line in invoke("log", "team/model").out.splitlines()] == ["0.0"]
+        ran = invoke("log", "team/model", "--deleted")
+        mark = ["deleted", "2026-11-27T12:00:00+00:00", "ann@build-7", "leaked"]
+        assert ran.out.splitlines()[0].split("\t") == ["0.1", "", "", "", "", "", *mark]
+        deleted, present = invoke("log", "team/model", "--deleted", "--json").document["versions"]
+        by = {"user": "ann", "host": "build-7"}
+        assert deleted["deleted"] == {"date": "2026-11-27T12:00:00+00:00", "by": by, "reason": "leaked"}
+        assert (deleted["push_date"], present["deleted"]) == (None, None)
+
+    def test_a_series_limits_it(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        invoke("update", source, "team/model", "-y", "--bump-major")
+        assert invoke("versions", "team/model:0").out == "0.1\n0.0\n"
+        assert invoke("versions", "team/model:0", "--json").document == {
+            "name": "team/model",
+            "versions": ["0.1", "0.0"],
+        }
+        assert [line.split("\t")[0] for line in invoke("log", "team/model:1").out.splitlines()] == ["1.0"]
+        assert [line.split("\t")[0] for line in invoke("log", "team/model:0.1").out.splitlines()] == ["0.1"]
+        for command in ("log", "versions"):
+            assert (invoke(command, "team/model:2").code, invoke(command, "team/model@prod").code) == (3, 2)
+
     def test_an_unreadable_version_is_reported_after_the_others(
         self, invoke: Invoke, pushed: None, tmp_path: Path
     ) -> None:
         (tmp_path / "store" / "assets" / "team" / "model" / "0.1.meta").write_text("{")
         ran = invoke("log", "team/model")
         assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["0.1", "0.0"]
-        assert ran.out.splitlines()[0].endswith("\tunreadable")
+        assert ran.out.splitlines()[0].endswith("\tunreadable\t\t\t")
         assert ran.code == 7
         assert "0.1.meta is invalid" in ran.err
         broken, _ = invoke("log", "team/model", "--json").document["versions"]
@@ -192,6 +216,46 @@ def test_a_terminal_shows_tables(
     assert screen.code == (1 if args[0] == "diff" else 0)
     plain = screen.err.replace("\x1b[1m", "").replace("\x1b[0m", "")
     assert [text for text in expected if text not in plain] == []
+
+
+FORTY_COLUMNS = """
+import fcntl, struct, termios
+fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (
+            ["log", "team/model"],
+            ["\r\n0.0\r\n  Pushed (UTC): 20", "\r\n  Size: 11 bytes\r\n", "\r\n  Aliases: prod\r\n"],
+        ),
+        (["alias", "list", "team/model"], ["prod\r\n  Version: 0.0\r\n"]),
+        (["diff", "team/model", "team/model:0.0"], ["Change   Path", "removed  c/d   5 bytes"]),
+        (["show", "team/model:0.0", "--files"], ["\r\nb     6 bytes  16367aacb67a  x"]),
+        (["list", "--long"], ["team/model\r\n  Version: 0.1\r\n", "\r\n  Labels: stage=test\r\n"]),
+        (["list"], ["Asset       Versions", "team/model  0.1, 0.0"]),
+    ],
+)
+def test_a_narrow_terminal_shows_a_line_for_each_field_where_a_table_does_not_fit(
+    on_terminal: Callable[..., Any], pushed: None, args: list[str], expected: list[str]
+) -> None:
+    screen = on_terminal(*args, script=FORTY_COLUMNS).ended()
+    assert screen.code == (1 if args[0] == "diff" else 0)
+    plain = screen.err.replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert [text for text in expected if text not in plain] == []
+
+
+def test_separators_in_labels_and_messages_are_escaped(invoke: Invoke, source: Path) -> None:
+    options = ["--label", "a,b=c=d", "--label", "e=\\x2c\t\n", "-m", "back\\slash\ttab"]
+    invoke("new", source, "model", "-y", *options)
+    labels = r"a\x2cb=c\x3dd,e=\\x2c\t\n"
+    message = r"back\\slash\ttab"
+    facts = dict(line.split("\t") for line in invoke("show", "model").out.splitlines())
+    assert (facts["labels"], facts["message"]) == (labels, message)
+    assert invoke("log", "model").out.split("\t")[5] == message
+    assert invoke("list", "--long").out.rstrip("\n").split("\t")[5] == labels
 
 
 class TestDiff:
@@ -268,13 +332,40 @@ class TestDiff:
         assert (ran.code, ran.out) == (1, "unknown\ta\t5\t5\t\n")
         assert ran.err == f"old:0.0 and {source} may differ: 1 of unknown content.\n"
 
-    def test_a_spec_that_is_a_path_too_is_noted(self, invoke: Invoke, pushed: None) -> None:
+    def test_a_spec_that_is_a_path_too_is_noted(self, invoke: Invoke, pushed: None, source: Path) -> None:
         ran = invoke("diff", "team/model", "source")
-        assert ran.code == 3
+        assert ran.code == 0
+        assert ran.err.splitlines() == [
+            "'source' is compared as the local path ./source, since there is no such asset.",
+            "team/model:0.1 and ./source have the same content (3 files).",
+        ]
+        invoke("new", source, "source", "-y")
+        ran = invoke("diff", "team/model", "source")
         assert ran.err.splitlines() == [
             "'source' is compared as an asset. To compare the local path of this name, write ./source.",
-            "Error: No asset 'source' in " + ran.err.rpartition(" in ")[2].strip(),
+            "team/model:0.1 and source:0.0 have the same content (3 files).",
         ]
+
+    def test_paths_are_those_of_show(self, invoke: Invoke, pushed: None, source: Path) -> None:
+        """They are relative to the part, and that of a single file is a dot."""
+        (source / "c" / "empty" / "inner").mkdir(parents=True)
+        invoke("update", source, "team/model", "-y")
+        invoke("new", source / "a", "file", "-y")
+        for spec, paths, folders in [
+            ("team/model", ["a", "b", "c/d"], ["c/empty/inner"]),
+            ("team/model[c]", ["d"], ["empty/inner"]),
+            ("team/model[c/d]", ["."], []),
+            ("team/model[c/empty/inner]", [], []),
+            ("file", ["."], []),
+        ]:
+            shown = [line.split("\t")[1] for line in invoke("show", spec, "--files").out.splitlines()[15:]]
+            assert shown == [*paths, *(f"{folder}/" for folder in folders)]
+            document = invoke("show", spec, "--files", "--json").document
+            assert ([file["path"] for file in document["entries"]], document["empty_directories"]) == (paths, folders)
+            lines = [line.split("\t") for line in invoke("diff", "team/model:0.0[b]", spec).out.splitlines()]
+            assert {line[1] for line in lines} <= {".", *shown}
+        rows = [line.split("\t") for line in invoke("show", "team/model", "--files").out.splitlines()[-1:]]
+        assert rows == [["directory", "c/empty/inner/", "", "", ""]]
 
     def test_two_paths_are_a_usage_error(self, invoke: Invoke, source: Path) -> None:
         assert invoke("diff", source, "./source").code == 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tools.withdrawals import mark_only, point_at
 
-from aioassets import LocalDriver
+from aioassets import AssetsManager, LocalDriver, StoreUnavailable
 
 Invoke = Callable[..., Any]
 
@@ -151,17 +151,35 @@ def test_a_version_with_an_alias_is_kept(invoke: Invoke, tmp_path: Path) -> None
     assert invoke("versions", "model").out == "0.1\n0.0\n"
 
 
+@pytest.mark.parametrize("spec", ["model", "model@prod", "model:0.1[a]", "model:0", "model:1"])
 @pytest.mark.parametrize(
-    ("spec", "example"), [("model", "1.2"), ("model@prod", "1.2"), ("model:0.1[a]", "0.1"), ("model:1", "1.2")]
+    "command", ["yank --reason bad {}", "delete --yes {}", "alias set {} prod", "clean --publish {}"]
 )
-@pytest.mark.parametrize("command", [["yank", "--reason", "bad"], ["unyank"], ["delete", "--yes"]])
-def test_an_exact_version_is_required(invoke: Invoke, command: list[str], spec: str, example: str) -> None:
-    ran = invoke(*command, spec)
+def test_an_exact_version_is_required_and_one_is_named(invoke: Invoke, command: str, spec: str) -> None:
+    ran = invoke(*command.format(spec).split())
     assert (ran.code, ran.out) == (2, "")
-    assert f"An exact version is required: write model:{example}, for example, instead of {spec}." in ran.err
+    assert f"An exact version is required: write model:0.1, for example, instead of {spec}." in ran.err
 
 
-@pytest.mark.parametrize("command", [["log"], ["versions"], ["prune", "--keep-last", "1"]])
+def test_the_version_to_restore_is_a_yanked_one(invoke: Invoke) -> None:
+    assert "write model:1.2, for example, instead of model." in invoke("unyank", "model").err
+    invoke("yank", "model:0.0", "--reason", "bad")
+    for spec in ("model", "model:0"):
+        assert f"write model:0.0, for example, instead of {spec}." in invoke("unyank", spec).err
+
+
+async def unreachable(*_: object) -> None:
+    raise StoreUnavailable("the store", "a test says so.")
+
+
+def test_the_asset_of_an_inexact_version_must_exist(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = invoke("delete", "modle:0")
+    assert (ran.code, "Did you mean model?" in ran.err) == (3, True)
+    monkeypatch.setattr(AssetsManager, "list_versions", unreachable)
+    assert "write model:1.2, for example, instead of model:0." in invoke("delete", "model:0").err
+
+
+@pytest.mark.parametrize("command", [["clean"], ["prune", "--keep-last", "1"]])
 def test_a_name_has_no_version(invoke: Invoke, command: list[str]) -> None:
     for spec, addition in (("model:0", "a version"), ("model@prod", "an alias"), ("model[a]", "a part")):
         ran = invoke(*command, spec)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioassets import Manifest, UsageError
-from aioassets.model.arguments import check_count, check_labels, check_required_text, check_text
+from aioassets.model.arguments import check_count, check_labels, check_required_note, check_text
 from aioassets.model.documents import parse_meta
 from aioassets.model.marks import Mark
 from aioassets.model.names import AssetSpec, parse_alias, parse_name
@@ -55,7 +55,7 @@ def test_labels_are_copied() -> None:
 @pytest.mark.parametrize("reason", ["", " \n", None, 5])
 def test_a_required_text_must_say_something(reason: Any) -> None:
     with pytest.raises(UsageError, match="The reason must"):
-        check_required_text(reason, "reason")
+        check_required_note(reason, "reason")
 
 
 def test_the_value_of_a_string_enumeration_is_written() -> None:

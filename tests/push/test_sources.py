@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tools.factories import ManagerFactory
-from tools.inspection import contents, keys
-from tools.interposer import Interposer
+from tools.inspection import contents, exists, keys, store_of
+from tools.interposer import Fail, Interposer, failure
 from tools.servers import S3Server
 
 from aioassets import (
@@ -23,10 +24,13 @@ from aioassets import (
     SourceChanged,
     SourceError,
     SourceNotFound,
+    StoreError,
 )
-from aioassets.drivers.protocol import Expect
+from aioassets.drivers.protocol import Expect, ObjectInfo
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+from aioassets.model.claim import Claim, ClaimState
 from aioassets.push.stored import scan_store
+from aioassets.runtime.effects import Effects
 from aioassets.testing import BytesSource
 
 FILES = {"a": b"a", "sub/b": b"b" * 3000, "sub/deep/c c.bin": b"c", "empty": b""}
@@ -79,6 +83,29 @@ async def test_objects_of_the_same_store_are_copied_by_the_store(
     assert contents(fetched.path) == {path: (data, False) for path, data in FILES.items()}
     assert fetched.verified
     assert fetched.verified_by
+
+
+class WithoutDigests(Interposer):
+    """Store that reports no digests of copies."""
+
+    async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
+        return replace(await super().copy(source, info, key, effects=effects), checksums={})
+
+
+async def test_a_number_with_a_copy_that_could_not_be_read_is_not_released(
+    reading_from: ReadingFrom, memory: MemoryDriver, make_manager: ManagerFactory
+) -> None:
+    """The copy is still there."""
+    await fill(memory)
+    broken = WithoutDigests(memory, Fail("before", "read_range", "0.0/sub/b", failure()))
+    manager = reading_from(make_manager(broken), memory)
+    with pytest.raises(StoreError, match="a test says so"):
+        await manager.create_asset("s3://bucket/raw/data", "model")
+    assert await exists(memory, "assets/model/0.0/sub/b")
+    content = (await store_of(memory).read_meta("model", "0.0")).content
+    assert isinstance(content, Claim)
+    assert content.state is ClaimState.ABANDONED
+    assert (await manager.create_asset("s3://bucket/raw/data/a", "model")).version == "0.1"
 
 
 async def test_an_object_is_a_file(reading_from: ReadingFrom, driver: Driver, make_manager: ManagerFactory) -> None:

@@ -134,6 +134,6 @@ async def test_resuming_a_stream_is_logged(records: Records) -> None:
 
 
 def test_nothing_is_printed_unless_the_application_configures_logging() -> None:
-    code = "import logging, aioassets; logging.getLogger('aioassets.runtime').warning('unseen')"
+    code = "import logging, aioassets.runtime.tasks; logging.getLogger('aioassets.runtime').warning('unseen')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (ran.stdout, ran.stderr) == ("", "")

@@ -166,7 +166,7 @@ async def test_a_probe_without_permissions_reports_the_failed_write(tmp_path: Pa
         if method in ("write", "delete"):
             raise AccessDenied("the store", method, "A test says so.")
 
-    with pytest.raises(AccessDenied, match=r"^Cannot write in the store"):
+    with pytest.raises(AccessDenied, match=r"^Cannot change assets in memory://[^ ]*/assets: A test says so\."):
         await probe(Interposer(MemoryDriver(), deny), LAYOUT)
 
 

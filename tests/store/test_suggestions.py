@@ -17,6 +17,7 @@ from aioassets import (
     AliasNotFound,
     AssetNotFound,
     AssetsManager,
+    BulkError,
     MemoryDriver,
     NotFound,
     VersionNotFound,
@@ -74,6 +75,10 @@ async def test_a_mistyped_name_suggests_the_nearest_in_its_folder(
         ("team/models", ("team/model", "team/models-small")),
         ("team/something", ()),
         ("nowhere/model", ()),
+        ("taem/modle", ("team/model",)),
+        ("Team/index", ("team/index",)),
+        ("taem/dep/model", ("team/deep/modle",)),
+        ("taem/deep/something", ()),
         ("team", ()),
     ],
 )
@@ -82,6 +87,37 @@ async def test_only_similar_names_are_suggested(manager: AssetsManager, name: st
         await manager.fetch_asset(name)
     assert caught.value.suggestions == expected
     assert ("Did you mean" in str(caught.value)) is bool(expected)
+
+
+async def test_a_missing_folder_takes_one_listing_for_each_level(manager: AssetsManager, driver: Interposer) -> None:
+    with pytest.raises(AssetNotFound, match=r"Did you mean team/model\?$"):
+        await manager.fetch_asset("taem/model")
+    listed = [key for method, key in driver.calls if method == "list"]
+    assert listed == ["assets/taem/", "assets/", "assets/team/"]
+
+
+@pytest.mark.parametrize("call", ["fetch_assets", "lock_assets"])
+async def test_each_error_of_a_bulk_call_has_suggestions(manager: AssetsManager, driver: Interposer, call: str) -> None:
+    """The folders are listed once for all errors."""
+    specs = ["team/modle", "team/idnex@prod", "taem/model:0", "model", "team/something"]
+    with pytest.raises(BulkError, match=r"^4 of 5 .*: team/modle \(No asset .* Did you mean team/model\?\)") as caught:
+        await getattr(manager, call)(specs)
+    suggested = {spec: getattr(error, "suggestions", None) for spec, error in caught.value.failed.items()}
+    assert suggested == {
+        "team/modle": ("team/model",),
+        "team/idnex@prod": ("team/index",),
+        "taem/model:0": ("team/model",),
+        "team/something": (),
+    }
+    assert [call for call in driver.calls if call[0] == "list"].count(("list", "assets/team/")) == 1
+
+
+async def test_the_listings_of_one_call_are_limited(manager: AssetsManager, driver: Interposer) -> None:
+    specs = [f"taem{number}/model" for number in range(20)]
+    with pytest.raises(BulkError) as caught:
+        await manager.fetch_assets(specs)
+    assert len([call for call in driver.calls if call[0] == "list"]) == suggestions.MAX_FOLDERS
+    assert len([error for error in caught.value.failed.values() if getattr(error, "suggestions", ())]) > 2
 
 
 async def test_a_success_takes_no_listing(manager: AssetsManager, driver: Interposer) -> None:

@@ -257,6 +257,15 @@ class TestTellingPathsFromSpecs:
             "'model' is compared as an asset. To compare the local path of this name, write ./model."
         ]
 
+    async def test_a_path_that_is_a_valid_spec_is_a_path_if_there_is_no_such_asset(
+        self, manager: AssetsManager, there: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            assert (await manager.diff_versions("inner", "model:0.0")).a == "./inner"
+        assert caplog.messages == [
+            "'inner' is compared as the local path ./inner, since there is no such asset.",
+        ]
+
     @pytest.mark.parametrize(
         ("a", "b", "message"),
         [

@@ -18,6 +18,7 @@ from aioassets import (
     AliasNotFound,
     AssetNotFound,
     AssetsManager,
+    AssetSpec,
     AssetVersions,
     Driver,
     InvalidAlias,
@@ -95,7 +96,8 @@ class TestDescribing:
     async def test_a_part_limits_the_files(self, manager: AssetsManager, tree: Path) -> None:
         await manager.create_asset(tree, "model")
         whole, part = await manager.describe_asset("model"), await manager.describe_asset("model:0.0[weights/]")
-        assert [file.path for file in part.files] == ["weights/deeper/x.bin", "weights/w.bin"]
+        assert [file.path for file in part.files] == ["deeper/x.bin", "w.bin"]
+        assert (whole.empty_directories, part.empty_directories) == (("empty directory/inner",), ())
         assert (part.file_count, part.size, part.part) == (2, 3001, "weights")
         assert part.url == f"{whole.url}/weights"
         assert part.content_digest == whole.content_digest
@@ -197,20 +199,63 @@ class TestLogging:
         assert "0.1.meta is invalid" in str(found[1].error)
         assert found[1].push_date is None
 
-    async def test_it_includes_yanked_versions_but_not_deleted_ones(
-        self, manager: AssetsManager, store: AssetStore, files: Files
-    ) -> None:
+    @pytest.fixture
+    async def withdrawn(self, manager: AssetsManager, store: AssetStore, files: Files) -> None:
+        """Push 0.0, 0.1 (yanked), 0.2 (deleted, but still listed) and 0.3 (deleted)."""
         await manager.create_asset(files("a"), "model")
         for content in "bcd":
             await manager.update_asset(files(content), "model")
         state = await store.read_index("model")
         await mark_yanked(store, "model", "0.1", "bad")
         await bury(store, "model", "0.2")  # still listed
-        await bury(store, "model", "0.3")
+        await bury(store, "model", "0.3", "leaked")
         fences = {"fences": {"0.1": "yanked", "0.3": "deleted"}, "versions": ["0.2", "0.0"]}
         await store.driver.write("assets/model.versions", json.dumps(fences).encode(), expected=state.revision)
+
+    async def test_it_includes_yanked_versions_but_not_deleted_ones(
+        self, manager: AssetsManager, withdrawn: None
+    ) -> None:
         found = await manager.log_versions("model")
         assert [(each.version, each.yanked is not None) for each in found] == [("0.1", True), ("0.0", False)]
+
+    async def test_it_tells_who_deleted_a_version_on_request(self, manager: AssetsManager, withdrawn: None) -> None:
+        found = await manager.log_versions("model", deleted=True)
+        assert [each.version for each in found] == ["0.3", "0.2", "0.1", "0.0"]
+        assert [each.deleted is not None for each in found] == [True, True, False, False]
+        deleted = found[0].deleted
+        assert deleted is not None
+        assert (deleted.date, deleted.by, deleted.reason) == (DATE, Pusher("ann", "build-7"), "leaked")
+        assert (found[0].push_date, found[0].error) == (None, None)
+        assert [each.version for each in await manager.log_versions("model", 1, deleted=True)] == ["0.3"]
+
+    async def test_a_version_limits_it_to_a_series_or_to_one_version(
+        self, manager: AssetsManager, withdrawn: None, files: Files
+    ) -> None:
+        await manager.update_asset(files("e"), "model", bump_major=True)
+        logs = {"model": ["1.0", "0.1", "0.0"], "model:0": ["0.1", "0.0"], "model:1": ["1.0"], "model:0.1": ["0.1"]}
+        for name, versions in logs.items():
+            assert [each.version for each in await manager.log_versions(name)] == versions
+        assert await manager.list_versions("model:0") == ["0.2", "0.0"]
+        assert await manager.list_versions(AssetSpec("model", "1.0")) == ["1.0"]
+        assert [each.version for each in await manager.log_versions("model:0.3", deleted=True)] == ["0.3"]
+
+    async def test_a_version_without_matches_is_reported(self, manager: AssetsManager, withdrawn: None) -> None:
+        with pytest.raises(VersionNotFound, match=r"no version 2 in .*Available: 0\.2, 0\.0"):
+            await manager.log_versions("model:2")
+        with pytest.raises(VersionNotFound, match="no version 2 in "):
+            await manager.list_versions("model:2")
+        with pytest.raises(VersionNotFound, match=r"no version 0\.9 in "):
+            await manager.log_versions("model:0.9")
+        with pytest.raises(VersionNotFound, match=r"no version 0\.1 in .*0\.1 is yanked"):
+            await manager.list_versions("model:0.1")
+        with pytest.raises(VersionDeleted, match=r"model:0\.3 was deleted from .*: leaked"):
+            await manager.log_versions("model:0.3")
+
+    @pytest.mark.parametrize("name", ["model@prod", "model[a]", "model:0[a]"])
+    async def test_an_alias_or_a_part_is_refused(self, manager: AssetsManager, name: str) -> None:
+        for call in (manager.log_versions, manager.list_versions):
+            with pytest.raises(UsageError, match="write model or model:1 instead of"):
+                await call(name)
 
     async def test_invalid_arguments_are_refused(self, manager: AssetsManager, files: Files) -> None:
         await manager.create_asset(files("a"), "other")
