@@ -317,7 +317,7 @@ class Retrieval:
         """Read the manifest. Raises `VersionYanked` if the version is yanked and the spec doesn't name it."""
         remote = await RemoteVersion.find(store, self._spec.name, version)
         if remote.manifest.is_yanked and not self._resolver.names(version):
-            raise yanked_error(self._spec.name, version, remote.manifest)
+            raise yanked_error(self._spec.name, version, remote.manifest, self._spec.alias)
         self._warn_if_yanked(version, remote.manifest)
         return remote
 

@@ -15,14 +15,14 @@ from aioassets.model.manifest import Manifest
 from aioassets.model.operations import COPY
 from aioassets.model.tombstone import Tombstone
 from aioassets.push.allocate import READ_AT_ONCE, VersionAllocation
-from aioassets.push.claim import ClaimAttempt, HeldClaim
+from aioassets.push.claim import MAX_ATTEMPTS, ClaimAttempt, HeldClaim
 from aioassets.push.context import PushContext
 from aioassets.push.copied import SourceVersion
 from aioassets.push.plan import PushPlan
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
-from aioassets.store.claims import is_dead, may_take_over
+from aioassets.store.claims import is_dead
 from aioassets.store.documents import IndexState, MetaState
 from aioassets.store.index import check_index
 from aioassets.store.settling import deletion_error
@@ -98,10 +98,16 @@ class ExactAllocation(VersionAllocation):
         return version not in self._taken
 
     async def _try(self, version: str) -> ClaimAttempt:
-        """Try to claim another number than the exact one, unless an equal copy has it."""
+        """Try to claim another number than the exact one, unless an equal copy has it.
+
+        If the process that held the number seems to have died since, it may have sealed its version before. Try again,
+        because stepping over the number could publish the content twice.
+        """
         outcome = await super()._try(version)
-        if outcome.held is None:
-            await self._check_copy(version)
+        for _ in range(MAX_ATTEMPTS):
+            if outcome.held is not None or not await self._check_copy(version):
+                break
+            outcome = await super()._try(version)
         return outcome
 
     async def _checked_index(self) -> IndexState:
@@ -137,13 +143,16 @@ class ExactAllocation(VersionAllocation):
                 return await self._problem_of(meta, claim)
 
     async def _problem_of(self, meta: MetaState, claim: Claim) -> VersionClaimed | None:
-        fingerprint = self._plan.tree.fingerprint
-        if await in_thread(may_take_over, meta, claim, self._plan.operation, fingerprint):
+        is_equal = claim.fingerprint == self._plan.tree.fingerprint
+        # Look only once: if the holder ends in between, a live claim would be neither live nor open to be taken over.
+        is_claimed = claim.state is ClaimState.CLAIMED
+        is_live = is_claimed and not await in_thread(is_dead, meta, claim)
+        is_repeated = is_claimed and is_equal and claim.operation == self._plan.operation
+        if claim.state is ClaimState.RELEASED or (is_repeated and not is_live):
             return None
-        is_live = claim.state is ClaimState.CLAIMED and not await in_thread(is_dead, meta, claim)
         holder = claim.holder if is_live else None
         problem = VersionClaimed(self._plan.name, self._plan.version, self._store.url, holder)
-        if is_live and claim.fingerprint == fingerprint:  # it is being copied, so another copy would be one too many
+        if is_live and is_equal:  # it is being copied, so another copy would be one too many
             raise problem
         return problem
 
@@ -161,10 +170,16 @@ class ExactAllocation(VersionAllocation):
         numbers = await self._store.numbers(self._plan.name)
         series = [v for v in numbers if scheme.is_version(v) and scheme.series(v) == scheme.series(exact)]
         later = [v for v in series if numbers[v] and scheme.sort_key(v) > scheme.sort_key(exact)]
-        await for_each(later, self._check_copy, limit=READ_AT_ONCE)
+        await for_each(later, self._check_later, limit=READ_AT_ONCE)
 
-    async def _check_copy(self, version: str) -> None:
+    async def _check_later(self, version: str) -> None:
+        await self._check_copy(version)
+
+    async def _check_copy(self, version: str) -> bool:
         """Raise an error if a version of the target is an earlier copy of the source, or an equal copy in progress.
+
+        Returns:
+            Whether the version has the claim of a copy that may be taken over.
 
         Raises:
             AlreadyCopied: if it is a copy of the source, even if it isn't listed or is yanked.
@@ -173,11 +188,12 @@ class ExactAllocation(VersionAllocation):
         try:
             meta = await self._store.read_meta(self._plan.name, version)
         except (ObjectNotFound, StoreCorrupt):
-            return
+            return False
         if isinstance(meta.content, Manifest) and self._is_from_source(meta.content):
             await self._check_same(version, meta.content)
         elif isinstance(meta.content, Claim) and meta.content.operation == COPY:
-            await self._problem_of(meta, meta.content)
+            return await self._problem_of(meta, meta.content) is None
+        return False
 
     def _is_from_source(self, manifest: Manifest) -> bool:
         source, origin = self._source, manifest.origin

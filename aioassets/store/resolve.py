@@ -170,15 +170,18 @@ async def first_available(store: AssetStore, spec: AssetSpec, versions: Sequence
         if not manifest.is_yanked or spec.version == version:
             return SealedVersion(spec.name, version, manifest)
         if spec.alias is not None:
-            raise yanked_error(spec.name, version, manifest)
+            raise yanked_error(spec.name, version, manifest, spec.alias)
         yanked.append(version)
     raise all_withdrawn(spec, yanked, store.url)
 
 
-def yanked_error(name: str, version: str, manifest: Manifest) -> VersionYanked:
-    """Return the error, or warning, for a version that is yanked but was asked for."""
+def yanked_error(name: str, version: str, manifest: Manifest, alias: str | None = None) -> VersionYanked:
+    """Return the error, or warning, for a version that is yanked but was asked for, maybe by an alias."""
     reason = None if manifest.yanked is None else manifest.yanked.reason
-    return VersionYanked(name, version, reason, "use another version if you can.")
+    advice = "use another version if you can."
+    if alias is not None:
+        advice = f"it must be named exactly. Move the alias {alias}, or request {name}:{version}."
+    return VersionYanked(name, version, reason, advice)
 
 
 async def read_manifest(store: AssetStore, name: str, version: str) -> Manifest:

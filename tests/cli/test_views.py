@@ -42,7 +42,7 @@ def pushed(invoke: Invoke, source: Path, store: AssetStore) -> None:
 class TestShow:
     def test_it_prints_facts(self, invoke: Invoke, pushed: None, store: AssetStore) -> None:
         asyncio.run(mark_yanked(store, "team/model", "0.0", "bad data"))
-        ran = invoke("show", "team/model@prod")
+        ran = invoke("show", "team/model:0.0")
         facts = dict(line.split("\t") for line in ran.out.splitlines())
         assert ran.code == 0
         assert list(facts) == [
