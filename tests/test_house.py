@@ -217,6 +217,7 @@ class TestClocks:
             "cli.caching",
             "fetch.leftovers",
             "fetch.usage",
+            "runtime.known_hashes",
             "store.marks",
             "store.probe",
             "push.context",

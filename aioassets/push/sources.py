@@ -10,7 +10,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -23,6 +23,7 @@ from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
+from aioassets.runtime.known_hashes import FileState
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 
@@ -176,18 +177,19 @@ class LocalFile:
 
 
 class LocalFiles(Table[LocalFile]):
-    """Scanned local files, stored in columns. A row takes 25 bytes plus its path.
+    """Scanned local files, stored in columns. A row takes 41 bytes plus its path.
 
     Args:
         root: the local path of the asset.
     """
 
-    __slots__ = ("_executable", "_inodes", "_mtimes", "_root", "_sizes")
+    __slots__ = ("_ctimes", "_devices", "_executable", "_inodes", "_mtimes", "_root", "_sizes")
 
     def __init__(self, root: str) -> None:
         super().__init__()
         self._root = root
         self._sizes, self._mtimes, self._inodes = array("Q"), array("Q"), array("Q")
+        self._devices, self._ctimes = array("Q"), array("Q")
         self._executable = bytearray()
 
     def add(self, path: str, status: os.stat_result) -> None:
@@ -197,7 +199,22 @@ class LocalFiles(Table[LocalFile]):
         self._sizes.append(stamp.size)
         self._mtimes.append(stamp.mtime_ns)
         self._inodes.append(stamp.inode)
+        self._devices.append(status.st_dev & _64_BITS)
+        self._ctimes.append(status.st_ctime_ns & _64_BITS)
         self._executable.append(bool(status.st_mode & stat.S_IXUSR))
+
+    def states(self, numbers: Iterable[int]) -> Iterator[FileState]:
+        """Iterate over the states of files at the time of the scan."""
+        root = os.path.abspath(self._root)
+        for number in numbers:
+            yield FileState(
+                os.path.join(root, self._paths[number]),
+                self._devices[number],
+                self._inodes[number],
+                self._sizes[number],
+                self._mtimes[number],
+                self._ctimes[number],
+            )
 
     def _row(self, number: int) -> LocalFile:
         stamp = Stamp(self._sizes[number], self._mtimes[number], self._inodes[number])

@@ -1,0 +1,235 @@
+"""A small database of the digests of local files, so that unchanged files aren't read again.
+
+Several processes may use it at the same time, and it may be deleted at any time. If it can't be used, for example
+because its folder is read-only or has no locks, files are hashed as if they weren't known.
+`docs/adr/0036-known-hashes.md` says when a digest is trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aioassets.runtime.threads import check_cancelled
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+logger = logging.getLogger(__name__)
+
+MARGIN: Final = 2 * 10**9
+"""Minimum age in nanoseconds of a file's last change when it is hashed. It is two seconds, the resolution of times on FAT,
+which is the coarsest in use. Within it, another change could leave the times as they are."""
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Size in bytes above which the least recently used quarter of the digests is removed: those of about 2.5 million."""
+BUSY_TIMEOUT: Final = 1.0
+"""Number of seconds to wait while other processes write."""
+_SCHEMA: Final = 1
+"""Number of the schema. A database with another one is discarded."""
+_BATCH: Final = 500
+"""Number of rows per statement."""
+_DAY: Final = 86_400
+_64_BITS: Final = 2**64 - 1
+_NUMBERS: Final = struct.Struct(">5Q")
+_CREATE: Final = """
+    CREATE TABLE IF NOT EXISTS hashes (key BLOB PRIMARY KEY, seal BLOB, digest BLOB, used INTEGER) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """The identity of a local file's content, as far as its status tells.
+
+    Attributes:
+        path: the absolute path.
+        device: the number of the device.
+        inode: the inode number.
+        size: the size in bytes.
+        mtime_ns: the modification time in nanoseconds.
+        ctime_ns: the time of the last change of the content or of the status, in nanoseconds. Programs can't set it.
+    """
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def was_settled(self, now_ns: int) -> bool:
+        """Return whether a change at or after the given time would have changed the times of the file, too."""
+        return max(self.mtime_ns, self.ctime_ns) < now_ns - MARGIN
+
+    def key(self, kind: str) -> bytes:
+        """Return the key of a digest of this file."""
+        return hashlib.blake2b(f"{kind}\0{self.path}".encode(errors="surrogateescape"), digest_size=16).digest()
+
+    def seal(self, key: bytes, digest: bytes) -> bytes:
+        """Return a checksum that no other state of the file and no damaged digest has."""
+        numbers = (self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
+        sealed = key + _NUMBERS.pack(*(number & _64_BITS for number in numbers)) + digest
+        return hashlib.blake2b(sealed, digest_size=16).digest()
+
+
+class KnownHashes:
+    """A database of the digests of local files. Methods block.
+
+    Args:
+        file: the database file. It is created when the first digest is remembered.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._has_failed = False
+
+    @staticmethod
+    def now() -> int:
+        """Return the current time in nanoseconds. Ask for it before files are hashed."""
+        return time.time_ns()
+
+    def find(self, kind: str, states: Sequence[FileState]) -> list[bytes | None]:
+        """Return the digests of files, with `None` for each one that isn't known.
+
+        Args:
+            kind: the kind of digest, such as `sha256`.
+            states: the current states of the files.
+        """
+        found: list[bytes | None] = [None] * len(states)
+        if not self._file.exists():
+            return found
+        with self._usable(), self._opened() as connection:
+            today = _today()
+            old: list[bytes] = []
+            for start in range(0, len(states), _BATCH):
+                check_cancelled()
+                keys = {states[n].key(kind): n for n in range(start, min(start + _BATCH, len(states)))}
+                for key, seal, digest, used in _rows(connection, list(keys)):
+                    number = keys[key]
+                    if states[number].seal(key, digest) == seal:
+                        found[number] = digest
+                        if used != today:
+                            old.append(key)
+            if old:
+                _note_use(connection, old, today)
+        return found
+
+    def remember(self, kind: str, digests: Iterable[tuple[FileState, bytes]], now_ns: int) -> None:
+        """Remember the digests of files, except of those that have changed too recently.
+
+        Args:
+            kind: the kind of digest, such as `sha256`.
+            digests: the states of the files before they were hashed, and the digests.
+            now_ns: a time before the files were hashed; see `now`.
+        """
+        today = _today()
+        rows = []
+        for state, digest in digests:
+            if state.was_settled(now_ns):
+                key = state.key(kind)
+                rows.append((key, state.seal(key, digest), digest, today))
+        if not rows:
+            return
+        rows.sort()
+        with self._usable(), self._opened() as connection, _transaction(connection):
+            connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
+            _shrink(connection)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        """Open the database, which is created or replaced if necessary."""
+        import sqlite3  # noqa: PLC0415 - takes a while, and some builds of Python lack it
+
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._file, timeout=BUSY_TIMEOUT, isolation_level=None)
+        with contextlib.closing(connection):
+            connection.execute("PRAGMA synchronous = OFF")  # seals tell damage by a power failure
+            if _version(connection) != _SCHEMA:
+                self._prepare(connection)
+            yield connection
+
+    def _prepare(self, connection: Connection) -> None:
+        """Create the table, instead of those of any other schema."""
+        connection.execute("PRAGMA journal_mode = WAL")  # has no effect where the file system can't share memory
+        with _transaction(connection):
+            if _version(connection) == _SCHEMA:  # another process was faster
+                return
+            connection.execute("DROP TABLE IF EXISTS hashes")
+            connection.execute(_CREATE)
+            connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Go on without the database if it can't be used. Delete it if it is damaged."""
+        try:
+            yield
+        except ImportError as error:
+            self._note(error)
+        except OSError as error:
+            self._note(error)
+        except Exception as error:
+            import sqlite3  # noqa: PLC0415
+
+            if not isinstance(error, sqlite3.Error):
+                raise
+            self._note(error)
+            if not isinstance(error, sqlite3.OperationalError):  # not a database, or malformed
+                self._discard()
+
+    def _note(self, error: Exception) -> None:
+        if not self._has_failed:
+            logger.debug("Cannot use the known hashes in %r: %s", os.fspath(self._file), error)
+        self._has_failed = True
+
+    def _discard(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._file}{suffix}")
+
+
+def _today() -> int:
+    return int(time.time() // _DAY)
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def _transaction(connection: Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _rows(connection: Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, bytes, int]]:
+    marks = ",".join("?" * len(keys))
+    yield from connection.execute(f"SELECT key, seal, digest, used FROM hashes WHERE key IN ({marks})", keys)  # noqa: S608
+
+
+def _note_use(connection: Connection, keys: Sequence[bytes], today: int) -> None:
+    with _transaction(connection):
+        connection.executemany("UPDATE hashes SET used = ? WHERE key = ?", ((today, key) for key in keys))
+
+
+def _shrink(connection: Connection) -> None:
+    """Remove the least recently used quarter of the digests if they take too much space."""
+    pages, unused, nbytes = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    if (pages - unused) * nbytes > MAX_BYTES:
+        connection.execute(
+            "DELETE FROM hashes WHERE key IN "
+            "(SELECT key FROM hashes ORDER BY used LIMIT (SELECT count(*) / 4 FROM hashes))"
+        )
