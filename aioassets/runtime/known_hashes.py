@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MARGIN: Final = 2 * 10**9
-"""Minimum age in nanoseconds of a file's last change when it is hashed. It is two seconds, the resolution of times on FAT,
-which is the coarsest in use. Within it, another change could leave the times as they are."""
+"""Minimum age in nanoseconds of a file's last change when it is hashed: two seconds, the resolution of times on FAT. No
+file system in use has a coarser one. Within it, another change could leave the times as they are."""
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Size in bytes above which the least recently used quarter of the digests is removed: those of about 2.5 million."""
 BUSY_TIMEOUT: Final = 1.0

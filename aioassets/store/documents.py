@@ -330,6 +330,13 @@ class AssetStore:
             if isinstance(item, ObjectInfo):
                 yield item
 
+    async def objects(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
+        """Iterate over all objects of a version except its `.meta`: its content and its `.chunks`."""
+        async for item in self.content(name, version):
+            yield item
+        with contextlib.suppress(ObjectNotFound):
+            yield await self.driver.stat(self.layout.chunks(name, version))
+
     async def names_in_use(self, is_version: Callable[[str], bool]) -> set[str]:
         """Return the names of all assets that have objects in the store, without listing the content of versions."""
         found: set[str] = set()
