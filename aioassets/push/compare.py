@@ -11,6 +11,7 @@ from aioassets.model.files import DigestColumn, FileTable
 from aioassets.model.manifest import Manifest
 from aioassets.push.hashes import Hashes
 from aioassets.push.scan import Tree
+from aioassets.push.sources import LocalFiles
 from aioassets.runtime.lanes import side_by_side
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import THREADS, check_cancelled, in_thread
@@ -40,6 +41,7 @@ async def has_content(tree: Tree, manifest: Manifest, hashes: Hashes) -> bool:
     await hashes.recall()
     unknown = await in_thread(_unknown, manifest, rows, hashes)
     if not unknown:
+        await hashes.keep()
         return unknown is not None
     different = False
 
@@ -70,6 +72,8 @@ def _rows(tree: Tree, manifest: Manifest) -> array[int] | None:
     same_shape = (tree.is_directory, len(tree.files)) == (manifest.is_directory, len(table))
     if not same_shape or tree.empty_directories != tuple(sorted(manifest.empty_directories)):
         return None
+    if isinstance(tree.files, LocalFiles) and tree.files.is_like(table):
+        return array("L", range(len(table)))
     by_path = {path: number for number, path in enumerate(table.paths)}
     rows = array("L")
     for count, file in enumerate(tree.files):
@@ -88,13 +92,15 @@ def _rows(tree: Tree, manifest: Manifest) -> array[int] | None:
 def _unknown(manifest: Manifest, rows: array[int], hashes: Hashes) -> array[int] | None:
     """Return the numbers of the files whose digests aren't known, or `None` if a known one differs. Blocking."""
     unknown = array("L")
+    if rows == array("L", range(len(rows))) and hashes.are_those_of(manifest.table):
+        return unknown
     for number, row in enumerate(rows):
         if not number % CHECKED_EVERY:
             check_cancelled()
-        known = hashes.at_hand(number)
-        if known is None:
+        known, recorded = hashes.at_hand(number), manifest.files[row].digests.get(SHA256)
+        if known is None or recorded is None:
             unknown.append(number)
-        elif manifest.files[row].digests.get(SHA256, known) != known:
+        elif known != recorded:
             return None
     return unknown
 

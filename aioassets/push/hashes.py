@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from aioassets.model.digests import SHA256
-from aioassets.model.files import DigestColumn
+from aioassets.model.files import SHA256_BYTES, DigestColumn, FileTable
 from aioassets.push.sources import LocalFiles, SourceFile
-from aioassets.runtime.known_hashes import FileState, KnownHashes
+from aioassets.runtime.known_hashes import KnownHashes
 from aioassets.runtime.threads import in_thread
+
+MIN_TREE: Final = 100
+"""Minimum number of files in a tree whose digests are also remembered together, which is faster to look up."""
+_TREE: Final = "sha256 of a tree"
 
 
 class Hashes:
@@ -27,6 +32,7 @@ class Hashes:
         self._known = known
         self._column: DigestColumn | None = None
         self._computed: list[int] = []
+        self._is_new_tree = False
         self._began = KnownHashes.now()
 
     async def recall(self, numbers: Iterable[int] | None = None) -> None:
@@ -36,8 +42,7 @@ class Hashes:
             numbers: the numbers of the files to look up; `None` for all of them.
         """
         if self._known is not None and self._local is not None:
-            wanted = range(len(self._files)) if numbers is None else list(numbers)
-            await in_thread(self._recall, self._known, self._local, wanted)
+            await in_thread(self._recall, self._known, self._local, None if numbers is None else list(numbers))
 
     def at_hand(self, number: int, algorithm: str = SHA256) -> str | None:
         """Return a digest of a file if it was computed or recalled, or `None`."""
@@ -59,21 +64,35 @@ class Hashes:
                 self._computed.append(number)
         return digest
 
+    def are_those_of(self, table: FileTable) -> bool:
+        """Return whether all digests at hand are those of a version's files, in the same order. Blocking."""
+        return self._column is not None and table.has_digests(self._column)
+
     async def keep(self) -> None:
         """Remember the SHA-256 digests that were computed, for later calls."""
-        if self._computed and self._known is not None and self._local is not None:
-            computed, self._computed = self._computed, []
-            await in_thread(self._known.remember, SHA256, self._of_local(self._local, computed), self._began)
+        if self._known is not None and self._local is not None and (self._computed or self._is_new_tree):
+            await in_thread(self._keep, self._known, self._local)
 
-    def _recall(self, known: KnownHashes, local: LocalFiles, numbers: Sequence[int]) -> None:
+    def _recall(self, known: KnownHashes, local: LocalFiles, numbers: Sequence[int] | None) -> None:
+        if numbers is None and len(local) >= MIN_TREE:
+            [found] = known.find(_TREE, [local.tree_state()])
+            if found is not None and len(found) == SHA256_BYTES * len(local):
+                self._column = DigestColumn.of_sha256(found)
+                return
+            self._is_new_tree = True
+        numbers = range(len(local)) if numbers is None else numbers
         digests = known.find(SHA256, list(local.states(numbers)))
         for number, digest in zip(numbers, digests, strict=True):
             if digest is not None:
                 self._add(number, SHA256, digest.hex())
 
-    def _of_local(self, local: LocalFiles, numbers: Sequence[int]) -> Iterator[tuple[FileState, bytes]]:
-        for number, state in zip(numbers, local.states(numbers), strict=True):
-            yield state, bytes.fromhex(self.at_hand(number) or "")
+    def _keep(self, known: KnownHashes, local: LocalFiles) -> None:
+        computed, self._computed = self._computed, []
+        digests = (bytes.fromhex(self.at_hand(number) or "") for number in computed)
+        known.remember(SHA256, zip(local.states(computed), digests, strict=True), self._began)
+        is_new, self._is_new_tree = self._is_new_tree, False
+        if is_new and self._column is not None and (packed := self._column.all_sha256) is not None:
+            known.remember(_TREE, [(local.tree_state(), packed)], self._began)
 
     def _add(self, number: int, algorithm: str, digest: str) -> None:
         if self._column is None:

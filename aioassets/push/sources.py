@@ -18,12 +18,12 @@ from typing import Final, Protocol
 from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256, new_hash
-from aioassets.model.files import Table
+from aioassets.model.files import FileTable, Table
 from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
-from aioassets.runtime.known_hashes import FileState
+from aioassets.runtime.known_hashes import FileState, TreeState
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 
@@ -202,6 +202,18 @@ class LocalFiles(Table[LocalFile]):
         self._devices.append(status.st_dev & _64_BITS)
         self._ctimes.append(status.st_ctime_ns & _64_BITS)
         self._executable.append(bool(status.st_mode & stat.S_IXUSR))
+
+    def is_like(self, table: FileTable) -> bool:
+        """Return whether a version has files with the same paths, sizes and modes in the same order."""
+        return table.has_columns(self._paths, self._sizes, self._executable)
+
+    def tree_state(self) -> TreeState:
+        """Return the state of all files together at the time of the scan. Blocking."""
+        identity = hashlib.blake2b("\0".join(self._paths).encode(errors="surrogateescape"), digest_size=32)
+        for column in (self._sizes, self._mtimes, self._inodes, self._devices, self._ctimes):
+            identity.update(column)
+        changed_ns = max(*self._mtimes, *self._ctimes, 0)
+        return TreeState(os.path.abspath(self._root), identity.digest(), changed_ns)
 
     def states(self, numbers: Iterable[int]) -> Iterator[FileState]:
         """Iterate over the states of files at the time of the scan."""

@@ -14,9 +14,8 @@ import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from aioassets.runtime.threads import check_cancelled
 
@@ -44,8 +43,23 @@ _CREATE: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class State(Protocol):
+    """A state that a digest belongs to."""
+
+    @property
+    def path(self) -> str:
+        """The absolute path of a file, or of the folder of a tree."""
+
+    @property
+    def identity(self) -> bytes:
+        """Bytes that no other state at the same path has."""
+
+    @property
+    def changed_ns(self) -> int:
+        """The time of the last change in nanoseconds."""
+
+
+class FileState(NamedTuple):
     """The identity of a local file's content, as far as its status tells.
 
     Attributes:
@@ -64,19 +78,44 @@ class FileState:
     mtime_ns: int
     ctime_ns: int
 
-    def was_settled(self, now_ns: int) -> bool:
-        """Return whether a change at or after the given time would have changed the times of the file, too."""
-        return max(self.mtime_ns, self.ctime_ns) < now_ns - MARGIN
+    @property
+    def identity(self) -> bytes:
+        """The numbers as bytes."""
+        return _NUMBERS.pack(
+            self.device & _64_BITS,
+            self.inode & _64_BITS,
+            self.size,
+            self.mtime_ns & _64_BITS,
+            self.ctime_ns & _64_BITS,
+        )
 
-    def key(self, kind: str) -> bytes:
-        """Return the key of a digest of this file."""
-        return hashlib.blake2b(f"{kind}\0{self.path}".encode(errors="surrogateescape"), digest_size=16).digest()
+    @property
+    def changed_ns(self) -> int:
+        """The later one of the times in nanoseconds."""
+        return max(self.mtime_ns, self.ctime_ns)
 
-    def seal(self, key: bytes, digest: bytes) -> bytes:
-        """Return a checksum that no other state of the file and no damaged digest has."""
-        numbers = (self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
-        sealed = key + _NUMBERS.pack(*(number & _64_BITS for number in numbers)) + digest
-        return hashlib.blake2b(sealed, digest_size=16).digest()
+
+class TreeState(NamedTuple):
+    """The identity of the content of all files in a folder.
+
+    Attributes:
+        path: the absolute path of the folder.
+        identity: a digest of the paths and states of the files.
+        changed_ns: the time of the last change of any file in nanoseconds.
+    """
+
+    path: str
+    identity: bytes
+    changed_ns: int
+
+
+def _key(kind: str, state: State) -> bytes:
+    return hashlib.blake2b(f"{kind}\0{state.path}".encode(errors="surrogateescape"), digest_size=16).digest()
+
+
+def _seal(key: bytes, state: State, digest: bytes) -> bytes:
+    """Return a checksum that no other state and no damaged digest has."""
+    return hashlib.blake2b(key + state.identity + digest, digest_size=16).digest()
 
 
 class KnownHashes:
@@ -95,12 +134,12 @@ class KnownHashes:
         """Return the current time in nanoseconds. Ask for it before files are hashed."""
         return time.time_ns()
 
-    def find(self, kind: str, states: Sequence[FileState]) -> list[bytes | None]:
+    def find(self, kind: str, states: Sequence[State]) -> list[bytes | None]:
         """Return the digests of files, with `None` for each one that isn't known.
 
         Args:
             kind: the kind of digest, such as `sha256`.
-            states: the current states of the files.
+            states: the current states of the files or trees.
         """
         found: list[bytes | None] = [None] * len(states)
         if not self._file.exists():
@@ -110,10 +149,10 @@ class KnownHashes:
             old: list[bytes] = []
             for start in range(0, len(states), _BATCH):
                 check_cancelled()
-                keys = {states[n].key(kind): n for n in range(start, min(start + _BATCH, len(states)))}
+                keys = {_key(kind, states[n]): n for n in range(start, min(start + _BATCH, len(states)))}
                 for key, seal, digest, used in _rows(connection, list(keys)):
                     number = keys[key]
-                    if states[number].seal(key, digest) == seal:
+                    if _seal(key, states[number], digest) == seal:
                         found[number] = digest
                         if used != today:
                             old.append(key)
@@ -121,7 +160,7 @@ class KnownHashes:
                 _note_use(connection, old, today)
         return found
 
-    def remember(self, kind: str, digests: Iterable[tuple[FileState, bytes]], now_ns: int) -> None:
+    def remember(self, kind: str, digests: Iterable[tuple[State, bytes]], now_ns: int) -> None:
         """Remember the digests of files, except of those that have changed too recently.
 
         Args:
@@ -132,9 +171,9 @@ class KnownHashes:
         today = _today()
         rows = []
         for state, digest in digests:
-            if state.was_settled(now_ns):
-                key = state.key(kind)
-                rows.append((key, state.seal(key, digest), digest, today))
+            if state.changed_ns < now_ns - MARGIN:
+                key = _key(kind, state)
+                rows.append((key, _seal(key, state, digest), digest, today))
         if not rows:
             return
         rows.sort()

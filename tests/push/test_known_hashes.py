@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tools.factories import ManagerFactory
+from tools.inspection import store_of
 from tools.interposer import Interposer
 from tools.rounds import Rounds
 
-from aioassets import AssetsManager, MemoryDriver, SourceChanged
+from aioassets import AssetsManager, Manifest, MemoryDriver, SourceChanged
+from aioassets.drivers.protocol import Expect
+from aioassets.push import hashes
 from aioassets.push.sources import LocalFile
 from aioassets.runtime import known_hashes
+from aioassets.runtime.known_hashes import KnownHashes, State
 
 _opened: list[str] | None = None
 
@@ -152,6 +158,49 @@ async def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
             await is_unchanged(manager, tree)
 
     assert not await is_unchanged(manager, tree)
+
+
+async def test_a_version_with_other_digests_is_compared_by_those(
+    manager: AssetsManager, memory: MemoryDriver, tree: Path
+) -> None:
+    """A known SHA-256 tells nothing about a version that has only MD5, such as a copy that the store made."""
+    manifest = (await store_of(memory).read_meta("model", "0.0")).content
+    assert isinstance(manifest, Manifest)
+    md5 = [
+        replace(file, digests={"md5": hashlib.md5((tree / file.path).read_bytes(), usedforsecurity=False).hexdigest()})
+        for file in manifest.files
+    ]
+    data = replace(manifest, files=md5, content_digest=None).to_json()
+    (tree / ".hidden").write_bytes(b"HIDDEN")
+    assert not await is_unchanged(manager, tree)
+    await memory.write("assets/model/0.0.meta", data, expected=Expect.ANYTHING)
+
+    assert not await is_unchanged(manager, tree)
+    (tree / ".hidden").write_bytes(b"hidden")
+    assert await is_unchanged(manager, tree)
+
+
+async def test_the_digests_of_a_large_tree_are_recalled_together(
+    manager: AssetsManager, tree: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes, "MIN_TREE", 1)
+    looked_up: list[int] = []
+    find = KnownHashes.find
+
+    def recorded(self: KnownHashes, kind: str, states: Sequence[State]) -> list[bytes | None]:
+        looked_up.append(len(states))
+        return find(self, kind, states)
+
+    monkeypatch.setattr(KnownHashes, "find", recorded)
+    assert await is_unchanged(manager, tree)
+    looked_up.clear()
+    count(opened, tree)
+
+    assert await is_unchanged(manager, tree)
+    assert (looked_up, count(opened, tree)) == ([1], 0)
+    (tree / ".hidden").write_bytes(b"HIDDEN")
+    assert not await is_unchanged(manager, tree)
+    assert count(opened, tree) == 1
 
 
 async def test_it_can_be_switched_off(

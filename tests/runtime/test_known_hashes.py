@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def digest_of(state: FileState) -> bytes:
 
 
 def files(count: int, folder: str = "/srv") -> list[FileState]:
-    return [replace(STATE, path=f"{folder}/{number}", inode=number) for number in range(count)]
+    return [STATE._replace(path=f"{folder}/{number}", inode=number) for number in range(count)]
 
 
 def remember(known: KnownHashes, states: Sequence[FileState], now: int = NOW) -> None:
@@ -83,7 +82,7 @@ def test_another_state_of_a_file_is_not_known(known: KnownHashes, changed: str) 
     remember(known, [STATE])
     value = "/srv/data/other" if changed == "path" else getattr(STATE, changed) + 1
 
-    assert find(known, [replace(STATE, **{changed: value})]) == [None]  # type: ignore[arg-type]
+    assert find(known, [STATE._replace(**{changed: value})]) == [None]  # type: ignore[arg-type]
 
 
 def test_other_kinds_of_digests_are_kept_apart(known: KnownHashes) -> None:
@@ -96,7 +95,7 @@ def test_other_kinds_of_digests_are_kept_apart(known: KnownHashes) -> None:
 
 
 def test_the_latest_state_replaces_the_one_before(known: KnownHashes, file: Path) -> None:
-    changed = replace(STATE, size=1)
+    changed = STATE._replace(size=1)
     remember(known, [STATE])
     remember(known, [changed])
 
@@ -109,15 +108,15 @@ def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(
     known: KnownHashes, name: str, age: int
 ) -> None:
     """Another change could leave all times as they are."""
-    recent = replace(STATE, **{name: NOW - age})  # type: ignore[arg-type]
-    remember(known, [recent, replace(STATE, path="/old")])
+    recent = STATE._replace(**{name: NOW - age})  # type: ignore[arg-type]
+    remember(known, [recent, STATE._replace(path="/old")])
 
     assert find(known, [recent]) == [None]
-    assert knows(known, replace(STATE, path="/old"))
+    assert knows(known, STATE._replace(path="/old"))
 
 
 def test_a_file_that_changed_before_the_margin_is_remembered(known: KnownHashes) -> None:
-    state = replace(STATE, mtime_ns=NOW - MARGIN - 1, ctime_ns=NOW - MARGIN - 1)
+    state = STATE._replace(mtime_ns=NOW - MARGIN - 1, ctime_ns=NOW - MARGIN - 1)
     remember(known, [state])
 
     assert knows(known, state)
@@ -126,8 +125,8 @@ def test_a_file_that_changed_before_the_margin_is_remembered(known: KnownHashes)
 def test_odd_numbers_and_names_are_kept_apart(known: KnownHashes) -> None:
     """Some file systems report huge or negative numbers, and names needn't be UTF-8."""
     states = [
-        replace(STATE, path="/a\udcff", device=2**64 - 1, inode=2**64 - 1),
-        replace(STATE, path="/b", mtime_ns=-1),
+        STATE._replace(path="/a\udcff", device=2**64 - 1, inode=2**64 - 1),
+        STATE._replace(path="/b", mtime_ns=-1),
     ]
     known.remember("sha256", [(state, b"%d" % number) for number, state in enumerate(states)], NOW)
 
