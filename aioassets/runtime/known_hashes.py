@@ -142,7 +142,7 @@ class KnownHashes:
             states: the current states of the files or trees.
         """
         found: list[bytes | None] = [None] * len(states)
-        if not self._file.exists():
+        if not os.path.exists(self._file):
             return found
         with self._usable(), self._opened() as connection:
             today = _today()
@@ -152,7 +152,7 @@ class KnownHashes:
                 keys = {_key(kind, states[n]): n for n in range(start, min(start + _BATCH, len(states)))}
                 for key, seal, digest, used in _rows(connection, list(keys)):
                     number = keys[key]
-                    if _seal(key, states[number], digest) == seal:
+                    if isinstance(digest, bytes) and _seal(key, states[number], digest) == seal:
                         found[number] = digest
                         if used != today:
                             old.append(key)
@@ -252,7 +252,7 @@ def _transaction(connection: Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _rows(connection: Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, bytes, int]]:
+def _rows(connection: Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, object, object, object]]:
     marks = ",".join("?" * len(keys))
     yield from connection.execute(f"SELECT key, seal, digest, used FROM hashes WHERE key IN ({marks})", keys)  # noqa: S608
 

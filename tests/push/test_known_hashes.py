@@ -199,6 +199,7 @@ async def test_the_digests_of_a_large_tree_are_recalled_together(
     assert await is_unchanged(manager, tree)
     assert (looked_up, count(opened, tree)) == ([1], 0)
     (tree / ".hidden").write_bytes(b"HIDDEN")
+    opened.clear()
     assert not await is_unchanged(manager, tree)
     assert count(opened, tree) == 1
 

@@ -187,10 +187,11 @@ def test_a_damaged_database_is_replaced(known: KnownHashes, file: Path, content:
 
 
 @pytest.mark.parametrize("column", ["digest", "seal"])
-def test_a_damaged_row_is_not_trusted(known: KnownHashes, file: Path, column: str) -> None:
+@pytest.mark.parametrize("value", [bytes(32), "text", 7, None], ids=repr)
+def test_a_damaged_row_is_not_trusted(known: KnownHashes, file: Path, column: str, value: object) -> None:
     remember(known, [STATE])
     with connected(file) as connection:
-        connection.execute(f"UPDATE hashes SET {column} = ?", (bytes(32),))
+        connection.execute(f"UPDATE hashes SET {column} = ?", (value,))
 
     assert find(known, [STATE]) == [None]
 
