@@ -39,7 +39,7 @@ class Hashes:
         """Look up the SHA-256 digests that are known from earlier.
 
         Args:
-            numbers: the numbers of the files to look up; `None` for all of them.
+            numbers: the numbers of the files to look up at least; `None` for all of them.
         """
         if self._known is not None and self._local is not None:
             await in_thread(self._recall, self._known, self._local, None if numbers is None else list(numbers))
@@ -74,12 +74,12 @@ class Hashes:
             await in_thread(self._keep, self._known, self._local)
 
     def _recall(self, known: KnownHashes, local: LocalFiles, numbers: Sequence[int] | None) -> None:
-        if numbers is None and len(local) >= MIN_TREE:
+        if len(local) >= MIN_TREE:
             [found] = known.find(_TREE, [local.tree_state()])
             if found is not None and len(found) == SHA256_BYTES * len(local):
                 self._column = DigestColumn.of_sha256(found)
                 return
-            self._is_new_tree = True
+            self._is_new_tree = numbers is None
         numbers = range(len(local)) if numbers is None else numbers
         digests = known.find(SHA256, list(local.states(numbers)))
         for number, digest in zip(numbers, digests, strict=True):

@@ -34,7 +34,7 @@ def can_chunk() -> bool:
 
 
 def _fastcdc() -> Any:
-    """Import and return the chunker. Without its compiled module, it takes a hundred times as long, and warns."""
+    """Import and return the chunker. Without its compiled module, it takes 500 times as long, and warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return import_module("pyfastcdc").FastCDC
