@@ -230,6 +230,7 @@ class AssetsManager:
         single_writer: bool | None = None,
         record_user: bool | None = None,
         record_host: bool | None = None,
+        remember_hashes: bool | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
         self._calls = _Calls()
@@ -254,6 +255,7 @@ class AssetsManager:
             single_writer=single_writer,
             record_user=record_user,
             record_host=record_host,
+            remember_hashes=remember_hashes,
             retry=retry,
         )
 

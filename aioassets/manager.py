@@ -89,6 +89,8 @@ class AssetsManager:
             writes safe to use (`AIOASSETS_SINGLE_WRITER`; default false).
         record_user: whether to record the user name in manifests and claims (`AIOASSETS_RECORD_USER`; default true).
         record_host: whether to record the host name in manifests and claims (`AIOASSETS_RECORD_HOST`; default true).
+        remember_hashes: whether to remember digests of local files in the assets directory, so that unchanged files
+            aren't read again (`AIOASSETS_REMEMBER_HASHES`; default true).
         retry: a complete retry policy, instead of `retry_for`.
 
     Raises:
@@ -118,6 +120,7 @@ class AssetsManager:
         single_writer: bool | None = None,
         record_user: bool | None = None,
         record_host: bool | None = None,
+        remember_hashes: bool | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
         if driver is not None and bucket is not None:
@@ -141,6 +144,7 @@ class AssetsManager:
             single_writer=single_writer,
             record_user=record_user,
             record_host=record_host,
+            remember_hashes=remember_hashes,
             storage_options=storage_options,
         )
         self._session = Session(resolved, driver, retry)
@@ -624,7 +628,8 @@ class AssetsManager:
             SourceError: if the local path can't be read, or changes during the comparison.
             StoreUnavailable: if the store can't be reached.
         """
-        return await self._run(lambda: compare(self._session.store, self._session.scheme, a, b))
+        session = self._session
+        return await self._run(lambda: compare(session.store, session.scheme, a, b, session.known_hashes))
 
     # Aliases
 

@@ -32,6 +32,7 @@ from aioassets.push.pushes import Pushes
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.descriptors import fitting
 from aioassets.runtime.dispatch import Dispatcher
+from aioassets.runtime.known_hashes import KnownHashes
 from aioassets.runtime.lanes import FILES_AT_ONCE
 from aioassets.runtime.lifecycle import Lifecycle
 from aioassets.runtime.machine import Claimant, this_process
@@ -71,8 +72,9 @@ class Session:
         self._retry = retry or RetryPolicy(retry_for=settings.retry_for)
         self._location = settings.location if driver is None else None
         self._owned = None if self._location is None else self._open_driver(self._location)
-        self._sources = Sources(self._open_driver)
         self._cache = _usable_cache(settings)
+        self.known_hashes = _known_hashes(self._cache) if settings.remember_hashes else None
+        self._sources = Sources(self._open_driver, self.known_hashes)
         self._probes = ProbeCache(None if self._cache is None else self._cache / OWN_FOLDER / "stores")
         self._claimant: Claimant | None = None
         self._bare = driver or self._owned
@@ -237,6 +239,10 @@ def _usable_cache(settings: Settings) -> Path | None:
         return settings.cache_folder
     except InvalidSetting:
         return None
+
+
+def _known_hashes(cache: Path | None) -> KnownHashes | None:
+    return None if cache is None else KnownHashes(cache / OWN_FOLDER / "hashes.sqlite3")
 
 
 def _no_bucket() -> InvalidSetting:

@@ -41,7 +41,7 @@ _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), parse_integer),
     **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), parse_number),
     "cache_limit": parse_size,
-    **dict.fromkeys(("offline", "single_writer", "record_user", "record_host"), parse_boolean),
+    **dict.fromkeys(("offline", "single_writer", "record_user", "record_host", "remember_hashes"), parse_boolean),
 }
 _POSITIVE: Final = (
     "max_requests",
@@ -132,6 +132,8 @@ class Settings:
         single_writer: whether only one writer pushes at a time, so that the store needs no conditional writes.
         record_user: whether to record the user name in manifests and claims.
         record_host: whether to record the host name in manifests and claims.
+        remember_hashes: whether to remember digests of local files in the assets directory, so that unchanged files
+            aren't read again.
         storage_options: options for the driver by name, such as `endpoint_url`. A name such as `s3.region`
             applies to only one provider.
 
@@ -156,6 +158,7 @@ class Settings:
     single_writer: bool = False
     record_user: bool = True
     record_host: bool = True
+    remember_hashes: bool = True
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from aioassets.drivers.gcs.driver import GCSDriver
 from aioassets.drivers.protocol import Driver
 from aioassets.drivers.s3.driver import S3Driver
 from aioassets.model.aliases import AliasTable
+from aioassets.model.chunks import ChunkTable
 from aioassets.model.claim import CLAIM_FIELD, Claim
 from aioassets.model.index import VersionIndex
 from aioassets.model.manifest import Manifest
@@ -234,6 +235,7 @@ class TestClocks:
             "cli.caching",
             "fetch.leftovers",
             "fetch.usage",
+            "runtime.known_hashes",
             "store.marks",
             "store.probe",
             "push.context",
@@ -329,13 +331,14 @@ class TestLinks:
 class TestFormatPage:
     def test_its_examples_are_read_and_written_unchanged(self) -> None:
         text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
-        index, claim, *manifests, mark, tombstone, aliases = re.findall(
+        index, claim, *manifests, mark, tombstone, aliases, chunks = re.findall(
             r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL
         )
 
         assert json.loads(VersionIndex.from_json(index.encode()).to_json()) == json.loads(index)
         assert json.loads(Claim.from_value(json.loads(claim)[CLAIM_FIELD]).to_json()) == json.loads(claim)
         assert json.loads(AliasTable.from_json(aliases.encode()).to_json()) == json.loads(aliases)
+        assert json.loads(ChunkTable.from_json(chunks.encode()).to_json()) == json.loads(chunks)
         assert len(manifests) == 2
         for manifest in manifests:
             marked = {**json.loads(manifest), "mark": json.loads(mark)}

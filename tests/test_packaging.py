@@ -16,7 +16,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 METADATA: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = METADATA["optional-dependencies"]
-OPTIONAL = {"azure-identity", "google-crc32c", "pytest"}
+OPTIONAL = {"azure-identity", "blake3", "google-crc32c", "pyfastcdc", "pytest"}
 """Distributions that are imported only if they are installed, or only by tests."""
 
 
@@ -94,3 +94,9 @@ def test_modules_outside_of_these_drivers_import_only_plain_dependencies() -> No
 
 def test_the_extra_of_everything_names_all_others() -> None:
     assert EXTRAS["all"] == [f"aioassets[{','.join(sorted(EXTRAS.keys() - {'all'}))}]"]
+
+
+def test_chunks_need_exactly_what_their_extra_declares() -> None:
+    needed = distributions({"aioassets.runtime.chunking"})
+
+    assert needed == declared(EXTRAS["deltas"])

@@ -36,20 +36,20 @@ class ContentSummary:
 
 
 async def content_of(store: AssetStore, name: str, version: str) -> ContentSummary:
-    """Return a summary of a version's objects."""
+    """Return a summary of a version's objects, without its `.meta`."""
     found = ContentSummary()
-    async for info in store.content(name, version):
+    async for info in store.objects(name, version):
         found.add(info)
     return found
 
 
 async def uploads_of(store: AssetStore, name: str, version: str) -> list[OpenUpload]:
     """Return the open uploads of a version."""
-    key = store.layout.content(name, version)
+    key, chunks = store.layout.content(name, version), store.layout.chunks(name, version)
     return [
         upload
         async for upload in store.driver.open_uploads(key)
-        if upload.key == key or upload.key.startswith(f"{key}/")
+        if upload.key in (key, chunks) or upload.key.startswith(f"{key}/")
     ]
 
 
@@ -77,7 +77,7 @@ async def remove_content(store: AssetStore, name: str, version: str) -> ContentS
 async def _remove_objects(store: AssetStore, name: str, version: str) -> ContentSummary:
     removed = ContentSummary()
     batch: list[ObjectInfo] = []
-    async for info in store.content(name, version):
+    async for info in store.objects(name, version):
         batch.append(info)
         if len(batch) == BATCH:
             await _delete(store, batch, removed)

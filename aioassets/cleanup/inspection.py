@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from aioassets.cleanup.content import ContentSummary, content_of, uploads_of
 from aioassets.drivers.protocol import Expect, ObjectInfo, OpenUpload
 from aioassets.model.claim import Claim
+from aioassets.model.keys import version_of
 from aioassets.model.leftovers import CleaningRules
 from aioassets.model.versioning import VersioningScheme
 from aioassets.store.claims import is_dead
@@ -67,8 +68,8 @@ class StoreInspection:
     def _owner(self, key: str) -> tuple[str, str] | None:
         segments = key[len(self.store.layout.root) :].split("/")
         for position, segment in enumerate(segments):
-            if position and self.scheme.is_version(segment):
-                return "/".join(segments[:position]), segment
+            if position and self.scheme.is_version(version := version_of(segment)):
+                return "/".join(segments[:position]), version
         return None
 
     # Claims

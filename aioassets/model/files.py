@@ -59,8 +59,10 @@ class DigestColumn:
 
     def append(self, digests: Mapping[str, str]) -> None:
         """Append a row."""
-        self._sha256 += _NONE
-        self[len(self) - 1] = digests
+        packed = _packed(digests)
+        if packed is None:
+            self._others[len(self)] = digests
+        self._sha256 += packed or _NONE
 
     def __len__(self) -> int:
         return len(self._sha256) // SHA256_BYTES
@@ -78,6 +80,20 @@ class DigestColumn:
             self._others[number] = digests
         else:
             self._others.pop(number, None)
+
+    @classmethod
+    def of_sha256(cls, packed: bytes) -> Self:
+        """Return a column with these SHA-256 digests, which are concatenated."""
+        column = cls()
+        column._sha256 += packed
+        return column
+
+    @property
+    def all_sha256(self) -> bytes | None:
+        """The SHA-256 digests of all rows, concatenated; `None` if any row has another digest or none."""
+        packed = bytes(self._sha256)
+        numbers = range(0, len(packed), SHA256_BYTES)
+        return None if self._others or any(packed.startswith(_NONE, number) for number in numbers) else packed
 
     @property
     def algorithms(self) -> set[tuple[str, ...]]:
@@ -194,6 +210,15 @@ class FileTable(Table[FileEntry]):
     def sizes(self) -> Iterator[int | None]:
         """The file sizes in bytes, with `None` for each unknown size."""
         return (None if size == _UNKNOWN else size for size in self._sizes)
+
+    def has_columns(self, paths: Sequence[str], sizes: array[int], executable: bytearray) -> bool:
+        """Return whether the rows have these paths, sizes and modes."""
+        these = (self._paths, self._sizes.tolist(), self._executable)
+        return these == (paths, sizes.tolist(), executable)
+
+    def has_digests(self, digests: DigestColumn) -> bool:
+        """Return whether the rows have these digests, and no others."""
+        return self._digests == digests
 
     @property
     def total(self) -> int | None:

@@ -12,6 +12,7 @@ MAX_SEGMENT_BYTES = 255
 _META = ".meta"
 _VERSIONS = ".versions"
 _ALIASES = ".aliases"
+_CHUNKS = ".chunks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Layout:
         """Return the key of a file asset's content, or of one file in a directory asset."""
         return f"{self.root}{name}/{version}/{path}" if path else f"{self.root}{name}/{version}"
 
+    def chunks(self, name: str, version: str) -> str:
+        """Return the key of a version's `.chunks`, which lists the chunks of its large files."""
+        return f"{self.root}{name}/{version}{_CHUNKS}"
+
     def folder(self, name: str) -> str:
         """Return the common prefix of the keys of all versions of an asset."""
         return f"{self.root}{name}/"
@@ -61,4 +66,9 @@ class Layout:
 
     def version_in(self, folder: str, key: str) -> str | None:
         """Return the version that a key or common prefix in a folder seems to belong to, or `None` if there is none."""
-        return key[len(folder) :].partition("/")[0].removesuffix(_META) or None
+        return version_of(key[len(folder) :].partition("/")[0]) or None
+
+
+def version_of(segment: str) -> str:
+    """Return the version that the first segment of a key after the asset's name belongs to."""
+    return segment.removesuffix(_META).removesuffix(_CHUNKS)

@@ -12,7 +12,7 @@ from aioassets.model.arguments import check_optional_text, check_text
 from aioassets.model.claim import CLAIM_FIELD
 from aioassets.model.digests import PREFERRED, best_of
 from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, timestamp, typed
-from aioassets.model.files import FileEntry, FileTable
+from aioassets.model.files import SHA256_BYTES, FileEntry, FileTable
 from aioassets.model.jsontext import Reader, dump, no_check, quoted
 from aioassets.model.marks import Mark
 from aioassets.model.origin import Origin
@@ -27,7 +27,7 @@ _STATES: Final = {True: "yanked", False: "restored"}
 _KNOWN: Final = frozenset(
     (
         *("push_date", "is_directory", "contents", "files", "empty_directories", "pushed_by", "tool", "message"),
-        *("labels", "token", "content_digest", "origin", "mark"),
+        *("labels", "token", "content_digest", "chunks_digest", "origin", "mark"),
     )
 )
 """Fields that this version of aioassets understands."""
@@ -64,6 +64,7 @@ class Manifest:
         labels: the pusher's labels.
         token: a random identifier of the push; `None` if modelkit pushed the version.
         content_digest: the content digest (see `model.content.content_digest`); `None` if it can't be computed.
+        chunks_digest: the SHA-256 of the version's `.chunks` in lowercase hexadecimal; `None` if it has none.
         origin: the version that this one was copied from; `None` if it was pushed.
         mark: who last yanked or restored the version, when and why; `None` if it was never yanked.
         is_yanked: whether the version is yanked.
@@ -83,6 +84,7 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     token: str | None = None
     content_digest: str | None = None
+    chunks_digest: str | None = None
     origin: Origin | None = None
     mark: Mark | None = field(default=None, compare=False)
     is_yanked: bool = field(default=False, compare=False)
@@ -139,6 +141,7 @@ class Manifest:
             "labels": dict(self.labels),
             "token": self.token,
             "content_digest": self.content_digest,
+            "chunks_digest": self.chunks_digest,
             "origin": None if self.origin is None else self.origin.to_json(),
             "mark": self._mark_json(),
         }
@@ -190,11 +193,19 @@ class Manifest:
             labels={key: typed(item, str, "label") for key, item in labels.items()},
             token=optional_text(value, "token"),
             content_digest=optional_text(value, "content_digest"),
+            chunks_digest=_chunks_digest(value),
             origin=None if value.get("origin") is None else Origin.from_value(value["origin"]),
             mark=mark,
             is_yanked=is_yanked,
             extra={key: item for key, item in value.items() if key not in _KNOWN},
         )
+
+
+def _chunks_digest(value: Mapping[str, Any]) -> str | None:
+    digest = optional_text(value, "chunks_digest")
+    if digest is not None and not (len(digest) == 2 * SHA256_BYTES and _HEX.fullmatch(digest)):
+        raise ValueError("its chunks_digest isn't a SHA-256 in lowercase hexadecimal")
+    return digest
 
 
 def _mark(value: Any) -> tuple[Mark | None, bool]:

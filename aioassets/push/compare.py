@@ -9,7 +9,9 @@ from typing import Final
 from aioassets.model.digests import SHA256, best_of
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.model.manifest import Manifest
+from aioassets.push.hashes import Hashes
 from aioassets.push.scan import Tree
+from aioassets.push.sources import LocalFiles
 from aioassets.runtime.lanes import side_by_side
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import THREADS, check_cancelled, in_thread
@@ -18,11 +20,16 @@ CHECKED_EVERY: Final = 1024
 """Number of files to look at between two checks for cancellation."""
 
 
-async def has_content(tree: Tree, manifest: Manifest) -> bool:
+async def has_content(tree: Tree, manifest: Manifest, hashes: Hashes) -> bool:
     """Return whether a source is known to have exactly the content of a version: the same content digest.
 
-    Paths, sizes and modes are compared first. Then the files are hashed, until one differs. A file of which the
-    manifest has no digest, or which would have to be downloaded to be hashed, counts as different.
+    Paths, sizes and modes are compared first. Then the files whose digests aren't known are hashed, until one differs.
+    A file of which the manifest has no digest, or which would have to be downloaded to be hashed, counts as different.
+
+    Args:
+        tree: the scanned source.
+        manifest: the manifest of the version.
+        hashes: the digests of the source's files.
 
     Raises:
         SourceChanged: if the source has changed since the scan.
@@ -31,18 +38,25 @@ async def has_content(tree: Tree, manifest: Manifest) -> bool:
     rows = await in_thread(_rows, tree, manifest)
     if rows is None:
         return False
+    await hashes.recall()
+    unknown = await in_thread(_unknown, manifest, rows, hashes)
+    if not unknown:
+        await hashes.keep()
+        return unknown is not None
     different = False
 
-    async def compare(number: int) -> None:
+    async def compare(count: int) -> None:
         nonlocal different
         if different:
             return
+        number = unknown[count]
         digests = manifest.files[rows[number]].digests
         algorithm = best_of(digests)
-        if algorithm is None or await tree.files[number].hashed(algorithm) != digests[algorithm]:
+        if algorithm is None or await hashes.of(number, algorithm) != digests[algorithm]:
             different = True
 
-    await side_by_side((file.size for file in tree.files), len(tree.files), compare, THREADS)
+    await side_by_side((tree.files[number].size for number in unknown), len(unknown), compare, THREADS)
+    await hashes.keep()
     if not different:
         await in_thread(tree.check_unchanged)
     return not different
@@ -58,6 +72,8 @@ def _rows(tree: Tree, manifest: Manifest) -> array[int] | None:
     same_shape = (tree.is_directory, len(tree.files)) == (manifest.is_directory, len(table))
     if not same_shape or tree.empty_directories != tuple(sorted(manifest.empty_directories)):
         return None
+    if isinstance(tree.files, LocalFiles) and tree.files.is_like(table):
+        return array("L", range(len(table)))
     by_path = {path: number for number, path in enumerate(table.paths)}
     rows = array("L")
     for count, file in enumerate(tree.files):
@@ -73,11 +89,32 @@ def _rows(tree: Tree, manifest: Manifest) -> array[int] | None:
     return rows
 
 
-async def entries_of(tree: Tree, other: FileTable) -> FileTable:
+def _unknown(manifest: Manifest, rows: array[int], hashes: Hashes) -> array[int] | None:
+    """Return the numbers of the files whose digests aren't known, or `None` if a known one differs. Blocking."""
+    unknown = array("L")
+    if rows == array("L", range(len(rows))) and hashes.are_those_of(manifest.table):
+        return unknown
+    for number, row in enumerate(rows):
+        if not number % CHECKED_EVERY:
+            check_cancelled()
+        known, recorded = hashes.at_hand(number), manifest.files[row].digests.get(SHA256)
+        if known is None or recorded is None:
+            unknown.append(number)
+        elif known != recorded:
+            return None
+    return unknown
+
+
+async def entries_of(tree: Tree, other: FileTable, hashes: Hashes) -> FileTable:
     """Return the files of a source as a table, with the digests that a comparison with other files needs.
 
     A file is hashed if the other file of this path has the same size, or if there is no other file of this path, but
-    one with the same size whose path the source doesn't have.
+    one with the same size whose path the source doesn't have. A known digest saves hashing.
+
+    Args:
+        tree: the scanned source.
+        other: the other files.
+        hashes: the digests of the source's files.
 
     Raises:
         SourceChanged: if the source has changed since the scan.
@@ -85,14 +122,16 @@ async def entries_of(tree: Tree, other: FileTable) -> FileTable:
     """
     needed = await in_thread(_needed, tree, other)
     digests = DigestColumn(len(tree.files))
+    await hashes.recall(needed)
 
     async def look(number: int) -> None:
         algorithm = needed[number]
-        digest = await tree.files[number].hashed(algorithm)
+        digest = await hashes.of(number, algorithm)
         if digest is not None:
             digests[number] = {algorithm: digest}
 
     await for_each(needed, look, limit=THREADS)
+    await hashes.keep()
     return FileTable.of(tree.files, digests)
 
 

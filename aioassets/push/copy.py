@@ -220,6 +220,7 @@ class VersionCopy(Publication):
             files=entries,
             token=held.claim.token,
             content_digest=content_digest(entries, folders),
+            chunks_digest=None,
             origin=Origin(source.store.url, source.name, source.version, new_mark(self._context.claimant.holder, None)),
             mark=None,
             is_yanked=False,

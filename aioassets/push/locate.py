@@ -12,6 +12,7 @@ from aioassets.errors import UsageError
 from aioassets.push.plan import PushRequest
 from aioassets.push.scan import Tree, scan
 from aioassets.push.stored import scan_store
+from aioassets.runtime.known_hashes import KnownHashes
 
 
 class Sources:
@@ -22,9 +23,11 @@ class Sources:
 
     Args:
         open_driver: a function that creates the driver for a bucket.
+        known: the digests of local files from earlier calls; `None` to use none.
     """
 
-    def __init__(self, open_driver: Callable[[Location], Driver]) -> None:
+    def __init__(self, open_driver: Callable[[Location], Driver], known: KnownHashes | None = None) -> None:
+        self.known = known
         self._open_driver = open_driver
         self._drivers: dict[Location, Driver] = {}
 

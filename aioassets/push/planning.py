@@ -11,6 +11,7 @@ from aioassets.model.names import AssetSpec, parse_new_name
 from aioassets.model.operations import CREATE
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.push.compare import has_content
+from aioassets.push.hashes import Hashes
 from aioassets.push.locate import Sources
 from aioassets.push.plan import PushPlan, PushRequest
 from aioassets.push.scan import Tree
@@ -45,8 +46,9 @@ async def plan_push(request: PushRequest, store: AssetStore, scheme: VersioningS
     plan = _plan(request, store, scheme, tree, state)
     if not request.if_changed or plan.operation == CREATE:
         return plan
+    hashes = Hashes(tree.files, sources.known)
     latest = await _followed(store, scheme, plan)
-    if latest is None or not await has_content(tree, latest.manifest):
+    if latest is None or not await has_content(tree, latest.manifest, hashes):
         return plan
     return replace(plan, version=latest.version, url=store.url_of(plan.name, latest.version), unchanged=True)
 

@@ -10,7 +10,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -18,11 +18,12 @@ from typing import Final, Protocol
 from aioassets.drivers.protocol import Data, Driver, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256, new_hash
-from aioassets.model.files import Table
+from aioassets.model.files import FileTable, Table
 from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
+from aioassets.runtime.known_hashes import FileState, TreeState
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 
@@ -176,18 +177,19 @@ class LocalFile:
 
 
 class LocalFiles(Table[LocalFile]):
-    """Scanned local files, stored in columns. A row takes 25 bytes plus its path.
+    """Scanned local files, stored in columns. A row takes 41 bytes plus its path.
 
     Args:
         root: the local path of the asset.
     """
 
-    __slots__ = ("_executable", "_inodes", "_mtimes", "_root", "_sizes")
+    __slots__ = ("_ctimes", "_devices", "_executable", "_inodes", "_mtimes", "_root", "_sizes")
 
     def __init__(self, root: str) -> None:
         super().__init__()
         self._root = root
         self._sizes, self._mtimes, self._inodes = array("Q"), array("Q"), array("Q")
+        self._devices, self._ctimes = array("Q"), array("Q")
         self._executable = bytearray()
 
     def add(self, path: str, status: os.stat_result) -> None:
@@ -197,7 +199,34 @@ class LocalFiles(Table[LocalFile]):
         self._sizes.append(stamp.size)
         self._mtimes.append(stamp.mtime_ns)
         self._inodes.append(stamp.inode)
+        self._devices.append(status.st_dev & _64_BITS)
+        self._ctimes.append(status.st_ctime_ns & _64_BITS)
         self._executable.append(bool(status.st_mode & stat.S_IXUSR))
+
+    def is_like(self, table: FileTable) -> bool:
+        """Return whether a version has files with the same paths, sizes and modes in the same order."""
+        return table.has_columns(self._paths, self._sizes, self._executable)
+
+    def tree_state(self) -> TreeState:
+        """Return the state of all files together at the time of the scan. Blocking."""
+        identity = hashlib.blake2b("\0".join(self._paths).encode(errors="surrogateescape"), digest_size=32)
+        for column in (self._sizes, self._mtimes, self._inodes, self._devices, self._ctimes):
+            identity.update(column)
+        changed_ns = max(*self._mtimes, *self._ctimes, 0)
+        return TreeState(os.path.abspath(self._root), identity.digest(), changed_ns)
+
+    def states(self, numbers: Iterable[int]) -> Iterator[FileState]:
+        """Iterate over the states of files at the time of the scan."""
+        root = os.path.abspath(self._root)
+        for number in numbers:
+            yield FileState(
+                os.path.join(root, self._paths[number]),
+                self._devices[number],
+                self._inodes[number],
+                self._sizes[number],
+                self._mtimes[number],
+                self._ctimes[number],
+            )
 
     def _row(self, number: int) -> LocalFile:
         stamp = Stamp(self._sizes[number], self._mtimes[number], self._inodes[number])

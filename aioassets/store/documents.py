@@ -34,7 +34,7 @@ from aioassets.runtime.budget import Budget
 from aioassets.runtime.clocks import elapsed
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE
-from aioassets.runtime.tasks import for_each
+from aioassets.runtime.tasks import for_each, gather2
 from aioassets.runtime.threads import check_cancelled, in_thread
 
 logger = logging.getLogger(__name__)
@@ -323,10 +323,27 @@ class AssetStore:
 
     async def content(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
         """Iterate over a version's content objects, regardless of its `.meta`."""
-        key = self.layout.content(name, version)
+        if (found := await self._present(self.layout.content(name, version))) is not None:
+            yield found
+        async for item in self._inside(name, version):
+            yield item
+
+    async def objects(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
+        """Iterate over all objects of a version except its `.meta`: its content and its `.chunks`."""
+        content, chunks = self.layout.content(name, version), self.layout.chunks(name, version)
+        for found in await gather2(lambda: self._present(content), lambda: self._present(chunks)):
+            if found is not None:
+                yield found
+        async for item in self._inside(name, version):
+            yield item
+
+    async def _present(self, key: str) -> ObjectInfo | None:
         with contextlib.suppress(ObjectNotFound):
-            yield await self.driver.stat(key)
-        async for item in self.driver.list(f"{key}/"):
+            return await self.driver.stat(key)
+        return None
+
+    async def _inside(self, name: str, version: str) -> AsyncIterator[ObjectInfo]:
+        async for item in self.driver.list(f"{self.layout.content(name, version)}/"):
             if isinstance(item, ObjectInfo):
                 yield item
 

@@ -631,10 +631,11 @@ async def test_the_requests_of_withdrawals(memory: MemoryDriver, make_manager: M
         await rounds.count(call)
         counts.append([*rounds.sizes])
     reads, mark, aliases, fence, again, tombstone = 3, 1, 1, 1, 1, 1
+    uploads, content_and_chunks, listing, deletion = 1, 2, 1, 1
     assert counts == [
         [reads, mark, aliases, fence, again],
         [reads, mark, fence, again],
-        [reads, mark, aliases, fence, tombstone, *[1, fence], *[1, 1, 1, 1]],
+        [reads, mark, aliases, fence, tombstone, 1, fence, uploads, content_and_chunks, listing, deletion],
     ]
 
 

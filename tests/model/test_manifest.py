@@ -43,6 +43,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         message=draw(st.none() | TEXT.filter(bool)),
         labels=draw(st.dictionaries(TEXT, TEXT, max_size=3)),
         token=draw(st.none() | TEXT.filter(bool)),
+        chunks_digest=draw(st.none() | st.just("0a" * 32)),
     )
 
 
@@ -149,6 +150,9 @@ DIRECTORY: dict[str, Any] = {"push_date": "2024-05-06T07:08:09Z", "is_directory"
         ({"files": [{"path": "a", "size": 1, "digests": {"sha256": 1}}]}, "digest"),
         ({"labels": {"a": 1}}, "label"),
         ({"message": 1}, "message"),
+        ({"chunks_digest": 1}, "chunks_digest"),
+        ({"chunks_digest": "ab"}, "its chunks_digest isn't a SHA-256"),
+        ({"chunks_digest": "A" * 64}, "its chunks_digest isn't a SHA-256"),
     ],
 )
 def test_an_invalid_manifest_is_refused(change: dict[str, Any], reason: str) -> None:
