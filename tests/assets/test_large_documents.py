@@ -72,9 +72,10 @@ async def test_a_long_index_takes_one_more_request(
 
 
 async def test_a_large_manifest_is_sealed_and_fetched(
-    driver: Driver, make_manager: ManagerFactory, files: Files
+    driver: Driver, make_manager: ManagerFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The labels make the manifest longer than one read."""
+    monkeypatch.setattr("aioassets.model.arguments.MAX_NOTE", 2 * SMALL_DOCUMENT)
     labels = {"note": "x" * SMALL_DOCUMENT}
     manager = make_manager(driver)
     await manager.create_asset(files("a"), "model", labels=labels)

@@ -31,12 +31,11 @@ async def test_one_stale_handle_ends_no_fetch(
     assert contents(fetched.path) == contents(tree)
 
 
-@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOSYS, errno.EOPNOTSUPP])
 async def test_an_error_that_stays_comes_with_a_hint(
-    make_manager: ManagerFactory, tree: Path, memory: MemoryDriver, monkeypatch: pytest.MonkeyPatch, number: int
+    make_manager: ManagerFactory, tree: Path, memory: MemoryDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = make_manager(memory)
     await manager.create_asset(tree, "model")
-    monkeypatch.setattr("fcntl.flock", failing(number, 99, bool))
-    with pytest.raises(CacheError, match=rf"{os.strerror(number)}; .*file system"):
+    monkeypatch.setattr("fcntl.flock", failing(errno.ESTALE, 99, bool))
+    with pytest.raises(CacheError, match=rf"{os.strerror(errno.ESTALE)}; .*file system"):
         await manager.fetch_asset("model")

@@ -244,7 +244,7 @@ WITHDRAWAL_MUTATIONS: Final = (
 COPY_MUTATIONS: Final = (
     Mutation(
         "copy of whatever an alias points at",
-        (Patch("store/resolve.py", "if found.manifest.is_yanked and spec.alias is not None:", "if False:"),),
+        (Patch("store/resolve.py", "if not manifest.is_yanked or spec.version == version:", "if True:"),),
         within=2000,
         style=Style.WITHDRAWN,
     ),
