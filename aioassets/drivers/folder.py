@@ -25,6 +25,7 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     StreamedDocument,
+    Uploaded,
 )
 from aioassets.errors import StoreUnsuitable
 from aioassets.model.keys import MAX_KEY_BYTES
@@ -151,21 +152,22 @@ class Folder:
                 status = self._swap(temporary, key, status, expected)
         return _document_revision(status, digest)
 
-    def place(self, temporary: str, key: str, expected: Expect) -> bool:
-        """Turn a temporary file into an object. Return `False` if the object already exists with the same contents."""
+    def place(self, temporary: str, key: str, expected: Expect) -> Uploaded:
+        """Turn a temporary file into an object, unless the object already exists with the same contents."""
+        made = Uploaded(created=True, revision=revision_of(os.stat(temporary)))
         if expected is Expect.ANYTHING:
             with self._locks.holding(key, optional=True):
                 os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
                 os.replace(temporary, self.path(key))
-            return True
+            return made
         try:
             self._link(temporary, key)
         except FileExistsError:
             path = self.path(key)
             if not (os.path.isfile(path) and filecmp.cmp(temporary, path, shallow=False)):
                 raise
-            return False
-        return True
+            return Uploaded(created=False, revision=revision_of(os.stat(path)))
+        return made
 
     def delete(self, keys: Iterable[str]) -> tuple[str, OSError] | None:
         """Delete objects, and folders that become empty. Return the first key that can't be deleted, and the error."""

@@ -16,7 +16,7 @@ import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.drivers.bodies import check_document, share_of
-from aioassets.drivers.contents import holds
+from aioassets.drivers.contents import find_same
 from aioassets.drivers.folder import Folder, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -121,8 +121,8 @@ class LocalDriver(NoObjectVersions):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        if resume and expected is Expect.ABSENT and await holds(self, key, source):
-            return Uploaded(created=False)
+        if resume and expected is Expect.ABSENT and (found := await find_same(self, key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
         temporary = self._folder.temporary_path()
         try:
             if source.size <= CHUNK:
@@ -131,7 +131,7 @@ class LocalDriver(NoObjectVersions):
                     await self._run("write", key, self._folder.append, temporary, data)
             else:
                 await self._write_large(key, source, temporary)
-            return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
+            return await self._small("write", key, self._folder.place, temporary, key, expected)
         finally:
             with anyio.CancelScope(shield=True):
                 with contextlib.suppress(OutOfThreads):  # only the removal failed; the object may exist

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from anyio.lowlevel import checkpoint
 
 from aioassets.drivers.bodies import check_document, joined
-from aioassets.drivers.contents import holds
+from aioassets.drivers.contents import find_same
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -94,20 +94,19 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        if resume and expected is Expect.ABSENT and await holds(self, key, source):
-            return Uploaded(created=False)
+        if resume and expected is Expect.ABSENT and (found := await find_same(self, key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
         async with self._dispatcher.budget.slot(source.size):
             pieces = [
                 await source.read(offset, min(CHUNK, source.size - offset)) for offset in range(0, source.size, CHUNK)
             ]
             data = b"".join(pieces)
-            found = self._objects.get(key)
-            if found is not None and expected is Expect.ABSENT:
-                if found.data != data:
+            present = self._objects.get(key)
+            if present is not None and expected is Expect.ABSENT:
+                if present.data != data:
                     raise PreconditionFailed(self._url(key))
-                return Uploaded(created=False)
-            self._put(key, data)
-            return Uploaded(created=True)
+                return Uploaded(created=False, revision=present.revision)
+            return Uploaded(created=True, revision=self._put(key, data).revision)
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None

@@ -130,19 +130,17 @@ class PartedUpload(abc.ABC, Generic[T]):
         """Remove anything that the upload left behind in the store. By default, do nothing."""
 
 
-async def restarted(
-    upload: Callable[[int], PartedUpload[T]], is_stored: Callable[[], Awaitable[bool]], url: str
-) -> T | None:
+async def restarted(upload: Callable[[int], Awaitable[T]], find: Callable[[], Awaitable[T | None]], url: str) -> T:
     """Run an upload, and restart it if the store drops it, up to `UPLOADS` attempts.
 
     Args:
-        upload: a function that returns the upload for an attempt, counted from 0.
-        is_stored: a function that returns whether the object exists with the same contents. It is called after an
-            upload has been dropped, since the upload may have been completed although the response was lost.
+        upload: a function that runs one attempt of the upload. It receives the attempt's number, counted from 0.
+        find: a function that returns the result if the object exists with the same contents, or else `None`. It is
+            called after an upload has been dropped, which may have been completed although the response was lost.
         url: the URL of the object, for error messages.
 
     Returns:
-        The result, or `None` if the object already exists with the same contents.
+        The result of the upload, or of `find`.
 
     Raises:
         StoreUnavailable: the store dropped the upload in every attempt.
@@ -150,10 +148,10 @@ async def restarted(
     cause: UploadDropped | None = None
     for attempt in range(UPLOADS):
         try:
-            return await upload(attempt).run()
+            return await upload(attempt)
         except UploadDropped as dropped:
-            if await is_stored():
-                return None
+            if (found := await find()) is not None:
+                return found
             cause = dropped
     raise StoreUnavailable(url, f"it dropped the upload {UPLOADS} times.") from cause
 

@@ -148,9 +148,12 @@ class Uploaded:
 
     Attributes:
         created: `False` if the object already existed with the same contents.
+        revision: the object's revision, as `stat` returns it. If the object was created, it comes from the
+            store's response, so that it can't belong to a later state. `None` if no response contained it.
     """
 
     created: bool
+    revision: Revision | None = None
 
 
 class StreamedDocument(Protocol):
@@ -307,7 +310,8 @@ class Driver(Protocol):
             effects: records requests whose effect is unknown.
 
         Returns:
-            The metadata of the copy, with the checksums that the store vouches for.
+            The metadata of the copy, with the checksums that the store vouches for. The revision is that of the
+            copy itself, even if the object has been replaced since.
 
         Raises:
             NotSameStore: this store can't copy from the source's store. Stream the bytes instead.

@@ -83,7 +83,7 @@ class SingleWriter:
     ) -> Uploaded:
         if expected is Expect.ABSENT and (found := await present(self._driver, key)) is not None:
             if await has_bytes_of(self._driver, found, source):
-                return Uploaded(created=False)
+                return Uploaded(created=False, revision=found.revision)
             raise PreconditionFailed(f"{self.url}/{key}")
         return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume, effects=effects)
 

@@ -86,6 +86,12 @@ async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
     ]
 
 
+async def listed_revision(driver: Driver, key: str) -> Revision:
+    """Return the revision of an object in a listing, which is empty if listings don't include it."""
+    (info,) = [row async for row in driver.list(key) if isinstance(row, ObjectInfo) and row.key == key]
+    return info.revision
+
+
 async def write_all(driver: Driver, keys: Iterable[str]) -> None:
     """Write a document to each key, using the key as its content."""
 

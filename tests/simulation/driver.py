@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from aioassets.drivers.contents import holds, upload_by
+from aioassets.drivers.contents import revision_of_same, upload_by
 from aioassets.drivers.parts import PartedUpload, UploadDropped, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -89,16 +89,17 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
                 await self.abort(upload)
         return await upload_by(send, self, key, source, expected, look_first=in_parts or resume)
 
-    async def _put(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
+    async def _put(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
         data = bytes(await source.read(0, source.size))
-        await self._send(
+        return await self._send(
             f"put {key} {data!r}", lambda skew: self._server.write(key, data, expected, skew), effects=effects
         )
 
-    async def _put_in_parts(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        await restarted(
-            lambda _: _Parts(self, key, source, expected, effects), partial(holds, self, key, source), self.url
-        )
+    async def _put_in_parts(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        def upload(_: int) -> Awaitable[Revision]:
+            return _Parts(self, key, source, expected, effects).run()
+
+        return await restarted(upload, partial(revision_of_same, self, key, source), self.url)
 
     async def begin(self, key: str) -> str:
         """Begin an upload in parts, and return its id."""
@@ -108,9 +109,9 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
         """Send a part of an upload."""
         await self._step(f"part {number} of {upload}", lambda _: self._server.send_part(upload, number, data))
 
-    async def complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> None:
+    async def complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> Revision:
         """Complete an upload."""
-        await self._send(
+        return await self._send(
             f"complete {key} {upload}", lambda skew: self._server.complete(upload, expected, skew), effects=effects
         )
 
@@ -173,7 +174,7 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
         pass
 
 
-class _Parts(PartedUpload[None]):
+class _Parts(PartedUpload[Revision]):
     """Upload of one object in parts, like those of the S3 driver."""
 
     def __init__(
@@ -202,10 +203,10 @@ class _Parts(PartedUpload[None]):
                 await self._driver.send_part(self._id, number, data)
                 self._has_parts = True
 
-    async def _complete(self) -> None:
+    async def _complete(self) -> Revision:
         assert self._id is not None
         with _dropped():
-            await self._driver.complete(self._key, self._id, self._expected, self._effects)
+            return await self._driver.complete(self._key, self._id, self._expected, self._effects)
 
     async def _remove_rest(self, *, completed: bool) -> None:
         async for upload in self._driver.open_uploads(self._key):

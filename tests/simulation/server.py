@@ -131,12 +131,14 @@ class Server:
     def send_part(self, upload: str, number: int, data: bytes) -> None:
         self._upload(upload).parts[number] = data
 
-    def complete(self, upload: str, expected: Expect, skew: float) -> None:
+    def complete(self, upload: str, expected: Expect, skew: float) -> Revision:
         found = self._upload(upload)
         if not self.kinds.checks_completion:
             expected = Expect.ANYTHING
-        self.write(found.key, b"".join(found.parts[number] for number in sorted(found.parts)), expected, skew)
+        data = b"".join(found.parts[number] for number in sorted(found.parts))
+        revision = self.write(found.key, data, expected, skew)
         del self.uploads[upload]
+        return revision
 
     def abort(self, upload: str) -> None:
         self.uploads.pop(upload, None)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, Final
 
 from aioassets.drivers.azure.client import AzureClient
-from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list
+from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list, revision_of
 from aioassets.drivers.bodies import MIB
 from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
-from aioassets.drivers.protocol import Data, Source
+from aioassets.drivers.protocol import Data, Revision, Source
 from aioassets.drivers.service_errors import code_of
 from aioassets.errors import AccessDenied, ObjectNotFound, StoreError
 from aioassets.runtime.dispatch import Dispatcher
@@ -23,7 +23,7 @@ MAX_BLOCKS: Final = 50_000
 """Azure's limit on the number of blocks in a blob."""
 
 
-class BlockUpload(PartedUpload[None]):
+class BlockUpload(PartedUpload[Revision]):
     """A block upload.
 
     There is nothing to abort. Uncommitted blocks are invisible, and the store discards them after
@@ -73,8 +73,8 @@ class BlockUpload(PartedUpload[None]):
     async def _send_parts(self) -> None:
         await send_in_order(self._source.size, self._block_size, self._send_block)
 
-    async def _complete(self) -> None:
-        await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
+    async def _complete(self) -> Revision:
+        return await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
 
     async def _list_blocks(self) -> Set[str]:
         """Return the IDs of all uncommitted blocks for this key."""
@@ -106,7 +106,7 @@ class BlockUpload(PartedUpload[None]):
             self._hashed += len(data)
         return hashlib.md5(data, usedforsecurity=False).digest()
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> Revision:
         body = block_list([block for _, block in sorted(self._ids.items())])
         headers = {
             "content-md5": md5_of(body),
@@ -116,11 +116,13 @@ class BlockUpload(PartedUpload[None]):
             **self._headers,
         }
         try:
-            await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
+            answer = await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
         except StoreError as error:
             if code_of(error) == "InvalidBlockList":
                 raise UploadDropped from error
             raise
+        with self._client.reading("write", self._key):
+            return revision_of(answer)
 
 
 def block_id(md5: bytes, number: int) -> str:

@@ -19,7 +19,7 @@ from aioassets.drivers.azure.values import (
     condition_for,
 )
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
-from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.contents import copied_before, revision_of_same, upload_by
 from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
@@ -237,17 +237,17 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        async def put() -> None:
-            await self._blobs.put(key, await source.read(0, source.size), condition_for(expected))
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        async def put() -> Revision:
+            return await self._blobs.put(key, await source.read(0, source.size), condition_for(expected))
 
-        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
+        return await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
     async def _upload_blocks(
         self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
-    ) -> None:
-        def upload(attempt: int) -> BlockUpload:
-            return BlockUpload(
+    ) -> Revision:
+        async def upload(attempt: int) -> Revision:
+            parted = BlockUpload(
                 self._client,
                 self._dispatcher,
                 key,
@@ -257,9 +257,10 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
                 effects=effects,
                 resume=resume and attempt == 0,
             )
+            return await parted.run()
 
         # If another writer completes the blob, the store discards all other blocks.
-        await restarted(upload, partial(holds, self, key, source), self._url(key))
+        return await restarted(upload, partial(revision_of_same, self, key, source), self._url(key))
 
     async def _is_of_the_account_of(self, other: AzureDriver) -> bool:
         return await self._client.account() == await other._client.account()

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Final
 
 from aioassets.drivers.bodies import MIB
-from aioassets.drivers.protocol import Expect, ObjectInfo
+from aioassets.drivers.protocol import Expect, ObjectInfo, Revision
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.multipart import MultipartCopy
-from aioassets.drivers.s3.values import condition_for
+from aioassets.drivers.s3.values import condition_for, revision_of
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 
@@ -30,8 +30,8 @@ async def copy_object(
     created_with: Mapping[str, str],
     checksums: bool,
     effects: Effects | None,
-) -> None:
-    """Copy one revision of an object to a key that has no object yet.
+) -> Revision:
+    """Copy one revision of an object to a key that has no object yet, and return the revision of the copy.
 
     Args:
         source: the name of the bucket that contains the original.
@@ -63,5 +63,4 @@ async def copy_object(
         return await copy.run()
     checksum = {"ChecksumAlgorithm": "SHA256"} if checksums else {}
     call = partial(bucket.call, "copy_object", key, **pinned, **checksum, **created_with, **absent)
-    await dispatcher.send(call, effects=effects)
-    return None
+    return revision_of((await dispatcher.send(call, effects=effects))["CopyObjectResult"])

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.bodies import CHUNK, MIB, read_range, read_whole, share_of
-from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
+from aioassets.drivers.contents import copied_before, has_bytes_of, present, revision_of_same, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number
 from aioassets.drivers.parts import PartSize, restarted
@@ -244,11 +244,11 @@ class S3Driver(NoLocalFiles):
             raise NotSameStore(f"{source.url}/{info.key}")
         vouched = (await source.stat(info.key)).checksums
         try:
-            await self._copy(source, info, key, effects)
+            revision = await self._copy(source, info, key, effects)
         except PreconditionFailed:  # on the original or the target, or because an earlier attempt succeeded
             return await copied_before(source, info, self, partial(self.stat, key))
         copy = await self.stat(key)
-        return replace(copy, checksums={**vouched, **copy.checksums})
+        return replace(copy, revision=revision, checksums={**vouched, **copy.checksums})
 
     def _is_beside(self, other: S3Driver) -> bool:
         """Return whether both buckets are in the same place, so that the store can copy between them. Blocking."""
@@ -280,19 +280,19 @@ class S3Driver(NoLocalFiles):
         with cleanup_scope():
             await self._bucket.aclose()
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        async def put() -> None:
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        async def put() -> Revision:
             body = await source.read(0, source.size)
             sha256 = source.digests.get("sha256") if self._checksums else None
-            await self._bucket.put(key, body, expected, sha256)
+            return await self._bucket.put(key, body, expected, sha256)
 
-        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
+        return await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
     async def _upload_parts(
         self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
-    ) -> None:
-        def upload(attempt: int) -> MultipartUpload:
-            return MultipartUpload(
+    ) -> Revision:
+        async def upload(attempt: int) -> Revision:
+            parted = MultipartUpload(
                 self._bucket,
                 self._dispatcher,
                 key,
@@ -304,8 +304,10 @@ class S3Driver(NoLocalFiles):
                 checksums=self._checksums,
                 resume=resume and attempt == 0,
             )
+            return await parted.run()
 
-        await restarted(upload, partial(holds, self, key, source, self._has_bytes_of), self._url(key))
+        find = partial(revision_of_same, self, key, source, self._has_bytes_of)
+        return await restarted(upload, find, self._url(key))
 
     async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
         """Compare an object with a source, using its ETag if possible to avoid reading the object."""
@@ -314,10 +316,10 @@ class S3Driver(NoLocalFiles):
             return True
         return await has_bytes_of(self, found, source)
 
-    async def _copy(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> None:
+    async def _copy(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> Revision:
         if await present(self, key) is not None:  # some stores ignore conditions on copies
             raise PreconditionFailed(self._url(key))
-        await copy_object(
+        return await copy_object(
             source._bucket.name,
             info,
             self._bucket,

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, Final
 
 from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
-from aioassets.drivers.protocol import OpenUpload, Source
+from aioassets.drivers.protocol import OpenUpload, Revision, Source
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.errors import code_of
 from aioassets.drivers.s3.etags import Part, fitting_part_size, part_has_bytes
 from aioassets.drivers.s3.uploads import abort, abort_all_of, abort_once, open_uploads_of
-from aioassets.drivers.s3.values import crc32, given
+from aioassets.drivers.s3.values import crc32, given, revision_of
 from aioassets.errors import AccessDenied, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
@@ -25,7 +25,7 @@ COPIES_AT_ONCE: Final = 8
 """Maximum number of parts that the store copies concurrently."""
 
 
-class Multipart(PartedUpload[None]):
+class Multipart(PartedUpload[Revision]):
     """A single attempt to upload or copy an object in parts.
 
     Args:
@@ -84,13 +84,13 @@ class Multipart(PartedUpload[None]):
     async def _send_parts(self) -> None:
         """Send all parts and add them to `_sent`."""
 
-    async def _complete(self) -> None:
-        await self._dispatcher.send(self._request_completion, urgent=True, effects=self._effects)
+    async def _complete(self) -> Revision:
+        return await self._dispatcher.send(self._request_completion, urgent=True, effects=self._effects)
 
-    async def _request_completion(self) -> None:
+    async def _request_completion(self) -> Revision:
         parts = [part for _, part in sorted(self._sent.items())]
         try:
-            await self._bucket.call(
+            answer = await self._bucket.call(
                 "complete_multipart_upload",
                 self._key,
                 UploadId=self._id,
@@ -101,6 +101,7 @@ class Multipart(PartedUpload[None]):
             if code_of(error) in ("ConditionalRequestConflict", "NoSuchUpload"):
                 raise UploadDropped from error
             raise
+        return revision_of(answer)
 
     async def _remove_rest(self, *, completed: bool) -> None:
         """Abort this upload unless it was completed, and any upload created by a request whose response was lost."""
@@ -150,9 +151,9 @@ class MultipartUpload(Multipart):
     def is_resumable(self) -> bool:
         return bool(self._sent)
 
-    async def run(self) -> None:
+    async def run(self) -> Revision:
         try:
-            await super().run()
+            return await super().run()
         except StoreError as error:
             # For example, the earlier upload was created with different checksums.
             if self._kept and type(error) is StoreError and not error.uncertain:

@@ -117,9 +117,8 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
             def work(db: sqlite3.Connection) -> Uploaded:
                 found = self._find(db, key)
                 if found is not None and expected is Expect.ABSENT and found.checksums["sha256"] == sha256:
-                    return Uploaded(created=False)
-                self._put(db, key, file, source.size, sha256, expected)
-                return Uploaded(created=True)
+                    return Uploaded(created=False, revision=found.revision)
+                return Uploaded(created=True, revision=self._put(db, key, file, source.size, sha256, expected))
 
             return await self._change(work, effects)
 
