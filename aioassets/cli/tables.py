@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aioassets.cli.descriptions import LIST_TITLES, list_row
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import echo_listed, is_terminal
-from aioassets.cli.units import human_duration, human_files
+from aioassets.cli.units import human_bytes, human_duration, human_files
 from aioassets.model.withdrawals import withdrawn_text
 
 if TYPE_CHECKING:
@@ -30,8 +30,17 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
         *aligned("Existing", _existing_versions(plan.versions)),
         f"Version   {plan.version} (expected)",
-        f"Upload    {human_files(plan.files, plan.size)}, from {source}",
+        f"Upload    {_upload_text(plan)}, from {source}",
+        *([f"Base      {plan.base}"] if plan.copied else []),
     ]
+
+
+def _upload_text(plan: PushPlan) -> str:
+    """Return the size of the upload, and how much of it the store copies."""
+    if not plan.copied:
+        return human_files(plan.files, plan.size)
+    copied = f"{human_bytes(plan.copied)} copied by the store"
+    return f"{human_bytes(plan.uploaded)} of {human_files(plan.files, plan.size)}; {copied}"
 
 
 def copy_lines(forecast: CopyResult, store: str, target: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Final
 from aioassets.model.digests import SHA256, best_of
 from aioassets.model.files import DigestColumn, FileTable
 from aioassets.model.manifest import Manifest
+from aioassets.push.hashes import Hashes
 from aioassets.push.scan import Tree
 from aioassets.runtime.lanes import side_by_side
 from aioassets.runtime.tasks import for_each
@@ -18,7 +19,7 @@ CHECKED_EVERY: Final = 1024
 """Number of files to look at between two checks for cancellation."""
 
 
-async def has_content(tree: Tree, manifest: Manifest) -> bool:
+async def has_content(tree: Tree, manifest: Manifest, hashes: Hashes) -> bool:
     """Return whether a source is known to have exactly the content of a version: the same content digest.
 
     Paths, sizes and modes are compared first. Then the files are hashed, until one differs. A file of which the
@@ -39,7 +40,7 @@ async def has_content(tree: Tree, manifest: Manifest) -> bool:
             return
         digests = manifest.files[rows[number]].digests
         algorithm = best_of(digests)
-        if algorithm is None or await tree.files[number].hashed(algorithm) != digests[algorithm]:
+        if algorithm is None or await hashes.of(number, algorithm) != digests[algorithm]:
             different = True
 
     await side_by_side((file.size for file in tree.files), len(tree.files), compare, THREADS)
@@ -84,11 +85,12 @@ async def entries_of(tree: Tree, other: FileTable) -> FileTable:
         SourceError: if a file can't be read.
     """
     needed = await in_thread(_needed, tree, other)
+    hashes = Hashes(tree.files)
     digests = DigestColumn(len(tree.files))
 
     async def look(number: int) -> None:
         algorithm = needed[number]
-        digest = await tree.files[number].hashed(algorithm)
+        digest = await hashes.of(number, algorithm)
         if digest is not None:
             digests[number] = {algorithm: digest}
 

@@ -68,7 +68,7 @@ class Pushes:
         self.lister = Lister(self.scheme, self.retry)
 
     async def plan(self, request: PushRequest) -> PushPlan:
-        """Plan a push without writing anything."""
+        """Plan a push without writing anything, and compare the source with the base."""
         return await plan_push(request, self.store, self.scheme, self.sources)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
@@ -82,8 +82,10 @@ class Pushes:
 
     async def run(self, request: PushRequest, report: Progress, *, dry_run: bool = False) -> PushResult:
         """Plan a push, and carry it out unless `dry_run` is set."""
-        plan = await self.plan(request)
-        return plan.forecast() if dry_run else await self.push(plan, report)
+        if dry_run:
+            return (await self.plan(request)).forecast()
+        plan = await plan_push(request, self.store, self.scheme, self.sources, is_forecast=False)
+        return await self.push(plan, report)
 
     async def run_all(self, requests: Sequence[PushRequest], report: Progress) -> dict[str, PushResult]:
         """Push many assets concurrently, and return the results by name.
