@@ -243,7 +243,7 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
         if_changed: bool = False,
-        base: str | AssetSpec | None | EllipsisType = ...,
+        base: str | AssetSpec | EllipsisType | None = ...,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -308,7 +308,7 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
         if_changed: bool = False,
-        base: str | AssetSpec | None | EllipsisType = ...,
+        base: str | AssetSpec | EllipsisType | None = ...,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
         """Push many assets concurrently, within one budget. If one push fails, the others continue.
@@ -394,7 +394,7 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
         if_changed: bool = False,
-        base: str | AssetSpec | None | EllipsisType = ...,
+        base: str | AssetSpec | EllipsisType | None = ...,
     ) -> PushPlan:
         """Plan an update of an asset without writing anything. `push` carries out the plan.
 

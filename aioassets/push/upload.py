@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Uploaded
-from aioassets.errors import IntegrityError
+from aioassets.errors import AioAssetsError, IntegrityError
 from aioassets.model.files import DigestColumn, FileTable, RevisionColumn
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
 from aioassets.push.base import is_copied
@@ -258,11 +258,27 @@ class Uploader:
         if reuse is None or upload.is_left or (original := await reuse.find(upload.number)) is None:
             return None
         self._check()  # hashing the file may have taken a while
+        if self.present is not None and not await self._abort_uploads(upload.key):
+            return None
         try:
             return await reuse.copy(original, self.driver, upload.key, self.effects)
         except BaseDiffers:
             self.ledger.note_created(upload.number)
             raise
+
+    async def _abort_uploads(self, key: str) -> bool:
+        """Abort the uploads in parts that an interrupted push may have left for a key, and might still complete.
+
+        Returns:
+            Whether this succeeded. Otherwise, nothing may be copied to the key.
+        """
+        try:
+            async for left in self.driver.open_uploads(key):
+                if left.key == key:
+                    await self.driver.abort(left)
+        except AioAssetsError:
+            return False
+        return True
 
     async def _send(self, upload: Upload, source: HashedSource) -> Uploaded:
         """Upload a file, unless an interrupted push had already uploaded it."""

@@ -87,6 +87,9 @@ def test_a_dry_run_prints_its_plan_as_json(invoke: Invoke, source: Path, tmp_pat
         "size": 11,
         "dry_run": True,
         "unchanged": False,
+        "uploaded": 11,
+        "copied": 0,
+        "base": None,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import partial
 from typing import TypeVar
 
-from aioassets.drivers.contents import revision_of_same, upload_by
+from aioassets.drivers.contents import copied_before, revision_of_same, upload_by
 from aioassets.drivers.parts import PartedUpload, UploadDropped, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -25,7 +25,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
-from aioassets.errors import NotSameStore, PreconditionFailed, StoreUnavailable
+from aioassets.errors import PreconditionFailed, StoreUnavailable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from simulation.network import URL, Network
@@ -139,7 +139,15 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
             yield data
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        raise NotSameStore(info.key)
+        try:
+            copied = await self._send(
+                f"copy {info.key} at {info.revision} to {key}",
+                lambda skew: self._server.copy(info.key, info.revision, key, skew),
+                effects=effects,
+            )
+        except PreconditionFailed:  # on the original or the target, or an earlier attempt succeeded
+            return await copied_before(self, info, self, partial(self.stat, key))
+        return copied
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         after, more = "", True

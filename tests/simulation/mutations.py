@@ -241,6 +241,56 @@ WITHDRAWAL_MUTATIONS: Final = (
 )
 """Mistakes in yanking, deleting and restoring versions, and in moving aliases."""
 
+REUSE_MUTATIONS: Final = (
+    Mutation(
+        "copy of whatever revision the base's object has",
+        (
+            Patch(
+                "push/reuse.py",
+                "await driver.copy(driver, original, key, effects=effects)",
+                "await driver.copy(driver, await driver.stat(original.key), key, effects=effects)",
+            ),
+        ),
+        within=500,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "copy of a file that only has the same size",
+        (
+            Patch(
+                "push/base.py",
+                "row = self.rows.get(bytes.fromhex(sha256))",
+                "row = next(iter(self.rows.values()))",
+            ),
+        ),
+        within=100,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "failed copy that counts as a copy",
+        (
+            Patch(
+                "push/reuse.py",
+                "            self._note_failure(original, error)\n            return None",
+                "            return Copied(original.checksums, original.revision)",
+            ),
+        ),
+        within=500,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "copy to a key for which an interrupted push has an open upload",
+        (
+            Patch(
+                "push/upload.py", "        if self.present is not None and not await", "        if False and not await"
+            ),
+        ),
+        within=6000,
+        style=Style.REUSED,
+    ),
+)
+"""Mistakes in copying from a base."""
+
 MUTATIONS: Final = (
     Mutation(
         "unconditional swap",
@@ -443,6 +493,7 @@ MUTATIONS: Final = (
         within=500,
     ),
     *WITHDRAWAL_MUTATIONS,
+    *REUSE_MUTATIONS,
 )
 
 

@@ -13,6 +13,7 @@ from random import Random
 from aioassets import AssetsManager
 from aioassets.model.pusher import Pusher
 from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
+from aioassets.push.base import copying_from
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.machine import Claimant, Machine, on_machine
 from aioassets.runtime.retry import RetryPolicy
@@ -118,7 +119,7 @@ class Processes:
     def _begin(self, name: str, machine: str) -> Process:
         pid = len(self._lanes) + 1
         lane = self._lanes[pid] = Lane()
-        with without_threads(), on_machine(SimulatedMachine(machine, name, pid, self._lanes)):
+        with without_threads(), on_machine(SimulatedMachine(machine, name, pid, self._lanes)), copying_from(1):
             context = copy_context()
         context.run(LANE.set, lane)
         manager = self.manager(name, self.workspace.cache)

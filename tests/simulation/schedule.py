@@ -39,6 +39,8 @@ WITHDRAWALS: Final = {
     "remove_alias": 2,
 }
 """Changes of the weights for withdrawals of a few versions."""
+REUSE: Final = {"create": 1, "update": 6, "push_later": 3, "clean_all": 2, "fetch_exact": 2, "delete": 4, "replace": 4}
+"""Changes of the weights for pushes that copy from bases, which are deleted or whose objects are replaced."""
 STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
 """Changes of the weights. `RACE` has creates and cleaning only; without changes, the asset is created first."""
 IMPOSSIBLE: Final = {("simple_date", "bump_major")}
@@ -127,6 +129,8 @@ class Style(enum.Enum):
     """Yanks, deletions and moves of aliases that race on a few versions, in any weather."""
     RESTORED = "restored"
     """Yanks and restorations, some of whose requests take effect late, on a store that digests content."""
+    REUSED = "reused"
+    """Updates that copy from bases, which are deleted at the same time, and whose objects an outsider replaces."""
     CANCELLED = "cancelled"
     """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
 
@@ -148,6 +152,8 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
     weights = draw.choice(STYLES)
     if style is Style.WITHDRAWN:
         weights = WITHDRAWALS
+    if style is Style.REUSED:
+        weights = REUSE
     if style is Style.RESTORED:
         store, weather = replace(store, etags=True), replace(weather, rate=0.1, kinds=(Kind.LATE,))
         weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 1, "unyank": 1}

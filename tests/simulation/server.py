@@ -101,6 +101,14 @@ class Server:
             raise PreconditionFailed(key)
         return self._put(key, data, skew)
 
+    def copy(self, source: str, revision: Revision, key: str, skew: float) -> ObjectInfo:
+        """Copy one revision of an object to a key that doesn't exist."""
+        found = self._get(source)
+        if found.revision != revision:
+            raise PreconditionFailed(source)
+        self.write(key, found.data, Expect.ABSENT, skew)
+        return self.stat(key)
+
     def list(self, prefix: str, delimiter: str | None, after: str) -> list[ObjectInfo | CommonPrefix]:
         """Return one page of a listing."""
         found: list[ObjectInfo | CommonPrefix] = []
