@@ -29,7 +29,7 @@ from aioassets.drivers.protocol import (
 )
 from aioassets.errors import StoreUnsuitable
 from aioassets.model.keys import MAX_KEY_BYTES
-from aioassets.runtime.disk import READING, again_if_stale, open_making_folder
+from aioassets.runtime.disk import BUFFER, READING, again_if_stale, copy_range, open_making_folder, write_at
 from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
@@ -110,6 +110,21 @@ class Folder:
         status = os.stat(path)
         _check_regular(status)
         return _info(key, status)
+
+    def open_pinned(self, key: str, revision: Revision) -> int:
+        """Open an object for reading, and return its descriptor.
+
+        Raises:
+            FileExistsError: the object has a different revision.
+        """
+        descriptor = opener(self.path(key), os.O_RDONLY)
+        try:
+            if not is_pinned_to(os.fstat(descriptor), revision):
+                raise FileExistsError(errno.EEXIST, "it has a different revision")
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def create(self, temporary: str) -> int:
         """Create a temporary file, and return a descriptor that is open for reading and writing."""
@@ -311,6 +326,22 @@ def unlink(path: str) -> None:
     """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError):
         again_if_stale(os.unlink, path)
+
+
+def copy_bytes(source: int, target: int, start: int, stop: int, to: int) -> None:
+    """Copy the bytes of an open object from `start` up to `stop` to the offset `to` of another open file.
+
+    Raises:
+        FileExistsError: the object ends before that.
+    """
+    if copy_range(source, target, start, stop, to=to):
+        return
+    while start < stop:  # find out why it failed
+        data = os.pread(source, min(BUFFER, stop - start), start)
+        if not data:
+            raise FileExistsError(errno.EEXIST, "it is too short")
+        write_at(target, data, to)
+        start, to = start + len(data), to + len(data)
 
 
 def _append(path: str, data: Data | StreamedDocument) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -157,16 +157,15 @@ async def restarted(upload: Callable[[int], Awaitable[T]], find: Callable[[], Aw
 
 
 async def send_in_order(
-    size: int, part_size: int, send: Callable[[int, int, Callable[[], None]], Awaitable[None]]
+    offsets: Iterable[tuple[int, int]], send: Callable[[int, int, Callable[[], None]], Awaitable[None]]
 ) -> None:
     """Send parts in parallel, but read them one after another.
 
     This way, the source is read in order, and the budget limits how many parts are held in memory.
 
     Args:
-        size: the size of the source in bytes.
-        part_size: the size in bytes of each part except the last.
-        send: a function that sends the part with the given zero-based number and offset. It calls its last argument
+        offsets: the number of each part to send, and its offset in the source.
+        send: a function that sends the part with the given number and offset. It calls its last argument
             when it has read the part.
     """
 
@@ -175,7 +174,7 @@ async def send_in_order(
 
     with unwrapped():
         async with anyio.create_task_group() as tasks:
-            for number, offset in enumerate(range(0, size, part_size)):
+            for number, offset in offsets:
                 has_read = anyio.Event()
                 tasks.start_soon(sent, number, offset, has_read)
                 await has_read.wait()

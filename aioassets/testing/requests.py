@@ -101,6 +101,13 @@ async def write_all(driver: Driver, keys: Iterable[str]) -> None:
     await for_each(keys, write, limit=RACERS)
 
 
+async def assert_absent(driver: Driver, key: str) -> None:
+    """Assert that there is no object with this key, and no open upload for it."""
+    with pytest.raises(ObjectNotFound):
+        await driver.stat(key)
+    assert await open_uploads(driver, key) == []
+
+
 async def assert_empty(driver: Driver, key: str) -> None:
     """Assert that the store contains no objects, and no open uploads for the key."""
     with pytest.raises(ObjectNotFound):

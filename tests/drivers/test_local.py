@@ -21,6 +21,8 @@ from aioassets.testing import BytesSource, DriverConformance
 class TestConformance(DriverConformance):
     """The conformance suite on a folder."""
 
+    composes = True
+
     @pytest.fixture
     async def driver(self, tmp_path: Path) -> AsyncIterator[LocalDriver]:
         """Open a driver on an empty folder."""
@@ -47,6 +49,8 @@ def coarse_folder(coarse_disk: Path) -> Iterator[Path]:
 
 class TestConformanceOnWholeSeconds(DriverConformance):
     """The conformance suite where times do not distinguish states."""
+
+    composes = True
 
     @pytest.fixture
     async def driver(self, coarse_folder: Path) -> AsyncIterator[LocalDriver]:

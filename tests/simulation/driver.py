@@ -16,6 +16,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoComposition,
     NoLocalFiles,
     NoObjectVersions,
     ObjectInfo,
@@ -38,7 +39,7 @@ CRITICAL = 3.0
 """Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
 
-class SimulatedDriver(NoLocalFiles, NoObjectVersions):
+class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition):
     """Connection of one process to the store.
 
     Args:

@@ -71,7 +71,8 @@ class BlockUpload(PartedUpload[Revision]):
                 self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
 
     async def _send_parts(self) -> None:
-        await send_in_order(self._source.size, self._block_size, self._send_block)
+        offsets = enumerate(range(0, self._source.size, self._block_size))
+        await send_in_order(offsets, self._send_block)
 
     async def _complete(self) -> Revision:
         return await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)

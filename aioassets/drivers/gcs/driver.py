@@ -30,6 +30,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoComposition,
     NoLocalFiles,
     NoObjectVersions,
     NoOpenUploads,
@@ -65,8 +66,10 @@ READS: Final = 20
 """Maximum number of attempts to read a document that other writers keep replacing."""
 
 
-class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
+class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
     """A Google Cloud Storage bucket, or a bucket in another implementation of its JSON API.
+
+    The API composes objects only of whole ones, so large files are always uploaded whole.
 
     The first request imports the SDK and finds credentials, in a worker thread. Objects and chunks are
     transferred over aioassets' own connections; everything else goes through the SDK's session. The

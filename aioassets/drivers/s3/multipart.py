@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
+from aioassets.drivers.composition import COPIES_AT_ONCE, Piece
 from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
 from aioassets.drivers.protocol import OpenUpload, Revision, Source
 from aioassets.drivers.s3.bucket import Bucket
@@ -20,9 +21,6 @@ from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
-
-COPIES_AT_ONCE: Final = 8
-"""Maximum number of parts that the store copies concurrently."""
 
 
 class Multipart(PartedUpload[Revision]):
@@ -118,7 +116,7 @@ class MultipartUpload(Multipart):
 
     Args:
         source: the content to upload.
-        part_size: the part size in bytes; increased if there would otherwise be too many parts.
+        pieces: the parts.
         checksums: whether to send a CRC32 with each part.
         resume: whether to continue an open upload for the key and abort all others.
     """
@@ -130,7 +128,7 @@ class MultipartUpload(Multipart):
         key: str,
         source: Source,
         *,
-        part_size: int,
+        pieces: Sequence[Piece],
         created_with: Mapping[str, str],
         completed_with: Mapping[str, str],
         effects: Effects | None,
@@ -142,7 +140,7 @@ class MultipartUpload(Multipart):
             bucket, dispatcher, key, created_with=created_with, completed_with=completed_with, effects=effects
         )
         self._source = source
-        self._part_size = fitting_part_size(source.size, part_size)
+        self._pieces = pieces
         self._checksums = checksums
         self._resume = resume
         self._kept: Mapping[int, Part] = {}
@@ -187,21 +185,18 @@ class MultipartUpload(Multipart):
             page = await self._dispatcher.send(ask, urgent=True)
             for part in page.get("Parts", ()):
                 number = part["PartNumber"]
-                if part["Size"] == self._size_of_part(number):
+                if number <= len(self._pieces) and part["Size"] == self._pieces[number - 1].size:
                     fitting[number] = part
             before, marker = marker, {"PartNumberMarker": page.get("NextPartNumberMarker", 0)}
             if not page.get("IsTruncated") or marker == before:
                 return fitting
 
-    def _size_of_part(self, number: int) -> int:
-        return min(self._part_size, self._source.size - (number - 1) * self._part_size)
-
     async def _send_parts(self) -> None:
-        await send_in_order(self._source.size, self._part_size, self._send_part)
+        uploaded = ((n, piece.offset) for n, piece in enumerate(self._pieces, 1) if piece.run is None)
+        await send_in_order(uploaded, self._send_part)
 
-    async def _send_part(self, index: int, offset: int, has_read: Callable[[], None]) -> None:
-        number = index + 1
-        size = self._size_of_part(number)
+    async def _send_part(self, number: int, offset: int, has_read: Callable[[], None]) -> None:
+        size = self._pieces[number - 1].size
 
         async def put() -> None:
             body = await self._source.read(offset, size)

@@ -29,6 +29,7 @@ from aioassets.drivers import (
     Driver,
     Effects,
     Expect,
+    NoComposition,
     NoLocalFiles,
     NoObjectVersions,
     NoOpenUploads,
@@ -55,7 +56,7 @@ TABLE: Final = """CREATE TABLE IF NOT EXISTS objects
 COLUMNS: Final = "key, size, revision, modified, sha256"
 
 
-class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
+class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
     """A database with one row for each object. SQLite allows up to 1 GB in a row.
 
     Args:
