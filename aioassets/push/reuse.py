@@ -38,6 +38,7 @@ class Reuse:
         self._hashes = hashes
         self._read_base: Callable[[], Awaitable[Base | None]] | None = read_base
         self._base: Base | None = None
+        self._has_ended = False
 
     @property
     def base(self) -> str | None:
@@ -51,9 +52,9 @@ class Reuse:
 
     def end(self, reason: object) -> None:
         """Upload all further files."""
-        if self._base is not None:
+        if not self._has_ended:
             logger.debug("Copying no more files from %s: %s", self.base, reason)
-        self._base = None
+        self._has_ended = True
 
     async def size(self) -> int:
         """Return the total size in bytes of the files that the base has.
@@ -80,11 +81,10 @@ class Reuse:
             SourceError: if the file can't be read.
         """
         base, size = self._base, self._files[number].size
-        if base is None or size not in base.sizes:
+        if base is None or self._has_ended or size not in base.sizes:
             return None
         digest = await self._hashes.of(number)
-        has_ended = self._base is not base
-        return None if digest is None or has_ended else base.find(size, digest)
+        return None if digest is None else base.find(size, digest)
 
     async def copy(self, original: ObjectInfo, driver: Driver, key: str, effects: Effects) -> Copied | None:
         """Have the store copy an object of the base. Return `None` if the file must be uploaded.

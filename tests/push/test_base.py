@@ -445,6 +445,7 @@ class TestFailures:
 
         found = await update(make_manager(Damaging(memory)), source)
         assert (found.version, found.copied, found.uploaded) == ("0.2", 0, found.size)
+        assert found.base == "model:0.0"
         assert not [key for key in await keys(memory) if "/0.1/" in key]
         assert "other content than its manifest says" in caplog.text
 
