@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ from aioassets import (
     VersionNotFound,
 )
 from aioassets.cli.display import Tally
-from aioassets.drivers.protocol import Driver, Expect, ObjectInfo
+from aioassets.drivers.protocol import Driver, Expect, ObjectInfo, OpenUpload
 from aioassets.errors import NotSameStore
 from aioassets.model.claim import ClaimState
 from aioassets.model.files import FileEntry
@@ -524,6 +526,31 @@ class TestRaces:
         found = await update(manager, source)
         assert (found.version, found.copied, found.uploaded) == ("0.1", 2 * SIZE, 5)
         assert moved(driver, "copy") == ["b", "sub/c"]
+
+    @pytest.mark.parametrize("refused", [False, True])
+    async def test_an_open_upload_of_a_killed_push_is_aborted_before_a_copy(
+        self, memory: MemoryDriver, make_manager: ManagerFactory, source: Path, refused: bool
+    ) -> None:
+        """The store might still complete it in spite of its condition. If it can't be aborted, nothing is copied."""
+        await make_manager(memory).create_asset(source, "model")
+        await put_claim(memory, await dead_claim(fingerprint=(await scan(source)).fingerprint))
+        left = OpenUpload("assets/model/0.1/a", "left", datetime.now(UTC))
+        aborted: list[OpenUpload] = []
+
+        class Uploading(Interposer):
+            async def open_uploads(self, prefix: str) -> AsyncIterator[OpenUpload]:
+                yield left
+
+            async def abort(self, upload: OpenUpload) -> None:
+                if refused:
+                    raise DENIED
+                aborted.append(upload)
+
+        driver = Uploading(memory)
+        found = await update(make_manager(driver), source)
+        assert found.version == "0.1"
+        assert moved(driver, "copy") == [*([] if refused else ["a"]), "b", "sub/c"]
+        assert aborted == ([] if refused else [left])
 
 
 async def test_progress_tells_copied_bytes(manager: AssetsManager, source: Path) -> None:
