@@ -230,7 +230,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         url = await source._client.blob_url(info.key)  # noqa: SLF001 - an instance of the same class
         copy = Copy(self._client, self._blobs, self._dispatcher, key)
         try:
-            await copy.begin(url, info, effects)
+            begun = await copy.begin(url, info, effects)
         except PreconditionFailed:  # on the source or the target, or an earlier attempt succeeded
             return await copied_before(source, info, self, copy.waited_for)
         except ObjectNotFound as error:
@@ -238,7 +238,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         except (AccessDenied, StoreError) as error:
             await self._explain_refused_copy(source, info, error)
             raise
-        return await copy.finish(effects)
+        return await copy.finish(begun, info, effects)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         marker: str | None = None

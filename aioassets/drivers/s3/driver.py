@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -34,7 +34,7 @@ from aioassets.drivers.protocol import (
 )
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.composing import Composition
-from aioassets.drivers.s3.copying import copy_object
+from aioassets.drivers.s3.copying import Copier
 from aioassets.drivers.s3.deletion import Deletion
 from aioassets.drivers.s3.etags import MAX_PARTS, fitting_part_size, is_etag_of
 from aioassets.drivers.s3.listing import list_objects
@@ -160,6 +160,13 @@ class S3Driver(NoLocalFiles):
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)
         self._deletion = Deletion(self._bucket, self._dispatcher)
+        self._copier = Copier(
+            self._bucket,
+            self._dispatcher,
+            created_with=self._encryption,
+            checksums=checksums,
+            stat=partial(present, self),
+        )
 
     @property
     def identity(self) -> str:
@@ -268,13 +275,25 @@ class S3Driver(NoLocalFiles):
         """Copy an object between buckets on the same endpoint, using this driver's credentials."""
         if not isinstance(source, S3Driver) or not await in_thread(self._is_beside, source):
             raise NotSameStore(f"{source.url}/{info.key}")
-        vouched = (await source.stat(info.key)).checksums
+        vouched = info.checksums or (await source.stat(info.key)).checksums
         try:
-            revision = await self._copy(source, info, key, effects)
+            made = await self._copied(source, info, key, effects)
         except PreconditionFailed:  # on the original or the target, or because an earlier attempt succeeded
             return await copied_before(source, info, self, partial(self.stat, key))
+        with self._bucket.translating("copy", key):
+            checksums = {**vouched, **whole_checksums(made)}
+            if checksums and "LastModified" in made:
+                return ObjectInfo(key, info.size, revision_of(made), in_utc(made["LastModified"]), checksums)
         copy = await self.stat(key)
-        return replace(copy, revision=revision, checksums={**vouched, **copy.checksums})
+        return replace(copy, revision=revision_of(made), checksums={**copy.checksums, **checksums})
+
+    async def _copied(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> Mapping[str, Any]:
+        is_current = partial(source._has_revision, info)
+        return await self._copier.copy(source._bucket.name, info, key, effects, is_current=is_current)
+
+    async def _has_revision(self, info: ObjectInfo) -> bool:
+        found = await present(self, info.key)
+        return found is not None and found.revision == info.revision
 
     def _is_beside(self, other: S3Driver) -> bool:
         """Return whether both buckets are in the same place, so that the store can copy between them. Blocking."""
@@ -384,20 +403,6 @@ class S3Driver(NoLocalFiles):
         if vague and await is_etag_of(found.revision, source, pieces):
             return True
         return await has_bytes_of(self, found, source)
-
-    async def _copy(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> Revision:
-        if await present(self, key) is not None:  # some stores ignore conditions on copies
-            raise PreconditionFailed(self._url(key))
-        return await copy_object(
-            source._bucket.name,
-            info,
-            self._bucket,
-            key,
-            self._dispatcher,
-            created_with=self._encryption,
-            checksums=self._checksums,
-            effects=effects,
-        )
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"
