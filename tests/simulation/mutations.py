@@ -278,16 +278,6 @@ REUSE_MUTATIONS: Final = (
         within=500,
         style=Style.REUSED,
     ),
-    Mutation(
-        "copy to a key for which an interrupted push has an open upload",
-        (
-            Patch(
-                "push/upload.py", "        if self.present is not None and not await", "        if False and not await"
-            ),
-        ),
-        within=6000,
-        style=Style.REUSED,
-    ),
 )
 """Mistakes in copying from a base."""
 
