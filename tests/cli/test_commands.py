@@ -365,7 +365,7 @@ class TestBases:
         ("options", "code", "error"),
         [
             (["--base", "name:0.7"], 3, "has no version 0.7"),
-            (["--base", "nam"], 3, "No asset 'nam'"),
+            (["--base", "names"], 3, "No asset 'names'"),
             (["--base", "name[large]"], 2, "Cannot use a part of a version as the base: write name."),
             (["--base", "s3://bucket/name"], 2, "The base is a version in the same store"),
             (["--base", "name", "--no-base"], 2, "Give either --base or --no-base, not both."),
