@@ -569,4 +569,4 @@ async def test_progress_tells_copied_bytes(manager: AssetsManager, source: Path)
     assert sum(event.nbytes for event in moved if event.reused) == found.copied == 2 * SIZE
     files = {event.path: event.reused for event in events if isinstance(event, FileTransferred)}
     assert files == {"a": True, "b": False, "sub/c": True, "small": False}
-    assert tally.reused_text == ", 262.1 kB copied by the store"
+    assert tally.reused_text == ", 524.3 kB copied by the store"
