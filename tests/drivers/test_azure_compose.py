@@ -112,7 +112,7 @@ def container(azurite: AzureServer) -> str:
 
 @pytest.fixture
 async def driver(azurite: AzureServer, container: str, copying: Copying) -> AsyncIterator[AzureDriver]:
-    dispatcher = Dispatcher(retry=RetryPolicy(sleep=partial(asyncio.sleep, 0)))
+    dispatcher = Dispatcher(retry=RetryPolicy(sleep=lambda _: asyncio.sleep(0)))
     async with AzureDriver(container, part_size=MIB, dispatcher=dispatcher, **azurite.options) as driver:
         yield driver
 
