@@ -155,6 +155,16 @@ class CompositionConformance(PartSized):
                 await driver.compose("composed", source, [Run(0, size, assumed, original.size - size + 1)])
         await assert_absent(driver, "composed")
 
+    async def test_a_run_that_its_original_does_not_contain_is_not_copied(
+        self, driver: Driver, original: ObjectInfo
+    ) -> None:
+        """The bytes are compared with the source, here or by the store."""
+        data = self._changed()
+        here = 2 * self.part_size
+        with pytest.raises(CannotCompose):
+            await driver.compose("composed", KnownSource(data), [Run(0, here, original, 1)])
+        await assert_absent(driver, "composed")
+
     async def test_without_a_run_nothing_is_composed(self, driver: Driver) -> None:
         for data in (b"", b"content"):
             with pytest.raises(CannotCompose):

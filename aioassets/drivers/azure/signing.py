@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import anyio
 
-from aioassets.drivers.azure.values import seconds_left
+from aioassets.drivers.azure.values import seconds_left, time_after
 
 SCOPE: Final = "https://storage.azure.com/.default"
 """The token scope that covers all storage accounts."""
@@ -79,7 +79,7 @@ class SharedKey:
             key,
             account_key=base64.b64encode(self._key).decode(),
             permission=BlobSasPermissions(read=True),
-            expiry=datetime.now(UTC) + LIFETIME,
+            expiry=time_after(LIFETIME),
         )
         return {"x-ms-copy-source": f"{url}?{signature}"}
 

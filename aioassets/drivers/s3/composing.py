@@ -13,7 +13,7 @@ from aioassets.drivers.parts import UploadDropped
 from aioassets.drivers.protocol import Revision, Source
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.errors import code_of
-from aioassets.drivers.s3.etags import Part, part_has_range
+from aioassets.drivers.s3.etags import Part, crc32_of_range, part_has_range
 from aioassets.drivers.s3.multipart import MultipartUpload
 from aioassets.drivers.s3.values import given
 from aioassets.errors import AccessDenied, CannotCompose, ObjectError, StoreError, StoreUnavailable
@@ -75,16 +75,22 @@ class Composition(MultipartUpload):
     async def _copy_part(self, item: tuple[int, Piece]) -> None:
         number, piece = item
         part = self._kept.get(number)
-        if part is None or not await self._is_copy(part, piece):
+        if part is not None and await self._is_copy(part, piece):
+            crc = await self._crc32_of(piece) if self._checksums else None  # not every store lists it
+        else:
             part = await self._dispatcher.send(partial(self._request_copy, number, piece))
-            if "ChecksumCRC32" in part and not await self._is_copy(part, piece):
+            crc = part.get("ChecksumCRC32")
+            if crc is not None and crc != await self._crc32_of(piece):
                 raise CannotCompose(self._original(piece))  # it doesn't contain what it should
-        crc = part.get("ChecksumCRC32")
         self._sent[number] = {"PartNumber": number, "ETag": part["ETag"], **given(ChecksumCRC32=crc)}
 
     async def _is_copy(self, part: Part, piece: Piece) -> bool:
         async with self._dispatcher.budget.slot(CHUNK):
             return await part_has_range(part, self._source, piece.offset, piece.stop)
+
+    async def _crc32_of(self, piece: Piece) -> str:
+        async with self._dispatcher.budget.slot(CHUNK):
+            return await crc32_of_range(self._source, piece.offset, piece.stop)
 
     def _original(self, piece: Piece) -> str:
         return f"{self._bucket.url}/{'' if piece.run is None else piece.run.info.key}"

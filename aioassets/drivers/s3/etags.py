@@ -40,7 +40,7 @@ async def part_has_bytes(part: Part, body: Data) -> bool:
 async def part_has_range(part: Part, source: Source, start: int, stop: int) -> bool:
     """Return whether a listed part consists of the bytes of a source from `start` up to `stop`."""
     if crc := part.get("ChecksumCRC32"):
-        return bool(crc == await _crc32_of_range(source, start, stop))
+        return bool(crc == await crc32_of_range(source, start, stop))
     return bool(entity_tag(part["ETag"]) == (await _md5_of_range(source, start, stop)).hex())
 
 
@@ -71,7 +71,8 @@ async def _md5_of_range(source: Source, start: int, stop: int) -> bytes:
     return digest.digest()
 
 
-async def _crc32_of_range(source: Source, start: int, stop: int) -> str:
+async def crc32_of_range(source: Source, start: int, stop: int) -> str:
+    """Return the CRC32 of the bytes of a source from `start` up to `stop`, in base64."""
     crc = 0
     for offset in range(start, stop, CHUNK):
         crc = await in_thread(zlib.crc32, await source.read(offset, min(CHUNK, stop - offset)), crc)
