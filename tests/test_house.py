@@ -220,7 +220,6 @@ class TestClocks:
             "store.marks",
             "store.probe",
             "push.context",
-            "drivers.azure.signing",
             "drivers.azure.values",
             "drivers.gcs.values",
             "drivers.s3.values",
