@@ -43,6 +43,7 @@
     ├── ManagerStateError          the manager is closed, or belongs to another event loop
     ├── OutOfThreads               the system refuses to start another thread
     └── ObjectError                raised by drivers for a single object
+        ├── CannotCompose
         ├── NotSameStore
         ├── ObjectNotFound
         └── PreconditionFailed
@@ -67,6 +68,7 @@ __all__ = [
     "BulkFetchError",
     "BulkUpdateError",
     "CacheError",
+    "CannotCompose",
     "Conflict",
     "DocumentTooLarge",
     "IntegrityError",
@@ -763,6 +765,15 @@ class PreconditionFailed(ObjectError):
     """Raised when a conditional write fails: the object already exists, or its revision isn't the expected one."""
 
     problem = "was changed by another writer"
+
+
+class CannotCompose(ObjectError):
+    """Raised when a store can't compose an object of ranges of others, so its whole content has to be uploaded.
+
+    The URL is that of the object, or of an original that can't be copied from.
+    """
+
+    problem = "can't be composed or copied from on the server side"
 
 
 class NotSameStore(ObjectError):

@@ -191,6 +191,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        base: str | AssetSpec | None = None,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -204,13 +205,17 @@ class AssetsManager:
             include: gitignore-style patterns for files to push; empty for all files.
             exclude: gitignore-style patterns for files to leave out.
             allow_empty: whether to publish a version even if it has no files.
+            base: a version of any asset of this store, such as `team/base-model:1.2`. Files of the source that it has,
+                too, are copied by the store instead of uploaded. `None` uploads all files.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
 
         Raises:
             AssetExists: if the asset exists, or another process is creating it.
+            NotFound: if the base doesn't exist, or was deleted.
             InvalidName: if the name is invalid.
-            UsageError: if the message isn't a string, or the labels don't map non-empty strings to strings.
+            UsageError: if the message isn't a string, the labels don't map non-empty strings to strings, or the base
+                isn't the spec of a version.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
@@ -226,6 +231,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            base=base,
         )
         return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
@@ -242,6 +248,7 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
         if_changed: bool = False,
+        base: str | AssetSpec | EllipsisType | None = ...,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
@@ -261,14 +268,18 @@ class AssetsManager:
                 The result then has `unchanged` set and names that version. A file whose digest is unknown counts
                 as changed, such as an object of another store that reports no SHA-256. The comparison holds
                 for the version in the result: another push may publish a later one in the meantime.
+            base: a version of any asset of this store, such as `team/base-model:1.2`. Files of the source that it has,
+                too, under any path, are copied by the store instead of uploaded. By default, it is the version that
+                the push follows. `None` uploads all files.
             dry_run: whether to return the expected result without writing anything.
             progress: a function that receives events during the push.
 
         Raises:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the asset doesn't have this major version.
-            UsageError: if both `bump_major` and `major` are given, if the message isn't a string, or if the labels
-                don't map non-empty strings to strings.
+            NotFound: if a base that was named doesn't exist, or was deleted.
+            UsageError: if both `bump_major` and `major` are given, if the message isn't a string, if the labels
+                don't map non-empty strings to strings, or if the base isn't the spec of a version.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
@@ -286,6 +297,7 @@ class AssetsManager:
             exclude=exclude,
             allow_empty=allow_empty,
             if_changed=if_changed,
+            base=base,
         )
         return await self._run(lambda: self._session.pushes.run(request, checked(progress), dry_run=dry_run))
 
@@ -301,6 +313,7 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
         if_changed: bool = False,
+        base: str | AssetSpec | EllipsisType | None = ...,
         progress: Progress | None = None,
     ) -> dict[str, PushResult]:
         """Push many assets concurrently, within one budget. If one push fails, the others continue.
@@ -316,6 +329,7 @@ class AssetsManager:
             allow_empty: whether to publish versions even if they have no files.
             if_changed: whether to publish nothing for assets whose latest version has the same content, as in
                 `update_asset`.
+            base: a version whose files the store copies instead of receiving them, as in `update_asset`.
             progress: a function that receives the events of all pushes.
 
         Returns:
@@ -339,6 +353,7 @@ class AssetsManager:
                 exclude=exclude,
                 allow_empty=allow_empty,
                 if_changed=if_changed,
+                base=base,
             )
             for name, source in assets.items()
         ]
@@ -354,6 +369,7 @@ class AssetsManager:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
+        base: str | AssetSpec | None = None,
     ) -> PushPlan:
         """Plan the creation of an asset without writing anything. `push` carries out the plan.
 
@@ -368,6 +384,7 @@ class AssetsManager:
             include=include,
             exclude=exclude,
             allow_empty=allow_empty,
+            base=base,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 
@@ -384,6 +401,7 @@ class AssetsManager:
         exclude: Sequence[str] = (),
         allow_empty: bool = False,
         if_changed: bool = False,
+        base: str | AssetSpec | EllipsisType | None = ...,
     ) -> PushPlan:
         """Plan an update of an asset without writing anything. `push` carries out the plan.
 
@@ -400,6 +418,7 @@ class AssetsManager:
             exclude=exclude,
             allow_empty=allow_empty,
             if_changed=if_changed,
+            base=base,
         )
         return await self._run(lambda: self._session.pushes.plan(request))
 

@@ -32,10 +32,12 @@ class BytesTransferred:
     Attributes:
         name: the asset's name.
         nbytes: the number of bytes transferred since the last event; negative if a file has to be transferred again.
+        reused: whether they weren't sent or received, because the store copied them.
     """
 
     name: str
     nbytes: int
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,14 @@ class FileTransferred:
         path: the file's path relative to the asset; empty for a file asset.
         nbytes: the file's size in bytes.
         skipped: whether the file was already in place and wasn't transferred.
+        reused: whether its content wasn't sent or received, because the store copied it.
     """
 
     name: str
     path: str
     nbytes: int
     skipped: bool = False
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,7 @@ class Session:
             claimant=self.claimant,
             require_suitable=self.require_suitable,
             cleanup_timeout=self.settings.cleanup_timeout,
+            reuses_bases=not self.settings.single_writer,
         )
 
 

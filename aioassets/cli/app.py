@@ -111,7 +111,7 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
     """Push PATH as the first version of a new asset.
 
     PATH is a file, a directory, or the URL of an object or prefix. The command shows what will be pushed,
-    asks for confirmation, and prints the new version.
+    asks for confirmation, and prints the new version. With --base, the store copies files that another version has.
     """
     parsed = spec.AssetSpec.parse(name)
     if parsed != spec.AssetSpec(parsed.name):
@@ -124,6 +124,7 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 @click.argument("name", metavar="NAME[:MAJOR]")
 @click.option("--bump-major", is_flag=True, help="Start the next major version, such as 2.0 after 1.2.")
 @click.option("--if-changed", is_flag=True, help="Push nothing if the latest version has the same content.")
+@click.option("--no-base", is_flag=True, help="Upload all files, even those that the store could copy.")
 @grouped(PushOptions, "push", *PUSH)
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR, SINGLE_WRITER)
 def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushOptions, store: StoreOptions) -> Work:
@@ -131,7 +132,8 @@ def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushO
 
     PATH is a file, a directory, or the URL of an object or prefix. NAME:0 pushes the next 0.x version.
     The command shows what will be pushed, asks for confirmation, and prints the new version. With --if-changed, it
-    prints the latest version, and asks nothing, if that has the same content.
+    prints the latest version, and asks nothing, if that has the same content. The store copies the files that didn't
+    change since the latest version, or since the version that --base names. They are not uploaded.
     """
     asset = _parse_update_spec(name, bump_major)
     return partial(commands.update, path, asset, push, store, bump_major=bump_major, if_changed=if_changed)

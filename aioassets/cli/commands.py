@@ -298,6 +298,9 @@ def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any
         "size": pushed.size,
         "dry_run": dry_run,
         "unchanged": pushed.unchanged,
+        "uploaded": pushed.uploaded,
+        "copied": pushed.copied,
+        "base": pushed.base,
     }
 
 

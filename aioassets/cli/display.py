@@ -14,6 +14,7 @@ import asyncclick as click
 
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import is_terminal
+from aioassets.cli.units import human_bytes
 from aioassets.errors import OutOfThreads
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.runtime.tasks import unwrapped
@@ -40,6 +41,7 @@ class Tally:
         nbytes: the number of bytes to transfer; `None` if unknown.
         files_done: the number of files transferred so far.
         nbytes_done: the number of bytes transferred so far.
+        nbytes_reused: the number of bytes among them that weren't sent or received.
         finished: the version that was transferred; `None` until the transfer is complete.
         assets: the number of assets. If there are several, their files and bytes are added up.
     """
@@ -51,8 +53,14 @@ class Tally:
     nbytes: int | None = None
     files_done: int = 0
     nbytes_done: int = 0
+    nbytes_reused: int = 0
     finished: str | None = None
     assets: int = 1
+
+    @property
+    def reused_text(self) -> str:
+        """The number of bytes that the store copied, as an addition to the number of files."""
+        return f", {human_bytes(self.nbytes_reused)} copied by the store" if self.nbytes_reused else ""
 
     def receive(self, event: Event) -> None:
         """Process an event. Pass this method as a `Progress` callback."""
@@ -64,9 +72,10 @@ class Tally:
             case TransferStarted():  # repeated if a version number was lost to another push
                 self.transfer = f"{self.verb} {event.name}:{event.version}"
                 self.files, self.nbytes = event.files, event.nbytes
-                self.files_done = self.nbytes_done = 0
+                self.files_done = self.nbytes_done = self.nbytes_reused = 0
             case BytesTransferred():
                 self.nbytes_done += event.nbytes
+                self.nbytes_reused += event.nbytes if event.reused else 0
             case FileTransferred():
                 self.files_done += 1
                 self.nbytes_done += event.nbytes if event.skipped else 0
@@ -107,7 +116,7 @@ async def _draw_until_cancelled(tally: Tally) -> None:
     with bar:
         task = bar.add_task(escaped(tally.transfer), total=tally.nbytes, files="")
         while True:
-            files = f"{tally.files_done:,}/{tally.files:,} files"
+            files = f"{tally.files_done:,}/{tally.files:,} files{tally.reused_text}"
             description = escaped(tally.transfer)
             bar.update(task, description=description, completed=tally.nbytes_done, total=tally.nbytes, files=files)
             bar.refresh()

@@ -112,9 +112,15 @@ class PushOptions:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     allow_empty: bool
+    base: str | None
     yes: bool
     dry_run: bool
     as_json: bool
+    no_base: bool = False
+
+    def __post_init__(self) -> None:
+        if self.base is not None and self.no_base:
+            raise click.UsageError("Give either --base or --no-base, not both.", click.get_current_context())
 
     def details(self) -> dict[str, Any]:
         """Return the keyword arguments common to `plan_create` and `plan_update`."""
@@ -124,6 +130,7 @@ class PushOptions:
             "include": self.include,
             "exclude": self.exclude,
             "allow_empty": self.allow_empty,
+            **({"base": self.base} if self.base is not None or self.no_base else {}),
         }
 
 
@@ -236,6 +243,12 @@ PUSH = (
         "--exclude", metavar="PATTERN", multiple=True, help="Skip matching files (.gitignore syntax). May be repeated."
     ),
     click.option("--allow-empty", is_flag=True, help="Push even if there are no files."),
+    click.option(
+        "--base",
+        metavar="SPEC",
+        help="Version whose files the store copies, where equal, instead of receiving them (default: the version that "
+        "the push follows).",
+    ),
     YES,
     DRY_RUN,
     JSON,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aioassets.cli.descriptions import LIST_TITLES, list_row
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import echo_listed, is_terminal
-from aioassets.cli.units import human_duration, human_files
+from aioassets.cli.units import human_bytes, human_duration, human_files
 from aioassets.model.withdrawals import withdrawn_text
 
 if TYPE_CHECKING:
@@ -34,8 +34,17 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
         f"Store     {store}" + (" (a new folder)" if plan.new_store else ""),
         *aligned("Existing", _existing_versions(plan.versions)),
         f"Version   {plan.version} (expected)",
-        f"Upload    {human_files(plan.files, plan.size)}, from {source}",
+        f"Upload    {_upload_text(plan, source)}",
+        *([f"Base      {plan.base}"] if plan.copied else []),
     ]
+
+
+def _upload_text(plan: PushPlan, source: str) -> str:
+    """Return the size of the upload, and how much the store copies instead."""
+    if not plan.copied:
+        return f"{human_files(plan.files, plan.size)}, from {source}"
+    total = f"{human_bytes(plan.size)} in {plan.files:,} file{'' if plan.files == 1 else 's'}"
+    return f"{human_bytes(plan.uploaded)} of {total}, from {source}; {human_bytes(plan.copied)} copied by the store"
 
 
 def copy_lines(forecast: CopyResult, store: str, target: str) -> list[str]:

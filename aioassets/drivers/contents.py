@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from aioassets.drivers.bodies import CHUNK, MIB
-from aioassets.drivers.protocol import Driver, Expect, ObjectInfo, Source, Uploaded
+from aioassets.drivers.protocol import Driver, Expect, ObjectInfo, Revision, Source, Uploaded
 from aioassets.errors import BucketNotFound, ObjectNotFound, PreconditionFailed
 from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.runtime.threads import in_thread
@@ -16,7 +16,8 @@ from aioassets.runtime.threads import in_thread
 STEP: Final = 8 * MIB
 """Number of bytes per request when an object is read for hashing. Larger requests could delay other ones."""
 
-Send = Callable[[str, Source, Expect], Awaitable[None]]
+Send = Callable[[str, Source, Expect], Awaitable[Revision | None]]
+"""A function that writes an object, and returns its revision if known."""
 Compare = Callable[[ObjectInfo, Source], Awaitable[bool]]
 """A function that returns whether an object and a source have the same contents."""
 Look = Callable[[], Awaitable[ObjectInfo]]
@@ -48,12 +49,15 @@ async def upload_by(
     try:
         if found is not None:
             raise PreconditionFailed(f"{driver.url}/{key}")
-        await send(key, source, expected)
+        revision = await send(key, source, expected)
     except PreconditionFailed:  # an earlier attempt of this request may have created the object
-        if expected is not Expect.ABSENT or not await holds(driver, key, source, compare, found=found):
+        same = None
+        if expected is Expect.ABSENT:
+            same = await find_same(driver, key, source, compare, found=found)
+        if same is None:
             raise
-        return Uploaded(created=False)
-    return Uploaded(created=True)
+        return Uploaded(created=False, revision=same.revision)
+    return Uploaded(created=True, revision=revision)
 
 
 async def present(driver: Driver, key: str) -> ObjectInfo | None:
@@ -68,10 +72,10 @@ async def present(driver: Driver, key: str) -> ObjectInfo | None:
         raise
 
 
-async def holds(
+async def find_same(
     driver: Driver, key: str, source: Source, compare: Compare | None = None, *, found: ObjectInfo | None = None
-) -> bool:
-    """Return whether there is an object with this key and the same contents as the source.
+) -> ObjectInfo | None:
+    """Return the object with this key if it has the same contents as the source, or else `None`.
 
     Args:
         driver: the store.
@@ -82,9 +86,16 @@ async def holds(
     """
     found = found or await present(driver, key)
     try:
-        return found is not None and await (compare or partial(has_bytes_of, driver))(found, source)
+        is_same = found is not None and await (compare or partial(has_bytes_of, driver))(found, source)
     except (ObjectNotFound, PreconditionFailed):
-        return False
+        return None
+    return found if is_same else None
+
+
+async def revision_of_same(driver: Driver, key: str, source: Source, compare: Compare | None = None) -> Revision | None:
+    """Return the revision of the object with this key if it has the same contents as the source, or else `None`."""
+    found = await find_same(driver, key, source, compare)
+    return None if found is None else found.revision
 
 
 async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> bool:

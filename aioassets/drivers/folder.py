@@ -25,11 +25,12 @@ from aioassets.drivers.protocol import (
     OpenUpload,
     Revision,
     StreamedDocument,
+    Uploaded,
 )
 from aioassets.errors import StoreUnsuitable
 from aioassets.model.keys import MAX_KEY_BYTES
 from aioassets.runtime.clocks import utc
-from aioassets.runtime.disk import READING, again_if_stale, open_making_folder
+from aioassets.runtime.disk import BUFFER, READING, again_if_stale, copy_range, open_making_folder, write_at
 from aioassets.runtime.threads import coalesced
 
 OURS: Final = ".aioassets"
@@ -122,6 +123,21 @@ class Folder:
         _check_regular(status)
         return _info(key, status)
 
+    def open_pinned(self, key: str, revision: Revision) -> int:
+        """Open an object for reading, and return its descriptor.
+
+        Raises:
+            FileExistsError: the object has a different revision.
+        """
+        descriptor = opener(self.path(key), os.O_RDONLY)
+        try:
+            if not is_pinned_to(os.fstat(descriptor), revision):
+                raise FileExistsError(errno.EEXIST, "it has a different revision")
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     def create(self, temporary: str) -> int:
         """Create a temporary file, and return a descriptor that is open for reading and writing."""
         return open_making_folder(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
@@ -163,21 +179,22 @@ class Folder:
                 status = self._swap(temporary, key, status, expected)
         return _document_revision(status, digest)
 
-    def place(self, temporary: str, key: str, expected: Expect) -> bool:
-        """Turn a temporary file into an object. Return `False` if the object already exists with the same contents."""
+    def place(self, temporary: str, key: str, expected: Expect) -> Uploaded:
+        """Turn a temporary file into an object, unless the object already exists with the same contents."""
+        made = Uploaded(created=True, revision=revision_of(os.stat(temporary)))
         if expected is Expect.ANYTHING:
             with self._locks.holding(key, optional=True):
                 os.makedirs(os.path.dirname(self.path(key)), exist_ok=True)
                 os.replace(temporary, self.path(key))
-            return True
+            return made
         try:
             self._link(temporary, key)
         except FileExistsError:
             path = self.path(key)
             if not (os.path.isfile(path) and filecmp.cmp(temporary, path, shallow=False)):
                 raise
-            return False
-        return True
+            return Uploaded(created=False, revision=revision_of(os.stat(path)))
+        return made
 
     def delete(self, keys: Iterable[str]) -> tuple[str, OSError] | None:
         """Delete objects, and folders that become empty. Return the first key that can't be deleted, and the error."""
@@ -321,6 +338,22 @@ def unlink(path: str) -> None:
     """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError):
         again_if_stale(os.unlink, path)
+
+
+def copy_bytes(source: int, target: int, start: int, stop: int, to: int) -> None:
+    """Copy the bytes of an open object from `start` up to `stop` to the offset `to` of another open file.
+
+    Raises:
+        FileExistsError: the object ends before that.
+    """
+    if copy_range(source, target, start, stop, to=to):
+        return
+    while start < stop:  # find out why it failed
+        data = os.pread(source, min(BUFFER, stop - start), start)
+        if not data:
+            raise FileExistsError(errno.EEXIST, "it is too short")
+        write_at(target, data, to)
+        start, to = start + len(data), to + len(data)
 
 
 def _append(path: str, data: Data | StreamedDocument) -> None:

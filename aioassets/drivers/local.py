@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -16,8 +18,9 @@ import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.drivers.bodies import check_document, share_of
-from aioassets.drivers.contents import holds
-from aioassets.drivers.folder import Folder, is_pinned_to, opener, unlink
+from aioassets.drivers.composition import UNLIMITED, Piece, copied_bytes, planned
+from aioassets.drivers.contents import find_same
+from aioassets.drivers.folder import Folder, copy_bytes, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -28,19 +31,25 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     OpenUpload,
     Revision,
+    Run,
     Source,
     StreamedDocument,
     Uploaded,
 )
 from aioassets.errors import (
+    AccessDenied,
     AioAssetsError,
     BucketNotFound,
+    CannotCompose,
     NotSameStore,
+    ObjectError,
     ObjectNotFound,
     OutOfThreads,
     PreconditionFailed,
     StoreError,
 )
+from aioassets.model.digests import SHA256
+from aioassets.runtime.digests import hash_range
 from aioassets.runtime.disk import DENIED, STALE_TRIES, again_if_stale, denied, reason, write_at
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
@@ -121,29 +130,40 @@ class LocalDriver(NoObjectVersions):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        if resume and expected is Expect.ABSENT and await holds(self, key, source):
-            return Uploaded(created=False)
+        if resume and expected is Expect.ABSENT and (found := await find_same(self, key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
+        write = self._write_small if source.size <= CHUNK else self._write_large
+        return await self._placed(key, expected, partial(write, key, source))
+
+    async def _placed(self, key: str, expected: Expect, write: Callable[[str], Awaitable[None]]) -> Uploaded:
+        """Write a temporary file with `write`, and turn it into an object."""
         temporary = self._folder.temporary_path()
         try:
-            if source.size <= CHUNK:
-                async with self._budget.slot(source.size):
-                    data = await source.read(0, source.size)
-                    await self._run("write", key, self._folder.append, temporary, data)
-            else:
-                await self._write_large(key, source, temporary)
-            return Uploaded(await self._small("write", key, self._folder.place, temporary, key, expected))
+            await write(temporary)
+            return await self._small("write", key, self._folder.place, temporary, key, expected)
         finally:
             with anyio.CancelScope(shield=True):
                 with contextlib.suppress(OutOfThreads):  # only the removal failed; the object may exist
                     await in_thread(unlink, temporary)
 
+    async def _write_small(self, key: str, source: Source, temporary: str) -> None:
+        async with self._budget.slot(source.size):
+            data = await source.read(0, source.size)
+            await self._run("write", key, self._folder.append, temporary, data)
+
     async def _write_large(self, key: str, source: Source, temporary: str) -> None:
+        async with self._created(key, temporary) as descriptor:
+            await self._write_range(key, source, descriptor, 0, source.size)
+
+    def _created(self, key: str, temporary: str) -> contextlib.AbstractAsyncContextManager[int]:
         opening = partial(self._do, "write", key, self._folder.create, temporary)
-        async with opened(opening, partial(self._do, "write", key, os.close)) as descriptor:
-            for offset in range(0, source.size, PIECE):
-                size = min(PIECE, source.size - offset)
-                if not await self._copy_piece(key, source, descriptor, offset, size):
-                    await self._write_piece(key, source, descriptor, offset, size)
+        return opened(opening, partial(self._do, "write", key, os.close))
+
+    async def _write_range(self, key: str, source: Source, descriptor: int, start: int, stop: int) -> None:
+        for offset in range(start, stop, PIECE):
+            size = min(PIECE, stop - offset)
+            if not await self._copy_piece(key, source, descriptor, offset, size):
+                await self._write_piece(key, source, descriptor, offset, size)
 
     async def _copy_piece(self, key: str, source: Source, descriptor: int, offset: int, size: int) -> bool:
         async with self._budget.slot():
@@ -183,7 +203,61 @@ class LocalDriver(NoObjectVersions):
             return None
 
     async def copy(self, source: Driver, info: ObjectInfo, key: str, *, effects: Effects | None = None) -> ObjectInfo:
-        raise NotSameStore(f"{source.url}/{info.key}")
+        """Copy an object from a folder; see `Driver.copy`. If the file system can, the files share their blocks."""
+        if not isinstance(source, LocalDriver):
+            raise NotSameStore(f"{source.url}/{info.key}")
+
+        async def write(temporary: str) -> None:
+            async with self._created(key, temporary) as descriptor:
+                await source._copy_to(descriptor, info, 0, info.size, 0)  # noqa: SLF001 - an instance of the same class
+
+        made = await self._placed(key, Expect.ABSENT, write)
+        return replace(await self.stat(key), revision=made.revision or info.revision)
+
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        """Compose a file; see `Driver.compose`. If the file system can, it shares blocks with the originals."""
+        pieces = planned(self._url(key), source.size, runs, UNLIMITED)
+        if resume and expected is Expect.ABSENT and (found := await find_same(self, key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
+        made = await self._placed(key, expected, partial(self._write_pieces, key, source, pieces))
+        return replace(made, copied=copied_bytes(pieces)) if made.created else made
+
+    async def _write_pieces(self, key: str, source: Source, pieces: Sequence[Piece], temporary: str) -> None:
+        async with self._created(key, temporary) as descriptor:
+            for piece in pieces:
+                if piece.run is None:
+                    await self._write_range(key, source, descriptor, piece.offset, piece.stop)
+                    continue
+                try:
+                    await self._copy_to(descriptor, piece.run.info, *piece.span, piece.offset)
+                except (AccessDenied, ObjectError) as error:
+                    raise CannotCompose(self._url(piece.run.info.key)) from error
+            digest = hashlib.sha256()
+            await self._run("read", key, hash_range, digest, descriptor, 0, source.size)
+        if source.digests.get(SHA256) != digest.hexdigest():
+            raise CannotCompose(self._url(key))
+
+    async def _copy_to(self, target: int, info: ObjectInfo, start: int, stop: int, to: int) -> None:
+        """Copy a range of an object to an offset in an open file.
+
+        Raises:
+            PreconditionFailed: the object has a different revision, or ends before the range does.
+        """
+        opening = partial(self._do, "read", info.key, self._folder.open_pinned, info.key, info.revision)
+        async with opened(opening, partial(self._do, "read", info.key, os.close)) as descriptor:
+            for offset in range(start, stop, PIECE):
+                end = min(offset + PIECE, stop)
+                async with self._budget.slot():
+                    await self._run("copy", info.key, copy_bytes, descriptor, target, offset, end, to + offset - start)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """List objects; see `Driver.list`. The only supported delimiter is `/`."""

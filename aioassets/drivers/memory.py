@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from anyio.lowlevel import checkpoint
 
 from aioassets.drivers.bodies import check_document, joined
-from aioassets.drivers.contents import holds
+from aioassets.drivers.composition import UNLIMITED, Piece, compose_by
+from aioassets.drivers.contents import find_same
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
     CommonPrefix,
@@ -25,11 +26,13 @@ from aioassets.drivers.protocol import (
     NoOpenUploads,
     ObjectInfo,
     Revision,
+    Run,
     Source,
     StreamedDocument,
     Uploaded,
 )
-from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
+from aioassets.errors import CannotCompose, NotSameStore, ObjectNotFound, PreconditionFailed
+from aioassets.model.digests import SHA256
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 
@@ -94,20 +97,49 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        if resume and expected is Expect.ABSENT and await holds(self, key, source):
-            return Uploaded(created=False)
+        if resume and expected is Expect.ABSENT and (found := await find_same(self, key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
         async with self._dispatcher.budget.slot(source.size):
             pieces = [
                 await source.read(offset, min(CHUNK, source.size - offset)) for offset in range(0, source.size, CHUNK)
             ]
             data = b"".join(pieces)
-            found = self._objects.get(key)
-            if found is not None and expected is Expect.ABSENT:
-                if found.data != data:
+            present = self._objects.get(key)
+            if present is not None and expected is Expect.ABSENT:
+                if present.data != data:
                     raise PreconditionFailed(self._url(key))
-                return Uploaded(created=False)
-            self._put(key, data)
-            return Uploaded(created=True)
+                return Uploaded(created=False, revision=present.revision)
+            return Uploaded(created=True, revision=self._put(key, data).revision)
+
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        return await compose_by(self._composed, self, key, source, runs, expected, limits=UNLIMITED)
+
+    async def _composed(self, pieces: Sequence[Piece], key: str, source: Source, expected: Expect) -> Revision:
+        async with self._dispatcher.budget.slot(source.size):
+            data = b"".join([await self._bytes_of(piece, source) for piece in pieces])
+            if source.digests.get(SHA256) != hashlib.sha256(data).hexdigest():
+                raise CannotCompose(self._url(key))
+            if expected is Expect.ABSENT and key in self._objects:
+                raise PreconditionFailed(self._url(key))
+            return self._put(key, data).revision
+
+    async def _bytes_of(self, piece: Piece, source: Source) -> Data:
+        if piece.run is None:
+            return await source.read(piece.offset, piece.size)
+        original = self._objects.get(piece.run.info.key)
+        if original is None or original.revision != piece.run.info.revision:
+            raise CannotCompose(self._url(piece.run.info.key))
+        start, stop = piece.span
+        return original.data[start:stop]
 
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None

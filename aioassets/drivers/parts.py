@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -130,19 +130,17 @@ class PartedUpload(abc.ABC, Generic[T]):
         """Remove anything that the upload left behind in the store. By default, do nothing."""
 
 
-async def restarted(
-    upload: Callable[[int], PartedUpload[T]], is_stored: Callable[[], Awaitable[bool]], url: str
-) -> T | None:
+async def restarted(upload: Callable[[int], Awaitable[T]], find: Callable[[], Awaitable[T | None]], url: str) -> T:
     """Run an upload, and restart it if the store drops it, up to `UPLOADS` attempts.
 
     Args:
-        upload: a function that returns the upload for an attempt, counted from 0.
-        is_stored: a function that returns whether the object exists with the same contents. It is called after an
-            upload has been dropped, since the upload may have been completed although the response was lost.
+        upload: a function that runs one attempt of the upload. It receives the attempt's number, counted from 0.
+        find: a function that returns the result if the object exists with the same contents, or else `None`. It is
+            called after an upload has been dropped, which may have been completed although the response was lost.
         url: the URL of the object, for error messages.
 
     Returns:
-        The result, or `None` if the object already exists with the same contents.
+        The result of the upload, or of `find`.
 
     Raises:
         StoreUnavailable: the store dropped the upload in every attempt.
@@ -150,25 +148,24 @@ async def restarted(
     cause: UploadDropped | None = None
     for attempt in range(UPLOADS):
         try:
-            return await upload(attempt).run()
+            return await upload(attempt)
         except UploadDropped as dropped:
-            if await is_stored():
-                return None
+            if (found := await find()) is not None:
+                return found
             cause = dropped
     raise StoreUnavailable(url, f"it dropped the upload {UPLOADS} times.") from cause
 
 
 async def send_in_order(
-    size: int, part_size: int, send: Callable[[int, int, Callable[[], None]], Awaitable[None]]
+    offsets: Iterable[tuple[int, int]], send: Callable[[int, int, Callable[[], None]], Awaitable[None]]
 ) -> None:
     """Send parts in parallel, but read them one after another.
 
     This way, the source is read in order, and the budget limits how many parts are held in memory.
 
     Args:
-        size: the size of the source in bytes.
-        part_size: the size in bytes of each part except the last.
-        send: a function that sends the part with the given zero-based number and offset. It calls its last argument
+        offsets: the number of each part to send, and its offset in the source.
+        send: a function that sends the part with the given number and offset. It calls its last argument
             when it has read the part.
     """
 
@@ -177,7 +174,7 @@ async def send_in_order(
 
     with unwrapped():
         async with anyio.create_task_group() as tasks:
-            for number, offset in enumerate(range(0, size, part_size)):
+            for number, offset in offsets:
                 has_read = anyio.Event()
                 tasks.start_soon(sent, number, offset, has_read)
                 await has_read.wait()

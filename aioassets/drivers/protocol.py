@@ -7,11 +7,12 @@ A driver deals with keys, bytes and its SDK. It knows nothing about assets.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NewType, Protocol
 
+from aioassets.errors import CannotCompose
 from aioassets.runtime.effects import Effects
 
 __all__ = ["Driver"]
@@ -87,6 +88,23 @@ class CommonPrefix:
     prefix: str
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive bytes of an object to compose that an existing object also contains.
+
+    Attributes:
+        offset: the offset in the new object.
+        size: the size in bytes.
+        info: the existing object, called the original. Only this revision is copied from.
+        start: the offset in the original.
+    """
+
+    offset: int
+    size: int
+    info: ObjectInfo
+    start: int
+
+
 class Source(Protocol):
     """The contents to upload.
 
@@ -144,13 +162,18 @@ class OpenUpload:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The result of an upload.
+    """The result of an upload or a composition.
 
     Attributes:
         created: `False` if the object already existed with the same contents.
+        revision: the object's revision, as `stat` returns it. If the object was created, it comes from the
+            store's response, so that it can't belong to a later state. `None` if no response contained it.
+        copied: the number of bytes that the store copied from other objects instead of receiving them.
     """
 
     created: bool
+    revision: Revision | None = None
+    copied: int = 0
 
 
 class StreamedDocument(Protocol):
@@ -269,6 +292,39 @@ class Driver(Protocol):
             StoreUnavailable: the store is unavailable. `uncertain` is set if the object may still appear later.
         """
 
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        """Create a large object of ranges that the store copies from its existing objects, and of uploaded ones.
+
+        The guarantees are those of `upload`. In addition, only the given revisions are copied from. Short runs are
+        uploaded if the store has a minimum size for copied ranges.
+
+        Args:
+            key: the object's key.
+            source: the contents of the whole object, which must have been read or copied once, so that its digests
+                are known. Only the bytes that aren't copied are sent.
+            runs: the runs that the store can copy, in ascending order of their offsets and without overlaps. Their
+                originals are in this store.
+            expected: `Expect.ABSENT` to create the object, or `Expect.ANYTHING` to overwrite it.
+            resume: whether an earlier composition with the same arguments may have been interrupted.
+            effects: records requests whose effect is unknown.
+
+        Raises:
+            CannotCompose: the store can't compose this object. For example, an original has been deleted or
+                replaced, or doesn't contain a run. Nothing was created; upload the whole source instead.
+            PreconditionFailed: the object already exists with different contents.
+            StoreUnavailable: the store is unavailable. `uncertain` is set if the object may still appear later.
+            ValueError: the runs overlap, or extend beyond the source.
+        """
+
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
@@ -307,7 +363,8 @@ class Driver(Protocol):
             effects: records requests whose effect is unknown.
 
         Returns:
-            The metadata of the copy, with the checksums that the store vouches for.
+            The metadata of the copy, with the checksums that the store vouches for. The revision is that of the
+            copy itself, even if the object has been replaced since.
 
         Raises:
             NotSameStore: this store can't copy from the source's store. Stream the bytes instead.
@@ -363,6 +420,23 @@ class NoOpenUploads:
 
     async def abort(self, upload: OpenUpload) -> None:
         """Do nothing."""
+
+
+class NoComposition:
+    """Base class for drivers for stores that can't compose objects of ranges of others."""
+
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        """Raise `CannotCompose`, so that the whole source is uploaded."""
+        raise CannotCompose(key)
 
 
 class NoObjectVersions:

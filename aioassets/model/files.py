@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ SHA256_BYTES: Final = 32
 """Length of a SHA-256 digest in bytes."""
 _NONE: Final = bytes(SHA256_BYTES)
 _UNKNOWN: Final = -1
+_REVISION: Final = re.compile(r"[!-~]{1,128}")
+_PLACE: Final = 256
+"""Factor of the offset in the place of a revision. The rest is its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +33,24 @@ class FileEntry:
         size: the size in bytes; `None` if modelkit pushed the file.
         digests: lowercase hexadecimal digests by algorithm; empty if modelkit pushed the file.
         executable: whether the file's owner may execute it.
+        revision: the revision of the file's object when it was stored, with which a later push has the store copy it;
+            `None` if it wasn't recorded, as for small files. It isn't compared, because it doesn't describe content.
     """
 
     path: str
     size: int | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     executable: bool = False
+    revision: str | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as a JSON object."""
         value: dict[str, Any] = {"path": self.path, "size": self.size, "digests": dict(self.digests)}
-        return {**value, "executable": True} if self.executable else value
+        if self.executable:
+            value["executable"] = True
+        if self.revision is not None:
+            value["revision"] = self.revision
+        return value
 
 
 class DigestColumn:
@@ -128,6 +139,34 @@ def _packed(digests: Mapping[str, str]) -> bytes | None:
     return packed if packed != _NONE and packed.hex() == sha256 else None
 
 
+class RevisionColumn:
+    """The revisions of some files' objects, by row number. A row takes 8 bytes plus its text; trailing rows none."""
+
+    __slots__ = ("_places", "_texts")
+
+    def __init__(self) -> None:
+        self._texts = bytearray()
+        self._places = array("Q")
+
+    def __getitem__(self, number: int) -> str | None:
+        place = self._places[number] if number < len(self._places) else 0
+        start, length = divmod(place, _PLACE)
+        return self._texts[start : start + length].decode("ascii") if length else None
+
+    def __setitem__(self, number: int, revision: str | None) -> None:
+        if revision is None or not is_revision(revision):
+            return
+        if (missing := number + 1 - len(self._places)) > 0:
+            self._places.frombytes(bytes(missing * self._places.itemsize))
+        self._places[number] = len(self._texts) * _PLACE + len(revision)
+        self._texts += revision.encode("ascii")
+
+
+def is_revision(text: str) -> bool:
+    """Return whether a manifest may record a text as a revision: at most 128 printable ASCII characters, no spaces."""
+    return _REVISION.fullmatch(text) is not None
+
+
 class _File(Protocol):
     @property
     def path(self) -> str: ...
@@ -181,24 +220,27 @@ class FileTable(Table[FileEntry]):
         entries: the initial rows.
     """
 
-    __slots__ = ("_digests", "_executable", "_sizes")
+    __slots__ = ("_digests", "_executable", "_revisions", "_sizes")
 
     def __init__(self, entries: Iterable[FileEntry] = ()) -> None:
         super().__init__()
         self._sizes = array("q")
         self._executable = bytearray()
         self._digests = DigestColumn()
-        for entry in entries:
+        self._revisions = RevisionColumn()
+        for number, entry in enumerate(entries):
             self._add(entry)
             self._digests.append(entry.digests)
+            self._revisions[number] = entry.revision
 
     @classmethod
-    def of(cls, files: Iterable[_File], digests: DigestColumn) -> Self:
-        """Return a table that combines files with a column of their digests."""
+    def of(cls, files: Iterable[_File], digests: DigestColumn, revisions: RevisionColumn | None = None) -> Self:
+        """Return a table that combines files with a column of their digests, and one of their revisions."""
         table = cls()
         for file in files:
             table._add(file)
         table._digests = digests
+        table._revisions = revisions or RevisionColumn()
         return table
 
     def _add(self, file: _File) -> None:
@@ -237,6 +279,7 @@ class FileTable(Table[FileEntry]):
             None if size == _UNKNOWN else size,
             self._digests[number],
             bool(self._executable[number]),
+            self._revisions[number],
         )
 
     def __eq__(self, other: object) -> bool:

@@ -12,7 +12,7 @@ from aioassets.model.arguments import check_optional_text, check_text
 from aioassets.model.claim import CLAIM_FIELD
 from aioassets.model.digests import PREFERRED, best_of
 from aioassets.model.fields import MAX_ENTRIES, optional_text, texts_of, timestamp, typed
-from aioassets.model.files import SHA256_BYTES, FileEntry, FileTable
+from aioassets.model.files import SHA256_BYTES, FileEntry, FileTable, is_revision
 from aioassets.model.jsontext import Reader, dump, no_check, quoted
 from aioassets.model.marks import Mark
 from aioassets.model.origin import Origin
@@ -41,11 +41,15 @@ def _entry(value: Any) -> FileEntry:
     digests = typed(entry.get("digests", {}), dict, "digests")
     if not all(_HEX.fullmatch(typed(digest, str, "digest")) for digest in digests.values()):
         raise ValueError("it lists a digest that isn't lowercase hexadecimal")
+    revision = entry.get("revision")
+    if revision is not None and not is_revision(typed(revision, str, "revision")):
+        raise ValueError("it lists a revision that isn't 1 to 128 printable ASCII characters")
     return FileEntry(
         path=typed(entry.get("path"), str, "file path"),
         size=size,
         digests=digests,
         executable=typed(entry.get("executable", False), bool, "executable flag"),
+        revision=revision,
     )
 
 

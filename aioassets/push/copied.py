@@ -13,7 +13,7 @@ from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
 from aioassets.push.scan import Tree, tree_of_directory, tree_of_file
-from aioassets.push.sources import READ_CHUNK, HashedSource, LocalFile, Stamp, nothing
+from aioassets.push.sources import READ_CHUNK, Copied, HashedSource, LocalFile, Stamp, nothing
 from aioassets.push.stored import StoredFile, StoredSource
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import check_cancelled, in_thread
@@ -102,12 +102,12 @@ class CopiedFile:
     async def hashed(self, algorithm: str) -> str | None:
         return self.entry.digests.get(algorithm)
 
-    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         copy = await self.stored.copied_by(driver, key, effects)
         if copy is None:
             return None
         try:
-            return await self._verified(driver, copy)
+            return Copied(await self._verified(driver, copy), copy.revision)
         except IntegrityError:  # the caller deletes the copy
             raise
         except BaseException:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import EllipsisType
 
+from aioassets.errors import UsageError
 from aioassets.model.arguments import check_labels, check_note, check_texts
+from aioassets.model.names import AssetSpec
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump
+from aioassets.push.reuse import Reuse
 from aioassets.push.scan import Tree
 from aioassets.store.documents import IndexState
 
@@ -30,9 +34,10 @@ class PushRequest:
         exclude: gitignore-style patterns for files to leave out.
         allow_empty: whether a version without files may be published.
         if_changed: whether to publish nothing if the latest version has the same content.
+        base: the version whose files the store may copy; `...` for the one that the push follows; `None` for none.
 
     Raises:
-        UsageError: if the message, a label or a pattern isn't valid text.
+        UsageError: if the message, a label or a pattern isn't valid text, or the base isn't the spec of a version.
     """
 
     source: str | os.PathLike[str]
@@ -45,9 +50,11 @@ class PushRequest:
     exclude: Sequence[str] = ()
     allow_empty: bool = False
     if_changed: bool = False
+    base: str | AssetSpec | EllipsisType | None = ...
 
     def __post_init__(self) -> None:
         check_note(self.message, "message")
+        object.__setattr__(self, "base", _parsed_base(self.base))
         object.__setattr__(self, "labels", check_labels(self.labels))
         object.__setattr__(self, "include", check_texts(self.include, "include patterns"))
         object.__setattr__(self, "exclude", check_texts(self.exclude, "exclude patterns"))
@@ -57,6 +64,17 @@ class PushRequest:
         if self.operation is None and not exists:
             return CREATE
         return self.operation or (BUMP_MAJOR if self.bump.bump_major else UPDATE)
+
+
+def _parsed_base(base: str | AssetSpec | EllipsisType | None) -> AssetSpec | EllipsisType | None:
+    if isinstance(base, str) and "://" in base:
+        raise UsageError("The base is a version in the same store: write its spec, such as team/model:1.2, not a URL.")
+    parsed = AssetSpec.parse(base) if isinstance(base, str) else base
+    if not isinstance(parsed, AssetSpec | EllipsisType | None):
+        raise UsageError(f"Cannot use a value of type {type(base).__name__} as the base: pass a spec or None.")
+    if isinstance(parsed, AssetSpec) and parsed.part is not None:
+        raise UsageError(f"Cannot use a part of a version as the base: write {replace(parsed, part=None)}.")
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,8 @@ class PushPlan:
         new_store: whether the push would create the store's folder.
         index: the index as it was read for the plan. If the push follows soon, it doesn't read the index again.
         unchanged: whether `version` exists and has the same content, so that the push would publish nothing.
+        copied: the total size in bytes of the files that the store would copy from the base.
+        reuse: the files that the store may copy from the base; `None` if there is none.
     """
 
     name: str
@@ -94,6 +114,18 @@ class PushPlan:
     new_store: bool = False
     index: IndexState | None = field(default=None, repr=False, compare=False)
     unchanged: bool = False
+    copied: int = 0
+    reuse: Reuse | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def base(self) -> str | None:
+        """The version whose files the store may copy, such as `model:1.2`; `None` if there is none."""
+        return None if self.reuse is None else self.reuse.base
+
+    @property
+    def uploaded(self) -> int:
+        """The total size in bytes of the files that the push would upload."""
+        return 0 if self.unchanged else self.size - self.copied
 
     def forecast(self, *, dry_run: bool = True) -> PushResult:
         """Return the expected result.
@@ -101,7 +133,18 @@ class PushPlan:
         Args:
             dry_run: whether to mark it as the result of a dry run.
         """
-        return PushResult(self.name, self.version, self.url, self.files, self.size, dry_run, self.unchanged)
+        return PushResult(
+            self.name,
+            self.version,
+            self.url,
+            self.files,
+            self.size,
+            dry_run,
+            self.unchanged,
+            self.uploaded,
+            self.copied,
+            self.base,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +159,10 @@ class PushResult:
         size: the total size of the files in bytes.
         dry_run: whether this is only the expected result, and nothing was written.
         unchanged: whether nothing was published, because `version` already has this content (see `if_changed`).
+        uploaded: the total size in bytes of the files that were uploaded.
+        copied: the total size in bytes of the files that the store copied. The files that an interrupted push had
+            stored before count neither as uploaded nor as copied.
+        base: the version whose files the store was asked to copy, such as `model:1.2`; `None` if there was none.
     """
 
     name: str
@@ -125,3 +172,6 @@ class PushResult:
     size: int
     dry_run: bool = False
     unchanged: bool = False
+    uploaded: int = 0
+    copied: int = 0
+    base: str | None = None

@@ -26,6 +26,7 @@ from aioassets.push.allocate import VersionAllocation
 from aioassets.push.claim import ClaimLost, HeldClaim, renewing
 from aioassets.push.context import PushContext
 from aioassets.push.plan import PushPlan, PushResult
+from aioassets.push.reuse import BaseDiffers
 from aioassets.push.sources import SourceFile
 from aioassets.push.upload import Uploader, UploadLedger
 from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
@@ -81,20 +82,40 @@ class Publication:
     async def _publish(self, stop: StopSignal) -> PushResult:
         for _ in range(ATTEMPTS):
             stop.check()
-            held = await self._claim(stop)
+            held, _ = await gather2(lambda: self._claim(stop), lambda: self._prepare(stop))
             try:
                 await self._seal(held, await self._upload(held, stop), stop)
             except ClaimLost:
                 logger.warning("Lost %s:%s to another process; trying another number", held.name, held.version)
                 self._allocation.lose(held.version)
                 continue
+            except BaseDiffers as error:
+                logger.warning("The base of %s has other content than its manifest says: %s", held.name, error)
+                self._allocation.lose(held.version)
+                self._end_reuse(error)
+                continue
             await self._list(held.version, stop)
+            if self._plan.reuse is not None:
+                await self._plan.reuse.keep()
             return self._result(held.version)
         raise PushContended(self._plan.name, ATTEMPTS)
 
     def _result(self, version: str) -> PushResult:
-        plan = self._plan
-        return PushResult(plan.name, version, self._store.url_of(plan.name, version), plan.files, plan.size)
+        plan, url = self._plan, self._store.url_of(self._plan.name, version)
+        uploaded, copied = self._ledger.uploaded, self._ledger.copied
+        return PushResult(
+            plan.name, version, url, plan.files, plan.size, uploaded=uploaded, copied=copied, base=plan.base
+        )
+
+    def _end_reuse(self, reason: object) -> None:
+        if self._plan.reuse is not None:
+            self._plan.reuse.end(reason)
+
+    async def _prepare(self, stop: StopSignal) -> None:
+        """Read the base, which takes as long as claiming a number."""
+        if self._plan.reuse is not None:
+            with stop.bounded(0.5):
+                await self._plan.reuse.prepare()
 
     async def _claim(self, stop: StopSignal) -> HeldClaim:
         try:
@@ -150,6 +171,7 @@ class Publication:
             self._report,
             await self._present(held.version) if held.resumed else None,
             self._store.files_at_once,
+            plan.reuse,
         )
         uploading = partial(uploader.run, plan.tree.files, partial(self._key, held.version))
         if plan.operation == CREATE:

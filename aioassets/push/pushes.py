@@ -50,6 +50,7 @@ class Pushes:
         claimant: a function that returns the identity of the current process, as recorded in claims.
         require_suitable: a function that raises `StoreUnsuitable` if the store doesn't honour conditional writes.
         cleanup_timeout: how many seconds a cancelled push may take to clean up.
+        reuses_bases: whether the store may copy files from bases. It must honour the conditions of copies.
         lister: the writer that adds published versions to indexes.
         reservations: the version numbers in use by concurrent pushes.
     """
@@ -61,6 +62,7 @@ class Pushes:
     claimant: Callable[[], Awaitable[Claimant]]
     require_suitable: Callable[[], Awaitable[None]]
     cleanup_timeout: float
+    reuses_bases: bool = True
     lister: Lister = field(init=False)
     reservations: Reservations = field(init=False, default_factory=Reservations)
 
@@ -68,8 +70,14 @@ class Pushes:
         self.lister = Lister(self.scheme, self.retry)
 
     async def plan(self, request: PushRequest) -> PushPlan:
-        """Plan a push without writing anything."""
-        return await plan_push(request, self.store, self.scheme, self.sources)
+        """Plan a push without writing anything, and compare the source with the base."""
+        return await self._plan(request, is_forecast=True)
+
+    async def _plan(self, request: PushRequest, *, is_forecast: bool) -> PushPlan:
+        plan = await plan_push(
+            request, self.store, self.scheme, self.sources, is_forecast=is_forecast and self.reuses_bases
+        )
+        return plan if self.reuses_bases else replace(plan, reuse=None)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
         """Carry out a plan. Write nothing if the plan says that the latest version has the same content."""
@@ -82,8 +90,9 @@ class Pushes:
 
     async def run(self, request: PushRequest, report: Progress, *, dry_run: bool = False) -> PushResult:
         """Plan a push, and carry it out unless `dry_run` is set."""
-        plan = await self.plan(request)
-        return plan.forecast() if dry_run else await self.push(plan, report)
+        if dry_run:
+            return (await self.plan(request)).forecast()
+        return await self.push(await self._plan(request, is_forecast=False), report)
 
     async def run_all(self, requests: Sequence[PushRequest], report: Progress) -> dict[str, PushResult]:
         """Push many assets concurrently, and return the results by name.

@@ -38,6 +38,7 @@ class Tree:
         empty_directories: the relative paths of empty directories, sorted.
         size: the total size of the files in bytes.
         longest_path: the length of the longest path in UTF-8 bytes.
+        largest: the size of the largest file in bytes; 0 if there are no files.
         fingerprint: a digest of the paths, sizes and modification times (or revisions, for objects in a store).
     """
 
@@ -47,6 +48,7 @@ class Tree:
     empty_directories: tuple[str, ...] = field(repr=False)
     size: int
     longest_path: int
+    largest: int
     fingerprint: str
 
     def check_unchanged(self) -> None:
@@ -133,13 +135,14 @@ def tree_of_directory(
 
 def _tree(root: str, is_directory: bool, files: Sequence[SourceFile], empty_directories: tuple[str, ...]) -> Tree:
     fingerprint = hashlib.sha256(b"directory" if is_directory else b"file")
-    size = longest_path = in_manifest = 0
+    size = longest_path = largest = in_manifest = 0
     for file in files:
         row = (file.path, file.identity, file.executable)
         fingerprint.update(repr(row).encode(errors="surrogatepass"))
         path = len(file.path.encode())
         size += file.size
         longest_path = max(longest_path, path)
+        largest = max(largest, file.size)
         in_manifest += 2 * path + MANIFEST_ROW
     fingerprint.update(repr(empty_directories).encode(errors="surrogatepass"))
     if in_manifest > MAX_DOCUMENT:
@@ -148,7 +151,7 @@ def _tree(root: str, is_directory: bool, files: Sequence[SourceFile], empty_dire
             "its paths are too long in total for one manifest; "
             "split it into several assets, or pack it into an archive file",
         )
-    return Tree(root, is_directory, files, empty_directories, size, longest_path, fingerprint.hexdigest())
+    return Tree(root, is_directory, files, empty_directories, size, longest_path, largest, fingerprint.hexdigest())
 
 
 class Filter:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from aioassets.drivers.protocol import Data, Driver, Source
+from aioassets.drivers.protocol import Data, Driver, Revision, Source
 from aioassets.errors import SourceChanged, SourceError
 from aioassets.model.digests import SHA256, new_hash
 from aioassets.model.files import FileTable, Table
@@ -56,6 +56,19 @@ class HashedSource(Source, Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A copy of a file that the store made.
+
+    Attributes:
+        digests: the digests of the copy.
+        revision: its revision.
+    """
+
+    digests: Mapping[str, str]
+    revision: Revision
+
+
 class SourceFile(Protocol):
     """A file in the source of a push."""
 
@@ -93,7 +106,7 @@ class SourceFile(Protocol):
             SourceError: if the file can't be read.
         """
 
-    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         """Ask the store to make a server-side copy of the file at the given key.
 
         Args:
@@ -102,7 +115,7 @@ class SourceFile(Protocol):
             effects: the record of requests whose effect is unknown.
 
         Returns:
-            The digests of the copy, or `None` if the file must be uploaded.
+            The copy, or `None` if the file must be uploaded.
         """
 
 
@@ -172,7 +185,7 @@ class LocalFile:
             hash_range(digest, descriptor, 0, self.size)
         return digest.hexdigest()
 
-    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         """Return `None`, because stores can't copy a local file."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, S
 from aioassets.model.digests import best_of
 from aioassets.model.paths import parents
 from aioassets.push.scan import Filter, Tree, checked, tree_of_directory, tree_of_file
-from aioassets.push.sources import HashedSource, HashingSource
+from aioassets.push.sources import Copied, HashedSource, HashingSource
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
@@ -55,16 +55,19 @@ class StoredFile:
     async def hashed(self, algorithm: str) -> str | None:
         return self.info.checksums.get(algorithm)
 
-    async def copied(self, driver: Driver, key: str, effects: Effects) -> Mapping[str, str] | None:
+    async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         copy = await self.copied_by(driver, key, effects)
-        if copy is None or best_of(copy.checksums) is not None:
-            return None if copy is None else copy.checksums
+        if copy is None:
+            return None
+        if best_of(copy.checksums) is not None:
+            return Copied(copy.checksums, copy.revision)
         # The store reports no digest for verifying the file later, so read the copy once.
         try:
-            return await StoredSource(StoredFile(self.path, driver, copy)).finish()
+            digests = await StoredSource(StoredFile(self.path, driver, copy)).finish()
         except BaseException:
             effects.note_uncertain()  # the copy exists, and nobody is going to delete it
             raise
+        return Copied(digests, copy.revision)
 
     async def copied_by(self, driver: Driver, key: str, effects: Effects) -> ObjectInfo | None:
         """Ask a store to copy the object to a key. Return `None` if it can't.

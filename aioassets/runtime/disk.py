@@ -27,6 +27,8 @@ STALE_TRIES: Final = 3
 """Maximum number of attempts for an operation that fails with `ESTALE`."""
 BUFFER: Final = 1024 * 1024
 """Number of bytes to read at once for hashing or copying. With pieces of this size, threads seldom wait for the GIL."""
+BLOCK: Final = 4096
+"""Size in bytes of the blocks of most file systems, which their files can share."""
 
 _HINTS: Final = {
     **dict.fromkeys(FULL, "free some disk space and try again"),
@@ -88,34 +90,47 @@ def free_bytes(folder: Path) -> int | None:
     return status.f_frsize * (status.f_bavail if os.geteuid() else status.f_bfree)
 
 
-def copy_range(source: int, target: int, start: int, stop: int) -> bool:
-    """Copy bytes from one open file to the same offset of another. Blocking.
+def copy_range(source: int, target: int, start: int, stop: int, *, to: int | None = None) -> bool:
+    """Copy bytes from one open file to another. Blocking.
 
     If possible, the kernel copies them or lets both files share the same blocks.
+
+    Args:
+        source: the descriptor to read from.
+        target: the descriptor to write to.
+        start: the offset of the first byte in the source.
+        stop: the offset after the last byte in the source.
+        to: the offset of the first byte in the target; by default, the same as in the source.
 
     Returns:
         Whether all bytes were copied. If not, the caller can read and write them itself to find out why.
     """
+    shift = 0 if to is None else to - start
     try:
-        start = _copied_by_system(source, target, start, stop)
-        return _copied_plainly(source, target, start, stop)
+        start = _copied_by_system(source, target, start, stop, shift)
+        return _copied_plainly(source, target, start, stop, shift)
     except OSError:
         return False
 
 
-def _copied_by_system(source: int, target: int, start: int, stop: int) -> int:
-    """Copy as much as possible in the kernel, and return the offset of the first byte that wasn't copied."""
+def _copied_by_system(source: int, target: int, start: int, stop: int, shift: int) -> int:
+    """Copy as much as possible in the kernel, and return the offset of the first byte that wasn't copied.
+
+    Blocks can be shared only from their beginning. So the bytes before the first whole block are copied separately.
+    """
+    first = min(stop, -(-start // BLOCK) * BLOCK)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            while start < stop and (count := os.copy_file_range(source, target, stop - start, start, start)):
-                start += count
+            for end in (first, stop):
+                while start < end and (count := os.copy_file_range(source, target, end - start, start, start + shift)):
+                    start += count
     return start
 
 
-def _copied_plainly(source: int, target: int, start: int, stop: int) -> bool:
+def _copied_plainly(source: int, target: int, start: int, stop: int, shift: int) -> bool:
     buffer = memoryview(bytearray(min(BUFFER, stop - start)))
     while start < stop and (count := os.preadv(source, [buffer[: stop - start]], start)):
-        write_at(target, buffer[:count], start)
+        write_at(target, buffer[:count], start + shift)
         start += count
     return start == stop
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
 from aioassets.drivers.contents import has_bytes_of, present
 from aioassets.drivers.protocol import (
@@ -15,6 +15,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     OpenUpload,
     Revision,
+    Run,
     Source,
     StreamedDocument,
     Uploaded,
@@ -81,11 +82,34 @@ class SingleWriter:
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        if expected is Expect.ABSENT and (found := await present(self._driver, key)) is not None:
-            if await has_bytes_of(self._driver, found, source):
-                return Uploaded(created=False)
-            raise PreconditionFailed(f"{self.url}/{key}")
+        if expected is Expect.ABSENT and (found := await self._same(key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
         return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume, effects=effects)
+
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        if expected is Expect.ABSENT and (found := await self._same(key, source)) is not None:
+            return Uploaded(created=False, revision=found.revision)
+        return await self._driver.compose(key, source, runs, expected=Expect.ANYTHING, resume=resume, effects=effects)
+
+    async def _same(self, key: str, source: Source) -> ObjectInfo | None:
+        """Return the object with this key if it has the contents of the source, or `None` if there is no object.
+
+        Raises:
+            PreconditionFailed: the contents differ.
+        """
+        found = await present(self._driver, key)
+        if found is not None and not await has_bytes_of(self._driver, found, source):
+            raise PreconditionFailed(f"{self.url}/{key}")
+        return found
 
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None

@@ -14,6 +14,7 @@ The tests require pytest, and pytest-asyncio in auto mode. For detailed assertio
 
 from __future__ import annotations
 
+from aioassets.testing.compositions import CompositionConformance
 from aioassets.testing.copies import CopyConformance
 from aioassets.testing.documents import DocumentConformance
 from aioassets.testing.listings import ListingConformance
@@ -24,7 +25,14 @@ from aioassets.testing.uploads import UploadConformance
 __all__ = ["BytesSource", "DriverConformance"]
 
 
-class DriverConformance(DocumentConformance, UploadConformance, RangeConformance, ListingConformance, CopyConformance):
+class DriverConformance(
+    DocumentConformance,
+    UploadConformance,
+    RangeConformance,
+    ListingConformance,
+    CopyConformance,
+    CompositionConformance,
+):
     """Tests for the guarantees of `aioassets.drivers.protocol.Driver`.
 
     A subclass provides the fixture `driver`: a new driver for an empty bucket.
@@ -32,6 +40,8 @@ class DriverConformance(DocumentConformance, UploadConformance, RangeConformance
     Attributes:
         part_size: the size in bytes above which the driver uploads a blob in several parts. The default is
             S3's minimum part size. For a driver without multipart uploads, it can be smaller.
+        composes: whether the driver can compose objects. If not, the tests of compositions are skipped.
     """
 
     part_size = 5 * 1024 * 1024
+    composes = False

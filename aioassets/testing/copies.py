@@ -8,6 +8,7 @@ from aioassets.drivers.protocol import Driver, Expect
 from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed
 from aioassets.testing.requests import (
     PartSized,
+    listed_revision,
     read_all,
 )
 from aioassets.testing.sources import BytesSource
@@ -28,6 +29,17 @@ class CopyConformance(PartSized):
         assert (copy.key, copy.size) == ("folder/copy of it", len(data))
         assert copy.checksums == info.checksums
         assert await read_all(driver, "folder/copy of it", 0, 10_000) == data
+
+    async def test_a_copy_has_the_revision_that_it_returns(self, driver: Driver) -> None:
+        """It is the revision that `stat` reports, also if the copy already existed."""
+        await driver.upload("source", BytesSource(b"content"))
+        info = await driver.stat("source")
+        try:
+            copies = [await driver.copy(driver, info, "copy") for _ in range(2)]
+        except NotSameStore:
+            return  # the store has no server-side copy
+        assert [copy.revision for copy in copies] == [(await driver.stat("copy")).revision] * 2
+        assert await listed_revision(driver, "copy") in (copies[0].revision, "")
 
     @pytest.mark.parametrize("parts", [0.001, 2.5], ids=["small", "several parts"])
     async def test_a_copy_overwrites_nothing(self, driver: Driver, parts: float) -> None:

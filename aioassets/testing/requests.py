@@ -86,6 +86,12 @@ async def list_rows(driver: Driver, prefix: str, delimiter: str) -> list[str]:
     ]
 
 
+async def listed_revision(driver: Driver, key: str) -> Revision:
+    """Return the revision of an object in a listing, which is empty if listings don't include it."""
+    (info,) = [row async for row in driver.list(key) if isinstance(row, ObjectInfo) and row.key == key]
+    return info.revision
+
+
 async def write_all(driver: Driver, keys: Iterable[str]) -> None:
     """Write a document to each key, using the key as its content."""
 
@@ -93,6 +99,13 @@ async def write_all(driver: Driver, keys: Iterable[str]) -> None:
         await driver.write(key, key.encode(), expected=Expect.ABSENT)
 
     await for_each(keys, write, limit=RACERS)
+
+
+async def assert_absent(driver: Driver, key: str) -> None:
+    """Assert that there is no object with this key, and no open upload for it."""
+    with pytest.raises(ObjectNotFound):
+        await driver.stat(key)
+    assert await open_uploads(driver, key) == []
 
 
 async def assert_empty(driver: Driver, key: str) -> None:

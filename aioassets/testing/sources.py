@@ -43,6 +43,15 @@ class BytesSource:
         return False
 
 
+class KnownSource(BytesSource):
+    """A source whose digests are already known, so that it can be read from any offset."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._hash.update(data)
+        self._hashed = len(data)
+
+
 class FailingSource(BytesSource):
     """A source that raises `BrokenSource` when its second half is read."""
 
@@ -64,6 +73,14 @@ class StuckSource(BytesSource):
             self.stuck.set()
             await anyio.sleep_forever()
         return await super().read(offset, size)
+
+
+class KnownFailingSource(FailingSource, KnownSource):
+    """A `FailingSource` whose digests are known."""
+
+
+class KnownStuckSource(StuckSource, KnownSource):
+    """A `StuckSource` whose digests are known."""
 
 
 class RandomDocument:

@@ -14,6 +14,7 @@ from aioassets.testing.requests import (
     CLOCK_TOLERANCE,
     PartSized,
     assert_empty,
+    listed_revision,
     open_uploads,
     race,
     read_all,
@@ -32,6 +33,18 @@ class UploadConformance(PartSized):
         assert (await driver.upload("blob", BytesSource(data))).created
         assert (await driver.stat("blob")).size == len(data)
         assert await read_all(driver, "blob", 0, len(data) + 1) == data
+
+    @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
+    async def test_an_upload_returns_the_revision_of_its_object(self, driver: Driver, parts: float) -> None:
+        """It is the revision that `stat` and listings report, also if the object already existed."""
+        data = self._content(parts)
+        made = await driver.upload("blob", BytesSource(data))
+        again = await driver.upload("blob", BytesSource(data))
+        resumed = await driver.upload("blob", BytesSource(data), resume=True)
+        assert [each.revision for each in (made, again, resumed)] == [(await driver.stat("blob")).revision] * 3
+        assert await listed_revision(driver, "blob") in (made.revision, "")
+        over = await driver.upload("blob", BytesSource(data + b"!"), expected=Expect.ANYTHING)
+        assert over.revision == (await driver.stat("blob")).revision != made.revision
 
     @pytest.mark.parametrize("parts", [0, 0.001, 2.5], ids=["empty", "small", "several parts"])
     async def test_uploading_the_same_blob_again_succeeds(self, driver: Driver, parts: float) -> None:

@@ -52,8 +52,9 @@ from aioassets import (
     StoreError,
     StoreUnavailable,
 )
-from aioassets.drivers.protocol import Expect
+from aioassets.drivers.protocol import Expect, Run
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+from aioassets.testing.sources import KnownSource
 
 pytestmark = pytest.mark.servers
 
@@ -781,3 +782,26 @@ class TestDamage:
         assert served(tmp_path) == []
         await wire.direct.write(f"assets/model/0.0/{part}", intact, expected=Expect.ANYTHING)
         assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
+
+
+@pytest.mark.parametrize("kind", ["s3"])
+@pytest.mark.parametrize("fault", [*BROKEN, *SAID])
+async def test_a_composition_survives_a_fault_of_a_copied_part(
+    wire: Wire, place: Place, policy: RetryPolicy, settings: dict[str, Any], fault: str
+) -> None:
+    """The other steps are those of an upload in parts."""
+    old = bytes(range(256)) * (MIN_PART_SIZE // 256)
+    await wire.direct.upload("original", KnownSource(old))
+    run = Run(0, len(old), await wire.direct.stat("original"), 0)
+    rule = wire.relay.inject(
+        fault_of(wire.kind, fault), method="PUT", headers=lambda headers: "x-amz-copy-source-range" in headers
+    )
+    dispatcher = Dispatcher(retry=policy)
+    async with S3Driver(dispatcher=dispatcher, **wire.relay.through(place.options), **settings) as driver:
+        made = await driver.compose("composed", KnownSource(old + SMALL), [run])
+    assert len(rule.hits) == 1
+    assert made.copied == len(old)
+    assert (await wire.direct.stat("composed")).revision == made.revision
+    stored = [bytes(chunk) async for chunk in wire.direct.read_range("composed", 0, 2 * len(old))]
+    assert b"".join(stored) == old + SMALL
+    assert [upload async for upload in wire.direct.open_uploads("")] == []

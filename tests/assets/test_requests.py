@@ -23,6 +23,7 @@ from aioassets.drivers.protocol import Expect
 from aioassets.model.claim import ClaimState
 from aioassets.model.keys import Layout
 from aioassets.model.versioning import MajorMinor
+from aioassets.push.base import MIN_COPIED
 from aioassets.push.context import Lister
 from aioassets.push.pushes import ASSETS_AT_ONCE
 from aioassets.runtime.budget import MAX_REQUESTS
@@ -160,6 +161,48 @@ async def test_files_add_no_round_trips(
     for each in before:
         await each(manager, tree)
     assert await rounds_of(driver, lambda: operation(manager, tree)) == sizes
+
+
+async def update_from_alias(manager: AssetsManager, source: Path) -> object:
+    return await manager.update_asset(source, "model", base="model@prod")
+
+
+async def update_without_base(manager: AssetsManager, source: Path) -> object:
+    return await manager.update_asset(source, "model", base=None)
+
+
+async def create_from_base(manager: AssetsManager, source: Path) -> object:
+    return await manager.create_asset(source, "other", base="model:0.0")
+
+
+async def set_alias(manager: AssetsManager, source: Path) -> object:
+    return await manager.set_alias("model", "prod", "0.0")
+
+
+@pytest.mark.parametrize(
+    ("before", "operation", "sizes"),
+    [
+        ([create], update, [1, 2, 1, 1, 1]),  # index; claim and base; copy; manifest; index
+        ([create], update_without_base, [1, 1, 1, 1, 1]),
+        ([create], update_many, [3, 4, 5, 3, 3]),
+        ([create], create_from_base, [2, 1, 2, 1, 1]),  # index and base; claim; copy and index; …
+        ([create, set_alias], update_from_alias, [2, 1, 1, 1, 1, 1]),  # index and aliases; base; claim; …
+        ([create], plan_and_push, [1, 1, 1, 1, 1, 1]),  # index; base, for the forecast; claim; …
+    ],
+)
+async def test_a_base_is_read_along_with_other_documents(
+    driver: Interposer,
+    manager: AssetsManager,
+    tmp_path: Path,
+    before: list[Operation],
+    operation: Operation,
+    sizes: list[int],
+) -> None:
+    source = tmp_path / "large"
+    source.write_bytes(b"x" * MIN_COPIED)
+    for each in before:
+        await each(manager, source)
+    assert await rounds_of(driver, lambda: operation(manager, source)) == sizes
 
 
 async def test_aliases_are_moved_in_few_round_trips(driver: Interposer, manager: AssetsManager, files: Files) -> None:

@@ -87,6 +87,9 @@ def test_a_dry_run_prints_its_plan_as_json(invoke: Invoke, source: Path, tmp_pat
         "size": 11,
         "dry_run": True,
         "unchanged": False,
+        "uploaded": 11,
+        "copied": 0,
+        "base": None,
     }
 
 
@@ -333,3 +336,45 @@ def test_a_closed_output_pipe_prints_no_error(listed: Listed) -> None:
         process.stdin.close()
         assert process.stderr.read() == b""
         process.wait()
+
+
+class TestBases:
+    @pytest.fixture
+    def large(self, invoke: Invoke, source: Path) -> Path:
+        """Push a file that the store can copy, and small files, as `name:0.0`."""
+        (source / "large").write_bytes(b"x" * 1_000_000)
+        assert invoke("new", source, "name", "--yes").code == 0
+        return source
+
+    def test_a_forecast_shows_what_the_store_copies(self, invoke: Invoke, large: Path) -> None:
+        ran = invoke("update", large, "name", "--yes", "--json")
+        assert f"Upload    11 bytes of 1.0 MB in 3 files, from {large}; 1.0 MB copied by the store\n" in ran.err
+        assert "Base      name:0.0\n" in ran.err
+        document = ran.document
+        assert [document[name] for name in ("uploaded", "copied", "base")] == [11, 1_000_000, "name:0.0"]
+
+    def test_no_base_uploads_everything(self, invoke: Invoke, large: Path) -> None:
+        document = invoke("update", large, "name", "--no-base", "--yes", "--json").document
+        assert [document[name] for name in ("uploaded", "copied", "base")] == [1_000_011, 0, None]
+
+    def test_a_base_can_be_named(self, invoke: Invoke, large: Path) -> None:
+        document = invoke("new", large, "other", "--base", "name:0", "--dry-run", "--json").document
+        assert [document[name] for name in ("uploaded", "copied", "base")] == [11, 1_000_000, "name:0.0"]
+
+    @pytest.mark.parametrize(
+        ("options", "code", "error"),
+        [
+            (["--base", "name:0.7"], 3, "has no version 0.7"),
+            (["--base", "names"], 3, "No asset 'names'"),
+            (["--base", "name[large]"], 2, "Cannot use a part of a version as the base: write name."),
+            (["--base", "s3://bucket/name"], 2, "The base is a version in the same store"),
+            (["--base", "name", "--no-base"], 2, "Give either --base or --no-base, not both."),
+        ],
+    )
+    def test_a_wrong_base_is_one_clear_error(
+        self, invoke: Invoke, large: Path, options: list[str], code: int, error: str
+    ) -> None:
+        ran = invoke("update", large, "name", *options, "--yes")
+        assert (ran.code, ran.out) == (code, "")
+        assert error in ran.err
+        assert invoke("versions", "name").out == "0.0\n"

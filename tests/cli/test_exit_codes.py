@@ -199,6 +199,7 @@ def test_every_error_class_has_an_exit_code() -> None:
         "BulkFetchError",
         "BulkUpdateError",
         "CacheError",
+        "CannotCompose",
         "ManagerStateError",
         "NotSameStore",
         "ObjectError",

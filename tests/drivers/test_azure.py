@@ -557,6 +557,8 @@ def pending(*, looks: int, then: str = "success") -> Around:
         if "comp=copy" in url:
             return answer_of(409, x_ms_error_code="NoPendingCopyOperation")
         answer = await send()
+        if writes(method, url) and answer.status == 202:
+            answer.headers["x-ms-copy-status"] = "pending"
         if method == "HEAD" and url.endswith("/copy") and answer.status == 200:
             left -= 1
             answer.headers["x-ms-copy-status"] = "pending" if left >= 0 else then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,13 +14,16 @@ import pytest
 from tools.factories import long_text
 from tools.filesystems import whole_seconds
 
-from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound, PreconditionFailed
-from aioassets.drivers.protocol import Expect
+from aioassets import AccessDenied, BucketNotFound, LocalDriver, ObjectNotFound, PreconditionFailed, StoreError
+from aioassets.drivers.protocol import Expect, Run
 from aioassets.testing import BytesSource, DriverConformance
+from aioassets.testing.sources import KnownSource
 
 
 class TestConformance(DriverConformance):
     """The conformance suite on a folder."""
+
+    composes = True
 
     @pytest.fixture
     async def driver(self, tmp_path: Path) -> AsyncIterator[LocalDriver]:
@@ -45,8 +49,52 @@ def coarse_folder(coarse_disk: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+class TestServerSideCopies:
+    """Copies and compositions of objects, without hard links: a change of one file doesn't change the other."""
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[LocalDriver]:
+        async with LocalDriver(tmp_path / "store") as driver:
+            yield driver
+
+    async def test_a_copy_is_a_file_of_its_own(self, driver: LocalDriver, tmp_path: Path) -> None:
+        await driver.upload("original", BytesSource(b"content"))
+        copy = await driver.copy(driver, await driver.stat("original"), "folder/copy")
+        assert (tmp_path / "store" / "original").stat().st_nlink == 1
+        (tmp_path / "store" / "original").write_bytes(b"changed")
+        assert (tmp_path / "store" / "folder" / "copy").read_bytes() == b"content"
+        assert await driver.stat("folder/copy") == copy
+
+    async def test_an_object_of_another_folder_is_copied(self, driver: LocalDriver, tmp_path: Path) -> None:
+        other = LocalDriver(tmp_path / "other")
+        await other.upload("original", BytesSource(b"content"))
+        assert (await driver.copy(other, await other.stat("original"), "copy")).size == 7
+        assert (await driver.read("copy")).data == b"content"
+
+    async def test_a_full_disk_is_reported(
+        self, driver: LocalDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Copying and composing fail as an upload does, and leave nothing."""
+        await driver.upload("original", BytesSource(b"content"))
+        original = await driver.stat("original")
+
+        def refuse(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        for name in ("copy_file_range", "pwrite"):
+            monkeypatch.setattr(os, name, refuse, raising=False)
+        with pytest.raises(StoreError, match="No space left on device"):
+            await driver.copy(driver, original, "copy")
+        with pytest.raises(StoreError, match="No space left on device"):
+            await driver.compose("copy", KnownSource(b"content"), [Run(0, 7, original, 0)])
+        assert [row async for row in driver.list("")] == [original]
+        assert [upload async for upload in driver.open_uploads("")] == []
+
+
 class TestConformanceOnWholeSeconds(DriverConformance):
     """The conformance suite where times do not distinguish states."""
+
+    composes = True
 
     @pytest.fixture
     async def driver(self, coarse_folder: Path) -> AsyncIterator[LocalDriver]:

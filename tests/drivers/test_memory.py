@@ -12,6 +12,7 @@ from aioassets.testing import DriverConformance
 
 class TestMemoryDriver(DriverConformance):
     part_size = 1024 * 1024
+    composes = True
 
     @pytest.fixture
     async def driver(self) -> AsyncIterator[MemoryDriver]:

@@ -131,6 +131,7 @@ async def _open_uploads(driver: S3Driver) -> int:
 @servers
 class TestS3Driver(DriverConformance):
     part_size = MIN_PART_SIZE
+    composes = True
 
 
 @servers

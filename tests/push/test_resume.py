@@ -267,7 +267,7 @@ async def test_missing_small_files_cost_no_request(
     resumed.clear()
     assert len(FILES["small/b"]) < LARGE < len(FILES["big"])
     await die(memory, source, "small/a")
-    await manager.update_asset(source, "model")
+    await manager.update_asset(source, "model", base=None)
     assert resumed == {f"{CONTENT}/{path}": path in ("big", "small/a") for path in FILES}
 
 

@@ -13,7 +13,7 @@ import pytest
 from tools.filesystems import SmallDisk
 
 from aioassets.runtime.digests import hash_range
-from aioassets.runtime.disk import BUFFER, copy_range, write_at
+from aioassets.runtime.disk import BLOCK, BUFFER, copy_range, write_at
 
 DATA = os.urandom(3 * BUFFER + 1)
 START, STOP = 100, 3 * BUFFER
@@ -63,6 +63,38 @@ def test_a_range_is_copied_to_the_same_offset(
     assert copy_range(source, opened(tmp_path / "target"), START, STOP)
     expected = bytes(START) + DATA[START:STOP] + bytes(len(DATA) - STOP)
     assert (tmp_path / "target").read_bytes() == expected
+
+
+@pytest.mark.parametrize("by_system", [None, refused, unfinished], ids=["yes", "refused", "unfinished"])
+def test_a_range_is_copied_to_another_offset(
+    tmp_path: Path,
+    source: int,
+    opened: Callable[[Path], int],
+    monkeypatch: pytest.MonkeyPatch,
+    by_system: Callable[..., int] | None,
+) -> None:
+    if by_system is not None:
+        monkeypatch.setattr(os, "copy_file_range", by_system, raising=False)
+    for to in (0, START + 5, START + BLOCK):
+        target = opened(tmp_path / f"target{to}")
+        assert copy_range(source, target, START, STOP, to=to)
+        assert (tmp_path / f"target{to}").read_bytes() == bytes(to) + DATA[START:STOP]
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="this system has no copy_file_range")
+def test_whole_blocks_are_copied_from_their_beginning(
+    tmp_path: Path, source: int, opened: Callable[[Path], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system can share blocks only if the range begins with one."""
+    calls: list[tuple[int, int]] = []
+
+    def record(source: int, target: int, count: int, start: int, at: int) -> int:
+        calls.append((start, at))
+        return os.pwrite(target, os.pread(source, count, start), at)
+
+    monkeypatch.setattr(os, "copy_file_range", record)
+    assert copy_range(source, opened(tmp_path / "target"), START, STOP, to=START + BLOCK)
+    assert calls == [(START, START + BLOCK), (BLOCK, 2 * BLOCK)]
 
 
 @pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="this system has no copy_file_range")

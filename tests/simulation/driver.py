@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from aioassets.drivers.contents import copied_before, holds, present, upload_by
+from aioassets.drivers.contents import copied_before, present, revision_of_same, upload_by
 from aioassets.drivers.parts import PartedUpload, UploadDropped, restarted
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -16,6 +16,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoComposition,
     NoLocalFiles,
     NoObjectVersions,
     ObjectInfo,
@@ -38,7 +39,7 @@ CRITICAL = 3.0
 """Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
 
-class SimulatedDriver(NoLocalFiles, NoObjectVersions):
+class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition):
     """Connection of one process to the store.
 
     Args:
@@ -90,16 +91,17 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
                 await self.abort(upload)
         return await upload_by(send, self, key, source, expected, look_first=in_parts or resume)
 
-    async def _put(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
+    async def _put(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
         data = bytes(await source.read(0, source.size))
-        await self._send(
+        return await self._send(
             f"put {key} {data!r}", lambda skew: self._server.write(key, data, expected, skew), effects=effects
         )
 
-    async def _put_in_parts(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        await restarted(
-            lambda _: _Parts(self, key, source, expected, effects), partial(holds, self, key, source), self.url
-        )
+    async def _put_in_parts(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        def upload(_: int) -> Awaitable[Revision]:
+            return _Parts(self, key, source, expected, effects).run()
+
+        return await restarted(upload, partial(revision_of_same, self, key, source), self.url)
 
     async def begin(self, key: str) -> str:
         """Begin an upload in parts, and return its id."""
@@ -109,9 +111,9 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
         """Send a part of an upload."""
         await self._step(f"part {number} of {upload}", lambda _: self._server.send_part(upload, number, data))
 
-    async def complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> None:
+    async def complete(self, key: str, upload: str, expected: Expect, effects: Effects | None) -> Revision:
         """Complete an upload."""
-        await self._send(
+        return await self._send(
             f"complete {key} {upload}", lambda skew: self._server.complete(upload, expected, skew), effects=effects
         )
 
@@ -142,17 +144,16 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
         if not isinstance(source, SimulatedDriver) or source.url != self.url:
             raise NotSameStore(info.key)
         try:
-            await self._copy(info, key, effects)
-        except PreconditionFailed:
+            return await self._copy(info, key, effects)
+        except PreconditionFailed:  # on the original or the target, or an earlier attempt succeeded
             return await copied_before(source, info, self, partial(self.stat, key))
-        return await self.stat(key)
 
-    async def _copy(self, info: ObjectInfo, key: str, effects: Effects | None) -> None:
+    async def _copy(self, info: ObjectInfo, key: str, effects: Effects | None) -> ObjectInfo:
         """Look first, as the S3 driver does, because the store may ignore the condition."""
         if await present(self, key) is not None:
             raise PreconditionFailed(key)
-        await self._send(
-            f"copy {info.key} to {key}",
+        return await self._send(
+            f"copy {info.key} at {info.revision} to {key}",
             lambda skew: self._server.copy(info.key, info.revision, key, skew),
             effects=effects,
         )
@@ -190,7 +191,7 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions):
         pass
 
 
-class _Parts(PartedUpload[None]):
+class _Parts(PartedUpload[Revision]):
     """Upload of one object in parts, like those of the S3 driver."""
 
     def __init__(
@@ -219,10 +220,10 @@ class _Parts(PartedUpload[None]):
                 await self._driver.send_part(self._id, number, data)
                 self._has_parts = True
 
-    async def _complete(self) -> None:
+    async def _complete(self) -> Revision:
         assert self._id is not None
         with _dropped():
-            await self._driver.complete(self._key, self._id, self._expected, self._effects)
+            return await self._driver.complete(self._key, self._id, self._expected, self._effects)
 
     async def _remove_rest(self, *, completed: bool) -> None:
         async for upload in self._driver.open_uploads(self._key):

@@ -280,6 +280,45 @@ COPY_MUTATIONS: Final = (
     ),
 )
 """Mistakes in copying versions."""
+REUSE_MUTATIONS: Final = (
+    Mutation(
+        "copy of whatever revision the base's object has",
+        (
+            Patch(
+                "push/reuse.py",
+                "await driver.copy(driver, original, key, effects=effects)",
+                "await driver.copy(driver, await driver.stat(original.key), key, effects=effects)",
+            ),
+        ),
+        within=500,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "copy of a file that only has the same size",
+        (
+            Patch(
+                "push/base.py",
+                "row = self.rows.get(bytes.fromhex(sha256))",
+                "row = next(iter(self.rows.values()))",
+            ),
+        ),
+        within=100,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "failed copy that counts as a copy",
+        (
+            Patch(
+                "push/reuse.py",
+                "            self._note_failure(original, error)\n            return None",
+                "            return Copied(original.checksums, original.revision)",
+            ),
+        ),
+        within=500,
+        style=Style.REUSED,
+    ),
+)
+"""Mistakes in copying from a base."""
 
 MUTATIONS: Final = (
     Mutation(
@@ -484,6 +523,7 @@ MUTATIONS: Final = (
     ),
     *WITHDRAWAL_MUTATIONS,
     *COPY_MUTATIONS,
+    *REUSE_MUTATIONS,
 )
 
 

@@ -129,6 +129,11 @@ async def remove_alias(process: Process, step: Step) -> None:
     process.judge.done(step, "removed")
 
 
+async def replace(process: Process, step: Step) -> None:
+    """Replace an object of a version, as an outsider may who ignores the format."""
+    process.judge.done(step, f"replaced {process.judge.replace_object(step)}")
+
+
 Perform = Callable[[Process, Step], Awaitable[None]]
 OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
     "create": (create, (AssetExists, *PUSH_ERRORS)),
@@ -148,6 +153,7 @@ OPERATIONS: Final[dict[str, tuple[Perform, Collection[type[Exception]]]]] = {
     "unyank": (unyank, (VersionDeleted, VersionContended, StoreUnavailable)),
     "delete": (delete, (VersionInUse, VersionContended, StoreUnavailable)),
     "set_alias": (set_alias, (*WITHDRAWN, StoreUnavailable)),
+    "replace": (replace, ()),
     "remove_alias": (remove_alias, (AliasNotFound, AssetNotFound, StoreUnavailable)),
 }
 """Functions of the operations, and their expected errors."""

@@ -14,6 +14,7 @@ from typing import Any
 from aioassets import AssetsManager, CopyResult
 from aioassets.model.pusher import Pusher
 from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
+from aioassets.push.base import copying_from
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.machine import Claimant, Machine, on_machine
 from aioassets.runtime.retry import RetryPolicy
@@ -136,7 +137,7 @@ class Processes:
     def _begin(self, name: str, machine: str) -> Process:
         pid = len(self._lanes) + 1
         lane = self._lanes[pid] = Lane()
-        with without_threads(), on_machine(SimulatedMachine(machine, name, pid, self._lanes)):
+        with without_threads(), on_machine(SimulatedMachine(machine, name, pid, self._lanes)), copying_from(1):
             context = copy_context()
         context.run(LANE.set, lane)
         manager = self.manager(name, self.workspace.cache)

@@ -47,6 +47,8 @@ PROMOTIONS: Final = dict.fromkeys(WEIGHTS, 0) | {"create": 4, "update": 4, "yank
 """Weights for copies that race with withdrawals."""
 MOST_COPIES: Final = 0.4
 """Share of the schedules with copies."""
+REUSE: Final = {"create": 1, "update": 6, "push_later": 3, "clean_all": 2, "fetch_exact": 2, "delete": 4, "replace": 4}
+"""Changes of the weights for pushes that copy from bases, which are deleted or whose objects are replaced."""
 STYLES: Final[tuple[dict[str, int], ...]] = ({}, RACE)
 """Changes of the weights. `RACE` has creates and cleaning only; without changes, the asset is created first."""
 IMPOSSIBLE: Final = {("simple_date", "bump_major")}
@@ -158,6 +160,8 @@ class Style(enum.Enum):
     """Deletions, restorations and moves of aliases that race on a few versions: nothing else goes wrong."""
     PROMOTED = "promoted"
     """Copies and fetches by an alias that race with withdrawals: nothing else goes wrong."""
+    REUSED = "reused"
+    """Updates that copy from bases, which are deleted at the same time, and whose objects an outsider replaces."""
     CANCELLED = "cancelled"
     """A few creates of one asset at once, of which some are cancelled: nothing else goes wrong."""
 
@@ -179,6 +183,8 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
     weights = draw.choice(STYLES)
     if style is Style.WITHDRAWN:
         weights = WITHDRAWALS
+    if style is Style.REUSED:
+        weights = REUSE
     if style is Style.RESTORED:
         store, weather = replace(store, etags=True), replace(weather, rate=0.1, kinds=(Kind.LATE,))
         weights = dict.fromkeys(WEIGHTS, 0) | {"yank": 6, "unyank": 6}

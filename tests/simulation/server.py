@@ -123,7 +123,7 @@ class Server:
         if (found := self.objects.pop(key, None)) is not None:
             self._watcher.changed(key, found.data, None)
 
-    def copy(self, source: str, revision: Revision, key: str, skew: float) -> None:
+    def copy(self, source: str, revision: Revision, key: str, skew: float) -> ObjectInfo:
         """Copy one revision of an object, and honour the condition that there is none at the key, if any is honoured.
 
         Like `complete`, because stores that ignore the condition of one ignore that of the other as well.
@@ -132,6 +132,7 @@ class Server:
         if found.revision != revision:
             raise PreconditionFailed(source)
         self.write(key, found.data, Expect.ABSENT if self.kinds.checks_completion else Expect.ANYTHING, skew)
+        return self.stat(key)
 
     def begin(self, key: str, skew: float) -> str:
         upload = f"upload{next(self._numbers)}"
@@ -141,12 +142,14 @@ class Server:
     def send_part(self, upload: str, number: int, data: bytes) -> None:
         self._upload(upload).parts[number] = data
 
-    def complete(self, upload: str, expected: Expect, skew: float) -> None:
+    def complete(self, upload: str, expected: Expect, skew: float) -> Revision:
         found = self._upload(upload)
         if not self.kinds.checks_completion:
             expected = Expect.ANYTHING
-        self.write(found.key, b"".join(found.parts[number] for number in sorted(found.parts)), expected, skew)
+        data = b"".join(found.parts[number] for number in sorted(found.parts))
+        revision = self.write(found.key, data, expected, skew)
         del self.uploads[upload]
+        return revision
 
     def abort(self, upload: str) -> None:
         self.uploads.pop(upload, None)

@@ -21,6 +21,7 @@ BATCHES = [
     *((Style.MIXED, range(start, start + 40)) for start in range(0, 480, 40)),
     *((Style.WITHDRAWN, range(start, start + 40)) for start in range(0, 480, 40)),
     (Style.RESTORED, range(40)),
+    *((Style.REUSED, range(start, start + 40)) for start in range(0, 80, 40)),
 ]
 
 

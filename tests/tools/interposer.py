@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -18,6 +18,7 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     OpenUpload,
     Revision,
+    Run,
     Source,
     StreamedDocument,
     Uploaded,
@@ -78,6 +79,22 @@ class Interposer:
     ) -> Uploaded:
         return await self._around(
             "upload", key, lambda: self.driver.upload(key, source, expected=expected, resume=resume, effects=effects)
+        )
+
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        return await self._around(
+            "compose",
+            key,
+            lambda: self.driver.compose(key, source, runs, expected=expected, resume=resume, effects=effects),
         )
 
     async def read_range(

@@ -151,14 +151,18 @@ async def watching(manager: AssetsManager, path: Path) -> None:
             case TransferStarted():
                 assert_type(event.nbytes, int | None)
             case BytesTransferred():
-                assert_type(event.nbytes, int)
+                assert_type((event.nbytes, event.reused), tuple[int, bool])
             case FileTransferred():
-                assert_type(event.skipped, bool)
+                assert_type((event.skipped, event.reused), tuple[bool, bool])
             case TransferFinished():
                 assert_type(event.version, str)
 
     progress: Progress = watch
-    await manager.create_asset(path, "team/model", progress=progress)
+    created = await manager.create_asset(path, "team/model", progress=progress, base="team/base-model:1.2")
+    assert_type((created.uploaded, created.copied, created.base), tuple[int, int, str | None])
+    plan = await manager.plan_update(path, "team/model", base=AssetSpec("team/base-model"))
+    assert_type((plan.uploaded, plan.copied, plan.base), tuple[int, int, str | None])
+    await manager.update_assets({"team/model": path}, base=None)
     await manager.fetch_asset("team/model", progress=print)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from aioassets.drivers.azure.client import AzureClient
-from aioassets.drivers.azure.values import block_list, in_base64, md5_of, parse_block_list
+from aioassets.drivers.azure.values import block_list, given, in_base64, md5_of, parse_block_list, revision_of
 from aioassets.drivers.bodies import MIB
+from aioassets.drivers.composition import Piece
 from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
-from aioassets.drivers.protocol import Data, Source
+from aioassets.drivers.protocol import Data, Revision, Source
 from aioassets.drivers.service_errors import code_of
 from aioassets.errors import AccessDenied, ObjectNotFound, StoreError
 from aioassets.runtime.dispatch import Dispatcher
@@ -23,7 +24,7 @@ MAX_BLOCKS: Final = 50_000
 """Azure's limit on the number of blocks in a blob."""
 
 
-class BlockUpload(PartedUpload[None]):
+class BlockUpload(PartedUpload[Revision]):
     """A block upload.
 
     There is nothing to abort. Uncommitted blocks are invisible, and the store discards them after
@@ -34,7 +35,7 @@ class BlockUpload(PartedUpload[None]):
         dispatcher: the dispatcher that limits and retries requests.
         key: the blob's key.
         source: the contents.
-        block_size: the size of a block in bytes. It is increased if there would be too many blocks.
+        pieces: the blocks.
         headers: the condition, as headers for the request that commits the blocks.
         effects: records a commit whose effect is unknown.
         resume: whether to skip blocks that an earlier upload has already sent.
@@ -47,7 +48,7 @@ class BlockUpload(PartedUpload[None]):
         key: str,
         source: Source,
         *,
-        block_size: int,
+        pieces: Sequence[Piece],
         headers: Mapping[str, str],
         effects: Effects | None,
         resume: bool = False,
@@ -56,7 +57,7 @@ class BlockUpload(PartedUpload[None]):
         self._dispatcher = dispatcher
         self._key = key
         self._source = source
-        self._block_size = fitting_block_size(source.size, block_size)
+        self._pieces = pieces
         self._headers = headers
         self._effects = effects
         self._resume = resume
@@ -71,10 +72,11 @@ class BlockUpload(PartedUpload[None]):
                 self._kept = await self._dispatcher.send(self._list_blocks, urgent=True)
 
     async def _send_parts(self) -> None:
-        await send_in_order(self._source.size, self._block_size, self._send_block)
+        uploaded = ((n, piece.offset) for n, piece in enumerate(self._pieces) if piece.run is None)
+        await send_in_order(uploaded, self._send_block)
 
-    async def _complete(self) -> None:
-        await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
+    async def _complete(self) -> Revision:
+        return await self._dispatcher.send(self._commit, urgent=True, effects=self._effects)
 
     async def _list_blocks(self) -> Set[str]:
         """Return the IDs of all uncommitted blocks for this key."""
@@ -82,7 +84,7 @@ class BlockUpload(PartedUpload[None]):
         return await self._client.ask(parse_block_list, self._key, verb="read", query=query)
 
     async def _send_block(self, number: int, offset: int, has_read: Callable[[], None]) -> None:
-        size = min(self._block_size, self._source.size - offset)
+        size = self._pieces[number].size
 
         async def put() -> None:
             data = await self._source.read(offset, size)
@@ -106,21 +108,27 @@ class BlockUpload(PartedUpload[None]):
             self._hashed += len(data)
         return hashlib.md5(data, usedforsecurity=False).digest()
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> Revision:
         body = block_list([block for _, block in sorted(self._ids.items())])
         headers = {
             "content-md5": md5_of(body),
             "content-type": "application/xml",
-            "x-ms-blob-content-md5": in_base64(self._whole.digest()),
             "x-ms-blob-content-type": "application/octet-stream",
+            **given(x_ms_blob_content_md5=self._whole_md5()),
             **self._headers,
         }
         try:
-            await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
+            answer = await self._client.call("PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body)
         except StoreError as error:
             if code_of(error) == "InvalidBlockList":
                 raise UploadDropped from error
             raise
+        with self._client.reading("write", self._key):
+            return revision_of(answer)
+
+    def _whole_md5(self) -> str | None:
+        """Return the MD5 of the whole blob in base64, if it is known."""
+        return in_base64(self._whole.digest())
 
 
 def block_id(md5: bytes, number: int) -> str:

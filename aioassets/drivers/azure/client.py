@@ -44,6 +44,7 @@ class AzureClient:
         self, url: str, container: str, connecting: Connecting | None, client: Any = None, *, read_timeout: float
     ) -> None:
         self.url = url
+        self._container = container
         self._read_timeout = read_timeout
         self._sdk = SDKClient(url, container, connecting, client, read_timeout=read_timeout)
 
@@ -55,6 +56,15 @@ class AzureClient:
         """Return the URL of a blob, with the shared access signature if there is one."""
         await self._sdk.opened()
         return target(self._sdk.url, key, {})
+
+    async def as_source(self, key: str) -> Mapping[str, str]:
+        """Return the headers that name a blob to copy a range of, and let the store read it.
+
+        If a client was given, its credentials are unknown, so the store may refuse.
+        """
+        url = await self.blob_url(key)
+        direct = self._sdk.direct
+        return {"x-ms-copy-source": url} if direct is None else await direct.as_source(url, self._container, key)
 
     async def call(
         self,

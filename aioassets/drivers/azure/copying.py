@@ -9,8 +9,8 @@ from typing import Final
 
 from aioassets.drivers.azure.blobs import Blobs
 from aioassets.drivers.azure.client import AzureClient
-from aioassets.drivers.azure.values import condition_for, quoted
-from aioassets.drivers.http.parsing import printable
+from aioassets.drivers.azure.values import condition_for, quoted, revision_of
+from aioassets.drivers.http.parsing import http_time, printable
 from aioassets.drivers.protocol import Expect, ObjectInfo
 from aioassets.errors import AioAssetsError, ObjectNotFound, StoreUnavailable
 from aioassets.runtime.cancellation import cleanup_scope
@@ -41,8 +41,8 @@ class Copy:
         self._dispatcher = dispatcher
         self._key = key
 
-    async def begin(self, url: str, info: ObjectInfo, effects: Effects | None) -> None:
-        """Ask the store to copy one revision of a blob.
+    async def begin(self, url: str, info: ObjectInfo, effects: Effects | None) -> Mapping[str, str]:
+        """Ask the store to copy one revision of a blob, and return the headers of the response.
 
         Args:
             url: the URL from which the store can read the original.
@@ -55,10 +55,20 @@ class Copy:
             **condition_for(Expect.ABSENT),
         }
         request = partial(self._client.call, "PUT", self._key, headers=headers, body=b"")
-        await self._dispatcher.send(request, effects=effects)
+        return await self._dispatcher.send(request, effects=effects)
 
-    async def finish(self, effects: Effects | None) -> ObjectInfo:
-        """Wait for the copy that `begin` started, and return its metadata."""
+    async def finish(self, begun: Mapping[str, str], info: ObjectInfo, effects: Effects | None) -> ObjectInfo:
+        """Wait for the copy that `begin` started, and return its metadata.
+
+        Args:
+            begun: the headers of the response to `begin`.
+            info: the metadata of the original.
+            effects: records a copy whose effect is unknown.
+        """
+        if begun.get("x-ms-copy-status") == "success" and "last-modified" in begun:
+            with self._client.reading("copy", self._key):
+                made = http_time(begun["last-modified"])
+                return ObjectInfo(self._key, info.size, revision_of(begun), made, info.checksums)
         try:
             return await self._finish()
         except AioAssetsError:

@@ -51,6 +51,18 @@ class DirectClient:
             return None
         return response
 
+    async def as_source(self, url: str, container: str, key: str) -> Mapping[str, str]:
+        """Return the headers that name a blob to copy from, and let the store read it.
+
+        Args:
+            url: the blob's URL, including the shared access signature if there is one.
+            container: the container's name.
+            key: the blob's key.
+        """
+        if self._authorization is None:
+            return {"x-ms-copy-source": url}
+        return await self._authorization.as_source(url, container, key)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._host.aclose()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.azure.blobs import Blobs
-from aioassets.drivers.azure.blocks import BlockUpload
+from aioassets.drivers.azure.blocks import MAX_BLOCKS, BlockUpload, fitting_block_size
 from aioassets.drivers.azure.client import AzureClient
+from aioassets.drivers.azure.composing import Composition
 from aioassets.drivers.azure.copying import Copy
 from aioassets.drivers.azure.sdk import Connecting
 from aioassets.drivers.azure.values import (
@@ -19,7 +20,8 @@ from aioassets.drivers.azure.values import (
     condition_for,
 )
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
-from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.composition import COPIED_PART, Limits, Piece, check_originals, compose_by, in_parts
+from aioassets.drivers.contents import copied_before, revision_of_same, upload_by
 from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
@@ -34,6 +36,7 @@ from aioassets.drivers.protocol import (
     NoOpenUploads,
     ObjectInfo,
     Revision,
+    Run,
     Source,
     StreamedDocument,
     Uploaded,
@@ -59,6 +62,8 @@ SMALLEST_PART: Final = 64 * 1024
 """Minimum block size in bytes to try if requests are rejected because of their size."""
 MAX_PART_SIZE: Final = 4000 * MIB
 """Azure's limit on the size of a block, in bytes."""
+LEAST_COPIED: Final = 256 * 1024
+"""Minimum size in bytes of a range that the store copies. Sending fewer bytes is faster."""
 DELETIONS: Final = 32
 """Maximum number of concurrent deletions. Emulators and scoped signatures don't support Azure's batch deletions."""
 
@@ -195,6 +200,24 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         send = partial(send, effects=effects)
         return await upload_by(send, self, key, source, expected, look_first=resume or in_blocks)
 
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        """Compose a blob of blocks, some of which the store copies; see `Driver.compose`."""
+        send = partial(self._compose, resume=resume, effects=effects)
+        return await compose_by(send, self, key, source, runs, expected, limits=self._limits)
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(least=LEAST_COPIED, most_sent=self._parts.size, most_copied=COPIED_PART, parts=MAX_BLOCKS)
+
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
@@ -207,7 +230,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         url = await source._client.blob_url(info.key)  # noqa: SLF001 - an instance of the same class
         copy = Copy(self._client, self._blobs, self._dispatcher, key)
         try:
-            await copy.begin(url, info, effects)
+            begun = await copy.begin(url, info, effects)
         except PreconditionFailed:  # on the source or the target, or an earlier attempt succeeded
             return await copied_before(source, info, self, copy.waited_for)
         except ObjectNotFound as error:
@@ -215,7 +238,7 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         except (AccessDenied, StoreError) as error:
             await self._explain_refused_copy(source, info, error)
             raise
-        return await copy.finish(effects)
+        return await copy.finish(begun, info, effects)
 
     async def list(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         marker: str | None = None
@@ -237,29 +260,58 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        async def put() -> None:
-            await self._blobs.put(key, await source.read(0, source.size), condition_for(expected))
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        async def put() -> Revision:
+            return await self._blobs.put(key, await source.read(0, source.size), condition_for(expected))
 
-        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
+        return await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
     async def _upload_blocks(
         self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
-    ) -> None:
-        def upload(attempt: int) -> BlockUpload:
-            return BlockUpload(
+    ) -> Revision:
+        pieces = in_parts(source.size, fitting_block_size(source.size, self._parts.size))
+
+        async def upload(attempt: int) -> Revision:
+            parted = BlockUpload(
                 self._client,
                 self._dispatcher,
                 key,
                 source,
-                block_size=self._parts.size,
+                pieces=pieces,
                 headers=condition_for(expected),
                 effects=effects,
                 resume=resume and attempt == 0,
             )
+            return await parted.run()
 
         # If another writer completes the blob, the store discards all other blocks.
-        await restarted(upload, partial(holds, self, key, source), self._url(key))
+        return await restarted(upload, partial(revision_of_same, self, key, source), self._url(key))
+
+    async def _compose(
+        self,
+        pieces: Sequence[Piece],
+        key: str,
+        source: Source,
+        expected: Expect,
+        *,
+        resume: bool,
+        effects: Effects | None,
+    ) -> Revision:
+        async def compose(attempt: int) -> Revision:
+            parted = Composition(
+                self._client,
+                self._dispatcher,
+                key,
+                source,
+                pieces=pieces,
+                check=partial(check_originals, self, pieces),
+                headers=condition_for(expected),
+                effects=effects,
+                resume=resume and attempt == 0,
+            )
+            return await parted.run()
+
+        return await restarted(compose, partial(revision_of_same, self, key, source), self._url(key))
 
     async def _is_of_the_account_of(self, other: AzureDriver) -> bool:
         return await self._client.account() == await other._client.account()

@@ -8,7 +8,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
@@ -170,6 +170,11 @@ def _http_date(second: int) -> str:
 def seconds_left(expires_on: float) -> float:
     """Return the number of seconds until a Unix timestamp."""
     return expires_on - time.time()
+
+
+def time_after(duration: timedelta) -> datetime:
+    """Return the time when a duration that begins now will have passed."""
+    return datetime.now(UTC) + duration
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
-from aioassets.drivers.contents import copied_before, holds, upload_by
+from aioassets.drivers.contents import copied_before, revision_of_same, upload_by
 from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.gcs.bucket import Bucket, checksum_of
 from aioassets.drivers.gcs.copying import rewrite
@@ -30,6 +30,7 @@ from aioassets.drivers.protocol import (
     Document,
     Driver,
     Expect,
+    NoComposition,
     NoLocalFiles,
     NoObjectVersions,
     NoOpenUploads,
@@ -65,8 +66,10 @@ READS: Final = 20
 """Maximum number of attempts to read a document that other writers keep replacing."""
 
 
-class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
+class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
     """A Google Cloud Storage bucket, or a bucket in another implementation of its JSON API.
+
+    The API composes objects only of whole ones, so large files are always uploaded whole.
 
     The first request imports the SDK and finds credentials, in a worker thread. Objects and chunks are
     transferred over aioassets' own connections; everything else goes through the SDK's session. The
@@ -257,20 +260,20 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         if expected is not Expect.ANYTHING and found != (None if expected is Expect.ABSENT else expected):
             raise PreconditionFailed(self._url(key))
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        async def put() -> None:
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        async def put() -> Revision:
             data = await source.read(0, source.size)
-            await self._bucket.insert(key, data, await checksum_of(data), expected)
+            return (await self._bucket.insert(key, data, await checksum_of(data), expected)).revision
 
-        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
+        return await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
-    async def _upload_chunks(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
+    async def _upload_chunks(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
         condition = condition_for(expected)
         request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
         url = self._bucket.address("o", upload=True, uploadType="resumable", **condition)
 
-        def upload(_: int) -> ResumableUpload:
-            return ResumableUpload(
+        async def upload(_: int) -> Revision:
+            parted = ResumableUpload(
                 self._bucket.connection,
                 self._dispatcher,
                 request,
@@ -279,11 +282,10 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
                 part_size=self._parts.size,
                 effects=effects,
             )
+            resource, checksum = await parted.run()
+            return (await self._bucket.verified(key, resource, source.size, checksum)).revision
 
-        uploaded = await restarted(upload, partial(holds, self, key, source), self._url(key))
-        if uploaded is not None:
-            resource, checksum = uploaded
-            await self._bucket.verified(key, resource, source.size, checksum)
+        return await restarted(upload, partial(revision_of_same, self, key, source), self._url(key))
 
     async def _send(self, request: Callable[[], Awaitable[T]], effects: Effects | None = None) -> T:
         return await self._dispatcher.send(request, urgent=True, effects=effects)

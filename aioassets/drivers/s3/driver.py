@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.bodies import CHUNK, MIB, read_range, read_whole, share_of
-from aioassets.drivers.contents import copied_before, has_bytes_of, holds, present, upload_by
+from aioassets.drivers.composition import COPIED_PART, Limits, Piece, check_originals, compose_by, in_parts
+from aioassets.drivers.contents import copied_before, has_bytes_of, present, revision_of_same, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number
 from aioassets.drivers.parts import PartSize, restarted
@@ -26,14 +27,16 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     OpenUpload,
     Revision,
+    Run,
     Source,
     StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.s3.bucket import Bucket
-from aioassets.drivers.s3.copying import copy_object
+from aioassets.drivers.s3.composing import Composition
+from aioassets.drivers.s3.copying import Copier
 from aioassets.drivers.s3.deletion import Deletion
-from aioassets.drivers.s3.etags import is_etag_of
+from aioassets.drivers.s3.etags import MAX_PARTS, fitting_part_size, is_etag_of
 from aioassets.drivers.s3.listing import list_objects
 from aioassets.drivers.s3.multipart import MultipartUpload
 from aioassets.drivers.s3.options import Options
@@ -157,6 +160,13 @@ class S3Driver(NoLocalFiles):
         self._encryption = options.encryption_params
         self._bucket = Bucket(options, client)
         self._deletion = Deletion(self._bucket, self._dispatcher)
+        self._copier = Copier(
+            self._bucket,
+            self._dispatcher,
+            created_with=self._encryption,
+            checksums=checksums,
+            stat=partial(present, self),
+        )
 
     @property
     def identity(self) -> str:
@@ -233,6 +243,29 @@ class S3Driver(NoLocalFiles):
             await abort_all_of(self._bucket, self._dispatcher, key)
         return uploaded
 
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        """Compose an object of parts, some of which S3 copies; see `Driver.compose`."""
+        send = partial(self._compose, resume=resume, effects=effects)
+        made = await compose_by(
+            send, self, key, source, runs, expected, limits=self._limits, compare=self._has_bytes_of
+        )
+        if resume and not made.created:
+            await abort_all_of(self._bucket, self._dispatcher, key)
+        return made
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(least=MIN_PART_SIZE, most_sent=self._parts.size, most_copied=COPIED_PART, parts=MAX_PARTS)
+
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
@@ -242,13 +275,25 @@ class S3Driver(NoLocalFiles):
         """Copy an object between buckets on the same endpoint, using this driver's credentials."""
         if not isinstance(source, S3Driver) or not await in_thread(self._is_beside, source):
             raise NotSameStore(f"{source.url}/{info.key}")
-        vouched = (await source.stat(info.key)).checksums
+        vouched = info.checksums or (await source.stat(info.key)).checksums
         try:
-            await self._copy(source, info, key, effects)
+            made = await self._copied(source, info, key, effects)
         except PreconditionFailed:  # on the original or the target, or because an earlier attempt succeeded
             return await copied_before(source, info, self, partial(self.stat, key))
+        with self._bucket.translating("copy", key):
+            checksums = {**vouched, **whole_checksums(made)}
+            if checksums and "LastModified" in made:
+                return ObjectInfo(key, info.size, revision_of(made), in_utc(made["LastModified"]), checksums)
         copy = await self.stat(key)
-        return replace(copy, checksums={**vouched, **copy.checksums})
+        return replace(copy, revision=revision_of(made), checksums={**copy.checksums, **checksums})
+
+    async def _copied(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> Mapping[str, Any]:
+        is_current = partial(source._has_revision, info)
+        return await self._copier.copy(source._bucket.name, info, key, effects, is_current=is_current)
+
+    async def _has_revision(self, info: ObjectInfo) -> bool:
+        found = await present(self, info.key)
+        return found is not None and found.revision == info.revision
 
     def _is_beside(self, other: S3Driver) -> bool:
         """Return whether both buckets are in the same place, so that the store can copy between them. Blocking."""
@@ -280,53 +325,84 @@ class S3Driver(NoLocalFiles):
         with cleanup_scope():
             await self._bucket.aclose()
 
-    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> None:
-        async def put() -> None:
+    async def _upload_whole(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
+        async def put() -> Revision:
             body = await source.read(0, source.size)
             sha256 = source.digests.get("sha256") if self._checksums else None
-            await self._bucket.put(key, body, expected, sha256)
+            return await self._bucket.put(key, body, expected, sha256)
 
-        await self._dispatcher.send(put, nbytes=source.size, effects=effects)
+        return await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
     async def _upload_parts(
         self, key: str, source: Source, expected: Expect, *, resume: bool, effects: Effects | None
-    ) -> None:
-        def upload(attempt: int) -> MultipartUpload:
-            return MultipartUpload(
+    ) -> Revision:
+        pieces = self._pieces_of(source)
+
+        async def upload(attempt: int) -> Revision:
+            parted = MultipartUpload(
                 self._bucket,
                 self._dispatcher,
                 key,
                 source,
-                part_size=self._parts.size,
+                pieces=pieces,
                 created_with=self._encryption,
                 completed_with=condition_for(expected),
                 effects=effects,
                 checksums=self._checksums,
                 resume=resume and attempt == 0,
             )
+            return await parted.run()
 
-        await restarted(upload, partial(holds, self, key, source, self._has_bytes_of), self._url(key))
+        find = partial(revision_of_same, self, key, source, self._has_bytes_of)
+        return await restarted(upload, find, self._url(key))
 
-    async def _has_bytes_of(self, found: ObjectInfo, source: Source) -> bool:
-        """Compare an object with a source, using its ETag if possible to avoid reading the object."""
+    def _pieces_of(self, source: Source) -> Sequence[Piece]:
+        """Return the parts in which a source is uploaded, if it is larger than one."""
+        return in_parts(source.size, fitting_part_size(source.size, self._parts.size))
+
+    async def _compose(
+        self,
+        pieces: Sequence[Piece],
+        key: str,
+        source: Source,
+        expected: Expect,
+        *,
+        resume: bool,
+        effects: Effects | None,
+    ) -> Revision:
+        async def compose(attempt: int) -> Revision:
+            parted = Composition(
+                self._bucket,
+                self._dispatcher,
+                key,
+                source,
+                pieces=pieces,
+                check=partial(check_originals, self, pieces),
+                created_with=self._encryption,
+                completed_with=condition_for(expected),
+                effects=effects,
+                checksums=self._checksums,
+                resume=resume and attempt == 0,
+            )
+            return await parted.run()
+
+        find = partial(revision_of_same, self, key, source, partial(self._has_bytes_of, pieces=pieces))
+        return await restarted(compose, find, self._url(key))
+
+    async def _has_bytes_of(self, found: ObjectInfo, source: Source, pieces: Sequence[Piece] | None = None) -> bool:
+        """Compare an object with a source, using its ETag if possible to avoid reading the object.
+
+        Args:
+            found: the object.
+            source: the content to compare it with.
+            pieces: the parts of the object if it was composed.
+        """
+        if pieces is None and source.size > self._parts.size:
+            pieces = self._pieces_of(source)
         vague = found.size == source.size and not found.checksums
-        if vague and await is_etag_of(found.revision, source, self._parts.size):
+        if vague and await is_etag_of(found.revision, source, pieces):
             return True
         return await has_bytes_of(self, found, source)
-
-    async def _copy(self, source: S3Driver, info: ObjectInfo, key: str, effects: Effects | None) -> None:
-        if await present(self, key) is not None:  # some stores ignore conditions on copies
-            raise PreconditionFailed(self._url(key))
-        await copy_object(
-            source._bucket.name,
-            info,
-            self._bucket,
-            key,
-            self._dispatcher,
-            created_with=self._encryption,
-            checksums=self._checksums,
-            effects=effects,
-        )
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}"

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
+from aioassets.drivers.composition import COPIES_AT_ONCE, Piece
 from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
-from aioassets.drivers.protocol import OpenUpload, Source
+from aioassets.drivers.protocol import OpenUpload, Revision, Source
 from aioassets.drivers.s3.bucket import Bucket
 from aioassets.drivers.s3.errors import code_of
 from aioassets.drivers.s3.etags import Part, fitting_part_size, part_has_bytes
 from aioassets.drivers.s3.uploads import abort, abort_all_of, abort_once, open_uploads_of
-from aioassets.drivers.s3.values import crc32, given
+from aioassets.drivers.s3.values import crc32, given, revision_of
 from aioassets.errors import AccessDenied, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 
-COPIES_AT_ONCE: Final = 8
-"""Maximum number of parts that the store copies concurrently."""
 
-
-class Multipart(PartedUpload[None]):
+class Multipart(PartedUpload[Revision]):
     """A single attempt to upload or copy an object in parts.
 
     Args:
@@ -84,13 +82,13 @@ class Multipart(PartedUpload[None]):
     async def _send_parts(self) -> None:
         """Send all parts and add them to `_sent`."""
 
-    async def _complete(self) -> None:
-        await self._dispatcher.send(self._request_completion, urgent=True, effects=self._effects)
+    async def _complete(self) -> Revision:
+        return await self._dispatcher.send(self._request_completion, urgent=True, effects=self._effects)
 
-    async def _request_completion(self) -> None:
+    async def _request_completion(self) -> Revision:
         parts = [part for _, part in sorted(self._sent.items())]
         try:
-            await self._bucket.call(
+            answer = await self._bucket.call(
                 "complete_multipart_upload",
                 self._key,
                 UploadId=self._id,
@@ -101,6 +99,7 @@ class Multipart(PartedUpload[None]):
             if code_of(error) in ("ConditionalRequestConflict", "NoSuchUpload"):
                 raise UploadDropped from error
             raise
+        return revision_of(answer)
 
     async def _remove_rest(self, *, completed: bool) -> None:
         """Abort this upload unless it was completed, and any upload created by a request whose response was lost."""
@@ -117,7 +116,7 @@ class MultipartUpload(Multipart):
 
     Args:
         source: the content to upload.
-        part_size: the part size in bytes; increased if there would otherwise be too many parts.
+        pieces: the parts.
         checksums: whether to send a CRC32 with each part.
         resume: whether to continue an open upload for the key and abort all others.
     """
@@ -129,7 +128,7 @@ class MultipartUpload(Multipart):
         key: str,
         source: Source,
         *,
-        part_size: int,
+        pieces: Sequence[Piece],
         created_with: Mapping[str, str],
         completed_with: Mapping[str, str],
         effects: Effects | None,
@@ -141,7 +140,7 @@ class MultipartUpload(Multipart):
             bucket, dispatcher, key, created_with=created_with, completed_with=completed_with, effects=effects
         )
         self._source = source
-        self._part_size = fitting_part_size(source.size, part_size)
+        self._pieces = pieces
         self._checksums = checksums
         self._resume = resume
         self._kept: Mapping[int, Part] = {}
@@ -150,9 +149,9 @@ class MultipartUpload(Multipart):
     def is_resumable(self) -> bool:
         return bool(self._sent)
 
-    async def run(self) -> None:
+    async def run(self) -> Revision:
         try:
-            await super().run()
+            return await super().run()
         except StoreError as error:
             # For example, the earlier upload was created with different checksums.
             if self._kept and type(error) is StoreError and not error.uncertain:
@@ -186,21 +185,18 @@ class MultipartUpload(Multipart):
             page = await self._dispatcher.send(ask, urgent=True)
             for part in page.get("Parts", ()):
                 number = part["PartNumber"]
-                if part["Size"] == self._size_of_part(number):
+                if number <= len(self._pieces) and part["Size"] == self._pieces[number - 1].size:
                     fitting[number] = part
             before, marker = marker, {"PartNumberMarker": page.get("NextPartNumberMarker", 0)}
             if not page.get("IsTruncated") or marker == before:
                 return fitting
 
-    def _size_of_part(self, number: int) -> int:
-        return min(self._part_size, self._source.size - (number - 1) * self._part_size)
-
     async def _send_parts(self) -> None:
-        await send_in_order(self._source.size, self._part_size, self._send_part)
+        uploaded = ((n, piece.offset) for n, piece in enumerate(self._pieces, 1) if piece.run is None)
+        await send_in_order(uploaded, self._send_part)
 
-    async def _send_part(self, index: int, offset: int, has_read: Callable[[], None]) -> None:
-        number = index + 1
-        size = self._size_of_part(number)
+    async def _send_part(self, number: int, offset: int, has_read: Callable[[], None]) -> None:
+        size = self._pieces[number - 1].size
 
         async def put() -> None:
             body = await self._source.read(offset, size)

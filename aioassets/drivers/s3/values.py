@@ -122,4 +122,9 @@ def rows_of(page: Mapping[str, Any]) -> Iterable[ObjectInfo | CommonPrefix]:
 
 async def crc32(body: Data) -> str:
     """Return the CRC32 of a body in base64, as S3 expects it."""
-    return base64.b64encode((await in_thread(zlib.crc32, body)).to_bytes(4, "big")).decode()
+    return in_base64(await in_thread(zlib.crc32, body))
+
+
+def in_base64(crc: int) -> str:
+    """Return a CRC32 in base64, as S3 expects it."""
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()

@@ -29,6 +29,7 @@ from aioassets.drivers import (
     Driver,
     Effects,
     Expect,
+    NoComposition,
     NoLocalFiles,
     NoObjectVersions,
     NoOpenUploads,
@@ -55,7 +56,7 @@ TABLE: Final = """CREATE TABLE IF NOT EXISTS objects
 COLUMNS: Final = "key, size, revision, modified, sha256"
 
 
-class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
+class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
     """A database with one row for each object. SQLite allows up to 1 GB in a row.
 
     Args:
@@ -117,9 +118,8 @@ class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
             def work(db: sqlite3.Connection) -> Uploaded:
                 found = self._find(db, key)
                 if found is not None and expected is Expect.ABSENT and found.checksums["sha256"] == sha256:
-                    return Uploaded(created=False)
-                self._put(db, key, file, source.size, sha256, expected)
-                return Uploaded(created=True)
+                    return Uploaded(created=False, revision=found.revision)
+                return Uploaded(created=True, revision=self._put(db, key, file, source.size, sha256, expected))
 
             return await self._change(work, effects)
 

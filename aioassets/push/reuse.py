@@ -1,0 +1,131 @@
+"""Reuse of the files of a base: finding equal files, and having the store copy them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from aioassets.drivers.protocol import Driver, ObjectInfo
+from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed
+from aioassets.model.digests import SHA256
+from aioassets.push.base import Base
+from aioassets.push.hashes import Hashes
+from aioassets.push.sources import Copied, SourceFile
+from aioassets.runtime.effects import Effects
+from aioassets.runtime.lanes import side_by_side
+from aioassets.runtime.threads import THREADS
+
+logger = logging.getLogger(__name__)
+
+
+class BaseDiffers(Exception):
+    """Raised when a copy has other content than the manifest of the base says. Never leaves the package."""
+
+
+class Reuse:
+    """The files of a push that the store may copy from a base.
+
+    Args:
+        files: the files of the push.
+        hashes: their digests.
+        read_base: a function that returns the base, or `None` if there is none. It is called once, by `prepare`.
+    """
+
+    def __init__(
+        self, files: Sequence[SourceFile], hashes: Hashes, read_base: Callable[[], Awaitable[Base | None]]
+    ) -> None:
+        self._files = files
+        self._hashes = hashes
+        self._read_base: Callable[[], Awaitable[Base | None]] | None = read_base
+        self._base: Base | None = None
+        self._has_ended = False
+
+    @property
+    def base(self) -> str | None:
+        """The name of the base, such as `model:1.2`; `None` if there is none."""
+        return None if self._base is None else self._base.label
+
+    async def prepare(self) -> None:
+        """Read the base, unless this was done before, and look up the digests that are known from earlier."""
+        if self._read_base is None:
+            return
+        self._base, self._read_base = await self._read_base(), None
+        if (base := self._base) is not None:
+            await self._hashes.recall(number for number, file in enumerate(self._files) if file.size in base.sizes)
+
+    async def keep(self) -> None:
+        """Remember the digests that were computed, for later pushes."""
+        await self._hashes.keep()
+
+    def end(self, reason: object) -> None:
+        """Upload all further files."""
+        if not self._has_ended:
+            logger.debug("Copying no more files from %s: %s", self.base, reason)
+        self._has_ended = True
+
+    async def size(self) -> int:
+        """Return the total size in bytes of the files that the base has.
+
+        Raises:
+            SourceChanged: if the source has changed since the scan.
+            SourceError: if a file can't be read.
+        """
+        found = 0
+
+        async def look(number: int) -> None:
+            nonlocal found
+            if await self.find(number) is not None:
+                found += self._files[number].size
+
+        await side_by_side((file.size for file in self._files), len(self._files), look, THREADS)
+        await self.keep()
+        return found
+
+    async def find(self, number: int) -> ObjectInfo | None:
+        """Return the object of the base that has the content of a file. Hash the file only if a size is equal.
+
+        Raises:
+            SourceChanged: if the file has changed since the scan.
+            SourceError: if the file can't be read.
+        """
+        base, size = self._base, self._files[number].size
+        if base is None or self._has_ended or size not in base.sizes:
+            return None
+        digest = await self._hashes.of(number)
+        return None if digest is None else base.find(size, digest)
+
+    async def copy(self, original: ObjectInfo, driver: Driver, key: str, effects: Effects) -> Copied | None:
+        """Have the store copy an object of the base. Return `None` if the file must be uploaded.
+
+        A copy with an unknown effect does no harm: it may only create an object with the content of the file.
+
+        Args:
+            original: the object.
+            driver: the driver of the store.
+            key: the key to copy to.
+            effects: the record of requests whose effect is unknown.
+
+        Raises:
+            BaseDiffers: if the store made a copy, but with other content.
+        """
+        try:
+            copy = await driver.copy(driver, original, key, effects=effects)
+        except BaseException as error:
+            effects.note_error(error)
+            if not isinstance(error, AioAssetsError):
+                raise
+            self._note_failure(original, error)
+            return None
+        return _checked(original, copy)
+
+    def _note_failure(self, original: ObjectInfo, error: AioAssetsError) -> None:
+        logger.debug("Uploading a file instead of copying %s: %s", original.key, error)
+        if not isinstance(error, (ObjectNotFound, PreconditionFailed)):  # it would happen again with other files
+            self.end(error)
+
+
+def _checked(original: ObjectInfo, copy: ObjectInfo) -> Copied:
+    expected = original.size, original.checksums[SHA256]
+    if (copy.size, copy.checksums.get(SHA256, expected[1])) != expected:
+        raise BaseDiffers(original.key)
+    return Copied({SHA256: expected[1]}, copy.revision)
