@@ -46,7 +46,8 @@ class FileTransferred:
         name: the asset's name.
         path: the file's path relative to the asset; empty for a file asset.
         nbytes: the file's size in bytes.
-        skipped: whether the file was already in place and wasn't transferred.
+        skipped: whether the file wasn't transferred, because it was already in place or, for a fetch, because another
+            cached version contains it.
     """
 
     name: str

@@ -14,6 +14,7 @@ import asyncclick as click
 
 from aioassets.cli.escaping import escaped
 from aioassets.cli.output import is_terminal
+from aioassets.cli.units import human_bytes
 from aioassets.errors import OutOfThreads
 from aioassets.progress import BytesTransferred, Event, FileTransferred, TransferFinished, TransferStarted
 from aioassets.runtime.tasks import unwrapped
@@ -39,7 +40,8 @@ class Tally:
         files: the number of files to transfer.
         nbytes: the number of bytes to transfer; `None` if unknown.
         files_done: the number of files transferred so far.
-        nbytes_done: the number of bytes transferred so far.
+        nbytes_done: the number of bytes transferred or reused so far.
+        reused: the number of these bytes that were reused instead of transferred.
         finished: the version that was transferred; `None` until the transfer is complete.
         assets: the number of assets. If there are several, their files and bytes are added up.
     """
@@ -51,6 +53,7 @@ class Tally:
     nbytes: int | None = None
     files_done: int = 0
     nbytes_done: int = 0
+    reused: int = 0
     finished: str | None = None
     assets: int = 1
 
@@ -64,14 +67,21 @@ class Tally:
             case TransferStarted():  # repeated if a version number was lost to another push
                 self.transfer = f"{self.verb} {event.name}:{event.version}"
                 self.files, self.nbytes = event.files, event.nbytes
-                self.files_done = self.nbytes_done = 0
+                self.files_done = self.nbytes_done = self.reused = 0
             case BytesTransferred():
                 self.nbytes_done += event.nbytes
             case FileTransferred():
                 self.files_done += 1
-                self.nbytes_done += event.nbytes if event.skipped else 0
+                if event.skipped:
+                    self.nbytes_done += event.nbytes
+                    self.reused += event.nbytes
             case TransferFinished():
                 self.finished = event.version
+
+    @property
+    def label(self) -> str:
+        """The label of the transfer, with what is reused."""
+        return f"{self.transfer}; {human_bytes(self.reused)} reused" if self.reused else f"{self.transfer}"
 
 
 @contextlib.asynccontextmanager
@@ -105,10 +115,10 @@ async def _draw_until_cancelled(tally: Tally) -> None:
             spinner.refresh()
             await anyio.sleep(INTERVAL)
     with bar:
-        task = bar.add_task(escaped(tally.transfer), total=tally.nbytes, files="")
+        task = bar.add_task(escaped(tally.label), total=tally.nbytes, files="")
         while True:
             files = f"{tally.files_done:,}/{tally.files:,} files"
-            description = escaped(tally.transfer)
+            description = escaped(tally.label)
             bar.update(task, description=description, completed=tally.nbytes_done, total=tally.nbytes, files=files)
             bar.refresh()
             await anyio.sleep(INTERVAL)

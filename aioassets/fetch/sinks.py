@@ -20,7 +20,7 @@ from aioassets.model.digests import Hash, best_of
 from aioassets.model.files import FileEntry
 from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range
-from aioassets.runtime.disk import READING, copy_range, write_all_at, write_at
+from aioassets.runtime.disk import READING, copy_range, create_file, write_all_at, write_at
 from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread, opened
 
@@ -60,7 +60,7 @@ class DiskSink:
 
     async def _large(self, reader: FileReader, file: RemoteFile) -> str:
         """Write ranges in parallel and hash them in order, reading from the page cache."""
-        async with opened(partial(_create, self.target, file.entry.executable)) as descriptor:
+        async with opened(partial(create_file, self.target, executable=file.entry.executable)) as descriptor:
             hashing = _InOrderHash(descriptor, file.size, hash_for(file.entry))
             path = reader.driver.local_path(file.key) if file.revision is None else None
 
@@ -179,12 +179,8 @@ def _copy_range_of(path: str, size: int, start: int, stop: int, target: int) -> 
         os.close(source)
 
 
-def _create(path: str, executable: bool) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
-
-
 def _write_new(path: str, data: bytes, entry: FileEntry) -> str:
-    descriptor = _create(path, entry.executable)
+    descriptor = create_file(path, executable=entry.executable)
     try:
         write_at(descriptor, data, 0)
     finally:

@@ -192,7 +192,7 @@ def test_fetch_names_the_files_that_it_repairs(invoke: Invoke, source: Path, arg
     path = Path(invoke("fetch", "name").out.strip())
     (path / "b").write_bytes(b"damage")
     ran = invoke("fetch", "name", *args)
-    assert ran.err == "Repaired name:0.0 in the cache: downloaded 'b' again (damaged or missing).\n"
+    assert ran.err == "Repaired name:0.0 in the cache: replaced 'b' (damaged or missing).\n"
     assert Path(ran.out.strip()) == path
     assert invoke("fetch", "name", *args).err == ""
 
