@@ -32,10 +32,12 @@ class BytesTransferred:
     Attributes:
         name: the asset's name.
         nbytes: the number of bytes transferred since the last event; negative if a file has to be transferred again.
+        reused: whether they weren't sent or received, because another version has them.
     """
 
     name: str
     nbytes: int
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,15 @@ class FileTransferred:
         name: the asset's name.
         path: the file's path relative to the asset; empty for a file asset.
         nbytes: the file's size in bytes.
-        skipped: whether the file wasn't transferred, because it was already in place or, for a fetch, because another
-            cached version contains it.
+        skipped: whether the file was already in place and wasn't transferred.
+        reused: whether its content wasn't sent or received, because another version has it.
     """
 
     name: str
     path: str
     nbytes: int
     skipped: bool = False
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

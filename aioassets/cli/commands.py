@@ -319,9 +319,9 @@ def _repaired_text(fetched: FetchedAsset) -> str:
 
 
 def _reused_text(fetched: FetchedAsset) -> str:
-    received, reused = human_bytes(fetched.received), human_bytes(fetched.reused)
-    total = human_bytes(fetched.received + fetched.reused)
-    return f"Downloaded {received} of {total} for {fetched.name}:{fetched.version}; {reused} reused from the cache."
+    downloaded, reused = human_bytes(fetched.downloaded), human_bytes(fetched.reused)
+    total = human_bytes(fetched.downloaded + fetched.reused)
+    return f"Downloaded {downloaded} of {total} for {fetched.name}:{fetched.version}; {reused} reused from the cache."
 
 
 def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
@@ -336,7 +336,7 @@ def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
         "version": fetched.version,
         "part": fetched.part,
         "from_cache": fetched.from_cache,
-        "received": fetched.received,
+        "downloaded": fetched.downloaded,
         "reused": fetched.reused,
         "verified": fetched.verified,
         "verified_by": list(fetched.verified_by),

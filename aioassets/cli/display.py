@@ -40,8 +40,8 @@ class Tally:
         files: the number of files to transfer.
         nbytes: the number of bytes to transfer; `None` if unknown.
         files_done: the number of files transferred so far.
-        nbytes_done: the number of bytes transferred or reused so far.
-        reused: the number of these bytes that were reused instead of transferred.
+        nbytes_done: the number of bytes transferred so far.
+        nbytes_reused: the number of bytes among them that weren't sent or received.
         finished: the version that was transferred; `None` until the transfer is complete.
         assets: the number of assets. If there are several, their files and bytes are added up.
     """
@@ -53,9 +53,15 @@ class Tally:
     nbytes: int | None = None
     files_done: int = 0
     nbytes_done: int = 0
-    reused: int = 0
+    nbytes_reused: int = 0
     finished: str | None = None
     assets: int = 1
+
+    @property
+    def reused_text(self) -> str:
+        """The number of bytes that weren't sent or received, as an addition to the number of files."""
+        how = "copied by the store" if self.verb == "Uploading" else "reused"
+        return f", {human_bytes(self.nbytes_reused)} {how}" if self.nbytes_reused else ""
 
     def receive(self, event: Event) -> None:
         """Process an event. Pass this method as a `Progress` callback."""
@@ -67,21 +73,15 @@ class Tally:
             case TransferStarted():  # repeated if a version number was lost to another push
                 self.transfer = f"{self.verb} {event.name}:{event.version}"
                 self.files, self.nbytes = event.files, event.nbytes
-                self.files_done = self.nbytes_done = self.reused = 0
+                self.files_done = self.nbytes_done = self.nbytes_reused = 0
             case BytesTransferred():
                 self.nbytes_done += event.nbytes
+                self.nbytes_reused += event.nbytes if event.reused else 0
             case FileTransferred():
                 self.files_done += 1
-                if event.skipped:
-                    self.nbytes_done += event.nbytes
-                    self.reused += event.nbytes
+                self.nbytes_done += event.nbytes if event.skipped else 0
             case TransferFinished():
                 self.finished = event.version
-
-    @property
-    def label(self) -> str:
-        """The label of the transfer, with what is reused."""
-        return f"{self.transfer}; {human_bytes(self.reused)} reused" if self.reused else f"{self.transfer}"
 
 
 @contextlib.asynccontextmanager
@@ -115,10 +115,10 @@ async def _draw_until_cancelled(tally: Tally) -> None:
             spinner.refresh()
             await anyio.sleep(INTERVAL)
     with bar:
-        task = bar.add_task(escaped(tally.label), total=tally.nbytes, files="")
+        task = bar.add_task(escaped(tally.transfer), total=tally.nbytes, files="")
         while True:
-            files = f"{tally.files_done:,}/{tally.files:,} files"
-            description = escaped(tally.label)
+            files = f"{tally.files_done:,}/{tally.files:,} files{tally.reused_text}"
+            description = escaped(tally.transfer)
             bar.update(task, description=description, completed=tally.nbytes_done, total=tally.nbytes, files=files)
             bar.refresh()
             await anyio.sleep(INTERVAL)

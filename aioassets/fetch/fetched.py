@@ -34,7 +34,7 @@ class FetchedAsset(os.PathLike[str]):
         manifest: the manifest of the version. Its `yanked` tells whether the version is yanked; for a cached version,
             whether it was when it was downloaded.
         repaired: the paths of damaged or missing cached files that were replaced.
-        received: the number of bytes that this fetch received from the store; 0 if `from_cache`.
+        downloaded: the number of bytes that this fetch received from the store; 0 if `from_cache`.
         reused: the size in bytes of the files that this fetch took from the cache instead: files of other versions, and
             those of this version that were cached before. 0 if `from_cache`.
     """
@@ -48,7 +48,7 @@ class FetchedAsset(os.PathLike[str]):
     verified_by: tuple[str, ...]
     manifest: Manifest = field(repr=False)
     repaired: tuple[str, ...] = ()
-    received: int = 0
+    downloaded: int = 0
     reused: int = 0
     _hold: Hold = field(default_factory=Hold, repr=False, compare=False)
 

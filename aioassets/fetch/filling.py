@@ -15,7 +15,7 @@ from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.reuse import Reuse
 from aioassets.fetch.staging import Staging
 from aioassets.model.files import FileEntry
-from aioassets.progress import FileTransferred
+from aioassets.progress import BytesTransferred, FileTransferred
 from aioassets.runtime.disk import reason
 from aioassets.runtime.threads import in_thread
 
@@ -65,7 +65,9 @@ class Filling:
         return await in_thread(DownloadPlan.of, plan.files, reuse.staged) if reuse.staged else plan
 
     def _report_reused(self, file: FileEntry) -> None:
-        self._report(FileTransferred(self._remote.name, file.path, file.size or 0, skipped=True))
+        nbytes = file.size or 0
+        self._report(BytesTransferred(self._remote.name, nbytes, reused=True))
+        self._report(FileTransferred(self._remote.name, file.path, nbytes, reused=True))
 
     async def _download(self, plan: DownloadPlan) -> None:
         remote, root = self._remote, str(self._staging.payload)

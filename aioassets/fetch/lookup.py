@@ -102,7 +102,7 @@ class CachedFiles:
         *,
         from_cache: bool,
         repaired: tuple[str, ...] = (),
-        received: int = 0,
+        downloaded: int = 0,
         reused: int = 0,
     ) -> FetchedAsset:
         """Return the result of a fetch of these files. Blocking."""
@@ -116,7 +116,7 @@ class CachedFiles:
             verified_by=self.manifest.verified_by,
             manifest=self.manifest,
             repaired=repaired,
-            received=received,
+            downloaded=downloaded,
             reused=reused,
             _hold=hold,
         )

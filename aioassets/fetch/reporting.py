@@ -23,13 +23,13 @@ class Reporter:
         self._progress = progress
         self._assets_dir = assets_dir
         self._errors: list[Exception] = []
-        self.received = 0
+        self.downloaded = 0
         """The number of bytes received from the store, including those of files that were read again."""
 
     def __call__(self, event: Event) -> None:
         """Pass an event to the callback."""
-        if isinstance(event, BytesTransferred):
-            self.received += event.nbytes
+        if isinstance(event, BytesTransferred) and not event.reused:
+            self.downloaded += event.nbytes
         try:
             self._progress(event)
         except Exception as error:

@@ -215,7 +215,7 @@ class Retrieval:
                     self._hold_on(entry),
                     from_cache=False,
                     repaired=self._repaired,
-                    received=self._report.received,
+                    downloaded=self._report.downloaded,
                     reused=self._reused_bytes,
                 )
             )

@@ -208,6 +208,8 @@ def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
         "version": "0.0",
         "part": "b",
         "from_cache": False,
+        "downloaded": 6,
+        "reused": 0,
         "verified": True,
         "verified_by": ["sha256"],
         "files": 1,
