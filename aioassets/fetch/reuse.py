@@ -25,7 +25,7 @@ from aioassets.runtime.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
-MAX_RECORDS: Final = 4
+MAX_RECORDS: Final = 3
 """Maximum number of records to read per fetch. Reading one of 20,000 files takes about 0.1 s of CPU time."""
 
 
