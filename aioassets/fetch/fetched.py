@@ -27,7 +27,7 @@ class FetchedAsset(os.PathLike[str]):
         name: the asset's name.
         version: the version that the spec resolved to.
         part: the part in the spec, or `None` for the whole version.
-        from_cache: whether it was already cached, so that nothing was downloaded.
+        from_cache: whether it was already cached.
         verified: whether every file was verified against a digest; `False` for versions pushed by modelkit.
         verified_by: the algorithms of these digests, strongest first: `sha256` for content that
             passed through aioassets, and one of the store's algorithms for content that the store copied.

@@ -72,6 +72,8 @@ def _is_copied(source: int, staged: int, file: FileEntry, *, may_copy: bool) -> 
         hash_range(digest, staged, 0, size)
     elif may_copy:
         _copy(source, staged, size, digest)
+    else:
+        return False
     return digest.hexdigest() == file.digests[SHA256]
 
 

@@ -66,8 +66,7 @@ class DiskSink:
 
             async def transfer(start: int) -> None:
                 stop = _range_end(start, file.size)
-                if path is None or not await _copy(reader, path, file.size, start, stop, descriptor):
-                    await _write_range(reader, file, start, stop, descriptor)
+                await _fill_range(reader, file, path, start, stop, descriptor)
                 hashing.complete(start)
 
             with unwrapped():
@@ -142,6 +141,14 @@ class _InOrderHash:
 
 def _range_end(start: int, size: int) -> int:
     return min(start + RANGE, size)
+
+
+async def _fill_range(
+    reader: FileReader, file: RemoteFile, path: str | None, start: int, stop: int, descriptor: int
+) -> None:
+    """Write a range of a new file: a copy from the object if that is a local file, else what the store sends."""
+    if path is None or not await _copy(reader, path, file.size, start, stop, descriptor):
+        await _write_range(reader, file, start, stop, descriptor)
 
 
 async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
