@@ -197,6 +197,19 @@ def test_fetch_names_the_files_that_it_repairs(invoke: Invoke, source: Path, arg
     assert invoke("fetch", "name", *args).err == ""
 
 
+def test_fetch_tells_what_it_reuses(invoke: Invoke, source: Path) -> None:
+    (source / "large").write_bytes(bytes(2_000_000))
+    invoke("new", source, "name", "--yes")
+    invoke("fetch", "name")
+    (source / "b").write_bytes(bytes(12_000))
+    invoke("update", source, "name", "--yes")
+    ran = invoke("fetch", "name", "--json")
+    assert (ran.document["downloaded"], ran.document["from_cache"]) == (12_000, False)
+    assert ran.document["reused"] == ran.document["size"] - 12_000
+    assert ran.err == "Downloaded 12.0 kB of 2.0 MB for name:0.1; 2.0 MB reused from the cache.\n"
+    assert invoke("fetch", "name").err == ""
+
+
 def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
     invoke("new", source, "name", "--yes", "-m", "hello", "--label", "stage=test", "--label", "empty=")
     document = invoke("fetch", "name[b]", "--json").document
