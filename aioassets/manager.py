@@ -10,7 +10,7 @@ from types import EllipsisType
 from typing import Any, Self
 
 from aioassets.drivers.protocol import Driver
-from aioassets.errors import InvalidSetting
+from aioassets.errors import InvalidSetting, UsageError
 from aioassets.fetch.cache import Cache
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.fetched import FetchedAsset
@@ -19,6 +19,7 @@ from aioassets.fetch.pinning import fetch_locked, lock_specs, read_lock
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
 from aioassets.model.aliases import AliasMove
+from aioassets.model.arguments import check_mapping
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
@@ -318,8 +319,10 @@ class AssetsManager:
 
         Raises:
             BulkUpdateError: if any push failed. It contains the results and the errors.
-            UsageError: if the message isn't a string, or the labels don't map non-empty strings to strings.
+            UsageError: if `assets` isn't a mapping, if the message isn't a string, or if the labels don't map non-empty
+                strings to strings.
         """
+        check_mapping(assets, "assets", "names to sources")
         requests = [
             PushRequest(
                 source=source,
@@ -1025,6 +1028,8 @@ class AssetsManager:
             AccessDenied: if a store denied access.
         """
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        if not isinstance(to, AssetsManager):
+            raise UsageError(f"Cannot copy to a value of type {type(to).__name__}: pass the target's AssetsManager.")
         options, report = CopyOptions(name, renumber, alias, dry_run), checked(progress)
 
         async def copy() -> CopyResult:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
-from aioassets.drivers import Location, local_folder, parse_boolean
+from aioassets.drivers import Location, local_folder, parse_boolean, parse_integer, parse_number
 from aioassets.drivers.spelling import check_assets_dir, check_edges
 from aioassets.errors import InvalidSetting
 from aioassets.model.arguments import is_encodable
@@ -38,8 +38,8 @@ _TEXTS: Final = {
 }
 """Environment variables for string settings: the name without its prefix `AIOASSETS_`, then names used by modelkit."""
 _PARSED: Final[Mapping[str, Callable[[str], Any]]] = {
-    **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), int),
-    **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), float),
+    **dict.fromkeys(("max_requests", "min_requests", "max_bytes"), parse_integer),
+    **dict.fromkeys(("connect_timeout", "read_timeout", "cleanup_timeout", "retry_for"), parse_number),
     "cache_limit": parse_size,
     **dict.fromkeys(("offline", "single_writer", "record_user", "record_host"), parse_boolean),
 }
@@ -75,8 +75,14 @@ _SECRET_USER: Final = re.compile(
 """Matches a user and password in a URL. A proxy URL may lack its scheme, and a password may contain any character."""
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
+def _check_number(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidSetting(f"{name} must be a number, not {type(value).__name__}.")
+    return value
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if not _check_number(name, value) > 0:
         raise InvalidSetting(f"{name} must be greater than zero, not {value}.")
 
 
@@ -155,7 +161,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             _check_positive(name, getattr(self, name))
-        if not self.retry_for >= 0:
+        if not _check_number("retry_for", self.retry_for) >= 0:
             raise InvalidSetting(f"retry_for must not be negative, but it is {self.retry_for}.")
         if self.min_requests > self.max_requests and self.min_requests != MIN_REQUESTS:
             raise InvalidSetting(

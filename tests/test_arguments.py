@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -140,6 +140,26 @@ async def test_limits_and_ages_have_the_right_types(manager: AssetsManager) -> N
 async def test_filters_of_a_listing_are_checked(manager: AssetsManager, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         await anext(manager.list_assets(**options))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda manager: manager.update_assets(["model"]), "assets must be a mapping of names to sources, not list"),
+        (lambda manager: manager.update_asset(".", "model", include="*.bin"), r"list of strings: write \['\*\.bin'\]"),
+        (lambda manager: manager.plan_create(".", "model", exclude=[1]), "exclude patterns must be a string, not int"),
+        (lambda manager: manager.fetch_assets(None), "specs must be a list of strings, not NoneType"),
+        (lambda manager: manager.lock_assets(3), "specs must be a list of strings, not int"),
+        (lambda manager: manager.sync_assets(3), "path or the text of a lock file, not int"),
+        (lambda manager: manager.copy_version("model:0.0", "./store"), "type str: pass the target's AssetsManager"),
+        (lambda manager: manager.cache.prune(unused_for="1d"), "unused_for must be a timedelta, not str"),
+    ],
+)
+async def test_each_argument_of_another_type_is_named(
+    manager: AssetsManager, call: Callable[[AssetsManager], Awaitable[Any]], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        await call(manager)
 
 
 def test_a_user_name_in_another_encoding_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 import aioassets.drivers
 
+pytestmark = pytest.mark.once
+
 PROJECT = Path(__file__).parent.parent
 PLUGIN = PROJECT / "examples" / "plugin"
 DOCUMENTED = (PROJECT / "docs" / "drivers.md").read_text(encoding="utf-8")
@@ -95,6 +97,7 @@ def test_built_in_schemes_can_not_be_replaced(installed: Path) -> None:
         AWS_SECRET_ACCESS_KEY="x",
         PYTHONWARNINGS="ignore",
         AIOASSETS_CONNECT_TIMEOUT="1",
+        AIOASSETS_RETRY_FOR="0s",
     )
     assert "loaded" not in ran.stdout
     assert "Failed to load" not in ran.stderr

@@ -72,6 +72,20 @@ def test_the_limit_of_the_cache_is_a_size_with_a_unit(text: str, expected: int) 
     assert resolve().cache_limit_bytes is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"retry_for": "60s"}, "retry_for must be a number, not str"),
+        ({"max_requests": True}, "max_requests must be a number, not bool"),
+        ({"storage_options": {"part_size": "5MiB"}}, "'5MiB' for the option part_size: it must be an integer"),
+        ({"storage_options": {"connect_timeout": "1s"}}, "'1s' for the option connect_timeout: it must be a number"),
+    ],
+)
+def test_a_number_of_another_type_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        AssetsManager("s3://bucket", **settings)
+
+
 @pytest.mark.parametrize("limit", [-1, "much", ""])
 def test_an_invalid_limit_of_the_cache_is_refused(limit: object) -> None:
     with pytest.raises(InvalidSetting, match="cache_limit"):

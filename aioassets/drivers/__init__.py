@@ -306,13 +306,37 @@ def _parsed(option: str, value: Any, annotation: str) -> Any:
     """Convert an option from the environment or the command line to its annotated type."""
     if not isinstance(value, str):
         return value
-    for kind, parse in (("bool", parse_boolean), ("int", int), ("float", float)):
+    for kind, parse in (("bool", parse_boolean), ("int", parse_integer), ("float", parse_number)):
         if kind in annotation:
             try:
                 return parse(value)
             except ValueError as error:
                 raise InvalidSetting(f"Invalid value {value!r} for the option {option}: {error}.") from None
     return value
+
+
+def parse_integer(text: str) -> int:
+    """Parse an integer.
+
+    Raises:
+        ValueError: the text isn't one.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it must be an integer") from None
+
+
+def parse_number(text: str) -> float:
+    """Parse a number.
+
+    Raises:
+        ValueError: the text isn't one.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("it must be a number") from None
 
 
 def parse_boolean(text: str) -> bool:

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from aioassets.errors import StoreUnsuitable
-from aioassets.runtime.disk import again_if_stale, open_making_folder, reason
+from aioassets.runtime.disk import UNLOCKABLE, again_if_stale, open_making_folder, reason
 
 STRIPES: Final = 64
 """The number of lock files. Each key always maps to the same file, and the files are never removed."""
 MOUNTS: Final = "/proc/self/mountinfo"
 """The file systems that the current process sees on Linux; see proc_pid_mountinfo(5)."""
 
-_UNSUPPORTED: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _REFUSED: Final = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 """Error numbers that mean that another descriptor holds the lock."""
 _NFS: Final = frozenset({"nolock", "local_lock=flock", "local_lock=all"})
@@ -136,7 +135,7 @@ class FolderLocks:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
-            if not (optional and error.errno in _UNSUPPORTED):
+            if not (optional and error.errno in UNLOCKABLE):
                 os.close(descriptor)
                 raise
         return descriptor
@@ -152,7 +151,7 @@ class FolderLocks:
         try:
             holds = again_if_stale(self._excludes)
         except OSError as error:
-            if error.errno not in _UNSUPPORTED:
+            if error.errno not in UNLOCKABLE:
                 raise
             raise self._unsuitable(f"locking a file failed: {reason(error)}") from error
         if not holds:

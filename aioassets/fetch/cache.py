@@ -86,12 +86,14 @@ class Cache:
             dry_run: whether to return the expected result without removing anything.
 
         Raises:
-            UsageError: if there is neither a limit nor `unused_for`.
+            UsageError: if there is neither a limit nor `unused_for`, or `unused_for` isn't a timedelta.
             InvalidSetting: if the limit is invalid.
             CacheError: if the assets directory can't be used.
             AccessDenied: if the file system denied access.
         """
         size = checked_size("limit", limit)
+        if not isinstance(unused_for, timedelta | None):
+            raise UsageError(f"unused_for must be a timedelta, not {type(unused_for).__name__}.")
         if size is None and unused_for is None:
             size = self._limit
         if size is None and unused_for is None:

@@ -15,7 +15,7 @@ from aioassets.fetch import directory, folding
 from aioassets.fetch.labels import file_label, version_label
 from aioassets.fetch.record import Record, RecordHead
 from aioassets.model.files import FileEntry
-from aioassets.runtime.disk import reason, write_atomically
+from aioassets.runtime.disk import UNLOCKABLE, reason, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -182,14 +182,16 @@ class CacheEntry:
     # Locking
 
     def try_lock(self) -> int | None:
-        """Try to take the lock. Return a descriptor to pass to `unlock`, or `None` if the lock is already held."""
+        """Try to take the lock. Return a descriptor to pass to `unlock`, or `None` if the lock is already held.
+
+        On a file system without locks, it is never held.
+        """
         path = self.lock_file
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_file_at(descriptor, path):
+                if not _lock(descriptor) or _is_file_at(descriptor, path):
                     return descriptor
             except BlockingIOError:
                 os.close(descriptor)
@@ -209,6 +211,17 @@ class CacheEntry:
 def new_suffix(kind: str) -> str:
     """Return a unique suffix for a staging folder, or for a payload that is outside its usual place or set aside."""
     return f"{kind}{secrets.token_hex(4)}"
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file. Return `False` if the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise
+        return False
+    return True
 
 
 def _is_file_at(descriptor: int, path: Path) -> bool:

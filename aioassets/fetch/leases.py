@@ -1,8 +1,9 @@
 """Leases, which keep the versions that a process uses from being evicted.
 
 A lease is an empty file next to the records of a version, whose name identifies its process. It is created before
-the version is looked up. When nothing refers to the lease any more, the file becomes the version's `.used` file,
-whose modification time is the time of the last use. If the fetch failed, the file is removed instead.
+the version is looked up, and removed when nothing refers to the lease any more. If the fetch succeeded, the
+modification time of the version's `.used` file then becomes the time of the last use. That file is created while the
+version is held, so that the end of a lease adds no file to a folder that the program may be deleting.
 
 Objects may be garbage-collected in any thread, including that of an event loop, so another thread ends the leases.
 """
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 RENEWED_EVERY: Final = 3600.0
 """Seconds between renewals of a lease. Other machines consider it dead after `usage.LEASE_LASTS`."""
 
-PRECISION: Final = 60.0
-"""Seconds by which the recorded time of the last use may be too early."""
 _UNHOLDABLE: Final = DENIED | {errno.ENOENT, errno.ENOTDIR}
 """Error numbers for folders that don't exist or can't be written to, in which nothing can be evicted either."""
 
@@ -49,7 +48,7 @@ class LeaseFile:
 
     Attributes:
         path: the path of the file.
-        used: the path that it is renamed to at the end, if the version was used.
+        used: the path of the file whose modification time is that of the last use.
         is_used: whether a fetch has returned the version.
         pid: the process that created it.
     """
@@ -58,13 +57,19 @@ class LeaseFile:
     used: str
     is_used: bool = False
     pid: int = field(default_factory=os.getpid)
-    _modified: float = field(default_factory=elapsed)
 
     def create(self) -> None:
         """Create the file unless it exists. Blocking."""
         if not self._is_writable():
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path)
-        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        _create(self.path)
+
+    def mark_used(self) -> None:
+        """Record that a fetch returns the version. Blocking."""
+        if not self.is_used:
+            self.is_used = True
+            with contextlib.suppress(OSError):
+                _create(self.used)
 
     def renew(self) -> None:
         """Update the modification time, and create the file again if it was deleted. Blocking."""
@@ -80,11 +85,15 @@ class LeaseFile:
             return
         with contextlib.suppress(OSError):  # for example, the version was deleted together with its lease
             if self.is_used:
-                if elapsed() - self._modified > PRECISION:
-                    os.utime(self.path)
-                os.replace(self.path, self.used)
-            else:
-                os.unlink(self.path)
+                self._record_use()
+            os.unlink(self.path)
+
+    def _record_use(self) -> None:
+        try:
+            os.utime(self.used)
+        except FileNotFoundError:  # an eviction of an earlier payload deleted it
+            os.utime(self.path)
+            os.replace(self.path, self.used)
 
     def _is_writable(self) -> bool:
         """Return whether the folder exists and can be written to, without an attempt to do so."""
@@ -106,7 +115,7 @@ class Lease:
 
 
 class Hold:
-    """A share in a lease. Copies within a process share it; a pickled copy holds nothing.
+    """A share in a lease. Copies within a process share it; a pickled copy holds nothing. Creating one blocks.
 
     Args:
         lease: the lease; `None` if the version can't be held because the assets directory is read-only.
@@ -117,7 +126,7 @@ class Hold:
     def __init__(self, lease: Lease | None = None) -> None:
         self._lease = lease
         if lease is not None:
-            lease.file.is_used = True
+            lease.file.mark_used()
 
     def release(self) -> None:
         """Give up the share. The lease ends with its last share."""
@@ -227,6 +236,10 @@ def _try_create(file: LeaseFile, label: str) -> bool:
             logger.warning("Cannot keep %s from being evicted while it is in use: %s", label, reason(error))
         return False
     return True
+
+
+def _create(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
 
 
 @functools.lru_cache(maxsize=1)

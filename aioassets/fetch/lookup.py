@@ -14,7 +14,7 @@ from aioassets.fetch.digests import verify_file
 from aioassets.fetch.directory import complete_versions, partial_versions
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.fetched import FetchedAsset
-from aioassets.fetch.leases import Hold
+from aioassets.fetch.leases import Hold, Lease
 from aioassets.fetch.origin import all_folders, folder_of
 from aioassets.fetch.record import Record
 from aioassets.fetch.remembered import LastTarget, RememberedAlias
@@ -98,7 +98,7 @@ class CachedFiles:
     def as_fetched(
         self,
         part: str | None,
-        hold: Hold,
+        lease: Lease | None,
         *,
         from_cache: bool,
         repaired: tuple[str, ...] = (),
@@ -118,7 +118,7 @@ class CachedFiles:
             repaired=repaired,
             downloaded=downloaded,
             reused=reused,
-            _hold=hold,
+            _hold=Hold(lease),
         )
 
 

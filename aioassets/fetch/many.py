@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from aioassets.errors import BulkFetchError, UsageError
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.model.arguments import check_list
 from aioassets.model.names import AssetSpec
 from aioassets.runtime.tasks import for_each
 
@@ -29,11 +30,10 @@ async def fetch_many(
         fetch: a function that fetches one of them.
 
     Raises:
-        UsageError: if `specs` is a single spec.
+        UsageError: if `specs` isn't a list.
         BulkFetchError: if any spec is invalid or can't be fetched. The others are fetched nevertheless.
     """
-    if isinstance(specs, str | AssetSpec):
-        raise UsageError(f"Pass a list of specs instead of {str(specs)!r}.")
+    check_list(specs, "specs")
     given = tuple(dict.fromkeys(specs))
     parsed: dict[Spec, AssetSpec] = {}
     failed: dict[Spec, Exception] = {}

@@ -10,6 +10,7 @@ from aioassets.errors import BulkError, BulkFetchError, NotFound, UsageError
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.many import ASSETS_AT_ONCE, fetch_each
 from aioassets.fetch.selection import Selection
+from aioassets.model.arguments import check_list
 from aioassets.model.lockfile import Lock, LockedAsset
 from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import VersioningScheme
@@ -24,11 +25,10 @@ async def lock_specs(store: AssetStore, scheme: VersioningScheme, specs: Iterabl
     """Resolve specs concurrently, and pin each to the version that it refers to now.
 
     Raises:
-        UsageError: if `specs` is a single spec.
+        UsageError: if `specs` isn't a list.
         BulkError: if any spec is invalid or doesn't refer to a version.
     """
-    if isinstance(specs, str | AssetSpec):
-        raise UsageError(f"Pass a list of specs instead of {str(specs)!r}.")
+    check_list(specs, "specs")
     locked: dict[AssetSpec, LockedAsset] = {}
     failed: dict[str, Exception] = {}
 
@@ -69,13 +69,16 @@ async def read_lock(source: str | os.PathLike[str]) -> Lock:
     """Parse a lock, given as a text or as the path of a file. A string without a line break is a path.
 
     Raises:
-        UsageError: if it isn't a valid lock.
+        UsageError: if it isn't a valid lock, or neither a text nor a path.
         NotFound: if the file doesn't exist.
         AccessDenied: if the file can't be read.
     """
     if isinstance(source, str) and "\n" in source:
         return Lock.parse(source, "the lock")
-    path = os.fspath(source)
+    try:
+        path = os.fspath(source)
+    except TypeError:
+        raise UsageError(f"Pass the path or the text of a lock file, not {type(source).__name__}.") from None
     return Lock.parse(await in_thread(read_text, path, "Write it with `aioassets lock`."), path)
 
 

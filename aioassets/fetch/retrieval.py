@@ -19,7 +19,7 @@ from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.eviction import undo_evictions
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.filling import Filling
-from aioassets.fetch.leases import Hold, Lease, hold, settle
+from aioassets.fetch.leases import Lease, hold, settle
 from aioassets.fetch.lookup import CachedFiles, Lookup
 from aioassets.fetch.owners import remove
 from aioassets.fetch.placement import Placement
@@ -158,7 +158,7 @@ class Retrieval:
         problem = found.first_problem(verify=self._verify)
         if problem is None:
             self._warn_if_known_yanked(version, found.manifest)
-            return found.as_fetched(self._spec.part, self._hold_on(found.entry), from_cache=True)
+            return found.as_fetched(self._spec.part, self._leases.get(found.entry), from_cache=True)
         if self._context.store is None:
             raise problem
         self._damaged, self._problem = found, problem
@@ -175,9 +175,6 @@ class Retrieval:
             if self._leases[entry] is not None:
                 undo_evictions(entry)
         return self._lookup.find(version)
-
-    def _hold_on(self, entry: CacheEntry) -> Hold:
-        return Hold(self._leases.get(entry))
 
     def _secure(self, entry: CacheEntry) -> None:
         """Keep the files that will be placed from being evicted. Blocking."""
@@ -203,7 +200,7 @@ class Retrieval:
             if not (self._force or self._damaged) and await in_thread(adopt, entry, record):
                 found = CachedFiles(entry, entry.payload, record, selection)
                 return await in_thread(
-                    partial(found.as_fetched, self._spec.part, self._hold_on(entry), from_cache=True)
+                    partial(found.as_fetched, self._spec.part, self._leases.get(entry), from_cache=True)
                 )
             await self._fill_unless_deleted(remote, staging)
             root = await in_thread(self._place, staging, is_whole)
@@ -212,7 +209,7 @@ class Retrieval:
                 partial(
                     placed.as_fetched,
                     self._spec.part,
-                    self._hold_on(entry),
+                    self._leases.get(entry),
                     from_cache=False,
                     repaired=self._repaired,
                     downloaded=self._report.downloaded,

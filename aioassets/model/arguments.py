@@ -5,7 +5,7 @@ Each function raises a `UsageError` that names the argument.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aioassets.errors import UsageError
@@ -47,14 +47,36 @@ def check_labels(value: Any) -> dict[str, str]:
     """Return a copy of the labels if they are a mapping of non-empty strings to strings. `None` means no labels."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
-        raise UsageError(f"The labels must be a mapping of strings to strings, not {type(value).__name__}.")
+    check_mapping(value, "labels", "strings to strings")
     for key, text in value.items():
         check_text(key, "key of a label")
         if not key:
             raise UsageError("The key of a label must not be empty.")
         check_text(text, f"label {quoted(key)}")
     return dict(value)
+
+
+def check_mapping(value: Any, what: str, items: str) -> None:
+    """Check that a value is a mapping. Describe its items for the error, such as `names to sources`."""
+    if not isinstance(value, Mapping):
+        raise UsageError(f"The {what} must be a mapping of {items}, not {type(value).__name__}.")
+
+
+def check_list(value: Any, what: str) -> None:
+    """Check that a value can be iterated over and isn't a single string."""
+    if isinstance(value, str):
+        raise UsageError(f"The {what} must be a list of strings: write [{quoted(value)}].")
+    if not isinstance(value, Iterable):
+        raise UsageError(f"The {what} must be a list of strings, not {type(value).__name__}.")
+
+
+def check_texts(value: Any, what: str) -> tuple[str, ...]:
+    """Return the strings in a list of strings that can be encoded in UTF-8."""
+    check_list(value, what)
+    texts = tuple(value)
+    for text in texts:
+        check_text(text, f"item of the {what}")
+    return texts
 
 
 def check_count(value: Any, what: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aioassets.model.arguments import check_labels, check_optional_text
+from aioassets.model.arguments import check_labels, check_optional_text, check_texts
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump
 from aioassets.push.scan import Tree
@@ -32,7 +32,7 @@ class PushRequest:
         if_changed: whether to publish nothing if the latest version has the same content.
 
     Raises:
-        UsageError: if the message or a label isn't valid text.
+        UsageError: if the message, a label or a pattern isn't valid text.
     """
 
     source: str | os.PathLike[str]
@@ -49,6 +49,8 @@ class PushRequest:
     def __post_init__(self) -> None:
         check_optional_text(self.message, "message")
         object.__setattr__(self, "labels", check_labels(self.labels))
+        object.__setattr__(self, "include", check_texts(self.include, "include patterns"))
+        object.__setattr__(self, "exclude", check_texts(self.exclude, "exclude patterns"))
 
     def operation_for(self, *, exists: bool) -> str:
         """Return the requested operation. If there is none, choose it depending on whether the asset exists."""

@@ -20,6 +20,8 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers for a full disk or an exceeded quota."""
 DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers for denied permissions."""
+UNLOCKABLE: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+"""Error numbers of `flock` for a file system that has no locks."""
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """Flags for opening a file for reading without blocking, even if it has been replaced by a pipe or terminal."""
 STALE_TRIES: Final = 3

@@ -22,6 +22,8 @@ from tools.withdrawals import check
 from aioassets import AssetExists, AssetNotFound, AssetsManager, Driver, VersionDeleted, VersionNotFound
 from aioassets.model.index import Fence
 
+pytestmark = pytest.mark.once
+
 VICTIM = Path(__file__).with_name("victim.py")
 TESTS = VICTIM.parents[1]
 PATIENCE = 60

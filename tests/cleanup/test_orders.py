@@ -6,6 +6,8 @@ import pytest
 from cleanup import orders
 from cleanup.orders import Process, State, at, problems
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("operations", [1, 2, 3])
 def test_no_interleaving_breaks_a_promise(operations: int) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 Limited = Callable[..., "subprocess.CompletedProcess[str]"]
 
 USER = 50_000 + os.getpid() % 10_000

@@ -410,6 +410,7 @@ def answers(draw: st.DrawFn) -> bytes:
     return http(draw(STATUSES), headers, body.encode("utf-8", "surrogateescape"))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_response_ends_in_a_result_or_an_error_of_this_package(kind: str) -> None:
     """For more examples: `pytest --hypothesis-profile=thorough`."""

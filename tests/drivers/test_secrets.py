@@ -249,6 +249,7 @@ async def answering(failure: Fault) -> AsyncIterator[Relay]:
         yield relay
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_error_shows_a_secret_whatever_a_store_responds(kind: str, tmp_path: Path, shown: Shown) -> None:
     """Neither the error nor its causes contain one."""
@@ -331,6 +332,7 @@ def made(bucket: str, **options: object) -> Driver:
     return make_driver(Location.parse(bucket), dispatcher=Dispatcher(), options=options)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("make", SETTINGS)
 def test_invalid_settings_are_not_shown(make: Callable[[], object], shown: Shown) -> None:
     """The error is one sentence that doesn't quote them."""

@@ -339,6 +339,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("locks", ["hold", "always succeed"])
 async def test_eight_processes_keep_what_they_hold_and_the_limit(tmp_path: Path, locks: str) -> None:
     async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache") as manager:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
@@ -317,24 +318,29 @@ async def test_other_disk_errors_name_their_cause(
     assert (await manager.fetch_asset("model")).path.read_text() == "b"
 
 
-async def test_a_file_system_without_locks_is_named_in_the_error(
-    memory: MemoryDriver, make_manager: ManagerFactory, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+async def test_a_cache_needs_no_locks_but_a_store_does(
+    memory: MemoryDriver,
+    make_manager: ManagerFactory,
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
 ) -> None:
     """Some network file systems have none."""
 
     def refuse(*args: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", refuse)
     manager = make_manager(memory)
     await manager.create_asset(files("a"), "model")
-    with pytest.raises(
-        CacheError, match="No locks available; the file system does not support locks; use another folder"
-    ):
-        await manager.fetch_asset("model")
-    with pytest.raises(
-        StoreError, match="No locks available; the file system does not support locks; use another folder"
-    ):
+    fetched = await asyncio.gather(*[make_manager(memory).fetch_asset("model") for _ in range(2)])
+    assert [each.path.read_text() for each in fetched] == ["a", "a"]
+    await manager.fetch_asset("model", force_download=True)
+    await manager.cache.prune(limit="1TB")
+    assert not list(tmp_path.rglob("*.lock"))
+    with pytest.raises(StoreError, match=f"{os.strerror(number)}; the file system does not support"):
         await make_manager(LocalDriver(tmp_path / "store")).create_asset(files("a"), "model")
 
 

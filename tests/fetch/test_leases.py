@@ -113,10 +113,7 @@ async def test_a_failed_fetch_leaves_no_lease(manager: AssetsManager, memory: Me
     assert not list((tmp_path / "cache").rglob("0.0*"))
 
 
-async def test_the_end_of_a_lease_is_the_last_use(
-    manager: AssetsManager, entry: Callable[[], CacheEntry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aioassets.fetch.leases.PRECISION", -1.0)
+async def test_the_end_of_a_lease_is_the_last_use(manager: AssetsManager, entry: Callable[[], CacheEntry]) -> None:
     fetched = await manager.fetch_asset("model:0.0")
     old = time.time() - DAY
     for path in entry().record_file.parent.iterdir():
@@ -126,6 +123,27 @@ async def test_the_end_of_a_lease_is_the_last_use(
     del fetched
     (cached,) = await manager.cache.list()
     assert cached.last_used.timestamp() > old + DAY / 2
+    assert lease_files(entry()) == []
+
+
+async def test_the_end_of_a_lease_adds_no_file(manager: AssetsManager, entry: Callable[[], CacheEntry]) -> None:
+    """Otherwise, a program that deletes its cache could find the folder not empty."""
+    fetched = await manager.fetch_asset("model:0.0")
+    before = set(entry().record_file.parent.iterdir())
+    (lease,) = lease_files(entry())
+    del fetched
+    await to_thread.run_sync(leases.settle)
+    assert set(entry().record_file.parent.iterdir()) == before - {lease}
+
+
+async def test_a_use_is_recorded_after_an_eviction_deleted_the_file(
+    manager: AssetsManager, entry: Callable[[], CacheEntry]
+) -> None:
+    fetched = await manager.fetch_asset("model:0.0")
+    entry().own_path(".used").unlink()
+    del fetched
+    await to_thread.run_sync(leases.settle)
+    assert entry().own_path(".used").exists()
     assert lease_files(entry()) == []
 
 

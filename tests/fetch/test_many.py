@@ -92,7 +92,7 @@ async def test_offline_it_serves_what_is_cached(
 
 async def test_a_single_spec_is_refused(memory: MemoryDriver, make_manager: ManagerFactory) -> None:
     """Its characters would be taken for specs."""
-    with pytest.raises(UsageError, match="Pass a list of specs instead of 'model'"):
+    with pytest.raises(UsageError, match=r"must be a list of strings: write \['model'\]"):
         await make_manager(memory).fetch_assets("model")
 
 

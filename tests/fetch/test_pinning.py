@@ -163,7 +163,7 @@ class TestErrors:
         }
 
     async def test_a_single_spec_is_refused(self, memory: MemoryDriver, make_manager: ManagerFactory) -> None:
-        with pytest.raises(UsageError, match="Pass a list of specs instead of 'model'"):
+        with pytest.raises(UsageError, match=r"must be a list of strings: write \['model'\]"):
             await make_manager(memory).lock_assets("model")
 
     async def test_a_lock_file_that_cannot_be_read_is_one_error(

@@ -235,6 +235,7 @@ def test_a_payload_that_was_moved_but_not_recorded_is_hashed_before_it_is_served
 # Interleavings, as on file systems whose locks are always granted
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("former", [None, "old", "new"])
 def test_two_fetches_that_hold_one_lock_end_with_a_complete_version_in_any_order(
     tmp_path: Path, on_change: Callable[..., None], former: str | None

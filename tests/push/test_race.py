@@ -14,6 +14,8 @@ from tools.inspection import contents
 
 from aioassets import AssetExists, AssetsManager, Driver
 
+pytestmark = pytest.mark.once
+
 RACER = Path(__file__).with_name("racer.py")
 
 

@@ -14,6 +14,8 @@ from simulation.mutations import MUTATIONS, Mutation, MutationError, Patch, muta
 from simulation.runner import TESTS, broken_by, try_mutations
 from simulation.schedule import Style
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(aioassets.__file__).parent
 BATCHES = [
     *((Style.MIXED, range(start, start + 40)) for start in range(0, 480, 40)),

@@ -13,6 +13,8 @@ from tools.factories import Files, ManagerFactory
 
 from aioassets import AliasMoved, AliasNotFound, AssetsManager, Driver, VersionNotFound
 
+pytestmark = pytest.mark.once
+
 RACER = Path(__file__).with_name("alias_racer.py")
 PROCESSES = 8
 MOVES = 5
