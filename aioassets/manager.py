@@ -447,11 +447,12 @@ class AssetsManager:
     ) -> FetchedAsset:
         """Download a version, or a part of it, to the local cache unless it is already there.
 
-        No network access is needed if the spec gives an exact version that is cached completely.
+        No network access is needed if the spec gives an exact version that is cached completely. Files that another
+        cached version of the asset contains are copied from there and verified, instead of being downloaded.
 
         Args:
             spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
-            force_download: whether to download cached files again, and replace those that differ.
+            force_download: whether to download all files, and replace cached ones that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
             offline: whether to use only cached versions; `None` to use the manager's setting.

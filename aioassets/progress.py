@@ -32,7 +32,7 @@ class BytesTransferred:
     Attributes:
         name: the asset's name.
         nbytes: the number of bytes transferred since the last event; negative if a file has to be transferred again.
-        reused: whether they weren't sent or received, because the store copied them.
+        reused: whether they weren't sent or received, because another version has them.
     """
 
     name: str
@@ -49,7 +49,7 @@ class FileTransferred:
         path: the file's path relative to the asset; empty for a file asset.
         nbytes: the file's size in bytes.
         skipped: whether the file was already in place and wasn't transferred.
-        reused: whether its content wasn't sent or received, because the store copied it.
+        reused: whether its content wasn't sent or received, because another version has it.
     """
 
     name: str

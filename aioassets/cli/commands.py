@@ -22,6 +22,7 @@ from aioassets.cli.tables import (
     no_versions_text,
     print_assets,
 )
+from aioassets.cli.units import human_bytes
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.selection import Selection
 from aioassets.fetch.verify import Verification
@@ -111,9 +112,11 @@ async def fetch(
 
 
 def report_fetched(fetched: FetchedAsset) -> None:
-    """Report repaired files, and files that were not verified by SHA-256."""
+    """Report repaired and reused files, and files that were not verified by SHA-256."""
     if fetched.repaired:
         echo_err(_repaired_text(fetched))
+    elif fetched.reused:
+        echo_err(_reused_text(fetched))
     if not fetched.verified:
         echo_err(
             f"{fetched.name}:{fetched.version} was not verified: its manifest has no digests that aioassets supports."
@@ -316,7 +319,13 @@ def _repaired_text(fetched: FetchedAsset) -> str:
     paths = [path for path in fetched.repaired if path]
     named = ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
     label = f"{fetched.name}:{fetched.version}"
-    return f"Repaired {label} in the cache: downloaded {named or 'it'} again (damaged or missing)."
+    return f"Repaired {label} in the cache: replaced {named or 'it'} (damaged or missing)."
+
+
+def _reused_text(fetched: FetchedAsset) -> str:
+    downloaded, reused = human_bytes(fetched.downloaded), human_bytes(fetched.reused)
+    total = human_bytes(fetched.downloaded + fetched.reused)
+    return f"Downloaded {downloaded} of {total} for {fetched.name}:{fetched.version}; {reused} reused from the cache."
 
 
 def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
@@ -331,6 +340,8 @@ def fetch_json(fetched: FetchedAsset) -> dict[str, Any]:
         "version": fetched.version,
         "part": fetched.part,
         "from_cache": fetched.from_cache,
+        "downloaded": fetched.downloaded,
+        "reused": fetched.reused,
         "verified": fetched.verified,
         "verified_by": list(fetched.verified_by),
         "files": len(files),

@@ -59,8 +59,9 @@ class Tally:
 
     @property
     def reused_text(self) -> str:
-        """The number of bytes that the store copied, as an addition to the number of files."""
-        return f", {human_bytes(self.nbytes_reused)} copied by the store" if self.nbytes_reused else ""
+        """The number of bytes that weren't sent or received, as an addition to the number of files."""
+        how = "copied by the store" if self.verb == "Uploading" else "reused"
+        return f", {human_bytes(self.nbytes_reused)} {how}" if self.nbytes_reused else ""
 
     def receive(self, event: Event) -> None:
         """Process an event. Pass this method as a `Progress` callback."""

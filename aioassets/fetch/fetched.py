@@ -27,13 +27,16 @@ class FetchedAsset(os.PathLike[str]):
         name: the asset's name.
         version: the version that the spec resolved to.
         part: the part in the spec, or `None` for the whole version.
-        from_cache: whether it was already cached, so that nothing was downloaded.
+        from_cache: whether it was already cached.
         verified: whether every file was verified against a digest; `False` for versions pushed by modelkit.
         verified_by: the algorithms of these digests, strongest first: `sha256` for content that
             passed through aioassets, and one of the store's algorithms for content that the store copied.
         manifest: the manifest of the version. Its `yanked` tells whether the version is yanked; for a cached version,
             whether it was when it was downloaded.
-        repaired: the paths of damaged or missing cached files that were downloaded again.
+        repaired: the paths of damaged or missing cached files that were replaced.
+        downloaded: the number of bytes that this fetch received from the store; 0 if `from_cache`.
+        reused: the size in bytes of the files that this fetch took from the cache instead: files of other versions, and
+            those of this version that were cached before. 0 if `from_cache`.
     """
 
     path: Path
@@ -45,6 +48,8 @@ class FetchedAsset(os.PathLike[str]):
     verified_by: tuple[str, ...]
     manifest: Manifest = field(repr=False)
     repaired: tuple[str, ...] = ()
+    downloaded: int = 0
+    reused: int = 0
     _hold: Hold = field(default_factory=Hold, repr=False, compare=False)
 
     def close(self) -> None:

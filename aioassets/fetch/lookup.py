@@ -96,7 +96,14 @@ class CachedFiles:
         return is_other or (recorded_at is not None and found.st_mtime_ns > recorded_at)
 
     def as_fetched(
-        self, part: str | None, lease: Lease | None, *, from_cache: bool, repaired: tuple[str, ...] = ()
+        self,
+        part: str | None,
+        lease: Lease | None,
+        *,
+        from_cache: bool,
+        repaired: tuple[str, ...] = (),
+        downloaded: int = 0,
+        reused: int = 0,
     ) -> FetchedAsset:
         """Return the result of a fetch of these files. Blocking."""
         return FetchedAsset(
@@ -109,6 +116,8 @@ class CachedFiles:
             verified_by=self.manifest.verified_by,
             manifest=self.manifest,
             repaired=repaired,
+            downloaded=downloaded,
+            reused=reused,
             _hold=Hold(lease),
         )
 

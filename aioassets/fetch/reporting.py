@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aioassets.errors import CacheError
-from aioassets.progress import Event, Progress, TransferFinished, TransferStarted
+from aioassets.progress import BytesTransferred, Event, Progress, TransferFinished, TransferStarted
 from aioassets.runtime.disk import DENIED, denied, reason
 
 
@@ -23,9 +23,13 @@ class Reporter:
         self._progress = progress
         self._assets_dir = assets_dir
         self._errors: list[Exception] = []
+        self.downloaded = 0
+        """The number of bytes received from the store, including those of files that were read again."""
 
     def __call__(self, event: Event) -> None:
         """Pass an event to the callback."""
+        if isinstance(event, BytesTransferred) and not event.reused:
+            self.downloaded += event.nbytes
         try:
             self._progress(event)
         except Exception as error:

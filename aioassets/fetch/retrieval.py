@@ -15,17 +15,15 @@ import anyio
 from aioassets.errors import CacheError, IntegrityError, InvalidSetting, VersionDeleted, VersionYanked
 from aioassets.fetch.adoption import adopt
 from aioassets.fetch.context import FetchContext
-from aioassets.fetch.download import download
 from aioassets.fetch.entry import CacheEntry
 from aioassets.fetch.eviction import undo_evictions
 from aioassets.fetch.fetched import FetchedAsset
+from aioassets.fetch.filling import Filling
 from aioassets.fetch.leases import Lease, hold, settle
 from aioassets.fetch.lookup import CachedFiles, Lookup
 from aioassets.fetch.owners import remove
 from aioassets.fetch.placement import Placement
 from aioassets.fetch.plan import DownloadPlan
-from aioassets.fetch.pruning import enforce, pruning
-from aioassets.fetch.reader import FileReader
 from aioassets.fetch.record import Record
 from aioassets.fetch.remote import RemoteVersion
 from aioassets.fetch.reporting import Reporter
@@ -37,7 +35,6 @@ from aioassets.fetch.verify import Verification, check_cached, check_stored
 from aioassets.model.manifest import Manifest
 from aioassets.model.names import AssetSpec
 from aioassets.progress import Progress
-from aioassets.runtime.disk import reason
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import T
 from aioassets.runtime.threads import in_thread
@@ -84,6 +81,7 @@ class Retrieval:
         self._damaged: CachedFiles | None = None
         self._problem: IntegrityError | None = None
         self._repaired: tuple[str, ...] = ()
+        self._reused_bytes = 0
 
     async def run(self) -> FetchedAsset:
         """Fetch the version. See `AssetsManager.fetch_asset`."""
@@ -215,6 +213,8 @@ class Retrieval:
                     self._leases.get(entry),
                     from_cache=False,
                     repaired=self._repaired,
+                    downloaded=self._report.downloaded,
+                    reused=self._reused_bytes,
                 )
             )
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
@@ -234,31 +234,11 @@ class Retrieval:
             raise
 
     async def _fill(self, remote: RemoteVersion, staging: Staging) -> None:
-        """Download all missing files into the staging folder."""
+        """Stage all files."""
         plan = await in_thread(self._prepare, staging)
-        if plan.nbytes is None:
-            remote = await remote.with_sizes()
-        await self._make_room(staging, plan, remote)
-        reader = FileReader(remote.store.driver, remote.name, self._report)
-        with self._report.transfer(remote.name, remote.version, len(plan.files), plan.nbytes):
-            await download(reader, plan.files, remote.file, str(staging.payload), at_once=remote.store.files_at_once)
-
-    async def _make_room(self, staging: Staging, plan: DownloadPlan, remote: RemoteVersion) -> None:
-        """Evict other versions until the download fits into the cache's limit, and check the free space."""
-        nbytes = plan.nbytes
-        if nbytes is None:
-            nbytes = await in_thread(lambda: sum(map(remote.size_of, plan.files)))
-        if self._context.limit is not None:
-            await self._enforce(self._context.limit, staging, nbytes)
-        await in_thread(staging.check_free_space, nbytes)
-
-    async def _enforce(self, limit: int, staging: Staging, nbytes: int) -> None:
-        try:
-            await in_thread(staging.reserve, nbytes)
-            async with pruning(self._context.assets_dir, self._context.locks, self._context.sleep):
-                await in_thread(enforce, self._context.assets_dir, limit)
-        except OSError as error:  # for example, the folder of another store isn't readable
-            logger.warning("Cannot enforce the limit of the cache in %r: %s", str(error.filename), reason(error))
+        filling = Filling(self._context, staging, remote, self._report)
+        downloaded = await filling.run(plan, may_reuse=not self._force)
+        self._reused_bytes = (staging.selection.files.total or 0) - (downloaded or 0)
 
     def _prepare(self, staging: Staging) -> DownloadPlan:
         staging.prepare()

@@ -20,7 +20,7 @@ from aioassets.model.digests import Hash, best_of
 from aioassets.model.files import FileEntry
 from aioassets.runtime.batches import SMALL, in_batch
 from aioassets.runtime.digests import hash_range
-from aioassets.runtime.disk import READING, copy_range, write_all_at, write_at
+from aioassets.runtime.disk import READING, copy_range, create_file, write_all_at, write_at
 from aioassets.runtime.tasks import for_each, unwrapped
 from aioassets.runtime.threads import in_thread, opened
 
@@ -60,14 +60,13 @@ class DiskSink:
 
     async def _large(self, reader: FileReader, file: RemoteFile) -> str:
         """Write ranges in parallel and hash them in order, reading from the page cache."""
-        async with opened(partial(_create, self.target, file.entry.executable)) as descriptor:
+        async with opened(partial(create_file, self.target, executable=file.entry.executable)) as descriptor:
             hashing = _InOrderHash(descriptor, file.size, hash_for(file.entry))
             path = reader.driver.local_path(file.key) if file.revision is None else None
 
             async def transfer(start: int) -> None:
                 stop = _range_end(start, file.size)
-                if path is None or not await _copy(reader, path, file.size, start, stop, descriptor):
-                    await _write_range(reader, file, start, stop, descriptor)
+                await _fill_range(reader, file, path, start, stop, descriptor)
                 hashing.complete(start)
 
             with unwrapped():
@@ -144,6 +143,14 @@ def _range_end(start: int, size: int) -> int:
     return min(start + RANGE, size)
 
 
+async def _fill_range(
+    reader: FileReader, file: RemoteFile, path: str | None, start: int, stop: int, descriptor: int
+) -> None:
+    """Write a range of a new file: a copy from the object if that is a local file, else what the store sends."""
+    if path is None or not await _copy(reader, path, file.size, start, stop, descriptor):
+        await _write_range(reader, file, start, stop, descriptor)
+
+
 async def _copy(reader: FileReader, path: str, size: int, start: int, stop: int, descriptor: int) -> bool:
     """Copy a range from an object that is a local file. Return `False` if the driver must read the range instead."""
     copied = await in_thread(_copy_range_of, path, size, start, stop, descriptor)
@@ -179,12 +186,8 @@ def _copy_range_of(path: str, size: int, start: int, stop: int, target: int) -> 
         os.close(source)
 
 
-def _create(path: str, executable: bool) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
-
-
 def _write_new(path: str, data: bytes, entry: FileEntry) -> str:
-    descriptor = _create(path, entry.executable)
+    descriptor = create_file(path, executable=entry.executable)
     try:
         write_at(descriptor, data, 0)
     finally:

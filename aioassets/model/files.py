@@ -263,6 +263,11 @@ class FileTable(Table[FileEntry]):
         return self._digests == digests
 
     @property
+    def sha256s(self) -> Iterator[str | None]:
+        """The SHA-256 digests of the files, with `None` for each unknown one."""
+        return (self._digests[number].get(SHA256) for number in range(len(self)))
+
+    @property
     def total(self) -> int | None:
         """The total size in bytes, or `None` if any size is unknown."""
         return None if _UNKNOWN in self._sizes else sum(self._sizes)

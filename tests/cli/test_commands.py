@@ -195,9 +195,22 @@ def test_fetch_names_the_files_that_it_repairs(invoke: Invoke, source: Path, arg
     path = Path(invoke("fetch", "name").out.strip())
     (path / "b").write_bytes(b"damage")
     ran = invoke("fetch", "name", *args)
-    assert ran.err == "Repaired name:0.0 in the cache: downloaded 'b' again (damaged or missing).\n"
+    assert ran.err == "Repaired name:0.0 in the cache: replaced 'b' (damaged or missing).\n"
     assert Path(ran.out.strip()) == path
     assert invoke("fetch", "name", *args).err == ""
+
+
+def test_fetch_tells_what_it_reuses(invoke: Invoke, source: Path) -> None:
+    (source / "large").write_bytes(bytes(2_000_000))
+    invoke("new", source, "name", "--yes")
+    invoke("fetch", "name")
+    (source / "b").write_bytes(bytes(12_000))
+    invoke("update", source, "name", "--yes")
+    ran = invoke("fetch", "name", "--json")
+    assert (ran.document["downloaded"], ran.document["from_cache"]) == (12_000, False)
+    assert ran.document["reused"] == ran.document["size"] - 12_000
+    assert ran.err == "Downloaded 12.0 kB of 2.0 MB for name:0.1; 2.0 MB reused from the cache.\n"
+    assert invoke("fetch", "name").err == ""
 
 
 def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
@@ -211,6 +224,8 @@ def test_fetch_prints_json(invoke: Invoke, source: Path) -> None:
         "version": "0.0",
         "part": "b",
         "from_cache": False,
+        "downloaded": 6,
+        "reused": 0,
         "verified": True,
         "verified_by": ["sha256"],
         "files": 1,

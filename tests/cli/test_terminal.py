@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from aioassets import BytesTransferred, TransferStarted
+from aioassets.cli.display import Tally
+
 Invoke = Callable[..., Any]
 Listed = Callable[..., None]
 OnTerminal = Callable[..., Any]
@@ -129,6 +132,15 @@ def test_ctrl_c_during_an_upload_leaves_a_clean_terminal(
     show_cursor, erase_line = "\x1b[?25h", "\x1b[2K"
     assert show_cursor in ran.err.rpartition("\x1b[?25l")[2]
     assert ran.err.rpartition(erase_line)[2] == "Interrupted.\r\n"
+
+
+def test_the_display_tells_how_many_bytes_are_reused() -> None:
+    tally = Tally("Resolving name", "Downloading")
+    for event in (TransferStarted("name", "0.1", 2, 12_000), BytesTransferred("name", 2000)):
+        tally.receive(event)
+    assert tally.reused_text == ""
+    tally.receive(BytesTransferred("name", 10_000, reused=True))
+    assert (tally.reused_text, tally.nbytes_done) == (", 10.0 kB reused", 12_000)
 
 
 def test_list_prints_a_table_on_a_terminal(on_terminal: OnTerminal, listed: Listed) -> None:

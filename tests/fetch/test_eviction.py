@@ -28,6 +28,8 @@ from aioassets.runtime.threads import without_threads
 
 pytestmark = pytest.mark.once
 
+TEXT: Final = "text" * 1000
+"""Content of each file, which is worth reading a record to reuse it."""
 EVICTION: Final = 6
 """System calls of an eviction until the payload is gone: mkdir, rename, listdir, open, rename, unlink."""
 STEPS: Final = ("rename", "replace", "link", "mkdir", "unlink", "rmdir", "open", "listdir")
@@ -110,7 +112,7 @@ class Model:
         names = [name for name in self._names if fetched.part is None or name.startswith(fetched.part)]
         root = fetched.path if fetched.part is None else fetched.path.parent
         paths = (root / name if name else root for name in names)
-        return [path.read_text() for path in paths if path.is_file()] == ["text"] * len(names)
+        return [path.read_text() for path in paths if path.is_file()] == [TEXT] * len(names)
 
     def is_cached(self) -> bool:
         """Return whether the version is cached, which fetching it offline shows."""
@@ -126,16 +128,17 @@ class Model:
 
 @pytest.fixture(params=["directory", "file"])
 def make_model(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Model]:
-    """Return a function that makes caches that contain `model:0.0`, which nothing holds."""
+    """Return a function that makes caches that contain `model:0.0`, which nothing holds. Version 0.1 is equal to it."""
     names = ("a", "sub/b") if request.param == "directory" else ("",)
     for name in names:
         path = tmp_path / "source" / name if name else tmp_path / "source"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("text")
+        path.write_text(TEXT)
 
     async def push() -> None:
         async with AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache", single_writer=True) as manager:
             await manager.create_asset(tmp_path / "source", "model")
+            await manager.update_asset(tmp_path / "source", "model")
 
     with without_threads():
         asyncio.run(push())
@@ -310,6 +313,36 @@ def test_a_version_that_was_placed_again_during_an_eviction_is_kept_for_the_next
         turns = run(model, jobs, order)
         assert turns.errors == {}, (begun, looked)
         assert model.is_complete(turns.results[2]), (begun, looked)
+
+
+def test_a_fetch_that_reuses_a_version_has_its_files_wherever_that_is_evicted(
+    make_model: Callable[[], Model], run: Callable[..., Turns[Any]]
+) -> None:
+    """The eviction begins after some steps of the fetch, and pauses after some of its own."""
+    reused = set()
+    for begun, paused in itertools.product(range(0, 70, 3), (3, 5, 7, 50)):
+        model = make_model()
+        jobs = [model.evict, partial(model.fetch, "model:0.1")]
+        turns = run(model, jobs, [1] * begun + [0] * paused + [1] * 300)
+        assert turns.errors == {}, (begun, paused)
+        assert model.is_complete(turns.results[1]), (begun, paused)
+        assert turns.results[0], (begun, paused)  # reusing a version isn't using it
+        assert not model.is_cached(), (begun, paused)
+        reused.add(turns.results[1].reused)
+    assert {0, max(reused)} <= reused
+    assert max(reused) > 0
+
+
+def test_a_fetch_that_reuses_a_version_has_its_files_while_that_is_replaced_and_evicted(
+    make_model: Callable[[], Model], run: Callable[..., Turns[Any]]
+) -> None:
+    jobs: Sequence[Callable[[Model], Any]] = (JOBS["force-drop"], JOBS["evict"], lambda model: model.fetch("model:0.1"))
+    for order in random_orders(60, len(jobs)):
+        model = make_model()
+        turns = run(model, [partial(job, model) for job in jobs], order)
+        assert turns.errors == {}, order
+        assert model.is_complete(turns.results[2]), order
+        assert model.is_complete(model.fetch("model:0.1", offline=True, verify=True)), order
 
 
 class Killed(BaseException):

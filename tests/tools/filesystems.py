@@ -1,4 +1,4 @@
-"""File systems for single tests: full or read-only ones, those with layers, and one with times of whole seconds."""
+"""File systems for single tests: full or read-only ones, those with layers or reflinks, and one with whole seconds."""
 
 from __future__ import annotations
 
@@ -108,12 +108,28 @@ def whole_seconds(folder: Path, *, size: int = 512 * MEBIBYTE) -> Iterator[Path 
 
     It requires root and a loop device.
     """
+    with _formatted(folder, size, "mkfs.ext4", "-q", "-I", "128") as mounted:
+        yield mounted
+
+
+@contextlib.contextmanager
+def with_reflinks(folder: Path, *, size: int = 128 * MEBIBYTE) -> Iterator[Path | None]:
+    """Mount a Btrfs, whose files can share blocks. Yield `None` if that isn't permitted.
+
+    It requires root and a loop device.
+    """
+    with _formatted(folder, size, "mkfs.btrfs", "-q", "--mixed") as mounted:
+        yield mounted
+
+
+@contextlib.contextmanager
+def _formatted(folder: Path, size: int, *command: str) -> Iterator[Path | None]:
     image, at = folder / "image", folder / "mounted"
     at.mkdir()
     with open(image, "wb") as file:
         file.truncate(size)
     try:
-        subprocess.run(["mkfs.ext4", "-q", "-I", "128", image], check=True, capture_output=True)
+        subprocess.run([*command, image], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         yield None
         return

@@ -91,6 +91,7 @@ async def fetching(manager: AssetsManager) -> None:
     assert_type(fetched.version, str)
     assert_type(fetched.part, str | None)
     assert_type((fetched.from_cache, fetched.verified), tuple[bool, bool])
+    assert_type((fetched.downloaded, fetched.reused), tuple[int, int])
     assert_type(os.fspath(fetched), str)
     assert_type(Path(fetched), Path)
     with open(fetched, "rb"):
