@@ -557,7 +557,7 @@ async def test_progress_tells_copied_bytes(manager: AssetsManager, source: Path)
     await manager.create_asset(source, "model")
     fill(source, {"b": "B"})
     events: list[Event] = []
-    tally = Tally("")
+    tally = Tally("", "Uploading")
 
     def receive(event: Event) -> None:
         events.append(event)

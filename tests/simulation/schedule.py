@@ -195,7 +195,7 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
     if style is Style.RACING:
         store = replace(store, etags=False, checks_completion=True)
         weights, weather = RACE, replace(weather, rate=0.2, kinds=draw.choice([THEMES[0], THEMES[3]]))
-    share = {Style.RACING: 0.0, Style.CONTESTED: 0.0, Style.PROMOTED: 1.0}.get(style, MOST_COPIES)
+    share = {Style.RACING: 0.0, Style.CONTESTED: 0.0, Style.REUSED: 0.0, Style.PROMOTED: 1.0}.get(style, MOST_COPIES)
     has_copies = weights is not RACE and Random(f"copies/{seed}").random() < share
     steps = _steps(draw, scheme, weather.latency, weights, has_copies=has_copies)
     return Schedule(seed, scheme, store, weather, tuple(steps))
