@@ -50,7 +50,7 @@ def test_commands_are_completed() -> None:
 
 
 def test_options_are_completed() -> None:
-    assert completed("update", ".", "name", "--b") == ["--bump-major", "--bucket"]
+    assert completed("update", ".", "name", "--bu") == ["--bump-major", "--bucket"]
     assert "--force-download" in completed("fetch", "--")
 
 
