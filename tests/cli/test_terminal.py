@@ -12,6 +12,8 @@ import pytest
 from aioassets import BytesTransferred, TransferStarted
 from aioassets.cli.display import Tally
 
+pytestmark = pytest.mark.once
+
 Invoke = Callable[..., Any]
 Listed = Callable[..., None]
 OnTerminal = Callable[..., Any]
