@@ -83,12 +83,12 @@ class Staging:
                 (self.payload / folder).mkdir(parents=True, exist_ok=True)
 
     def reuse_parts(self) -> set[str]:
-        """Stage the files of this version that are cached individually, and return their paths."""
+        """Stage the files of this version that are cached individually and intact, and return their paths."""
         record = self.entry.parts_record()
         if record is None or record != self.record:
             return set()
-        root = self.entry.parts_of(record)
-        return {file.path for file in self.selection.files if self._reuse_part(root, file)}
+        cached = CachedFiles(self.entry, self.entry.parts_of(record), record, self.selection, is_whole=False)
+        return {file.path for file in self.selection.files if self._reuse_part(cached, file)}
 
     def reuse_intact(self, damaged: CachedFiles) -> set[str]:
         """Stage the files of a damaged cached version that match their digests, and return their paths."""
@@ -97,10 +97,10 @@ class Staging:
             _link_or_copy(damaged.root / file.path, self.path_of(file))
         return {file.path for file in intact}
 
-    def _reuse_part(self, root: Path, file: FileEntry) -> bool:
-        if not has_part(root, file):
+    def _reuse_part(self, cached: CachedFiles, file: FileEntry) -> bool:
+        if not has_part(cached.root, file) or (file.digests and cached.problem_of(file) is not None):
             return False
-        _link_or_copy(root / file.path, self.path_of(file))
+        _link_or_copy(cached.root / file.path, self.path_of(file))
         return True
 
     def check_free_space(self, nbytes: int) -> None:

@@ -104,6 +104,17 @@ async def test_a_cached_part_needs_no_store(memory: MemoryDriver, make_manager: 
     assert (part.from_cache, part.path, driver.calls) == (True, whole.path / "weights", [])
 
 
+async def test_a_cached_part_of_the_same_size_and_other_content_is_not_reused(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
+) -> None:
+    manager = make_manager(memory)
+    await manager.create_asset(tree, "model")
+    path = (await manager.fetch_asset("model[weights/w.bin]")).path
+    path.write_bytes(b"x" * path.stat().st_size)
+    fetched = await manager.fetch_asset("model")
+    assert contents(fetched.path) == contents(tree)
+
+
 async def test_a_whole_version_reuses_cached_parts(
     memory: MemoryDriver, make_manager: ManagerFactory, tree: Path
 ) -> None:
