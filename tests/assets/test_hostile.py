@@ -40,6 +40,8 @@ from aioassets.progress import ignore
 from aioassets.runtime.batches import SMALL
 from aioassets.testing import BytesSource
 
+pytestmark = pytest.mark.once
+
 META = "assets/model/0.0.meta"
 INDEX = "assets/model.versions"
 DIRECTORY: dict[str, Any] = {"push_date": "2026-05-06T07:08:09Z", "is_directory": True}

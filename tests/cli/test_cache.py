@@ -12,6 +12,8 @@ import pytest
 
 from aioassets.fetch import leases
 
+pytestmark = pytest.mark.once
+
 Invoke = Callable[..., Any]
 OnTerminal = Callable[..., Any]
 

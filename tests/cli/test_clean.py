@@ -14,6 +14,8 @@ import pytest
 
 from aioassets.cli.options import Duration
 
+pytestmark = pytest.mark.once
+
 Invoke = Callable[..., Any]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 OnTerminal = Callable[..., Any]

@@ -21,6 +21,8 @@ from aioassets import AssetsManager, StoreError
 from aioassets.cli.app import parse
 from aioassets.cli.process import run
 
+pytestmark = pytest.mark.once
+
 OnTerminal = Callable[..., Any]
 Invoke = Callable[..., Any]
 

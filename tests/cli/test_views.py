@@ -14,6 +14,8 @@ from tools.states import bury, mark_yanked, point
 from aioassets import LocalDriver
 from aioassets.store.documents import AssetStore
 
+pytestmark = pytest.mark.once
+
 Invoke = Callable[..., Any]
 
 SHA256 = {

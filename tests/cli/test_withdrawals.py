@@ -13,6 +13,8 @@ from tools.withdrawals import mark_only, point_at
 
 from aioassets import AssetsManager, LocalDriver, StoreUnavailable
 
+pytestmark = pytest.mark.once
+
 Invoke = Callable[..., Any]
 
 DATE = r"20\d\d-\d\d-\d\d \d\d:\d\d UTC"

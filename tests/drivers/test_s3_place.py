@@ -13,6 +13,8 @@ from botocore.session import Session
 from aioassets import InvalidSetting, MissingCredentials, S3Driver
 from aioassets.drivers.s3.place import place_of
 
+pytestmark = pytest.mark.once
+
 Configure = Callable[..., None]
 
 HERE, THERE = "http://here.example:9000", "https://there.example"

@@ -23,6 +23,8 @@ from aioassets.drivers.protocol import Expect
 from aioassets.fetch.entry import CacheEntry
 from aioassets.runtime.threads import in_thread
 
+pytestmark = pytest.mark.once
+
 FETCHER: Final = Path(__file__).with_name("fetcher.py")
 PATIENCE: Final = 60
 """Seconds after which a test stops waiting and fails."""

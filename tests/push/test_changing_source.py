@@ -23,6 +23,8 @@ from aioassets.push.scan import scan
 from aioassets.push.sources import LocalSource
 from aioassets.runtime.threads import in_thread
 
+pytestmark = pytest.mark.once
+
 SIZE = 11 * 1024 * 1024
 """Three parts of a multipart upload to S3, and several reads for any store."""
 BIG = "sub/big"

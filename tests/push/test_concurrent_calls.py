@@ -27,6 +27,8 @@ from aioassets.drivers.protocol import Data, Expect, Source, Uploaded
 from aioassets.model.claim import Claim, ClaimState
 from aioassets.runtime.effects import Effects
 
+pytestmark = pytest.mark.once
+
 INDEX = ".versions"
 META = ".meta"
 SIZE = 10_000
