@@ -26,12 +26,23 @@ def limited(monkeypatch: pytest.MonkeyPatch, soft: int) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
 
 
+def fill_gaps(count: int) -> list[int]:
+    """Open descriptors until the next `count` free ones are consecutive, and return them."""
+    opened: list[int] = []
+    while len(opened) <= count or opened[-1] - opened[-1 - count] != count:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+    for _ in range(count + 1):
+        os.close(opened.pop())
+    return opened
+
+
 @pytest.mark.parametrize("soft", [256, 512, 1024])
 def test_requests_fit_the_limit_beside_what_is_open(monkeypatch: pytest.MonkeyPatch, soft: int) -> None:
     limited(monkeypatch, soft)
+    opened = fill_gaps(PER_REQUEST)
     before = fitting(10_000)
     assert PER_REQUEST * before + RESERVED < soft
-    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(PER_REQUEST)]
+    opened += [os.open(os.devnull, os.O_RDONLY) for _ in range(PER_REQUEST)]
     assert fitting(10_000) == before - 1
     for descriptor in opened:
         os.close(descriptor)
