@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from aioassets.drivers.protocol import (
@@ -102,6 +102,8 @@ __all__ = [
     "Uploaded",
     "in_thread",
 ]
+
+T = TypeVar("T")
 
 PLUGINS: Final = "aioassets.drivers"
 """The entry-point group in which other packages register drivers by URL scheme."""
@@ -327,10 +329,7 @@ def parse_integer(text: str) -> int:
     Raises:
         ValueError: the text isn't one.
     """
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("it must be an integer") from None
+    return _converted(int, text, "an integer")
 
 
 def parse_number(text: str) -> float:
@@ -339,10 +338,14 @@ def parse_number(text: str) -> float:
     Raises:
         ValueError: the text isn't one.
     """
+    return _converted(float, text, "a number")
+
+
+def _converted(convert: Callable[[str], T], text: str, kind: str) -> T:
     try:
-        return float(text)
+        return convert(text)
     except ValueError:
-        raise ValueError("it must be a number") from None
+        raise ValueError(f"it must be {kind}") from None
 
 
 def parse_boolean(text: str) -> bool:

@@ -84,7 +84,7 @@ class LeaseFile:
                 self.create()
 
     def end(self) -> None:
-        """Remove the file, or record the use. Do nothing in a forked child. Blocking."""
+        """Remove the file, and record the use if there was one. Do nothing in a forked child. Blocking."""
         if self.pid != os.getpid() or not self._is_writable():
             return
         with contextlib.suppress(OSError):  # for example, the version was deleted together with its lease

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,20 +89,19 @@ class Staging:
         if record is None or record != self.record:
             return set()
         cached = CachedFiles(self.entry, self.entry.parts_of(record), record, self.selection, is_whole=False)
-        return {file.path for file in self.selection.files if self._reuse_part(cached, file)}
+        there = [file for file in self.selection.files if has_part(cached.root, file)]
+        return self._link(cached, [file for file in there if not file.digests or cached.problem_of(file) is None])
 
     def reuse_intact(self, damaged: CachedFiles) -> set[str]:
         """Stage the files of a damaged cached version that match their digests, and return their paths."""
-        intact = [file for file in self.selection.files if file.digests and damaged.problem_of(file) is None]
-        for file in intact:
-            _link_or_copy(damaged.root / file.path, self.path_of(file))
-        return {file.path for file in intact}
+        files = [file for file in self.selection.files if file.digests]
+        return self._link(damaged, [file for file in files if damaged.problem_of(file) is None])
 
-    def _reuse_part(self, cached: CachedFiles, file: FileEntry) -> bool:
-        if not has_part(cached.root, file) or (file.digests and cached.problem_of(file) is not None):
-            return False
-        _link_or_copy(cached.root / file.path, self.path_of(file))
-        return True
+    def _link(self, cached: CachedFiles, files: Collection[FileEntry]) -> set[str]:
+        """Stage cached files, and return their paths."""
+        for file in files:
+            _link_or_copy(cached.root / file.path, self.path_of(file))
+        return {file.path for file in files}
 
     def check_free_space(self, nbytes: int) -> None:
         """Raise `CacheError` if a download is larger than the free space on the file system."""

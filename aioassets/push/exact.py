@@ -22,7 +22,7 @@ from aioassets.push.plan import PushPlan
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import in_thread
-from aioassets.store.claims import is_dead
+from aioassets.store.claims import is_dead, may_take_over
 from aioassets.store.documents import IndexState, MetaState
 from aioassets.store.index import check_index
 from aioassets.store.settling import deletion_error
@@ -143,16 +143,14 @@ class ExactAllocation(VersionAllocation):
                 return await self._problem_of(meta, claim)
 
     async def _problem_of(self, meta: MetaState, claim: Claim) -> VersionClaimed | None:
-        is_equal = claim.fingerprint == self._plan.tree.fingerprint
-        # Look only once: if the holder ends in between, a live claim would be neither live nor open to be taken over.
-        is_claimed = claim.state is ClaimState.CLAIMED
-        is_live = is_claimed and not await in_thread(is_dead, meta, claim)
-        is_repeated = is_claimed and is_equal and claim.operation == self._plan.operation
-        if claim.state is ClaimState.RELEASED or (is_repeated and not is_live):
+        fingerprint = self._plan.tree.fingerprint
+        # A dead holder stays dead. So in this order, a holder that ends meanwhile can't make the two looks disagree.
+        is_live = claim.state is ClaimState.CLAIMED and not await in_thread(is_dead, meta, claim)
+        if not is_live and await in_thread(may_take_over, meta, claim, self._plan.operation, fingerprint):
             return None
         holder = claim.holder if is_live else None
         problem = VersionClaimed(self._plan.name, self._plan.version, self._store.url, holder)
-        if is_live and is_equal:  # it is being copied, so another copy would be one too many
+        if is_live and claim.fingerprint == fingerprint:  # it is being copied, so another copy would be one too many
             raise problem
         return problem
 
