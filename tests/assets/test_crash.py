@@ -191,9 +191,7 @@ async def test_a_killed_deletion_is_finished(
     assert (await manager.update_asset(files("next"), "model")).version == "0.2"
 
 
-@pytest.mark.parametrize(
-    "moment", ["claimed", "between files", "inside a file", "before sealing", "sealed", "before listing", "listed"]
-)
+@pytest.mark.parametrize("moment", ["claimed", "before sealing", "sealed", "before listing", "listed"])
 async def test_a_killed_copy_is_continued_under_its_number(
     make_manager: ManagerFactory, source: Path, tmp_path: Path, moment: str
 ) -> None:

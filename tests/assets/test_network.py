@@ -362,7 +362,8 @@ class TestOneFault:
         self, step: str, wire: Wire, source: Path, pauses: Pauses, published: Published
     ) -> None:
         """The driver repeats the request, not the SDK."""
-        for operation, versions in ((wire.manager.create_asset, ["0.0"]), (wire.manager.update_asset, ["0.1", "0.0"])):
+        update = partial(wire.manager.update_asset, base=None)
+        for operation, versions in ((wire.manager.create_asset, ["0.0"]), (update, ["0.1", "0.0"])):
             pauses.clear()
             lost = wire.inject(LoseAnswer(), step)
             assert (await operation(source, "model")).version == versions[0]
@@ -456,10 +457,10 @@ class TestOneFault:
         await wire.manager.create_asset(source, "model")
         damage = wire.inject(FlipInRequest(7), step)
         with pytest.raises((StoreError, IntegrityError), match="large" if step == "part" else "small"):
-            await wire.manager.update_asset(source, "model")
+            await wire.manager.update_asset(source, "model", base=None)
         assert len(damage.hits) == 1
         await published("0.0")
-        assert (await wire.manager.update_asset(source, "model")).version == "0.1"
+        assert (await wire.manager.update_asset(source, "model", base=None)).version == "0.1"
         await published("0.1", "0.0")
 
 
@@ -504,15 +505,15 @@ class TestNoEnd:
         wire.inject(fault_of(wire.kind, "too many"), step, times=math.inf)
         expected = PublicationUncertain if step == "index" else StoreUnavailable
         with pytest.raises(expected, match=re.escape(f"{wire.direct.url} is unavailable: ")):
-            await wire.manager.update_asset(source, "model")
+            await wire.manager.update_asset(source, "model", base=None)
         wire.relay.heal()
         if step == "index":
-            assert (await wire.manager.update_asset(source, "model")).version == "0.2"
+            assert (await wire.manager.update_asset(source, "model", base=None)).version == "0.2"
             await published("0.2", "0.1", "0.0")
         else:
             await published("0.0")
             assert set(await keys(wire.direct)) <= keys_of("0.0") | keys_of("0.1")
-            assert (await wire.manager.update_asset(source, "model")).version == "0.1"
+            assert (await wire.manager.update_asset(source, "model", base=None)).version == "0.1"
             await published("0.1", "0.0")
 
     @pytest.mark.parametrize(("kind", "step"), [each for each in EACH_STEP if each.id != "gcs-completion"])
@@ -528,12 +529,12 @@ class TestNoEnd:
         wire.inject(LoseAnswer(), step, times=math.inf)
         sealed = step in ("seal", "index")
         with pytest.raises(PublicationUncertain if sealed else StoreUnavailable) as caught:
-            await wire.manager.update_asset(source, "model")
+            await wire.manager.update_asset(source, "model", base=None)
         assert wire.direct.url in f"{caught.value} {caught.value.__cause__}"
         wire.relay.heal()
         if not sealed:
             await published("0.0")
-        assert (await wire.manager.update_asset(source, "model")).version == ("0.2" if sealed else "0.1")
+        assert (await wire.manager.update_asset(source, "model", base=None)).version == ("0.2" if sealed else "0.1")
         await published(*(["0.2", "0.1", "0.0"] if sealed else ["0.1", "0.0"]))
 
     async def test_a_failed_read_leaves_nothing_uncertain(self, wire: Wire, source: Path, published: Published) -> None:
@@ -541,11 +542,11 @@ class TestNoEnd:
         await wire.manager.create_asset(source, "model")
         rule = wire.relay.inject(LoseAnswer(), method="HEAD|GET", target=r"0\.1(/|%2F)large", times=math.inf)
         with pytest.raises(StoreUnavailable, match=re.escape(wire.direct.url)) as caught:
-            await wire.manager.update_asset(source, "model")
+            await wire.manager.update_asset(source, "model", base=None)
         assert rule.hits
         assert not caught.value.uncertain
         wire.relay.heal()
-        assert (await wire.manager.update_asset(source, "model")).version == "0.1"
+        assert (await wire.manager.update_asset(source, "model", base=None)).version == "0.1"
         await published("0.1", "0.0")
 
     @pytest.mark.parametrize("what", READS)
@@ -632,11 +633,11 @@ class TestStalledPush:
         await wire.manager.create_asset(source, "model")
         rule = inject_into_large_body(wire, stall, times=math.inf)
         with anyio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match=silent(wire)):
-            await wire.manager.update_asset(source, "model")
+            await wire.manager.update_asset(source, "model", base=None)
         assert len(rule.hits) == 2
         wire.relay.heal()
         await published("0.0")
-        assert (await wire.manager.update_asset(source, "model")).version == "0.1"
+        assert (await wire.manager.update_asset(source, "model", base=None)).version == "0.1"
 
 
 class TestSilence:
