@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
+from aioassets.fetch.deltas import CachedVersion
 from aioassets.fetch.directory import complete_versions, partial_versions
 from aioassets.fetch.entry import CacheEntry
-from aioassets.model.files import FileTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,10 @@ class Base:
             return None
         return cls(entry, is_partial, found.st_mtime_ns, found.st_size)
 
-    def files(self) -> tuple[Path, FileTable] | None:
-        """Read the record. Return the folder and the files in it, or `None` if the version isn't cached any more.
-
-        Files may be missing in the folder, or be damaged.
-        """
+    def read(self) -> CachedVersion | None:
+        """Read the record, or return `None` if the version isn't cached any more. Its files may be damaged."""
         record = self.entry.parts_record() if self.is_partial else self.entry.record()
         if record is None:
             return None
         root = self.entry.parts_of(record) if self.is_partial else self.entry.payload_of(record.payload)
-        return root, record.manifest.table
+        return CachedVersion(self.entry.version, root, record.manifest)

@@ -1,12 +1,11 @@
-"""Downloading many files into one folder in parallel."""
+"""Downloading many files in parallel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from aioassets.fetch.reader import FileReader
+from aioassets.fetch.reader import FileReader, Sink
 from aioassets.fetch.remote import RemoteFile
-from aioassets.fetch.sinks import DiskSink
 from aioassets.model.files import FileEntry, FileTable
 from aioassets.runtime.lanes import FILES_AT_ONCE, side_by_side
 
@@ -15,7 +14,12 @@ Locate = Callable[[FileEntry], RemoteFile]
 
 
 async def download(
-    reader: FileReader, files: FileTable, locate: Locate, root: str, *, at_once: int = FILES_AT_ONCE
+    reader: FileReader,
+    files: FileTable,
+    locate: Locate,
+    sink: Callable[[FileEntry], Sink],
+    *,
+    at_once: int = FILES_AT_ONCE,
 ) -> None:
     """Download and verify files.
 
@@ -23,7 +27,7 @@ async def download(
         reader: the reader of the store's files.
         files: the files to download.
         locate: a function that returns the location of a file in the store.
-        root: the folder to write to, whose subfolders must already exist. For a file asset, the path of the file.
+        sink: a function that returns the destination of a file.
         at_once: the maximum number of concurrent downloads.
 
     Raises:
@@ -32,6 +36,6 @@ async def download(
 
     async def download_one(number: int) -> None:
         entry = files[number]
-        await reader.read(locate(entry), DiskSink(f"{root}/{entry.path}" if entry.path else root))
+        await reader.read(locate(entry), sink(entry))
 
     await side_by_side(files.sizes, len(files), download_one, at_once)

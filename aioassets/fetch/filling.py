@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aioassets.fetch.context import FetchContext
+from aioassets.fetch.deltas import find_deltas
 from aioassets.fetch.download import download
 from aioassets.fetch.plan import DownloadPlan
 from aioassets.fetch.pruning import enforce, pruning
@@ -13,7 +14,9 @@ from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteVersion
 from aioassets.fetch.reporting import Reporter
 from aioassets.fetch.reuse import Reuse
+from aioassets.fetch.sinks import DiskSink
 from aioassets.fetch.staging import Staging
+from aioassets.model.deltas import Delta
 from aioassets.model.files import FileEntry
 from aioassets.progress import BytesTransferred, FileTransferred
 from aioassets.runtime.disk import reason
@@ -37,6 +40,7 @@ class Filling:
         self._staging = staging
         self._remote = remote
         self._report = report
+        self._assembled: list[DiskSink] = []
 
     async def run(self, plan: DownloadPlan, *, may_reuse: bool) -> int | None:
         """Stage the files of a plan.
@@ -52,27 +56,42 @@ class Filling:
             self._remote = await self._remote.with_sizes()
         await self._reserve(plan)
         with self._report.transfer(self._remote.name, self._remote.version, len(plan.files), plan.nbytes):
+            deltas: Mapping[str, Delta] = {}
             if may_reuse:
-                plan = await self._without_reused(plan)
+                plan, deltas = await self._without_reused(plan)
             await self._make_room(plan)
-            await self._download(plan)
-        return plan.nbytes
+            await self._download(plan, deltas)
+        return None if plan.nbytes is None else plan.nbytes - sum(sink.copied for sink in self._assembled)
 
-    async def _without_reused(self, plan: DownloadPlan) -> DownloadPlan:
-        """Stage what other cached versions contain, and return the plan of what is still missing."""
+    async def _without_reused(self, plan: DownloadPlan) -> tuple[DownloadPlan, Mapping[str, Delta]]:
+        """Stage the files that other cached versions contain, and return the plan and the deltas of the others."""
         reuse = Reuse(self._staging, plan.files, self._report_reused)
         await reuse.run()
-        return await in_thread(DownloadPlan.of, plan.files, reuse.staged) if reuse.staged else plan
+        if reuse.staged:
+            plan = await in_thread(DownloadPlan.of, plan.files, reuse.staged)
+        is_local = self._remote.store.driver.local_path("") is not None
+        return plan, {} if is_local else await find_deltas(self._remote, plan.files, reuse.bases)
 
     def _report_reused(self, file: FileEntry) -> None:
         nbytes = file.size or 0
         self._report(BytesTransferred(self._remote.name, nbytes, reused=True))
         self._report(FileTransferred(self._remote.name, file.path, nbytes, reused=True))
 
-    async def _download(self, plan: DownloadPlan) -> None:
+    def _report_run(self, nbytes: int) -> None:
+        self._report(BytesTransferred(self._remote.name, nbytes, reused=True))
+
+    async def _download(self, plan: DownloadPlan, deltas: Mapping[str, Delta]) -> None:
         remote, root = self._remote, str(self._staging.payload)
         reader = FileReader(remote.store.driver, remote.name, self._report)
-        await download(reader, plan.files, remote.file, root, at_once=remote.store.files_at_once)
+
+        def sink(file: FileEntry) -> DiskSink:
+            path = f"{root}/{file.path}" if file.path else root
+            if (delta := deltas.get(file.path)) is None:
+                return DiskSink(path)
+            self._assembled.append(DiskSink(path, delta, self._report_run))
+            return self._assembled[-1]
+
+        await download(reader, plan.files, remote.file, sink, at_once=remote.store.files_at_once)
 
     # Space
 

@@ -10,11 +10,11 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 from aioassets.errors import CacheError
 from aioassets.fetch.bases import Base
+from aioassets.fetch.deltas import CachedVersion
 from aioassets.fetch.local_copy import copy_verified
 from aioassets.fetch.staging import Staging
 from aioassets.model.files import FileEntry, FileTable
@@ -34,23 +34,20 @@ class Matches:
     """Pairs of a missing file and a file of a base that should have the same content.
 
     Attributes:
-        root: the folder of the base.
-        files: the files of the base.
+        base: the base.
         missing: the row of the missing file in its table, for each pair.
-        cached: the row of the cached file in `files`, for each pair.
+        cached: the row of the cached file in the base, for each pair.
         may_copy: whether the copies may take space on the disk.
     """
 
-    root: Path
-    files: FileTable
+    base: CachedVersion
     missing: array[int] = field(default_factory=lambda: array("L"))
     cached: array[int] = field(default_factory=lambda: array("L"))
     may_copy: bool = True
 
     def path(self, number: int) -> str:
         """Return the path of the cached file of a pair."""
-        path = self.files.paths[self.cached[number]]
-        return f"{self.root}/{path}" if path else str(self.root)
+        return self.base.path(self.base.manifest.table.paths[self.cached[number]])
 
 
 class Reuse:
@@ -74,6 +71,8 @@ class Reuse:
         """The paths of the files that were staged and verified. Nothing was left at the paths of the others."""
         self.nbytes = 0
         """The total size of the staged files in bytes."""
+        self.bases: list[CachedVersion] = []
+        """The cached versions whose records were read, most recently recorded first."""
 
     async def run(self) -> None:
         """Stage the missing files whose size and SHA-256 equal those of a cached file."""
@@ -104,16 +103,17 @@ class Reuse:
     def _matches(self, base: Base, left: int) -> Matches | None:
         """Return the missing files that a base should contain; `None` if it can't be used any more. Blocking."""
         try:
-            found = base.files()
+            found = base.read()
         except (OSError, CacheError) as error:
             logger.info("Not reusing files of %s: %s", base.entry.label, error)
             return None
         if found is None:
             return None
+        self.bases.append(found)
         free = free_bytes(self._staging.folder)
-        matches = Matches(*found, may_copy=free is None or free >= left)
+        matches = Matches(found, may_copy=free is None or free >= left)
         matched: set[int] = set()
-        for number, sha256 in enumerate(matches.files.sha256s):
+        for number, sha256 in enumerate(found.manifest.table.sha256s):
             for row in self._wanted.get(sha256 or "", ()):
                 if row not in matched and self._missing.paths[row] not in self.staged:
                     matched.add(row)

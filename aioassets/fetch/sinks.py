@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from aioassets.drivers.protocol import Data
 from aioassets.fetch.digests import digest_of_content, hash_for
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteFile
+from aioassets.model.deltas import Delta, Gap, Run
 from aioassets.model.digests import Hash, best_of
 from aioassets.model.files import FileEntry
 from aioassets.runtime.batches import SMALL, in_batch
@@ -34,22 +36,33 @@ WRITE: Final = 1024 * 1024
 """Number of bytes to write to the disk at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+def _unreported(nbytes: int) -> None:
+    """Do nothing. This is the default for `report_run`."""
+
+
+@dataclass(slots=True)
 class DiskSink:
     """A sink that writes a new file on disk.
 
     Attributes:
         target: the path of the file. Its folder must exist.
+        delta: the parts of a large file that local files contain, if any are known.
+        report_run: a function that receives the number of bytes of each run that was copied from a local file.
+        copied: the total of these bytes in the file.
     """
 
     target: str
+    delta: Delta | None = None
+    report_run: Callable[[int], None] = _unreported
+    copied: int = 0
 
     async def consume(self, reader: FileReader, file: RemoteFile) -> str:
         """Write a file and return the digest of what was written."""
         return await (self._small(reader, file) if file.size <= SMALL else self._large(reader, file))
 
     async def discard(self) -> None:
-        """Remove the file."""
+        """Remove the file. If it is read again, nothing is copied from local files, because they may be damaged."""
+        self.delta, self.copied = None, 0
         await in_thread(partial(Path(self.target).unlink, missing_ok=True))
 
     async def _small(self, reader: FileReader, file: RemoteFile) -> str:
@@ -66,7 +79,10 @@ class DiskSink:
 
             async def transfer(start: int) -> None:
                 stop = _range_end(start, file.size)
-                await _fill_range(reader, file, path, start, stop, descriptor)
+                if self.delta is None:
+                    await _fill_range(reader, file, path, start, stop, descriptor)
+                else:
+                    await self._assemble(reader, file, self.delta.within(start, stop), descriptor)
                 hashing.complete(start)
 
             with unwrapped():
@@ -75,6 +91,17 @@ class DiskSink:
                     limit = RANGES_AT_ONCE if path is None else 1  # concurrent copies into one file block each other
                     await for_each(range(0, file.size, RANGE), transfer, limit=limit)
             return hashing.hexdigest()
+
+    async def _assemble(
+        self, reader: FileReader, file: RemoteFile, pieces: Iterable[Run | Gap], descriptor: int
+    ) -> None:
+        """Copy runs from local files, and download the gaps between them, and the runs that can't be copied."""
+        for piece in pieces:
+            if isinstance(piece, Run) and await in_thread(_copy_run, piece, descriptor):
+                self.copied += piece.length
+                self.report_run(piece.length)
+            else:
+                await _write_range(reader, file, piece.start, piece.stop, descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +209,17 @@ def _copy_range_of(path: str, size: int, start: int, stop: int, target: int) -> 
         return False
     try:
         return os.fstat(source).st_size == size and copy_range(source, target, start, stop)
+    finally:
+        os.close(source)
+
+
+def _copy_run(run: Run, target: int) -> bool:
+    try:
+        source = os.open(run.source, READING)
+    except OSError:  # it was evicted
+        return False
+    try:
+        return copy_range(source, target, run.source_start, run.source_start + run.length, to=run.start)
     finally:
         os.close(source)
 

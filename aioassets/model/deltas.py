@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from aioassets.model.chunks import Chunk, ChunkList
 
@@ -96,6 +96,19 @@ class Delta:
         if reached < self.size:
             yield Gap(reached, self.size)
 
+    def within(self, start: int, stop: int) -> Iterator[Run | Gap]:
+        """Iterate over the runs and gaps in a range of the file, cut to that range."""
+        reached = start
+        for run in islice(self.runs, bisect_right(self.runs, start, key=_stop_of), None):
+            if run.start >= stop:
+                break
+            if run.start > reached:
+                yield Gap(reached, run.start)
+            yield run.without_first(max(0, start - run.start)).without_last(max(0, run.stop - stop))
+            reached = run.stop
+        if reached < stop:
+            yield Gap(reached, stop)
+
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps, in order."""
@@ -136,6 +149,10 @@ class Delta:
             elif kept and kept[-1].length - lacking >= least:
                 kept[-1:] = [kept[-1].without_last(lacking), run]
         return Delta(self.size, tuple(kept))
+
+
+def _stop_of(run: Run) -> int:
+    return run.stop
 
 
 class ChunkIndex:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 from array import array
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from aioassets.drivers.protocol import ObjectInfo, Revision
+from aioassets.drivers.protocol import ObjectInfo, Revision, Run
 from aioassets.errors import AioAssetsError
+from aioassets.model.chunks import CHUNKING, ChunkList, ChunkTable
+from aioassets.model.deltas import ChunkIndex
 from aioassets.model.digests import SHA256
 from aioassets.model.files import FileEntry
 from aioassets.runtime.threads import check_cancelled, in_thread
+from aioassets.store.chunks import read_chunks
 from aioassets.store.documents import AssetStore
 from aioassets.store.resolve import SealedVersion
 
@@ -55,12 +58,14 @@ class Base:
         version: the version.
         rows: the numbers of these files in the manifest, by SHA-256 digest.
         sizes: the sizes of these files in bytes.
+        chunks: the chunks of these files; `None` if none are known or needed.
     """
 
     store: AssetStore
     version: SealedVersion
     rows: dict[bytes, int]
     sizes: frozenset[int]
+    chunks: BaseChunks | None = None
 
     @classmethod
     def of(cls, store: AssetStore, version: SealedVersion) -> Self | None:
@@ -90,11 +95,69 @@ class Base:
         """Return the object of a file with this content, at the revision that was published, or `None`."""
         row = self.rows.get(bytes.fromhex(sha256))
         file = None if row is None else self.version.manifest.files[row]
-        if file is None or file.size != size or file.revision is None:
+        return None if file is None or file.size != size else self.object_of(file)
+
+    def object_of(self, file: FileEntry) -> ObjectInfo | None:
+        """Return the object of a file, at the revision that was published, or `None` if it can't be copied."""
+        sha256 = file.digests.get(SHA256)
+        if file.size is None or file.revision is None or sha256 is None:
             return None
         key = self.store.layout.content(self.version.name, self.version.version, file.path)
-        digests = {SHA256: sha256}
-        return ObjectInfo(key, size, Revision(file.revision), self.version.manifest.push_date, digests)
+        published = self.version.manifest.push_date
+        return ObjectInfo(key, file.size, Revision(file.revision), published, {SHA256: sha256})
+
+    def chunks_of(self, found: ObjectInfo) -> ChunkList | None:
+        """Return the chunks of an object of this version if they are known."""
+        prefix = self.store.layout.content(self.version.name, self.version.version, "")
+        path = found.key.removeprefix(prefix).removeprefix("/")
+        if self.chunks is None or self.chunks.table.chunking != CHUNKING:
+            return None
+        return self.chunks.table.of(path, found.size)
+
+    async def with_chunks(self) -> Base:
+        """Return the base with the chunks of its large files, which are read from the store if it has any."""
+        manifest = self.version.manifest
+        if manifest.chunks_digest is None:
+            return self
+        table = await read_chunks(self.store, self.version.name, self.version.version, manifest.chunks_digest)
+        if table is None or table.chunking.digest != CHUNKING.digest:
+            return self
+        return replace(self, chunks=await in_thread(BaseChunks.of, self, table))
+
+
+@dataclass(frozen=True, slots=True)
+class BaseChunks:
+    """The chunks of a base's large files, of which the store can compose other files.
+
+    Attributes:
+        table: the chunks.
+        index: an index of these chunks.
+        objects: the objects by path.
+    """
+
+    table: ChunkTable
+    index: ChunkIndex
+    objects: Mapping[str, ObjectInfo]
+
+    @classmethod
+    def of(cls, base: Base, table: ChunkTable) -> BaseChunks | None:
+        """Return the chunks of the files that can be copied from, or `None` if there are none. Blocking."""
+        objects = {}
+        for row in base.rows.values():
+            file = base.version.manifest.files[row]
+            if table.of(file.path, file.size) is not None and (found := base.object_of(file)) is not None:
+                objects[file.path] = found
+        return cls(table, ChunkIndex({path: table.files[path] for path in objects}), objects) if objects else None
+
+    def runs(self, new: ChunkList, path: str) -> Sequence[Run]:
+        """Return the runs of a new file that the store can copy, in ascending order. Blocking.
+
+        Args:
+            new: the chunks of the new file.
+            path: its path.
+        """
+        delta = self.index.delta(new, path)
+        return [Run(run.start, run.length, self.objects[run.source], run.source_start) for run in delta.runs]
 
 
 async def read_base(store: AssetStore, base: SealedVersion | Callable[[], Awaitable[SealedVersion]]) -> Base | None:

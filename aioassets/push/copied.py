@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 from aioassets.drivers.protocol import Data, Driver, ObjectInfo
 from aioassets.errors import IntegrityError, ObjectNotFound, SourceChanged
+from aioassets.model.chunks import ChunkList
 from aioassets.model.content import content_digest
 from aioassets.model.digests import SHA256, best_of, new_hash
 from aioassets.model.files import FileEntry
 from aioassets.model.manifest import Manifest
 from aioassets.push.scan import Tree, tree_of_directory, tree_of_file
-from aioassets.push.sources import READ_CHUNK, Copied, HashedSource, LocalFile, Stamp, nothing
+from aioassets.push.sources import READ_CHUNK, Copied, Divided, HashedSource, LocalFile, Stamp, nothing
 from aioassets.push.stored import StoredFile, StoredSource
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import check_cancelled, in_thread
@@ -102,6 +103,9 @@ class CopiedFile:
     async def hashed(self, algorithm: str) -> str | None:
         return self.entry.digests.get(algorithm)
 
+    async def divided(self) -> Divided | None:
+        return None
+
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         copy = await self.stored.copied_by(driver, key, effects)
         if copy is None:
@@ -154,6 +158,10 @@ class VerifiedSource:
     @property
     def digests(self) -> Mapping[str, str]:
         return self._source.digests
+
+    @property
+    def chunks(self) -> ChunkList | None:
+        return self._source.chunks
 
     async def read(self, offset: int, size: int) -> Data:
         data = await self._source.read(offset, size)

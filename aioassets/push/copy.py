@@ -19,12 +19,14 @@ from aioassets.push.claim import HeldClaim
 from aioassets.push.context import PushContext
 from aioassets.push.copied import SourceVersion, scan_version
 from aioassets.push.exact import AlreadyCopied, ExactAllocation
+from aioassets.push.ledger import UploadLedger
 from aioassets.push.plan import PushPlan
 from aioassets.push.planning import check_keys
 from aioassets.push.publish import Publication
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
+from aioassets.store.chunks import read_chunks
 from aioassets.store.documents import AssetStore
 from aioassets.store.marks import new_mark
 from aioassets.store.settling import deletion_error, recovered, settle
@@ -212,6 +214,14 @@ class VersionCopy(Publication):
         elif known is None or found.version not in known.index.versions:
             await self._context.lister.add(self._store, self._plan.name, {found.version}, known=known)
 
+    async def _chunks_document(self, ledger: UploadLedger) -> bytes | None:
+        """Return the `.chunks` of the source. If it has none, return the chunks of what was streamed."""
+        source = self._source
+        if source.manifest.chunks_digest is None:
+            return await super()._chunks_document(ledger)
+        table = await read_chunks(source.store, source.name, source.version, source.manifest.chunks_digest)
+        return None if table is None else await in_thread(table.to_json)
+
     def _description(self, held: HeldClaim, entries: FileTable) -> Manifest:
         """Return the manifest of the source with the digests that were computed, and its origin, but not its mark."""
         source, folders = self._source, self._plan.tree.empty_directories
@@ -220,7 +230,6 @@ class VersionCopy(Publication):
             files=entries,
             token=held.claim.token,
             content_digest=content_digest(entries, folders),
-            chunks_digest=None,
             origin=Origin(source.store.url, source.name, source.version, new_mark(self._context.claimant.holder, None)),
             mark=None,
             is_yanked=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from aioassets.model.chunks import ChunkList
 from aioassets.model.digests import SHA256
 from aioassets.model.files import SHA256_BYTES, DigestColumn, FileTable
 from aioassets.push.sources import LocalFiles, SourceFile
@@ -32,6 +33,7 @@ class Hashes:
         self._known = known
         self._column: DigestColumn | None = None
         self._computed: list[int] = []
+        self._chunks: dict[int, ChunkList] = {}
         self._is_new_tree = False
         self._began = KnownHashes.now()
 
@@ -58,11 +60,35 @@ class Hashes:
         if (digest := self.at_hand(number, algorithm)) is not None:
             return digest
         digest = await self._files[number].hashed(algorithm)
-        if digest is not None:
+        if digest is not None and algorithm == SHA256:
+            self._note(number, digest)
+        elif digest is not None:
             self._add(number, algorithm, digest)
-            if algorithm == SHA256:
-                self._computed.append(number)
         return digest
+
+    async def chunks(self, number: int) -> ChunkList | None:
+        """Return the chunks of the large file with the given number. Its digest is then at hand, too.
+
+        Returns:
+            The chunks; `None` if the file would have to be downloaded, or can't be divided.
+
+        Raises:
+            SourceChanged: if the file has changed since the scan.
+            SourceError: if the file can't be read.
+        """
+        if number in self._chunks:
+            return self._chunks[number]
+        divided = await self._files[number].divided()
+        if divided is None or divided.chunks is None:
+            return None
+        if self.at_hand(number) is None:
+            self._note(number, divided.sha256)
+        self._chunks[number] = divided.chunks
+        return divided.chunks
+
+    def chunks_at_hand(self, number: int) -> ChunkList | None:
+        """Return the chunks of a file if `chunks` has computed them, or `None`."""
+        return self._chunks.get(number)
 
     def are_those_of(self, table: FileTable) -> bool:
         """Return whether all digests at hand are those of a version's files, in the same order. Blocking."""
@@ -72,6 +98,10 @@ class Hashes:
         """Remember the SHA-256 digests that were computed, for later calls."""
         if self._known is not None and self._local is not None and (self._computed or self._is_new_tree):
             await in_thread(self._keep, self._known, self._local)
+
+    def _note(self, number: int, sha256: str) -> None:
+        self._add(number, SHA256, sha256)
+        self._computed.append(number)
 
     def _recall(self, known: KnownHashes, local: LocalFiles, numbers: Sequence[int] | None) -> None:
         if len(local) >= MIN_TREE:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,6 +19,7 @@ from aioassets.errors import (
     PushContended,
     StoreUnavailable,
 )
+from aioassets.model.chunks import ChunkTable, document_digest
 from aioassets.model.content import content_digest
 from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
@@ -25,15 +28,17 @@ from aioassets.progress import Progress, TransferFinished, TransferStarted
 from aioassets.push.allocate import VersionAllocation
 from aioassets.push.claim import ClaimLost, HeldClaim, renewing
 from aioassets.push.context import PushContext
+from aioassets.push.ledger import UploadLedger
 from aioassets.push.plan import PushPlan, PushResult
 from aioassets.push.reuse import BaseDiffers
 from aioassets.push.sources import SourceFile
-from aioassets.push.upload import Uploader, UploadLedger
+from aioassets.push.upload import Uploader
 from aioassets.runtime.cancellation import Stopped, StopSignal, stoppable
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import gather2, unwrapped
 from aioassets.runtime.threads import in_thread
+from aioassets.store.chunks import write_chunks
 from aioassets.store.streamed import encoded
 
 logger = logging.getLogger(__name__)
@@ -138,6 +143,7 @@ class Publication:
             with stop.bounded(0.5), unwrapped():
                 async with renewing(held, sleep=self._context.sleep):
                     await self._transfer(held, ledger, stop)
+                    await self._write_chunks(held, ledger)
                     manifest = await in_thread(self._manifest, held, ledger)
                     if self._plan.operation == CREATE:  # as late as possible, because later creates rely on it
                         await self._allocation.check_other_creates(held.version)
@@ -180,6 +186,34 @@ class Publication:
             await uploading()
         self._report(TransferFinished(plan.name, held.version))
 
+    async def _write_chunks(self, held: HeldClaim, ledger: UploadLedger) -> None:
+        """Write the `.chunks` of the version if it has large files, create-only like content."""
+        document = await self._chunks_document(ledger)
+        if document is None:
+            return
+        ledger.chunks_digest = await in_thread(document_digest, document)
+        try:
+            written = await write_chunks(
+                self._store, held.name, held.version, document, resume=held.resumed, effects=self._effects
+            )
+        except BaseException as error:
+            self._effects.note_error(error)
+            raise
+        if written.created:
+            ledger.created_chunks = True
+        else:
+            self._effects.note_uncertain()
+
+    async def _chunks_document(self, ledger: UploadLedger) -> bytes | None:
+        """Return the `.chunks` of the version; `None` if there are no chunks, or too many."""
+        if not ledger.chunks:
+            return None
+        try:
+            return await in_thread(lambda: ChunkTable(ledger.chunks).to_json())
+        except ValueError as error:
+            logger.info("Publishing %s without chunks: %s", self._plan.name, error)
+            return None
+
     def _key(self, version: str, file: SourceFile) -> str:
         return self._store.layout.content(self._plan.name, version, file.path)
 
@@ -204,7 +238,8 @@ class Publication:
     def _manifest(self, held: HeldClaim, ledger: UploadLedger) -> bytes | StreamedDocument:
         """Return the encoded manifest, or raise `SourceChanged` if the source has changed since the scan."""
         self._plan.tree.check_unchanged()
-        return encoded(self._description(held, ledger.entries()).to_fields)
+        description = self._description(held, ledger.entries())
+        return encoded(replace(description, chunks_digest=ledger.chunks_digest).to_fields)
 
     def _description(self, held: HeldClaim, entries: FileTable) -> Manifest:
         plan = self._plan
@@ -254,7 +289,8 @@ class Publication:
         if ledger is None:
             return
         created = map(partial(self._key, held.version), ledger.created())
-        await self._store.driver.delete(created, effects=self._effects)
+        chunks = [self._store.layout.chunks(held.name, held.version)] if ledger.created_chunks else []
+        await self._store.driver.delete(itertools.chain(created, chunks), effects=self._effects)
         if not (self._effects.uncertain or held.resumed):
             with contextlib.suppress(ClaimLost):
                 await held.release()

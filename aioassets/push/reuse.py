@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
-from aioassets.drivers.protocol import Driver, ObjectInfo
+from aioassets.drivers.protocol import Driver, ObjectInfo, Run
 from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed
+from aioassets.model.chunks import ChunkList
 from aioassets.model.digests import SHA256
 from aioassets.push.base import Base
 from aioassets.push.hashes import Hashes
 from aioassets.push.sources import Copied, SourceFile
+from aioassets.runtime.chunking import can_chunk, has_chunks
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import side_by_side
-from aioassets.runtime.threads import THREADS
+from aioassets.runtime.threads import THREADS, in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -22,20 +25,31 @@ class BaseDiffers(Exception):
     """Raised when a copy has other content than the manifest of the base says. Never leaves the package."""
 
 
+MIN_SHARE: Final = 0.25
+"""Minimum share of a file's bytes that a base must have. Below it, the file is uploaded in one piece."""
+
+
 class Reuse:
-    """The files of a push that the store may copy from a base.
+    """The files of a push that the store may copy from a base, or compose of its files.
 
     Args:
         files: the files of the push.
         hashes: their digests.
         read_base: a function that returns the base, or `None` if there is none. It is called once, by `prepare`.
+        composes: whether the store can compose objects of ranges of others.
     """
 
     def __init__(
-        self, files: Sequence[SourceFile], hashes: Hashes, read_base: Callable[[], Awaitable[Base | None]]
+        self,
+        files: Sequence[SourceFile],
+        hashes: Hashes,
+        read_base: Callable[[], Awaitable[Base | None]],
+        *,
+        composes: bool,
     ) -> None:
         self._files = files
         self._hashes = hashes
+        self._composes = composes
         self._read_base: Callable[[], Awaitable[Base | None]] | None = read_base
         self._base: Base | None = None
         self._has_ended = False
@@ -49,8 +63,11 @@ class Reuse:
         """Read the base, unless this was done before, and look up the digests that are known from earlier."""
         if self._read_base is None:
             return
-        self._base, self._read_base = await self._read_base(), None
-        if (base := self._base) is not None:
+        base, self._read_base = await self._read_base(), None
+        if base is not None and any(has_chunks(file.size) for file in self._files):
+            base = await base.with_chunks() if await in_thread(can_chunk) else base
+        self._base = base
+        if base is not None:
             await self._hashes.recall(number for number, file in enumerate(self._files) if file.size in base.sizes)
 
     async def keep(self) -> None:
@@ -76,6 +93,8 @@ class Reuse:
             nonlocal found
             if await self.find(number) is not None:
                 found += self._files[number].size
+            else:
+                found += sum(run.size for run in await self.runs(number))
 
         await side_by_side((file.size for file in self._files), len(self._files), look, THREADS)
         await self.keep()
@@ -91,8 +110,47 @@ class Reuse:
         base, size = self._base, self._files[number].size
         if base is None or self._has_ended or size not in base.sizes:
             return None
+        if self._hashes.at_hand(number) is None and self._is_divided(number):
+            await self._hashes.chunks(number)  # which computes the digest, too
         digest = await self._hashes.of(number)
         return None if digest is None else base.find(size, digest)
+
+    async def runs(self, number: int) -> Sequence[Run]:
+        """Return the runs of a large file that the store can copy from the base; none if they are too few.
+
+        Raises:
+            SourceChanged: if the file has changed since the scan.
+            SourceError: if the file can't be read.
+        """
+        base, file = self._base, self._files[number]
+        if base is None or base.chunks is None or not self._is_divided(number):
+            return ()
+        chunks = await self._hashes.chunks(number)
+        if chunks is None:
+            return ()
+        runs = await in_thread(base.chunks.runs, chunks, file.path)
+        return runs if sum(run.size for run in runs) >= MIN_SHARE * file.size else ()
+
+    def _is_divided(self, number: int) -> bool:
+        """Return whether to look for chunks of a file in the base."""
+        has_base = self._base is not None and self._base.chunks is not None
+        return has_base and not self._has_ended and self._composes and has_chunks(self._files[number].size)
+
+    def sha256(self, number: int) -> str | None:
+        """Return the SHA-256 of a file if it is known."""
+        return self._hashes.at_hand(number)
+
+    def chunks(self, number: int, original: ObjectInfo | None = None) -> ChunkList | None:
+        """Return the chunks of a file if they are known.
+
+        Args:
+            number: the number of the file.
+            original: the object of the base with the same content, if there is one.
+        """
+        found = self._hashes.chunks_at_hand(number)
+        if found is None and original is not None and self._base is not None:
+            return self._base.chunks_of(original)
+        return found
 
     async def copy(self, original: ObjectInfo, driver: Driver, key: str, effects: Effects) -> Copied | None:
         """Have the store copy an object of the base. Return `None` if the file must be uploaded.

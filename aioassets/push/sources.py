@@ -17,9 +17,11 @@ from typing import Final, Protocol
 
 from aioassets.drivers.protocol import Data, Driver, Revision, Source
 from aioassets.errors import SourceChanged, SourceError
+from aioassets.model.chunks import ChunkList
 from aioassets.model.digests import SHA256, new_hash
 from aioassets.model.files import FileTable, Table
 from aioassets.runtime.batches import SMALL, in_batch
+from aioassets.runtime.chunking import ContentHash
 from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
@@ -41,6 +43,10 @@ def nothing() -> None:
 
 class HashedSource(Source, Protocol):
     """A `Source` that hashes its content as it is read."""
+
+    @property
+    def chunks(self) -> ChunkList | None:
+        """The chunks of a large file, once all bytes were read; `None` if it isn't divided."""
 
     async def finish(self, check: Callable[[], None] = nothing) -> Mapping[str, str]:
         """Hash the rest of the content.
@@ -67,6 +73,19 @@ class Copied:
 
     digests: Mapping[str, str]
     revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """The digest of a file, and its chunks, which were computed in one pass.
+
+    Attributes:
+        sha256: the SHA-256 in lowercase hexadecimal.
+        chunks: the chunks; `None` if the file isn't divided.
+    """
+
+    sha256: str
+    chunks: ChunkList | None
 
 
 class SourceFile(Protocol):
@@ -100,6 +119,14 @@ class SourceFile(Protocol):
 
     async def hashed(self, algorithm: str) -> str | None:
         """Return a digest of the content, or `None` if the content would have to be downloaded for it.
+
+        Raises:
+            SourceChanged: if the content has changed since the scan.
+            SourceError: if the file can't be read.
+        """
+
+    async def divided(self) -> Divided | None:
+        """Return the digest and the chunks of a large file, or `None` if it would have to be downloaded for them.
 
         Raises:
             SourceChanged: if the content has changed since the scan.
@@ -185,6 +212,15 @@ class LocalFile:
             hash_range(digest, descriptor, 0, self.size)
         return digest.hexdigest()
 
+    async def divided(self) -> Divided | None:
+        return await in_thread(self._divided)
+
+    def _divided(self) -> Divided:
+        content = ContentHash(self.size)
+        with _opened(self) as descriptor:
+            hash_range(content, descriptor, 0, self.size)
+        return Divided(content.hexdigest(), content.chunks)
+
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         """Return `None`, because stores can't copy a local file."""
 
@@ -255,7 +291,7 @@ class HashingSource(ABC):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._hash = hashlib.sha256()
+        self._hash = ContentHash(size)
         self._hashed = 0
 
     @property
@@ -265,6 +301,10 @@ class HashingSource(ABC):
     @property
     def digests(self) -> Mapping[str, str]:
         return {SHA256: self._hash.hexdigest()} if self._hashed == self.size else {}
+
+    @property
+    def chunks(self) -> ChunkList | None:
+        return self._hash.chunks
 
     @abstractmethod
     async def read(self, offset: int, size: int) -> Data:

@@ -11,7 +11,7 @@ from aioassets.errors import NotSameStore, ObjectNotFound, PreconditionFailed, S
 from aioassets.model.digests import best_of
 from aioassets.model.paths import parents
 from aioassets.push.scan import Filter, Tree, checked, tree_of_directory, tree_of_file
-from aioassets.push.sources import Copied, HashedSource, HashingSource
+from aioassets.push.sources import Copied, Divided, HashedSource, HashingSource
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.threads import in_thread
 
@@ -54,6 +54,9 @@ class StoredFile:
 
     async def hashed(self, algorithm: str) -> str | None:
         return self.info.checksums.get(algorithm)
+
+    async def divided(self) -> Divided | None:
+        return None
 
     async def copied(self, driver: Driver, key: str, effects: Effects) -> Copied | None:
         copy = await self.copied_by(driver, key, effects)

@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aioassets.drivers.protocol import Data, Driver, ObjectInfo, Revision, Uploaded
-from aioassets.errors import AioAssetsError, IntegrityError
-from aioassets.model.files import DigestColumn, FileTable, RevisionColumn
+from aioassets.drivers.protocol import Driver, ObjectInfo, Run, Uploaded
+from aioassets.errors import AioAssetsError, CannotCompose, IntegrityError
 from aioassets.progress import BytesTransferred, FileTransferred, Progress
-from aioassets.push.base import is_copied
+from aioassets.push.ledger import UploadLedger
 from aioassets.push.reading import ReadAhead
 from aioassets.push.reuse import BaseDiffers, Reuse
 from aioassets.push.sources import Copied, HashedSource, SourceFile
+from aioassets.push.watched import ComposedSource, WatchedSource, unreported
 from aioassets.runtime.cancellation import Stopped, StopSignal
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
 
-
-class UploadLedger:
-    """A record of one push's uploads, which remains valid after a failure.
-
-    It takes 34 bytes per file, and some more for a file whose revision is recorded.
-
-    Args:
-        files: the files to upload.
-
-    Attributes:
-        uploaded: the total size of the uploaded files in bytes.
-        copied: the total size of the files that the store copied, in bytes.
-    """
-
-    def __init__(self, files: Sequence[SourceFile]) -> None:
-        self.uploaded = self.copied = 0
-        self._files = files
-        self._digests = DigestColumn(len(files))
-        self._revisions = RevisionColumn()
-        self._created = bytearray(len(files))
-        self._stored = bytearray(len(files))
-
-    def note_created(self, number: int) -> None:
-        """Record that this push created a file's object."""
-        self._created[number] = True
-
-    def note_stored(self, number: int, digests: Mapping[str, str], revision: Revision | None) -> None:
-        """Record the digests of a file that is now in the store, and its revision if the file is large enough."""
-        self._digests[number] = digests
-        self._stored[number] = True
-        if is_copied(self._files[number].size):
-            self._revisions[number] = revision
-
-    @property
-    def has_stored(self) -> bool:
-        """Whether any file is in the store."""
-        return any(self._stored)
-
-    def created(self) -> Iterator[SourceFile]:
-        """Iterate over the files whose objects this push created."""
-        return (self._files[number] for number in itertools.compress(itertools.count(), self._created))
-
-    def entries(self) -> FileTable:
-        """Return all files with their digests, or raise `RuntimeError` if any file isn't stored."""
-        if not all(self._stored):
-            raise RuntimeError("not all files are stored")  # a bug must not seal an incomplete version
-        return FileTable.of(self._files, self._digests, self._revisions)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,59 +38,6 @@ class Upload:
     key: str
     ahead: ReadAhead
     is_left: bool
-
-
-class _WatchedSource:
-    """A source that reports bytes when they are first read, and raises an exception once the push should stop.
-
-    Attributes:
-        error: the last error raised by the source or a callback, as opposed to the store.
-    """
-
-    def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
-        self._source = source
-        self._check = check
-        self._report = report
-        self._reported = 0
-        self.error: BaseException | None = None
-
-    @property
-    def size(self) -> int:
-        return self._source.size
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        return self._source.digests
-
-    async def read(self, offset: int, size: int) -> Data:
-        try:
-            self._check()
-            data = await self._source.read(offset, size)
-            self._passed(offset + len(data))
-        except Exception as error:
-            self.error = error
-            raise
-        return data
-
-    async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
-        try:
-            self._check()
-            copied = await self._source.copy_to(descriptor, offset, size)
-            if copied:
-                self._passed(offset + size)
-        except Exception as error:
-            self.error = error
-            raise
-        return copied
-
-    def _passed(self, offset: int) -> None:
-        if fresh := max(0, offset - self._reported):
-            self._reported += fresh
-            self._report(fresh)
-
-
-def _unreported(nbytes: int) -> None:
-    """Ignore progress. This is the callback for files that are compared instead of being sent."""
 
 
 @dataclass(slots=True)
@@ -217,11 +118,14 @@ class Uploader:
         if copy is not None:
             self._note_copy(upload, copy)
             return
+        if await self._compose(upload):
+            return
         source = upload.ahead.opened(upload.number, upload.file)
         uploaded = await self._send(upload, source)
         skipped = upload.is_left and not uploaded.created
         self.ledger.uploaded += 0 if skipped else upload.file.size
         self.ledger.note_stored(upload.number, await source.finish(self._check), uploaded.revision)
+        self.ledger.note_chunks(upload.number, source.chunks)
         self.report(FileTransferred(self.name, upload.file.path, upload.file.size, skipped))
 
     def _note_copy(self, upload: Upload, copy: Copied) -> None:
@@ -235,6 +139,12 @@ class Uploader:
 
     def _report_bytes(self, nbytes: int) -> None:
         self.report(BytesTransferred(self.name, nbytes))
+
+    def _report_range(self, nbytes: int, copied: int) -> None:
+        if sent := nbytes - copied:
+            self.report(BytesTransferred(self.name, sent))
+        if copied:
+            self.report(BytesTransferred(self.name, copied, reused=True))
 
     def _is_left(self, key: str, size: int) -> bool:
         found = (self.present or {}).get(key)
@@ -261,9 +171,53 @@ class Uploader:
         if self.present is not None and not await self._abort_uploads(upload.key):
             return None
         try:
-            return await reuse.copy(original, self.driver, upload.key, self.effects)
+            copy = await reuse.copy(original, self.driver, upload.key, self.effects)
         except BaseDiffers:
             self.ledger.note_created(upload.number)
+            raise
+        if copy is not None:
+            self.ledger.note_chunks(upload.number, reuse.chunks(upload.number, original))
+        return copy
+
+    async def _compose(self, upload: Upload) -> bool:
+        """Have the store compose a large file of ranges of the base, and upload the rest.
+
+        Returns:
+            Whether the object exists now. Otherwise, the whole file must be uploaded.
+        """
+        reuse, number, size = self.reuse, upload.number, upload.file.size
+        if reuse is None or upload.is_left or not (runs := await reuse.runs(number)):
+            return False
+        self._check()
+        sha256 = reuse.sha256(number)
+        if sha256 is None:
+            return False
+        opened = upload.ahead.opened(number, upload.file)
+        source = ComposedSource(opened, sha256, runs, self._check, self._report_range)
+        try:
+            composed = await self._composed(upload.key, source, runs)
+        except CannotCompose as error:
+            logger.debug("Uploading %s as a whole: %s", upload.file.source, error)
+            return False
+        if composed.created:
+            self.ledger.note_created(number)
+        else:
+            self.effects.note_uncertain()
+        self.ledger.copied += composed.copied
+        self.ledger.uploaded += size - composed.copied
+        self._report_range(size - source.reported, size - source.reported)
+        self.ledger.note_stored(number, source.digests, composed.revision)
+        self.ledger.note_chunks(number, reuse.chunks(number))
+        self.report(FileTransferred(self.name, upload.file.path, size))
+        return True
+
+    async def _composed(self, key: str, source: WatchedSource, runs: Sequence[Run]) -> Uploaded:
+        resume = self.present is not None
+        try:
+            return await self.driver.compose(key, source, runs, resume=resume, effects=self.effects)
+        except BaseException as error:
+            if error is not source.error:
+                self.effects.note_error(error)
             raise
 
     async def _abort_uploads(self, key: str) -> bool:
@@ -284,7 +238,7 @@ class Uploader:
         """Upload a file, unless an interrupted push had already uploaded it."""
         key, size, compared = upload.key, upload.file.size, upload.is_left
         resume = self.present is not None and (key in self.present or size >= LARGE)
-        watched = _WatchedSource(source, self._check, _unreported if compared else self._report_bytes)
+        watched = WatchedSource(source, self._check, unreported if compared else self._report_bytes)
         try:
             uploaded = await self.driver.upload(key, watched, resume=resume, effects=self.effects)
         except BaseException as error:

@@ -6,21 +6,38 @@ files are reused.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
+import hashlib
 import warnings
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final
 
 from aioassets.model.chunks import CHUNKING, ChunkList
-from aioassets.model.digests import Hash
-from aioassets.runtime.disk import BUFFER
-from aioassets.runtime.threads import check_cancelled
 
 CAPACITY: Final = 4 * CHUNKING.max_size
 """Number of bytes to divide at once. The rest, of up to one chunk, is then moved."""
+
+
+_divided_from: ContextVar[int] = ContextVar("aioassets_divided_from", default=CHUNKING.threshold)
+
+
+def has_chunks(size: int) -> bool:
+    """Return whether new versions list the chunks of a file of this size in bytes."""
+    return size >= _divided_from.get()
+
+
+@contextlib.contextmanager
+def dividing_from(size: int) -> Iterator[None]:
+    """Divide files of at least this size within a `with` block and the tasks that it starts, for tests."""
+    token = _divided_from.set(size)
+    try:
+        yield
+    finally:
+        _divided_from.reset(token)
 
 
 @functools.cache
@@ -103,26 +120,41 @@ class Chunker:
         self._digests += self._blake3(data).digest()
 
 
-def hash_and_chunk(digest: Hash, descriptor: int, size: int) -> ChunkList:
-    """Hash an open file and divide it into chunks, reading it once. Blocking.
+class ContentHash:
+    """A SHA-256 of a file that also divides a large file into chunks, in one pass. It is a `Hash`.
 
     Args:
-        digest: the hash of the whole file, which is updated.
-        descriptor: the descriptor of the file.
         size: the size of the file in bytes.
+        with_chunks: whether to divide the file if it is large enough and the optional packages are installed.
 
-    Raises:
-        OSError: if the file can't be read or ends before `size`.
+    Attributes:
+        chunks: the chunks, once all bytes were added; `None` if the file isn't divided.
     """
-    chunker = Chunker()
-    start = 0
-    while start < size:
-        check_cancelled()
-        buffer = chunker.free()[: min(BUFFER, size - start)]
-        count = os.preadv(descriptor, [buffer], start)
-        if not count:
-            raise OSError(f"the file shrank to {start} bytes while it was being hashed")
-        digest.update(buffer[:count])
-        chunker.added(count)
-        start += count
-    return chunker.finish()
+
+    def __init__(self, size: int, *, with_chunks: bool = True) -> None:
+        self.chunks: ChunkList | None = None
+        self._sha256 = hashlib.sha256()
+        self._left = size
+        self._is_divided = with_chunks and has_chunks(size)
+        self._chunker: Chunker | None = None
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Add the next bytes of the file. Blocking if the file is divided."""
+        self._sha256.update(data)
+        if self._is_divided:
+            self._divide(data)
+
+    def _divide(self, data: bytes | bytearray | memoryview) -> None:
+        if self._chunker is None:
+            if not can_chunk():
+                self._is_divided = False
+                return
+            self._chunker = Chunker()
+        self._chunker.update(data)
+        self._left -= len(data)
+        if not self._left:
+            self.chunks, self._chunker, self._is_divided = self._chunker.finish(), None, False
+
+    def hexdigest(self) -> str:
+        """Return the SHA-256 of all bytes added so far, in lowercase hexadecimal."""
+        return self._sha256.hexdigest()

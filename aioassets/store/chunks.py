@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from aioassets.drivers.protocol import Uploaded
-from aioassets.errors import ObjectNotFound, StoreCorrupt
+from aioassets.errors import AioAssetsError
 from aioassets.model.chunks import ChunkTable, document_digest
 from aioassets.model.digests import SHA256
 from aioassets.runtime.effects import Effects
@@ -57,13 +57,13 @@ async def read_chunks(store: AssetStore, name: str, version: str, digest: str) -
         digest: the digest of the `.chunks`, as the manifest records it.
 
     Returns:
-        The chunks; `None` if the document is missing, isn't the recorded one, or is invalid.
+        The chunks; `None` if the document can't be read, isn't the recorded one, or is invalid. They only save time.
     """
     key = store.layout.chunks(name, version)
     try:
         found = await store.read_document(key)
         return await in_thread(ChunkTable.recorded, found.data, digest, check_cancelled)
-    except (ObjectNotFound, StoreCorrupt, ValueError) as error:
+    except (AioAssetsError, ValueError) as error:
         logger.info("Cannot use the chunks of %s:%s in %s: %s", name, version, store.url, error)
         return None
 

@@ -34,7 +34,7 @@ from aioassets.fetch.download import download
 from aioassets.fetch.origin import folder_of
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteFile
-from aioassets.fetch.sinks import RANGE, RANGES_AT_ONCE
+from aioassets.fetch.sinks import RANGE, RANGES_AT_ONCE, DiskSink
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
 from aioassets.runtime.batches import SMALL
@@ -297,8 +297,9 @@ async def test_a_file_of_any_size_starts_with_a_few_ranges(memory: MemoryDriver,
     driver = Interposer(memory)
     file = RemoteFile(FileEntry("a", 2**62, {"sha256": "ab"}), "a", "model:0.0[a]", 2**62)
     reader = FileReader(driver, "model", ignore)
+    sink = DiskSink(str(tmp_path / "a"))
     with anyio.fail_after(60), pytest.raises(IntegrityError, match="expected 4611686018427387904 bytes, found"):
-        await download(reader, FileTable([file.entry]), lambda _: file, str(tmp_path))
+        await download(reader, FileTable([file.entry]), lambda _: file, lambda _: sink)
     assert len(driver.calls) <= TRIES * RANGES_AT_ONCE
 
 

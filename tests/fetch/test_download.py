@@ -15,7 +15,7 @@ from aioassets.drivers.protocol import Revision
 from aioassets.fetch.download import download
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteFile
-from aioassets.fetch.sinks import RANGE, WRITE
+from aioassets.fetch.sinks import RANGE, WRITE, DiskSink
 from aioassets.model.files import FileTable
 from aioassets.progress import ignore
 from aioassets.runtime.threads import in_thread
@@ -61,7 +61,12 @@ async def test_chunks_are_written_uncopied_and_in_large_steps(tmp_path: Path, mo
     monkeypatch.setattr("aioassets.fetch.sinks.in_thread", note_work)
     entry = FileEntry("a", SIZE, {"sha256": hashlib.sha256(data).hexdigest()})
     file = RemoteFile(entry, "a", "model:0.0[a]", SIZE)
-    await download(FileReader(driver, "model", ignore), FileTable([entry]), lambda _: file, str(tmp_path))
+    await download(
+        FileReader(driver, "model", ignore),
+        FileTable([entry]),
+        lambda _: file,
+        lambda _: DiskSink(str(tmp_path / "a")),
+    )
     assert (tmp_path / "a").read_bytes() == data
     assert {id(piece) for piece in written} == {id(piece) for piece in driver.sent}
     assert works.count("write_all_at") <= 2 * (RANGE // WRITE) + 1

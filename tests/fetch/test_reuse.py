@@ -154,7 +154,7 @@ async def test_a_change_of_one_version_does_not_show_in_the_other(store: Store, 
 async def test_no_record_is_read_for_less_than_its_size(
     store: Store, monkeypatch: pytest.MonkeyPatch, make_manager: ManagerFactory, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Base, "files", pytest.fail)
+    monkeypatch.setattr(Base, "read", pytest.fail)
     (store.source / "tiny").write_bytes(b"tiny")
     await store.manager.update_asset(store.source, "model")
     assert (await store.manager.fetch_asset("model[tiny]")).reused == 0
@@ -169,13 +169,13 @@ async def test_a_few_records_are_read(store: Store, monkeypatch: pytest.MonkeyPa
         await store.manager.update_asset(store.source, "model")
         await store.manager.fetch_asset("model")
     read: list[str] = []
-    files = Base.files
+    original = Base.read
 
     def noting(base: Base) -> object:
         read.append(base.entry.version)
-        return files(base)
+        return original(base)
 
-    monkeypatch.setattr(Base, "files", noting)
+    monkeypatch.setattr(Base, "read", noting)
     (store.source / "large").write_bytes(os.urandom(LARGE))
     await store.manager.update_asset(store.source, "model")
     await store.manager.fetch_asset("model")
@@ -237,7 +237,7 @@ async def test_a_base_without_a_usable_record_is_no_base(
     if record is not None:
         path.write_bytes(record)
     else:
-        monkeypatch.setattr(Base, "files", refuse)
+        monkeypatch.setattr(Base, "read", refuse)
     fetched = await store.manager.fetch_asset("model")
     assert fetched.reused == 0
     assert contents(fetched.path) == contents(store.source)

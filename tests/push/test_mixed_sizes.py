@@ -17,7 +17,7 @@ from aioassets.drivers.protocol import Revision
 from aioassets.fetch.download import download
 from aioassets.fetch.reader import FileReader
 from aioassets.fetch.remote import RemoteFile
-from aioassets.fetch.sinks import RANGES_AT_ONCE
+from aioassets.fetch.sinks import RANGES_AT_ONCE, DiskSink
 from aioassets.model.files import FileTable
 from aioassets.progress import Event, FileTransferred
 from aioassets.runtime.budget import Budget
@@ -144,8 +144,16 @@ async def test_thousands_of_small_files_pass_once_one_range_of_a_large_file_has_
     def locate(entry: FileEntry) -> RemoteFile:
         return RemoteFile(entry, entry.path, entry.path, entry.size or 0)
 
+    def sink(entry: FileEntry) -> DiskSink:
+        return DiskSink(str(tmp_path / entry.path))
+
     with anyio.fail_after(60):
-        await download(FileReader(driver, "model", report), FileTable(entries), locate, str(tmp_path))
+        await download(
+            FileReader(driver, "model", report),
+            FileTable(entries),
+            locate,
+            sink,
+        )
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {
         entry.path: entry.size for entry in entries
     }

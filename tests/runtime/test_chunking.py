@@ -8,17 +8,16 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from aioassets.model.chunks import CHUNKING, ChunkList
 from aioassets.model.deltas import ChunkIndex
-from aioassets.runtime.chunking import CAPACITY, Chunker, can_chunk, hash_and_chunk
-from aioassets.runtime.threads import in_thread
+from aioassets.runtime.chunking import CAPACITY, Chunker, ContentHash, can_chunk, dividing_from
+from aioassets.runtime.digests import hash_range
+from aioassets.runtime.disk import BUFFER
 
 blake3: Any = pytest.importorskip("blake3")
 pyfastcdc: Any = pytest.importorskip("pyfastcdc")
@@ -83,25 +82,29 @@ def test_a_file_is_hashed_and_divided_in_one_pass(file: int, monkeypatch: pytest
         return read[-1]
 
     monkeypatch.setattr(os, "preadv", recorded)
-    digest = hashlib.sha256()
+    with dividing_from(MIB):
+        content = ContentHash(len(DATA))
+    hash_range(content, file, 0, len(DATA))
 
-    assert hash_and_chunk(digest, file, len(DATA)) == chunks_of(DATA)
-    assert digest.digest() == hashlib.sha256(DATA).digest()
+    assert content.chunks == chunks_of(DATA)
+    assert content.hexdigest() == hashlib.sha256(DATA).hexdigest()
     assert sum(read) == len(DATA)
 
 
-def test_only_as_much_is_read_as_the_file_had_when_it_was_scanned(file: int) -> None:
-    digest = hashlib.sha256()
+def test_the_digest_of_a_part_is_that_of_the_bytes_so_far(file: int) -> None:
+    content = ContentHash(len(DATA))
+    hash_range(content, file, 0, 3 * MIB + 1)
 
-    assert hash_and_chunk(digest, file, 3 * MIB + 1).size == 3 * MIB + 1
-    assert digest.digest() == hashlib.sha256(DATA[: 3 * MIB + 1]).digest()
+    assert content.hexdigest() == hashlib.sha256(DATA[: 3 * MIB + 1]).hexdigest()
+    assert content.chunks is None
 
 
-def test_a_file_that_shrinks_is_an_error(file: int) -> None:
-    os.ftruncate(file, MIB)
+def test_a_small_file_is_not_divided(file: int) -> None:
+    with dividing_from(len(DATA) + 1):
+        content = ContentHash(len(DATA))
+    hash_range(content, file, 0, len(DATA))
 
-    with pytest.raises(OSError, match="the file shrank to 1048576 bytes while it was being hashed"):
-        hash_and_chunk(hashlib.sha256(), file, len(DATA))
+    assert content.chunks is None
 
 
 def test_memory_is_bounded(file: int) -> None:
@@ -109,29 +112,12 @@ def test_memory_is_bounded(file: int) -> None:
     can_chunk()
     tracemalloc.start()
     try:
-        hash_and_chunk(hashlib.sha256(), file, 20 * CAPACITY)
+        hash_range(ContentHash(20 * CAPACITY), file, 0, 20 * CAPACITY)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
-    assert peak < CAPACITY + MIB
-
-
-async def test_it_can_be_cancelled(file: int) -> None:
-    os.ftruncate(file, 2**40)  # more than can be hashed
-    began = anyio.Event()
-
-    class Digest:
-        def update(self, data: bytes | bytearray | memoryview, /) -> None:
-            anyio.from_thread.run_sync(began.set)
-
-        def hexdigest(self) -> str:
-            return ""
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(in_thread, hash_and_chunk, Digest(), file, 2**40))
-        await began.wait()
-        tasks.cancel_scope.cancel()
+    assert peak < CAPACITY + BUFFER + MIB
 
 
 @pytest.fixture
