@@ -1041,8 +1041,9 @@ class AssetsManager:
     ) -> CopyResult:
         """Copy a version to another store, prefix or name, under the same number.
 
-        The store copies the files itself where it can. Otherwise, they are streamed, and compared with the digests
-        in the manifest. The copy keeps the digests, message, labels, push date and pusher, and records its origin.
+        The store copies the files itself where it can, also from the latest version that the target has. Otherwise,
+        they are streamed, and compared with the digests in the manifest. The copy keeps the digests, message, labels,
+        push date and pusher, and records its origin.
         If the target has the version with the same content already, nothing is copied, and the result says so.
         Repeating an interrupted copy continues it.
 

@@ -81,6 +81,8 @@ def _copy_json(result: CopyResult) -> dict[str, Any]:
         "unchanged": result.unchanged,
         "alias": result.alias,
         "dry_run": result.dry_run,
+        "streamed": result.streamed,
+        "copied": result.copied,
     }
 
 

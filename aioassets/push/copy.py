@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from aioassets.errors import IntegrityError, InvalidVersion, ObjectNotFound, SourceChanged, UsageError, VersionDeleted
 from aioassets.model.content import content_digest
 from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
-from aioassets.model.names import parse_new_name
+from aioassets.model.names import AssetSpec, parse_new_name
 from aioassets.model.operations import COPY
 from aioassets.model.origin import Origin
 from aioassets.model.tombstone import Tombstone
 from aioassets.model.versioning import VersioningScheme
 from aioassets.progress import Progress
+from aioassets.push.base import is_copied, read_base
 from aioassets.push.claim import HeldClaim
 from aioassets.push.context import PushContext
 from aioassets.push.copied import SourceVersion, scan_version
 from aioassets.push.exact import AlreadyCopied, ExactAllocation
+from aioassets.push.hashes import Hashes
 from aioassets.push.ledger import UploadLedger
 from aioassets.push.plan import PushPlan
 from aioassets.push.planning import check_keys
 from aioassets.push.publish import Publication
+from aioassets.push.reuse import Reuse
+from aioassets.push.scan import Tree
 from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 from aioassets.store.chunks import read_chunks
 from aioassets.store.documents import AssetStore
 from aioassets.store.marks import new_mark
+from aioassets.store.resolve import first_available
 from aioassets.store.settling import deletion_error, recovered, settle
 
 __all__ = ["CopyResult"]
@@ -51,6 +58,9 @@ class CopyResult:
         unchanged: whether the target had the version already, so that nothing was copied.
         alias: the alias that points at the version now, if one was requested.
         dry_run: whether this is only the expected result, and nothing was written.
+        streamed: the number of bytes that were downloaded from the source and uploaded; 0 in a dry run.
+        copied: the number of bytes that the target's store copied, from the source or from an earlier version that the
+            target has; 0 in a dry run.
     """
 
     name: str
@@ -63,6 +73,8 @@ class CopyResult:
     unchanged: bool = False
     alias: str | None = None
     dry_run: bool = False
+    streamed: int = 0
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +121,12 @@ async def plan_copy(source: SourceVersion, name: str, store: AssetStore, scheme:
         raise await _explained(source, error) from error
     state = await recovered(store, scheme, name, state)
     check_keys(tree, store.layout, name, source.version)
+    versions = state.index.versions
     return PushPlan(
         name=name,
         version=source.version,
         operation=COPY,
-        versions=state.index.versions,
+        versions=versions,
         url=store.url_of(name, source.version),
         files=len(tree.files),
         size=tree.size,
@@ -122,7 +135,14 @@ async def plan_copy(source: SourceVersion, name: str, store: AssetStore, scheme:
         labels=source.manifest.labels,
         new_store=state.new_store,
         index=state,
+        reuse=_reuse(tree, store, name, versions) if versions and is_copied(tree.largest) else None,
     )
+
+
+def _reuse(tree: Tree, store: AssetStore, name: str, versions: Sequence[str]) -> Reuse:
+    """Return the reuse of the files of the latest version that the target has."""
+    latest = partial(first_available, store, AssetSpec(name), versions)
+    return Reuse(tree.files, Hashes(tree.files), partial(read_base, store, latest), composes=False)
 
 
 def _is_same(one: AssetStore, other: AssetStore) -> bool:
@@ -179,7 +199,8 @@ class VersionCopy(Publication):
             return await self._copy_result(found.version, unchanged=True)
         except SourceChanged as error:
             raise await _explained(self._source, error) from error
-        return await self._copy_result(result.version)
+        copied = await self._copy_result(result.version)
+        return replace(copied, streamed=result.uploaded, copied=result.copied)
 
     async def forecast(self) -> CopyResult:
         """Return the expected result of `copy`, without writing anything."""

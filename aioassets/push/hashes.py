@@ -14,6 +14,8 @@ from aioassets.runtime.threads import in_thread
 
 MIN_TREE: Final = 100
 """Minimum number of files in a tree whose digests are also remembered together, which is faster to look up."""
+MIN_REMEMBERED: Final = 64 * 1024
+"""Minimum size in bytes of a file in such a tree whose digest is remembered by itself after a push."""
 _TREE: Final = "sha256 of a tree"
 
 
@@ -34,7 +36,7 @@ class Hashes:
         self._column: DigestColumn | None = None
         self._computed: list[int] = []
         self._chunks: dict[int, ChunkList] = {}
-        self._is_new_tree = False
+        self._is_new_tree = self._is_known_tree = False
         self._began = KnownHashes.now()
 
     async def recall(self, numbers: Iterable[int] | None = None) -> None:
@@ -99,6 +101,26 @@ class Hashes:
         if self._known is not None and self._local is not None and (self._computed or self._is_new_tree):
             await in_thread(self._keep, self._known, self._local)
 
+    async def keep_all(self, digests: DigestColumn) -> None:
+        """Remember the digests of all files, which a push has computed in the meantime.
+
+        In a tree of many files, single small files are left out. Hashing them again takes little longer than a look-up.
+        """
+        if self._known is not None and self._local is not None:
+            await in_thread(self._keep_all, self._known, self._local, digests)
+
+    def _keep_all(self, known: KnownHashes, local: LocalFiles, digests: DigestColumn) -> None:
+        if digests.all_sha256 is None:
+            return
+        is_large_tree = len(self._files) >= MIN_TREE
+        for number, file in enumerate(self._files):
+            if self.at_hand(number) is None and not (is_large_tree and file.size < MIN_REMEMBERED):
+                self._computed.append(number)
+        self._is_new_tree = self._is_new_tree or (is_large_tree and not self._is_known_tree)
+        self._column = digests
+        if self._computed or self._is_new_tree:
+            self._keep(known, local)
+
     def _note(self, number: int, sha256: str) -> None:
         self._add(number, SHA256, sha256)
         self._computed.append(number)
@@ -108,6 +130,7 @@ class Hashes:
             [found] = known.find(_TREE, [local.tree_state()])
             if found is not None and len(found) == SHA256_BYTES * len(local):
                 self._column = DigestColumn.of_sha256(found)
+                self._is_known_tree = True
                 return
             self._is_new_tree = numbers is None
         numbers = range(len(local)) if numbers is None else numbers

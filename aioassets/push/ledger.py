@@ -56,6 +56,11 @@ class UploadLedger:
             self.chunks[self._files[number].path] = chunks
 
     @property
+    def digests(self) -> DigestColumn:
+        """The digests of all files."""
+        return self._digests
+
+    @property
     def has_stored(self) -> bool:
         """Whether any file is in the store."""
         return any(self._stored)

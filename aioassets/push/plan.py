@@ -12,6 +12,7 @@ from aioassets.model.arguments import check_labels, check_note, check_texts
 from aioassets.model.names import AssetSpec
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump
+from aioassets.push.hashes import Hashes
 from aioassets.push.reuse import Reuse
 from aioassets.push.scan import Tree
 from aioassets.store.documents import IndexState
@@ -98,6 +99,7 @@ class PushPlan:
         unchanged: whether `version` exists and has the same content, so that the push would publish nothing.
         copied: the total size in bytes of the files that the store would copy from the base.
         reuse: the files that the store may copy from the base; `None` if there is none.
+        hashes: the digests of the source's files, which are remembered after the push.
     """
 
     name: str
@@ -116,6 +118,7 @@ class PushPlan:
     unchanged: bool = False
     copied: int = 0
     reuse: Reuse | None = field(default=None, repr=False, compare=False)
+    hashes: Hashes | None = field(default=None, repr=False, compare=False)
 
     @property
     def base(self) -> str | None:

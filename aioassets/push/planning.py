@@ -62,8 +62,8 @@ async def plan_push(
         lambda: _named_base(request, store, scheme),
     )
     state = await recovered(store, scheme, request.name, state)
-    plan = _plan(request, store, scheme, tree, state)
     hashes = Hashes(tree.files, sources.known)
+    plan = replace(_plan(request, store, scheme, tree, state), hashes=hashes)
     latest: SealedVersion | None = None
     if request.if_changed and plan.operation != CREATE:
         latest = await _compared(store, scheme, plan)

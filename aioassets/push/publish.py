@@ -100,8 +100,8 @@ class Publication:
                 self._end_reuse(error)
                 continue
             await self._list(held.version, stop)
-            if self._plan.reuse is not None:
-                await self._plan.reuse.keep()
+            if self._plan.hashes is not None:
+                await self._plan.hashes.keep_all(self._ledger.digests)
             return self._result(held.version)
         raise PushContended(self._plan.name, ATTEMPTS)
 

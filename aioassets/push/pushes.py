@@ -77,6 +77,9 @@ class Pushes:
         plan = await plan_push(
             request, self.store, self.scheme, self.sources, is_forecast=is_forecast and self.reuses_bases
         )
+        return self._allowed(plan)
+
+    def _allowed(self, plan: PushPlan) -> PushPlan:
         return plan if self.reuses_bases else replace(plan, reuse=None)
 
     async def push(self, plan: PushPlan, report: Progress) -> PushResult:
@@ -117,7 +120,7 @@ class Pushes:
 
     async def copy(self, source: SourceVersion, options: CopyOptions, report: Progress) -> CopyResult:
         """Copy a version of any store to this one, or return the expected result of a dry run."""
-        plan = await plan_copy(source, options.name or source.name, self.store, self.scheme)
+        plan = self._allowed(await plan_copy(source, options.name or source.name, self.store, self.scheme))
         if not options.dry_run:
             await self.require_suitable()
         copying = VersionCopy(await self._context(), plan, report, source, renumber=options.renumber)

@@ -69,7 +69,7 @@ class TestCopying:
         args = ("copy", "a", "--to", tmp_path / "production", "--yes", "--json")
         first, again = invoke(*args).document, invoke(*args)
         assert "Version   a:0.0 (there already)" in again.err
-        assert again.document == {**first, "unchanged": True}
+        assert again.document == {**first, "unchanged": True, "copied": 0}
         assert first == {
             "name": "a",
             "version": "0.0",
@@ -81,6 +81,8 @@ class TestCopying:
             "unchanged": False,
             "alias": None,
             "dry_run": False,
+            "streamed": 0,
+            "copied": 1,
         }
         assert len(first["content_digest"]) == 64
 

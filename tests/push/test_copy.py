@@ -43,6 +43,7 @@ from aioassets.drivers.s3.driver import S3Driver
 from aioassets.errors import StoreError
 from aioassets.model.claim import ClaimState
 from aioassets.model.manifest import Manifest
+from aioassets.push.base import MIN_COPIED
 
 
 @pytest.fixture
@@ -71,6 +72,26 @@ async def push(manager: AssetsManager, files: Files, *texts: str) -> None:
         await manager.update_asset(files(text), "model")
 
 
+async def test_files_that_an_earlier_version_of_the_target_has_are_not_streamed(
+    make_manager: ManagerFactory, there: AssetsManager, target: MemoryDriver, tmp_path: Path
+) -> None:
+    """If the target has lost an object of that version, the file is streamed."""
+    (source := tmp_path / "source").mkdir()
+    (source / "large").write_bytes(b"x" * MIN_COPIED)
+    (source / "changing").write_bytes(b"0" * MIN_COPIED)
+    here = make_manager(driver_at({"kind": "local", "path": str(tmp_path / "here")}))
+    await here.create_asset(source, "model")
+    await here.copy_version("model", there)
+    for number, reused in ((1, MIN_COPIED), (2, 0)):
+        (source / "changing").write_bytes(f"{number}".encode() * MIN_COPIED)
+        await here.update_asset(source, "model")
+        copied = await here.copy_version("model", there)
+        assert (copied.streamed, copied.copied) == (2 * MIN_COPIED - reused, reused)
+        fetched = await there.fetch_asset("model")
+        assert contents(fetched.path) == contents(source)
+        await target.delete([f"assets/model/0.{number}/large"])
+
+
 async def test_a_version_keeps_everything_but_its_place(
     driver: Driver, make_manager: ManagerFactory, there: AssetsManager, target: MemoryDriver, tree: Path
 ) -> None:
@@ -79,9 +100,11 @@ async def test_a_version_keeps_everything_but_its_place(
     await here.create_asset(tree, "team/model", message="of Monday", labels={"stage": "test"})
     copied = await here.copy_version("team/model", there)
     original, copy = await manifest_of(driver, "team/model", "0.0"), await manifest_of(target, "team/model", "0.0")
-    assert copied == CopyResult(
+    assert replace(copied, streamed=0, copied=0) == CopyResult(
         "team/model", "0.0", f"{there.url}/team/model/0.0", 7, 6026, "team/model:0.0", original.content_digest
     )
+    is_same_store = isinstance(driver, MemoryDriver)
+    assert (copied.streamed, copied.copied) == ((0, 6026) if is_same_store else (6026, 0))
     assert copy.origin is not None
     assert (copy.origin.store, copy.origin.name, copy.origin.version) == (here.url, "team/model", "0.0")
     assert copy.token != original.token

@@ -52,9 +52,9 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def manager(memory: MemoryDriver, make_manager: ManagerFactory, tree: Path) -> AssetsManager:
-    made = make_manager(memory)
-    await made.create_asset(tree, "model")
-    return made
+    """Return a manager that knows no hashes yet of the tree, which is the latest version."""
+    await make_manager(memory, remember_hashes=False).create_asset(tree, "model")
+    return make_manager(memory)
 
 
 async def is_unchanged(manager: AssetsManager, tree: Path) -> bool:
@@ -74,6 +74,33 @@ async def test_an_unchanged_tree_is_not_opened_again(manager: AssetsManager, tre
     assert await is_unchanged(manager, tree)
     assert (await manager.update_asset(tree, "model", if_changed=True)).unchanged
     assert count(opened, tree) == 0
+
+
+async def test_the_hashes_of_a_push_are_remembered(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, opened: list[str]
+) -> None:
+    await make_manager(memory).create_asset(tree, "model")
+    count(opened, tree)
+
+    assert await is_unchanged(make_manager(memory), tree)
+    assert count(opened, tree) == 0
+
+
+async def test_small_files_in_a_large_tree_are_remembered_together(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change, those that changed and other small ones are read again."""
+    monkeypatch.setattr(hashes, "MIN_TREE", 1)
+    monkeypatch.setattr(hashes, "MIN_REMEMBERED", 1000)
+    (tree / "large").write_bytes(b"large" * 200)
+    await make_manager(memory).create_asset(tree, "model")
+    assert await is_unchanged(make_manager(memory), tree)
+    count(opened, tree)
+    os.utime(tree / ".hidden", (1, 1))
+
+    assert await is_unchanged(make_manager(memory), tree)
+    assert str(tree / ".hidden") in opened
+    assert str(tree / "large") not in opened
 
 
 async def test_an_unchanged_tree_takes_three_requests_in_sequence(
