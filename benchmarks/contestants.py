@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers import AIOBOTOCORE, AWSCLI, DVC, MODELKIT, OBSTORE, S5CMD, Peer
+from benchmarks.peers import AIOBOTOCORE, AWSCLI, DVC, FAST_S3, MODELKIT, OBSTORE, S5CMD, Peer
 from benchmarks.runners.job import KEY, Job
 
 Command = tuple[str, ...]
@@ -182,6 +182,7 @@ RUNNING: Final = (
     InProcess("obstore", "obstore_client", OBSTORE),
     InProcess("aiobotocore", "aiobotocore_client", AIOBOTOCORE),
 )
+SMALL: Final = (*RUNNING, InProcess("fast-s3", "fast_s3_client", FAST_S3))
 OPENING: Final = tuple(replace(each, opening=True) for each in RUNNING)
 PROGRAMS: Final = (
     AioAssets("aioassets"),

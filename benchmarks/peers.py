@@ -68,10 +68,11 @@ class Peer:
 S5CMD = Peer("s5cmd", ("s5cmd",), "lib/python*/site-packages/s5cmd/bin/s5cmd")
 OBSTORE = Peer("obstore", ("obstore",))
 AIOBOTOCORE = Peer("aiobotocore", ("aiobotocore",))
+FAST_S3 = Peer("fast-s3", ("fast-s3",))
 AWSCLI = Peer("awscli", ("awscli",))
 DVC = Peer("dvc", ("dvc[s3]",))
 MODELKIT = Peer("modelkit", ("modelkit==0.1.3", "boto3>=1.40"))
-PEERS = (S5CMD, OBSTORE, AIOBOTOCORE, AWSCLI, DVC, MODELKIT)
+PEERS = (S5CMD, OBSTORE, AIOBOTOCORE, FAST_S3, AWSCLI, DVC, MODELKIT)
 
 
 def _folder(peer: Peer) -> Path:

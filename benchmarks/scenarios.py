@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.contestants import OPENING, OURS, PROGRAMS, RUNNING, Contestant, InProcess, Whole
+from benchmarks.changed import CHANGED, COPYING, FIRST
+from benchmarks.contestants import OPENING, OURS, PROGRAMS, RUNNING, SMALL, Contestant, InProcess, Whole
 from benchmarks.rig import Data
 
 KIB: Final = 1024
+MIB: Final = 1024**2
 GIB: Final = 1024**3
 
 
@@ -65,11 +67,19 @@ OPENED: Final = "client opened meanwhile"
 def _small() -> tuple[Scenario, ...]:
     some, many = Data(2_000, 4 * KIB), Data(20_000, 4 * KIB)
     return (
-        Scenario("small", IN_PROCESS, RUNNING, some),
+        Scenario("small", IN_PROCESS, SMALL, some),
         Scenario("small", WHOLE, PROGRAMS, some),
-        Scenario("small", IN_PROCESS, RUNNING, many),
+        Scenario("small", IN_PROCESS, SMALL, many),
         Scenario("small", WHOLE, PROGRAMS[:2], many),
         Scenario("small", WHOLE, PROGRAMS[:4], many, full=True),  # modelkit takes half an hour
+    )
+
+
+def _changed() -> tuple[Scenario, ...]:
+    data = Data(1_000, 1 * MIB)
+    return (
+        Scenario("changed", WHOLE, CHANGED, data, (FIRST, "push", "fetch")),
+        Scenario("changed", IN_PROCESS, COPYING, data, (FIRST, "push")),
     )
 
 
@@ -147,6 +157,7 @@ def _latency() -> tuple[Scenario, ...]:
 
 SCENARIOS: Final = (
     *_small(),
+    *_changed(),
     *_clouds(),
     *_large(),
     *_folders(),
