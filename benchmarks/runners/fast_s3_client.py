@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fast_s3 import AsyncS3Client
 
-from benchmarks.runners.fan_out import IN_FLIGHT, Folder, for_each, keys_of
+from benchmarks.runners.fan_out import Folder, for_each, keys_of
 from benchmarks.runners.job import Job, Measured
 from benchmarks.runners.meter import Meter
 
@@ -25,7 +25,6 @@ async def _run(job: Job) -> Measured:
         secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
         region=os.environ["AWS_DEFAULT_REGION"],
         bucket=job.bucket.removeprefix("s3://"),
-        concurrency=IN_FLIGHT,
     )
     async with client:
         await client.put_object("warm-up", b"data")
