@@ -515,8 +515,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "effects.note_error(error)",
-                "effects.uncertain |= getattr(error, 'uncertain', False)",
+                "effects.note_error(error)\n                if effects",
+                "effects.uncertain |= getattr(error, 'uncertain', False)\n                if effects",
             ),
         ),
         within=500,
