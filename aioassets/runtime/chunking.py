@@ -14,13 +14,9 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 from aioassets.model.chunks import CHUNKING, ChunkList
-
-CAPACITY: Final = 4 * CHUNKING.max_size
-"""Number of bytes to divide at once. The rest, of up to one chunk, is then moved."""
-
 
 _divided_from: ContextVar[int] = ContextVar("aioassets_divided_from", default=CHUNKING.threshold)
 
@@ -58,7 +54,7 @@ def _fastcdc() -> Any:
 
 
 class Chunker:
-    """An incremental chunker that is fed with the bytes of a file in order. It takes `CAPACITY` bytes of memory.
+    """An incremental chunker that is fed with the bytes of a file in order. In between, it keeps at most one chunk.
 
     Raises:
         ImportError: if a package is missing; see `can_chunk`.
@@ -74,46 +70,49 @@ class Chunker:
         self._blake3: Callable[[memoryview], Any] = import_module("blake3").blake3
         self._lengths = array("I")
         self._digests = bytearray()
-        self._buffer = memoryview(bytearray(CAPACITY))
-        self._filled = 0
+        self._tail = b""
+        """The bytes since the last boundary, which may be part of a longer chunk."""
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Add the next bytes of the file. Blocking; other threads can run in the meantime."""
-        view = memoryview(data)
-        while view:
-            free = self.free()
-            count = min(len(free), len(view))
-            free[:count] = view[:count]
-            self.added(count)
-            view = view[count:]
-
-    def free(self) -> memoryview:
-        """Return memory for the next bytes of the file, for callers that read into it. Then call `added`."""
-        return self._buffer[self._filled :]
-
-    def added(self, count: int) -> None:
-        """Note that the next bytes of the file were written to the memory that `free` returned. Blocking."""
-        self._filled += count
-        if self._filled == CAPACITY:
-            rest = self._buffer[self._divide() :]
-            self._buffer[: len(rest)] = rest
-            self._filled = len(rest)
+        view = self._after_tail(memoryview(data))
+        if view:
+            self._tail = self._divide(view)
 
     def finish(self) -> ChunkList:
         """Return all chunks, after the last bytes of the file were added. Call it only once. Blocking."""
-        for chunk in self._cut(self._buffer[: self._filled]):
-            self._add(chunk.data)
+        if self._tail:
+            self._add(memoryview(self._tail))
         return ChunkList(self._lengths, self._digests)
 
-    def _divide(self) -> int:
-        """Divide the full buffer, except for the last chunk, which may continue. Return the offset of the rest."""
-        chunks = self._cut(self._buffer)
-        done = 0
-        while CAPACITY - done >= CHUNKING.max_size:
-            data = next(chunks).data
+    def _after_tail(self, view: memoryview) -> memoryview:
+        """Complete the chunks that begin in the tail, and return the bytes that follow them."""
+        if not self._tail:
+            return view
+        buffer = memoryview(self._tail + view[: CHUNKING.max_size].tobytes())
+        done, has_all = 0, len(view) <= CHUNKING.max_size
+        while done < len(self._tail):
+            data = next(self._cut(buffer[done : done + CHUNKING.max_size])).data
+            if has_all and done + len(data) == len(buffer) and len(data) < CHUNKING.max_size:
+                self._tail = bytes(data)
+                return view[len(view) :]
             self._add(data)
             done += len(data)
-        return done
+        done -= len(self._tail)
+        self._tail = b""
+        return view[done:]
+
+    def _divide(self, view: memoryview) -> bytes:
+        """Add all chunks that begin and end in some bytes, and return the rest.
+
+        A boundary within the bytes is the same whatever follows them. At their end, the chunk may go on.
+        """
+        last: memoryview | None = None
+        for chunk in self._cut(view):
+            if last is not None:
+                self._add(last)
+            last = chunk.data
+        return b"" if last is None else bytes(last)
 
     def _add(self, data: memoryview) -> None:
         self._lengths.append(len(data))
