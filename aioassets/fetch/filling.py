@@ -69,8 +69,10 @@ class Filling:
         await reuse.run()
         if reuse.staged:
             plan = await in_thread(DownloadPlan.of, plan.files, reuse.staged)
-        is_local = self._remote.store.driver.local_path("") is not None
-        return plan, {} if is_local else await find_deltas(self._remote, plan.files, reuse.bases)
+        store = self._remote.store
+        if store.driver.local_path(store.layout.content(self._remote.name, self._remote.version)) is not None:
+            return plan, {}  # the system copies the objects, which takes no longer
+        return plan, await find_deltas(self._remote, plan.files, reuse.bases)
 
     def _report_reused(self, file: FileEntry) -> None:
         nbytes = file.size or 0
