@@ -1,4 +1,4 @@
-"""Contestants that push and fetch a new version of a folder in which one file in a hundred has changed."""
+"""Contestants that push and fetch a new version of data of which one hundredth has changed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from benchmarks.runners.job import KEY, Job
 
 FIRST: Final = "first"
 """The push of the first version. Then come `push` of the changed one, and its `fetch` to where the first one is."""
+INSERT: Final = "insert"
+"""The push of a file into which some bytes were inserted."""
 CHANGE: Final = f"{shlex.quote(sys.executable)} -P {shlex.quote(str(RUNNERS / 'changes.py'))}"
 
 
@@ -21,8 +23,15 @@ def _shell(*steps: str) -> Command:
     return ("sh", "-c", " && ".join(steps))
 
 
+@dataclass(frozen=True)
 class ChangedAioAssets(Whole):
-    """The command line of aioassets."""
+    """The command line of aioassets.
+
+    Attributes:
+        reuses: whether to use what the store and the cache have.
+    """
+
+    reuses: bool = True
 
     def preparing(self, job: Job, folder: Path) -> Command:
         """Copy the data, change it, or fetch the first version."""
@@ -30,8 +39,8 @@ class ChangedAioAssets(Whole):
         if job.action == FIRST:
             warm_up = shlex.join((OURS, "new", __file__, "warm-up", "--yes", *self._options(job, folder)))
             return _shell(f"cp -r {shlex.quote(job.source)} {work}", warm_up)
-        if job.action == "push":
-            return _shell(f"{CHANGE} {work}")
+        if job.action in ("push", INSERT):
+            return _shell(f"{CHANGE} {work} {job.action}")
         return (OURS, "fetch", f"{KEY}:0.0", *self._options(job, folder))
 
     def running(self, job: Job, folder: Path) -> Command:
@@ -39,10 +48,10 @@ class ChangedAioAssets(Whole):
         work = str(folder / "work")
         arguments = {
             FIRST: ("new", work, KEY, "--yes"),
-            "push": ("update", work, KEY, "--yes"),
-            "fetch": ("fetch", KEY),
+            "push": ("update", work, KEY, "--yes", *(() if self.reuses else ("--no-base",))),
+            "fetch": ("fetch", KEY, *(() if self.reuses else ("--force-download",))),
         }
-        return (OURS, *arguments[job.action], *self._options(job, folder))
+        return (OURS, *arguments["push" if job.action == INSERT else job.action], *self._options(job, folder))
 
     def _options(self, job: Job, folder: Path) -> Command:
         return ("--bucket", job.bucket, "--assets-dir", str(folder / "assets"))
@@ -87,4 +96,5 @@ def _repository(dvc: str, folder: str, bucket: str) -> tuple[str, ...]:
 
 
 CHANGED: Final = (ChangedAioAssets("aioassets"), ChangedDvc("dvc", peer=DVC))
+EVERYTHING: Final = ChangedAioAssets("aioassets, everything", reuses=False)
 COPYING: Final = (InProcess("aioassets", "changing"), InProcess("server copies", "copies", AIOBOTOCORE))

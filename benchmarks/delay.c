@@ -1,7 +1,8 @@
-/* delay PORT MILLISECONDS: relays TCP to a port of this machine, and delays every byte, each way, by this time.
+/* delay PORT MILLISECONDS [MEGABYTES]: relays TCP to a port of this machine, and delays every byte, each way, by this
+ * time. All connections together pass at most this many megabytes per second each way.
  *
  * Prints the port that it listens on, and runs until it is killed. Connecting isn't delayed. The delay is constant, so
- * one queue in order of arrival holds all waiting bytes, at the cost of one copy.
+ * one queue in order of arrival holds all waiting bytes of each direction, at the cost of one copy.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,6 +23,7 @@
 
 #define BUFFER (256u << 10)
 #define MOST_HELD (16u << 20) /* bytes per direction of a connection, so that a slow reader slows down its writer */
+#define MOST_HELD_BY_RATE (1u << 20) /* the same with a limited rate, so that other connections don't wait for long */
 #define EVENTS 256
 #define TICK 1000000u /* nanoseconds; bytes that are due in the same tick are sent together, which saves most wake-ups */
 
@@ -62,7 +64,10 @@ struct link {
 
 static int watcher, timer;
 static uint64_t delay;
-static struct queue waiting;
+static double rate; /* bytes per nanosecond and direction; 0 for no limit */
+static uint64_t free_at[2]; /* when the line is free, by direction */
+static struct queue waiting[2]; /* by direction: to the client, and to the server */
+static size_t most_held = MOST_HELD;
 static struct link *closed_links;
 static char buffer[BUFFER];
 
@@ -99,7 +104,14 @@ static void drop(struct chunk *chunk) {
     free(chunk);
 }
 
-static void wake_at(uint64_t due) {
+/* Wake up when the first waiting chunk is due. */
+static void set_timer(void) {
+    uint64_t due = UINT64_MAX;
+    for (int i = 0; i < 2; i++)
+        if (waiting[i].first && waiting[i].first->due < due)
+            due = waiting[i].first->due;
+    if (due == UINT64_MAX)
+        return;
     struct itimerspec when = {.it_value = {(time_t)(due / 1000000000u), (long)(due % 1000000000u)}};
     if (timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL))
         fail("timerfd_settime");
@@ -112,7 +124,7 @@ static void watch(struct end *end, int how) {
         epoll_ctl(watcher, EPOLL_CTL_DEL, end->socket, NULL);
         return;
     }
-    if (!end->ended && end->other->held < MOST_HELD)
+    if (!end->ended && end->other->held < most_held)
         wanted |= EPOLLIN;
     if (end->ready.first)
         wanted |= EPOLLOUT;
@@ -150,17 +162,30 @@ static void free_closed(void) {
     }
 }
 
+static uint64_t due_of(int way, size_t size) {
+    uint64_t time = now();
+    if (rate > 0) {
+        if (free_at[way] < time)
+            free_at[way] = time;
+        free_at[way] += (uint64_t)((double)size / rate);
+        time = free_at[way];
+    }
+    return (time + delay + TICK / 2) / TICK * TICK;
+}
+
 static void hold(struct end *to, const char *data, size_t size) {
+    int way = to == &to->link->ends[1];
     struct chunk *chunk = malloc(sizeof *chunk + size);
     if (!chunk)
         fail("malloc");
-    *chunk = (struct chunk){.to = to, .due = (now() + delay + TICK / 2) / TICK * TICK, .size = size};
+    *chunk = (struct chunk){.to = to, .due = due_of(way, size), .size = size};
     memcpy(chunk->data, data, size);
     to->held += size;
     to->link->chunks++;
-    if (!waiting.first)
-        wake_at(chunk->due);
-    append(&waiting, chunk);
+    bool was_empty = !waiting[way].first;
+    append(&waiting[way], chunk);
+    if (was_empty)
+        set_timer();
 }
 
 static void read_from(struct end *end) {
@@ -211,19 +236,20 @@ static void release_due(void) {
     if (read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
         fail("read");
     uint64_t time = now();
-    while (waiting.first && waiting.first->due <= time) {
-        struct chunk *chunk = take(&waiting);
-        struct end *to = chunk->to;
-        if (to->link->closed) {
-            drop(chunk);
-            continue;
+    for (int i = 0; i < 2; i++) {
+        while (waiting[i].first && waiting[i].first->due <= time) {
+            struct chunk *chunk = take(&waiting[i]);
+            struct end *to = chunk->to;
+            if (to->link->closed) {
+                drop(chunk);
+                continue;
+            }
+            append(&to->ready, chunk);
+            if (to->ready.first == chunk)
+                write_to(to);
         }
-        append(&to->ready, chunk);
-        if (to->ready.first == chunk)
-            write_to(to);
     }
-    if (waiting.first)
-        wake_at(waiting.first->due);
+    set_timer();
 }
 
 static void add_end(struct link *link, int i, int socket) {
@@ -267,8 +293,8 @@ static int listening(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
-        fprintf(stderr, "usage: delay PORT MILLISECONDS\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: delay PORT MILLISECONDS [MEGABYTES]\n");
         return 2;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -276,6 +302,10 @@ int main(int argc, char **argv) {
                                  .sin_port = htons((uint16_t)atoi(argv[1])),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     delay = (uint64_t)(atof(argv[2]) * 1e6);
+    if (argc == 4) {
+        rate = atof(argv[3]) / 1000;
+        most_held = MOST_HELD_BY_RATE;
+    }
     watcher = epoll_create1(EPOLL_CLOEXEC);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     int listener = listening();

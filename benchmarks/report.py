@@ -90,7 +90,7 @@ def _headings(comparison: Comparison) -> list[str]:
     return [
         f"{scenario.name(comparison.action)}, {scenario.mode}",
         str(scenario.data),
-        f"{comparison.round_trip:g} ms",
+        f"{comparison.round_trip:g} ms" + (f", {scenario.rate} MB/s" if scenario.rate else ""),
     ]
 
 

@@ -120,7 +120,7 @@ class Rig:
         self._memory = memory
         self._stack = stack
         self._numbers = itertools.count()
-        self._relays: dict[float, str] = {}
+        self._relays: dict[tuple[float, int | None], str] = {}
 
     def data(self, data: Data) -> Path:
         """Return the file or folder with the data."""
@@ -148,13 +148,13 @@ class Rig:
             yield Place(folder, str(store), _environ(folder))
 
     @contextlib.contextmanager
-    def s3_place(self, data: Data, round_trip: float) -> Iterator[Place]:
-        """Return a place for this data, with a bucket that is this many milliseconds away.
+    def s3_place(self, data: Data, round_trip: float, rate: int | None) -> Iterator[Place]:
+        """Return a place for this data, with a bucket that is this many milliseconds away, at a bandwidth in MB/s.
 
         Raises:
             Unavailable: there is no server, or no relay.
         """
-        endpoint = self._endpoint(round_trip)
+        endpoint = self._endpoint(round_trip, rate)
         with self._own_folder(self._root(data)) as folder:
             bucket = f"bench-{folder.name}"
             self._client.create_bucket(Bucket=bucket)
@@ -241,17 +241,17 @@ class Rig:
             config=Config(s3={"addressing_style": "path"}, read_timeout=600, retries={"total_max_attempts": 1}),
         )
 
-    def _endpoint(self, round_trip: float) -> str:
-        if not round_trip:
+    def _endpoint(self, round_trip: float, rate: int | None) -> str:
+        if not round_trip and not rate:
             return self._server
-        if round_trip not in self._relays:
+        if (round_trip, rate) not in self._relays:
             port = urlsplit(self._server).port
-            command = [str(_relay()), str(port), str(round_trip / 2)]
+            command = [str(_relay()), str(port), str(round_trip / 2), *([str(rate)] if rate else [])]
             relay = self._stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             self._stack.callback(relay.kill)
             assert relay.stdout is not None  # noqa: S101
-            self._relays[round_trip] = f"http://127.0.0.1:{int(relay.stdout.readline())}"
-        return self._relays[round_trip]
+            self._relays[round_trip, rate] = f"http://127.0.0.1:{int(relay.stdout.readline())}"
+        return self._relays[round_trip, rate]
 
 
 def _write(path: Path, size: int, dice: random.Random) -> None:

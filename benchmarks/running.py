@@ -114,7 +114,7 @@ def _place(rig: Rig, scenario: Scenario, round_trip: float) -> contextlib.Abstra
             return rig.azure_place(scenario.data)
         case Where.GCS:
             return rig.gcs_place(scenario.data)
-    return rig.s3_place(scenario.data, round_trip)
+    return rig.s3_place(scenario.data, round_trip, scenario.rate)
 
 
 def _run(contestant: Contestant, place: Place, job: Job) -> Measured:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.changed import CHANGED, COPYING, FIRST
+from benchmarks.changed import CHANGED, COPYING, EVERYTHING, FIRST, INSERT
 from benchmarks.contestants import OPENING, OURS, PROGRAMS, RUNNING, SMALL, Contestant, InProcess, Whole
 from benchmarks.rig import Data
 
@@ -39,6 +39,7 @@ class Scenario:
         where: the store.
         full: whether to run it with `--full` only.
         times: runs for each requested run; more than one if a run is short.
+        rate: the bandwidth to the store each way in MB/s; `None` for no limit.
     """
 
     family: str
@@ -49,6 +50,7 @@ class Scenario:
     where: Where = Where.S3
     full: bool = False
     times: int = 1
+    rate: int | None = None
 
     def name(self, action: str) -> str:
         """Return the name of one action."""
@@ -76,10 +78,14 @@ def _small() -> tuple[Scenario, ...]:
 
 
 def _changed() -> tuple[Scenario, ...]:
-    data = Data(1_000, 1 * MIB)
+    data, actions = Data(1_000, 1 * MIB), (FIRST, "push", INSERT, "fetch")
     return (
         Scenario("changed", WHOLE, CHANGED, data, (FIRST, "push", "fetch")),
         Scenario("changed", IN_PROCESS, COPYING, data, (FIRST, "push")),
+        *(
+            Scenario("delta", WHOLE, (*CHANGED[:1], EVERYTHING), Data(1, size), actions, full=full, rate=100)
+            for size, full in ((1 * GIB, False), (4 * GIB, True))
+        ),
     )
 
 
