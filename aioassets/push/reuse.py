@@ -10,7 +10,7 @@ from aioassets.drivers.protocol import Driver, ObjectInfo, Run
 from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed
 from aioassets.model.chunks import ChunkList
 from aioassets.model.digests import SHA256
-from aioassets.push.base import Base
+from aioassets.push.base import Base, BaseChunks
 from aioassets.push.hashes import Hashes
 from aioassets.push.sources import Copied, SourceFile
 from aioassets.runtime.chunking import can_chunk, has_chunks
@@ -36,7 +36,7 @@ class Reuse:
         files: the files of the push.
         hashes: their digests.
         read_base: a function that returns the base, or `None` if there is none. It is called once, by `prepare`.
-        composes: whether the store can compose objects of ranges of others.
+        composable: the function of the store's driver that tells which ranges of an object the store would copy.
     """
 
     def __init__(
@@ -44,15 +44,14 @@ class Reuse:
         files: Sequence[SourceFile],
         hashes: Hashes,
         read_base: Callable[[], Awaitable[Base | None]],
-        *,
-        composes: bool,
+        composable: Callable[[int, Sequence[Run]], Sequence[Run]],
     ) -> None:
         self._files = files
         self._hashes = hashes
-        self._composes = composes
+        self._composable = composable
         self._read_base: Callable[[], Awaitable[Base | None]] | None = read_base
         self._base: Base | None = None
-        self._has_ended = False
+        self._composes = self._has_ended = False
 
     @property
     def base(self) -> str | None:
@@ -67,6 +66,7 @@ class Reuse:
         if base is not None and any(has_chunks(file.size) for file in self._files):
             base = await base.with_chunks() if await in_thread(can_chunk) else base
         self._base = base
+        self._composes = base is not None and base.chunks is not None and self._can_compose(base.chunks)
         if base is not None:
             await self._hashes.recall(number for number, file in enumerate(self._files) if file.size in base.sizes)
 
@@ -122,19 +122,23 @@ class Reuse:
             SourceChanged: if the file has changed since the scan.
             SourceError: if the file can't be read.
         """
-        base, file = self._base, self._files[number]
-        if base is None or base.chunks is None or not self._is_divided(number):
+        old, file = None if self._base is None else self._base.chunks, self._files[number]
+        if old is None or not self._is_divided(number):
             return ()
         chunks = await self._hashes.chunks(number)
         if chunks is None:
             return ()
-        runs = await in_thread(base.chunks.runs, chunks, file.path)
+        runs = await in_thread(lambda: self._composable(file.size, old.runs(chunks, file.path)))
         return runs if sum(run.size for run in runs) >= MIN_SHARE * file.size else ()
 
     def _is_divided(self, number: int) -> bool:
         """Return whether to look for chunks of a file in the base."""
-        has_base = self._base is not None and self._base.chunks is not None
-        return has_base and not self._has_ended and self._composes and has_chunks(self._files[number].size)
+        return self._composes and not self._has_ended and has_chunks(self._files[number].size)
+
+    def _can_compose(self, chunks: BaseChunks) -> bool:
+        """Return whether the store can compose objects at all."""
+        original = next(iter(chunks.objects.values()))
+        return bool(self._composable(original.size, [Run(0, original.size, original, 0)]))
 
     def sha256(self, number: int) -> str | None:
         """Return the SHA-256 of a file if it is known."""
