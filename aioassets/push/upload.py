@@ -203,8 +203,9 @@ class Uploader:
             self.ledger.note_created(number)
         else:
             self.effects.note_uncertain()
-        self.ledger.copied += composed.copied
-        self.ledger.uploaded += size - composed.copied
+        copied = sum(run.size for run in runs)  # also if the response was lost, so that the driver found the object
+        self.ledger.copied += copied
+        self.ledger.uploaded += size - copied
         self._report_range(size - source.reported, size - source.reported)
         self.ledger.note_stored(number, source.digests, composed.revision)
         self.ledger.note_chunks(number, reuse.chunks(number))

@@ -95,7 +95,7 @@ async def wire(
         return
     async with Relay(url) as relay:
         if place["kind"] == "azure":
-            copies_blocks(relay, url)
+            copies_blocks(relay)
         counted = driver_at(relay.through(place), Dispatcher(retry=retry))
         yield Wire(place["kind"], make_manager(counted, retry=retry), driver, relay, source)
         await counted.aclose()

@@ -57,10 +57,10 @@ class BlockFromURL:
         return 201, ""
 
 
-def copies_blocks(relay: Relay, server: str) -> None:
+def copies_blocks(relay: Relay) -> None:
     """Have a relay answer requests that copy blocks. Faults that were injected before come first."""
     relay.inject(
-        BlockFromURL(server, relay.url),
+        BlockFromURL(relay.origin, relay.url),
         method="PUT",
         headers=lambda headers: SOURCE in headers and "x-ms-source-range" in headers,
         times=float("inf"),

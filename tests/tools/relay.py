@@ -389,6 +389,8 @@ class Relay:
 
     Attributes:
         exchanges: the requests, in the order in which they began.
+        origin: the server's URL, without a path.
+        url: the relay's URL.
 
     Args:
         server: the server's URL.
@@ -398,7 +400,7 @@ class Relay:
         parts = urlsplit(server)
         assert parts.hostname is not None
         assert parts.port is not None
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self.origin = f"{parts.scheme}://{parts.netloc}"
         self._address = (parts.hostname, parts.port)
         self._rules: list[Rule] = []
         self._handlers: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
@@ -425,7 +427,7 @@ class Relay:
     def through(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a driver with the relay's URL in place of the server's."""
         return {
-            name: value.replace(self._origin, self.url) if isinstance(value, str) else value
+            name: value.replace(self.origin, self.url) if isinstance(value, str) else value
             for name, value in options.items()
         }
 
@@ -439,6 +441,7 @@ class Relay:
         body: Callable[[bytes], bool] | None = None,
         skip: int = 0,
         times: float = 1,
+        first: bool = False,
     ) -> Rule:
         """Apply a fault to coming requests. The first rule that applies to a request handles it.
 
@@ -449,9 +452,10 @@ class Relay:
             body: a condition on the request body, which is then read before it is forwarded.
             skip: how many such requests to forward first.
             times: how many requests to break.
+            first: whether this rule comes before the earlier ones.
         """
         rule = Rule(fault, method, re.compile(target), headers, body, skip, times)
-        self._rules.append(rule)
+        self._rules.insert(0 if first else len(self._rules), rule)
         return rule
 
     def sent(self, method: str = ".*", target: str = "") -> int:
