@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from tools.azure_blocks import copies_blocks
 from tools.factories import ManagerFactory, driver_at
 from tools.inspection import contents
-from tools.relay import Relay
+from tools.relay import Relay, server_of
 
 from aioassets import AssetsManager, Dispatcher, Driver, RetryPolicy
 from aioassets.drivers.azure.driver import LEAST_COPIED
@@ -88,7 +87,7 @@ async def wire(
     source = tmp_path / "source"
     source.write_bytes(random.Random(1).randbytes(SIZE))
     retry = RetryPolicy(jitter=lambda: 0.0)
-    url = next((found[0] for value in place.values() if (found := re.search(r"http://[\w.:]+", str(value)))), None)
+    url = server_of(place)
     await make_manager(driver).create_asset(source, "model")
     if url is None:
         yield Wire("local", make_manager(driver), driver, None, source)

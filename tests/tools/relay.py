@@ -32,6 +32,7 @@ TURNS = 20
 """Turns of the event loop after which all ready tasks have run."""
 FRAMED = "transfer-encoding"
 """The header of a chunked body."""
+_SERVER = re.compile(r"http://[\w.:]+")
 END_OF_HEAD = b"\r\n\r\n"
 
 Headers = dict[str, str]
@@ -522,6 +523,11 @@ class Relay:
         finally:
             goes_on = exchange.end()
         return goes_on
+
+
+def server_of(place: Mapping[str, Any]) -> str | None:
+    """Return the URL of the server of a place, which the fixture `place` describes, or `None` if it has none."""
+    return next((found[0] for value in place.values() if (found := _SERVER.search(str(value)))), None)
 
 
 class Clock:
