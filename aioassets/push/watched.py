@@ -102,8 +102,8 @@ class ComposedSource(WatchedSource):
         self._report_range(fresh, min(fresh, self._in_runs(start, stop)))
 
     def _in_runs(self, start: int, stop: int) -> int:
-        first = bisect_right(self._runs, start, key=_stop_of)
-        found = itertools.takewhile(lambda run: run.offset < stop, itertools.islice(self._runs, first, None))
+        following = map(self._runs.__getitem__, range(bisect_right(self._runs, start, key=_stop_of), len(self._runs)))
+        found = itertools.takewhile(lambda run: run.offset < stop, following)
         return sum(min(stop, _stop_of(run)) - max(start, run.offset) for run in found)
 
 
