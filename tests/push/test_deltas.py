@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -290,6 +291,55 @@ async def test_a_cached_file_that_cannot_be_used_costs_time_only(
     fetched = await manager.fetch_asset("model")
     assert contents(fetched.path) == contents(source)
     assert fetched.verified
+
+
+async def test_a_limit_may_evict_the_version_that_a_file_is_assembled_from(
+    manager: AssetsManager,
+    driver: Interposer,
+    source: Path,
+    make_manager: ManagerFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is assembled before the eviction."""
+    monkeypatch.setattr("aioassets.fetch.eviction.RECENT", -1.0)
+    await manager.create_asset(source, "model")
+    base = (await manager.fetch_asset("model")).path
+    edit(source)
+    await update(manager, source)
+    fetched = await make_manager(driver, cache_limit=SIZE + 20_000).fetch_asset("model")
+    assert fetched.downloaded < CHANGED
+    assert not base.exists()
+    assert contents(fetched.path) == contents(source)
+
+
+async def test_a_version_of_which_only_small_files_are_cached_is_no_base(manager: AssetsManager, source: Path) -> None:
+    await manager.create_asset(source, "model")
+    await manager.fetch_asset("model")
+    for spec in ("model[small]", "model"):
+        edit(source, insert)
+        await update(manager, source)
+        fetched = await manager.fetch_asset(spec)
+    assert fetched.downloaded < CHANGED
+    assert contents(fetched.path) == contents(source)
+
+
+async def test_a_file_without_a_digest_is_not_assembled(
+    manager: AssetsManager, driver: Interposer, source: Path
+) -> None:
+    """Nothing would tell that the cached file is damaged."""
+    await manager.create_asset(source, "model")
+    base = (await manager.fetch_asset("model")).path
+    await overwritten(base / "large")
+    edit(source)
+    await update(manager, source)
+    meta = await driver.read("assets/model/0.1.meta")
+    fields = json.loads(meta.data)
+    fields.pop("content_digest")
+    for entry in fields["files"]:
+        entry["digests"] = {}
+    await driver.write("assets/model/0.1.meta", json.dumps(fields).encode(), expected=meta.revision)
+    fetched = await manager.fetch_asset("model")
+    assert contents(fetched.path) == contents(source)
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
