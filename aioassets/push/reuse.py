@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aioassets.drivers.protocol import Driver, ObjectInfo, Run
-from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed
+from aioassets.errors import AioAssetsError, CannotCompose, ObjectNotFound, PreconditionFailed
 from aioassets.model.chunks import ChunkList
 from aioassets.model.digests import SHA256
 from aioassets.push.base import Base, BaseChunks
@@ -130,6 +130,11 @@ class Reuse:
             return ()
         runs = await in_thread(lambda: self._composable(file.size, old.runs(chunks, file.path)))
         return runs if sum(run.size for run in runs) >= MIN_SHARE * file.size else ()
+
+    def note_not_composed(self, error: CannotCompose) -> None:
+        """Compose no further files if the store would refuse this again with other files."""
+        lasting = error.__cause__ is not None and not isinstance(error.__cause__, (ObjectNotFound, PreconditionFailed))
+        self._composes = self._composes and not lasting
 
     def _is_divided(self, number: int) -> bool:
         """Return whether to look for chunks of a file in the base."""

@@ -118,10 +118,10 @@ class Uploader:
         if copy is not None:
             self._note_copy(upload, copy)
             return
-        if await self._compose(upload):
+        if (reported := await self._compose(upload)) is None:
             return
         source = upload.ahead.opened(upload.number, upload.file)
-        uploaded = await self._send(upload, source)
+        uploaded = await self._send(upload, source, reported)
         skipped = upload.is_left and not uploaded.created
         self.ledger.uploaded += 0 if skipped else upload.file.size
         self.ledger.note_stored(upload.number, await source.finish(self._check), uploaded.revision)
@@ -179,26 +179,28 @@ class Uploader:
             self.ledger.note_chunks(upload.number, reuse.chunks(upload.number, original))
         return copy
 
-    async def _compose(self, upload: Upload) -> bool:
+    async def _compose(self, upload: Upload) -> int | None:
         """Have the store compose a large file of ranges of the base, and upload the rest.
 
         Returns:
-            Whether the object exists now. Otherwise, the whole file must be uploaded.
+            `None` if the object exists now. Otherwise, the whole file must be uploaded, and the result is the number of
+            bytes that were reported already.
         """
         reuse, number, size = self.reuse, upload.number, upload.file.size
         if reuse is None or upload.is_left or not (runs := await reuse.runs(number)):
-            return False
+            return 0
         self._check()
         sha256 = reuse.sha256(number)
         if sha256 is None:
-            return False
+            return 0
         opened = upload.ahead.opened(number, upload.file)
         source = ComposedSource(opened, sha256, runs, self._check, self._report_range)
         try:
             composed = await self._composed(upload.key, source, runs)
         except CannotCompose as error:
             logger.debug("Uploading %s as a whole: %s", upload.file.source, error)
-            return False
+            reuse.note_not_composed(error)
+            return source.reported
         if composed.created:
             self.ledger.note_created(number)
         else:
@@ -210,7 +212,7 @@ class Uploader:
         self.ledger.note_stored(number, source.digests, composed.revision)
         self.ledger.note_chunks(number, reuse.chunks(number))
         self.report(FileTransferred(self.name, upload.file.path, size))
-        return True
+        return None
 
     async def _composed(self, key: str, source: WatchedSource, runs: Sequence[Run]) -> Uploaded:
         resume = self.present is not None
@@ -235,11 +237,17 @@ class Uploader:
             return False
         return True
 
-    async def _send(self, upload: Upload, source: HashedSource) -> Uploaded:
-        """Upload a file, unless an interrupted push had already uploaded it."""
+    async def _send(self, upload: Upload, source: HashedSource, reported: int) -> Uploaded:
+        """Upload a file, unless an interrupted push had already uploaded it.
+
+        Args:
+            upload: the file.
+            source: its content.
+            reported: the number of bytes that were reported already.
+        """
         key, size, compared = upload.key, upload.file.size, upload.is_left
         resume = self.present is not None and (key in self.present or size >= LARGE)
-        watched = WatchedSource(source, self._check, unreported if compared else self._report_bytes)
+        watched = WatchedSource(source, self._check, unreported if compared else self._report_bytes, reported)
         try:
             uploaded = await self.driver.upload(key, watched, resume=resume, effects=self.effects)
         except BaseException as error:
