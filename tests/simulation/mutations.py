@@ -589,8 +589,8 @@ MUTATIONS: Final = (
         (
             Patch(
                 "push/publish.py",
-                "                effects.note_error(error)\n                if",
-                "                effects.uncertain |= getattr(error, 'uncertain', False)\n                if",
+                "effects.note_error(error)\n                if effects",
+                "effects.uncertain |= getattr(error, 'uncertain', False)\n                if effects",
             ),
         ),
         within=500,
