@@ -63,12 +63,24 @@ class Reuse:
         if self._read_base is None:
             return
         base, self._read_base = await self._read_base(), None
-        if base is not None and any(has_chunks(file.size) for file in self._files):
+        if base is not None and await in_thread(self._has_large_files):
             base = await base.with_chunks() if await in_thread(can_chunk) else base
         self._base = base
         self._composes = base is not None and base.chunks is not None and self._can_compose(base.chunks)
         if base is not None:
-            await self._hashes.recall(number for number, file in enumerate(self._files) if file.size in base.sizes)
+            await self._hashes.recall(await in_thread(self._candidates, base))
+
+    def _has_large_files(self) -> bool:
+        return any(has_chunks(file.size) for file in self._files)
+
+    def _candidates(self, base: Base) -> Sequence[int]:
+        """Return the numbers of the files that may have bytes in common with a base. Blocking."""
+        sizes, divided = base.sizes, self._composes
+        return [
+            number
+            for number, file in enumerate(self._files)
+            if file.size in sizes or (divided and has_chunks(file.size))
+        ]
 
     async def keep(self) -> None:
         """Remember the digests that were computed, for later pushes."""
@@ -87,16 +99,19 @@ class Reuse:
             SourceChanged: if the source has changed since the scan.
             SourceError: if a file can't be read.
         """
-        found = 0
+        if self._base is None:
+            return 0
+        found, numbers = 0, await in_thread(self._candidates, self._base)
 
-        async def look(number: int) -> None:
+        async def look(count: int) -> None:
             nonlocal found
+            number = numbers[count]
             if await self.find(number) is not None:
                 found += self._files[number].size
             else:
                 found += sum(run.size for run in await self.runs(number))
 
-        await side_by_side((file.size for file in self._files), len(self._files), look, THREADS)
+        await side_by_side((self._files[number].size for number in numbers), len(numbers), look, THREADS)
         await self.keep()
         return found
 
