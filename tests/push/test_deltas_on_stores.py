@@ -12,9 +12,19 @@ import pytest
 from tools.azure_blocks import copies_blocks
 from tools.factories import ManagerFactory, driver_at
 from tools.inspection import contents
+from tools.interposer import Fail, Interposer
 from tools.relay import Relay, server_of
 
-from aioassets import AssetsManager, Dispatcher, Driver, RetryPolicy
+from aioassets import (
+    AssetsManager,
+    BytesTransferred,
+    Dispatcher,
+    Driver,
+    Event,
+    FileTransferred,
+    RetryPolicy,
+    StoreUnavailable,
+)
 from aioassets.drivers.azure.driver import LEAST_COPIED
 from aioassets.drivers.s3.driver import MIN_PART_SIZE
 from aioassets.model.chunks import CHUNKING
@@ -121,3 +131,22 @@ async def test_only_what_changed_travels(wire: Wire, make_manager: ManagerFactor
         assert fetched.downloaded <= (SIZE + EDIT if wire.kind == "local" else CHANGED)
         elsewhere = await make_manager(wire.driver, assets_dir=tmp_path / change).fetch_asset("model")
         assert contents(elsewhere.path) == contents(wire.source)
+
+
+@pytest.mark.parametrize("place", [pytest.param("s3", marks=pytest.mark.servers)], indirect=True)
+async def test_a_composed_file_that_a_push_left_is_recognized_without_reading_it(
+    wire: Wire, make_manager: ManagerFactory
+) -> None:
+    """By its ETag, which depends on its parts."""
+    wire.edit("overwrite")
+    interrupted = Interposer(wire.driver, Fail("before", "upload", ".chunks"))
+    with pytest.raises(StoreUnavailable):
+        await make_manager(interrupted).update_asset(wire.source, "model")
+    wire.moved()
+    events: list[Event] = []
+    pushed = await wire.manager.update_asset(wire.source, "model", progress=events.append)
+    assert (pushed.version, pushed.uploaded, pushed.copied) == ("0.1", 0, 0)
+    assert wire.moved() < DOCUMENTS
+    assert [event.skipped for event in events if isinstance(event, FileTransferred)] == [True]
+    assert not [event for event in events if isinstance(event, BytesTransferred)]
+    assert contents((await wire.manager.fetch_asset("model")).path) == contents(wire.source)
