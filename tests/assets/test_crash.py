@@ -145,7 +145,8 @@ async def test_a_killed_composition_is_continued_with_any_base(
     data = draw.randbytes(4 * quarter + MIB)
     source.write_bytes(data)
     manager = make_manager(driver)
-    for name in BASES:
+    bases = BASES if place["kind"] == "local" else {name: BASES[name] for name in ("none", "other")}
+    for name in bases:
         await manager.create_asset(source, name)
     for at in (quarter, 3 * quarter):
         data = data[:at] + draw.randbytes(1000) + data[at + 1000 :]
@@ -155,10 +156,10 @@ async def test_a_killed_composition_is_continued_with_any_base(
 
     async with Relay(server_of(place) or "http://127.0.0.1:1") as relay:
         through = relay.through(place)
-        calls = [call("update_asset", source, name) for name in BASES]
+        calls = [call("update_asset", source, name) for name in bases]
         await kill(through, tmp_path / "victim", moment, *calls)
         again = driver_at(through)
-        for name, base in BASES.items():
+        for name, base in bases.items():
             pushed = await make_manager(again).update_asset(source, name, base=base)
             assert (pushed.version, pushed.base) == ("0.1", f"{name}:0.0" if base is ... else base)
             other = make_manager(driver, assets_dir=tmp_path / name)
@@ -167,7 +168,7 @@ async def test_a_killed_composition_is_continued_with_any_base(
             assert (await manager.plan_clean(name)).leftovers == ()
         await again.aclose()
     left = [upload async for upload in driver.open_uploads("")]
-    assert len(left) == (len(BASES) if (place["kind"], moment) == ("local", "composing") else 0)  # files without a key
+    assert len(left) == (len(bases) if (place["kind"], moment) == ("local", "composing") else 0)  # files without a key
 
 
 @pytest.mark.parametrize("moment", ["claimed", "between files", "sealed"])
