@@ -256,7 +256,7 @@ async def test_a_list_that_lies_costs_time_only(
     await driver.write("assets/lie/0.0.meta", lying, expected=Expect.ANYTHING)
     await manager.fetch_asset("lie")
 
-    (source / "large").write_bytes((await manager.fetch_asset("model")).path.joinpath("large").read_bytes())
+    (source / "large").write_bytes((await manager.fetch_asset("model")).path.joinpath("large").read_bytes() + b"more")
     events: list[Event] = []
     pushed = await manager.update_asset(source, "lie", progress=events.append)
     assert "compose" in {method for method, _ in driver.calls}
