@@ -100,6 +100,19 @@ def pieces_of(size: int, runs: Iterable[Run], limits: Limits) -> Sequence[Piece]
     return pieces
 
 
+def copied_runs(size: int, runs: Iterable[Run], limits: Limits) -> Sequence[Run]:
+    """Return the ranges that are copied if an object is composed of the pieces that `pieces_of` returns.
+
+    Raises:
+        ValueError: the runs overlap, or extend beyond the object.
+    """
+    return [
+        Run(piece.offset, piece.size, piece.run.info, piece.span[0])
+        for piece in _copied(size, runs, limits.fitting(size).least)
+        if piece.run is not None
+    ]
+
+
 def _copied(size: int, runs: Iterable[Run], least: int) -> Sequence[Piece]:
     """Return the ranges to copy. Each, and the bytes before each, are long enough for a part."""
     copied: list[Piece] = []

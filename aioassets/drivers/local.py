@@ -18,7 +18,7 @@ import anyio
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from aioassets.drivers.bodies import check_document, share_of
-from aioassets.drivers.composition import UNLIMITED, Piece, copied_bytes, planned
+from aioassets.drivers.composition import UNLIMITED, Piece, copied_bytes, copied_runs, planned
 from aioassets.drivers.contents import find_same
 from aioassets.drivers.folder import Folder, copy_bytes, is_pinned_to, opener, unlink
 from aioassets.drivers.protocol import (
@@ -230,6 +230,9 @@ class LocalDriver(NoObjectVersions):
             return Uploaded(created=False, revision=found.revision)
         made = await self._placed(key, expected, partial(self._write_pieces, key, source, pieces))
         return replace(made, copied=copied_bytes(pieces)) if made.created else made
+
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        return copied_runs(size, runs, UNLIMITED)
 
     async def _write_pieces(self, key: str, source: Source, pieces: Sequence[Piece], temporary: str) -> None:
         async with self._created(key, temporary) as descriptor:

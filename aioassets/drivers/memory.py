@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from anyio.lowlevel import checkpoint
 
 from aioassets.drivers.bodies import check_document, joined
-from aioassets.drivers.composition import UNLIMITED, Piece, compose_by
+from aioassets.drivers.composition import UNLIMITED, Piece, compose_by, copied_runs
 from aioassets.drivers.contents import find_same
 from aioassets.drivers.protocol import (
     MAX_DOCUMENT,
@@ -122,6 +122,9 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         effects: Effects | None = None,
     ) -> Uploaded:
         return await compose_by(self._composed, self, key, source, runs, expected, limits=UNLIMITED)
+
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        return copied_runs(size, runs, UNLIMITED)
 
     async def _composed(self, pieces: Sequence[Piece], key: str, source: Source, expected: Expect) -> Revision:
         async with self._dispatcher.budget.slot(source.size):

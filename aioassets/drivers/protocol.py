@@ -325,6 +325,20 @@ class Driver(Protocol):
             ValueError: the runs overlap, or extend beyond the source.
         """
 
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        """Return the ranges that `compose` would have the store copy, given the same runs. Sends no request.
+
+        Args:
+            size: the size of the object in bytes.
+            runs: the runs that the store can copy, in ascending order of their offsets and without overlaps.
+
+        Returns:
+            The ranges, in ascending order. If there are none, `compose` raises `CannotCompose`.
+
+        Raises:
+            ValueError: the runs overlap, or extend beyond the object.
+        """
+
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
@@ -437,6 +451,10 @@ class NoComposition:
     ) -> Uploaded:
         """Raise `CannotCompose`, so that the whole source is uploaded."""
         raise CannotCompose(key)
+
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        """Return no ranges."""
+        return ()
 
 
 class NoObjectVersions:

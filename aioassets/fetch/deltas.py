@@ -5,6 +5,7 @@ See `docs/adr/0040-deltas.md`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from aioassets.model.chunks import ChunkList, ChunkTable
 from aioassets.model.deltas import ChunkIndex, Delta
 from aioassets.model.files import FileTable
 from aioassets.model.manifest import Manifest
+from aioassets.runtime.chunking import has_chunks
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 from aioassets.store.chunks import read_chunks
@@ -41,6 +43,18 @@ class CachedVersion:
         """Return the local path of a file."""
         return f"{self.root}/{path}" if path else str(self.root)
 
+    def has(self, path: str, size: int) -> bool:
+        """Return whether there is a local file of this size. Blocking."""
+        try:
+            return os.stat(self.path(path)).st_size == size
+        except OSError:  # it was evicted, or only other files are cached
+            return False
+
+    def has_large_file(self) -> bool:
+        """Return whether any file is large enough for a list of chunks. Blocking."""
+        rows = zip(self.manifest.table.paths, self.manifest.table.sizes, strict=True)
+        return any(size is not None and has_chunks(size) and self.has(path, size) for path, size in rows)
+
 
 async def find_deltas(
     remote: RemoteVersion, missing: FileTable, cached: Iterable[CachedVersion]
@@ -50,12 +64,14 @@ async def find_deltas(
     Args:
         remote: the version to fetch.
         missing: the files that aren't staged yet.
-        cached: other cached versions, of which the first one with a list of chunks is used.
+        cached: other cached versions, of which the first one with a list of chunks and a large file is used.
     """
     digest = remote.manifest.chunks_digest
-    bases = ((each, found) for each in cached if (found := each.manifest.chunks_digest) is not None)
-    base, base_digest = next(bases, (None, None))
-    if digest is None or base is None or base_digest is None:
+    if digest is None:
+        return {}
+    base = await in_thread(_base_among, cached)
+    base_digest = None if base is None else base.manifest.chunks_digest
+    if base is None or base_digest is None:
         return {}
     new, old = await gather2(
         lambda: read_chunks(remote.store, remote.name, remote.version, digest),
@@ -67,14 +83,24 @@ async def find_deltas(
 
 
 def _deltas(missing: FileTable, new: ChunkTable, base: CachedVersion, old: ChunkTable) -> Mapping[str, Delta]:
-    wanted = list(_listed(missing, new))
+    wanted = _listed(missing, new)
     if not wanted:
         return {}
-    index = ChunkIndex({base.path(path): chunks for path, chunks in _listed(base.manifest.table, old)})
+    listed = _listed(base.manifest.table, old)
+    index = ChunkIndex({base.path(path): chunks for path, chunks in listed if base.has(path, chunks.size)})
     found = ((path, index.delta(chunks, base.path(path)).joined(MIN_RUN)) for path, chunks in wanted)
     return {path: delta for path, delta in found if delta.runs}
 
 
+def _base_among(cached: Iterable[CachedVersion]) -> CachedVersion | None:
+    return next((each for each in cached if each.manifest.chunks_digest is not None and each.has_large_file()), None)
+
+
 def _listed(files: FileTable, table: ChunkTable) -> Sequence[tuple[str, ChunkList]]:
-    rows = zip(files.paths, files.sizes, strict=True)
-    return [(path, chunks) for path, size in rows if size and (chunks := table.of(path, size)) is not None]
+    """Return the files with chunks. Those without SHA-256 aren't verified, so nothing is copied into them."""
+    rows = zip(files.paths, files.sizes, files.sha256s, strict=True)
+    return [
+        (path, chunks)
+        for path, size, sha256 in rows
+        if size and sha256 and (chunks := table.of(path, size)) is not None
+    ]

@@ -59,9 +59,11 @@ class Filling:
             deltas: Mapping[str, Delta] = {}
             if may_reuse:
                 plan, deltas = await self._without_reused(plan)
+            missing = plan.nbytes
+            plan = await self._without_assembled(plan, deltas)
             await self._make_room(plan)
             await self._download(plan, deltas)
-        return None if plan.nbytes is None else plan.nbytes - sum(sink.copied for sink in self._assembled)
+        return None if missing is None else missing - sum(sink.copied for sink in self._assembled)
 
     async def _without_reused(self, plan: DownloadPlan) -> tuple[DownloadPlan, Mapping[str, Delta]]:
         """Stage the files that other cached versions contain, and return the plan and the deltas of the others."""
@@ -73,6 +75,15 @@ class Filling:
         if store.driver.local_path(store.layout.content(self._remote.name, self._remote.version)) is not None:
             return plan, {}  # the system copies the objects, which takes no longer
         return plan, await find_deltas(self._remote, plan.files, reuse.bases)
+
+    async def _without_assembled(self, plan: DownloadPlan, deltas: Mapping[str, Delta]) -> DownloadPlan:
+        """If the limit could evict the base, stage the files with deltas before, and return the plan of the others."""
+        if not deltas or self._context.limit is None or not await in_thread(self._staging.has_room, plan.nbytes or 0):
+            return plan
+        others = await in_thread(DownloadPlan.of, plan.files, deltas.keys())
+        first = await in_thread(DownloadPlan.of, plan.files, set(others.files.paths))
+        await self._download(first, deltas)
+        return others
 
     def _report_reused(self, file: FileEntry) -> None:
         nbytes = file.size or 0

@@ -103,6 +103,11 @@ class Staging:
             _link_or_copy(cached.root / file.path, self.path_of(file))
         return {file.path for file in files}
 
+    def has_room(self, nbytes: int) -> bool:
+        """Return whether the free space on the file system suffices for a download, or isn't known."""
+        free = free_bytes(self.folder)
+        return free is None or nbytes <= free
+
     def check_free_space(self, nbytes: int) -> None:
         """Raise `CacheError` if a download is larger than the free space on the file system."""
         free = free_bytes(self.folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice
+from itertools import accumulate
 
 from aioassets.model.chunks import Chunk, ChunkList
 
@@ -99,7 +99,8 @@ class Delta:
     def within(self, start: int, stop: int) -> Iterator[Run | Gap]:
         """Iterate over the runs and gaps in a range of the file, cut to that range."""
         reached = start
-        for run in islice(self.runs, bisect_right(self.runs, start, key=_stop_of), None):
+        for number in range(bisect_right(self.runs, start, key=_stop_of), len(self.runs)):
+            run = self.runs[number]
             if run.start >= stop:
                 break
             if run.start > reached:

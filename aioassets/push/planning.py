@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
-from aioassets.drivers.protocol import NoComposition
 from aioassets.errors import InvalidName, SourceError, StoreCorrupt, VersionNotFound
 from aioassets.model.keys import MAX_KEY_BYTES, Layout
 from aioassets.model.names import AssetSpec, parse_new_name
@@ -98,8 +97,7 @@ async def _reusing(
     """
     if base is None or not is_copied(plan.tree.largest):
         return plan
-    composes = not isinstance(store.driver, NoComposition)
-    reuse = Reuse(plan.tree.files, hashes, partial(read_base, store, base), composes=composes)
+    reuse = Reuse(plan.tree.files, hashes, partial(read_base, store, base), store.driver.composable)
     if not is_forecast:
         return replace(plan, reuse=reuse)
     await reuse.prepare()

@@ -22,6 +22,7 @@ from aioassets.errors import (
 from aioassets.model.chunks import ChunkTable, document_digest
 from aioassets.model.content import content_digest
 from aioassets.model.files import FileTable
+from aioassets.model.keys import MAX_KEY_BYTES
 from aioassets.model.manifest import Manifest
 from aioassets.model.operations import CREATE
 from aioassets.progress import Progress, TransferFinished, TransferStarted
@@ -187,9 +188,9 @@ class Publication:
         self._report(TransferFinished(plan.name, held.version))
 
     async def _write_chunks(self, held: HeldClaim, ledger: UploadLedger) -> None:
-        """Write the `.chunks` of the version if it has large files, create-only like content."""
+        """Write the `.chunks` of a version with large files, create-only like content, unless its key is too long."""
         document = await self._chunks_document(ledger)
-        if document is None:
+        if document is None or len(self._store.layout.chunks(held.name, held.version).encode()) > MAX_KEY_BYTES:
             return
         ledger.chunks_digest = await in_thread(document_digest, document)
         try:

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aioassets.drivers.protocol import Driver, ObjectInfo, Run
-from aioassets.errors import AioAssetsError, ObjectNotFound, PreconditionFailed
+from aioassets.errors import AioAssetsError, CannotCompose, ObjectNotFound, PreconditionFailed
 from aioassets.model.chunks import ChunkList
 from aioassets.model.digests import SHA256
-from aioassets.push.base import Base
+from aioassets.push.base import Base, BaseChunks
 from aioassets.push.hashes import Hashes
 from aioassets.push.sources import Copied, SourceFile
 from aioassets.runtime.chunking import can_chunk, has_chunks
@@ -36,7 +36,7 @@ class Reuse:
         files: the files of the push.
         hashes: their digests.
         read_base: a function that returns the base, or `None` if there is none. It is called once, by `prepare`.
-        composes: whether the store can compose objects of ranges of others.
+        composable: the function of the store's driver that tells which ranges of an object the store would copy.
     """
 
     def __init__(
@@ -44,15 +44,14 @@ class Reuse:
         files: Sequence[SourceFile],
         hashes: Hashes,
         read_base: Callable[[], Awaitable[Base | None]],
-        *,
-        composes: bool,
+        composable: Callable[[int, Sequence[Run]], Sequence[Run]],
     ) -> None:
         self._files = files
         self._hashes = hashes
-        self._composes = composes
+        self._composable = composable
         self._read_base: Callable[[], Awaitable[Base | None]] | None = read_base
         self._base: Base | None = None
-        self._has_ended = False
+        self._composes = self._has_ended = False
 
     @property
     def base(self) -> str | None:
@@ -64,11 +63,24 @@ class Reuse:
         if self._read_base is None:
             return
         base, self._read_base = await self._read_base(), None
-        if base is not None and any(has_chunks(file.size) for file in self._files):
+        if base is not None and await in_thread(self._has_large_files):
             base = await base.with_chunks() if await in_thread(can_chunk) else base
         self._base = base
+        self._composes = base is not None and base.chunks is not None and self._can_compose(base.chunks)
         if base is not None:
-            await self._hashes.recall(number for number, file in enumerate(self._files) if file.size in base.sizes)
+            await self._hashes.recall(await in_thread(self._candidates, base))
+
+    def _has_large_files(self) -> bool:
+        return any(has_chunks(file.size) for file in self._files)
+
+    def _candidates(self, base: Base) -> Sequence[int]:
+        """Return the numbers of the files that may have bytes in common with a base. Blocking."""
+        sizes, divided = base.sizes, self._composes
+        return [
+            number
+            for number, file in enumerate(self._files)
+            if file.size in sizes or (divided and has_chunks(file.size))
+        ]
 
     async def keep(self) -> None:
         """Remember the digests that were computed, for later pushes."""
@@ -87,16 +99,19 @@ class Reuse:
             SourceChanged: if the source has changed since the scan.
             SourceError: if a file can't be read.
         """
-        found = 0
+        if self._base is None:
+            return 0
+        found, numbers = 0, await in_thread(self._candidates, self._base)
 
-        async def look(number: int) -> None:
+        async def look(count: int) -> None:
             nonlocal found
+            number = numbers[count]
             if await self.find(number) is not None:
                 found += self._files[number].size
             else:
                 found += sum(run.size for run in await self.runs(number))
 
-        await side_by_side((file.size for file in self._files), len(self._files), look, THREADS)
+        await side_by_side((self._files[number].size for number in numbers), len(numbers), look, THREADS)
         await self.keep()
         return found
 
@@ -122,19 +137,28 @@ class Reuse:
             SourceChanged: if the file has changed since the scan.
             SourceError: if the file can't be read.
         """
-        base, file = self._base, self._files[number]
-        if base is None or base.chunks is None or not self._is_divided(number):
+        old, file = None if self._base is None else self._base.chunks, self._files[number]
+        if old is None or not self._is_divided(number):
             return ()
         chunks = await self._hashes.chunks(number)
         if chunks is None:
             return ()
-        runs = await in_thread(base.chunks.runs, chunks, file.path)
+        runs = await in_thread(lambda: self._composable(file.size, old.runs(chunks, file.path)))
         return runs if sum(run.size for run in runs) >= MIN_SHARE * file.size else ()
+
+    def note_not_composed(self, error: CannotCompose) -> None:
+        """Compose no further files if the store would refuse this again with other files."""
+        lasting = error.__cause__ is not None and not isinstance(error.__cause__, (ObjectNotFound, PreconditionFailed))
+        self._composes = self._composes and not lasting
 
     def _is_divided(self, number: int) -> bool:
         """Return whether to look for chunks of a file in the base."""
-        has_base = self._base is not None and self._base.chunks is not None
-        return has_base and not self._has_ended and self._composes and has_chunks(self._files[number].size)
+        return self._composes and not self._has_ended and has_chunks(self._files[number].size)
+
+    def _can_compose(self, chunks: BaseChunks) -> bool:
+        """Return whether the store can compose objects at all."""
+        original = next(iter(chunks.objects.values()))
+        return bool(self._composable(original.size, [Run(0, original.size, original, 0)]))
 
     def sha256(self, number: int) -> str | None:
         """Return the SHA-256 of a file if it is known."""

@@ -118,10 +118,10 @@ class Uploader:
         if copy is not None:
             self._note_copy(upload, copy)
             return
-        if await self._compose(upload):
+        if (reported := await self._compose(upload)) is None:
             return
         source = upload.ahead.opened(upload.number, upload.file)
-        uploaded = await self._send(upload, source)
+        uploaded = await self._send(upload, source, reported)
         skipped = upload.is_left and not uploaded.created
         self.ledger.uploaded += 0 if skipped else upload.file.size
         self.ledger.note_stored(upload.number, await source.finish(self._check), uploaded.revision)
@@ -179,37 +179,49 @@ class Uploader:
             self.ledger.note_chunks(upload.number, reuse.chunks(upload.number, original))
         return copy
 
-    async def _compose(self, upload: Upload) -> bool:
+    async def _compose(self, upload: Upload) -> int | None:
         """Have the store compose a large file of ranges of the base, and upload the rest.
 
+        A file that is left is only compared: the ETag of an object can tell of which parts it was composed.
+
         Returns:
-            Whether the object exists now. Otherwise, the whole file must be uploaded.
+            `None` if the object exists now. Otherwise, the whole file must be uploaded, and the result is the number of
+            bytes that were reported already.
         """
-        reuse, number, size = self.reuse, upload.number, upload.file.size
-        if reuse is None or upload.is_left or not (runs := await reuse.runs(number)):
-            return False
+        reuse, number = self.reuse, upload.number
+        if reuse is None or not (runs := await reuse.runs(number)):
+            return 0
         self._check()
         sha256 = reuse.sha256(number)
         if sha256 is None:
-            return False
+            return 0
         opened = upload.ahead.opened(number, upload.file)
-        source = ComposedSource(opened, sha256, runs, self._check, self._report_range)
+        report = _unreported_range if upload.is_left else self._report_range
+        source = ComposedSource(opened, sha256, runs, self._check, report)
         try:
             composed = await self._composed(upload.key, source, runs)
         except CannotCompose as error:
             logger.debug("Uploading %s as a whole: %s", upload.file.source, error)
-            return False
-        if composed.created:
-            self.ledger.note_created(number)
-        else:
-            self.effects.note_uncertain()
-        self.ledger.copied += composed.copied
-        self.ledger.uploaded += size - composed.copied
-        self._report_range(size - source.reported, size - source.reported)
+            reuse.note_not_composed(error)
+            return 0 if upload.is_left else source.reported
+        # If the response was lost, the driver found the object, which counts as composed.
+        self._note_composed(upload, composed, sum(run.size for run in runs), source.reported)
         self.ledger.note_stored(number, source.digests, composed.revision)
         self.ledger.note_chunks(number, reuse.chunks(number))
-        self.report(FileTransferred(self.name, upload.file.path, size))
-        return True
+        return None
+
+    def _note_composed(self, upload: Upload, composed: Uploaded, copied: int, reported: int) -> None:
+        size, skipped = upload.file.size, upload.is_left and not composed.created
+        if composed.created:
+            self.ledger.note_created(upload.number)
+        else:
+            self.effects.note_uncertain()
+        if not skipped:
+            self.ledger.copied += copied
+            self.ledger.uploaded += size - copied
+            unread = (size, copied) if upload.is_left else (size - reported, size - reported)
+            self._report_range(*unread)
+        self.report(FileTransferred(self.name, upload.file.path, size, skipped))
 
     async def _composed(self, key: str, source: WatchedSource, runs: Sequence[Run]) -> Uploaded:
         resume = self.present is not None
@@ -234,11 +246,17 @@ class Uploader:
             return False
         return True
 
-    async def _send(self, upload: Upload, source: HashedSource) -> Uploaded:
-        """Upload a file, unless an interrupted push had already uploaded it."""
+    async def _send(self, upload: Upload, source: HashedSource, reported: int) -> Uploaded:
+        """Upload a file, unless an interrupted push had already uploaded it.
+
+        Args:
+            upload: the file.
+            source: its content.
+            reported: the number of bytes that were reported already.
+        """
         key, size, compared = upload.key, upload.file.size, upload.is_left
         resume = self.present is not None and (key in self.present or size >= LARGE)
-        watched = WatchedSource(source, self._check, unreported if compared else self._report_bytes)
+        watched = WatchedSource(source, self._check, unreported if compared else self._report_bytes, reported)
         try:
             uploaded = await self.driver.upload(key, watched, resume=resume, effects=self.effects)
         except BaseException as error:
@@ -252,3 +270,7 @@ class Uploader:
         if compared and uploaded.created:  # the object was deleted after it was listed
             self._report_bytes(size)
         return uploaded
+
+
+def _unreported_range(nbytes: int, copied: int) -> None:
+    """Ignore progress of a file that is only compared."""

@@ -14,15 +14,23 @@ from aioassets.push.sources import HashedSource
 class WatchedSource:
     """A source that reports bytes when they are first read, and raises an exception once the push should stop.
 
+    Args:
+        source: the source.
+        check: a function that raises an exception once the push should stop.
+        report: a function that receives the number of bytes that are read for the first time.
+        reported: the number of bytes that aren't reported any more.
+
     Attributes:
         error: the last error raised by the source or a callback, as opposed to the store.
     """
 
-    def __init__(self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None]) -> None:
+    def __init__(
+        self, source: HashedSource, check: Callable[[], None], report: Callable[[int], None], reported: int = 0
+    ) -> None:
         self._source = source
         self._check = check
         self._report = report
-        self._reported = 0
+        self._reported = reported
         self.error: BaseException | None = None
 
     @property
@@ -102,8 +110,8 @@ class ComposedSource(WatchedSource):
         self._report_range(fresh, min(fresh, self._in_runs(start, stop)))
 
     def _in_runs(self, start: int, stop: int) -> int:
-        first = bisect_right(self._runs, start, key=_stop_of)
-        found = itertools.takewhile(lambda run: run.offset < stop, itertools.islice(self._runs, first, None))
+        following = map(self._runs.__getitem__, range(bisect_right(self._runs, start, key=_stop_of), len(self._runs)))
+        found = itertools.takewhile(lambda run: run.offset < stop, following)
         return sum(min(stop, _stop_of(run)) - max(start, run.offset) for run in found)
 
 

@@ -100,6 +100,9 @@ class SingleWriter:
             return Uploaded(created=False, revision=found.revision)
         return await self._driver.compose(key, source, runs, expected=Expect.ANYTHING, resume=resume, effects=effects)
 
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        return self._driver.composable(size, runs)
+
     async def _same(self, key: str, source: Source) -> ObjectInfo | None:
         """Return the object with this key if it has the contents of the source, or `None` if there is no object.
 

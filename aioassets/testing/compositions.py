@@ -74,6 +74,7 @@ class CompositionConformance(PartSized):
         assert await read_all(driver, "composed", 0, len(data) + 1) == data
         assert made.created
         assert 2 * self.part_size <= made.copied <= 3 * self.part_size
+        assert made.copied == sum(run.size for run in driver.composable(len(data), self._runs(original)))
         assert made.revision == (await driver.stat("composed")).revision
         assert await listed_revision(driver, "composed") in (made.revision, "")
         assert await driver.stat("original") == original

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from tools.factories import PART_SIZE, Files, ManagerFactory, driver_at
 from tools.inspection import contents
 from tools.interposer import Interposer
+from tools.relay import Relay, server_of
 from tools.withdrawals import check
 
 from aioassets import AssetExists, AssetNotFound, AssetsManager, Driver, VersionDeleted, VersionNotFound
@@ -28,6 +31,10 @@ VICTIM = Path(__file__).with_name("victim.py")
 TESTS = VICTIM.parents[1]
 PATIENCE = 60
 """Seconds after which a test stops waiting for a process and fails."""
+
+BASES: Mapping[str, Any] = {"same": ..., "none": None, "other": "elsewhere:0.0"}
+"""Names of assets, and the bases of the pushes that continue killed ones."""
+MIB = 1024 * 1024
 
 lasting = pytest.mark.parametrize(
     "place",
@@ -118,6 +125,50 @@ async def test_a_killed_push_is_in_nobodys_way(
     for version in [f"resumed:{again.version}", *(["resumed:0.1", "passed:0.1"] if sealed else [])]:
         assert contents((await manager.fetch_asset(version)).path) == contents(source)
     assert (await manager.fetch_asset("passed")).path.read_text() == "other"
+
+
+@pytest.mark.parametrize(
+    ("place", "moment"),
+    [
+        ("local", "composing"),
+        ("local", "with chunks"),
+        pytest.param("s3", "composing", marks=pytest.mark.servers),
+    ],
+    indirect=["place"],
+)
+async def test_a_killed_composition_is_continued_with_any_base(
+    place: dict[str, Any], driver: Driver, make_manager: ManagerFactory, tmp_path: Path, moment: str
+) -> None:
+    """With the same one, another one or none. No part of the killed composition gets to where it doesn't belong."""
+    draw, source = random.Random(1), tmp_path / "large"
+    quarter = 4 * MIB
+    data = draw.randbytes(4 * quarter + MIB)
+    source.write_bytes(data)
+    manager = make_manager(driver)
+    bases = BASES if place["kind"] == "local" else {name: BASES[name] for name in ("none", "other")}
+    for name in bases:
+        await manager.create_asset(source, name)
+    for at in (quarter, 3 * quarter):
+        data = data[:at] + draw.randbytes(1000) + data[at + 1000 :]
+    source.write_bytes(data[quarter // 2 :])
+    await manager.create_asset(source, "elsewhere")
+    source.write_bytes(data)
+
+    async with Relay(server_of(place) or "http://127.0.0.1:1") as relay:
+        through = relay.through(place)
+        calls = [call("update_asset", source, name) for name in bases]
+        await kill(through, tmp_path / "victim", moment, *calls)
+        again = driver_at(through)
+        for name, base in bases.items():
+            pushed = await make_manager(again).update_asset(source, name, base=base)
+            assert (pushed.version, pushed.base) == ("0.1", f"{name}:0.0" if base is ... else base)
+            other = make_manager(driver, assets_dir=tmp_path / name)
+            fetched = await other.fetch_asset(name)
+            assert fetched.path.read_bytes() == data
+            assert (await manager.plan_clean(name)).leftovers == ()
+        await again.aclose()
+    left = [upload async for upload in driver.open_uploads("")]
+    assert len(left) == (len(bases) if (place["kind"], moment) == ("local", "composing") else 0)  # files without a key
 
 
 @pytest.mark.parametrize("moment", ["claimed", "between files", "sealed"])

@@ -19,6 +19,8 @@ from aioassets.fetch.plan import DownloadPlan
 from aioassets.fetch.record import Record
 from aioassets.fetch.selection import Selection
 from aioassets.model.files import FileTable
+from aioassets.push.base import copying_from
+from aioassets.push.reuse import Reuse
 
 OVER_ALL_FILES = [
     (Manifest, "to_fields"),
@@ -68,6 +70,19 @@ async def test_no_loop_over_all_files_runs_on_the_event_loop(
     await manager.verify_asset("model")
     await manager.verify_asset("model", cached=True)
 
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("name", ["_candidates", "_has_large_files"])
+async def test_the_files_of_a_push_are_compared_with_its_base_in_a_thread(
+    memory: MemoryDriver, make_manager: ManagerFactory, tree: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    threads = threads_of(Reuse, name, monkeypatch)
+    manager = make_manager(memory)
+    with copying_from(1000):
+        await manager.create_asset(tree, "model")
+        assert (await manager.plan_update(tree, "model")).copied >= 3000
     assert threads
     assert threading.main_thread() not in threads
 

@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 import math
+import random
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from tools.azure_blocks import copies_blocks
 from tools.factories import ManagerFactory
 from tools.inspection import contents, keys
 from tools.relay import (
@@ -54,6 +56,7 @@ from aioassets import (
 )
 from aioassets.drivers.protocol import Expect, Run
 from aioassets.drivers.s3.driver import MIN_PART_SIZE, S3Driver
+from aioassets.runtime.chunking import dividing_from
 from aioassets.testing.sources import KnownSource
 
 pytestmark = pytest.mark.servers
@@ -806,3 +809,68 @@ async def test_a_composition_survives_a_fault_of_a_copied_part(
     stored = [bytes(chunk) async for chunk in wire.direct.read_range("composed", 0, 2 * len(old))]
     assert b"".join(stored) == old + SMALL
     assert [upload async for upload in wire.direct.open_uploads("")] == []
+
+
+def _copies_a_part(headers: Mapping[str, str]) -> bool:
+    return "x-amz-copy-source-range" in headers or "x-ms-copy-source" in headers
+
+
+def _has_body(headers: Mapping[str, str]) -> bool:
+    return not _copies_a_part(headers)
+
+
+COMPOSING: Mapping[str, Sequence[Step]] = {
+    "s3": [
+        Step("POST", r"\?uploads"),
+        Step("PUT", r"partNumber=", headers=_copies_a_part),
+        Step("PUT", r"partNumber=", headers=_has_body),
+        Step("POST", r"\?uploadId="),
+    ],
+    "azure": [
+        Step("PUT", r"comp=block&", headers=_copies_a_part),
+        Step("PUT", r"comp=block&", headers=_has_body),
+        Step("PUT", r"comp=blocklist"),
+    ],
+    "gcs": [],
+}
+"""The requests that compose an object."""
+ONES = ["a request that is reset in its body", "an answer that is lost", "slow down"]
+"""Faults of each sort, for stores whose requests pass the same code."""
+
+
+async def test_what_changed_travels_in_spite_of_a_fault_at_every_step(
+    wire: Wire, tmp_path: Path, pauses: Pauses, make_manager: ManagerFactory
+) -> None:
+    """Each fault occurs once in each request of a composition, of a list of chunks, and of the content to fetch."""
+    if wire.kind == "azure":
+        copies_blocks(wire.relay)
+    draw, source = random.Random(1), tmp_path / "source"
+    kept = draw.randbytes(wire.part_size + MIB)
+    source.write_bytes(kept)
+    lists = [Step("PUT", r"\.chunks"), Step("GET", r"\.chunks")]
+    if wire.kind == "gcs":
+        lists[0] = Step("POST", INSERT, _names(".chunks"))
+    with dividing_from(MIB):
+        await wire.manager.create_asset(source, "model")
+        await wire.manager.fetch_asset("model")
+        for number, name in enumerate([*BROKEN, *SAID] if wire.kind == "s3" else ONES, 1):
+            source.write_bytes(kept + draw.randbytes(100_000))
+            wire.relay.forget()
+            rules = [_inserted(wire, fault_of(wire.kind, name), step) for step in (*COMPOSING[wire.kind], *lists)]
+            pushed = await wire.manager.update_asset(source, "model")
+            assert (pushed.version, pushed.copied > 0) == (f"0.{number}", wire.kind != "gcs"), name
+            rules.append(_inserted(wire, fault_of(wire.kind, name), Step("GET", rf"model(/|%2F)0\.{number}(\?|$)")))
+            fetched = await wire.manager.fetch_asset("model")
+            assert [len(rule.hits) for rule in rules] == [1] * len(rules), name
+            assert fetched.path.read_bytes() == source.read_bytes()
+            assert fetched.reused > wire.part_size
+        copies = make_manager(wire.direct, assets_dir=tmp_path / "other")
+        assert (await copies.fetch_asset("model")).path.read_bytes() == source.read_bytes()
+    assert [upload async for upload in wire.direct.open_uploads("")] == []
+
+
+def _inserted(wire: Wire, fault: Fault, step: Step) -> Rule:
+    """Break a request, before it reaches what the relay does in place of the store."""
+    return wire.relay.inject(
+        fault, method=step.method, target=step.target, headers=step.headers, body=step.body, first=True
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -18,8 +18,8 @@ import anyio.from_thread
 from tools.factories import PART_SIZE, driver_at
 from tools.interposer import Interposer, Pause
 
-from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred, Progress
-from aioassets.drivers.protocol import Data, Expect, Revision, Source, Uploaded
+from aioassets import AssetsManager, Budget, Dispatcher, Driver, Event, FileTransferred, LocalDriver, Progress
+from aioassets.drivers.protocol import Data, Expect, Revision, Run, Source, Uploaded
 from aioassets.fetch.placement import Placement
 from aioassets.runtime.effects import Effects
 
@@ -87,6 +87,27 @@ class InsideFile(Watched):
                 await hang()
 
 
+class InsideComposition(Watched):
+    """Driver that hangs within a composition, after it sent or copied a part."""
+
+    async def compose(
+        self,
+        key: str,
+        source: Source,
+        runs: Sequence[Run],
+        *,
+        expected: Expect = Expect.ABSENT,
+        resume: bool = False,
+        effects: Effects | None = None,
+    ) -> Uploaded:
+        stuck = _StuckLater(source, COMPOSED[isinstance(self.driver, LocalDriver)])
+        return await super().compose(key, stuck, runs, expected=expected, resume=resume, effects=effects)
+
+
+COMPOSED = {True: 1, False: 8 * 1024 * 1024}
+"""Bytes that are read before a composition hangs: those of the first gap, or of the first parts."""
+
+
 class _Stuck:
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -106,6 +127,18 @@ class _Stuck:
 
     async def copy_to(self, descriptor: int, offset: int, size: int) -> bool:
         return False
+
+
+class _StuckLater(_Stuck):
+    def __init__(self, source: Source, nbytes: int) -> None:
+        super().__init__(source)
+        self._left = nbytes
+
+    async def read(self, offset: int, size: int) -> Data:
+        if self._left <= 0:
+            await hang()
+        self._left -= size
+        return await self._source.read(offset, size)
 
 
 def placing(ending: str) -> Instrument:
@@ -134,6 +167,8 @@ MOMENTS: dict[str, Instrument] = {
     "claimed": at("after", "write", ".meta"),
     "between files": BetweenFiles,
     "inside a file": InsideFile,
+    "composing": InsideComposition,
+    "with chunks": at("after", "upload", ".chunks"),
     "copying": at("before", "copy", "/b"),
     "copied": at("after", "copy", "/b"),
     "before sealing": at("before", "write", ".meta", 2),

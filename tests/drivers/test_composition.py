@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioassets.drivers.composition import UNLIMITED, Limits, Piece, copied_bytes, pieces_of
+from aioassets.drivers.composition import UNLIMITED, Limits, Piece, copied_bytes, copied_runs, pieces_of
 from aioassets.drivers.protocol import ObjectInfo, Revision, Run
 
 LIMITS = Limits(least=5, most_sent=8, most_copied=64, parts=100)
@@ -55,6 +55,16 @@ def test_copied_bytes_are_those_of_the_runs(case: tuple[int, list[Run]], limits:
             start, stop = piece.span
             found = [(piece.run.info.key, n) for n in range(start, stop)]
             assert found == [whence[n] for n in range(piece.offset, piece.stop)]
+
+
+@given(composed(), st.sampled_from([LIMITS, UNLIMITED]))
+def test_the_ranges_to_copy_are_told_in_advance(case: tuple[int, list[Run]], limits: Limits) -> None:
+    """Composing an object of these ranges copies all of them."""
+    size, runs = case
+    told = copied_runs(size, runs, limits)
+    copied = [piece for piece in pieces_of(size, runs, limits) if piece.run is not None]
+    assert sum(run.size for run in told) == copied_bytes(copied)
+    assert copied_runs(size, told, limits) == told
 
 
 @given(composed())

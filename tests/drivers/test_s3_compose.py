@@ -244,6 +244,33 @@ class TestCompositions:
             await compose(driver, original)
         await assert_absent(driver, "composed")
 
+    @pytest.mark.parametrize("etag", [None, "0" * 32, "0" * 32 + "-2"], ids=["md5", "other md5", "no md5"])
+    async def test_without_a_checksum_the_etag_must_be_the_md5_of_the_copied_part(
+        self, driver: S3Driver, original: ObjectInfo, requests: Requests, etag: str | None
+    ) -> None:
+        """Nothing else tells whether the original contains the run."""
+
+        hidden = ""
+
+        async def unchecked(real: Send, *args: Any, **params: Any) -> Any:
+            nonlocal hidden
+            part = (await real(*args, **params))["CopyPartResult"]
+            hidden = part["ChecksumCRC32"]
+            return {"CopyPartResult": {"ETag": etag or part["ETag"]}}
+
+        async def completed(real: Send, *args: Any, **params: Any) -> Any:
+            params["MultipartUpload"]["Parts"][0]["ChecksumCRC32"] = hidden  # this server wants it
+            return await real(*args, **params)
+
+        requests.around |= {COPY: unchecked, COMPLETE: completed}
+        if etag is None:
+            await compose(driver, original)
+            await assert_composed(driver)
+            return
+        with pytest.raises(CannotCompose, match="original"):
+            await compose(driver, original)
+        await assert_absent(driver, "composed")
+
     async def test_nothing_is_overwritten_on_a_store_that_ignores_create_only(
         self, driver: S3Driver, original: ObjectInfo, requests: Requests
     ) -> None:

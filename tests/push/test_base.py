@@ -374,7 +374,7 @@ class TestFailures:
         await manager.create_asset(source, "model")
         files, store = (await scan(source)).files, store_of(driver)
         base = SealedVersion("model", "0.0", await manifest_of(driver))
-        reuse = Reuse(files, Hashes(files), partial(read_base, store, base), composes=True)
+        reuse = Reuse(files, Hashes(files), partial(read_base, store, base), driver.composable)
         await reuse.prepare()
         original = await reuse.find(0)
         assert original is not None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tools.claims import state_of
 from tools.factories import ManagerFactory
 from tools.inspection import contents, keys, store_of
-from tools.interposer import Fail, Interposer, failure
+from tools.interposer import Fail, Interposer, Pause, failure
 from tools.steps import Ended, at_each_step, ended_at
 
 from aioassets import (
@@ -20,6 +21,7 @@ from aioassets import (
     Event,
     FetchedAsset,
     MemoryDriver,
+    ObjectNotFound,
     PushResult,
     SourceChanged,
     StoreError,
@@ -254,10 +256,12 @@ async def test_a_list_that_lies_costs_time_only(
     await driver.write("assets/lie/0.0.meta", lying, expected=Expect.ANYTHING)
     await manager.fetch_asset("lie")
 
-    (source / "large").write_bytes((await manager.fetch_asset("model")).path.joinpath("large").read_bytes())
-    pushed = await manager.update_asset(source, "lie")
+    (source / "large").write_bytes((await manager.fetch_asset("model")).path.joinpath("large").read_bytes() + b"more")
+    events: list[Event] = []
+    pushed = await manager.update_asset(source, "lie", progress=events.append)
     assert "compose" in {method for method, _ in driver.calls}
     assert (pushed.uploaded, pushed.copied) == (pushed.size, 0)
+    assert sum(event.nbytes for event in events if isinstance(event, BytesTransferred)) == pushed.size
     fetched = await manager.fetch_asset("lie")
     assert contents(fetched.path) == contents(source)
     assert fetched.reused == len(b"small")
@@ -292,6 +296,55 @@ async def test_a_cached_file_that_cannot_be_used_costs_time_only(
     assert fetched.verified
 
 
+async def test_a_limit_may_evict_the_version_that_a_file_is_assembled_from(
+    manager: AssetsManager,
+    driver: Interposer,
+    source: Path,
+    make_manager: ManagerFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is assembled before the eviction."""
+    monkeypatch.setattr("aioassets.fetch.eviction.RECENT", -1.0)
+    await manager.create_asset(source, "model")
+    base = (await manager.fetch_asset("model")).path
+    edit(source)
+    await update(manager, source)
+    fetched = await make_manager(driver, cache_limit=SIZE + 20_000).fetch_asset("model")
+    assert fetched.downloaded < CHANGED
+    assert not base.exists()
+    assert contents(fetched.path) == contents(source)
+
+
+async def test_a_version_of_which_only_small_files_are_cached_is_no_base(manager: AssetsManager, source: Path) -> None:
+    await manager.create_asset(source, "model")
+    await manager.fetch_asset("model")
+    for spec in ("model[small]", "model"):
+        edit(source, insert)
+        await update(manager, source)
+        fetched = await manager.fetch_asset(spec)
+    assert fetched.downloaded < CHANGED
+    assert contents(fetched.path) == contents(source)
+
+
+async def test_a_file_without_a_digest_is_not_assembled(
+    manager: AssetsManager, driver: Interposer, source: Path
+) -> None:
+    """Nothing would tell that the cached file is damaged."""
+    await manager.create_asset(source, "model")
+    base = (await manager.fetch_asset("model")).path
+    await overwritten(base / "large")
+    edit(source)
+    await update(manager, source)
+    meta = await driver.read("assets/model/0.1.meta")
+    fields = json.loads(meta.data)
+    fields.pop("content_digest")
+    for entry in fields["files"]:
+        entry["digests"] = {}
+    await driver.write("assets/model/0.1.meta", json.dumps(fields).encode(), expected=meta.revision)
+    fetched = await manager.fetch_asset("model")
+    assert contents(fetched.path) == contents(source)
+
+
 @pytest.mark.parametrize("is_lost", [False, True])
 async def test_a_composition_that_is_refused_is_an_upload(
     manager: AssetsManager,
@@ -311,6 +364,61 @@ async def test_a_composition_that_is_refused_is_an_upload(
     pushed = await update(manager, source)
     assert (pushed.uploaded, pushed.copied) == (pushed.size, 0)
     await check(make_manager, driver, source, tmp_path / "other")
+
+
+async def test_a_store_that_refuses_to_compose_is_not_asked_again(
+    manager: AssetsManager, driver: Interposer, source: Path
+) -> None:
+    await manager.create_asset(source, "model")
+    edit(source)
+    reuse = (await manager.plan_update(source, "model")).reuse
+    assert reuse is not None
+    refused = CannotCompose("large")
+    for cause, is_lasting in ((None, False), (ObjectNotFound("large"), False), (StoreError("not implemented"), True)):
+        refused.__cause__ = cause
+        reuse.note_not_composed(refused)
+        assert (await reuse.runs(0) == ()) is is_lasting
+
+
+async def deleted(manager: AssetsManager) -> None:
+    await manager.delete_version("model", "0.0")
+
+
+async def yanked(manager: AssetsManager) -> None:
+    await manager.yank_version("model", "0.0", "a test says so")
+
+
+@pytest.mark.parametrize("moment", [("read", CHUNKS), ("compose", "0.1/large"), ("upload", "0.1.chunks")])
+@pytest.mark.parametrize("withdraw", [deleted, yanked])
+async def test_a_base_that_is_withdrawn_meanwhile_costs_time_at_most(
+    manager: AssetsManager,
+    driver: Interposer,
+    source: Path,
+    make_manager: ManagerFactory,
+    tmp_path: Path,
+    moment: tuple[str, str],
+    withdraw: Callable[[AssetsManager], Awaitable[None]],
+) -> None:
+    await manager.create_asset(source, "model")
+    edit(source)
+    other = make_manager(driver.driver)
+    driver.hook = Pause("before", *moment, wait=lambda: withdraw(other))
+    pushed = await update(manager, source)
+    assert pushed.version == "0.1"
+    assert (pushed.copied > 0) == (withdraw is yanked or moment[0] == "upload")
+    await check(make_manager, driver, source, tmp_path / "other")
+
+
+async def test_no_list_is_written_under_a_key_that_is_too_long(
+    manager: AssetsManager, driver: Interposer, source: Path
+) -> None:
+    """The key of the `.meta` is two bytes shorter."""
+    name = f"{'n' * 251}/" * 3
+    name += "n" * (1024 - len(f"assets/{name}/0.0.meta"))
+    await manager.create_asset(source / "large", name)
+    stored = await keys(driver)
+    assert (f"assets/{name}/0.0.meta" in stored, max(map(len, stored))) == (True, 1024)
+    assert (await manager.fetch_asset(name)).verified
 
 
 async def test_a_file_that_changes_after_it_was_divided_is_an_error(

@@ -84,7 +84,7 @@ class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition):
         resume: bool = False,
         effects: Effects | None = None,
     ) -> Uploaded:
-        in_parts = source.size > PART
+        in_parts = source.size > PART and not key.endswith(".chunks")  # documents are small
         send = partial(self._put_in_parts if in_parts else self._put, effects=effects)
         if in_parts:  # like the S3 driver; the parts of a killed push might be completed late
             for upload in [each async for each in self.open_uploads(key)]:

@@ -9,6 +9,8 @@ from math import inf
 from random import Random
 from typing import Final
 
+from blake3 import blake3
+
 from aioassets import CopyResult
 from aioassets.drivers.protocol import Expect
 from aioassets.errors import (
@@ -21,10 +23,11 @@ from aioassets.errors import (
     VersionYanked,
 )
 from aioassets.model.aliases import AliasTable
+from aioassets.model.chunks import DIGEST_BYTES, ChunkList, ChunkTable
 from aioassets.model.claim import DEAD_AFTER, Claim, ClaimState
 from aioassets.model.documents import parse_meta
 from aioassets.model.index import Fence, VersionIndex
-from aioassets.model.keys import Layout
+from aioassets.model.keys import Layout, version_of
 from aioassets.model.manifest import Manifest
 from aioassets.model.tombstone import Tombstone
 from simulation import sources
@@ -50,6 +53,7 @@ class _Sealed:
     label: str
     manifest: Manifest
     digests: dict[str, str]
+    lists: dict[str, str]
     marks: list[str] = field(default_factory=list)
     yanks: set[str] = field(default_factory=set)
     state: Manifest | Tombstone | None = None
@@ -97,6 +101,7 @@ class Judge:
     _begun: dict[str, float] = field(default_factory=dict)
     _copied: dict[str, tuple[str, str]] = field(default_factory=dict)
     _replaced: set[str] = field(default_factory=set)
+    _foreign: set[str] = field(default_factory=set)
 
     # Changes in the store
 
@@ -114,7 +119,7 @@ class Judge:
         elif rest.endswith(".meta"):
             self._meta_changed(asset, rest.removesuffix(".meta"), after)
         else:
-            self._content_changed(asset, rest.partition("/")[0], key, before, after)
+            self._content_changed(asset, version_of(rest.partition("/")[0]), key, before, after)
 
     def _aliases_changed(self, asset: str, table: AliasTable) -> None:
         self._aliases[asset] = table
@@ -194,18 +199,25 @@ class Judge:
 
     def _release(self, asset: str, version: str) -> None:
         self._released.add((asset, version, self.network.acting))
-        key = LAYOUT.content(asset, version)
-        if left := [each for each in self._objects() if each == key or each.startswith(f"{key}/")]:
+        key, chunks = LAYOUT.content(asset, version), LAYOUT.chunks(asset, version)
+        if left := [
+            each
+            for each in self._objects().keys() - self._foreign
+            if each in (key, chunks) or each.startswith(f"{key}/")
+        ]:
             self._broken("a number was released with content below it", ", ".join(left))
 
     def _seal(self, asset: str, version: str, manifest: Manifest) -> None:
         label = self._owners.get(manifest.token or "", "nobody")
         digests = {LAYOUT.content(asset, version, file.path): file.digests["sha256"] for file in manifest.files}
-        self._sealed[asset, version] = _Sealed(manifest.token, label, manifest, digests, state=manifest)
-        self._content |= digests
-        for key, digest in digests.items():
+        lists = {} if manifest.chunks_digest is None else {LAYOUT.chunks(asset, version): manifest.chunks_digest}
+        self._sealed[asset, version] = _Sealed(manifest.token, label, manifest, digests, lists, state=manifest)
+        self._content |= digests | lists
+        for key, digest in (digests | lists).items():
             if self._digest(key) != digest:
                 self._broken("a version was sealed without its content", key)
+        for key in lists.keys() & self._objects().keys():
+            self._check_chunks(manifest, digests, key)
         step = self.steps.get(label)
         if step is None or digests != self._expected(asset, version, manifest, step):
             self._broken("a version was sealed with other content than was pushed", f"{asset}:{version} of {label}")
@@ -213,6 +225,15 @@ class Judge:
             self._broken("a push that failed for certain was published", f"{asset}:{version} of {label}")
         if step is not None and step.kind == "create" and self._creators.setdefault(asset, label) != label:
             self._broken("two creates of one asset were sealed", f"{self._creators[asset]} and {label}")
+
+    def _check_chunks(self, manifest: Manifest, digests: Mapping[str, str], key: str) -> None:
+        """Check that the files of a version consist of the chunks in its list."""
+        for path, chunks in ChunkTable.from_json(self._objects()[key].data).files.items():
+            content = next((each for each in digests if each.endswith(path)), "")
+            data = self._objects()[content].data if content in self._objects() else b""
+            found = [blake3(data[chunk.offset : chunk.stop]).digest() for chunk in chunks]
+            if chunks.size != len(data) or found != [chunk.digest for chunk in chunks]:
+                self._broken("a list has chunks of another file", key)
 
     def _expected(self, asset: str, version: str, manifest: Manifest, step: Step) -> dict[str, str]:
         """Return the digests of a push's source, or those of the version that a manifest names as its origin."""
@@ -227,6 +248,8 @@ class Judge:
         return _moved(original.digests, (step.asset, manifest.origin.version), (asset, version))
 
     def _content_changed(self, asset: str, version: str, key: str, before: bytes | None, after: bytes | None) -> None:
+        if key in self._foreign and after is not None:
+            self._broken("a foreign object was overwritten", key)
         step = self.steps.get(self.network.acting)
         is_overwritten = before is not None and after is not None and before != after
         if step is not None and step.kind in COPYING and is_overwritten and self._is_careful():
@@ -235,6 +258,8 @@ class Judge:
             self._broken("content appeared under a number that its pusher had released", key)
         if key in self._content and after is None:
             self._check_deletion(asset, version, key)
+        elif key in self._foreign:
+            self._foreign.discard(key)  # with an abandoned number
         elif key in self._content:
             if self._digest(key) != self._content[key] and key not in self._replaced:
                 self._broken("content of a sealed version was changed", key)
@@ -280,14 +305,29 @@ class Judge:
         keys = sorted(
             key
             for (asset, _), sealed in self._sealed.items()
-            for key in sealed.digests
+            for key in (*sealed.digests, *sealed.lists)
             if asset == step.asset and key in self._objects() and self._objects()[key].data
         )
         if not keys:
             return None
         key = Random(f"{step.label}/{step.at}").choice(keys)
         self._replaced.add(key)
-        self.server.write(key, b"?" * len(self._objects()[key].data), Expect.ANYTHING, 0.0)
+        data = self._objects()[key].data
+        instead = _lying(data) if key.endswith(".chunks") else b"?" * len(data)
+        self.server.write(key, instead, Expect.ANYTHING, 0.0)
+        return key
+
+    def add_foreign_chunks(self, step: Step) -> str | None:
+        """Create a list of chunks under the number that the next push would take, and return its key."""
+        assert self.server is not None
+        versions = [version for asset, version in self._sealed if asset == step.asset]
+        if not versions or not all(version.startswith("0.") for version in versions):
+            return None
+        key = LAYOUT.chunks(step.asset, f"0.{max(int(version[2:]) for version in versions) + 1}")
+        if key in self._objects():
+            return None
+        self.server.write(key, b"?", Expect.ABSENT, 0.0)
+        self._foreign.add(key)
         return key
 
     # Results of operations
@@ -433,8 +473,11 @@ class Judge:
             table = self._aliases.get(asset, AliasTable())
             if table.of(version) and _fence_of(sealed) is not None and not self._was_interrupted(asset):
                 self._broken("an alias points at a withdrawn version", what)
-            if sealed.is_deleted and cleaned and any(key in self._objects() for key in sealed.digests):
+            if sealed.is_deleted and cleaned and any(key in self._objects() for key in sealed.digests | sealed.lists):
                 self._broken("a deleted version has content after cleaning", what)
+        for key in self._objects() if cleaned else ():
+            if key.endswith(".chunks") and not (key in self._content or key in self._foreign):
+                self._broken("a list of chunks is left after cleaning", key)
 
     def _check_listing(
         self, sealed: _Sealed, version: str, index: VersionIndex, what: str, *, is_acknowledged: bool
@@ -484,6 +527,17 @@ class Judge:
     def _digest(self, key: str) -> str:
         found = self._objects().get(key)
         return "nothing" if found is None else _sha256(found.data)
+
+
+def _lying(data: bytes) -> bytes:
+    """Return a list of chunks with other digests."""
+    files = ChunkTable.from_json(data).files
+    return ChunkTable(
+        {
+            path: ChunkList([each.length for each in chunks], bytes(DIGEST_BYTES * len(chunks)))
+            for path, chunks in files.items()
+        }
+    ).to_json()
 
 
 def _index_of(data: bytes | None) -> VersionIndex:

@@ -319,6 +319,80 @@ REUSE_MUTATIONS: Final = (
     ),
 )
 """Mistakes in copying from a base."""
+CHUNK_MUTATIONS: Final = (
+    Mutation(
+        "seal before the list of chunks is written",
+        (
+            Patch(
+                "push/publish.py",
+                "                    await self._write_chunks(held, ledger)\n",
+                "                    document = await self._chunks_document(ledger)\n"
+                "                    ledger.chunks_digest = None if document is None else document_digest(document)\n",
+            ),
+            Patch(
+                "push/publish.py",
+                "            await self._list(held.version, stop)\n            if self._plan",
+                "            await self._write_chunks(held, self._ledger)\n"
+                "            await self._list(held.version, stop)\n"
+                "            if self._plan",
+            ),
+        ),
+        within=100,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "list of chunks that replaces another one",
+        (
+            Patch(
+                "store/chunks.py",
+                "source, resume=resume, effects=effects)",
+                "source, expected=Expect.ANYTHING, effects=effects)",
+            ),
+            Patch("store/chunks.py", "import Uploaded\n", "import Expect, Uploaded\n"),
+        ),
+        within=500,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "list of chunks that a push leaves when it gives up",
+        (Patch("push/publish.py", "if ledger.created_chunks else []", "if False else []"),),
+        within=2000,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "list of chunks that is certain to be written or not",
+        (
+            Patch(
+                "push/publish.py",
+                "        except BaseException as error:\n"
+                "            self._effects.note_error(error)\n"
+                "            raise\n"
+                "        if written.created:\n",
+                "        except ZeroDivisionError:\n            raise\n        if written.created:\n",
+            ),
+            Patch(
+                "store/chunks.py",
+                "source, resume=resume, effects=effects)",
+                "source, resume=resume)",
+            ),
+        ),
+        within=2000,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "list of chunks of a base that isn't the recorded one",
+        (Patch("model/chunks.py", "if (found := document_digest(data)) != digest:", "if False:"),),
+        within=500,
+        style=Style.REUSED,
+    ),
+    Mutation(
+        "list of chunks that stays when its version is deleted",
+        (Patch("store/documents.py", "lambda: self._present(chunks)", 'lambda: self._present(chunks + "?")'),),
+        within=500,
+        style=Style.REUSED,
+    ),
+)
+"""Mistakes in writing and removing lists of chunks."""
 
 MUTATIONS: Final = (
     Mutation(
@@ -524,6 +598,7 @@ MUTATIONS: Final = (
     *WITHDRAWAL_MUTATIONS,
     *COPY_MUTATIONS,
     *REUSE_MUTATIONS,
+    *CHUNK_MUTATIONS,
 )
 
 

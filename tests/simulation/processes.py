@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from aioassets import AssetsManager, CopyResult
 from aioassets.model.pusher import Pusher
 from aioassets.model.versioning import MajorMinor, SimpleDate, VersioningScheme
 from aioassets.push.base import copying_from
+from aioassets.runtime.chunking import dividing_from
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.machine import Claimant, Machine, on_machine
 from aioassets.runtime.retry import RetryPolicy
@@ -111,6 +113,7 @@ class Processes:
         scheme: the versioning scheme.
         seed: the seed of the pauses between retries.
         folder: the folder for fetched files.
+        divides: whether versions list the chunks of their files, whatever their sizes.
     """
 
     server: Server
@@ -120,6 +123,7 @@ class Processes:
     scheme: str
     seed: int
     folder: Path
+    divides: bool
     _all: dict[str, Process] = field(default_factory=dict)
     _lanes: dict[int, Lane] = field(default_factory=dict)
     _fetchers: int = 0
@@ -137,7 +141,9 @@ class Processes:
     def _begin(self, name: str, machine: str) -> Process:
         pid = len(self._lanes) + 1
         lane = self._lanes[pid] = Lane()
-        with without_threads(), on_machine(SimulatedMachine(machine, name, pid, self._lanes)), copying_from(1):
+        on_this = on_machine(SimulatedMachine(machine, name, pid, self._lanes))
+        dividing = dividing_from(1) if self.divides else contextlib.nullcontext()
+        with without_threads(), on_this, copying_from(1), dividing:
             context = copy_context()
         context.run(LANE.set, lane)
         manager = self.manager(name, self.workspace.cache)

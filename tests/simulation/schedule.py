@@ -124,6 +124,7 @@ class Schedule:
         store: the behaviour of the store.
         weather: the conditions of requests.
         steps: the operations.
+        divides: whether versions list the chunks of their files, whatever their sizes.
     """
 
     seed: int
@@ -131,6 +132,7 @@ class Schedule:
     store: Kinds
     weather: Weather
     steps: tuple[Step, ...]
+    divides: bool = False
 
     def __str__(self) -> str:
         weather = f"latency {self.weather.latency} s, skew {self.weather.skew} s"
@@ -198,7 +200,7 @@ def made(seed: int, style: Style = Style.MIXED) -> Schedule:
     share = {Style.RACING: 0.0, Style.CONTESTED: 0.0, Style.REUSED: 0.0, Style.PROMOTED: 1.0}.get(style, MOST_COPIES)
     has_copies = weights is not RACE and Random(f"copies/{seed}").random() < share
     steps = _steps(draw, scheme, weather.latency, weights, has_copies=has_copies)
-    return Schedule(seed, scheme, store, weather, tuple(steps))
+    return Schedule(seed, scheme, store, weather, tuple(steps), divides=style is Style.REUSED)
 
 
 def _cancelled_creates(seed: int) -> Schedule:

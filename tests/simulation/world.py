@@ -68,7 +68,14 @@ class World:
         self._server = self._judge.server = Server(schedule.store, self._loop.time, self._judge)
         self._folder = workspace.root / "fetched"
         self._processes = Processes(
-            self._server, self._network, self._judge, workspace, schedule.scheme, schedule.seed, self._folder
+            self._server,
+            self._network,
+            self._judge,
+            workspace,
+            schedule.scheme,
+            schedule.seed,
+            self._folder,
+            schedule.divides,
         )
 
     def run(self) -> Outcome:

@@ -97,6 +97,9 @@ class Interposer:
             lambda: self.driver.compose(key, source, runs, expected=expected, resume=resume, effects=effects),
         )
 
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        return self.driver.composable(size, runs)
+
     async def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:

@@ -32,6 +32,7 @@ TURNS = 20
 """Turns of the event loop after which all ready tasks have run."""
 FRAMED = "transfer-encoding"
 """The header of a chunked body."""
+_SERVER = re.compile(r"http://[\w.:]+")
 END_OF_HEAD = b"\r\n\r\n"
 
 Headers = dict[str, str]
@@ -389,6 +390,8 @@ class Relay:
 
     Attributes:
         exchanges: the requests, in the order in which they began.
+        origin: the server's URL, without a path.
+        url: the relay's URL.
 
     Args:
         server: the server's URL.
@@ -398,7 +401,7 @@ class Relay:
         parts = urlsplit(server)
         assert parts.hostname is not None
         assert parts.port is not None
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self.origin = f"{parts.scheme}://{parts.netloc}"
         self._address = (parts.hostname, parts.port)
         self._rules: list[Rule] = []
         self._handlers: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
@@ -425,7 +428,7 @@ class Relay:
     def through(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a driver with the relay's URL in place of the server's."""
         return {
-            name: value.replace(self._origin, self.url) if isinstance(value, str) else value
+            name: value.replace(self.origin, self.url) if isinstance(value, str) else value
             for name, value in options.items()
         }
 
@@ -439,6 +442,7 @@ class Relay:
         body: Callable[[bytes], bool] | None = None,
         skip: int = 0,
         times: float = 1,
+        first: bool = False,
     ) -> Rule:
         """Apply a fault to coming requests. The first rule that applies to a request handles it.
 
@@ -449,9 +453,10 @@ class Relay:
             body: a condition on the request body, which is then read before it is forwarded.
             skip: how many such requests to forward first.
             times: how many requests to break.
+            first: whether this rule comes before the earlier ones.
         """
         rule = Rule(fault, method, re.compile(target), headers, body, skip, times)
-        self._rules.append(rule)
+        self._rules.insert(0 if first else len(self._rules), rule)
         return rule
 
     def sent(self, method: str = ".*", target: str = "") -> int:
@@ -518,6 +523,11 @@ class Relay:
         finally:
             goes_on = exchange.end()
         return goes_on
+
+
+def server_of(place: Mapping[str, Any]) -> str | None:
+    """Return the URL of the server of a place, which the fixture `place` describes, or `None` if it has none."""
+    return next((found[0] for value in place.values() if (found := _SERVER.search(str(value)))), None)
 
 
 class Clock:

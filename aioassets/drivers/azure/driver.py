@@ -20,7 +20,7 @@ from aioassets.drivers.azure.values import (
     condition_for,
 )
 from aioassets.drivers.bodies import MIB, joined, read_range, share_of
-from aioassets.drivers.composition import COPIED_PART, Limits, Piece, check_originals, compose_by, in_parts
+from aioassets.drivers.composition import COPIED_PART, Limits, Piece, check_originals, compose_by, copied_runs, in_parts
 from aioassets.drivers.contents import copied_before, revision_of_same, upload_by
 from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.parts import PartSize, restarted
@@ -213,6 +213,9 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         """Compose a blob of blocks, some of which the store copies; see `Driver.compose`."""
         send = partial(self._compose, resume=resume, effects=effects)
         return await compose_by(send, self, key, source, runs, expected, limits=self._limits)
+
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        return copied_runs(size, runs, self._limits)
 
     @property
     def _limits(self) -> Limits:

@@ -80,8 +80,8 @@ class Composition(MultipartUpload):
         else:
             part = await self._dispatcher.send(partial(self._request_copy, number, piece))
             crc = part.get("ChecksumCRC32")
-            if crc is not None and crc != await self._crc32_of(piece):
-                raise CannotCompose(self._original(piece))  # it doesn't contain what it should
+            if not await self._is_copy(part, piece):  # it contains something else, or nothing tells
+                raise CannotCompose(self._original(piece))
         self._sent[number] = {"PartNumber": number, "ETag": part["ETag"], **given(ChecksumCRC32=crc)}
 
     async def _is_copy(self, part: Part, piece: Piece) -> bool:

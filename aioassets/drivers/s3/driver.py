@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.bodies import CHUNK, MIB, read_range, read_whole, share_of
-from aioassets.drivers.composition import COPIED_PART, Limits, Piece, check_originals, compose_by, in_parts
+from aioassets.drivers.composition import COPIED_PART, Limits, Piece, check_originals, compose_by, copied_runs, in_parts
 from aioassets.drivers.contents import copied_before, has_bytes_of, present, revision_of_same, upload_by
 from aioassets.drivers.http.endpoints import server_url
 from aioassets.drivers.http.parsing import in_utc, number
@@ -261,6 +261,9 @@ class S3Driver(NoLocalFiles):
         if resume and not made.created:
             await abort_all_of(self._bucket, self._dispatcher, key)
         return made
+
+    def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
+        return copied_runs(size, runs, self._limits)
 
     @property
     def _limits(self) -> Limits:
