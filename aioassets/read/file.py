@@ -13,6 +13,7 @@ import anyio
 
 from aioassets.errors import UsageError
 from aioassets.fetch.digests import hash_for
+from aioassets.model.digests import best_of
 from aioassets.read.ahead import Ahead, Allowance, OrderedHash
 from aioassets.read.pieces import Opened, Piece, Span
 from aioassets.read.ranges import checked_ranges, read_ranges
@@ -111,6 +112,8 @@ class AssetFile:
 
         With `verify=False`, this is `False` except for files in the cache.
         """
+        if not self.size:
+            return self.from_cache or (self._verify and best_of(self.entry.digests) is not None)
         return self._has_returned and not self._has_loose and not self._is_pending
 
     async def read(self, size: int | None = -1, /) -> bytes:
