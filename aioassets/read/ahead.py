@@ -194,6 +194,10 @@ class Ahead:
             self._segments.append(self._last)
             self._end = stop
 
+    def __del__(self) -> None:
+        """Give back what was taken, if the file was never closed."""
+        self._allowance.give_back(sum(segment.taken for segment in self._segments))
+
     async def aclose(self) -> None:
         """Cancel what is being read."""
         segments, self._segments = self._segments, deque()

@@ -6,11 +6,11 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import BinaryIO, Final
 
 import anyio
 
-from aioassets.errors import IntegrityError
+from aioassets.errors import IntegrityError, PreconditionFailed
 from aioassets.fetch.digests import check_digest, digest_of_content
 from aioassets.fetch.leases import Hold
 from aioassets.model.chunks import CHUNKING, ChunkTable
@@ -33,18 +33,33 @@ ReadChunks = Callable[[], Awaitable[ChunkTable | None]]
 
 
 class PlainPieces(Anywhere):
-    """The content of a file in the store, whose pieces can't be verified or needn't be."""
+    """The content of a file in the store whose pieces can't be verified, or needn't be.
 
-    def __init__(self, file: StoredFile) -> None:
+    Args:
+        file: the file.
+        verify: whether to verify it as a whole if its object has another revision than the manifest records.
+    """
+
+    def __init__(self, file: StoredFile, *, verify: bool) -> None:
         self._file = file
+        self._may_be_whole = verify and file.file.size <= CHUNKING.threshold and bool(best_of(file.file.entry.digests))
+        self._whole: WholePieces | None = None
 
     async def piece(self, start: int, stop: int) -> Piece:
-        """Read a range."""
+        """Read a range, or the whole file."""
         async with self._file.explained():
-            return Piece(start, await self._file.content(start, stop), verified=False)
+            try:
+                if self._whole is None:
+                    return Piece(start, await self._file.content(start, stop), verified=False)
+            except PreconditionFailed:
+                if not self._may_be_whole:
+                    raise
+                self._whole = self._whole or WholePieces(await self._file.repinned(), verify=True)
+            return await self._whole.piece(start, stop)
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Release the memory."""
+        self._whole = None
 
 
 class WholePieces:
@@ -134,12 +149,24 @@ class ChunkedPieces:
 
     async def piece(self, start: int, stop: int) -> Piece:
         """Read and verify the chunks that contain a range."""
-        async with self._file.explained():
-            if not self.is_ready and (first := await self._first(start, stop)) is not None:
-                return first
-            if self._check is None:
-                return Piece(start, await self._file.content(start, stop), verified=False)
-            return await _twice(partial(self._read, self._check, self.floor(start), self.ceil(stop)), self._file)
+        file = self._file
+        async with file.explained():
+            try:
+                return await self._piece(start, stop)
+            except PreconditionFailed:
+                await self.prepare()
+                if self._check is None:
+                    raise
+            if self._file is file:  # all bytes are verified, so they may be those of another revision
+                self._file = await file.repinned()
+            return await self._piece(start, stop)
+
+    async def _piece(self, start: int, stop: int) -> Piece:
+        if not self.is_ready and (first := await self._first(start, stop)) is not None:
+            return first
+        if self._check is None:
+            return Piece(start, await self._file.content(start, stop), verified=False)
+        return await _twice(partial(self._read, self._check, self.floor(start), self.ceil(stop)), self._file)
 
     async def _first(self, start: int, stop: int) -> Piece | None:
         """Read the chunks, and at the same time the range. Return `None` if it has to be read again."""
@@ -173,14 +200,14 @@ class CachedPieces(Anywhere):
     """The content of a file in the assets directory, which isn't evicted as long as it is open.
 
     Args:
-        descriptor: the open file, which is closed at the end.
+        file: the open file, which is closed at the end.
         entry: the file's entry in the manifest.
         label: the name of the file for error messages.
         hold: a share in the lease on the version.
     """
 
-    def __init__(self, descriptor: int, entry: FileEntry, label: str, hold: Hold) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: BinaryIO, entry: FileEntry, label: str, hold: Hold) -> None:
+        self._file = file
         self._label = label
         self._hold = hold
         self._verified = best_of(entry.digests) is not None
@@ -191,8 +218,8 @@ class CachedPieces(Anywhere):
 
     def _read(self, start: int, stop: int) -> bytes:
         data = bytearray(stop - start)
-        view, count = memoryview(data), 0
-        while count < len(data) and (found := os.preadv(self._descriptor, [view[count:]], start + count)):
+        view, count, descriptor = memoryview(data), 0, self._file.fileno()
+        while count < len(data) and (found := os.preadv(descriptor, [view[count:]], start + count)):
             count += found
         if count < len(data):
             raise IntegrityError(self._label, f"at least {stop} bytes", f"{start + count}")
@@ -201,7 +228,7 @@ class CachedPieces(Anywhere):
     async def aclose(self) -> None:
         """Close the file, and allow the cache to evict it."""
         with anyio.CancelScope(shield=True):
-            await in_thread(os.close, self._descriptor)
+            await in_thread(self._file.close)
         self._hold.release()
 
 

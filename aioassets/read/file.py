@@ -11,7 +11,7 @@ from typing import Protocol, Self, TypeVar
 
 import anyio
 
-from aioassets.errors import UsageError
+from aioassets.errors import IntegrityError, UsageError
 from aioassets.fetch.digests import hash_for
 from aioassets.model.digests import best_of
 from aioassets.read.ahead import Ahead, Allowance, OrderedHash
@@ -87,6 +87,7 @@ class AssetFile:
         self._has_loose = False
         self._is_pending = False
         self._is_hashed = False
+        self._damage: IntegrityError | None = None
         self._under_way: set[anyio.Event] = set()
 
     @property
@@ -233,6 +234,8 @@ class AssetFile:
     async def _call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run a call of the manager, for whose end `aclose` waits."""
         self._check_open()
+        if self._damage is not None:
+            raise self._damage
         ended = anyio.Event()
         self._under_way.add(ended)
         try:
@@ -271,7 +274,9 @@ class AssetFile:
         assert self._ahead is not None  # noqa: S101 - it was just set
         try:
             self._current = await self._ahead.piece(position, wanted)
-        except Exception:
+        except Exception as error:
+            if self._is_hashed and isinstance(error, IntegrityError):
+                self._damage = error
             await self._begin_at(position)  # the next call begins anew
             raise
         return self._current

@@ -113,16 +113,16 @@ def _pieces(file: StoredFile, known: KnownVersion, verify: bool) -> Pieces:
         return WholePieces(file, verify=verify)
     if verify and known.manifest.chunks_digest is not None and has_chunks(file.file.size):
         return ChunkedPieces(file, known.chunks)
-    return PlainPieces(file)
+    return PlainPieces(file, verify=verify)
 
 
 async def _cached(found: CachedFiles, lease: Lease | None, spec: AssetSpec) -> Opened:
     def open_file() -> Opened:
         entry = _file_of(found.manifest, spec, found.entry.version)
-        descriptor = os.open(found.root / entry.path, READING)
+        file = os.fdopen(os.open(found.root / entry.path, READING), "rb", buffering=0)
         label = found.entry.file_label(entry)
-        pieces = CachedPieces(descriptor, entry, label, Hold(lease))
-        size = os.fstat(descriptor).st_size
+        pieces = CachedPieces(file, entry, label, Hold(lease))
+        size = os.fstat(file.fileno()).st_size
         return Opened(found.entry.name, found.entry.version, entry, label, size, pieces, from_cache=True)
 
     return await in_thread(open_file)
@@ -131,9 +131,9 @@ async def _cached(found: CachedFiles, lease: Lease | None, spec: AssetSpec) -> O
 def _check_names_file(spec: AssetSpec, manifest: Manifest) -> None:
     """Raise `UsageError` if a spec doesn't name a single file. Blocking."""
     if manifest.is_directory and spec.part not in manifest.table.paths:
-        what = "a directory" if spec.part is None else "a folder"
+        example = replace(spec, part="FILE" if spec.part is None else f"{spec.part}/FILE")
         raise UsageError(
-            f"Cannot open {spec}, because it is {what}. Name one of its files, as in {replace(spec, part='path')}. "
+            f"Cannot open {spec}, because it is a directory. Name one of its files, as in {example}. "
             "list_files (aioassets ls) lists them."
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aioassets.drivers.protocol import Revision
@@ -15,8 +16,16 @@ from aioassets.fetch.remote import RemoteFile, RemoteVersion
 from aioassets.model.files import FileEntry
 from aioassets.progress import ignore
 
+logger = logging.getLogger(__name__)
+
 SMALL_FILE: Final = 1024 * 1024
 """Maximum size in bytes of a file that is read and verified as a whole. That takes little longer than a round trip."""
+
+
+_REPLACED: Final = (
+    "a different one, because the object was replaced or the store was moved; fetch_asset (aioassets fetch) verifies "
+    "the file as a whole"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,18 @@ class StoredFile:
                 raise IntegrityError(label, f"{entry.size} bytes", f"{info.size}")
         return cls(remote, RemoteFile(entry, key, label, info.size, info.revision), forget)
 
+    async def repinned(self) -> StoredFile:
+        """Return the file, pinned at the present revision of its object, which may be other bytes.
+
+        Raises:
+            IntegrityError: if the object has another size.
+        """
+        info = await self.remote.store.driver.stat(self.file.key)
+        if info.size != self.file.size:
+            raise IntegrityError(self.file.label, f"{self.file.size} bytes", f"{info.size}")
+        logger.warning("%s was replaced in %s, or the store was moved", self.file.label, self.remote.store.url)
+        return replace(self, file=replace(self.file, revision=info.revision))
+
     async def content(self, start: int, stop: int) -> bytes:
         """Read a range. Call this within `explained`."""
         return await FileReader(self.remote.store.driver, self.remote.name, ignore).content(self.file, start, stop)
@@ -76,7 +97,7 @@ class StoredFile:
             error = IntegrityError(file.label, f"{file.entry.size or 'some'} bytes", "nothing")
             error.__cause__ = found
         except PreconditionFailed as found:
-            error = IntegrityError(file.label, f"revision {file.revision}", "a different revision")
+            error = IntegrityError(file.label, f"revision {file.revision}", _REPLACED)
             error.__cause__ = found
         self.forget()
         await self.remote.check_undeleted()
