@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from aioassets.errors import UsageError
+from aioassets.errors import IntegrityError, UsageError
 from aioassets.fetch.digests import check_digest
 from aioassets.model.digests import Hash
 from aioassets.model.files import FileEntry
@@ -72,6 +72,8 @@ class OrderedHash:
         self._digest = digest
         self._size = size
         self._reached = 0
+        self.damage: IntegrityError | None = None
+        """The error after which the file can't be trusted."""
 
     def update(self, piece: Piece) -> None:
         """Hash the bytes of the next piece. After the last one, compare the digest. Blocking.
@@ -82,7 +84,11 @@ class OrderedHash:
         update_digest(self._digest, piece.view(self._reached, piece.stop))
         self._reached = piece.stop
         if piece.stop >= self._size:
-            check_digest(self._label, self._entry, self._digest.hexdigest())
+            try:
+                check_digest(self._label, self._entry, self._digest.hexdigest())
+            except IntegrityError as error:
+                self.damage = error
+                raise
 
 
 class Segment:

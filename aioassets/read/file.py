@@ -86,7 +86,7 @@ class AssetFile:
         self._has_returned = False
         self._has_loose = False
         self._is_pending = False
-        self._is_hashed = False
+        self._digest: OrderedHash | None = None
         self._damage: IntegrityError | None = None
         self._under_way: set[anyio.Event] = set()
 
@@ -274,9 +274,8 @@ class AssetFile:
         assert self._ahead is not None  # noqa: S101 - it was just set
         try:
             self._current = await self._ahead.piece(position, wanted)
-        except Exception as error:
-            if self._is_hashed and isinstance(error, IntegrityError):
-                self._damage = error
+        except Exception:
+            self._damage = None if self._digest is None else self._digest.damage
             await self._begin_at(position)  # the next call begins anew
             raise
         return self._current
@@ -289,7 +288,7 @@ class AssetFile:
             digest = OrderedHash(self._label, self.entry, found, self.size)
         self._has_loose |= self._is_pending
         self._is_pending = False
-        self._is_hashed = digest is not None
+        self._digest = digest
         self._ahead = Ahead(self._pieces, self.size, position, self._allowance, digest)
         if ahead is not None:
             await ahead.aclose()
@@ -298,8 +297,8 @@ class AssetFile:
         """Note that bytes up to some within a piece are returned, all since the last note."""
         self._has_returned = True
         if not piece.verified:
-            self._has_loose |= not self._is_hashed
-            self._is_pending = self._is_hashed and piece.stop < self.size
+            self._has_loose |= self._digest is None
+            self._is_pending = self._digest is not None and piece.stop < self.size
 
     # Reading ranges
 
