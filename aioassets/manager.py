@@ -568,7 +568,8 @@ class AssetsManager:
             AccessDenied: if the store or the file system denied access.
         """
         context, parsed = self._context(offline), spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
-        return OpeningFile(lambda: self._run(lambda: self._session.reads.open(context, parsed, verify=verify)))
+        open_file = self._session.reads.open
+        return OpeningFile(lambda keep: self._run(lambda: open_file(context, parsed, keep, verify=verify)))
 
     async def read(self, spec: str | AssetSpec, *, offline: bool | None = None) -> bytes:
         """Return the content of one file of a version, verified. All of it is kept in memory.

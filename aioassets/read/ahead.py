@@ -31,29 +31,26 @@ class Allowance:
     """
 
     def __init__(self, nbytes: int) -> None:
-        self._size = nbytes
-        self._left = nbytes
+        self.size = nbytes
+        """The size in bytes."""
+        self.left = nbytes
+        """The number of bytes that aren't taken."""
 
     @property
     def longest(self) -> int:
         """The maximum number of bytes to read at once, so that four requests can run in parallel."""
-        return min(LONGEST, max(SHORTEST, self._size // 4))
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return self._size
+        return min(LONGEST, max(SHORTEST, self.size // 4))
 
     def take(self, nbytes: int) -> bool:
         """Take some bytes, and return whether so many were left."""
-        if nbytes > self._left:
+        if nbytes > self.left:
             return False
-        self._left -= nbytes
+        self.left -= nbytes
         return True
 
     def give_back(self, nbytes: int) -> None:
         """Give back bytes that were taken."""
-        self._left += nbytes
+        self.left += nbytes
 
 
 class OrderedHash:

@@ -227,8 +227,7 @@ class CachedPieces(Anywhere):
 
     async def aclose(self) -> None:
         """Close the file, and allow the cache to evict it."""
-        with anyio.CancelScope(shield=True):
-            await in_thread(self._file.close)
+        await in_thread(self._file.close)
         self._hold.release()
 
 

@@ -17,6 +17,7 @@ from aioassets.model.digests import best_of
 from aioassets.read.ahead import Ahead, Allowance, OrderedHash
 from aioassets.read.pieces import Opened, Piece, Span
 from aioassets.read.ranges import checked_ranges, read_ranges
+from aioassets.runtime.tasks import supervised
 from aioassets.runtime.threads import in_thread
 
 __all__ = ["AssetFile"]
@@ -205,8 +206,10 @@ class AssetFile:
     async def aclose(self) -> None:
         """Cancel requests, and close the file. This method can safely be called more than once."""
         was_closed, self._is_closed = self._is_closed, True
-        if was_closed:
-            return
+        if not was_closed:
+            await supervised(self._aclose)
+
+    async def _aclose(self) -> None:
         with anyio.CancelScope(shield=True):
             if self._ahead is not None:
                 await self._ahead.aclose()

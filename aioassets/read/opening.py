@@ -44,13 +44,23 @@ class Reads:
     """
 
     def __init__(self, max_bytes: int, run: Run) -> None:
-        self._allowance = Allowance(max_bytes)
+        self.allowance = Allowance(max_bytes)
+        """The memory for reading ahead."""
         self._run = run
         self._known = KnownVersions()
         self._open: weakref.WeakSet[AssetFile] = weakref.WeakSet()
 
-    async def open(self, context: FetchContext, spec: AssetSpec, *, verify: bool) -> AssetFile:
-        """Open a file. See `AssetsManager.open`."""
+    async def open(
+        self, context: FetchContext, spec: AssetSpec, keep: Callable[[AssetFile], None], *, verify: bool
+    ) -> AssetFile:
+        """Open a file. See `AssetsManager.open`.
+
+        Args:
+            context: the context that all fetches share.
+            spec: the file.
+            keep: a function that receives the file, even if the call is cancelled after that.
+            verify: whether to verify what is read.
+        """
         found = await self._locate(context, spec, partial(_check_names_file, spec))
         opened = await (
             self._stored(found, spec, verify) if isinstance(found, RemoteVersion) else _cached(*found, spec)
@@ -58,12 +68,13 @@ class Reads:
         file = AssetFile(
             opened,
             verify=verify,
-            allowance=self._allowance,
+            allowance=self.allowance,
             at_once=context.store.files_at_once if context.store is not None else FILES_AT_ONCE,
             run=self._run,
             disk_errors=Reporter(ignore, context.assets_dir).disk_errors,
         )
         self._open.add(file)
+        keep(file)
         return file
 
     async def list(self, context: FetchContext, spec: AssetSpec) -> VersionFiles:
@@ -117,15 +128,23 @@ def _pieces(file: StoredFile, known: KnownVersion, verify: bool) -> Pieces:
 
 
 async def _cached(found: CachedFiles, lease: Lease | None, spec: AssetSpec) -> Opened:
-    def open_file() -> Opened:
-        entry = _file_of(found.manifest, spec, found.entry.version)
-        file = os.fdopen(os.open(found.root / entry.path, READING), "rb", buffering=0)
-        label = found.entry.file_label(entry)
-        pieces = CachedPieces(file, entry, label, Hold(lease))
-        size = os.fstat(file.fileno()).st_size
-        return Opened(found.entry.name, found.entry.version, entry, label, size, pieces, from_cache=True)
+    opened: list[Opened] = []
+    try:
+        await in_thread(lambda: opened.append(_open_cached(found, lease, spec)))
+    except BaseException:  # a cancelled call waits for the thread
+        for each in opened:
+            await each.pieces.aclose()
+        raise
+    return opened[0]
 
-    return await in_thread(open_file)
+
+def _open_cached(found: CachedFiles, lease: Lease | None, spec: AssetSpec) -> Opened:
+    entry = _file_of(found.manifest, spec, found.entry.version)
+    file = os.fdopen(os.open(found.root / entry.path, READING), "rb", buffering=0)
+    label = found.entry.file_label(entry)
+    pieces = CachedPieces(file, entry, label, Hold(lease))
+    size = os.fstat(file.fileno()).st_size
+    return Opened(found.entry.name, found.entry.version, entry, label, size, pieces, from_cache=True)
 
 
 def _check_names_file(spec: AssetSpec, manifest: Manifest) -> None:
@@ -151,21 +170,31 @@ def _file_of(manifest: Manifest, spec: AssetSpec, version: str) -> FileEntry:
 
 
 class OpeningFile:
-    """A file that isn't open yet. Await it, or use it as an async context manager."""
+    """A file that isn't open yet. Await it, or use it as an async context manager.
 
-    def __init__(self, work: Callable[[], Awaitable[AssetFile]]) -> None:
+    Args:
+        work: a function that opens the file, and passes it to another function as soon as it is open.
+    """
+
+    def __init__(self, work: Callable[[Callable[[AssetFile], None]], Awaitable[AssetFile]]) -> None:
         self._work = work
-        self._file: AssetFile | None = None
+        self._files: list[AssetFile] = []
 
     def __await__(self) -> Generator[Any, None, AssetFile]:
-        return self._work().__await__()
+        return self.__aenter__().__await__()
 
     async def __aenter__(self) -> AssetFile:
-        self._file = await self._work()
-        return self._file
+        try:
+            return await self._work(self._files.append)
+        except BaseException:
+            await self._aclose()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            await self._file.aclose()
+        await self._aclose()
+
+    async def _aclose(self) -> None:
+        while self._files:
+            await self._files.pop().aclose()
