@@ -10,6 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+import anyio
+
 from aioassets.errors import UsageError
 from aioassets.fetch.context import FetchContext
 from aioassets.fetch.leases import Hold, Lease
@@ -132,8 +134,9 @@ async def _cached(found: CachedFiles, lease: Lease | None, spec: AssetSpec) -> O
     try:
         await in_thread(lambda: opened.append(_open_cached(found, lease, spec)))
     except BaseException:  # a cancelled call waits for the thread
-        for each in opened:
-            await each.pieces.aclose()
+        with anyio.CancelScope(shield=True):
+            for each in opened:
+                await each.pieces.aclose()
         raise
     return opened[0]
 
