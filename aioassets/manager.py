@@ -546,8 +546,8 @@ class AssetsManager:
                 header = await file.read(8)
 
         A file that is cached is read from the cache. Otherwise, its bytes come from the store, and nothing is added to
-        the cache. A manifest that this manager read up to five minutes ago isn't read again if the spec names the
-        version exactly.
+        the cache. If the spec names the version exactly, a manifest that this manager read up to five minutes ago isn't
+        read again.
 
         Args:
             spec: `name`, `name:1`, `name:1.2` or `name@alias`, followed by `[sub/file]` unless the asset is a file.

@@ -187,8 +187,7 @@ class Ahead:
         read = position - self._origin
         last = min(self._size, position + wanted + min(read, self._allowance.size))
         while self._end < last and (not self._segments or self._pieces.is_ready):
-            length = min(self._allowance.longest, max(SHORTEST, read, wanted))
-            stop = min(self._size, self._pieces.ceil(self._end + length))
+            stop = self._end_of(self._end, min(self._allowance.longest, max(SHORTEST, read, wanted)))
             is_taken = self._allowance.take(stop - self._end)
             if not is_taken and self._segments:
                 break
@@ -196,6 +195,12 @@ class Ahead:
             self._last.taken = stop - self._end if is_taken else 0
             self._segments.append(self._last)
             self._end = stop
+
+    def _end_of(self, start: int, length: int) -> int:
+        """Return the end of a segment of about some length, near a multiple of half of it, where parts may end."""
+        grain = 1 << (length // 2).bit_length() - 1
+        stop = self._pieces.ceil((start + length) // grain * grain)
+        return stop if stop + SHORTEST < self._size else self._size
 
     def __del__(self) -> None:
         """Give back what was taken, if the file was never closed."""
