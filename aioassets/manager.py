@@ -552,7 +552,7 @@ class AssetsManager:
         Args:
             spec: `name`, `name:1`, `name:1.2` or `name@alias`, followed by `[sub/file]` unless the asset is a file.
             verify: whether to verify what is read, as far as the version allows that. `AssetFile.verified` says how.
-                Otherwise, only the bytes that are asked for are read.
+                Otherwise, no digests are read, and `read_ranges` reads only the bytes that are asked for.
             offline: whether to use only cached versions; `None` to use the manager's setting.
 
         Raises:
@@ -572,7 +572,9 @@ class AssetsManager:
         return OpeningFile(lambda keep: self._run(lambda: open_file(context, parsed, keep, verify=verify)))
 
     async def read(self, spec: str | AssetSpec, *, offline: bool | None = None) -> bytes:
-        """Return the content of one file of a version, verified. All of it is kept in memory.
+        """Return the content of one file of a version. All of it is kept in memory.
+
+        It is verified, unless modelkit pushed the version, which records no digests.
 
         Use `open` for a file that is too large for that, and `fetch_asset` for one that is read again and again.
 

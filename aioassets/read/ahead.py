@@ -187,19 +187,22 @@ class Ahead:
         read = position - self._origin
         last = min(self._size, position + wanted + min(read, self._allowance.size))
         while self._end < last and (not self._segments or self._pieces.is_ready):
-            stop = self._end_of(self._end, min(self._allowance.longest, max(SHORTEST, read, wanted)))
+            stop = self._end_of(max(wanted, read))
             is_taken = self._allowance.take(stop - self._end)
             if not is_taken and self._segments:
                 break
+            if not is_taken:
+                stop = self._end_of(wanted)
             self._last = Segment(self._pieces, self._end, stop, self._last, self._digest)
             self._last.taken = stop - self._end if is_taken else 0
             self._segments.append(self._last)
             self._end = stop
 
-    def _end_of(self, start: int, length: int) -> int:
-        """Return the end of a segment of about some length, near a multiple of half of it, where parts may end."""
+    def _end_of(self, wanted: int) -> int:
+        """Return the end of the next segment. Large ones end near multiples of half their length, as parts may do."""
+        length = min(self._allowance.longest, max(SHORTEST, wanted))
         grain = 1 << (length // 2).bit_length() - 1
-        stop = self._pieces.ceil((start + length) // grain * grain)
+        stop = self._pieces.ceil((self._end + length) // grain * grain)
         return stop if stop + SHORTEST < self._size else self._size
 
     def __del__(self) -> None:

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import anyio
 
@@ -20,11 +20,12 @@ from aioassets.read.ranges import checked_ranges, read_ranges
 from aioassets.runtime.tasks import supervised
 from aioassets.runtime.threads import in_thread
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 __all__ = ["AssetFile"]
 
 T = TypeVar("T")
-Buffer = bytearray | memoryview
-"""Memory to write to."""
 
 
 class Run(Protocol):
@@ -130,25 +131,26 @@ class AssetFile:
             UsageError: if the file is closed.
         """
         self._check_open()
+        limit = -1 if size is None else _integer(size, "size")
         async with self._turn:
             left = max(0, self.size - self._position)
-            wanted = left if size is None or size < 0 else min(size, left)
+            wanted = left if limit < 0 else min(limit, left)
             if (data := self._in_memory(wanted)) is not None:
                 return data
             kept = io.BytesIO()
             await self._call(lambda: self._copy(wanted, kept.write))
             return kept.getvalue()
 
-    async def readinto(self, buffer: Buffer, /) -> int:
+    async def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read bytes into a buffer, and return their number, which is only smaller at the end of the file.
 
         Raises:
             IntegrityError: if the file isn't what was pushed. The position doesn't change.
             VersionDeleted: if the version was deleted.
-            UsageError: if the file is closed.
+            UsageError: if the buffer isn't a writable contiguous buffer, or the file is closed.
         """
         self._check_open()
-        view = memoryview(buffer).cast("B")
+        view = _writable(buffer)
         async with self._turn:
             wanted = min(len(view), max(0, self.size - self._position))
             filled = 0
@@ -174,7 +176,7 @@ class AssetFile:
         self._check_open()
         async with self._turn:
             bases = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}
-            if whence not in bases or bases[whence] + offset < 0:
+            if whence not in bases or bases[whence] + _integer(offset, "offset") < 0:
                 raise UsageError(f"Cannot seek to {offset} with whence={whence} in {self._label}.")
             self._position = bases[whence] + offset
             return self._position
@@ -312,3 +314,21 @@ class AssetFile:
             self._has_returned = True
             self._has_loose |= not verified
         return found
+
+
+def _integer(value: int, what: str) -> int:
+    if not isinstance(value, int):
+        raise UsageError(f"The {what} must be an integer, not {type(value).__name__}.")
+    return value
+
+
+def _writable(buffer: WriteableBuffer) -> memoryview:
+    try:
+        view = memoryview(buffer).cast("B")
+    except TypeError:
+        raise UsageError(
+            f"Cannot read into a value of type {type(buffer).__name__}: pass a contiguous buffer."
+        ) from None
+    if view.readonly:
+        raise UsageError(f"Cannot read into a value of type {type(buffer).__name__}: it is read-only.")
+    return view

@@ -20,6 +20,8 @@ MAX_VERSIONS: Final = 64
 """Maximum number of versions to know."""
 MAX_FILES: Final = 50_000
 """Maximum number of files of all known versions together. A file takes about 0.3 KB of memory."""
+CHUNKS_PER_FILE: Final = 6
+"""Number of chunks that take as much memory as a file."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +43,12 @@ class KnownVersion:
     read_at: float
     _chunks: ChunkTable | None = None
     _reading: anyio.Lock = field(default_factory=anyio.Lock)
+
+    @property
+    def weight(self) -> int:
+        """The memory that it takes, as a number of files."""
+        chunks = 0 if self._chunks is None else sum(map(len, self._chunks.files.values()))
+        return len(self.manifest.table) + chunks // CHUNKS_PER_FILE
 
     async def chunks(self) -> ChunkTable | None:
         """Return the chunks of the version; `None` if they can't be used. They are read once."""
@@ -78,7 +86,7 @@ class KnownVersions:
         known = KnownVersion(store, remote.name, remote.version, remote.manifest, store.clock())
         self._versions[remote.name, remote.version] = known
         self._versions.move_to_end((remote.name, remote.version))
-        while len(self._versions) > MAX_VERSIONS or (self._versions and self._files > MAX_FILES):
+        while len(self._versions) > MAX_VERSIONS or sum(each.weight for each in self._versions.values()) > MAX_FILES:
             self._versions.popitem(last=False)
         return known
 
@@ -86,7 +94,3 @@ class KnownVersions:
         """Forget a version."""
         if self._versions.get((known.name, known.version)) is known:
             del self._versions[known.name, known.version]
-
-    @property
-    def _files(self) -> int:
-        return sum(len(known.manifest.table) for known in self._versions.values())

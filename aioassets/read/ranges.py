@@ -116,8 +116,8 @@ async def read_ranges(pieces: Pieces, ranges: Sequence[Span], at_once: int) -> t
     Returns:
         The bytes of each range, and whether all of them were verified.
     """
-    if len(ranges) > 1:
-        await pieces.prepare()  # a single range is read at the same time
+    if len(ranges) > 1 or any(stop - start > LONGEST for start, stop in ranges):
+        await pieces.prepare()  # a single request is sent at the same time
     plan = await in_thread(Plan, ranges, pieces)
     is_verified = True
 
