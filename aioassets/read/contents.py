@@ -139,10 +139,12 @@ class ChunkedPieces:
     async def _find_check(self) -> ChunkCheck | None:
         file = self._file.file
         new_hash = await in_thread(blake3)
-        table = None if new_hash is None else await self._read_chunks()
-        if new_hash is None or table is None or table.chunking.digest != BLAKE3:
-            reason = "the package blake3 isn't installed" if new_hash is None else "its chunks can't be used"
-            logger.warning("Parts of %s can't be verified: %s", file.label, reason)
+        if new_hash is None:
+            logger.info("Parts of %s can't be verified: the package blake3 isn't installed", file.label)
+            return None
+        table = await self._read_chunks()
+        if table is None or table.chunking.digest != BLAKE3:
+            logger.warning("Parts of %s can't be verified: its chunks can't be used", file.label)
             return None
         chunks = table.of(file.entry.path, file.size)
         return None if chunks is None else ChunkCheck(file.label, chunks, new_hash)

@@ -326,9 +326,8 @@ def _writable(buffer: WriteableBuffer) -> memoryview:
     try:
         view = memoryview(buffer).cast("B")
     except TypeError:
-        raise UsageError(
-            f"Cannot read into a value of type {type(buffer).__name__}: pass a contiguous buffer."
-        ) from None
+        view = memoryview(b"")
     if view.readonly:
-        raise UsageError(f"Cannot read into a value of type {type(buffer).__name__}: it is read-only.")
+        what = type(buffer).__name__
+        raise UsageError(f"Cannot read into a value of type {what}: pass a writable contiguous buffer.")
     return view

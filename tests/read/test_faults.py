@@ -185,7 +185,7 @@ class TestChunks:
         async with manager.open("model[large]") as file:
             assert await file.read_ranges([(5, 9), (3 * MIB, 4 * MIB)]) == [content[5:9], content[3 * MIB : 4 * MIB]]
             assert not file.verified
-        assert "Parts of model:0.0[large] can't be verified" in caplog.text
+        assert ("Parts of model:0.0[large] can't be verified" in caplog.text) is (change != "no package")
         async with manager.open("model[large]") as file:  # it can still be verified as a whole
             assert await file.read(MIB) == content[:MIB]
             assert not file.verified

@@ -106,9 +106,9 @@ async def test_seek_and_readinto(manager: AssetsManager, files: Content) -> None
                 await file.read(value)  # type: ignore[arg-type]
             with pytest.raises(UsageError, match="must be an integer, not"):
                 await file.seek(value)  # type: ignore[arg-type]
-        for buffer in (b"bytes", "text", memoryview(bytearray(4))[::2]):
+        for other in (b"bytes", "text", memoryview(bytearray(4))[::2]):
             with pytest.raises(UsageError, match="Cannot read into"):
-                await file.readinto(buffer)  # type: ignore[arg-type]
+                await file.readinto(other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["large", "sub/plain"])
