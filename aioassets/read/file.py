@@ -206,7 +206,10 @@ class AssetFile:
         return await self._call(lambda: self._read_ranges(ranges))
 
     async def aclose(self) -> None:
-        """Cancel requests, and close the file. This method can safely be called more than once."""
+        """Cancel what is read in order or ahead, wait for calls of `read_ranges`, and close the file.
+
+        This method can safely be called more than once.
+        """
         was_closed, self._is_closed = self._is_closed, True
         if not was_closed:
             await supervised(self._aclose)
