@@ -113,7 +113,8 @@ class AssetFile:
         - The manifest has the file's digest, and the whole file was read in order from its start to its end, without
           `seek`. The digest is compared before the last bytes are returned. Until then, this is `False`.
 
-        With `verify=False`, this is `False` except for files in the cache.
+        With `verify=False`, this is `False` except for files in the cache. With `verify=True`, it is always `True` for
+        an empty file whose digest the manifest has.
         """
         if not self.size:
             return self.from_cache or (self._verify and best_of(self.entry.digests) is not None)
