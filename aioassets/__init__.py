@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from aioassets.progress import *
     from aioassets.push.copy import *
     from aioassets.push.plan import *
+    from aioassets.read.file import *
+    from aioassets.read.listing import *
     from aioassets.runtime.budget import *
     from aioassets.runtime.dispatch import *
     from aioassets.runtime.retry import *
@@ -68,6 +70,8 @@ _MODULES = (
     "aioassets.model.withdrawals",
     "aioassets.push.copy",
     "aioassets.push.plan",
+    "aioassets.read.file",
+    "aioassets.read.listing",
     "aioassets.runtime.budget",
     "aioassets.runtime.dispatch",
     "aioassets.runtime.retry",

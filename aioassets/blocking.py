@@ -26,6 +26,8 @@ from aioassets.model.names import AssetSpec
 from aioassets.model.versioning import VersioningScheme
 from aioassets.progress import Progress
 from aioassets.push.copy import CopyResult
+from aioassets.read.blocking import BlockingFile
+from aioassets.read.file import AssetFile
 from aioassets.runtime.loopthread import LoopThread
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.settings import Settings
@@ -301,6 +303,17 @@ class AssetsManager:
     fetch_asset = _blocking(_Async.fetch_asset)
     fetch_assets = _blocking(_Async.fetch_assets)
     verify_asset = _blocking(_Async.verify_asset)
+    read = _blocking(_Async.read)
+    list_files = _blocking(_Async.list_files)
+
+    def open(self, spec: str | AssetSpec, *, verify: bool = True, offline: bool | None = None) -> BlockingFile:
+        """Open one file of a version for reading, as `aioassets.AssetsManager.open` does, as a raw binary file."""
+
+        async def opened() -> AssetFile:
+            return await self._manager.open(spec, verify=verify, offline=offline)
+
+        return BlockingFile(self._calls.run, self._calls.run(opened))
+
     list_versions = _blocking(_Async.list_versions)
     list_assets = _iterating(_Async.list_assets)
 

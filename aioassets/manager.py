@@ -34,6 +34,8 @@ from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
 from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
+from aioassets.read.listing import VersionFiles
+from aioassets.read.opening import OpeningFile
 from aioassets.runtime.callbacks import checked
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import T
@@ -532,6 +534,79 @@ class AssetsManager:
         cached = cached or self._session.settings.offline
         retrieval = self._retrieval(spec, progress, offline=cached)
         return await self._run(partial(retrieval.check, cached=cached))
+
+    # Read
+
+    def open(self, spec: str | AssetSpec, *, verify: bool = True, offline: bool | None = None) -> OpeningFile:
+        """Open one file of a version for reading, without downloading it.
+
+        Use the result in `async with`, or await it and close the file yourself:
+
+            async with manager.open("team/model:1.2[weights.safetensors]") as file:
+                header = await file.read(8)
+
+        A file that is cached is read from the cache. Otherwise, its bytes come from the store, and nothing is added to
+        the cache. If the spec names the version exactly, a manifest that this manager read up to five minutes ago isn't
+        read again.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, followed by `[sub/file]` unless the asset is a file.
+            verify: whether to verify what is read, as far as the version allows that. `AssetFile.verified` says how.
+                Otherwise, no digests are read, and `read_ranges` reads only the bytes that are asked for.
+            offline: whether to use only cached versions; `None` to use the manager's setting.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist (in the cache, when offline).
+            VersionNotFound: if the asset has no such version, or only yanked and deleted ones.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            AliasNotFound: if the asset has no such alias.
+            PartNotFound: if the version has no such file.
+            UsageError: if the spec names a directory.
+            IntegrityError: if the cached file is damaged, and the store isn't used.
+            StoreUnavailable: if the store can't be reached.
+            AccessDenied: if the store or the file system denied access.
+        """
+        context, parsed = self._context(offline), spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        open_file = self._session.reads.open
+        return OpeningFile(lambda keep: self._run(lambda: open_file(context, parsed, keep, verify=verify)))
+
+    async def read(self, spec: str | AssetSpec, *, offline: bool | None = None) -> bytes:
+        """Return the content of one file of a version. All of it is kept in memory.
+
+        It is verified, unless modelkit pushed the version, which records no digests.
+
+        Use `open` for a file that is too large for that, and `fetch_asset` for one that is read again and again.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, followed by `[sub/file]` unless the asset is a file.
+            offline: whether to use only cached versions; `None` to use the manager's setting.
+
+        Raises:
+            IntegrityError: if the file isn't what was pushed.
+            AioAssetsError: as for `open`.
+        """
+        async with self.open(spec, offline=offline) as file:
+            return await file.read()
+
+    async def list_files(self, spec: str | AssetSpec, *, offline: bool | None = None) -> VersionFiles:
+        """List the files of a version, or of a part of it, with their sizes and digests.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+            offline: whether to use only cached versions; `None` to use the manager's setting.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist (in the cache, when offline).
+            VersionNotFound: if the asset has no such version, or only yanked and deleted ones.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            AliasNotFound: if the asset has no such alias.
+            PartNotFound: if no file or folder of the version matches the part.
+            StoreUnavailable: if the store can't be reached.
+        """
+        context, parsed = self._context(offline), spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        return await self._run(lambda: self._session.reads.list(context, parsed))
 
     async def list_versions(self, name: str | AssetSpec) -> list[str]:
         """Return the versions in an asset's index, latest first.
@@ -1092,17 +1167,19 @@ class AssetsManager:
         verify: bool = False,
         accept: Callable[[Manifest], None] | None = None,
     ) -> Retrieval:
-        session = self._session
-        store = session.store_if_any
-        context = FetchContext(
-            None if offline else store,
+        context = self._context(offline)
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        return Retrieval(
+            context, parsed, checked(progress), force_download=force_download, verify=verify, accept=accept
+        )
+
+    def _context(self, offline: bool | None) -> FetchContext:
+        session, store = self._session, self._session.store_if_any
+        return FetchContext(
+            None if (session.settings.offline if offline is None else offline) else store,
             store,
             session.cache_folder,
             session.scheme,
             session.locks,
             session.settings.cache_limit_bytes,
-        )
-        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
-        return Retrieval(
-            context, parsed, checked(progress), force_download=force_download, verify=verify, accept=accept
         )

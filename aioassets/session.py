@@ -29,6 +29,7 @@ from aioassets.push.copied import SourceVersion
 from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.locate import Sources
 from aioassets.push.pushes import Pushes
+from aioassets.read.opening import Reads
 from aioassets.runtime.budget import Budget
 from aioassets.runtime.descriptors import fitting
 from aioassets.runtime.dispatch import Dispatcher
@@ -79,6 +80,7 @@ class Session:
         self._claimant: Claimant | None = None
         self._bare = driver or self._owned
         self.store_if_any = self._open_store(self._bare)
+        self.reads = Reads(settings.max_bytes, self.lifecycle.run)
         self._pushes = None if self.store_if_any is None else self._open_pushes(self.store_if_any)
 
     @property
@@ -189,6 +191,7 @@ class Session:
         try:
             await self.lifecycle.close()
         finally:
+            await self.reads.aclose()
             if self._owned is not None:
                 await self._owned.aclose()
             await self._sources.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from aioassets.progress import Event
 
 LOCAL = {"close": "aclose"}
 """Methods with another name than in the asynchronous manager."""
+OTHER_RESULTS = {"open": "BlockingFile"}
+"""Types of results that differ from those of the asynchronous manager."""
 
 
 @pytest.fixture
@@ -69,6 +72,8 @@ def test_it_has_all_public_methods_with_the_same_parameters() -> None:
         }
 
     expected = methods(aioassets.AssetsManager)
+    for name, result in OTHER_RESULTS.items():
+        expected[name] = expected[name].replace(return_annotation=result)
     assert methods(AssetsManager) == {name: expected[LOCAL.get(name, name)] for name in methods(AssetsManager)}
     assert expected.keys() == {LOCAL.get(name, name) for name in methods(AssetsManager)}
 
@@ -232,6 +237,57 @@ def test_the_items_of_an_iterator_are_fetched_as_needed(manager: AssetsManager, 
     assert next(assets).name == "a"
     assets.close()  # type: ignore[attr-defined]
     assert manager.list_versions("a") == ["0.0"]
+
+
+class TestFiles:
+    @pytest.fixture(autouse=True)
+    def pushed(self, manager: AssetsManager, source: Path) -> bytes:
+        content = bytes(range(256)) * 5000
+        (source / "large").write_bytes(content)
+        manager.create_asset(source, "model")
+        return content
+
+    def test_a_file_is_a_raw_binary_file(self, manager: AssetsManager, pushed: bytes) -> None:
+        with manager.open("model[large]") as file:
+            assert (file.name, file.version, file.path, file.size) == ("model", "0.0", "large", len(pushed))
+            assert file.readable()
+            assert file.seekable()
+            assert not file.writable()
+            assert file.read(5) == pushed[:5]
+            assert file.seek(-3, os.SEEK_END) == len(pushed) - 3
+            assert file.readall() == pushed[-3:]
+            assert file.tell() == len(pushed)
+            buffer = bytearray(4)
+            assert file.seek(0) == file.readinto(buffer) - 4 == 0
+            assert buffer == pushed[:4]
+            assert file.read_ranges([(1, 3), (9, 12)]) == [pushed[1:3], pushed[9:12]]
+        assert file.closed
+        with pytest.raises(ValueError, match="closed"):
+            file.read()
+
+    def test_libraries_read_it_through_a_buffer(self, manager: AssetsManager, pushed: bytes) -> None:
+        with io.BufferedReader(manager.open("model[large]")) as file:
+            assert [file.read(1000) for _ in range(3)] == [pushed[:1000], pushed[1000:2000], pushed[2000:3000]]
+            assert file.peek(1)[:1] == pushed[3000:3001]
+            assert file.read() == pushed[3000:]
+        with manager.open("model[file]") as text:
+            assert io.TextIOWrapper(text).read() == "data"
+
+    def test_whole_files_and_lists(self, manager: AssetsManager, pushed: bytes) -> None:
+        assert manager.read("model[large]") == pushed
+        assert [file.path for file in manager.list_files("model").files] == ["file", "large"]
+
+    def test_a_closed_manager_has_closed_its_files(self, manager: AssetsManager) -> None:
+        file = manager.open("model[large]")
+        manager.close()
+        with pytest.raises(ManagerStateError):
+            file.read(1)
+        file.close()
+        assert file.closed
+
+    def test_a_file_that_is_never_closed_does_no_harm(self, manager: AssetsManager) -> None:
+        manager.open("model[large]").read(1)
+        assert manager.list_versions("model") == ["0.0"]
 
 
 FORKED = """

@@ -76,5 +76,14 @@ def test_the_example_of_the_readme_runs_twice(tmp_path: Path) -> None:
         assert done.stdout == f"{version} {store_folder(tmp_path / 'cache') / 'team' / 'model' / version}\n"
 
 
+def test_the_example_of_reading_in_place_runs(tmp_path: Path) -> None:
+    page = (PROJECT / "docs" / "reading.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    done = run(tmp_path, "-c", example[1])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "weights.bin 256000\nb'\\x00\\x01\\x02\\x03' b'\\x00\\x01' b'\\xfe\\xff' True\n"
+
+
 def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"quickstart.py", "bulk_upload.py", "service.py"}

@@ -42,7 +42,7 @@ FLOORS = (
     {"drivers"},
     {"store", "testing"},
     {"push", "fetch", "cleanup"},
-    {"views"},
+    {"views", "read"},
     {"settings"},
     {"session"},
     {"manager"},

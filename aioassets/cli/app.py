@@ -40,6 +40,7 @@ from aioassets.cli.options import (
     on_exact_version,
     parse_plain_name,
 )
+from aioassets.cli.read_commands import cat, ls
 from aioassets.cli.retention_commands import prune
 from aioassets.cli.view_commands import diff, log, show
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
@@ -221,6 +222,9 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
 
 for viewing in (show, log, diff):
     cli.add_command(viewing)
+
+for reading in (ls, cat):
+    cli.add_command(reading)
 
 
 for withdrawing in (yank, unyank, delete, prune):

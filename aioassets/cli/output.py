@@ -78,6 +78,25 @@ def echo_path(path: Path) -> None:
         _write(os.fsencode(path) + b"\n")
 
 
+def write_content(data: bytes) -> bool:
+    """Write bytes to standard output as they are, and return whether that succeeded. Blocking.
+
+    If standard output is a pipe that its reader has closed, no error is reported.
+    """
+    if sys.stdout is None:
+        report_unwritten(OSError("it is closed"))
+        return False
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        _discard(sys.stdout)
+        unwritten.error = error
+    except (OSError, ValueError) as error:
+        report_unwritten(error)
+    return unwritten.error is None
+
+
 def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
     """Print a JSON document to standard output, in ASCII."""
     _write(json.dumps(document, indent=2) + "\n", is_listing=is_listing)

@@ -99,6 +99,41 @@ class Retrieval:
                 raise
         return await self._skipping_withdrawn(self._run)
 
+    async def locate(
+        self, known: Callable[[str], Manifest | None], *, is_read: bool = True
+    ) -> tuple[CachedFiles, Lease | None] | RemoteVersion:
+        """Find the version in the cache or, if it isn't there, in the store. Nothing is downloaded.
+
+        Args:
+            known: a function that returns the manifest of a version whose manifest needn't be read.
+            is_read: whether the cached files will be read. Otherwise, only their manifest counts.
+
+        Returns:
+            The cached files with a lease on them, or the version in the store.
+        """
+        try:
+            return await self._skipping_withdrawn(partial(self._locate, known, is_read))
+        except BaseException:
+            await self._release()
+            raise
+
+    async def _locate(
+        self, known: Callable[[str], Manifest | None], is_read: bool
+    ) -> tuple[CachedFiles, Lease | None] | RemoteVersion:
+        store = self._context.store
+        with self._report.disk_errors():
+            version = await self._resolver.resolve()
+            self._damaged = self._problem = None
+            found = await in_thread(self._intact if is_read else self._find_cached, version)
+            if found is not None:
+                return found, self._leases.get(found.entry)
+            if store is None:
+                raise await self._resolver.not_cached(version)
+            if self._resolver.names(version) and (manifest := known(version)) is not None:
+                self._warn_if_yanked(version, manifest)
+                return RemoteVersion(store, self._spec.name, version, manifest)
+            return await self._find(store, version)
+
     async def _release(self) -> None:
         """Remove the leases of a fetch that failed."""
         if any(self._leases.values()):
@@ -151,6 +186,12 @@ class Retrieval:
         return None if self._force else await in_thread(self._look_up_blocking, version)
 
     def _look_up_blocking(self, version: str) -> FetchedAsset | None:
+        found = self._intact(version)
+        if found is None:
+            return None
+        return found.as_fetched(self._spec.part, self._leases.get(found.entry), from_cache=True)
+
+    def _intact(self, version: str) -> CachedFiles | None:
         found = self._find_cached(version)
         if found is None:
             return None
@@ -159,7 +200,7 @@ class Retrieval:
         problem = found.first_problem(verify=self._verify)
         if problem is None:
             self._warn_if_known_yanked(version, found.manifest)
-            return found.as_fetched(self._spec.part, self._leases.get(found.entry), from_cache=True)
+            return found
         if self._context.store is None:
             raise problem
         self._damaged, self._problem = found, problem

@@ -788,6 +788,60 @@ class TestDamage:
         assert contents((await wire.manager.fetch_asset("model")).path) == contents(source)
 
 
+@pytest.fixture
+def divided(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> Iterator[None]:
+    """Make the larger file one that has chunks and is read by ranges."""
+    for module in ("opening", "stored"):
+        monkeypatch.setattr(f"aioassets.read.{module}.SMALL_FILE", len(SMALL))
+    with dividing_from(settings["part_size"]):
+        yield
+
+
+@pytest.mark.usefixtures("divided")
+class TestReadingInPlace:
+    """A file that is read in place is what was pushed, or an error."""
+
+    @pytest.mark.parametrize("name", ["an answer that is cut off", "slow down"])
+    async def test_it_survives_a_fault_at_every_step(self, name: str, wire: Wire, source: Path) -> None:
+        await wire.manager.create_asset(source, "model")
+        faults = {**READS, "chunks": r"\.chunks"}
+        rules = [
+            wire.relay.inject(fault_of(wire.kind, name), method="GET", target=target) for target in faults.values()
+        ]
+        content = (source / "large").read_bytes()
+        assert await wire.manager.read("model[small]") == SMALL
+        async with wire.manager.open("model:0.0[large]") as file:
+            assert await file.read(100) == content[:100]
+            assert await file.read_ranges([(1, 9), (len(content) - 9, len(content))]) == [content[1:9], content[-9:]]
+            assert await file.read() == content[100:]
+            assert file.verified
+        assert [len(rule.hits) for rule in rules] == [1] * len(rules)
+        assert (wire.budget.requests_in_flight, wire.budget.bytes_in_flight) == (0, 0)
+
+    async def test_damaged_bytes_are_read_again_or_an_error(self, wire: Wire, source: Path) -> None:
+        await wire.manager.create_asset(source, "model")
+        content = (source / "large").read_bytes()
+        for path, intact in (("small", SMALL), ("large", content)):
+            rule = wire.inject_into_read(FlipInAnswer(300), path)
+            assert await wire.manager.read(f"model[{path}]") == intact
+            assert len(rule.hits) == 1
+            wire.inject_into_read(FlipInAnswer(300), path, times=math.inf)
+            async with wire.manager.open(f"model[{path}]") as file:
+                with pytest.raises(IntegrityError):
+                    await file.read_ranges([(0, 400)])
+            wire.relay.heal()
+
+    async def test_a_replaced_object_is_an_error(self, wire: Wire, source: Path) -> None:
+        await wire.manager.create_asset(source, "model")
+        content = (source / "large").read_bytes()
+        opened = [await wire.manager.open("model[large]", verify=verify) for verify in (True, False)]
+        await wire.direct.write("assets/model/0.0/large", content[::-1], expected=Expect.ANYTHING)
+        for file in opened:
+            with pytest.raises(IntegrityError, match=r"^model:0\.0\[large\] differs from what was pushed"):
+                await file.read(10)
+            await file.aclose()
+
+
 @pytest.mark.parametrize("kind", ["s3"])
 @pytest.mark.parametrize("fault", [*BROKEN, *SAID])
 async def test_a_composition_survives_a_fault_of_a_copied_part(

@@ -27,6 +27,7 @@ from aioassets.push.base import MIN_COPIED
 from aioassets.push.context import Lister
 from aioassets.push.pushes import ASSETS_AT_ONCE
 from aioassets.runtime.budget import MAX_REQUESTS
+from aioassets.runtime.chunking import dividing_from
 from aioassets.store.documents import AssetStore
 
 INDEX = ".versions"
@@ -203,6 +204,34 @@ async def test_a_base_is_read_along_with_other_documents(
     for each in before:
         await each(manager, source)
     assert await rounds_of(driver, lambda: operation(manager, source)) == sizes
+
+
+async def test_the_first_bytes_of_a_file_take_few_round_trips(
+    driver: Interposer, manager: AssetsManager, tmp_path: Path
+) -> None:
+    """A file that has chunks is verified by them; they are read at the same time as the first bytes."""
+
+    async def read(spec: str) -> None:
+        async with manager.open(spec) as file:
+            await file.read(100)
+
+    async def rounds(spec: str) -> list[int]:
+        return await rounds_of(driver, lambda: read(spec))
+
+    (tmp_path / "tree").mkdir()
+    for path, size in {"small": 100, "large": 3 * 1024 * 1024}.items():
+        (tmp_path / "tree" / path).write_bytes(b"x" * size)
+    with dividing_from(2 * 1024 * 1024):
+        for number in range(2):
+            await create(manager, tmp_path / "tree") if number == 0 else await update(manager, tmp_path / "tree")
+        assert await rounds("model:0.0[small]") == [1, 1]  # manifest; content
+        assert await rounds("model:0.0[small]") == [1]  # the manager knows the manifest
+        assert await rounds("model[small]") == [1, 1, 1]  # index; manifest; content
+        assert await rounds("model:0.0[large]") == [2]  # chunks and range
+        assert await rounds("model:0.0[large]") == [1]
+        assert await rounds("model[large]") == [1, 1, 2]
+        assert await rounds_of(driver, lambda: manager.list_files("model:0.0")) == []
+        assert await rounds_of(driver, lambda: manager.list_files("model")) == [1, 1]
 
 
 async def test_aliases_are_moved_in_few_round_trips(driver: Interposer, manager: AssetsManager, files: Files) -> None:

@@ -25,6 +25,7 @@ PARSING = {
     "aioassets.cli.copy_commands",
     "aioassets.cli.escaping",
     "aioassets.cli.options",
+    "aioassets.cli.read_commands",
     "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
     "aioassets.cli.withdrawal_commands",

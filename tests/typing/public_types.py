@@ -11,6 +11,7 @@ from typing import Any, assert_type
 from aioassets import (
     AioAssetsError,
     AliasMove,
+    AssetFile,
     AssetsManager,
     AssetSpec,
     AssetVersions,
@@ -46,6 +47,7 @@ from aioassets import (
     TransferStarted,
     VersionDescription,
     VersionDiff,
+    VersionFiles,
     VersioningScheme,
     VersionNotFound,
 )
@@ -105,6 +107,25 @@ async def fetching(manager: AssetsManager) -> None:
     assert_type(manifest.files[0].digests, Mapping[str, str])
     assert_type(manifest.pushed_by, Pusher)
     assert_type(manifest.labels, Mapping[str, str])
+
+
+async def reading(manager: AssetsManager) -> None:
+    async with manager.open("team/model:1[weights/w.bin]", verify=False, offline=True) as file:
+        assert_type(file, AssetFile)
+        assert_type(await file.read(8), bytes)
+        assert_type(await file.readinto(bytearray(8)), int)
+        assert_type(await file.seek(-8, os.SEEK_END), int)
+        assert_type(await file.tell(), int)
+        assert_type(await file.read_ranges([(0, 8)]), list[bytes])
+        assert_type((file.name, file.version, file.path, file.size), tuple[str, str, str, int])
+        assert_type((file.verified, file.from_cache, file.closed), tuple[bool, bool, bool])
+        assert_type(file.entry, FileEntry)
+    assert_type(await manager.open("team/model"), AssetFile)
+    assert_type(await manager.read("team/model"), bytes)
+    found = await manager.list_files("team/model[weights]")
+    assert_type(found, VersionFiles)
+    assert_type(found.files, Sequence[FileEntry])
+    assert_type(found.size, int | None)
 
 
 async def listing(manager: AssetsManager) -> None:
