@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from aioassets.drivers.protocol import Run
 from aioassets.errors import IntegrityError, InvalidVersion, ObjectNotFound, SourceChanged, UsageError, VersionDeleted
 from aioassets.model.content import content_digest
 from aioassets.model.files import FileTable
@@ -142,7 +143,12 @@ async def plan_copy(source: SourceVersion, name: str, store: AssetStore, scheme:
 def _reuse(tree: Tree, store: AssetStore, name: str, versions: Sequence[str]) -> Reuse:
     """Return the reuse of the files of the latest version that the target has."""
     latest = partial(first_available, store, AssetSpec(name), versions)
-    return Reuse(tree.files, Hashes(tree.files), partial(read_base, store, latest), composes=False)
+    return Reuse(tree.files, Hashes(tree.files), partial(read_base, store, latest), _no_runs)
+
+
+def _no_runs(size: int, runs: Sequence[Run]) -> Sequence[Run]:
+    """Compose nothing, because the other bytes of the file would have to be downloaded to compare them."""
+    return ()
 
 
 def _is_same(one: AssetStore, other: AssetStore) -> bool:
