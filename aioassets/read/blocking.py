@@ -7,14 +7,11 @@ import functools
 import io
 import os
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aioassets.errors import ManagerStateError
 from aioassets.model.files import FileEntry
 from aioassets.read.file import AssetFile
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 T = TypeVar("T")
 
@@ -87,7 +84,7 @@ class BlockingFile(io.RawIOBase):
         """Return `True`."""
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         """Read bytes into a buffer, and return their number, which is only smaller at the end of the file."""
         with memoryview(buffer) as view:
             return self._run(functools.partial(self._file.readinto, view))

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import anyio
 
@@ -19,9 +19,6 @@ from aioassets.read.pieces import Opened, Piece, Span
 from aioassets.read.ranges import checked_ranges, read_ranges
 from aioassets.runtime.tasks import supervised
 from aioassets.runtime.threads import in_thread
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 __all__ = ["AssetFile"]
 
@@ -142,7 +139,7 @@ class AssetFile:
             await self._call(lambda: self._copy(wanted, kept.write))
             return kept.getvalue()
 
-    async def readinto(self, buffer: WriteableBuffer, /) -> int:
+    async def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read bytes into a buffer, and return their number, which is only smaller at the end of the file.
 
         Raises:
@@ -326,7 +323,7 @@ def _integer(value: int, what: str) -> int:
     return value
 
 
-def _writable(buffer: WriteableBuffer) -> memoryview:
+def _writable(buffer: bytearray | memoryview) -> memoryview:
     try:
         view = memoryview(buffer).cast("B")
     except TypeError:
