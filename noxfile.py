@@ -97,6 +97,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def integrations(session: nox.Session) -> None:
+    """Run the tests with pandas, pyarrow, polars, DuckDB, zarr and safetensors. Not part of plain `nox`: 0.5 GB."""
+    session.install(*fresh(session), ".[all]", *groups("test", "servers", "integrations"))
+    session.run("pytest", "tests/integrations", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure the branch coverage of the tests, their subprocesses included. Not part of plain `nox`."""
     session.install("-e.[all]", *groups("coverage", "test", "servers"))

@@ -320,6 +320,8 @@ class AssetsManager:
     # Look
 
     describe_asset = _blocking(_Async.describe_asset)
+    url_of = _blocking(_Async.url_of)
+    presign = _blocking(_Async.presign)
     log_versions = _blocking(_Async.log_versions)
     diff_versions = _blocking(_Async.diff_versions)
 

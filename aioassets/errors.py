@@ -31,6 +31,7 @@
     │   └── MissingCredentials
     ├── StoreError
     │   ├── BucketNotFound
+    │   ├── CannotPresign          the store, or the credentials, can't sign URLs
     │   ├── StoreUnavailable       unreachable, throttling or failing; retry later
     │   ├── StoreUnsuitable        the store doesn't honour conditional writes
     │   └── StoreCorrupt           invalid object in the store
@@ -69,6 +70,7 @@ __all__ = [
     "BulkUpdateError",
     "CacheError",
     "CannotCompose",
+    "CannotPresign",
     "Conflict",
     "DocumentTooLarge",
     "IntegrityError",
@@ -545,6 +547,18 @@ class BucketNotFound(StoreError):
             else "Check the name, or create it first."
         )
         super().__init__(f"{where} doesn't exist. {advice}")
+
+
+class CannotPresign(StoreError):
+    """Raised when a store has no signed URLs, or when its credentials can't sign them.
+
+    Attributes:
+        where: the URL of the store.
+    """
+
+    def __init__(self, where: str, detail: str) -> None:
+        self.where = where
+        super().__init__(f"Cannot sign URLs for {where}: {detail}")
 
 
 class StoreUnavailable(StoreError):

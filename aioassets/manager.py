@@ -22,6 +22,7 @@ from aioassets.model.aliases import AliasMove
 from aioassets.model.arguments import check_mapping
 from aioassets.model.description import VersionDescription
 from aioassets.model.diff import VersionDiff
+from aioassets.model.durations import parse_lifetime
 from aioassets.model.leftovers import CleaningPlan, CleaningResult, CleaningRules
 from aioassets.model.lockfile import LockedAsset
 from aioassets.model.manifest import Manifest
@@ -45,6 +46,7 @@ from aioassets.store.aliases import Aliases
 from aioassets.store.listing import AssetVersions, ListingRequest, list_assets, list_versions
 from aioassets.views.compare import compare
 from aioassets.views.describe import describe, log_versions
+from aioassets.views.urls import presign, url_of
 
 __all__ = ["AssetVersions", "AssetsManager"]
 
@@ -671,6 +673,45 @@ class AssetsManager:
         """
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         return await self._run(lambda: describe(self._session.store, self._session.scheme, parsed))
+
+    async def url_of(self, spec: str | AssetSpec) -> str:
+        """Return the URL of a version, or of a part of it, for tools that read the store themselves.
+
+        That of a directory is a prefix, and ends with a slash. Keys in `s3://`, `gs://` and `az://` URLs are not
+        encoded; `file://` URLs are.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+
+        Raises:
+            AssetNotFound: if the asset doesn't exist.
+            VersionNotFound: if the asset has no such version.
+            VersionDeleted: if the version was deleted.
+            VersionYanked: if the alias points at a version that is yanked.
+            PartNotFound: if no file or folder of the version matches the part.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        return await self._run(lambda: url_of(self._session.store, self._session.scheme, parsed))
+
+    async def presign(self, spec: str | AssetSpec, *, expires: timedelta | str) -> str:
+        """Return an HTTP URL from which anyone who has it can read a file, without credentials, until it expires.
+
+        If the credentials that sign the URL are temporary, it may expire with them.
+
+        Args:
+            spec: a version that is a file, or a file of a version, such as `team/model:1.2[config.json]`.
+            expires: the lifetime of the URL, from one second to seven days: a `timedelta`, or a string such as `1h`,
+                `90s` or `1d12h`.
+
+        Raises:
+            UsageError: if the lifetime is invalid, or the spec refers to a directory.
+            CannotPresign: if the store has no signed URLs, or the credentials can't sign them.
+            MissingCredentials: if there are no credentials.
+            NotFound: if the version or the file doesn't exist.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        lifetime = parse_lifetime(expires)
+        return await self._run(lambda: presign(self._session.store, self._session.scheme, parsed, lifetime))
 
     async def log_versions(
         self, name: str | AssetSpec, limit: int | None = 20, *, deleted: bool = False

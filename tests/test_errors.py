@@ -47,6 +47,7 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
     errors.StoreUnavailable: lambda: errors.StoreUnavailable(
         "s3://b", "503.", uncertain=False, retry_after=1.5, throttled=True
     ),
+    errors.CannotPresign: lambda: errors.CannotPresign("memory://x", "it has no signed URLs."),
     errors.StoreUnsuitable: lambda: errors.StoreUnsuitable("s3://b", "it ignores conditions"),
     errors.VersionClaimed: lambda: errors.VersionClaimed("m", "0.7", "s3://b", "ann@host"),
     errors.VersionDeleted: lambda: errors.VersionDeleted("m", "0.7", "s3://b", DELETED, "ann", "it is broken"),

@@ -46,7 +46,7 @@ FLOORS = (
     {"settings"},
     {"session"},
     {"manager"},
-    {"blocking", "cli"},
+    {"blocking", "cli", "integrations"},
 )
 """Rooms by floor, lowest first. A module may import from its own room and from lower floors only."""
 OUTSIDE = {"", "__main__"}

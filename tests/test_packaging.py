@@ -16,7 +16,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 METADATA: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = METADATA["optional-dependencies"]
-OPTIONAL = {"azure-identity", "blake3", "google-crc32c", "pyfastcdc", "pytest"}
+OPTIONAL = {"azure-identity", "blake3", "google-crc32c", "pyfastcdc", "pytest", "universal-pathlib"}
 """Distributions that are imported only if they are installed, or only by tests."""
 
 
@@ -84,12 +84,16 @@ def test_a_driver_imports_only_what_its_extra_declares(extra: str) -> None:
 
 
 def test_modules_outside_of_these_drivers_import_only_plain_dependencies() -> None:
-    behind_extras = ("s3", "gcs", "azure", "http")
-    rest = {
-        name for name in MODULES if not name.startswith(tuple(f"aioassets.drivers.{room}" for room in behind_extras))
-    }
+    behind_extras = ("drivers.s3", "drivers.gcs", "drivers.azure", "drivers.http", "integrations")
+    rest = {name for name in MODULES if not name.startswith(tuple(f"aioassets.{room}" for room in behind_extras))}
 
     assert distributions(rest) - OPTIONAL == declared(METADATA["dependencies"])
+
+
+def test_integrations_import_only_what_their_extra_declares() -> None:
+    needed = distributions({name for name in MODULES if name.startswith("aioassets.integrations")})
+
+    assert needed - declared(METADATA["dependencies"]) - OPTIONAL == declared(EXTRAS["fsspec"])
 
 
 def test_the_extra_of_everything_names_all_others() -> None:

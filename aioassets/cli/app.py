@@ -42,7 +42,7 @@ from aioassets.cli.options import (
 )
 from aioassets.cli.read_commands import cat, ls
 from aioassets.cli.retention_commands import prune
-from aioassets.cli.view_commands import diff, log, show
+from aioassets.cli.view_commands import diff, log, show, url
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
 
 
-for viewing in (show, log, diff):
+for viewing in (show, log, diff, url):
     cli.add_command(viewing)
 
 for reading in (ls, cat):

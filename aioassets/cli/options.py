@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncclick as click
 from asyncclick.shell_completion import CompletionItem
@@ -50,22 +49,18 @@ class Duration(click.ParamType[timedelta]):
     """A parameter type for durations such as `90s`, `2w` or `1d12h`, which are converted to `timedelta`."""
 
     name = "DURATION"
-    _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Convert a value from the command line."""
+        from aioassets.errors import UsageError  # noqa: PLC0415 - not needed for `--help`
+        from aioassets.model.durations import parse_duration  # noqa: PLC0415 - as above
+
         if isinstance(value, timedelta):
             return value
-        text = str(value).strip()
-        if not re.fullmatch(r"(?:[0-9]{1,6}[smhdw]){1,5}", text):
-            self.fail(
-                f"{value!r} is not a duration. Write whole numbers with the units s, m (minutes), h, d and w, "
-                "such as 0s, 15m, 24h, 2w or 1d12h.",
-                param,
-                ctx,
-            )
-        parts = re.findall(r"([0-9]+)([smhdw])", text)
-        return sum((timedelta(**{self._UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+        try:
+            return parse_duration(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,10 +67,10 @@ def echo_listed(*fields: str) -> None:
     _write("\t".join(map(escape, fields)) + "\n", is_listing=True)
 
 
-def echo_path(path: Path) -> None:
-    """Print a path to standard output.
+def echo_path(path: Path | str) -> None:
+    """Print a path or a URL to standard output.
 
-    On a terminal, the path is escaped. Otherwise, its exact bytes are written, so that programs can open it.
+    On a terminal, it is escaped. Otherwise, its exact bytes are written, so that programs can open it.
     """
     if sys.stdout is None or is_terminal(sys.stdout):
         echo(str(path))

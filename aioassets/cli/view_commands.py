@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 
 import asyncclick as click
 
-from aioassets.cli.options import JSON, STORE, StoreOptions, Work, grouped
+from aioassets.cli.options import JSON, STORE, Duration, StoreOptions, Work, grouped
 
 
 @click.command(short_help="Describe a version.")
@@ -23,6 +24,27 @@ def show(spec: str, with_files: bool, as_json: bool, store: StoreOptions) -> Wor
     from aioassets.cli import views  # noqa: PLC0415 - slow to import, and not needed for `--help`
 
     return partial(views.show, spec, store, with_files=with_files, as_json=as_json)
+
+
+@click.command(short_help="Print the URL of a version or a file in the store.")
+@click.argument("spec")
+@click.option(
+    "--sign",
+    "lifetime",
+    type=Duration(),
+    help="Print a signed HTTP URL of a file instead. Anyone who has it can read the file for this long, at most 7d.",
+)
+@JSON
+@grouped(StoreOptions, "store", *STORE)
+def url(spec: str, lifetime: timedelta | None, as_json: bool, store: StoreOptions) -> Work:
+    """Print the URL of a version, or of a part of it, for tools that read the store themselves.
+
+    SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part in brackets. The URL of a directory is a
+    prefix, and ends with a slash. A signed URL is a secret. Only S3, GCS and Azure have signed URLs.
+    """
+    from aioassets.cli import urls  # noqa: PLC0415 - slow to import, and not needed for `--help`
+
+    return partial(urls.url, spec, store, lifetime=lifetime, as_json=as_json)
 
 
 @click.command(short_help="List the latest versions of an asset with their details.")

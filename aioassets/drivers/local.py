@@ -28,6 +28,7 @@ from aioassets.drivers.protocol import (
     Driver,
     Expect,
     NoObjectVersions,
+    NoPresigning,
     ObjectInfo,
     OpenUpload,
     Revision,
@@ -67,7 +68,7 @@ PAGE: Final = 1000
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 
 
-class LocalDriver(NoObjectVersions):
+class LocalDriver(NoObjectVersions, NoPresigning):
     """A store in a local folder. Any number of processes can share it safely.
 
     The file system must support hard links, and locks that other processes and machines can see.

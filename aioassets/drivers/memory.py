@@ -24,6 +24,7 @@ from aioassets.drivers.protocol import (
     NoLocalFiles,
     NoObjectVersions,
     NoOpenUploads,
+    NoPresigning,
     ObjectInfo,
     Revision,
     Run,
@@ -49,7 +50,7 @@ class _Object:
     sha256: str
 
 
-class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
+class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoPresigning):
     """An in-memory store that lives as long as this object.
 
     Args:

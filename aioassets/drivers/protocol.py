@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NewType, Protocol
 
-from aioassets.errors import CannotCompose
+from aioassets.errors import CannotCompose, CannotPresign
 from aioassets.runtime.effects import Effects
 
 __all__ = ["Driver"]
@@ -409,11 +409,33 @@ class Driver(Protocol):
     async def abort(self, upload: OpenUpload) -> None:
         """Abort an open upload and delete its parts. Ignore an upload that no longer exists."""
 
+    async def presign(self, key: str, expires: timedelta) -> str:
+        """Return a URL from which anyone can read an object over HTTP, without credentials.
+
+        The object doesn't have to exist. The URL is a secret: don't log it.
+
+        Args:
+            key: the object's key.
+            expires: the lifetime of the URL: whole seconds, at least one and at most seven days.
+
+        Raises:
+            CannotPresign: the store has no signed URLs, or the credentials can't sign them.
+            MissingCredentials: there are no credentials.
+        """
+
     async def keeps_deleted(self) -> bool | None:
         """Return whether the store keeps the bytes of deleted objects, or `None` if it doesn't say."""
 
     async def aclose(self) -> None:
         """Close the connections. It is safe to call this more than once."""
+
+
+class HasURL(Protocol):
+    """The attribute of drivers that the base classes below use."""
+
+    @property
+    def url(self) -> str:
+        """The URL of the store; see `Driver.url`."""
 
 
 class NoLocalFiles:
@@ -455,6 +477,17 @@ class NoComposition:
     def composable(self, size: int, runs: Sequence[Run]) -> Sequence[Run]:
         """Return no ranges."""
         return ()
+
+
+class NoPresigning:
+    """Base class for drivers for stores that have no signed URLs."""
+
+    async def presign(self: HasURL, key: str, expires: timedelta) -> str:
+        """Raise `CannotPresign`."""
+        raise CannotPresign(
+            self.url,
+            "this kind of store has no signed URLs. S3, Google Cloud Storage and Azure Blob Storage have them.",
+        )
 
 
 class NoObjectVersions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from datetime import timedelta
 
 from aioassets.drivers.contents import has_bytes_of, present
 from aioassets.drivers.protocol import (
@@ -136,6 +137,9 @@ class SingleWriter:
 
     async def abort(self, upload: OpenUpload) -> None:
         await self._driver.abort(upload)
+
+    async def presign(self, key: str, expires: timedelta) -> str:
+        return await self._driver.presign(key, expires)
 
     async def keeps_deleted(self) -> bool | None:
         return await self._driver.keeps_deleted()

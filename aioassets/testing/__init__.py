@@ -18,6 +18,7 @@ from aioassets.testing.compositions import CompositionConformance
 from aioassets.testing.copies import CopyConformance
 from aioassets.testing.documents import DocumentConformance
 from aioassets.testing.listings import ListingConformance
+from aioassets.testing.presigning import PresignConformance
 from aioassets.testing.ranges import RangeConformance
 from aioassets.testing.sources import BytesSource
 from aioassets.testing.uploads import UploadConformance
@@ -32,6 +33,7 @@ class DriverConformance(
     ListingConformance,
     CopyConformance,
     CompositionConformance,
+    PresignConformance,
 ):
     """Tests for the guarantees of `aioassets.drivers.protocol.Driver`.
 
@@ -41,7 +43,9 @@ class DriverConformance(
         part_size: the size in bytes above which the driver uploads a blob in several parts. The default is
             S3's minimum part size. For a driver without multipart uploads, it can be smaller.
         composes: whether the driver can compose objects. If not, the tests of compositions are skipped.
+        presigns: whether the driver of the fixture signs URLs that its server checks. If not, it must refuse to.
     """
 
     part_size = 5 * 1024 * 1024
     composes = False
+    presigns = False

@@ -158,6 +158,7 @@ def refused(code: str, status: int, **headers: str) -> Around:
 @servers
 class TestAzureDriver(DriverConformance):
     part_size = MIB
+    presigns = True
 
 
 @servers

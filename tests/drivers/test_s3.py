@@ -132,6 +132,7 @@ async def _open_uploads(driver: S3Driver) -> int:
 class TestS3Driver(DriverConformance):
     part_size = MIN_PART_SIZE
     composes = True
+    presigns = True
 
 
 @servers

@@ -234,7 +234,7 @@ class TestAddresses:
         ids=["version 2", "version 4a", "S3 Express"],
     )
     def test_urls_with_another_signature_have_no_address(self, query: str) -> None:
-        assert Address.parse(f"https://models.store/key?{query}", "models", "https://store") is None
+        assert Address.parse(f"https://models.store/key?{query}") is None
 
 
 @servers

@@ -19,6 +19,7 @@ from aioassets.drivers.protocol import (
     NoComposition,
     NoLocalFiles,
     NoObjectVersions,
+    NoPresigning,
     ObjectInfo,
     OpenUpload,
     Revision,
@@ -39,7 +40,7 @@ CRITICAL = 3.0
 """Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
 
-class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition):
+class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition, NoPresigning):
     """Connection of one process to the store.
 
     Args:

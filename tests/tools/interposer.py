@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import anyio
@@ -137,6 +138,9 @@ class Interposer:
 
     async def abort(self, upload: OpenUpload) -> None:
         await self._around("abort", upload.key, lambda: self.driver.abort(upload))
+
+    async def presign(self, key: str, expires: timedelta) -> str:
+        return await self._around("presign", key, lambda: self.driver.presign(key, expires))
 
     async def keeps_deleted(self) -> bool | None:
         return await self.driver.keeps_deleted()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -139,6 +139,9 @@ async def listing(manager: AssetsManager) -> None:
 
 
 async def looking(manager: AssetsManager, path: Path) -> None:
+    assert_type(await manager.url_of("team/model:1.2[config.json]"), str)
+    assert_type(await manager.presign("team/model:1.2[config.json]", expires=timedelta(hours=1)), str)
+    assert_type(await manager.presign(AssetSpec("team/model"), expires="1h"), str)
     described = await manager.describe_asset("team/model@prod")
     assert_type(described, VersionDescription)
     assert_type(described.push_date, datetime | None)

@@ -44,13 +44,26 @@ class AzureClient:
         self, url: str, container: str, connecting: Connecting | None, client: Any = None, *, read_timeout: float
     ) -> None:
         self.url = url
-        self._container = container
+        self.container = container
         self._read_timeout = read_timeout
         self._sdk = SDKClient(url, container, connecting, client, read_timeout=read_timeout)
 
     async def account(self) -> str:
         """Return the account's host name, which identifies the account."""
         return str((await self._sdk.opened()).primary_hostname)
+
+    async def opened(self) -> Any:
+        """Return the SDK's client, creating it if necessary."""
+        return await self._sdk.opened()
+
+    @property
+    def has_signature(self) -> bool:
+        """Whether requests are authorized by a shared access signature. Known once the client is opened."""
+        return "?" in self._sdk.url
+
+    def plain_url(self, key: str) -> str:
+        """Return the URL of a blob without any signature. Known once the client is opened."""
+        return target(self._sdk.url.partition("?")[0], key, {})
 
     async def blob_url(self, key: str) -> str:
         """Return the URL of a blob, with the shared access signature if there is one."""
@@ -64,7 +77,7 @@ class AzureClient:
         """
         url = await self.blob_url(key)
         direct = self._sdk.direct
-        return {"x-ms-copy-source": url} if direct is None else await direct.as_source(url, self._container, key)
+        return {"x-ms-copy-source": url} if direct is None else await direct.as_source(url, self.container, key)
 
     async def call(
         self,
@@ -102,6 +115,16 @@ class AzureClient:
         """Send a request once, and parse its response. A long response is parsed in a thread."""
         async with self.stream("GET", key, verb=verb, query=query) as response:
             return await off_the_loop(parse, await response.content(MAX_ANSWER, None))
+
+    async def ask_account(self, parse: Callable[[Data], T], *, verb: str, query: Mapping[str, str], body: Data) -> T:
+        """Post a document to the account once, and parse the response."""
+        await self._sdk.opened()
+        with translating(translate, Request(self.url, verb, server=self._sdk.url)):
+            async with await self._sdk.send("POST", "", query, {}, body, to_account=True) as response:
+                _log.debug("POST %s %s: %d", self.url, query.get("comp"), response.status)
+                if response.status >= 300:
+                    raise await self._refusal(response)
+                return parse(await response.content(MAX_ANSWER, None))
 
     @contextlib.asynccontextmanager
     async def stream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,6 +15,7 @@ from aioassets.drivers.azure.blocks import MAX_BLOCKS, BlockUpload, fitting_bloc
 from aioassets.drivers.azure.client import AzureClient
 from aioassets.drivers.azure.composing import Composition
 from aioassets.drivers.azure.copying import Copy
+from aioassets.drivers.azure.presigning import presigned
 from aioassets.drivers.azure.sdk import Connecting
 from aioassets.drivers.azure.values import (
     Account,
@@ -259,6 +261,13 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
                 await self._dispatcher.send(partial(self._blobs.delete, key), urgent=True, effects=effects)
 
         await delete_each(keys, delete, limit=DELETIONS)
+
+    async def presign(self, key: str, expires: timedelta) -> str:
+        """Return a URL with a shared access signature; see `Driver.presign`.
+
+        The account's key signs it here. With a token credential, the store is asked for a key first.
+        """
+        return await self._dispatcher.send(partial(presigned, self._client, key, expires), urgent=True)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from aioassets.drivers.azure.values import API_VERSION, Account, target
+from aioassets.drivers.azure.values import API_VERSION, Account, parent_of, target
 from aioassets.drivers.bodies import MIB, being_sent, body_of
 from aioassets.drivers.http.connections import send_once
 from aioassets.drivers.http.responses import SDKResponse
@@ -97,9 +97,16 @@ class SDKClient:
         return self._client
 
     async def send(
-        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: Data | None
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: Data | None,
+        *,
+        to_account: bool = False,
     ) -> SDKResponse:
-        """Send a request once."""
+        """Send a request once: to a blob, to the container if the key is empty, or to the account."""
         from azure.core.rest import HttpRequest  # noqa: PLC0415 - loaded with the client
 
         if body is not None:
@@ -107,7 +114,7 @@ class SDKClient:
         with body_of(body or b"") as content, being_sent(content, self._read_timeout):
             request = HttpRequest(
                 method,
-                target(self.url, key, query),
+                target(parent_of(self.url) if to_account else self.url, key, query),
                 headers={"x-ms-version": API_VERSION, **headers},
                 content=None if body is None else content,
             )

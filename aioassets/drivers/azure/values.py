@@ -21,6 +21,16 @@ from aioassets.errors import InvalidSetting
 
 API_VERSION: Final = "2021-12-02"
 """The REST API version that all requests use. It is old enough to be supported by common emulators."""
+DELEGATION_FIELDS: Final = (
+    "SignedOid",
+    "SignedTid",
+    "SignedStart",
+    "SignedExpiry",
+    "SignedService",
+    "SignedVersion",
+    "Value",
+)
+"""The fields of a user delegation key."""
 _EMULATOR: Final = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's documented key, for `UseDevelopmentStorage=true`."""
@@ -121,6 +131,12 @@ def target(url: str, key: str, query: Mapping[str, str]) -> str:
     return with_query(f"{base}/{encoded_key(key)}" if key else base, query, signature)
 
 
+def parent_of(url: str) -> str:
+    """Return the URL of the account of a container, with a trailing slash, and with the signature if there is one."""
+    base, mark, signature = url.partition("?")
+    return f"{base.rpartition('/')[0]}/{mark}{signature}"
+
+
 def given(**headers: str | None) -> dict[str, str]:
     """Return the arguments that are not `None`, with underscores in their names replaced by hyphens."""
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
@@ -217,6 +233,22 @@ def block_list(ids: Sequence[str]) -> bytes:
 def parse_block_list(body: Data) -> Set[str]:
     """Return the IDs of the uncommitted blocks in a block list."""
     return {row.text or "" for row in ET.fromstring(body).iterfind("UncommittedBlocks/Block/Name")}  # noqa: S314
+
+
+def delegation_request(start: datetime, expiry: datetime) -> bytes:
+    """Return the document that asks for a user delegation key."""
+    times = (f"<Start>{start:%Y-%m-%dT%H:%M:%SZ}</Start>", f"<Expiry>{expiry:%Y-%m-%dT%H:%M:%SZ}</Expiry>")
+    return f'<?xml version="1.0" encoding="utf-8"?><KeyInfo>{"".join(times)}</KeyInfo>'.encode()
+
+
+def parse_delegation_key(body: Data) -> Mapping[str, str]:
+    """Return the fields of a user delegation key.
+
+    Raises:
+        KeyError, ET.ParseError: the document isn't one.
+    """
+    fields = {field.tag: field.text or "" for field in ET.fromstring(body)}  # noqa: S314 - comes from the store
+    return {name: fields[name] for name in DELEGATION_FIELDS}
 
 
 def parse_listing(body: Data) -> tuple[Sequence[ObjectInfo | CommonPrefix], str]:

@@ -98,13 +98,14 @@ class Tokens:
         return StoreUnavailable(self._url, detail, uncertain=False)
 
 
-def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any) -> Any:
+def make_token(url: str, service_file: str | os.PathLike[str] | None, session: Any, scope: str = SCOPE) -> Any:
     """Create the SDK's `Token` object for the credentials. Blocking.
 
     Args:
         url: the bucket's URL, for error messages.
         service_file: a credentials file; `None` for application-default credentials.
         session: the aiohttp session that requests tokens.
+        scope: what the tokens are for.
 
     Raises:
         MissingCredentials: the credentials are invalid.
@@ -112,7 +113,7 @@ def make_token(url: str, service_file: str | os.PathLike[str] | None, session: A
     from gcloud.aio.auth import Token  # noqa: PLC0415
 
     try:
-        token: Any = Token(service_file=_content_of(service_file), session=session, scopes=[SCOPE])
+        token: Any = Token(service_file=_content_of(service_file), session=session, scopes=[scope])
     except OSError as error:
         if "{" in f"{error.filename}":  # the credentials themselves, which must not be shown
             raise MissingCredentials(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -15,12 +16,14 @@ from aioassets.drivers.deletion import delete_each
 from aioassets.drivers.gcs.bucket import Bucket, checksum_of
 from aioassets.drivers.gcs.copying import rewrite
 from aioassets.drivers.gcs.errors import TOO_MANY
+from aioassets.drivers.gcs.presigning import Presigner
 from aioassets.drivers.gcs.session import Connection
 from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload
 from aioassets.drivers.gcs.values import (
     GOOGLE,
     condition_for,
     normal_root,
+    now,
 )
 from aioassets.drivers.parts import PartSize, restarted
 from aioassets.drivers.protocol import (
@@ -133,6 +136,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
             client=client,
         )
         self._bucket = Bucket(bucket, self._root, connection)
+        self._presigner = Presigner(bucket, self._root, connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -243,6 +247,15 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
                 await self._send(partial(self._bucket.delete, key), effects)
 
         await delete_each(keys, delete, limit=DELETES)
+
+    async def presign(self, key: str, expires: timedelta) -> str:
+        """Return a signed URL; see `Driver.presign`.
+
+        A service account's key signs it here. Otherwise, the IAM service signs it, if the credentials impersonate a
+        service account or are those of a machine on Google Cloud.
+        """
+        sign = partial(self._presigner.presign, key, int(expires.total_seconds()), now())
+        return await self._send(sign)
 
     async def aclose(self) -> None:
         await self._bucket.aclose()

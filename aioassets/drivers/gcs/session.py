@@ -105,6 +105,21 @@ class Connection:
                 if self._timeout is None:
                     await self._open()
 
+    async def token(self) -> Any:
+        """Return the SDK's `Token` object, or `None` if no credentials are sent."""
+        await self.open()
+        return None if self._anonymous else self._client.token
+
+    async def make_token(self, scope: str) -> Any:
+        """Create another `Token` object for the same credentials. If a client was given, return the client's own."""
+        if not self._owned:
+            return self._client.token
+        return await in_thread(make_token, self._url, self._service_file, self._client.session.session, scope)
+
+    def tokens_for(self, token: Any) -> Tokens:
+        """Return the access tokens of a `Token` object."""
+        return Tokens(self._url, token)
+
     async def aclose(self) -> None:
         """Close the connections that this object opened."""
         with cleanup_scope():

@@ -91,6 +91,11 @@ def normal_root(api_root: str | None) -> str:
     return root
 
 
+def now() -> datetime:
+    """Return the local time in UTC."""
+    return datetime.now(UTC)
+
+
 def address(root: str, *path: str, **params: str | None) -> str:
     """Return a URL. Each path segment is encoded separately, as the API requires for names."""
     query = urlencode({name: value for name, value in params.items() if value is not None}, quote_via=quote, safe="")
@@ -221,4 +226,4 @@ def answered_at(headers: Mapping[str, str]) -> datetime:
     try:
         return http_time(headers["date"])
     except (KeyError, ValueError):
-        return datetime.now(UTC)
+        return now()

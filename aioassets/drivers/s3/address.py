@@ -14,7 +14,6 @@ from aioassets.drivers.s3.signing import encoded_key, host_of
 PROBE: Final = "key"
 """The key in the presigned URL from which an address is parsed."""
 
-_GLOBAL: Final = ".s3.amazonaws.com"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _SCOPE: Final = re.compile(r".*/[0-9]{8}/(?P<region>[^/]+)/s3/aws4_request", re.DOTALL)
 
@@ -38,13 +37,11 @@ class Address:
     region: str
 
     @classmethod
-    def parse(cls, presigned: str, bucket: str, endpoint: str) -> Self | None:
+    def parse(cls, presigned: str) -> Self | None:
         """Parse the address of a bucket from a presigned URL for the key `PROBE`.
 
         Args:
             presigned: the presigned URL.
-            bucket: the bucket's name.
-            endpoint: the URL of the service that the SDK sends requests to.
 
         Returns:
             The address, or `None` if requests need a different kind of signature (S3 Express,
@@ -55,10 +52,6 @@ class Address:
         scope = _SCOPE.fullmatch(query.get("X-Amz-Credential", [""])[0])
         if query.get("X-Amz-Algorithm") != [_ALGORITHM] or scope is None:
             return None
-        if (
-            url.hostname == f"{bucket}{_GLOBAL}"
-        ):  # the SDK presigns for the global endpoint, but sends requests to the regional one
-            url = url._replace(netloc=f"{bucket}.{urlsplit(endpoint).netloc}")
         server = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
         return cls(url.scheme, server, host_of(url), url.path.removesuffix(PROBE), scope["region"])
 

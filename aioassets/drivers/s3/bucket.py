@@ -19,7 +19,7 @@ from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.place import configured_endpoint, place_of
 from aioassets.drivers.s3.values import check_answer
 from aioassets.drivers.service_errors import Kind, Request, ServiceErrorRaised, translating
-from aioassets.errors import AioAssetsError, InvalidSetting, StoreError, StoreUnavailable
+from aioassets.errors import AioAssetsError, InvalidSetting, MissingCredentials, StoreError, StoreUnavailable
 from aioassets.runtime.threads import in_thread, run_async
 
 if TYPE_CHECKING:
@@ -168,6 +168,22 @@ class Bucket:
             refusal = service_error_of(row.get("Code", ""), row.get("Message", ""))
             if refusal.kind is not Kind.MISSING:
                 raise refusal.translate(Request(self.url, "delete", printable(row.get("Key", ""))))
+
+    async def presign(self, key: str, seconds: int) -> str:
+        """Return the URL of an object, signed for this many seconds.
+
+        Raises:
+            MissingCredentials: there are no credentials to sign it with.
+        """
+        from aioassets.drivers.s3.presigning import presigned  # noqa: PLC0415 - few users need it
+
+        params = {"RequestPayer": "requester"} if self._options.requester_pays else {}
+        client = await self.client()
+        with self.translating("sign a URL of", key):
+            url = await presigned(client.sdk, self.name, key, seconds, **params)
+        if "Signature=" not in url:
+            raise MissingCredentials(self.url, "anonymous access can't sign URLs.")
+        return url
 
     async def client(self) -> Client:
         """Return the client, opening it first if necessary."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -316,6 +317,11 @@ class S3Driver(NoLocalFiles):
 
     async def abort(self, upload: OpenUpload) -> None:
         await abort(self._bucket, self._dispatcher, upload)
+
+    async def presign(self, key: str, expires: timedelta) -> str:
+        """Return a signed URL; see `Driver.presign`. It expires with temporary credentials, if they expire before."""
+        sign = partial(self._bucket.presign, key, int(expires.total_seconds()))
+        return await self._dispatcher.send(sign, urgent=True)
 
     async def keeps_deleted(self) -> bool | None:
         try:

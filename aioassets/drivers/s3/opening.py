@@ -23,6 +23,7 @@ from aioassets.drivers.s3.direct import AGENT, DirectRequests
 from aioassets.drivers.s3.errors import region_in
 from aioassets.drivers.s3.hot import HotRequests
 from aioassets.drivers.s3.options import Options, problem_of
+from aioassets.drivers.s3.presigning import presigned
 from aioassets.drivers.s3.transport import Transport
 from aioassets.errors import InvalidSetting
 
@@ -194,20 +195,11 @@ async def _address(sdk: Any, bucket: str) -> Address | None:
     """
     if bucket.endswith(_SIGNED_OTHERWISE):
         return None
-    event = "choose-signer.s3.GetObject"
-    sdk.meta.events.register_first(event, _version_4)
     try:
-        url = await sdk.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": PROBE})
+        url = await presigned(sdk, bucket, PROBE)
     except BotoCoreError:  # every later request fails in the same way and reports the error to the caller
         return None
-    finally:
-        sdk.meta.events.unregister(event, _version_4)
-    return Address.parse(url, bucket, sdk.meta.endpoint_url)
-
-
-def _version_4(signature_version: Any, **_: Any) -> str | None:
-    """Select signature version 4 for presigning. By default, the SDK presigns with the outdated version 2."""
-    return "s3v4-query" if signature_version in ("v4-query", "s3v4-query") else None
+    return Address.parse(url)
 
 
 class _NoProvider:
