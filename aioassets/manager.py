@@ -13,6 +13,7 @@ from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting, UsageError
 from aioassets.fetch.cache import Cache
 from aioassets.fetch.context import FetchContext
+from aioassets.fetch.delivery import DeliveryOptions
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.many import Spec, fetch_many
 from aioassets.fetch.pinning import fetch_locked, lock_specs, read_lock
@@ -440,6 +441,9 @@ class AssetsManager:
         self,
         spec: str | AssetSpec,
         *,
+        to: str | os.PathLike[str] | None = None,
+        link: bool = False,
+        discard_changes: bool = False,
         force_download: bool = False,
         verify: bool = False,
         offline: bool | None = None,
@@ -450,8 +454,17 @@ class AssetsManager:
         No network access is needed if the spec gives an exact version that is cached completely. Files that another
         cached version of the asset contains are copied from there and verified, instead of being downloaded.
 
+        With `to`, the file or folder is then put at that path, replacing only what aioassets put there before. The
+        path changes in one step, except for folders on file systems that can't exchange two paths, such as NFS. If the
+        same content is there already, nothing changes. A folder `.NAME.aioassets` beside it identifies it.
+
         Args:
             spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+            to: a path outside the cache at which to put a copy. Missing parent folders are created. The `path` of the
+                result is this path.
+            link: whether to put a symbolic link to the cached files there, instead of a copy. The cache may evict
+                these files as soon as the result isn't used any more.
+            discard_changes: whether to replace what aioassets put there even if it was changed since.
             force_download: whether to download all files, and replace cached ones that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
@@ -469,10 +482,19 @@ class AssetsManager:
             StoreUnavailable: if the store can't be reached. The message lists the cached versions.
             CacheError: if the assets directory can't be used or is full.
             AccessDenied: if the store or the file system denied access.
+            DestinationOccupied: if something else is at the path `to`, or what aioassets put there was changed since.
+            DestinationError: if the path `to` can't be used, or its disk is full.
+            UsageError: if the path `to` is a mount point, or inside the assets directory or the store.
         """
         offline = self._session.settings.offline if offline is None else offline
-        retrieval = self._retrieval(spec, progress, offline=offline, force_download=force_download, verify=verify)
-        return await self._run(retrieval.run)
+
+        def retrieve(check: bool) -> Awaitable[FetchedAsset]:
+            return self._retrieval(
+                spec, progress, offline=offline, force_download=force_download and not check, verify=verify or check
+            ).run()
+
+        delivery = DeliveryOptions.of(to, link=link, discard_changes=discard_changes)
+        return await self._run(lambda: self._session.fetch(retrieve, delivery))
 
     async def fetch_assets(
         self,
