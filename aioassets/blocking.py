@@ -300,6 +300,7 @@ class AssetsManager:
 
     fetch_asset = _blocking(_Async.fetch_asset)
     fetch_assets = _blocking(_Async.fetch_assets)
+    watch = _iterating(_Async.watch)
     verify_asset = _blocking(_Async.verify_asset)
     list_versions = _blocking(_Async.list_versions)
     list_assets = _iterating(_Async.list_assets)

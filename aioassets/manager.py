@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import EllipsisType
@@ -19,6 +20,7 @@ from aioassets.fetch.many import Spec, fetch_many
 from aioassets.fetch.pinning import fetch_locked, lock_specs, read_lock
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.fetch.watch import INTERVAL, JITTER, WatchOptions
 from aioassets.model.aliases import AliasMove
 from aioassets.model.arguments import check_mapping
 from aioassets.model.description import VersionDescription
@@ -35,7 +37,7 @@ from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
 from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
-from aioassets.runtime.callbacks import checked
+from aioassets.runtime.callbacks import checked, checked_handler
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import T
 from aioassets.session import Session
@@ -529,6 +531,52 @@ class AssetsManager:
             ).run()
 
         return await self._run(lambda: fetch_many(specs, fetch))
+
+    async def watch(
+        self,
+        spec: str | AssetSpec,
+        *,
+        interval: float = INTERVAL,
+        jitter: float = JITTER,
+        wait: bool = False,
+        on_error: Callable[[Exception], object] | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncGenerator[FetchedAsset, None]:
+        """Fetch a version, and yield it; do so again whenever the spec refers to another version.
+
+        The first version is yielded at once, and a later one at most an interval after it was published, plus the
+        time to fetch it. A version is yielded once it is complete in the cache. While nothing changes, the watch sends
+        one request per interval, which transfers no content. For an exact version, it sends none.
+
+        When a version is yielded, the previous one isn't evicted from the cache until the iterator is asked for the
+        next one, nor as long as its object exists. To stop the watch, close the iterator, cancel the task or close the
+        manager.
+
+        Once a version was yielded, no failure of the store or the disk ends the watch. Before that, only an unreachable
+        store doesn't. A version that can't be fetched is tried again after one interval, then two, up to 16.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+            interval: the number of seconds between two looks at the store.
+            jitter: the fraction of the interval, from 0 to 1, by which a pause may be shorter, so that many processes
+                don't look at the same time.
+            wait: whether to wait if the spec doesn't refer to any version yet. By default, that is an error.
+            on_error: a function that receives each error that the watch survives. It must not block. If it raises an
+                exception, the watch ends with that.
+            progress: a function that receives the events of all downloads.
+
+        Raises:
+            UsageError: if an argument is invalid.
+            InvalidSetting: if there is no bucket, or the manager is offline.
+            ManagerStateError: if the manager is closed.
+            AioAssetsError: as for `fetch_asset`, before the first version.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        options = WatchOptions(interval, jitter, wait, checked_handler(on_error))
+        watch = self._session.watch(parsed, options, lambda: self._retrieval(parsed, progress, offline=False).run())
+        async with contextlib.aclosing(watch.versions()) as versions:
+            async for fetched in versions:
+                yield fetched
 
     async def verify_asset(
         self, spec: str | AssetSpec, *, cached: bool = False, progress: Progress | None = None

@@ -23,6 +23,7 @@ from aioassets.fetch.directory import OWN_FOLDER
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
+from aioassets.fetch.watch import Watch, WatchOptions
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
 from aioassets.model.names import AssetSpec
@@ -113,6 +114,16 @@ class Session:
         if options is None:
             return await retrieve(False)
         return await Delivery(options, retrieve, self._identity, self._reserved, self.locks).run()
+
+    def watch(self, spec: AssetSpec, options: WatchOptions, retrieve: Callable[[], Awaitable[FetchedAsset]]) -> Watch:
+        """Return a watch of a spec. Raises `InvalidSetting` if there is no store, or it must not be used."""
+        if self.settings.offline:
+            raise InvalidSetting("watch needs the store. Turn offline mode off (AIOASSETS_OFFLINE, offline=False).")
+
+        async def fetch() -> FetchedAsset:
+            return await with_suggestions(self.store_if_any, retrieve)
+
+        return Watch(self.store, self.scheme, spec, options, fetch, self.lifecycle, self._retry)
 
     def _identity(self) -> str:
         return "" if self.store_if_any is None else self.store_if_any.identity

@@ -48,8 +48,9 @@ class Receipt:
     def parse(cls, data: bytes) -> Receipt:
         """Parse a receipt. Raises `ValueError` if it isn't valid."""
         value = json.loads(data)
-        found = [value.get(field.name) for field in fields(cls)] if isinstance(value, dict) else [None]
-        if not all(isinstance(each, str) for each in found):
+        names = [field.name for field in fields(cls)] if isinstance(value, dict) else []
+        found = [text for name in names if isinstance(text := value.get(name), str)]
+        if len(found) != len(fields(cls)):
             raise ValueError("it isn't a receipt")
         return cls(*found)
 
