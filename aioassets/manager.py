@@ -536,6 +536,9 @@ class AssetsManager:
         self,
         spec: str | AssetSpec,
         *,
+        to: str | os.PathLike[str] | None = None,
+        link: bool = False,
+        discard_changes: bool = False,
         interval: float = INTERVAL,
         jitter: float = JITTER,
         wait: bool = False,
@@ -557,6 +560,9 @@ class AssetsManager:
 
         Args:
             spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+            to: a path outside the cache at which to put a copy of each version, as in `fetch_asset`.
+            link: whether to put a symbolic link there instead of a copy.
+            discard_changes: whether to replace what aioassets put there even if it was changed since.
             interval: the number of seconds between two looks at the store.
             jitter: the fraction of the interval, from 0 to 1, by which a pause may be shorter, so that many processes
                 don't look at the same time.
@@ -573,7 +579,12 @@ class AssetsManager:
         """
         parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
         options = WatchOptions(interval, jitter, wait, checked_handler(on_error))
-        watch = self._session.watch(parsed, options, lambda: self._retrieval(parsed, progress, offline=False).run())
+        delivery = DeliveryOptions.of(to, link=link, discard_changes=discard_changes)
+
+        def retrieve(check: bool) -> Awaitable[FetchedAsset]:
+            return self._retrieval(parsed, progress, offline=False, verify=check).run()
+
+        watch = self._session.watch(parsed, options, retrieve, delivery)
         async with contextlib.aclosing(watch.versions()) as versions:
             async for fetched in versions:
                 yield fetched

@@ -115,13 +115,15 @@ class Session:
             return await retrieve(False)
         return await Delivery(options, retrieve, self._identity, self._reserved, self.locks).run()
 
-    def watch(self, spec: AssetSpec, options: WatchOptions, retrieve: Callable[[], Awaitable[FetchedAsset]]) -> Watch:
+    def watch(
+        self, spec: AssetSpec, options: WatchOptions, retrieve: Retrieve, delivery: DeliveryOptions | None
+    ) -> Watch:
         """Return a watch of a spec. Raises `InvalidSetting` if there is no store, or it must not be used."""
         if self.settings.offline:
             raise InvalidSetting("watch needs the store. Turn offline mode off (AIOASSETS_OFFLINE, offline=False).")
 
         async def fetch() -> FetchedAsset:
-            return await with_suggestions(self.store_if_any, retrieve)
+            return await with_suggestions(self.store_if_any, lambda: self.fetch(retrieve, delivery))
 
         return Watch(self.store, self.scheme, spec, options, fetch, self.lifecycle, self._retry)
 

@@ -43,6 +43,7 @@ from aioassets.cli.options import (
 )
 from aioassets.cli.retention_commands import prune
 from aioassets.cli.view_commands import diff, log, show
+from aioassets.cli.watch_commands import watch
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
@@ -236,6 +237,9 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     or missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
+
+
+cli.add_command(watch)
 
 
 for viewing in (show, log, diff):

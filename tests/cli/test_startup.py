@@ -27,6 +27,7 @@ PARSING = {
     "aioassets.cli.options",
     "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
+    "aioassets.cli.watch_commands",
     "aioassets.cli.withdrawal_commands",
 }
 """Modules of the package that parsing a command line imports."""

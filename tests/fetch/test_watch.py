@@ -21,6 +21,7 @@ from aioassets.errors import (
     AioAssetsError,
     AliasNotFound,
     AssetNotFound,
+    DestinationOccupied,
     InvalidSetting,
     InvalidSpec,
     ManagerStateError,
@@ -171,6 +172,24 @@ class TestVersions:
                 pass
         assert time.pauses == [INTERVAL, math.inf]
         assert world.driver.calls == []
+
+    async def test_each_version_is_put_at_a_path_unless_changes_would_be_lost(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        await world.push("one")()
+        path = tmp_path / "out" / "model"
+
+        async def edit() -> None:
+            await asyncio.to_thread(path.write_text, "edited")
+            await world.push("two")()
+
+        seen: dict[str, str] = {}
+        with contextlib.suppress(Over):
+            async for fetched in world.watch("model", Time(edit, lambda: anyio.Path(path).unlink(), None), to=path):
+                assert fetched.path == path
+                seen[fetched.version] = await anyio.Path(path).read_text()
+        assert seen == {"0.0": "one", "0.1": "two"}
+        assert list(map(type, world.errors)) == [DestinationOccupied]
 
 
 class TestCost:
