@@ -15,7 +15,7 @@ from tools.factories import Files, ManagerFactory
 from tools.interposer import Interposer
 from tools.steps import at_each_step, ended_at
 
-from aioassets import AssetsManager, FetchedAsset, MemoryDriver, RetryPolicy, blocking
+from aioassets import AssetsManager, Driver, FetchedAsset, MemoryDriver, RetryPolicy, blocking
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -190,6 +190,20 @@ class TestVersions:
                 seen[fetched.version] = await anyio.Path(path).read_text()
         assert seen == {"0.0": "one", "0.1": "two"}
         assert list(map(type, world.errors)) == [DestinationOccupied]
+
+
+async def test_a_move_of_an_alias_is_seen(driver: Driver, make_manager: ManagerFactory, files: Files) -> None:
+    manager = make_manager(driver)
+    for content in ("one", "two"):
+        await manager.update_assets({"model": await asyncio.to_thread(files, content)}, create_missing=True)
+    await manager.set_alias("model", "prod", "0.0")
+    time = Time(None, lambda: manager.set_alias("model", "prod", "0.1"), None)
+    found = []
+    with contextlib.suppress(Over):
+        async for fetched in make_manager(driver, retry=time.policy).watch("model@prod", interval=INTERVAL):
+            found += [fetched.version]
+    assert found == ["0.0", "0.1"]
+    assert len(time.pauses) == 4
 
 
 class TestCost:
