@@ -220,9 +220,16 @@ def fetch(
         _usage_error("--link and --discard-changes need a path: add --to PATH.")
     if to is not None and len(specs) > 1:
         _usage_error("--to takes one asset: fetch each asset with a command of its own.")
-    one = partial(commands.fetch, specs[0], to=to, link=link, discard_changes=discard_changes)
-    fetching = one if len(specs) == 1 else partial(copies.fetch_many, specs)
-    return partial(fetching, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json)
+    options: dict[str, Any] = {
+        "force_download": force_download,
+        "verify": verify,
+        "offline": offline,
+        "as_json": as_json,
+    }
+    if len(specs) > 1:
+        return partial(copies.fetch_many, specs, store, **options)
+    (only,) = specs
+    return partial(commands.fetch, only, store, to=to, link=link, discard_changes=discard_changes, **options)
 
 
 @cli.command(short_help="Check a version against its manifest.")

@@ -418,3 +418,14 @@ def test_the_blocking_manager_iterates_over_versions(tmp_path: Path, files: File
                 break
             manager.update_asset(files("two"), "model")
     assert found == ["0.0", "0.1"]
+
+
+async def test_closing_a_blocking_manager_ends_its_watches(tmp_path: Path, files: Files) -> None:
+    manager = blocking.AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache")
+    await asyncio.to_thread(manager.create_asset, files("one"), "model")
+    watch = manager.watch("model", interval=1000)
+    await asyncio.to_thread(next, watch)
+    following = asyncio.ensure_future(asyncio.to_thread(next, watch))
+    await asyncio.to_thread(manager.close)
+    with pytest.raises(ManagerStateError):
+        await following
