@@ -6,6 +6,7 @@ See `docs/adr/0043-deliveries.md`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
@@ -161,12 +162,13 @@ class Delivery:
         except OSError as error:
             if error.errno in DENIED:
                 raise denied(where, f"use {str(error.filename or where)!r}", error) from error
-            raise DestinationError(where, reason(error)) from error
+            hint = "; a mount point can't be replaced, so name a path below it" if error.errno == errno.EBUSY else ""
+            raise DestinationError(where, f"{reason(error)}{hint}") from error
 
 
 def _put(staging: Path, destination: Destination, occupant: Occupant) -> None:
     if occupant.fingerprint is None:
-        renames.rename_new(str(staging / PAYLOAD), str(destination.path))
+        renames.move_new(str(staging / PAYLOAD), str(destination.path))
     else:
         _put_instead(staging, destination, occupant)
 
@@ -191,12 +193,12 @@ def _put_instead(staging: Path, destination: Destination, occupant: Occupant) ->
         destination.check_unchanged(occupant, path)
         os.replace(payload, path)
     else:
-        os.rename(path, former)
+        renames.move_new(path, former)
         try:
             destination.check_unchanged(occupant, former)
-            renames.rename_new(payload, path)
+            renames.move_new(payload, path)
         except BaseException:
-            renames.rename_new(former, path)
+            renames.move_new(former, path)
             raise
 
 

@@ -75,7 +75,7 @@ class Destination:
     Methods block, and may raise `OSError`.
 
     Attributes:
-        path: the absolute path. Only its last component may be a symbolic link.
+        path: the absolute path.
     """
 
     path: Path
@@ -91,10 +91,11 @@ class Destination:
         whole = path if path.name not in ("", "..") else Path(os.path.realpath(path))
         if not whole.name:
             raise UsageError(f"Cannot put an asset at {str(given)!r}: name a path below it.")
-        found = cls(Path(os.path.realpath(whole.parent)) / whole.name)
+        found = cls(whole.absolute())
+        real = Path(os.path.realpath(whole.parent)) / whole.name
         for each in reserved():
             folder = Path(os.path.realpath(each.folder))
-            if found.path == folder or folder in found.path.parents or found.path in folder.parents:
+            if real == folder or folder in real.parents or real in folder.parents:
                 raise UsageError(
                     f"Cannot put an asset at {str(given)!r}: {each.what} is {str(folder)!r}. Use a path outside it."
                 )

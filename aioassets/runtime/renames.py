@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""Error numbers with which a system or a file system, such as NFS, refuses the flags of a rename."""
+_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV})
+"""Error numbers with which a system or a file system, such as NFS, refuses the flags of a rename. overlayfs refuses to
+rename folders of lower layers with `EXDEV`."""
 _AT_FDCWD: Final = -100
 """Directory descriptor for paths relative to the current directory, from linux/fcntl.h."""
 _NEW, _SWAP = (4, 2) if sys.platform == "darwin" else (1, 2)
@@ -33,6 +34,31 @@ def rename_new(source: str, target: str) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
     os.rename(source, target)
+
+
+def move_new(source: str, target: str) -> None:
+    """Rename as `rename_new` does. If the file system can't rename this folder, move what is in it one by one.
+
+    Raises:
+        FileExistsError: if there is anything at the target.
+    """
+    try:
+        rename_new(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV or not os.path.isdir(source):
+            raise
+        _move_content(source, target)
+
+
+def _move_content(source: str, target: str) -> None:
+    os.mkdir(target)
+    for entry in list(os.scandir(source)):
+        moved = os.path.join(target, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            _move_content(entry.path, moved)
+        else:
+            os.rename(entry.path, moved)
+    os.rmdir(source)
 
 
 def exchange(one: str, other: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 from tools.factories import Files, ManagerFactory
+from tools.filesystems import Layers
 from tools.inspection import contents
 from tools.steps import at_each_step, ended_at
 from tools.turns import Turns, orders
@@ -261,6 +262,23 @@ class TestReplacing:
         assert {each.name for each in path.parent.iterdir()} == {"model", ".model.aioassets"}
 
 
+async def test_a_folder_of_a_lower_layer_is_replaced(manager: AssetsManager, tmp_path: Path) -> None:
+    """overlayfs refuses to rename a folder of a container image."""
+    with Layers.prepared(tmp_path / "layers", as_root=True) as layers:
+        if layers is None:
+            pytest.skip("no file system can be mounted here: that takes root's privileges")
+        await manager.fetch_asset("model:0.0", to=layers.lower / "model")
+        if not layers.mount():
+            pytest.skip("overlayfs can't be mounted here")
+        path = layers.merged / "model"
+        assert texts(path) == {"one"}
+
+        for version, text in (("0.1", "two"), ("0.0", "one")):
+            await manager.fetch_asset(f"model:{version}", to=path)
+            assert texts(path) == {text}
+            assert {each.name for each in path.parent.iterdir()} == {"model", ".model.aioassets"}
+
+
 class TestRefusals:
     @pytest.mark.parametrize("to", ["", "a\0b", b"path", 7, "/"])
     async def test_an_invalid_path_is_a_usage_error(self, manager: AssetsManager, to: Any) -> None:
@@ -292,6 +310,19 @@ class TestRefusals:
         (tmp_path / "file").touch()
         with pytest.raises(DestinationError, match="Not a directory"):
             await manager.fetch_asset("model", to=tmp_path / "file" / "x")
+
+    async def test_a_busy_path_is_explained(
+        self, manager: AssetsManager, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await manager.fetch_asset("model:0.0", to=path)
+
+        def refuse(one: str, other: str) -> bool:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), other)
+
+        monkeypatch.setattr(renames, "exchange", refuse)
+        with pytest.raises(DestinationError, match="Device or resource busy; a mount point can't be replaced"):
+            await manager.fetch_asset("model:0.1", to=path)
+        assert texts(path) == {"one"}
 
     async def test_a_read_only_parent_folder_is_an_error(
         self, manager: AssetsManager, path: Path, monkeypatch: pytest.MonkeyPatch
@@ -396,7 +427,7 @@ class TestConcurrency:
             (Receipt, "write_to"),
             (delivery, "remove_old_receipts"),
             (renames, "exchange"),
-            (renames, "rename_new"),
+            (renames, "move_new"),
         ):
             monkeypatch.setattr(kind, name, hooked(getattr(kind, name)))
 
