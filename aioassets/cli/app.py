@@ -232,6 +232,9 @@ def fetch(
     return partial(commands.fetch, only, store, to=to, link=link, discard_changes=discard_changes, **options)
 
 
+cli.add_command(watch)
+
+
 @cli.command(short_help="Check a version against its manifest.")
 @click.argument("spec")
 @click.option("--cache", "cached", is_flag=True, help="Check the cached files, without using the network.")
@@ -244,9 +247,6 @@ def verify(spec: str, cached: bool, as_json: bool, store: StoreOptions) -> Work:
     or missing file, and exits with code 5 if there are any.
     """
     return partial(commands.verify, spec, store, cached=cached, as_json=as_json)
-
-
-cli.add_command(watch)
 
 
 for viewing in (show, log, diff):

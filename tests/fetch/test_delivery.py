@@ -352,9 +352,7 @@ class TestRefusals:
 
 
 class TestInterruptions:
-    async def test_a_cancelled_delivery_leaves_one_of_both_versions(
-        self, manager: AssetsManager, path: Path, exchanges: bool
-    ) -> None:
+    async def test_a_cancelled_delivery_leaves_one_of_both_versions(self, manager: AssetsManager, path: Path) -> None:
         for version in ("0.0", "0.1"):
             await manager.fetch_asset(f"model:{version}")
 
