@@ -226,10 +226,9 @@ def fetch(
         "offline": offline,
         "as_json": as_json,
     }
-    if len(specs) > 1:
-        return partial(copies.fetch_many, specs, store, **options)
-    (only,) = specs
-    return partial(commands.fetch, only, store, to=to, link=link, discard_changes=discard_changes, **options)
+    if len(specs) == 1:
+        return partial(commands.fetch, specs[0], store, to=to, link=link, discard_changes=discard_changes, **options)
+    return partial(copies.fetch_many, specs, store, **options)
 
 
 cli.add_command(watch)
