@@ -302,6 +302,7 @@ class AssetsManager:
 
     fetch_asset = _blocking(_Async.fetch_asset)
     fetch_assets = _blocking(_Async.fetch_assets)
+    watch = _iterating(_Async.watch)
     verify_asset = _blocking(_Async.verify_asset)
     read = _blocking(_Async.read)
     list_files = _blocking(_Async.list_files)

@@ -23,6 +23,7 @@
     │   ├── VersionYanked          the version to point an alias at is yanked
     │   ├── VersionDiffers         the version to copy exists with different content
     │   ├── VersionClaimed         another push holds the number of the version to copy
+    │   ├── DestinationOccupied    what is at the path to put an asset at would be lost
     │   └── PushContended          lost the version number to concurrent pushes too many times
     ├── SourceError                the source can't be pushed or compared
     │   └── SourceChanged          the source changed in the meantime
@@ -37,6 +38,7 @@
     │   └── StoreCorrupt           invalid object in the store
     │       └── DocumentTooLarge   document that exceeds the size limit
     ├── CacheError                 the local assets directory can't be used
+    ├── DestinationError           an asset can't be put at a path
     ├── PublicationUncertain       uploaded, but possibly not listed in the index
     ├── BulkError                  a call for several assets failed for some of them
     │   ├── BulkUpdateError        `update_assets` failed for some assets
@@ -72,6 +74,8 @@ __all__ = [
     "CannotCompose",
     "CannotPresign",
     "Conflict",
+    "DestinationError",
+    "DestinationOccupied",
     "DocumentTooLarge",
     "IntegrityError",
     "InvalidAlias",
@@ -443,6 +447,39 @@ class VersionClaimed(Conflict):
             f"Cannot copy {name}:{version} to {where}: {cause}. "
             f"{advice} under the next free number with renumber=True (--renumber)."
         )
+
+
+class DestinationOccupied(Conflict):
+    """Raised when an asset can't be put at a path because a file or folder is there that would be lost.
+
+    Attributes:
+        path: the path.
+        delivered: the spec that aioassets put there before it was changed; `None` if it put nothing there.
+    """
+
+    def __init__(self, path: str, delivered: str | None) -> None:
+        self.path = path
+        self.delivered = delivered
+        if delivered is None:
+            why = "aioassets did not put what is there. Remove it, or use another path."
+        else:
+            why = (
+                f"it was changed since aioassets put {delivered} there. Save the changes and remove it, or discard "
+                "them with discard_changes=True (--discard-changes)."
+            )
+        super().__init__(f"Cannot put an asset at {path!r}: {why}")
+
+
+class DestinationError(AioAssetsError):
+    """Raised when an asset can't be put at a path, for example because the disk is full.
+
+    Attributes:
+        path: the path.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        self.path = path
+        super().__init__(f"Cannot put an asset at {path!r}: {detail}.")
 
 
 class SourceError(AioAssetsError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import EllipsisType
@@ -13,11 +14,13 @@ from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting, UsageError
 from aioassets.fetch.cache import Cache
 from aioassets.fetch.context import FetchContext
+from aioassets.fetch.delivery import DeliveryOptions
 from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.many import Spec, fetch_many
 from aioassets.fetch.pinning import fetch_locked, lock_specs, read_lock
 from aioassets.fetch.retrieval import Retrieval
 from aioassets.fetch.verify import Verification
+from aioassets.fetch.watch import INTERVAL, JITTER, WatchOptions
 from aioassets.model.aliases import AliasMove
 from aioassets.model.arguments import check_mapping
 from aioassets.model.description import VersionDescription
@@ -37,7 +40,7 @@ from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.read.listing import VersionFiles
 from aioassets.read.opening import OpeningFile
-from aioassets.runtime.callbacks import checked
+from aioassets.runtime.callbacks import checked, checked_handler
 from aioassets.runtime.retry import RetryPolicy
 from aioassets.runtime.tasks import T
 from aioassets.session import Session
@@ -444,6 +447,9 @@ class AssetsManager:
         self,
         spec: str | AssetSpec,
         *,
+        to: str | os.PathLike[str] | None = None,
+        link: bool = False,
+        discard_changes: bool = False,
         force_download: bool = False,
         verify: bool = False,
         offline: bool | None = None,
@@ -454,8 +460,17 @@ class AssetsManager:
         No network access is needed if the spec gives an exact version that is cached completely. Files that another
         cached version of the asset contains are copied from there and verified, instead of being downloaded.
 
+        With `to`, the file or folder is then put at that path, replacing only what aioassets put there before. The
+        path changes in one step, except for folders on file systems that can't exchange two paths, such as NFS. If the
+        same content is there already, nothing changes. A folder `.NAME.aioassets` beside it identifies it.
+
         Args:
             spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+            to: a path outside the cache at which to put a copy. Missing parent folders are created. The `path` of the
+                result is this path.
+            link: whether to put a symbolic link to the cached files there, instead of a copy. The cache may evict
+                these files as soon as the result isn't used any more.
+            discard_changes: whether to replace what aioassets put there even if it was changed since.
             force_download: whether to download all files, and replace cached ones that differ.
             verify: whether to hash cached files instead of relying on their sizes and modification times.
                 Damaged files are downloaded again.
@@ -473,10 +488,19 @@ class AssetsManager:
             StoreUnavailable: if the store can't be reached. The message lists the cached versions.
             CacheError: if the assets directory can't be used or is full.
             AccessDenied: if the store or the file system denied access.
+            DestinationOccupied: if something else is at the path `to`, or what aioassets put there was changed since.
+            DestinationError: if the path `to` can't be used, or its disk is full.
+            UsageError: if the path `to` is a mount point, or inside the assets directory or the store.
         """
         offline = self._session.settings.offline if offline is None else offline
-        retrieval = self._retrieval(spec, progress, offline=offline, force_download=force_download, verify=verify)
-        return await self._run(retrieval.run)
+
+        def retrieve(check: bool) -> Awaitable[FetchedAsset]:
+            return self._retrieval(
+                spec, progress, offline=offline, force_download=force_download and not check, verify=verify or check
+            ).run()
+
+        delivery = DeliveryOptions.of(to, link=link, discard_changes=discard_changes)
+        return await self._run(lambda: self._session.fetch(retrieve, delivery))
 
     async def fetch_assets(
         self,
@@ -511,6 +535,63 @@ class AssetsManager:
             ).run()
 
         return await self._run(lambda: fetch_many(specs, fetch))
+
+    async def watch(
+        self,
+        spec: str | AssetSpec,
+        *,
+        to: str | os.PathLike[str] | None = None,
+        link: bool = False,
+        discard_changes: bool = False,
+        interval: float = INTERVAL,
+        jitter: float = JITTER,
+        wait: bool = False,
+        on_error: Callable[[Exception], object] | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncGenerator[FetchedAsset, None]:
+        """Fetch a version, and yield it; do so again whenever the spec refers to another version.
+
+        The first version is yielded at once, and a later one at most an interval after it was published, plus the
+        time to fetch it. A version is yielded once it is complete in the cache. While nothing changes, the watch sends
+        one request per interval, which transfers no content. For an exact version, it sends none.
+
+        When a version is yielded, the previous one isn't evicted from the cache until the iterator is asked for the
+        next one, nor as long as its object exists. To stop the watch, close the iterator, cancel the task or close the
+        manager.
+
+        Once a version was yielded, no failure of the store or the disk ends the watch. Before that, only an unreachable
+        store doesn't. A version that can't be fetched is tried again after one interval, then two, up to 16.
+
+        Args:
+            spec: `name`, `name:1`, `name:1.2` or `name@alias`, optionally followed by `[sub/part]`.
+            to: a path outside the cache at which to put a copy of each version, as in `fetch_asset`.
+            link: whether to put a symbolic link there instead of a copy.
+            discard_changes: whether to replace what aioassets put there even if it was changed since.
+            interval: the number of seconds between two looks at the store.
+            jitter: the fraction of the interval, from 0 to 1, by which a pause may be shorter, so that many processes
+                don't look at the same time.
+            wait: whether to wait if the spec doesn't refer to any version yet. By default, that is an error.
+            on_error: a function that receives each error that the watch survives. It must not block. If it raises an
+                exception, the watch ends with that.
+            progress: a function that receives the events of all downloads.
+
+        Raises:
+            UsageError: if an argument is invalid.
+            InvalidSetting: if there is no bucket, or the manager is offline.
+            ManagerStateError: if the manager is closed.
+            AioAssetsError: as for `fetch_asset`, before the first version.
+        """
+        parsed = spec if isinstance(spec, AssetSpec) else AssetSpec.parse(spec)
+        options = WatchOptions(interval, jitter, wait, checked_handler(on_error))
+        delivery = DeliveryOptions.of(to, link=link, discard_changes=discard_changes)
+
+        def retrieve(check: bool) -> Awaitable[FetchedAsset]:
+            return self._retrieval(parsed, progress, offline=False, verify=check).run()
+
+        watch = self._session.watch(parsed, options, retrieve, delivery)
+        async with contextlib.aclosing(watch.versions()) as versions:
+            async for fetched in versions:
+                yield fetched
 
     async def verify_asset(
         self, spec: str | AssetSpec, *, cached: bool = False, progress: Progress | None = None

@@ -17,9 +17,13 @@ from aioassets.drivers import Location, make_driver
 from aioassets.drivers.protocol import Driver
 from aioassets.errors import InvalidSetting, UsageError
 from aioassets.fetch.cache import Cache
+from aioassets.fetch.delivery import Delivery, DeliveryOptions, Retrieve
+from aioassets.fetch.destination import Reserved
 from aioassets.fetch.directory import OWN_FOLDER
+from aioassets.fetch.fetched import FetchedAsset
 from aioassets.fetch.leftovers import CacheCleaning
 from aioassets.fetch.locks import Locks
+from aioassets.fetch.watch import Watch, WatchOptions
 from aioassets.model.keys import Layout
 from aioassets.model.leftovers import CleaningRules
 from aioassets.model.names import AssetSpec
@@ -106,6 +110,33 @@ class Session:
         if self._pushes is None:
             raise _no_bucket()
         return self._pushes
+
+    async def fetch(self, retrieve: Retrieve, options: DeliveryOptions | None) -> FetchedAsset:
+        """Fetch to the cache and, if there are options, deliver to a path outside the cache."""
+        if options is None:
+            return await retrieve(False)
+        return await Delivery(options, retrieve, self._identity, self._reserved, self.locks).run()
+
+    def watch(
+        self, spec: AssetSpec, options: WatchOptions, retrieve: Retrieve, delivery: DeliveryOptions | None
+    ) -> Watch:
+        """Return a watch of a spec. Raises `InvalidSetting` if there is no store, or it must not be used."""
+        if self.settings.offline:
+            raise InvalidSetting("watch needs the store. Turn offline mode off (AIOASSETS_OFFLINE, offline=False).")
+
+        async def fetch() -> FetchedAsset:
+            return await with_suggestions(self.store_if_any, lambda: self.fetch(retrieve, delivery))
+
+        return Watch(self.store, self.scheme, spec, options, fetch, self.lifecycle, self._retry)
+
+    def _identity(self) -> str:
+        return "" if self.store_if_any is None else self.store_if_any.identity
+
+    def _reserved(self) -> list[Reserved]:
+        """Return the assets directory, and the folder of a local store. Blocking."""
+        found = [Reserved(self.cache_folder, "the assets directory")]
+        local = None if self.store_if_any is None else self.store_if_any.driver.local_path("any")
+        return found if local is None else [*found, Reserved(Path(local).parent, "the store")]
 
     async def copied_from(self, spec: AssetSpec) -> SourceVersion:
         """Resolve a spec, and return the version as the source of a copy.

@@ -12,6 +12,10 @@ Run it with any ASGI server. The environment configures the store and all other 
 The model must exist: a misspelt setting ends the start with an error. `SERVICE_CREATE=1` publishes an empty file as
 its first version if there is none. Set it for the first start only.
 
+The application watches the model, and serves each new version as soon as it has fetched it, after at most
+`SERVICE_INTERVAL` seconds (30). Requests that are being answered keep the version that they began with. While the store
+can't be reached, the application serves the version that it has.
+
 Responses to `POST /versions`:
 
 - 201: the version is published. It stays listed and unchanged.
@@ -41,6 +45,7 @@ from typing import Annotated, Any, Final, TypedDict, cast
 import anyio
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
 from aioassets import (
@@ -61,17 +66,26 @@ MODEL: Final = os.environ.get("SERVICE_MODEL", "team/model")
 """Name of the asset."""
 CREATE: Final = os.environ.get("SERVICE_CREATE") == "1"
 """Whether to publish an empty first version if the asset doesn't exist."""
+INTERVAL: Final = float(os.environ.get("SERVICE_INTERVAL", "30"))
+"""Number of seconds between two looks for a new version."""
 RETRY_AFTER: Final = 5.0
 """Seconds until a client should retry, unless the store says how long to wait."""
 STATUSES: Final = {NotFound: 404, Conflict: 409, StoreUnavailable: 503, ManagerStateError: 503}
 """Status codes by error class. Any other error is a 500."""
 
 
+class Served:
+    """The version to serve."""
+
+    def __init__(self, model: FetchedAsset) -> None:
+        self.model = model
+
+
 class State(TypedDict):
     """State that lives as long as the application."""
 
     manager: AssetsManager
-    model: FetchedAsset
+    served: Served
     uploads: set[asyncio.Task[Any]]
 
 
@@ -80,9 +94,19 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
     """Open one manager for all requests, fetch the model before the first, and wait for the last upload."""
     uploads: set[asyncio.Task[Any]] = set()
     async with AssetsManager() as manager:
-        yield State(manager=manager, model=await fetch_model(manager), uploads=uploads)
-        if uploads:
-            await asyncio.wait(uploads)
+        served = Served(await fetch_model(manager))
+        following = asyncio.create_task(follow(manager, served))
+        try:
+            yield State(manager=manager, served=served, uploads=uploads)
+        finally:
+            following.cancel()
+            await asyncio.wait([following, *uploads])
+
+
+async def follow(manager: AssetsManager, served: Served) -> None:
+    """Serve each new version. A real service would load it in a thread, before it replaces the former one."""
+    async for fetched in manager.watch(MODEL, interval=INTERVAL):
+        served.model = fetched
 
 
 async def fetch_model(manager: AssetsManager) -> FetchedAsset:
@@ -107,8 +131,8 @@ async def the_manager(request: Request) -> AssetsManager:
 
 
 async def the_model(request: Request) -> FetchedAsset:
-    """Return the model."""
-    return cast("FetchedAsset", request.state.model)
+    """Return the version to serve. As long as its object exists, it isn't evicted from the cache."""
+    return cast("Served", request.state.served).model
 
 
 async def is_upload(request: Request) -> None:
@@ -142,8 +166,9 @@ async def push_version(request: Request, manager: Manager) -> dict[str, str]:
 
 @app.get("/model")
 async def serve_model(model: Model) -> FileResponse:
-    """Return the version that was the latest at start-up."""
-    return FileResponse(model.path, headers={"X-Model-Version": model.version})
+    """Return the latest version that was fetched, and keep it in the cache until the response is sent."""
+    keep = BackgroundTask(lambda model: None, model)
+    return FileResponse(model.path, headers={"X-Model-Version": model.version}, background=keep)
 
 
 @app.exception_handler(ClientDisconnect)

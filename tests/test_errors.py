@@ -29,6 +29,8 @@ CONSTRUCTED: Final[Mapping[type[AioAssetsError], Callable[[], AioAssetsError]]] 
     errors.AliasMoved: lambda: errors.AliasMoved("m", "prod", None, "0.0"),
     errors.AliasNotFound: lambda: errors.AliasNotFound("m", "prod", "s3://b", ("test",)),
     errors.CacheError: lambda: errors.CacheError("/assets", "it is a file"),
+    errors.DestinationError: lambda: errors.DestinationError("/models", "it is full"),
+    errors.DestinationOccupied: lambda: errors.DestinationOccupied("/models", "name:1.0"),
     errors.DocumentTooLarge: lambda: errors.DocumentTooLarge("s3://b/k", None, 1000),
     errors.IntegrityError: lambda: errors.IntegrityError("m:0.0", "1 byte", "2 bytes"),
     errors.InvalidAlias: lambda: errors.InvalidAlias("1", "it is a number"),

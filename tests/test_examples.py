@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tools.inspection import store_folder
 
+from aioassets import blocking
+
 PROJECT = Path(__file__).parent.parent
 EXAMPLES = PROJECT / "examples"
 QUICKSTART = str(EXAMPLES / "quickstart.py")
@@ -87,3 +89,20 @@ def test_the_example_of_reading_in_place_runs(tmp_path: Path) -> None:
 
 def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"quickstart.py", "bulk_upload.py", "service.py"}
+
+
+def test_the_example_of_watching_prints_each_version(tmp_path: Path) -> None:
+    script = re.findall(
+        r"^```python\n(.*?)^```", (PROJECT / "docs" / "watching.md").read_text(), re.MULTILINE | re.DOTALL
+    )[0]
+    (tmp_path / "model").write_text("data")
+    with blocking.AssetsManager(tmp_path / "store", assets_dir=tmp_path / "cache") as manager:
+        manager.create_asset(tmp_path / "model", "team/model")
+        manager.set_alias("team/model", "prod", "0.0")
+    ended = script.replace("            print(", "            return print(")
+
+    done = run(tmp_path, "-c", ended)
+
+    assert ended != script
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"now serving 0\.0 from .*/team/model/0\.0\n", done.stdout)

@@ -28,8 +28,10 @@ from aioassets import (
     AssetNotFound,
     AssetsManager,
     Driver,
+    FetchedAsset,
     LocalDriver,
     ManagerStateError,
+    MemoryDriver,
     PublicationUncertain,
     StoreUnavailable,
     VersionNotFound,
@@ -385,7 +387,7 @@ async def test_an_interrupted_upload_publishes_nothing(
 async def test_it_serves_the_latest_version_at_its_start(
     start: Callable[..., Any], http: aiohttp.ClientSession
 ) -> None:
-    """On its first start, the service creates an empty version."""
+    """On its first start, the service creates an empty version. It looks for others every 30 seconds."""
 
     async def served() -> tuple[str, bytes]:
         async with http.get(f"{service.url}/model") as answer:
@@ -399,6 +401,90 @@ async def test_it_serves_the_latest_version_at_its_start(
     await service.ended()
     service = await start()
     assert await served() == ("0.1", body(1))
+
+
+@dataclass
+class Download:
+    """A request for the model, sent to the application without a server, whose client takes its time.
+
+    Attributes:
+        began: set when the response has begun.
+        go_on: set to take the rest of it.
+        status: the status of the response.
+        version: the version that it is said to have.
+        content: the bytes received.
+    """
+
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    status: int = 0
+    version: str = ""
+    content: bytes = b""
+
+    async def run(self, app: Any, state: dict[str, Any]) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/model", "headers": [], "query_string": b"", "state": state}
+        await app(scope | {"raw_path": b"/model", "root_path": ""}, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        await asyncio.Event().wait()  # the client stays connected
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.version = dict(message["headers"])[b"x-model-version"].decode()
+            self.began.set()
+            await self.go_on.wait()
+        else:
+            self.content += message.get("body", b"")
+
+
+async def test_it_reloads_fifty_times_under_two_hundred_requests(
+    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request gets one complete version, although others are published while it is answered."""
+    reloads, waves = 50, 5
+    memory = MemoryDriver()
+    monkeypatch.setattr(example, "AssetsManager", lambda: AssetsManager(driver=memory, assets_dir=tmp_path / "cache"))
+    monkeypatch.setattr(example, "INTERVAL", 0.001)
+    downloads: list[Download] = []
+    source = tmp_path / "source"
+
+    class Observed:
+        def __init__(self, model: FetchedAsset) -> None:
+            self.model = model
+
+        def __setattr__(self, name: str, value: FetchedAsset) -> None:
+            super().__setattr__(name, value)
+            reloaded.put_nowait(value.version)
+
+    reloaded: asyncio.Queue[str] = asyncio.Queue()
+    monkeypatch.setattr(example, "Served", Observed)
+
+    async with AssetsManager(driver=memory, assets_dir=tmp_path / "cache") as publisher:
+        source.write_bytes(body(0))
+        await publisher.create_asset(source, MODEL)
+        async with example.lifespan(example.app) as state, asyncio.TaskGroup() as tasks:
+            for number in range(1, reloads + 1):
+                if number % (reloads // waves) == 1:
+                    for each in downloads:
+                        each.go_on.set()
+                    wave = [Download() for _ in range(CLIENTS)]
+                    for each in wave:
+                        tasks.create_task(each.run(example.app, state))
+                    downloads += wave
+                    await asyncio.gather(*(each.began.wait() for each in wave))
+                source.write_bytes(body(number))
+                await publisher.update_asset(source, MODEL)
+                while await reloaded.get() != f"0.{number}":
+                    pass
+            for each in downloads:
+                each.go_on.set()
+    assert len(downloads) == waves * CLIENTS
+    assert {each.status for each in downloads} == {200}
+    assert len({each.version for each in downloads}) == waves
+    expected = {f"0.{number}": body(number) for number in range(reloads + 1)}
+    assert [each for each in downloads if each.content != expected[each.version]] == []
 
 
 async def test_a_misspelt_setting_publishes_nothing(example: ModuleType, tmp_path: Path) -> None:

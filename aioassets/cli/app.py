@@ -24,6 +24,7 @@ from aioassets.cli.escaping import escaped
 from aioassets.cli.options import (
     ASSETS_DIR,
     DRY_RUN,
+    FILES,
     JSON,
     PATH,
     PUSH,
@@ -43,6 +44,7 @@ from aioassets.cli.options import (
 from aioassets.cli.read_commands import cat, ls
 from aioassets.cli.retention_commands import prune
 from aioassets.cli.view_commands import diff, log, show, url
+from aioassets.cli.watch_commands import watch
 from aioassets.cli.withdrawal_commands import delete, unyank, yank
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ Exit codes:
     1  failure, or confirmation declined
     2  usage error
     3  asset, version, alias or path not found
-    4  conflict: the asset or version already exists, or an alias prevents the change
+    4  conflict: the asset or version already exists, an alias prevents the change, or something
+     else is at the path of --to
     5  integrity error: content differs from what was pushed
     6  permission denied, or no valid credentials
     7  store unreachable or unsuitable
@@ -188,22 +191,48 @@ def versions(name: str, as_json: bool, store: StoreOptions) -> Work:
 
 @cli.command()
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@click.option("--to", metavar="PATH", shell_complete=FILES, help="Put a copy of the file or directory at PATH.")
+@click.option("--link/--copy", "link", help="Put a symbolic link to the cache at PATH, or a copy (default).")
+@click.option("--discard-changes", is_flag=True, help="Replace what was put at PATH even if it was changed since.")
 @click.option("--force-download", is_flag=True, help="Download again, and replace cached files that differ.")
 @click.option("--verify", is_flag=True, help="Verify the digests of cached files, and download damaged files again.")
 @click.option("--offline", is_flag=True, default=None, help="Use only the cache. [AIOASSETS_OFFLINE]")
 @JSON
 @grouped(StoreOptions, "store", *STORE, ASSETS_DIR)
 def fetch(
-    specs: tuple[str, ...], force_download: bool, verify: bool, offline: bool | None, as_json: bool, store: StoreOptions
+    specs: tuple[str, ...],
+    to: str | None,
+    link: bool,
+    discard_changes: bool,
+    force_download: bool,
+    verify: bool,
+    offline: bool | None,
+    as_json: bool,
+    store: StoreOptions,
 ) -> Work:
     """Download assets to the local cache, and print their paths.
 
     SPEC is NAME, NAME:1, NAME:1.2 or NAME@ALIAS, optionally followed by a part, as in 'NAME:1[weights/w.bin]'.
     Several assets are downloaded concurrently; if one fails, the others are still downloaded. On a terminal,
-    control characters in the paths are escaped.
+    control characters in the paths are escaped. --to puts one asset at a path of your choice. It replaces only what
+    aioassets put there before.
     """
-    fetching = partial(commands.fetch, specs[0]) if len(specs) == 1 else partial(copies.fetch_many, specs)
-    return partial(fetching, store, force_download=force_download, verify=verify, offline=offline, as_json=as_json)
+    if to is None and (link or discard_changes):
+        _usage_error("--link and --discard-changes need a path: add --to PATH.")
+    if to is not None and len(specs) > 1:
+        _usage_error("--to takes one asset: fetch each asset with a command of its own.")
+    options: dict[str, Any] = {
+        "force_download": force_download,
+        "verify": verify,
+        "offline": offline,
+        "as_json": as_json,
+    }
+    if len(specs) == 1:
+        return partial(commands.fetch, specs[0], store, to=to, link=link, discard_changes=discard_changes, **options)
+    return partial(copies.fetch_many, specs, store, **options)
+
+
+cli.add_command(watch)
 
 
 @cli.command(short_help="Check a version against its manifest.")

@@ -97,12 +97,28 @@ async def versions(spec: AssetSpec, store: StoreOptions, *, as_json: bool) -> No
 
 
 async def fetch(
-    spec: str, store: StoreOptions, *, force_download: bool, verify: bool, offline: bool | None, as_json: bool
+    spec: str,
+    store: StoreOptions,
+    *,
+    to: str | None,
+    link: bool,
+    discard_changes: bool,
+    force_download: bool,
+    verify: bool,
+    offline: bool | None,
+    as_json: bool,
 ) -> None:
-    """Download an asset to the local cache, and print its path."""
+    """Download an asset to the local cache, put it at a path if one is given, and print its path."""
     async with store.manager() as manager, progress_display(f"Resolving {spec}", "Downloading") as tally:
         fetched = await manager.fetch_asset(
-            spec, force_download=force_download, verify=verify, offline=offline, progress=tally.receive
+            spec,
+            to=to,
+            link=link,
+            discard_changes=discard_changes,
+            force_download=force_download,
+            verify=verify,
+            offline=offline,
+            progress=tally.receive,
         )
     report_fetched(fetched)
     if as_json:

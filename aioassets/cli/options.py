@@ -130,6 +130,16 @@ class PushOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchActions:
+    """Options that say what to do with each version. `None` means to do nothing."""
+
+    command: str | None
+    to: str | None
+    link: bool
+    discard_changes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CopyTarget:
     """Options for the target of a copy. `None` means the same as in the source."""
 

@@ -102,6 +102,11 @@ def echo_json(document: Mapping[str, Any], *, is_listing: bool = False) -> None:
     _write(json.dumps(document, indent=2) + "\n", is_listing=is_listing)
 
 
+def echo_json_line(document: Mapping[str, Any]) -> None:
+    """Print a JSON document to standard output, in ASCII and on one line, and flush it."""
+    _write(json.dumps(document) + "\n", is_listing=True)
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a standard stream is a terminal. `None` means that it was closed when the process started."""
     return stream is not None and stream.isatty()

@@ -186,26 +186,38 @@ class CacheEntry:
 
         On a file system without locks, it is never held.
         """
-        path = self.lock_file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                if not _lock(descriptor) or _is_file_at(descriptor, path):
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)  # the previous holder removed the file after it was opened above
+        return take_lock(self.lock_file)
 
     def unlock(self, descriptor: int) -> None:
         """Release the lock and remove the lock file."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.lock_file)
-        os.close(descriptor)
+        release_lock(self.lock_file, descriptor)
+
+
+def take_lock(path: Path) -> int | None:
+    """Try to lock a file. Return its descriptor, or `None` if the lock is already held.
+
+    On a file system without locks, it is never held.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            if not _lock(descriptor) or _is_file_at(descriptor, path):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the previous holder removed the file after it was opened above
+
+
+def release_lock(path: Path, descriptor: int) -> None:
+    """Release the lock on a file, and remove the file."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    os.close(descriptor)
 
 
 def new_suffix(kind: str) -> str:

@@ -26,6 +26,7 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[anyio.Event] = set()
         self._closed = False
+        self._pauses: set[anyio.CancelScope] = set()
 
     @property
     def calls_under_way(self) -> int:
@@ -63,10 +64,26 @@ class Lifecycle:
             for item in batch:
                 yield item
 
+    async def pause(self, sleep: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        """Wait between calls.
+
+        Raises:
+            ManagerStateError: if the manager is closed in the meantime. The pause then ends early.
+        """
+        with anyio.CancelScope() as scope:
+            self._pauses.add(scope)
+            try:
+                await sleep(seconds)
+            finally:
+                self._pauses.remove(scope)
+        self.check()
+
     async def close(self) -> None:
-        """Reject further calls, and wait for those in progress."""
+        """Reject further calls, end all pauses, and wait for the calls in progress."""
         self._closed = True
         if self._loop is _running_loop():  # calls on another loop may never end
+            for pause in tuple(self._pauses):
+                pause.cancel()
             for ended in tuple(self._under_way):
                 await ended.wait()
 

@@ -43,7 +43,20 @@ def completed(*words: str) -> list[str]:
 def test_commands_are_completed() -> None:
     pushing, looking = ["new", "update"], ["show", "log", "diff"]
     withdrawing, copying = ["yank", "unyank", "delete", "prune"], ["copy", "lock", "sync"]
-    before = [*pushing, "list", "versions", "fetch", "verify", *looking, "url", "ls", "cat", *withdrawing, "clean"]
+    before = [
+        *pushing,
+        "list",
+        "versions",
+        "fetch",
+        "watch",
+        "verify",
+        *looking,
+        "url",
+        "ls",
+        "cat",
+        *withdrawing,
+        "clean",
+    ]
     assert completed("") == [*before, *copying, "alias", "cache"]
     assert completed("u") == ["update", "url", "unyank"]
     assert completed("alias", "r") == ["remove", "rollback"]

@@ -28,6 +28,7 @@ PARSING = {
     "aioassets.cli.read_commands",
     "aioassets.cli.retention_commands",
     "aioassets.cli.view_commands",
+    "aioassets.cli.watch_commands",
     "aioassets.cli.withdrawal_commands",
 }
 """Modules of the package that parsing a command line imports."""

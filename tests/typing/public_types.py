@@ -128,6 +128,13 @@ async def reading(manager: AssetsManager) -> None:
     assert_type(found.size, int | None)
 
 
+async def following(manager: AssetsManager, path: Path) -> None:
+    assert_type(await manager.fetch_asset("team/model", to=path, link=True), FetchedAsset)
+    async for fetched in manager.watch("team/model@prod", interval=5, on_error=print, to=path):
+        assert_type(fetched, FetchedAsset)
+    await manager.watch("team/model").aclose()
+
+
 async def listing(manager: AssetsManager) -> None:
     assert_type(await manager.list_versions("team/model"), list[str])
     assert_type(manager.list_assets("team/"), AsyncIterator[AssetVersions])
