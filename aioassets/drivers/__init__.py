@@ -34,10 +34,12 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.spelling import SCHEME, check_location, is_like_a_path, renamed, which
+from aioassets.drivers.spooling import NoStreams
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -85,6 +87,7 @@ __all__ = [
     "NoLocalFiles",
     "NoObjectVersions",
     "NoOpenUploads",
+    "NoStreams",
     "NotSameStore",
     "ObjectInfo",
     "ObjectNotFound",
@@ -98,6 +101,7 @@ __all__ = [
     "StoreCorrupt",
     "StoreError",
     "StoreUnavailable",
+    "Stream",
     "StreamedDocument",
     "Uploaded",
     "in_thread",

@@ -20,6 +20,7 @@ from aioassets.testing.documents import DocumentConformance
 from aioassets.testing.listings import ListingConformance
 from aioassets.testing.ranges import RangeConformance
 from aioassets.testing.sources import BytesSource
+from aioassets.testing.streams import StreamConformance
 from aioassets.testing.uploads import UploadConformance
 
 __all__ = ["BytesSource", "DriverConformance"]
@@ -28,6 +29,7 @@ __all__ = ["BytesSource", "DriverConformance"]
 class DriverConformance(
     DocumentConformance,
     UploadConformance,
+    StreamConformance,
     RangeConformance,
     ListingConformance,
     CopyConformance,

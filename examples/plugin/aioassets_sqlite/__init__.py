@@ -33,6 +33,7 @@ from aioassets.drivers import (
     NoLocalFiles,
     NoObjectVersions,
     NoOpenUploads,
+    NoStreams,
     NotSameStore,
     ObjectInfo,
     ObjectNotFound,
@@ -56,7 +57,7 @@ TABLE: Final = """CREATE TABLE IF NOT EXISTS objects
 COLUMNS: Final = "key, size, revision, modified, sha256"
 
 
-class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
+class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition, NoStreams):
     """A database with one row for each object. SQLite allows up to 1 GB in a row.
 
     Args:
