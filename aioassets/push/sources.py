@@ -225,6 +225,21 @@ class LocalFile:
         """Return `None`, because stores can't copy a local file."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedFile(LocalFile):
+    """A local file that is pushed under another path.
+
+    Attributes:
+        location: its local path.
+    """
+
+    location: str
+
+    @property
+    def source(self) -> str:
+        return self.location
+
+
 class LocalFiles(Table[LocalFile]):
     """Scanned local files, stored in columns. A row takes 41 bytes plus its path.
 
