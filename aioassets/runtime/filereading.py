@@ -78,7 +78,7 @@ def position_of(file: Any) -> int | None:
     """Return the position of a file object, or `None` if it can't be moved. Blocking."""
     try:
         return int(file.tell()) if file.seekable() else None
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, ValueError):  # for example, it was closed
         return None
 
 
