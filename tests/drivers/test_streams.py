@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aioassets import Budget, Dispatcher, MemoryDriver, StoreError
-from aioassets.drivers.protocol import Stream
+from aioassets import Budget, Dispatcher, MemoryDriver, StoreError, StoreUnavailable
+from aioassets.drivers.parts import UploadDropped
+from aioassets.drivers.protocol import Expect, Revision, Stream
 from aioassets.drivers.spooling import NoStreams
-from aioassets.drivers.streams import HEAD, PartStream, send_as_read
+from aioassets.drivers.streams import HEAD, PartStream, send_as_read, upload_stream_by
 from aioassets.testing.requests import read_all
-from aioassets.testing.sources import BrokenSource, BytesStream
+from aioassets.testing.sources import BrokenSource, BytesSource, BytesStream
 
 pytestmark = pytest.mark.once
 
@@ -125,6 +127,27 @@ async def test_short_streams_do_not_wait_for_memory() -> None:
     await memory.acquire(PART, urgent=False)
     async with PartStream(Endless(HEAD - 1), memory, PART) as parts:
         assert parts.has_ended
+
+
+@pytest.mark.parametrize("completed", [False, True])
+async def test_a_dropped_upload_can_not_be_restarted(completed: bool) -> None:
+    """Unless it was completed, and the response was lost."""
+    driver, data = MemoryDriver(dispatcher=Dispatcher()), bytes(2 * PART)
+
+    async def send() -> Revision:
+        while not parts.has_ended:
+            await parts.advance()
+        if completed:
+            await driver.upload("key", BytesSource(data))
+        raise UploadDropped
+
+    async with PartStream(BytesStream(data), Budget(nbytes=MIB), PART) as parts:
+        upload = partial(upload_stream_by, send, driver, "key", parts, Expect.ABSENT, None)
+        if completed:
+            assert (await upload()).revision == (await driver.stat("key")).revision
+            return
+        with pytest.raises(StoreUnavailable, match="it dropped the upload of a stream, which can't be read again"):
+            await upload()
 
 
 class Spooling(NoStreams, MemoryDriver):
