@@ -120,8 +120,9 @@ def content_file(path: str, source: str, value: Any) -> SourceFile:
         return _of_file(path, source, value)
     if not isinstance(value, type) and hasattr(value, "__aiter__"):
         return StreamFile.of(path, source, value, read_iterable)
+    buffer: Any = value
     try:
-        return _bytes_file(path, source, memoryview(value))  # for example, a NumPy array
+        return _bytes_file(path, source, memoryview(buffer))  # for example, a NumPy array
     except TypeError:
         raise UsageError(f"Cannot push a value of type {type(value).__name__} as {source!r}: {ACCEPTED}.") from None
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import anyio
 
-from aioassets.runtime.batches import SMALL, in_batch
-from aioassets.runtime.threads import in_thread
+from aioassets.runtime.threads import in_waiting_thread
 
 
 class Moved(Exception):
@@ -50,7 +49,7 @@ class FileReader:
         """
         while True:
             await self._wait()
-            count = await (in_batch if len(buffer) <= SMALL else in_thread)(self._step, buffer, update)
+            count = await in_waiting_thread(self._step, buffer, update)
             if count is not None:
                 return count
             if self._waits_on is None:

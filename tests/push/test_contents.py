@@ -45,7 +45,13 @@ def manager(memory: MemoryDriver, make_manager: ManagerFactory) -> AssetsManager
 
 async def chunks(*pieces: Any) -> AsyncIterator[Any]:
     for piece in pieces:
+        if piece is Broken:
+            raise Broken
         yield piece
+
+
+class Broken(Exception):
+    pass
 
 
 class Repeatable:
@@ -150,7 +156,7 @@ async def test_patterns_apply_to_the_paths_of_a_mapping(manager: AssetsManager, 
 async def test_results_and_events_of_a_stream_tell_its_size(manager: AssetsManager) -> None:
     """Before the push, it is unknown."""
     events: list[Event] = []
-    source = {"stream": chunks(b"12345"), "bytes": b"123"}
+    source: dict[str, Any] = {"stream": chunks(b"12345"), "bytes": b"123"}
     plan = await manager.plan_create(source, "name")
     assert (plan.files, plan.size, plan.uploaded, plan.streams) == (2, 3, 3, 1)
     assert (await manager.create_asset(source, "name", dry_run=True)).streams == 1
@@ -211,7 +217,7 @@ async def test_a_stream_is_pushed_once(manager: AssetsManager) -> None:
     """A file object that was moved since is another stream. An iterable returns a new iterator each time."""
     iterator, file, unmovable, repeatable = chunks(b"1"), io.BytesIO(b"-2"), OnlyRead(b"3"), Repeatable()
     file.seek(1)
-    source = {"i": iterator, "f": file, "u": unmovable, "r": repeatable, "q": repeatable}
+    source: dict[str, Any] = {"i": iterator, "f": file, "u": unmovable, "r": repeatable, "q": repeatable}
     before = await push(manager, source)
     for key in ("i", "u"):
         with pytest.raises(SourceError, match=f"'{key}': it was used already"):
@@ -287,10 +293,6 @@ async def test_a_buffer_that_changes_during_the_push_does_no_harm(manager: Asset
     }
 
 
-class Broken(Exception):
-    pass
-
-
 @contextlib.asynccontextmanager
 async def closing() -> AsyncIterator[tuple[AsyncIterator[bytes], anyio.Event, list[str]]]:
     """Yield an iterator that waits after its first chunk, the event of this, and what happens to it."""
@@ -330,7 +332,8 @@ async def test_a_cancelled_push_stops_waiting_for_its_stream_at_once(
     manager = make_manager(memory, cleanup_timeout=100_000.0)
     async with closing() as (iterator, waits, happened):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(manager.create_asset, {"key": iterator, "other": b"2"}, "name")
+            source: dict[str, Any] = {"key": iterator, "other": b"2"}
+            tasks.start_soon(manager.create_asset, source, "name")
             await waits.wait()
             tasks.cancel_scope.cancel()
         assert happened == ["closed"]
@@ -343,8 +346,8 @@ async def test_a_failure_of_one_file_stops_waiting_for_the_others(manager: Asset
 
         async def fails() -> AsyncIterator[bytes]:
             await waits.wait()
-            raise Broken
-            yield b""
+            async for chunk in chunks(b"1", Broken):
+                yield chunk
 
         with pytest.raises(Broken):
             await manager.create_asset({"key": iterator, "other": fails()}, "name")
