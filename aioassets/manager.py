@@ -202,8 +202,8 @@ class AssetsManager:
             asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`). It may also be the content of
                 a file: a bytes-like object, an async iterable of bytes, or a binary file object, which is read from
                 its current position. A mapping of paths to any of these is a directory; a directory in it is pushed
-                below its path. Iterators and file objects are uploaded while they are read, and can be pushed only
-                once. Mutable buffers are copied first.
+                below its path. Iterators and file objects are uploaded while they are read. They can be pushed only
+                once, and such a push can't be resumed. Mutable buffers are copied first.
             name: the new asset's name.
             message: text for the manifest, of at most 10,000 characters.
             labels: key-value pairs for the manifest, of at most 10,000 characters in total.

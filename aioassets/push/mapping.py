@@ -19,9 +19,7 @@ from aioassets.runtime.tasks import for_each
 from aioassets.runtime.threads import THREADS, check_cancelled, in_thread
 
 VALUE: Final = "asset_path"
-"""The name of a source that is a single value, for messages."""
-MAPPING: Final = "asset_path"
-"""The name of a source that is a mapping, for messages."""
+"""The name of a source that is a value, for messages."""
 
 Locate = Callable[[str], Awaitable[Tree]]
 """A function that scans a path or URL."""
@@ -111,7 +109,7 @@ def _tree(entries: Sequence[tuple[str, object]], trees: Mapping[str, Tree], want
     files.sort(key=lambda file: file.path)
     paths = [file.path for file in files]
     _check_conflicts(paths, folders, files)
-    return _with_streams(tree_of_directory(MAPPING, files, paths, folders))
+    return _with_streams(tree_of_directory(VALUE, files, paths, folders))
 
 
 def _folders(key: str, tree: Tree, wanted: Filter) -> list[str]:
@@ -136,7 +134,7 @@ def _check_conflicts(paths: Sequence[str], folders: Sequence[str], files: Sequen
     try:
         check_paths(paths, sorted(folders))
     except ValueError as error:
-        raise SourceError(MAPPING, str(error)) from None
+        raise SourceError(VALUE, str(error)) from None
     seen: set[int] = set()
     for file in files:
         if isinstance(file, StreamFile) and not is_repeatable(file.value):

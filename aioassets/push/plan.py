@@ -40,7 +40,7 @@ class PushRequest:
         UsageError: if the message, a label or a pattern isn't valid text, or the base isn't the spec of a version.
     """
 
-    source: AssetSource
+    source: AssetSource = field(repr=False)
     name: str
     operation: str | None = None
     bump: Bump = field(default_factory=Bump)

@@ -130,8 +130,8 @@ class HashedStream:
     async def aclose(self) -> None:
         """End the use of the stream. An async generator is closed, a file object isn't."""
         with cleanup_scope():
-            await self._reader.aclose()
             await in_thread(uses.end, self._file.value)
+            await self._reader.aclose()
 
 
 class IteratorReader:
