@@ -148,7 +148,7 @@ class Uploader:
                 if error is not watched.error:
                     self.effects.note_error(error)
                 raise
-        self._note_upload(upload, uploaded)
+            self._note_upload(upload, uploaded)
         self.ledger.uploaded += file.size
         self.ledger.note_stored(upload.number, stream.digests, uploaded.revision)
         self.report(FileTransferred(self.name, file.path, file.size))
