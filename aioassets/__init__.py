@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aioassets.model.versioning import *
     from aioassets.model.withdrawals import *
     from aioassets.progress import *
+    from aioassets.push.accepted import *
     from aioassets.push.copy import *
     from aioassets.push.plan import *
     from aioassets.read.file import *
@@ -68,6 +69,7 @@ _MODULES = (
     "aioassets.model.retention",
     "aioassets.model.versioning",
     "aioassets.model.withdrawals",
+    "aioassets.push.accepted",
     "aioassets.push.copy",
     "aioassets.push.plan",
     "aioassets.read.file",

@@ -327,9 +327,11 @@ class SourceNotFound(NotFound):
         path: the path or URL as given.
     """
 
-    def __init__(self, path: str, *, doing: str = "push") -> None:
+    def __init__(self, path: str, *, doing: str = "push", key: str | None = None) -> None:
         self.path = path
-        super().__init__(f"Cannot {doing} {path!r}: no such file or directory.")
+        what = repr(path) if key is None else f"{path!r} as {key!r}"
+        advice = "" if key is None else " To push text, encode it."
+        super().__init__(f"Cannot {doing} {what}: no such file or directory.{advice}")
 
 
 class Conflict(AioAssetsError):
@@ -709,9 +711,8 @@ class PushContended(Conflict):
 
     def __init__(self, name: str, attempts: int) -> None:
         self.name = name
-        super().__init__(
-            f"Cannot push {name!r}: lost the version number to concurrent pushes {attempts} times. Push again."
-        )
+        times = "once, and streams can't be read again" if attempts == 1 else f"{attempts} times"
+        super().__init__(f"Cannot push {name!r}: lost the version number to concurrent pushes {times}. Push again.")
 
 
 class VersionContended(Conflict):

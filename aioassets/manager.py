@@ -36,6 +36,7 @@ from aioassets.model.retention import PrunePlan, PruneResult, RetentionRules
 from aioassets.model.versioning import Bump, VersioningScheme
 from aioassets.model.withdrawals import DeletionPlan, DeletionResult
 from aioassets.progress import Progress
+from aioassets.push.accepted import AssetSource
 from aioassets.push.copy import CopyOptions, CopyResult
 from aioassets.push.plan import PushPlan, PushRequest, PushResult
 from aioassets.read.listing import VersionFiles
@@ -190,7 +191,7 @@ class AssetsManager:
 
     async def create_asset(
         self,
-        asset_path: str | os.PathLike[str],
+        asset_path: AssetSource,
         name: str,
         *,
         message: str | None = None,
@@ -205,7 +206,11 @@ class AssetsManager:
         """Push the first version of a new asset.
 
         Args:
-            asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
+            asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`). It may also be the content of
+                a file: a bytes-like object, an async iterable of bytes, or a binary file object, which is read from
+                its current position. A mapping of paths to any of these is a directory; a directory in it is pushed
+                below its path. Iterators and file objects are uploaded while they are read. They can be pushed only
+                once, and such a push can't be resumed. Mutable buffers are copied first.
             name: the new asset's name.
             message: text for the manifest, of at most 10,000 characters.
             labels: key-value pairs for the manifest, of at most 10,000 characters in total.
@@ -221,8 +226,8 @@ class AssetsManager:
             AssetExists: if the asset exists, or another process is creating it.
             NotFound: if the base doesn't exist, or was deleted.
             InvalidName: if the name is invalid.
-            UsageError: if the message isn't a string, the labels don't map non-empty strings to strings, or the base
-                isn't the spec of a version.
+            UsageError: if the source has a type that can't be pushed, the message isn't a string, the labels don't map
+                non-empty strings to strings, or the base isn't the spec of a version.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
@@ -244,7 +249,7 @@ class AssetsManager:
 
     async def update_asset(
         self,
-        asset_path: str | os.PathLike[str],
+        asset_path: AssetSource,
         name: str,
         bump_major: bool = False,
         major: int | str | None = None,
@@ -262,7 +267,8 @@ class AssetsManager:
         """Push the next version of an asset, such as `1.3` after `1.2`.
 
         Args:
-            asset_path: a file, a directory, or the URL of an object or prefix (`s3://…`).
+            asset_path: a file, a directory, the URL of an object or prefix (`s3://…`), or contents, as in
+                `create_asset`.
             name: the asset's name.
             bump_major: whether to start the next major version instead, such as `2.0` after `1.2`.
             major: the major version to continue; `None` to continue that of the latest version.
@@ -273,8 +279,9 @@ class AssetsManager:
             allow_empty: whether to publish a version even if it has no files.
             if_changed: whether to publish nothing if the version that the push would follow has the same content.
                 The result then has `unchanged` set and names that version. A file whose digest is unknown counts
-                as changed, such as an object of another store that reports no SHA-256. The comparison holds
-                for the version in the result: another push may publish a later one in the meantime.
+                as changed, such as an async iterator, a file object, or an object of another store that reports no
+                SHA-256. The comparison holds for the version in the result: another push may publish a later one in the
+                meantime.
             base: a version of any asset of this store, such as `team/base-model:1.2`. Files of the source that it has,
                 too, under any path, are copied by the store instead of uploaded. By default, it is the version that
                 the push follows. `None` uploads all files.
@@ -285,8 +292,9 @@ class AssetsManager:
             AssetNotFound: if the asset doesn't exist.
             VersionNotFound: if the asset doesn't have this major version.
             NotFound: if a base that was named doesn't exist, or was deleted.
-            UsageError: if both `bump_major` and `major` are given, if the message isn't a string, if the labels
-                don't map non-empty strings to strings, or if the base isn't the spec of a version.
+            UsageError: if both `bump_major` and `major` are given, if the source has a type that can't be pushed, if
+                the message isn't a string, if the labels don't map non-empty strings to strings, or if the base isn't
+                the spec of a version.
             SourceNotFound: if `asset_path` doesn't exist.
             SourceError: if there are no files to push, if they changed during the push, or if they can't be pushed.
             PublicationUncertain: if the version was uploaded, but may not have been published.
@@ -310,7 +318,7 @@ class AssetsManager:
 
     async def update_assets(
         self,
-        assets: Mapping[str, str | os.PathLike[str]],
+        assets: Mapping[str, AssetSource],
         *,
         create_missing: bool = False,
         bump_major: bool = False,
@@ -326,7 +334,7 @@ class AssetsManager:
         """Push many assets concurrently, within one budget. If one push fails, the others continue.
 
         Args:
-            assets: the sources, by asset name.
+            assets: the sources, by asset name. Each is a path, a URL or contents, as in `create_asset`.
             create_missing: whether to create assets that don't exist. Otherwise, pushing them fails.
             bump_major: whether to start the next major version of assets that exist.
             message: free text for each manifest.
@@ -368,7 +376,7 @@ class AssetsManager:
 
     async def plan_create(
         self,
-        asset_path: str | os.PathLike[str],
+        asset_path: AssetSource,
         name: str,
         *,
         message: str | None = None,
@@ -397,7 +405,7 @@ class AssetsManager:
 
     async def plan_update(
         self,
-        asset_path: str | os.PathLike[str],
+        asset_path: AssetSource,
         name: str,
         bump_major: bool = False,
         major: int | str | None = None,

@@ -16,7 +16,8 @@ class TransferStarted:
         name: the asset's name.
         version: the version being transferred.
         files: the number of files to transfer.
-        nbytes: their total size in bytes; `None` if it is unknown because modelkit pushed the version.
+        nbytes: their total size in bytes; `None` if it is unknown because modelkit pushed the version, or because the
+            push reads streams.
     """
 
     name: str

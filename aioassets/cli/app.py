@@ -116,11 +116,13 @@ def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> Work:
 
     PATH is a file, a directory, or the URL of an object or prefix. The command shows what will be pushed,
     asks for confirmation, and prints the new version. With --base, the store copies files that another version has.
+    If PATH is -, standard input is pushed as a file, or with NAME[part] as a directory with this file.
     """
     parsed = spec.AssetSpec.parse(name)
-    if parsed != spec.AssetSpec(parsed.name):
+    if replace(parsed, part=None) != spec.AssetSpec(parsed.name):
         _usage_error(f"A new asset always starts at its first version: write {parsed.name} instead of {name}.")
-    return partial(commands.new, path, name, push, store)
+    _check_part(path, parsed, name)
+    return partial(commands.new, path, parsed, push, store)
 
 
 @cli.command(short_help="Push the next version of an asset.")
@@ -138,8 +140,10 @@ def update(path: str, name: str, bump_major: bool, if_changed: bool, push: PushO
     The command shows what will be pushed, asks for confirmation, and prints the new version. With --if-changed, it
     prints the latest version, and asks nothing, if that has the same content. The store copies the files that didn't
     change since the latest version, or since the version that --base names. They are not uploaded.
+    If PATH is -, standard input is pushed as a file, or with NAME[part] as a directory with this file.
     """
     asset = _parse_update_spec(name, bump_major)
+    _check_part(path, asset, name)
     return partial(commands.update, path, asset, push, store, bump_major=bump_major, if_changed=if_changed)
 
 
@@ -313,11 +317,15 @@ def _usage_error(message: str) -> NoReturn:
     raise click.UsageError(message, click.get_current_context())
 
 
+def _check_part(path: str, parsed: AssetSpec, name: str) -> None:
+    """Check that only standard input is pushed as a part, which is then the only file of a directory."""
+    if parsed.part is not None and path != "-":
+        _usage_error(f"Cannot push a part of an asset: write {replace(parsed, part=None)} instead of {name}.")
+
+
 def _parse_update_spec(name: str, bump_major: bool) -> AssetSpec:
     """Parse `NAME[:MAJOR]`."""
     parsed = spec.AssetSpec.parse(name)
-    if parsed.part is not None:
-        _usage_error(f"Cannot push a part of an asset: write {replace(parsed, part=None)} instead of {name}.")
     if parsed.alias is not None or (parsed.version is not None and not parsed.version.isdecimal()):
         _usage_error(
             f"A push creates a new version: write {parsed.name}, or {parsed.name}:1 for the next 1.x version, "

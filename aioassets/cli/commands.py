@@ -14,6 +14,7 @@ from aioassets.cli.options import PushOptions, StoreOptions
 from aioassets.cli.output import echo, echo_err, echo_json, echo_listed, echo_path
 from aioassets.cli.process import DONE, FAILED, exit_code_of, report_error
 from aioassets.cli.questions import confirmed
+from aioassets.cli.stdin import NAME, STDIN, check_stdin, stdin_source
 from aioassets.cli.tables import (
     forecast_lines,
     leftover_label,
@@ -31,28 +32,40 @@ from aioassets.model.digests import SHA256
 from aioassets.model.leftovers import CleaningPlan, CleaningResult
 from aioassets.model.names import AssetSpec
 from aioassets.model.withdrawals import NAMED
+from aioassets.push.accepted import AssetSource
 from aioassets.push.plan import PushPlan, PushResult
 
 T = TypeVar("T")
 
 
-async def new(path: str, name: str, push: PushOptions, store: StoreOptions) -> int:
+async def new(path: str, asset: AssetSpec, push: PushOptions, store: StoreOptions) -> int:
     """Push the first version of an asset."""
-    return await _push(path, store, push, lambda manager: manager.plan_create(path, name, **push.details()))
+    source, label = await _source(path, asset, push, if_changed=False)
+    return await _push(label, store, push, lambda manager: manager.plan_create(source, asset.name, **push.details()))
 
 
 async def update(
     path: str, asset: AssetSpec, push: PushOptions, store: StoreOptions, *, bump_major: bool, if_changed: bool
 ) -> int:
     """Push the next version of an asset."""
+    source, label = await _source(path, asset, push, if_changed=if_changed)
     return await _push(
-        path,
+        label,
         store,
         push,
         lambda manager: manager.plan_update(
-            path, asset.name, bump_major, asset.version, if_changed=if_changed, **push.details()
+            source, asset.name, bump_major, asset.version, if_changed=if_changed, **push.details()
         ),
     )
+
+
+async def _source(path: str, asset: AssetSpec, push: PushOptions, *, if_changed: bool) -> tuple[AssetSource, str]:
+    """Return the source of a push, and its name for messages."""
+    if path != STDIN:
+        return path, path
+    check_stdin(push, if_changed=if_changed)
+    async with progress_display("Waiting for standard input"):
+        return await stdin_source(asset.part, push), NAME
 
 
 async def list_assets(
@@ -314,10 +327,10 @@ def _push_json(pushed: PushPlan | PushResult, *, dry_run: bool) -> dict[str, Any
         "version": pushed.version,
         "url": pushed.url,
         "files": pushed.files,
-        "size": pushed.size,
+        "size": None if pushed.streams else pushed.size,
         "dry_run": dry_run,
         "unchanged": pushed.unchanged,
-        "uploaded": pushed.uploaded,
+        "uploaded": None if pushed.streams else pushed.uploaded,
         "copied": pushed.copied,
         "base": pushed.base,
     }

@@ -41,6 +41,8 @@ def forecast_lines(plan: PushPlan, source: str, store: str) -> list[str]:
 
 def _upload_text(plan: PushPlan, source: str) -> str:
     """Return the size of the upload, and how much the store copies instead."""
+    if plan.streams:  # only the command line's own, which is the only file
+        return f"{plan.files:,} file of unknown size, from {source}"
     if not plan.copied:
         return f"{human_files(plan.files, plan.size)}, from {source}"
     total = f"{human_bytes(plan.size)} in {plan.files:,} file{'' if plan.files == 1 else 's'}"

@@ -35,10 +35,12 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.spelling import SCHEME, check_location, is_like_a_path, renamed, which
+from aioassets.drivers.spooling import NoStreams
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -89,6 +91,7 @@ __all__ = [
     "NoObjectVersions",
     "NoOpenUploads",
     "NoPresigning",
+    "NoStreams",
     "NotSameStore",
     "ObjectInfo",
     "ObjectNotFound",
@@ -102,6 +105,7 @@ __all__ = [
     "StoreCorrupt",
     "StoreError",
     "StoreUnavailable",
+    "Stream",
     "StreamedDocument",
     "Uploaded",
     "in_thread",

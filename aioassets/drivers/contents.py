@@ -112,6 +112,17 @@ async def has_bytes_of(driver: Driver, found: ObjectInfo, source: Source) -> boo
     return await _digest_stored(driver, found, algorithm) == await _digest_of(source, algorithm)
 
 
+async def has_sha256_of(driver: Driver, found: ObjectInfo, source: Source) -> bool:
+    """Return whether an object has the size and the SHA-256 of a source, which is not read again.
+
+    Raises:
+        ObjectNotFound, PreconditionFailed: the object has been deleted or replaced in the meantime.
+    """
+    if found.size != source.size:
+        return False
+    return await _digest_stored(driver, found, SHA256) == source.digests.get(SHA256)
+
+
 async def copied_before(source: Driver, info: ObjectInfo, target: Driver, look: Look) -> ObjectInfo:
     """After a copy has been refused, return the existing object if it has the same contents as the original.
 

@@ -34,6 +34,7 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
@@ -135,6 +136,19 @@ class LocalDriver(NoObjectVersions, NoPresigning):
             return Uploaded(created=False, revision=found.revision)
         write = self._write_small if source.size <= CHUNK else self._write_large
         return await self._placed(key, expected, partial(write, key, source))
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        """Upload a blob of unknown size; see `Driver.upload_stream`. It is written to a temporary file first."""
+        return await self._placed(key, expected, partial(self._write_stream, key, stream))
+
+    async def _write_stream(self, key: str, stream: Stream, temporary: str) -> None:
+        buffer = memoryview(bytearray(CHUNK))
+        async with self._created(key, temporary) as descriptor:
+            while count := await stream.readinto(buffer):
+                async with self._budget.slot(count):
+                    await self._run("write", key, write_at, descriptor, buffer[:count], stream.size - count)
 
     async def _placed(self, key: str, expected: Expect, write: Callable[[str], Awaitable[None]]) -> Uploaded:
         """Write a temporary file with `write`, and turn it into an object."""

@@ -29,6 +29,7 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
@@ -104,13 +105,24 @@ class MemoryDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoPresigning):
             pieces = [
                 await source.read(offset, min(CHUNK, source.size - offset)) for offset in range(0, source.size, CHUNK)
             ]
-            data = b"".join(pieces)
-            present = self._objects.get(key)
-            if present is not None and expected is Expect.ABSENT:
-                if present.data != data:
-                    raise PreconditionFailed(self._url(key))
-                return Uploaded(created=False, revision=present.revision)
-            return Uploaded(created=True, revision=self._put(key, data).revision)
+            return self._created(key, b"".join(pieces), expected)
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        content, buffer = bytearray(), memoryview(bytearray(CHUNK))
+        while count := await stream.readinto(buffer):
+            content += buffer[:count]
+            await checkpoint()
+        return self._created(key, bytes(content), expected)
+
+    def _created(self, key: str, data: bytes, expected: Expect) -> Uploaded:
+        present = self._objects.get(key)
+        if present is not None and expected is Expect.ABSENT:
+            if present.data != data:
+                raise PreconditionFailed(self._url(key))
+            return Uploaded(created=False, revision=present.revision)
+        return Uploaded(created=True, revision=self._put(key, data).revision)
 
     async def compose(
         self,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
 from aioassets.drivers.service_errors import RequestTooLarge
 from aioassets.errors import AioAssetsError, StoreUnavailable
@@ -16,6 +17,8 @@ from aioassets.runtime.notices import NOTICE
 from aioassets.runtime.tasks import unwrapped
 
 T = TypeVar("T")
+SendPart = Callable[[int, int, Callable[[], None]], Coroutine[Any, Any, None]]
+"""A function that sends the part with a number and offset, and calls its last argument when it has read the part."""
 
 logger = logging.getLogger(__name__)
 
@@ -156,9 +159,7 @@ async def restarted(upload: Callable[[int], Awaitable[T]], find: Callable[[], Aw
     raise StoreUnavailable(url, f"it dropped the upload {UPLOADS} times.") from cause
 
 
-async def send_in_order(
-    offsets: Iterable[tuple[int, int]], send: Callable[[int, int, Callable[[], None]], Awaitable[None]]
-) -> None:
+async def send_in_order(offsets: Iterable[tuple[int, int]], send: SendPart) -> None:
     """Send parts in parallel, but read them one after another.
 
     This way, the source is read in order, and the budget limits how many parts are held in memory.
@@ -168,13 +169,14 @@ async def send_in_order(
         send: a function that sends the part with the given number and offset. It calls its last argument
             when it has read the part.
     """
-
-    async def sent(number: int, offset: int, has_read: anyio.Event) -> None:
-        await send(number, offset, has_read.set)
-
     with unwrapped():
         async with anyio.create_task_group() as tasks:
             for number, offset in offsets:
-                has_read = anyio.Event()
-                tasks.start_soon(sent, number, offset, has_read)
-                await has_read.wait()
+                await start_part(tasks, send, number, offset)
+
+
+async def start_part(tasks: TaskGroup, send: SendPart, number: int, offset: int) -> None:
+    """Start sending a part in a task group, and return when the part has been read. See `send_in_order`."""
+    has_read = anyio.Event()
+    tasks.start_soon(send, number, offset, has_read.set)
+    await has_read.wait()

@@ -144,6 +144,31 @@ class Source(Protocol):
         """
 
 
+class Stream(Protocol):
+    """Contents of unknown size to upload, which can be read only once, in ascending order."""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that have been read so far. After the end, this is the size of the whole content."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The `sha256` and possibly other digests of the content, as in `Source`. Empty until the end was read."""
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """Read the next bytes into a buffer, which isn't empty.
+
+        This may wait for as long as the producer of the bytes takes, so don't call it while holding a share of the
+        budget. Don't call it again after it has failed.
+
+        Returns:
+            The number of bytes, which may be fewer than fit; 0 at the end.
+
+        Raises:
+            SourceError: the bytes can't be read.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class OpenUpload:
     """A multipart upload that has been neither completed nor aborted.
@@ -285,6 +310,25 @@ class Driver(Protocol):
             resume: whether an earlier upload of the same source may have been interrupted. If so, first
                 check what is stored, and send only what is missing. Parts of an open upload are reused if
                 the store lists them.
+            effects: records requests whose effect is unknown.
+
+        Raises:
+            PreconditionFailed: the object already exists with different contents.
+            StoreUnavailable: the store is unavailable. `uncertain` is set if the object may still appear later.
+        """
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        """Upload a blob of unknown size, as it is read.
+
+        The guarantees are those of `upload`, but an upload that the store drops can't be restarted. Of the stream, no
+        more is kept in memory than the parts that the store hasn't acknowledged.
+
+        Args:
+            key: the object's key.
+            stream: the contents. It is read up to its end.
+            expected: `Expect.ABSENT` to create the object, or `Expect.ANYTHING` to overwrite it.
             effects: records requests whose effect is unknown.
 
         Raises:

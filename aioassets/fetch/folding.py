@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Final
 
 from aioassets.model.manifest import Manifest
-from aioassets.model.paths import inner_folders
+from aioassets.model.paths import folded, inner_folders
 
 ADVICE: Final = "use an assets directory on another file system (assets_dir, AIOASSETS_DIR)"
 
@@ -18,10 +17,6 @@ def twin_of(path: str, manifest: Manifest) -> str | None:
     """
     known = manifest.table.paths
     for other in (*known, *manifest.empty_directories, *inner_folders(known, manifest.empty_directories)):
-        if other != path and _folded(other) == _folded(path):
+        if other != path and folded(other) == folded(path):
             return other
     return None
-
-
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Final
@@ -48,6 +49,11 @@ def check_paths(files: Sequence[str], folders: Sequence[str]) -> None:
             raise ValueError(f"it lists the {kind} {quoted(_repeated(paths))} twice")
     if both := {*folders, *inner_folders(files, folders)}.intersection(files):
         raise ValueError(f"it lists {quoted(min(both))} both as a file and as a folder")
+
+
+def folded(path: str) -> str:
+    """Return a text that is equal for all paths that some file system treats as the same."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
 def _repeated(paths: Iterable[str]) -> str:

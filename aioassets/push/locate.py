@@ -1,14 +1,14 @@
-"""Locating the source of a push: a local path, or objects in a store."""
+"""Locating the source of a push: a local path, objects in a store, or content in memory."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from aioassets.drivers import Location, split_url
 from aioassets.drivers.protocol import Driver
-from aioassets.errors import UsageError
+from aioassets.push.mapping import VALUE, scan_mapping, scan_value, text_of
 from aioassets.push.plan import PushRequest
 from aioassets.push.scan import Tree, scan
 from aioassets.push.stored import scan_store
@@ -32,19 +32,29 @@ class Sources:
         self._drivers: dict[Location, Driver] = {}
 
     async def scan(self, request: PushRequest, store_url: str) -> Tree:
-        """Scan a local path, or the URL of an object or prefix.
+        """Scan a local path, the URL of an object or prefix, or content that was passed as a value.
 
         Args:
             request: the push whose source to scan.
             store_url: the URL of the store to push to, which must not be inside the source.
 
         Raises:
-            UsageError: if the source isn't a `str` or path-like object.
+            UsageError: if the source has a type that can't be pushed.
             SourceNotFound: if the source doesn't exist.
             SourceError: if the source can't be pushed.
         """
-        text = _text_of(request.source)
-        include, exclude = request.include, request.exclude
+        source, include, exclude = request.source, request.include, request.exclude
+        locate = partial(self._locate, store_url=store_url)
+        if isinstance(source, Mapping):
+            return await scan_mapping(source, locate, include=include, exclude=exclude)
+        text = text_of(source, VALUE)
+        if text is None:
+            return await scan_value(source)
+        return await locate(text, include=include, exclude=exclude)
+
+    async def _locate(
+        self, text: str, *, store_url: str, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> Tree:
         located = split_url(text)
         if located is None:
             return await scan(_local_path(text) or text, include=include, exclude=exclude, store=_local_path(store_url))
@@ -61,16 +71,6 @@ class Sources:
         if location not in self._drivers:
             self._drivers[location] = self._open_driver(location)
         return self._drivers[location]
-
-
-def _text_of(source: object) -> str:
-    text = os.fspath(source) if isinstance(source, os.PathLike) else source
-    if isinstance(text, str):
-        return text
-    raise UsageError(
-        f"Cannot push a value of type {type(text).__name__}: pass the path of a file or directory, or a URL. "
-        "Write content to a file first, and decode a bytes path with os.fsdecode."
-    )
 
 
 def _local_path(url: str) -> str | None:

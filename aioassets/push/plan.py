@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import EllipsisType
@@ -12,6 +11,7 @@ from aioassets.model.arguments import check_labels, check_note, check_texts
 from aioassets.model.names import AssetSpec
 from aioassets.model.operations import BUMP_MAJOR, CREATE, UPDATE
 from aioassets.model.versioning import Bump
+from aioassets.push.accepted import AssetSource
 from aioassets.push.hashes import Hashes
 from aioassets.push.reuse import Reuse
 from aioassets.push.scan import Tree
@@ -25,7 +25,7 @@ class PushRequest:
     """A request for a push.
 
     Attributes:
-        source: a local path, or the URL of an object or prefix.
+        source: a local path, the URL of an object or prefix, or contents.
         name: the asset's name.
         operation: `create`, `update` or `bump_major`; `None` to create the asset, or update it if it exists.
         bump: the version increment.
@@ -41,7 +41,7 @@ class PushRequest:
         UsageError: if the message, a label or a pattern isn't valid text, or the base isn't the spec of a version.
     """
 
-    source: str | os.PathLike[str]
+    source: AssetSource = field(repr=False)
     name: str
     operation: str | None = None
     bump: Bump = field(default_factory=Bump)
@@ -121,6 +121,14 @@ class PushPlan:
     hashes: Hashes | None = field(default=None, repr=False, compare=False)
 
     @property
+    def streams(self) -> int:
+        """The number of files whose size is unknown before they are uploaded, such as async iterators.
+
+        They don't count in `size` and `uploaded`. A plan with streams can be carried out only once.
+        """
+        return self.tree.streams
+
+    @property
     def base(self) -> str | None:
         """The version whose files the store may copy, such as `model:1.2`; `None` if there is none."""
         return None if self.reuse is None else self.reuse.base
@@ -147,6 +155,7 @@ class PushPlan:
             self.uploaded,
             self.copied,
             self.base,
+            self.streams,
         )
 
 
@@ -166,6 +175,7 @@ class PushResult:
         copied: the total size in bytes of the files that the store copied. The files that an interrupted push had
             stored before count neither as uploaded nor as copied.
         base: the version whose files the store was asked to copy, such as `model:1.2`; `None` if there was none.
+        streams: for a dry run, the number of files whose size is unknown. They don't count in `size` and `uploaded`.
     """
 
     name: str
@@ -178,3 +188,4 @@ class PushResult:
     uploaded: int = 0
     copied: int = 0
     base: str | None = None
+    streams: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -17,6 +18,7 @@ from aioassets.errors import (
     PreconditionFailed,
     PublicationUncertain,
     PushContended,
+    SourceError,
     StoreUnavailable,
 )
 from aioassets.model.chunks import ChunkTable, document_digest
@@ -92,11 +94,16 @@ class Publication:
             try:
                 await self._seal(held, await self._upload(held, stop), stop)
             except ClaimLost:
+                if self._plan.streams:
+                    raise PushContended(self._plan.name, 1) from None
                 logger.warning("Lost %s:%s to another process; trying another number", held.name, held.version)
                 self._allocation.lose(held.version)
                 continue
             except BaseDiffers as error:
                 logger.warning("The base of %s has other content than its manifest says: %s", held.name, error)
+                if self._plan.streams:
+                    problem = f"the base has other content than its manifest says ({error}); push again without a base"
+                    raise SourceError(self._plan.tree.root, problem) from error
                 self._allocation.lose(held.version)
                 self._end_reuse(error)
                 continue
@@ -109,9 +116,8 @@ class Publication:
     def _result(self, version: str) -> PushResult:
         plan, url = self._plan, self._store.url_of(self._plan.name, version)
         uploaded, copied = self._ledger.uploaded, self._ledger.copied
-        return PushResult(
-            plan.name, version, url, plan.files, plan.size, uploaded=uploaded, copied=copied, base=plan.base
-        )
+        size = sum(file.size for file in plan.tree.files) if plan.streams else plan.size
+        return PushResult(plan.name, version, url, plan.files, size, uploaded=uploaded, copied=copied, base=plan.base)
 
     def _end_reuse(self, reason: object) -> None:
         if self._plan.reuse is not None:
@@ -159,7 +165,7 @@ class Publication:
         except AioAssetsError as error:
             if self._can_continue_after(error):
                 _leave(held)
-            elif not await self._give_up(held, self._ledger, stop):
+            elif not await self._give_up(held, self._ledger, stop, isinstance(error, StoreUnavailable)):
                 raise ClaimLost from error  # the process that took the number removed the uploads
             raise
         except BaseException:
@@ -168,7 +174,7 @@ class Publication:
 
     async def _transfer(self, held: HeldClaim, ledger: UploadLedger, stop: StopSignal) -> None:
         plan = self._plan
-        self._report(TransferStarted(plan.name, held.version, plan.files, plan.size))
+        self._report(TransferStarted(plan.name, held.version, plan.files, None if plan.streams else plan.size))
         uploader = Uploader(
             self._store.driver,
             plan.name,
@@ -259,21 +265,26 @@ class Publication:
 
     def _can_continue_after(self, error: Exception) -> bool:
         """Return whether repeating the push can resume it: the store was unavailable, or the credentials expired."""
+        if self._plan.streams:  # which can't be read again
+            return False
         return isinstance(error, StoreUnavailable) or (isinstance(error, AccessDenied) and self._ledger.has_stored)
 
-    async def _give_up(self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal) -> bool:
+    async def _give_up(
+        self, held: HeldClaim, ledger: UploadLedger | None, stop: StopSignal, is_outage: bool = False
+    ) -> bool:
         """Abandon the claim, then delete the objects that this push created. `clean` removes whatever remains.
 
         Args:
             held: the claim.
             ledger: the uploads to delete; `None` to delete nothing.
             stop: the signal that limits the time for cleaning up.
+            is_outage: whether the store was unavailable just now. If so, the time is limited in any case.
 
         Returns:
             `False` if another process has taken over or abandoned the claim.
         """
         problem: Exception | None = None
-        with stop.bounded():
+        with stop.bounded(limit=self._context.cleanup_timeout if is_outage else math.inf):
             try:
                 await self._abandon(held, ledger)
             except ClaimLost:

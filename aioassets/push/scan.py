@@ -40,6 +40,8 @@ class Tree:
         longest_path: the length of the longest path in UTF-8 bytes.
         largest: the size of the largest file in bytes; 0 if there are no files.
         fingerprint: a digest of the paths, sizes and modification times (or revisions, for objects in a store).
+        streams: the number of files whose size is unknown, because they are read while they are uploaded. They count
+            as empty in `size` and `largest`.
     """
 
     root: str
@@ -50,6 +52,7 @@ class Tree:
     longest_path: int
     largest: int
     fingerprint: str
+    streams: int = 0
 
     def check_unchanged(self) -> None:
         """Raise `SourceChanged` if any file has changed since the scan. Blocking."""

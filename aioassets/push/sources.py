@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import mmap
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -26,6 +25,7 @@ from aioassets.runtime.digests import hash_range, update_digest
 from aioassets.runtime.disk import DENIED, READING, copy_range, reason
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.known_hashes import FileState, TreeState
+from aioassets.runtime.memory import pages
 from aioassets.runtime.tasks import gather2
 from aioassets.runtime.threads import in_thread
 
@@ -225,6 +225,21 @@ class LocalFile:
         """Return `None`, because stores can't copy a local file."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedFile(LocalFile):
+    """A local file that is pushed under another path.
+
+    Attributes:
+        location: its local path.
+    """
+
+    location: str
+
+    @property
+    def source(self) -> str:
+        return self.location
+
+
 class LocalFiles(Table[LocalFile]):
     """Scanned local files, stored in columns. A row takes 41 bytes plus its path.
 
@@ -368,19 +383,11 @@ def _read_exactly(descriptor: int, offset: int, size: int) -> Data:
         while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
             data += more
         return data
-    buffer = memoryview(_pages(size))
+    buffer = memoryview(pages(size))
     filled = 0
     while filled < size and (count := os.preadv(descriptor, [buffer[filled:]], offset + filled)):
         filled += count
     return buffer[:filled]
-
-
-def _pages(size: int) -> mmap.mmap:
-    """Allocate memory that is returned to the system when it is freed, unlike memory from malloc's arenas."""
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(AttributeError, OSError):  # not on all systems; filling it takes a fifth of the time
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return pages
 
 
 @contextlib.contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import anyio
 
 from aioassets.drivers.protocol import Driver, ObjectInfo, Run, Uploaded
 from aioassets.errors import AioAssetsError, CannotCompose, IntegrityError
@@ -13,7 +16,8 @@ from aioassets.push.ledger import UploadLedger
 from aioassets.push.reading import ReadAhead
 from aioassets.push.reuse import BaseDiffers, Reuse
 from aioassets.push.sources import Copied, HashedSource, SourceFile
-from aioassets.push.watched import ComposedSource, WatchedSource, unreported
+from aioassets.push.streams import StreamFile
+from aioassets.push.watched import ComposedSource, WatchedSource, WatchedStream, unreported
 from aioassets.runtime.cancellation import Stopped, StopSignal
 from aioassets.runtime.effects import Effects
 from aioassets.runtime.lanes import FILES_AT_ONCE, LARGE, side_by_side
@@ -69,6 +73,7 @@ class Uploader:
     at_once: int = FILES_AT_ONCE
     reuse: Reuse | None = None
     _failure: Exception | None = None
+    _waits: set[anyio.CancelScope] = field(default_factory=set)
 
     async def run(self, files: Sequence[SourceFile], key: Callable[[SourceFile], str]) -> None:
         """Upload all files, using create-only writes.
@@ -90,7 +95,7 @@ class Uploader:
             where = key(file)
             await self._upload(Upload(number, file, where, ahead, self._is_left(where, file.size)))
 
-        await side_by_side((file.size for file in files), len(files), upload, self.at_once)
+        await side_by_side(map(_expected_size, files), len(files), upload, self.at_once)
         if self._failure is not None:
             raise self._failure
         self.stop.check()
@@ -98,6 +103,8 @@ class Uploader:
     def fail(self, error: Exception) -> None:
         """Stop the uploads, as a failed upload does."""
         self._failure = self._failure or error
+        for scope in self._waits:
+            scope.cancel()
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -114,6 +121,9 @@ class Uploader:
             self.fail(error)
 
     async def _store(self, upload: Upload) -> None:
+        if isinstance(upload.file, StreamFile):
+            await self._stream(upload, upload.file)
+            return
         copy = await self._copy(upload) or await self._reuse(upload)
         if copy is not None:
             self._note_copy(upload, copy)
@@ -127,6 +137,34 @@ class Uploader:
         self.ledger.note_stored(upload.number, await source.finish(self._check), uploaded.revision)
         self.ledger.note_chunks(upload.number, source.chunks)
         self.report(FileTransferred(self.name, upload.file.path, upload.file.size, skipped))
+
+    async def _stream(self, upload: Upload, file: StreamFile) -> None:
+        """Upload a file while it is read."""
+        async with contextlib.aclosing(await file.stream()) as stream:
+            watched = WatchedStream(stream, self._waiting, self._report_bytes)
+            try:
+                uploaded = await self.driver.upload_stream(upload.key, watched, effects=self.effects)
+            except BaseException as error:
+                if error is not watched.error:
+                    self.effects.note_error(error)
+                raise
+            self._note_upload(upload, uploaded)
+        self.ledger.uploaded += file.size
+        self.ledger.note_stored(upload.number, stream.digests, uploaded.revision)
+        self.report(FileTransferred(self.name, file.path, file.size))
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Interrupt a `with` block, which waits for a stream, when the push should stop. Then raise `Stopped`."""
+        self._check()
+        with self.stop.bounded(0) as scope:
+            self._waits.add(scope)
+            try:
+                yield
+                return
+            finally:
+                self._waits.remove(scope)
+        raise Stopped
 
     def _note_copy(self, upload: Upload, copy: Copied) -> None:
         file = upload.file
@@ -263,14 +301,22 @@ class Uploader:
             if error is not watched.error:
                 self.effects.note_error(error)
             raise
-        if uploaded.created:
-            self.ledger.note_created(upload.number)
-        else:  # created by an attempt whose response was lost, or by another process: it must not be deleted
-            self.effects.note_uncertain()
+        self._note_upload(upload, uploaded)
         if compared and uploaded.created:  # the object was deleted after it was listed
             self._report_bytes(size)
         return uploaded
 
+    def _note_upload(self, upload: Upload, uploaded: Uploaded) -> None:
+        if uploaded.created:
+            self.ledger.note_created(upload.number)
+        else:  # created by an attempt whose response was lost, or by another process: it must not be deleted
+            self.effects.note_uncertain()
+
 
 def _unreported_range(nbytes: int, copied: int) -> None:
     """Ignore progress of a file that is only compared."""
+
+
+def _expected_size(file: SourceFile) -> int:
+    """Return the size of a file. A stream counts as large, so that small files don't wait for its producer."""
+    return LARGE if isinstance(file, StreamFile) else file.size

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
-from aioassets.drivers.protocol import Data, Run
+from aioassets.drivers.protocol import Data, Run, Stream
 from aioassets.model.digests import SHA256
 from aioassets.push.sources import HashedSource
 
@@ -66,6 +67,48 @@ class WatchedSource:
         if fresh := max(0, stop - max(start, self._reported)):
             self._reported += fresh
             self._report(fresh)
+
+
+class WatchedStream:
+    """A stream that reports bytes when they are read, and stops waiting for its producer once the push should stop.
+
+    Args:
+        stream: the stream.
+        waiting: a function that returns the context in which to wait for the producer.
+        report: a function that receives numbers of bytes.
+
+    Attributes:
+        error: the last error raised by the stream or the context, as opposed to the store.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        waiting: Callable[[], contextlib.AbstractContextManager[None]],
+        report: Callable[[int], None],
+    ) -> None:
+        self._stream = stream
+        self._waiting = waiting
+        self._report = report
+        self.error: BaseException | None = None
+
+    @property
+    def size(self) -> int:
+        return self._stream.size
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return self._stream.digests
+
+    async def readinto(self, buffer: memoryview) -> int:
+        try:
+            with self._waiting():
+                count = await self._stream.readinto(buffer)
+        except Exception as error:
+            self.error = error
+            raise
+        self._report(count)
+        return count
 
 
 class ComposedSource(WatchedSource):

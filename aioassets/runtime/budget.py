@@ -138,6 +138,11 @@ class Budget:
         """The maximum number of requests in flight, including urgent ones."""
         return self._requests + self._reserved
 
+    @property
+    def max_bytes(self) -> int:
+        """The maximum number of bytes in flight."""
+        return self._nbytes
+
     def slot(self, nbytes: int = 0, *, urgent: bool = False) -> _Slot:
         """Return an async context manager that holds one request's share of the budget."""
         return _Slot(self, min(nbytes, self._nbytes), urgent)

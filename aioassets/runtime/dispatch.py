@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -32,11 +33,16 @@ class Dispatcher:
     Args:
         budget: the budget that the requests share. The default is adapted to the limit on open files.
         retry: the retry policy.
+
+    Attributes:
+        stream_memory: the limit on bytes of streams that are kept in memory because they can't be read again. It is
+            separate from the budget, because reading a stream may need the budget. See ADR 0042.
     """
 
     def __init__(self, budget: Budget | None = None, retry: RetryPolicy | None = None) -> None:
         self.budget = budget or Budget(fitting(MAX_REQUESTS))
         self.retry = retry or RetryPolicy()
+        self.stream_memory = Budget(sys.maxsize, self.budget.max_bytes)
         self._warned_at = -math.inf
 
     async def send(

@@ -34,6 +34,7 @@ _REFUSED: Final = "can't start new thread"
 """CPython's error message when the system can't start a thread."""
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_threads")
+_waiting_limiter: RunVar[anyio.CapacityLimiter] = RunVar("aioassets_waiting_threads")
 _files: RunVar[anyio.Semaphore] = RunVar("aioassets_files")
 _threadless: ContextVar[bool] = ContextVar("aioassets_threadless", default=False)
 
@@ -76,20 +77,33 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
         OutOfThreads: if there are no threads and none can be started.
     """
     # The application shares anyio's default limiter, so its slow threads would delay transfers.
+    return await _in_thread_of(_limiter, partial(work, *args))
+
+
+async def in_waiting_thread(work: Callable[..., T], *args: object) -> T:
+    """Run `work(*args)` as `in_thread` does, but in threads that may wait for long without delaying other work.
+
+    Raises:
+        OutOfThreads: if there are no threads and none can be started.
+    """
+    return await _in_thread_of(_waiting_limiter, partial(work, *args))
+
+
+async def _in_thread_of(threads: RunVar[anyio.CapacityLimiter], work: Callable[[], T]) -> T:
     if is_threadless():
         await checkpoint()
-        return work(*args)
+        return work()
     try:
-        limiter = _limiter.get()
+        limiter = threads.get()
     except LookupError:
         limiter = anyio.CapacityLimiter(THREADS)
-        _limiter.set(limiter)
+        threads.set(limiter)
     begun = False
 
     def call() -> T:
         nonlocal begun
         begun = True
-        return work(*args)
+        return work()
 
     while True:
         try:

@@ -18,6 +18,7 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
@@ -86,6 +87,13 @@ class SingleWriter:
         if expected is Expect.ABSENT and (found := await self._same(key, source)) is not None:
             return Uploaded(created=False, revision=found.revision)
         return await self._driver.upload(key, source, expected=Expect.ANYTHING, resume=resume, effects=effects)
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        if expected is Expect.ABSENT and await present(self._driver, key) is not None:
+            raise PreconditionFailed(f"{self.url}/{key}")
+        return await self._driver.upload_stream(key, stream, expected=Expect.ANYTHING, effects=effects)
 
     async def compose(
         self,

@@ -21,6 +21,7 @@ from aioassets.testing.listings import ListingConformance
 from aioassets.testing.presigning import PresignConformance
 from aioassets.testing.ranges import RangeConformance
 from aioassets.testing.sources import BytesSource
+from aioassets.testing.streams import StreamConformance
 from aioassets.testing.uploads import UploadConformance
 
 __all__ = ["BytesSource", "DriverConformance"]
@@ -29,6 +30,7 @@ __all__ = ["BytesSource", "DriverConformance"]
 class DriverConformance(
     DocumentConformance,
     UploadConformance,
+    StreamConformance,
     RangeConformance,
     ListingConformance,
     CopyConformance,

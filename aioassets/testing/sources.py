@@ -83,6 +83,53 @@ class KnownStuckSource(StuckSource, KnownSource):
     """A `StuckSource` whose digests are known."""
 
 
+class BytesStream:
+    """A `Stream` of contents in memory, which is read in pieces of uneven sizes.
+
+    Args:
+        data: the contents.
+        stop: the offset at which `fail` is called instead of reading on; `None` to read all contents.
+    """
+
+    def __init__(self, data: bytes, stop: int | None = None) -> None:
+        self._data = data
+        self._stop = stop
+        self.size = 0
+        self.has_ended = False
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return {"sha256": hashlib.sha256(self._data).hexdigest()} if self.has_ended else {}
+
+    async def readinto(self, buffer: memoryview) -> int:
+        assert not self.has_ended, "read after the end"
+        assert len(buffer) > 0, "read into an empty buffer"
+        if self._stop is not None and self.size >= self._stop:
+            await self.fail()
+        piece = self._data[self.size : self.size + min(len(buffer), 300_007)]
+        buffer[: len(piece)] = piece
+        self.size += len(piece)
+        self.has_ended = not piece
+        return len(piece)
+
+    async def fail(self) -> None:
+        """Raise `BrokenSource`."""
+        raise BrokenSource
+
+
+class StuckStream(BytesStream):
+    """A stream that sets `stuck` and blocks forever when it reaches the offset `stop`."""
+
+    def __init__(self, data: bytes, stop: int) -> None:
+        super().__init__(data, stop)
+        self.stuck = anyio.Event()
+
+    async def fail(self) -> None:
+        """Block forever."""
+        self.stuck.set()
+        await anyio.sleep_forever()
+
+
 class RandomDocument:
     """A `StreamedDocument` with random content."""
 
@@ -101,4 +148,4 @@ class RandomDocument:
 
 
 class BrokenSource(Exception):
-    """Raised by `FailingSource`."""
+    """Raised by `FailingSource` and `BytesStream`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,6 @@ async def test_a_push_without_files_is_refused_unless_allowed(
 async def test_a_dry_run_without_files_is_refused(manager: AssetsManager, source: Path) -> None:
     with pytest.raises(SourceError, match="no file matches the patterns"):
         await manager.create_asset(source, "name", include=["*.nope"], dry_run=True)
-
-
-@pytest.mark.parametrize("source", [b"path", io.BytesIO(b"content"), bytearray(b"x"), 3, None, ["path"]])
-async def test_a_source_that_is_no_path_is_refused(manager: AssetsManager, source: Any) -> None:
-    with pytest.raises(UsageError, match=f"Cannot push a value of type {type(source).__name__}: "):
-        await manager.create_asset(source, "name")
 
 
 async def test_a_path_that_no_file_can_have_is_refused(manager: AssetsManager) -> None:

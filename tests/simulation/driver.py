@@ -27,6 +27,7 @@ from aioassets.drivers.protocol import (
     StreamedDocument,
     Uploaded,
 )
+from aioassets.drivers.spooling import NoStreams
 from aioassets.errors import NotSameStore, PreconditionFailed, StoreUnavailable
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
@@ -40,7 +41,7 @@ CRITICAL = 3.0
 """Factor by which faults of document requests are more frequent, since the protocol relies on them."""
 
 
-class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition, NoPresigning):
+class SimulatedDriver(NoLocalFiles, NoObjectVersions, NoComposition, NoStreams, NoPresigning):
     """Connection of one process to the store.
 
     Args:

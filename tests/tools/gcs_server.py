@@ -278,6 +278,8 @@ class Server:
         operation = "status" if found[1] is None else "chunk"
         bucket = self.bucket(request, operation, writing=True, size=len(body))
         session = self.session(request, bucket, operation)
+        if session.size is None and found[3] != "*":  # the last chunk of an upload of unknown size tells it
+            session.size = int(found[3])
         if session.made is None and found[1] is not None:
             self.receive(request, bucket, session, body, int(found[1]))
         total = None if found[3] == "*" else int(found[3])

@@ -21,6 +21,7 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
@@ -80,6 +81,15 @@ class Interposer:
     ) -> Uploaded:
         return await self._around(
             "upload", key, lambda: self.driver.upload(key, source, expected=expected, resume=resume, effects=effects)
+        )
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        return await self._around(
+            "upload_stream",
+            key,
+            lambda: self.driver.upload_stream(key, stream, expected=expected, effects=effects),
         )
 
     async def compose(

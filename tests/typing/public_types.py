@@ -73,6 +73,16 @@ async def pushing(manager: AssetsManager, path: Path) -> None:
     assert_type(await manager.update_asset(path, "team/model", major="1"), PushResult)
     assert_type(await manager.update_assets({"a": path}, create_missing=True), dict[str, PushResult])
 
+    async def rows() -> AsyncIterator[bytes]:
+        yield b""
+
+    with open(path, "rb") as file:
+        await manager.create_asset({"a": b"{}", "b": path, "c": rows(), "d": file, "e": "s3://raw/e"}, "team/model")
+        await manager.update_asset(file, "team/model")
+    await manager.update_assets({"a": path, "b": b"", "c": {"d": rows()}})
+    await manager.update_asset(3, "team/model")  # type: ignore[arg-type]
+    await manager.update_asset({"a": 3}, "team/model")  # type: ignore[dict-item]
+
     plan = await manager.plan_update(path, "team/model")
     assert_type(plan, PushPlan)
     assert_type(plan.versions, tuple[str, ...])

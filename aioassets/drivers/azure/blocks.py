@@ -15,6 +15,7 @@ from aioassets.drivers.composition import Piece
 from aioassets.drivers.parts import PartedUpload, UploadDropped, send_in_order
 from aioassets.drivers.protocol import Data, Revision, Source
 from aioassets.drivers.service_errors import code_of
+from aioassets.drivers.streams import PartStream, send_as_read
 from aioassets.errors import AccessDenied, ObjectNotFound, StoreError
 from aioassets.runtime.dispatch import Dispatcher
 from aioassets.runtime.effects import Effects
@@ -129,6 +130,30 @@ class BlockUpload(PartedUpload[Revision]):
     def _whole_md5(self) -> str | None:
         """Return the MD5 of the whole blob in base64, if it is known."""
         return in_base64(self._whole.digest())
+
+
+class StreamedUpload(BlockUpload):
+    """A block upload of a stream.
+
+    Args:
+        parts: the stream, of which the first block has been read.
+    """
+
+    def __init__(
+        self,
+        client: AzureClient,
+        dispatcher: Dispatcher,
+        key: str,
+        parts: PartStream,
+        *,
+        headers: Mapping[str, str],
+        effects: Effects | None,
+    ) -> None:
+        super().__init__(client, dispatcher, key, parts, pieces=parts.pieces, headers=headers, effects=effects)
+        self._parts = parts
+
+    async def _send_parts(self) -> None:
+        await send_as_read(self._parts, self._send_block, first=0)
 
 
 def block_id(md5: bytes, number: int) -> str:

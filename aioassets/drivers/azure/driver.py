@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aioassets.drivers.azure.blobs import Blobs
-from aioassets.drivers.azure.blocks import MAX_BLOCKS, BlockUpload, fitting_block_size
+from aioassets.drivers.azure.blocks import MAX_BLOCKS, BlockUpload, StreamedUpload, fitting_block_size
 from aioassets.drivers.azure.client import AzureClient
 from aioassets.drivers.azure.composing import Composition
 from aioassets.drivers.azure.copying import Copy
@@ -40,10 +40,12 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.service_errors import code_of
+from aioassets.drivers.streams import PartStream, upload_stream_by
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -201,6 +203,16 @@ class AzureDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions):
         send = partial(self._upload_blocks, resume=resume) if in_blocks else self._upload_whole
         send = partial(send, effects=effects)
         return await upload_by(send, self, key, source, expected, look_first=resume or in_blocks)
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        memory = self._dispatcher.stream_memory
+        async with PartStream(stream, memory, self._parts.size, MAX_BLOCKS) as parts:
+            upload = StreamedUpload(
+                self._client, self._dispatcher, key, parts, headers=condition_for(expected), effects=effects
+            )
+            return await upload_stream_by(upload.run, self, key, parts, expected, effects)
 
     async def compose(
         self,

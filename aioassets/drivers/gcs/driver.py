@@ -18,7 +18,7 @@ from aioassets.drivers.gcs.copying import rewrite
 from aioassets.drivers.gcs.errors import TOO_MANY
 from aioassets.drivers.gcs.presigning import Presigner
 from aioassets.drivers.gcs.session import Connection
-from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload
+from aioassets.drivers.gcs.uploads import CHUNK_UNIT, ResumableUpload, StreamedUpload
 from aioassets.drivers.gcs.values import (
     GOOGLE,
     condition_for,
@@ -40,10 +40,12 @@ from aioassets.drivers.protocol import (
     ObjectInfo,
     Revision,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
 from aioassets.drivers.service_errors import Request, status_of
+from aioassets.drivers.streams import PartStream, upload_stream_by
 from aioassets.errors import (
     AccessDenied,
     AioAssetsError,
@@ -213,6 +215,24 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
             partial(send, effects=effects), self, key, source, expected, look_first=resume or in_chunks
         )
 
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        await self._bucket.open()
+        part_size = self._parts.size
+        async with PartStream(stream, self._dispatcher.stream_memory, part_size) as parts:
+            send = partial(self._upload_stream, key, parts, expected, part_size=part_size, effects=effects)
+            return await upload_stream_by(send, self, key, parts, expected, effects)
+
+    async def _upload_stream(
+        self, key: str, parts: PartStream, expected: Expect, *, part_size: int, effects: Effects | None
+    ) -> Revision:
+        request, url = self._creation(key, expected)
+        connection = self._bucket.connection
+        upload = StreamedUpload(connection, self._dispatcher, request, url, parts, part_size=part_size, effects=effects)
+        resource, checksum = await upload.run()
+        return (await self._bucket.verified(key, resource, parts.size, checksum)).revision
+
     def read_range(
         self, key: str, start: int, stop: int, *, revision: Revision | None = None
     ) -> AsyncGenerator[Data, None]:
@@ -281,9 +301,7 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
         return await self._dispatcher.send(put, nbytes=source.size, effects=effects)
 
     async def _upload_chunks(self, key: str, source: Source, expected: Expect, *, effects: Effects | None) -> Revision:
-        condition = condition_for(expected)
-        request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
-        url = self._bucket.address("o", upload=True, uploadType="resumable", **condition)
+        request, url = self._creation(key, expected)
 
         async def upload(_: int) -> Revision:
             parted = ResumableUpload(
@@ -299,6 +317,12 @@ class GCSDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition):
             return (await self._bucket.verified(key, resource, source.size, checksum)).revision
 
         return await restarted(upload, partial(revision_of_same, self, key, source), self._url(key))
+
+    def _creation(self, key: str, expected: Expect) -> tuple[Request, str]:
+        """Return the description of the request that creates an object in chunks, and the URL that begins it."""
+        condition = condition_for(expected)
+        request = Request(self.url, "write", key, conditional=bool(condition), needs_only_bucket=True)
+        return request, self._bucket.address("o", upload=True, uploadType="resumable", **condition)
 
     async def _send(self, request: Callable[[], Awaitable[T]], effects: Effects | None = None) -> T:
         return await self._dispatcher.send(request, urgent=True, effects=effects)

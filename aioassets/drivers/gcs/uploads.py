@@ -12,6 +12,7 @@ from aioassets.drivers.gcs.values import Checksum, received
 from aioassets.drivers.parts import PartedUpload, UploadDropped
 from aioassets.drivers.protocol import Data, Source
 from aioassets.drivers.service_errors import Request, status_of
+from aioassets.drivers.streams import PartStream
 from aioassets.errors import AioAssetsError, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
@@ -70,6 +71,20 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
         """The offset at which the next chunk ends."""
         return min((self._offset // self._part_size + 1) * self._part_size, self._source.size)
 
+    @property
+    def _announced(self) -> Mapping[str, str]:
+        """The header that tells the size when the upload begins, if it is known."""
+        return {"x-upload-content-length": str(self._source.size)}
+
+    @property
+    def _is_ended(self) -> bool:
+        """Whether `_source.size` is the size of the whole content."""
+        return True
+
+    @property
+    def _total(self) -> str:
+        return str(self._source.size) if self._is_ended else "*"
+
     async def _open(self) -> None:
         await self._dispatcher.send(self._begin)
 
@@ -97,7 +112,7 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
                     headers={
                         "content-type": "application/json; charset=UTF-8",
                         "x-upload-content-type": "application/octet-stream",
-                        "x-upload-content-length": str(self._source.size),
+                        **self._announced,
                     },
                     body=json.dumps({"name": self._request.key}).encode(),
                 )
@@ -112,22 +127,22 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
         """Send the next chunk. If it isn't known how much the store has received, ask the store first."""
         if self._must_look:
             await self._look()
-            if self._resource is not None:
+            if self._resource is not None or self._offset == self._source.size:
                 return
         start, stop = self._offset, self._stop
         data = await self._source.read(start, stop - start)
         await in_thread(self._checksum.take, start, data)
-        last = stop == self._source.size
+        last = self._is_ended and stop == self._source.size
         self._must_look = True
         request = self._request if last else self._step("upload a part of")
-        content_range = f"bytes {start}-{stop - 1}/{self._source.size}"
+        content_range = f"bytes {start}-{stop - 1}/{self._total}"
         await self._put(request, content_range, data, self._checksum.header if last else {})
         if self._resource is None and self._offset <= start:
             raise self._stuck()
 
     async def _look(self) -> None:
-        await self._put(self._step("read the state of an upload of"), f"bytes */{self._source.size}", b"", {})
-        if self._resource is None and self._offset >= self._source.size:
+        await self._put(self._step("read the state of an upload of"), f"bytes */{self._total}", b"", {})
+        if self._resource is None and self._is_ended and self._offset >= self._source.size:
             raise self._stuck()
 
     async def _put(self, request: Request, content_range: str, body: Data, headers: Mapping[str, str]) -> None:
@@ -164,3 +179,41 @@ class ResumableUpload(PartedUpload[tuple[Mapping[str, Any], Checksum]]):
             self._request.bucket,
             f"it has stored only {self._offset} of {self._source.size} bytes of {self._request.key!r}.",
         )
+
+
+class StreamedUpload(ResumableUpload):
+    """An upload of a stream in consecutive chunks, of which only the last one tells the size of the object.
+
+    Args:
+        parts: the stream, of which the first part has been read. All parts but the last have `part_size` bytes.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        dispatcher: Dispatcher,
+        request: Request,
+        url: str,
+        parts: PartStream,
+        *,
+        part_size: int,
+        effects: Effects | None,
+    ) -> None:
+        super().__init__(connection, dispatcher, request, url, parts, part_size=part_size, effects=effects)
+        self._parts = parts
+
+    @property
+    def _announced(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def _is_ended(self) -> bool:
+        return self._parts.has_ended
+
+    async def _send_parts(self) -> None:
+        while not self._parts.has_ended:
+            part = self._parts.pieces[-1]
+            while self._offset < part.stop:
+                await self._dispatcher.send(self._advance, nbytes=self._stop - self._offset)
+            self._parts.acknowledge(part.offset)
+            await self._parts.advance()

@@ -30,6 +30,7 @@ from aioassets.drivers.protocol import (
     Revision,
     Run,
     Source,
+    Stream,
     StreamedDocument,
     Uploaded,
 )
@@ -39,11 +40,12 @@ from aioassets.drivers.s3.copying import Copier
 from aioassets.drivers.s3.deletion import Deletion
 from aioassets.drivers.s3.etags import MAX_PARTS, fitting_part_size, is_etag_of
 from aioassets.drivers.s3.listing import list_objects
-from aioassets.drivers.s3.multipart import MultipartUpload
+from aioassets.drivers.s3.multipart import MultipartUpload, StreamedUpload
 from aioassets.drivers.s3.options import Options
 from aioassets.drivers.s3.place import AWS
 from aioassets.drivers.s3.uploads import abort, abort_all_of, open_uploads
 from aioassets.drivers.s3.values import condition_for, revision_of, sha256_of, whole_checksums
+from aioassets.drivers.streams import PartStream, upload_stream_by
 from aioassets.errors import (
     AioAssetsError,
     InvalidSetting,
@@ -243,6 +245,23 @@ class S3Driver(NoLocalFiles):
         if resume and not uploaded.created:
             await abort_all_of(self._bucket, self._dispatcher, key)
         return uploaded
+
+    async def upload_stream(
+        self, key: str, stream: Stream, *, expected: Expect = Expect.ABSENT, effects: Effects | None = None
+    ) -> Uploaded:
+        memory = self._dispatcher.stream_memory
+        async with PartStream(stream, memory, self._parts.size, MAX_PARTS) as parts:
+            upload = StreamedUpload(
+                self._bucket,
+                self._dispatcher,
+                key,
+                parts,
+                created_with=self._encryption,
+                completed_with=condition_for(expected),
+                effects=effects,
+                checksums=self._checksums,
+            )
+            return await upload_stream_by(upload.run, self, key, parts, expected, effects)
 
     async def compose(
         self,

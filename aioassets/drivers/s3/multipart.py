@@ -16,6 +16,7 @@ from aioassets.drivers.s3.errors import code_of
 from aioassets.drivers.s3.etags import Part, fitting_part_size, part_has_bytes
 from aioassets.drivers.s3.uploads import abort, abort_all_of, abort_once, open_uploads_of
 from aioassets.drivers.s3.values import crc32, given, revision_of
+from aioassets.drivers.streams import PartStream, send_as_read
 from aioassets.errors import AccessDenied, StoreError, StoreUnavailable
 from aioassets.runtime.cancellation import StopSignal, stoppable
 from aioassets.runtime.dispatch import Dispatcher
@@ -214,6 +215,46 @@ class MultipartUpload(Multipart):
             self._sent[number] = {"PartNumber": number, "ETag": etag, **given(ChecksumCRC32=crc)}
 
         await self._dispatcher.send(put, nbytes=size)
+
+
+class StreamedUpload(MultipartUpload):
+    """An upload of a stream in parts.
+
+    Args:
+        parts: the stream, of which the first part has been read.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        dispatcher: Dispatcher,
+        key: str,
+        parts: PartStream,
+        *,
+        created_with: Mapping[str, str],
+        completed_with: Mapping[str, str],
+        effects: Effects | None,
+        checksums: bool,
+    ) -> None:
+        super().__init__(
+            bucket,
+            dispatcher,
+            key,
+            parts,
+            pieces=parts.pieces,
+            created_with=created_with,
+            completed_with=completed_with,
+            effects=effects,
+            checksums=checksums,
+        )
+        self._parts = parts
+
+    @property
+    def is_resumable(self) -> bool:
+        return False
+
+    async def _send_parts(self) -> None:
+        await send_as_read(self._parts, self._send_part, first=1)
 
 
 class MultipartCopy(Multipart):

@@ -34,6 +34,7 @@ from aioassets.drivers import (
     NoObjectVersions,
     NoOpenUploads,
     NoPresigning,
+    NoStreams,
     NotSameStore,
     ObjectInfo,
     ObjectNotFound,
@@ -57,7 +58,7 @@ TABLE: Final = """CREATE TABLE IF NOT EXISTS objects
 COLUMNS: Final = "key, size, revision, modified, sha256"
 
 
-class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition, NoPresigning):
+class SqliteDriver(NoLocalFiles, NoOpenUploads, NoObjectVersions, NoComposition, NoStreams, NoPresigning):
     """A database with one row for each object. SQLite allows up to 1 GB in a row.
 
     Args:
