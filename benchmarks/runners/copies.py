@@ -21,8 +21,8 @@ def run(job: Job) -> Measured:
 
 
 async def _run(job: Job, bucket: str) -> Measured:
-    config = AioConfig(max_pool_connections=IN_FLIGHT)
-    async with get_session().create_client("s3", config=config) as client:
+    session: Any = get_session()
+    async with session.create_client("s3", config=AioConfig(max_pool_connections=IN_FLIGHT)) as client:
         await client.put_object(Bucket=bucket, Key="warm-up", Body=b"data")
         items = sorted(keys_of(job.source), key=lambda item: item[1])
         async with Meter() as meter:
