@@ -123,6 +123,7 @@ class TestAzureByAGivenClient(DriverConformance):
     """The conformance suite on the SDK's client, which sends all requests."""
 
     part_size = PART
+    presigns = True
 
     @pytest.fixture
     async def driver(self, azurite: AzureServer) -> AsyncIterator[AzureDriver]:

@@ -120,7 +120,9 @@ class Presigner:
         token = await self._connection.token()
         if token is None:
             raise MissingCredentials(self._url, "anonymous access can't sign URLs.")
-        data = token.service_data
+        data = getattr(token, "service_data", None)
+        if data is None:
+            raise CannotPresign(self._url, f"tokens of the type {type(token).__name__} have no key. {_LOG_IN}")
         if data.get(_PEM) and data.get(_EMAIL):
             unsigned = Unsigned.of(self._root, self._name, key, data[_EMAIL], seconds, now)
             return unsigned.signed(await self._by_key(unsigned.text, data[_PEM]))
