@@ -327,10 +327,10 @@ class SourceNotFound(NotFound):
         path: the path or URL as given.
     """
 
-    def __init__(self, path: str, *, doing: str = "push", key: str | None = None) -> None:
+    def __init__(self, path: str, *, doing: str = "push", key: str | None = None, is_text: bool = False) -> None:
         self.path = path
         what = repr(path) if key is None else f"{path!r} as {key!r}"
-        advice = "" if key is None else " To push text, encode it."
+        advice = " To push text, encode it." if is_text else ""
         super().__init__(f"Cannot {doing} {what}: no such file or directory.{advice}")
 
 

@@ -81,8 +81,8 @@ def _copy_json(result: CopyResult) -> dict[str, Any]:
         "unchanged": result.unchanged,
         "alias": result.alias,
         "dry_run": result.dry_run,
-        "streamed": result.streamed,
-        "copied": result.copied,
+        "streamed": None if result.dry_run else result.streamed,
+        "copied": None if result.dry_run else result.copied,
     }
 
 

@@ -46,7 +46,8 @@ async def cat(spec: str, store: StoreOptions, *, offline: bool | None) -> None:
         try:
             is_complete = await _copy(file)
         except IntegrityError:
-            echo_err("The output is incomplete or damaged. Discard it.")
+            if await file.tell():
+                echo_err("The output is incomplete or damaged. Discard it.")
             raise
         if is_complete and not file.verified:
             echo_err(f"{spec} was not verified: the manifest has no digest of it that aioassets supports.")

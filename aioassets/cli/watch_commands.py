@@ -9,8 +9,18 @@ import asyncclick as click
 
 from aioassets.cli.options import ASSETS_DIR, FILES, STORE, Duration, StoreOptions, WatchActions, Work, grouped
 
+
+def on_command(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty command, such as that of a variable that isn't set."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty. Name a command, or leave the option out.", context, parameter)
+    return value
+
+
 ACTIONS = (
-    click.option("--exec", "command", metavar="COMMAND", help="Shell command to run for each version."),
+    click.option(
+        "--exec", "command", metavar="COMMAND", callback=on_command, help="Shell command to run for each version."
+    ),
     click.option("--to", metavar="PATH", shell_complete=FILES, help="Put a copy of each version at PATH."),
     click.option("--link/--copy", "link", help="Put a symbolic link to the cache at PATH, or a copy (default)."),
     click.option("--discard-changes", is_flag=True, help="Replace what was put at PATH even if it was changed since."),

@@ -95,10 +95,13 @@ class Destination:
         real = Path(os.path.realpath(whole.parent)) / whole.name
         for each in reserved():
             folder = Path(os.path.realpath(each.folder))
-            if real == folder or folder in real.parents or real in folder.parents:
-                raise UsageError(
-                    f"Cannot put an asset at {str(given)!r}: {each.what} is {str(folder)!r}. Use a path outside it."
-                )
+            if real in folder.parents:
+                problem = f"it contains {each.what}, {str(folder)!r}. Use another path."
+            elif real == folder or folder in real.parents:
+                problem = f"{each.what} is {str(folder)!r}. Use a path outside it."
+            else:
+                continue
+            raise UsageError(f"Cannot put an asset at {str(given)!r}: {problem}")
         if os.path.ismount(found.path):
             raise UsageError(
                 f"Cannot put an asset at {str(given)!r}: it is a mount point, which can't be replaced. "

@@ -125,7 +125,7 @@ class Resolver:
         spec = self.lookup.spec
         selected = self.scheme.select(spec.version, versions)
         if selected:
-            return selected[0]
+            return next((version for version in selected if version not in self.skipped), selected[0])
         if not versions or spec.version is None:
             raise AssetNotFound(spec.name, where)
         raise VersionNotFound(spec.name, spec.version, where, tuple(self.scheme.select(None, versions)))

@@ -343,9 +343,17 @@ class Retrieval:
         return remote
 
     def _warn_if_known_yanked(self, version: str, cached: Manifest) -> None:
-        """Warn about a cached version whose record says that it is yanked, unless the store has listed it since."""
-        if self._context.store is None or self._resolver.names(version):
-            self._warn_if_yanked(version, cached)
+        """Warn about a cached version whose record says that it is yanked, unless the store has listed it since.
+
+        Raises:
+            VersionYanked: offline, if the spec doesn't name the version. It is skipped then, unless no other is cached.
+        """
+        is_named = self._resolver.names(version)
+        if self._context.store is not None and not is_named:
+            return
+        if cached.is_yanked and not is_named and self._spec.alias is None and version not in self._resolver.skipped:
+            raise yanked_error(self._spec.name, version, cached)
+        self._warn_if_yanked(version, cached)
 
     def _warn_if_yanked(self, version: str, manifest: Manifest) -> None:
         if manifest.is_yanked:

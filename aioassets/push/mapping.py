@@ -65,7 +65,8 @@ async def scan_mapping(
         try:
             trees[key] = await locate(text)
         except SourceNotFound as error:
-            raise SourceNotFound(error.path, key=key) from error
+            is_text = isinstance(contents[key], str) and "://" not in text
+            raise SourceNotFound(error.path, key=key, is_text=is_text) from error
 
     located = [(key, text) for key, value in entries if (text := text_of(value, key)) is not None]
     await for_each(located, scan_entry, limit=THREADS)

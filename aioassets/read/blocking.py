@@ -109,6 +109,13 @@ class BlockingFile(io.RawIOBase):
         """Read many ranges in parallel. See `aioassets.AssetFile.read_ranges`."""
         return self._run(functools.partial(self._file.read_ranges, ranges))
 
+    def write(self, data: Any, /) -> int:
+        """Raise `io.UnsupportedOperation`, because versions don't change."""
+        raise io.UnsupportedOperation("write")
+
+    def __repr__(self) -> str:
+        return f"<BlockingFile {self._file!r}>"
+
     def close(self) -> None:
         """Close the file. This method can safely be called more than once."""
         if not self.closed:

@@ -89,8 +89,20 @@ class TestCat:
         STORED.joinpath("a").write_bytes(b"FIRST")
         ran = invoke("cat", "team/model[a]")
         assert (ran.code, ran.out) == (5, "")
+        assert ran.err.splitlines()[0].startswith("Error: team/model:0.0[a] differs from what was pushed")
+
+    def test_damage_that_is_found_at_the_end_says_what_to_do_with_the_output(
+        self, invoke: Invoke, tmp_path: Path
+    ) -> None:
+        (tmp_path / "large").write_bytes(bytes(20_000_000))
+        invoke("new", tmp_path / "large", "team/large", "--yes")
+        stored = STORED.parent.parent / "large" / "0.0"
+        stored.chmod(0o600)
+        stored.write_bytes(bytes(19_999_999) + b"x")
+        ran = invoke("cat", "team/large")
+        assert ran.code == 5
+        assert ran.out
         assert ran.err.splitlines()[0] == "The output is incomplete or damaged. Discard it."
-        assert ran.err.splitlines()[1].startswith("Error: team/model:0.0[a] differs from what was pushed")
 
     def test_a_version_without_digests_is_not_verified(self, invoke: Invoke) -> None:
         meta = STORED.with_name("0.0.meta")

@@ -124,6 +124,7 @@ async def test_the_exit_code_tells_whether_the_only_command_succeeded(
         (["team/model", "--interval", "0s"], 2, "--interval must be"),
         (["team/model", "--jitter", "2"], 2, "--jitter"),
         (["team/model", "--link"], 2, "add --to PATH"),
+        (["team/model", "--exec", " "], 2, "it is empty"),
         (["team/model", "--to", "source"], 4, "aioassets did not put what is there"),
     ],
 )

@@ -152,6 +152,21 @@ async def test_a_yanked_version_is_fetched_by_its_exact_version_with_a_warning(
     assert "model:1.0 has been yanked (it is broken), so use another version if you can." in caplog.messages
 
 
+async def test_offline_a_version_that_was_yanked_is_passed_over(
+    manager: AssetsManager, store: AssetStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As far as the cache knows. If it has no other version, that one is fetched, with a warning."""
+    for version in ("1.0", "0.1"):
+        await mark_yanked(store, "model", version, "it is broken")
+        await manager.fetch_asset(f"model:{version}")
+    caplog.clear()
+    assert (await manager.fetch_asset("model", offline=True)).version == "1.0"
+    assert "model:1.0 has been yanked (it is broken), so use another version if you can." in caplog.messages
+    await manager.fetch_asset("model:0.0")
+    assert (await manager.fetch_asset("model", offline=True)).version == "0.0"
+    assert (await manager.fetch_asset("model:1.0", offline=True)).version == "1.0"
+
+
 async def test_an_asset_of_which_all_versions_are_yanked_is_not_found(
     manager: AssetsManager, store: AssetStore
 ) -> None:
