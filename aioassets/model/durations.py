@@ -44,5 +44,5 @@ def parse_lifetime(lifetime: timedelta | str) -> timedelta:
     parsed = parse_duration(lifetime) if isinstance(lifetime, str) else lifetime
     if not timedelta(seconds=1) <= parsed <= MAX_LIFETIME:
         given = lifetime if isinstance(lifetime, str) else f"{parsed.total_seconds():,g} seconds"
-        raise UsageError(f"A signed URL must be valid for between 1 second and 7 days, but {given} was requested.")
+        raise UsageError(f"A signed URL must be valid for between 1 second and 7 days, not for {given}.")
     return timedelta(seconds=parsed // timedelta(seconds=1))

@@ -34,7 +34,7 @@ class TestURL:
         [
             (["team/model[none]"], 3, "none"),
             (["team/model[a]", "--sign", "1h"], 7, "this kind of store has no signed URLs"),
-            (["team/model[a]", "--sign", "8d"], 2, "between 1 second and 7 days, but 8d was requested"),
+            (["team/model[a]", "--sign", "8d"], 2, "between 1 second and 7 days, not for 691,200 seconds"),
             (["team/model[a]", "--sign", "soon"], 2, "'soon' is not a duration"),
             (["team/model", "--sign", "1h"], 2, "such as team/model:0.0[a]"),
         ],
