@@ -12,12 +12,18 @@ from aioassets.runtime.threads import check_cancelled
 
 _EMPTY_FOLDER: Final = hashlib.sha256(b"folder\0\n").hexdigest()
 
+LOOKS: Final = 20
+"""Number of times to look at a path that is being replaced."""
+
 
 def fingerprint(path: str, check: Callable[[], None] = check_cancelled) -> str | None:
     """Return a digest of the names, types, sizes, times and executable bits of a file, or of all files in a folder.
 
     The modification times are those in nanoseconds, so the fingerprint shows changes that keep all sizes, and differs
     between copies. A symbolic link counts by its target, and isn't followed. Blocking.
+
+    Another process may exchange the folder at the same time. Then it is looked at again, so that a fingerprint is never
+    that of a mixture.
 
     Args:
         path: the path.
@@ -26,14 +32,32 @@ def fingerprint(path: str, check: Callable[[], None] = check_cancelled) -> str |
     Returns:
         The digest; `None` if nothing exists at the path.
     """
-    digest = hashlib.sha256()
+    for _ in range(LOOKS):
+        before = _state(path)
+        if before is None:
+            return None
+        try:
+            found = _digest(path, check)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if _state(path) == before:
+            return found
+    return _digest(path, check)
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    """Return what changes when another file or folder is moved to a path; `None` if nothing exists there."""
     try:
-        for line in _lines(path, check):
-            digest.update(line)
+        status = os.lstat(path)
     except FileNotFoundError:
-        if os.path.lexists(path):
-            raise
         return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _digest(path: str, check: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
+    for line in _lines(path, check):
+        digest.update(line)
     return digest.hexdigest()
 
 

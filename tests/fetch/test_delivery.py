@@ -23,6 +23,7 @@ from aioassets.errors import AccessDenied, DestinationError, DestinationOccupied
 from aioassets.fetch import delivery, parcel
 from aioassets.fetch.delivery import PAYLOAD, Delivery, DeliveryOptions
 from aioassets.fetch.destination import Destination
+from aioassets.fetch.fingerprint import fingerprint
 from aioassets.fetch.locks import Locks
 from aioassets.fetch.parcel import Parcel
 from aioassets.fetch.receipt import Receipt
@@ -388,6 +389,38 @@ class TestInterruptions:
 
 
 class TestConcurrency:
+    def test_a_fingerprint_is_never_that_of_a_mixture(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another process exchanges the folder between two looks into it."""
+        old, new = folder(tmp_path, "one"), folder(tmp_path, "two")
+        (old / "only here").touch()
+        expected, listdir = fingerprint(str(new)), os.listdir
+
+        def exchanging(path: str) -> list[str]:
+            found = listdir(path)
+            if new.exists():
+                old.rename(tmp_path / "replaced")
+                new.rename(old)
+            return found
+
+        monkeypatch.setattr(os, "listdir", exchanging)
+        assert fingerprint(str(old)) == expected
+
+    def test_a_folder_that_appears_while_it_is_looked_for_is_nothing_or_itself(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        new, path = folder(tmp_path, "one"), tmp_path / "path"
+        expected, lstat = fingerprint(str(new)), os.lstat
+
+        def appearing(name: str) -> os.stat_result:
+            try:
+                return lstat(name)
+            finally:
+                if new.exists():
+                    new.rename(path)
+
+        monkeypatch.setattr(os, "lstat", appearing)
+        assert fingerprint(str(path)) in (None, expected)
+
     async def test_concurrent_deliveries_end_with_one_complete_version(
         self, manager: AssetsManager, make_manager: ManagerFactory, memory: MemoryDriver, path: Path
     ) -> None:
