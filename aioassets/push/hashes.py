@@ -113,9 +113,9 @@ class Hashes:
         if digests.all_sha256 is None:
             return
         is_large_tree = len(self._files) >= MIN_TREE
-        for number, file in enumerate(self._files):
-            if self.at_hand(number) is None and not (is_large_tree and file.size < MIN_REMEMBERED):
-                self._computed.append(number)
+        least = MIN_REMEMBERED if is_large_tree else 0
+        large = (number for number, size in enumerate(local.sizes) if size >= least)
+        self._computed += (number for number in large if self.at_hand(number) is None)
         self._is_new_tree = self._is_new_tree or (is_large_tree and not self._is_known_tree)
         self._column = digests
         if self._computed or self._is_new_tree:

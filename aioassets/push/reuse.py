@@ -82,10 +82,6 @@ class Reuse:
             if file.size in sizes or (divided and has_chunks(file.size))
         ]
 
-    async def keep(self) -> None:
-        """Remember the digests that were computed, for later pushes."""
-        await self._hashes.keep()
-
     def end(self, reason: object) -> None:
         """Upload all further files."""
         if not self._has_ended:
@@ -112,7 +108,7 @@ class Reuse:
                 found += sum(run.size for run in await self.runs(number))
 
         await side_by_side((self._files[number].size for number in numbers), len(numbers), look, THREADS)
-        await self.keep()
+        await self._hashes.keep()
         return found
 
     async def find(self, number: int) -> ObjectInfo | None:

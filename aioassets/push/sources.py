@@ -9,7 +9,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -266,6 +266,11 @@ class LocalFiles(Table[LocalFile]):
         self._devices.append(status.st_dev & _64_BITS)
         self._ctimes.append(status.st_ctime_ns & _64_BITS)
         self._executable.append(bool(status.st_mode & stat.S_IXUSR))
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The sizes of all files in bytes."""
+        return self._sizes
 
     def is_like(self, table: FileTable) -> bool:
         """Return whether a version has files with the same paths, sizes and modes in the same order."""

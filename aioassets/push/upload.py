@@ -142,12 +142,8 @@ class Uploader:
         """Upload a file while it is read."""
         async with contextlib.aclosing(await file.stream()) as stream:
             watched = WatchedStream(stream, self._waiting, self._report_bytes)
-            try:
+            with self._noting_errors(watched):
                 uploaded = await self.driver.upload_stream(upload.key, watched, effects=self.effects)
-            except BaseException as error:
-                if error is not watched.error:
-                    self.effects.note_error(error)
-                raise
             self._note_upload(upload, uploaded)
         self.ledger.uploaded += file.size
         self.ledger.note_stored(upload.number, stream.digests, uploaded.revision)
@@ -250,10 +246,7 @@ class Uploader:
 
     def _note_composed(self, upload: Upload, composed: Uploaded, copied: int, reported: int) -> None:
         size, skipped = upload.file.size, upload.is_left and not composed.created
-        if composed.created:
-            self.ledger.note_created(upload.number)
-        else:
-            self.effects.note_uncertain()
+        self._note_upload(upload, composed)
         if not skipped:
             self.ledger.copied += copied
             self.ledger.uploaded += size - copied
@@ -263,12 +256,8 @@ class Uploader:
 
     async def _composed(self, key: str, source: WatchedSource, runs: Sequence[Run]) -> Uploaded:
         resume = self.present is not None
-        try:
+        with self._noting_errors(source):
             return await self.driver.compose(key, source, runs, resume=resume, effects=self.effects)
-        except BaseException as error:
-            if error is not source.error:
-                self.effects.note_error(error)
-            raise
 
     async def _abort_uploads(self, key: str) -> bool:
         """Abort the uploads in parts that an interrupted push may have left for a key, and might still complete.
@@ -295,16 +284,22 @@ class Uploader:
         key, size, compared = upload.key, upload.file.size, upload.is_left
         resume = self.present is not None and (key in self.present or size >= LARGE)
         watched = WatchedSource(source, self._check, unreported if compared else self._report_bytes, reported)
-        try:
+        with self._noting_errors(watched):
             uploaded = await self.driver.upload(key, watched, resume=resume, effects=self.effects)
-        except BaseException as error:
-            if error is not watched.error:
-                self.effects.note_error(error)
-            raise
         self._note_upload(upload, uploaded)
         if compared and uploaded.created:  # the object was deleted after it was listed
             self._report_bytes(size)
         return uploaded
+
+    @contextlib.contextmanager
+    def _noting_errors(self, watched: WatchedSource | WatchedStream) -> Iterator[None]:
+        """Note errors of a request. Those of its source have no effect on the store."""
+        try:
+            yield
+        except BaseException as error:
+            if error is not watched.error:
+                self.effects.note_error(error)
+            raise
 
     def _note_upload(self, upload: Upload, uploaded: Uploaded) -> None:
         if uploaded.created:
