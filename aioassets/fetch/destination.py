@@ -32,7 +32,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """What is at a destination.
+    """The file or folder at a destination, if there is one.
 
     Attributes:
         fingerprint: its fingerprint; `None` if nothing is there.

@@ -252,7 +252,7 @@ class _FileStreamReader:
             raise SourceError(self._source, reason(error) if isinstance(error, OSError) else str(error)) from error
 
     async def aclose(self) -> None:
-        """Do nothing: whoever opened the file closes it."""
+        """Do nothing, because the caller that opened the file closes it."""
 
 
 def read_file(source: str, value: Any) -> Reader:

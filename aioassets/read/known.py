@@ -63,7 +63,7 @@ class KnownVersions:
 
     Manifests of sealed versions don't change, but for a mark when a version is yanked, and a deletion. So a manifest
     is only used for specs that name the version exactly, which may be yanked, and forgotten after `LIFETIME`, or when
-    something isn't as it says. The files of a deleted version are gone, whoever knows its manifest.
+    something isn't as it says. The files of a deleted version are gone, even if its manifest is known.
     """
 
     def __init__(self) -> None:
